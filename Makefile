@@ -1,0 +1,78 @@
+# Every target sets up what it needs by itself: a virtual environment in .venv, exact versions from
+# requirements.lock. `make` alone lists the targets.
+
+PYTHON ?= python3
+MODEL  ?= starter
+IMAGES ?=
+OUT    ?= build
+
+VENV := .venv
+BIN  := $(VENV)/bin
+# A bundle's folder, or where the bundle of a Hugging Face id is built.
+BUNDLE := $(if $(wildcard $(MODEL)/manifest.json),$(MODEL),build/models/$(subst /,--,$(MODEL)))
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint requirements.lock
+
+RUN_READY  := $(VENV)/.ready-run
+FULL_READY := $(VENV)/.ready-full
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench bench-encoder model serve protos clean
+.SILENT:
+
+help: ## list the targets
+	echo "clipsearch: CLIP search as two gRPC services. Targets:"; echo
+	sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+	echo; echo "Variables: MODEL=starter | a Hugging Face id | a bundle's folder    IMAGES=folder of pictures    PYTHON=python3.11"
+
+demo: $(RUN_READY) ## search real photographs by words and by picture (IMAGES=folder for your own)
+	$(MAKE) --no-print-directory $(BUNDLE)/manifest.json MODEL=$(MODEL)
+	$(BIN)/clipsearch demo --model $(BUNDLE) $(if $(IMAGES),--images $(IMAGES))
+
+test: $(FULL_READY) ## run every test
+	echo "== tests (all of them, a few minutes)"
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
+	echo "== ruff";         $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	echo "== mypy";         $(BIN)/mypy
+	echo "== import-linter"; $(BIN)/lint-imports --no-logo
+	echo "== buf";          protos/lint.sh $(BIN)/python
+
+bench: bench-encoder ## run the benchmarks (build/bench/)
+
+model: $(BUNDLE)/manifest.json ## build the model bundle that MODEL names
+	$(BIN)/clipsearch model show $(BUNDLE)
+
+serve: $(BUNDLE)/manifest.json ## serve both services here: encoder on :50051, search on :50052
+	$(BIN)/clipsearch serve all --model $(BUNDLE)
+
+protos: $(FULL_READY) ## regenerate the Python API from protos/
+	protos/generate.sh $(BIN)/python
+	echo "generated clipsearch/encoder/v1 and clipsearch/search/v1"
+
+clean: ## remove the virtual environment and everything built
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+build/models/starter/manifest.json: | $(RUN_READY)
+	echo "== building the starter model (downloads 130 MB once)"
+	$(BIN)/clipsearch model starter --out $(@D)
+
+build/models/%/manifest.json: | $(FULL_READY)
+	echo "== exporting $(MODEL)"
+	$(BIN)/clipsearch model export $(MODEL) --out $(@D)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"clipsearch needs Python 3.11 or newer, {sys.executable} is {v.major}.{v.minor}; say which with make PYTHON=...") if v < (3, 11) else None'
+	echo "== creating a virtual environment in $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
+	echo "== installing the services and the client (exact versions of requirements.lock)"
+	$(PIP) --editable '.[cpu,starter]'
+	touch $@
+
+$(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
+	echo "== installing everything for development and export (torch included: a large download)"
+	$(PIP) --editable '.[cpu,starter,export,dev]'
+	touch $(RUN_READY) $@

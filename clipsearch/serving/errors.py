@@ -1,0 +1,148 @@
+"""The errors that callers meet, and their one mapping to `google.rpc.Status`.
+
+Raise these where the fact is known. `reason` is stable and documented: callers may branch on it.
+No path, stack trace or secret may get into a message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+DOMAIN = "clipsearch"
+
+
+class ServiceError(Exception):
+    """An error with a gRPC status. `reason` is UPPER_SNAKE_CASE; `metadata` holds the facts by name."""
+
+    code: int = code_pb2.INTERNAL
+
+    def __init__(self, message: str, reason: str, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.metadata = dict(metadata or {})
+
+    def details(self) -> list[Message]:
+        """The messages that travel in `Status.details`."""
+        return [error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)]
+
+
+class InvalidArgument(ServiceError):
+    """The request is wrong whatever the state of the system. `field` is a path: `query[2].weight`."""
+
+    code = code_pb2.INVALID_ARGUMENT
+
+    def __init__(
+        self,
+        field: str,
+        message: str,
+        reason: str = "INVALID_FIELD",
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{field}: {message}", reason, {"field": field, **(metadata or {})})
+        self.field = field
+        self.description = message
+
+    def details(self) -> list[Message]:  # noqa: D102
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=self.field, description=self.description
+        )
+        return [*super().details(), error_details_pb2.BadRequest(field_violations=[violation])]
+
+    def inside(self, prefix: str) -> InvalidArgument:
+        """The same error one level up: `weight` inside `query[2]` is `query[2].weight`."""
+        return InvalidArgument(
+            f"{prefix}.{self.field}",
+            self.description,
+            self.reason,
+            {k: v for k, v in self.metadata.items() if k != "field"},
+        )
+
+
+class NotFound(ServiceError):
+    """A collection, alias or point does not exist."""
+
+    code = code_pb2.NOT_FOUND
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"{kind} {name!r} does not exist", f"{_upper(kind)}_NOT_FOUND", {kind: name})
+
+
+class AlreadyExists(ServiceError):
+    """A name is taken."""
+
+    code = code_pb2.ALREADY_EXISTS
+
+    def __init__(self, kind: str, name: str, taken_by: str | None = None) -> None:
+        suffix = f" as {taken_by}" if taken_by else ""
+        super().__init__(f"{kind} {name!r} exists already{suffix}", f"{_upper(kind)}_EXISTS", {kind: name})
+
+
+class FailedPrecondition(ServiceError):
+    """The request is right, but not for the state the system is in."""
+
+    code = code_pb2.FAILED_PRECONDITION
+
+
+class FingerprintMismatch(FailedPrecondition):
+    """Vectors of another model's space."""
+
+    def __init__(self, collection: str, expected: str, actual: str, whose: str = "the encoder") -> None:
+        super().__init__(
+            f"collection {collection!r} holds vectors of model fingerprint {expected}, {whose} has {actual}: "
+            "vectors of different models cannot be compared",
+            "FINGERPRINT_MISMATCH",
+            {"collection": collection, "collection_fingerprint": expected, "request_fingerprint": actual},
+        )
+
+
+class ResourceExhausted(ServiceError):
+    """Too much at once; try again after `retry_after_s` seconds."""
+
+    code = code_pb2.RESOURCE_EXHAUSTED
+
+    def __init__(self, message: str, reason: str, retry_after_s: float) -> None:
+        super().__init__(message, reason)
+        self.retry_after_s = retry_after_s
+
+    def details(self) -> list[Message]:  # noqa: D102
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(max(1, round(self.retry_after_s * 1000)))
+        return [*super().details(), error_details_pb2.RetryInfo(retry_delay=delay)]
+
+
+class DeadlineExceeded(ServiceError):
+    """The caller's deadline passed, or would have, before the work was done."""
+
+    code = code_pb2.DEADLINE_EXCEEDED
+
+    def __init__(self, message: str = "the deadline passed before the work was done") -> None:
+        super().__init__(message, "DEADLINE_EXCEEDED")
+
+
+class Unavailable(ServiceError):
+    """A dependency (`encoder` or `store`) or this server itself cannot answer now; retrying is safe."""
+
+    code = code_pb2.UNAVAILABLE
+
+    def __init__(self, dependency: str, message: str) -> None:
+        super().__init__(message, f"{_upper(dependency)}_UNAVAILABLE", {"dependency": dependency})
+
+
+def to_status(error: ServiceError) -> status_pb2.Status:
+    """The error as it travels: in a call's trailers or inside one item's result."""
+    status = status_pb2.Status(code=error.code, message=error.message)
+    for detail in error.details():
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
+
+def _upper(words: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", words).upper()

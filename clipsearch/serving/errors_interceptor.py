@@ -1,0 +1,88 @@
+"""Turns what a handler raises into a gRPC status, for every call alike."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
+
+from clipsearch.serving.errors import InvalidArgument, ServiceError, to_status
+
+_log = structlog.get_logger(__name__)
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class _Undecodable:
+    """Stands for a request whose bytes are no valid message."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """A ServiceError becomes its status; anything unexpected INTERNAL, with an id that the log has too."""
+
+    async def intercept_service(  # noqa: D102
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler  # unknown methods and the health service's Watch stream
+        return grpc.unary_unary_rpc_method_handler(
+            _guard(handler.unary_unary, handler_call_details.method),
+            request_deserializer=_tolerant(handler.request_deserializer),
+            response_serializer=handler.response_serializer,
+        )
+
+
+def _guard(call: Any, method: str) -> Any:
+    async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            if isinstance(request, _Undecodable):
+                raise InvalidArgument("request", request.reason, "REQUEST_NOT_DECODABLE")
+            return await call(request, context)
+        except ServiceError as error:
+            await _abort(context, to_status(error))
+        except grpc.aio.AbortError:
+            raise
+        except Exception:
+            incident = uuid.uuid4().hex[:12]
+            _log.exception("unexpected error", method=method, incident=incident)
+            internal = ServiceError(
+                f"internal error, incident {incident}", "INTERNAL", {"incident": incident}
+            )
+            await _abort(context, to_status(internal))
+
+    return guarded
+
+
+def _tolerant(deserialize: Any) -> Any:
+    """Lets the handler answer for bytes that do not parse (invalid UTF-8 in a string, say).
+
+    gRPC itself would call that INTERNAL, which reads as the server's fault.
+    """
+    if deserialize is None:
+        return None
+
+    def decode(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except (DecodeError, ValueError) as error:
+            return _Undecodable(f"the bytes are no valid message ({error})")
+
+    return decode
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> None:
+    await context.abort(
+        _CODES[status.code],
+        status.message,
+        trailing_metadata=(("grpc-status-details-bin", status.SerializeToString()),),
+    )

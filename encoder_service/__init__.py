@@ -1,0 +1,1 @@
+"""The encoder service: CLIP as ONNX, pictures and words in, vectors out."""

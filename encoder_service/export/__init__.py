@@ -1,0 +1,1 @@
+"""Makes model bundles. The only place that may import torch, transformers or onnx."""

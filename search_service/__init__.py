@@ -1,0 +1,1 @@
+"""The search service: points in, hits out; vectors live in Qdrant."""

@@ -1,0 +1,107 @@
+"""Filters on payloads, as plain values: what a point must, should and must not be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MatchValue:
+    """The field equals `value`, or holds it in a list."""
+
+    key: str
+    value: str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class MatchAny:
+    """The field equals one of `values` (all strings or all integers)."""
+
+    key: str
+    values: tuple[str, ...] | tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchExcept:
+    """The field is there and equals none of `values`."""
+
+    key: str
+    values: tuple[str, ...] | tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchText:
+    """The field contains all words of `text` (with a text index), or `text` itself (without)."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The field is a number within bounds."""
+
+    key: str
+    gt: float | None = None
+    gte: float | None = None
+    lt: float | None = None
+    lte: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatetimeRange:
+    """The field is an RFC 3339 string within bounds (aware datetimes)."""
+
+    key: str
+    gt: datetime | None = None
+    gte: datetime | None = None
+    lt: datetime | None = None
+    lte: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IsEmpty:
+    """The field is absent, null or an empty list."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class IsNull:
+    """The field is there and null."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class HasId:
+    """The point has one of these ids (as written by the caller)."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Every `must` holds, at least one `should` (if any) holds, no `must_not` holds."""
+
+    must: tuple[Condition, ...] = ()
+    should: tuple[Condition, ...] = ()
+    must_not: tuple[Condition, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.must or self.should or self.must_not)
+
+
+Condition = (
+    MatchValue
+    | MatchAny
+    | MatchExcept
+    | MatchText
+    | Range
+    | DatetimeRange
+    | IsEmpty
+    | IsNull
+    | HasId
+    | Filter
+)

@@ -1,0 +1,201 @@
+"""What a vector store does, in plain values; the two implementations promise the same.
+
+A collection holds two named vectors a point, `image` and `text`, both cosine, both optional.
+Vectors handed in are L2-normalised float32 of the collection's dimension; payloads are JSON.
+Ids are any string: the engine's point id is UUIDv5 of it, the original travels in the payload
+under `ID_KEY` and never leaves the store with it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_service.filters import Filter
+
+Vector = NDArray[np.float32]
+Side = Literal["image", "text"]
+SIDES: tuple[Side, Side] = ("image", "text")
+IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
+Quantization = Literal["none", "scalar", "binary"]
+
+ID_NAMESPACE = uuid.UUID("6f1e3c0a-0d5b-5a55-9c0e-2f6f0c1a7d11")
+ID_KEY = "_clipsearch_id"
+RESERVED_PREFIX = "_clipsearch"
+
+
+def point_uuid(point_id: str) -> str:
+    """The engine's point id for a caller's id."""
+    return str(uuid.uuid5(ID_NAMESPACE, point_id))
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSpec:
+    """What a collection is created with and keeps for life. 0 = the engine's default."""
+
+    name: str
+    dimension: int
+    fingerprint: str
+    model: str = ""
+    payload_indexes: Mapping[str, IndexType] = field(default_factory=dict)
+    hnsw_m: int = 0
+    hnsw_ef_construct: int = 0
+    quantization: Quantization = "none"
+    on_disk_vectors: bool = False
+    shard_number: int = 1
+    replication_factor: int = 1
+    write_consistency_factor: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection as it stands. `spec.payload_indexes` holds those added later too."""
+
+    spec: CollectionSpec
+    points: int
+    image_vectors: int
+    text_vectors: int
+    indexed_share: float
+    disk_bytes: int
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point to write or as read. As read without vectors, `has_image` and `has_text` still tell."""
+
+    id: str
+    payload: Mapping[str, Any]
+    image: Vector | None = None
+    text: Vector | None = None
+    has_image: bool = False
+    has_text: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadSelection:
+    """Which fields of the payload come back: all (`include` is None), some, or none (`()`)."""
+
+    include: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorQuery:
+    """One nearest-neighbour question to one side of a collection."""
+
+    vector: Vector
+    side: Side
+    limit: int
+    offset: int = 0
+    filter: Filter | None = None
+    score_threshold: float | None = None
+    exact: bool = False
+    hnsw_ef: int = 0
+    rescore: bool = True
+    oversampling: float = 0.0
+    payload: PayloadSelection = PayloadSelection()
+    with_vectors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPoint:
+    """A point found; `score` is the cosine."""
+
+    point: StoredPoint
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Points in a stable order, and where the next page starts (None on the last)."""
+
+    points: tuple[StoredPoint, ...]
+    next_cursor: str | None
+
+
+class VectorStore(Protocol):
+    """Everywhere `collection` is a collection's name, already resolved from aliases by `resolve`.
+
+    Raises NotFound for an unknown collection, AlreadyExists for a taken name, Unavailable("store")
+    when the engine cannot be reached, ResourceExhausted when it is full or busy, and
+    DeadlineExceeded past `timeout` seconds (None = the store's own default).
+    """
+
+    async def ping(self) -> None:
+        """Returns if the engine answers; raises Unavailable otherwise."""
+
+    async def close(self) -> None:
+        """Flushes and lets go of files and connections."""
+
+    async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
+        """The settings of a collection or of the collection behind an alias. Cheap: may be cached."""
+
+    async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None: ...
+
+    async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo: ...
+
+    async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]: ...
+
+    async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
+        """Deletes the collection and the aliases that point at it."""
+
+    async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
+        """Points `alias` at a collection, or removes it (None). Returns where it pointed ("" = nowhere)."""
+
+    async def create_payload_index(
+        self, collection: str, key: str, type: IndexType, *, timeout: float | None = None
+    ) -> None:
+        """Adds a payload index; FailedPrecondition if the field has one of another type."""
+
+    async def upsert(
+        self,
+        collection: str,
+        points: Sequence[StoredPoint],
+        *,
+        wait: bool = True,
+        timeout: float | None = None,
+    ) -> None:
+        """Writes points whole. With `wait`, returns when they are durable and findable. All or nothing."""
+
+    async def get(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        payload: PayloadSelection = PayloadSelection(),
+        with_vectors: bool = False,
+        timeout: float | None = None,
+    ) -> list[StoredPoint]:
+        """Those of `ids` that exist, in the order of `ids`, without repeats."""
+
+    async def delete(
+        self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
+    ) -> int:
+        """Deletes by ids or by filter; returns how many points existed and are gone."""
+
+    async def count(
+        self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
+    ) -> int: ...
+
+    async def scroll(
+        self,
+        collection: str,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        filter: Filter | None = None,
+        payload: PayloadSelection = PayloadSelection(),
+        with_vectors: bool = False,
+        timeout: float | None = None,
+    ) -> Page:
+        """A page of points in the order of their UUIDs, from `cursor` (a UUID) on."""
+
+    async def query(
+        self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
+    ) -> list[list[ScoredPoint]]:
+        """Answers several questions in one call; each list best first."""

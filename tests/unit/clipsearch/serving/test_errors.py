@@ -1,0 +1,125 @@
+"""Errors and what becomes of them on the wire, through a real server and channel."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+import pytest
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from clipsearch.serving.errors import (
+    FingerprintMismatch,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    ServiceError,
+    Unavailable,
+    to_status,
+)
+from clipsearch.serving.errors_interceptor import ErrorInterceptor
+
+
+class Raises(encoder_pb2_grpc.EncoderServiceServicer):
+    """Raises what it is told to."""
+
+    error: Exception = RuntimeError()
+
+    async def GetModel(self, request, context):
+        raise self.error
+
+
+@pytest.fixture
+async def call() -> AsyncIterator[Callable]:
+    servicer = Raises()
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()])
+    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+
+    async def raising(error: Exception) -> tuple[grpc.aio.AioRpcError, status_pb2.Status]:
+        servicer.error = error
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await encoder_pb2_grpc.EncoderServiceStub(channel).GetModel(encoder_pb2.GetModelRequest())
+        return caught.value, rpc_status.from_call(caught.value)
+
+    raising.channel = channel
+    yield raising
+    await channel.close()
+    await server.stop(None)
+
+
+def detail(status: status_pb2.Status, kind: type):
+    found = kind()
+    assert any(packed.Unpack(found) for packed in status.details), f"no {kind.__name__} in {status}"
+    return found
+
+
+async def test_bad_argument_names_the_field_on_the_wire(call):
+    error, status = await call(InvalidArgument("limit", "at most 1000, got 5000"))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.details() == "limit: at most 1000, got 5000"
+    assert detail(status, error_details_pb2.BadRequest).field_violations[0].field == "limit"
+    assert detail(status, error_details_pb2.ErrorInfo).reason == "INVALID_FIELD"
+
+
+def test_a_nested_field_gets_its_path():
+    outer = InvalidArgument("weight", "must be finite, got nan").inside("query[2]")
+    assert outer.field == "query[2].weight"
+    assert outer.message == "query[2].weight: must be finite, got nan"
+
+
+async def test_mismatch_names_both_fingerprints(call):
+    error, status = await call(FingerprintMismatch("pictures", "aaaa", "bbbb"))
+    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert "aaaa" in error.details() and "bbbb" in error.details()
+    metadata = detail(status, error_details_pb2.ErrorInfo).metadata
+    assert dict(metadata)["collection_fingerprint"] == "aaaa"
+    assert dict(metadata)["request_fingerprint"] == "bbbb"
+
+
+async def test_exhaustion_says_when_to_come_back(call):
+    error, status = await call(ResourceExhausted("queue is full", "QUEUE_FULL", retry_after_s=0.25))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert detail(status, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() == 250
+
+
+async def test_unavailable_names_the_dependency(call):
+    error, status = await call(Unavailable("encoder", "the encoder does not answer"))
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert detail(status, error_details_pb2.ErrorInfo).reason == "ENCODER_UNAVAILABLE"
+
+
+async def test_the_unexpected_tells_an_incident_and_no_more(call, caplog):
+    error, status = await call(RuntimeError("/secret/path"))
+    assert error.code() is grpc.StatusCode.INTERNAL
+    incident = detail(status, error_details_pb2.ErrorInfo).metadata["incident"]
+    assert incident in error.details()
+    assert "secret" not in error.details()
+
+
+async def test_bytes_that_are_no_message_are_the_callers_fault(call):
+    send = call.channel.unary_unary("/clipsearch.encoder.v1.EncoderService/GetModel")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await send(b"\xff\xff\xff")
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (NotFound("collection", "x"), code_pb2.NOT_FOUND),
+        (ServiceError("m", "R"), code_pb2.INTERNAL),
+    ],
+)
+def test_status_carries_code_and_reason(error: ServiceError, code: int):
+    status = to_status(error)
+    assert status.code == code
+    assert detail(status, error_details_pb2.ErrorInfo).reason == error.reason
+
+
+def test_not_found_has_a_reason_for_each_kind():
+    assert NotFound("collection", "x").reason == "COLLECTION_NOT_FOUND"

@@ -1,0 +1,120 @@
+"""A served process: from bind to drain, in a child process with real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import textwrap
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+
+SERVER = textwrap.dedent(
+    """
+    import asyncio, contextlib, sys
+    from pathlib import Path
+    from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+    from clipsearch.serving.lifecycle import Service, StartError, serve
+    from clipsearch.serving.settings import ServingSettings
+
+    class Slow(encoder_pb2_grpc.EncoderServiceServicer):
+        async def GetModel(self, request, context):
+            await asyncio.sleep(1.0)
+            return encoder_pb2.GetModelResponse(name="slow")
+
+    @contextlib.asynccontextmanager
+    async def services():
+        name = "clipsearch.encoder.v1.EncoderService"
+        yield [Service(name, lambda s: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(Slow(), s))]
+        print("closed", flush=True)
+
+    settings = ServingSettings(port=int(sys.argv[1]), port_file=Path(sys.argv[2]), drain_grace_s=float(sys.argv[3]))
+    try:
+        asyncio.run(serve(settings, "toy", services))
+    except StartError as error:
+        sys.exit(str(error))
+    """
+)
+
+
+async def start(tmp_path: Path, port: int = 0, grace: float = 10.0) -> tuple[asyncio.subprocess.Process, Path]:
+    port_file = tmp_path / f"port-{os.urandom(4).hex()}"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        SERVER,
+        str(port),
+        str(port_file),
+        str(grace),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    return process, port_file
+
+
+async def address(process: asyncio.subprocess.Process, port_file: Path) -> str:
+    for _ in range(400):
+        if port_file.exists():
+            return port_file.read_text().strip()
+        assert process.returncode is None
+        await asyncio.sleep(0.05)
+    raise AssertionError("the server did not start in 20 s")
+
+
+@pytest.fixture
+async def server(tmp_path):
+    process, port_file = await start(tmp_path)
+    yield process, await address(process, port_file)
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+
+
+async def test_health_is_serving_overall_and_by_name(server):
+    _, where = server
+    async with grpc.aio.insecure_channel(where) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for name in ("", "clipsearch.encoder.v1.EncoderService"):
+            answer = await stub.Check(health_pb2.HealthCheckRequest(service=name))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_sigterm_lets_calls_in_flight_finish_and_exits_0(server):
+    process, where = server
+    async with grpc.aio.insecure_channel(where) as channel:
+        call = encoder_pb2_grpc.EncoderServiceStub(channel).GetModel(encoder_pb2.GetModelRequest())
+        await asyncio.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert (await call).name == "slow"
+    out, _ = await asyncio.wait_for(process.communicate(), 10)
+    assert process.returncode == 0
+    assert b"closed" in out
+
+
+async def test_a_second_signal_stops_at_once(server):
+    process, where = server
+    async with grpc.aio.insecure_channel(where) as channel:
+        call = encoder_pb2_grpc.EncoderServiceStub(channel).GetModel(encoder_pb2.GetModelRequest())
+        await asyncio.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
+    await asyncio.wait_for(process.wait(), 10)
+    assert process.returncode == 0
+
+
+async def test_a_port_in_use_is_one_clear_line(server, tmp_path):
+    _, where = server
+    port = int(where.rpartition(":")[2])
+    second, _ = await start(tmp_path, port=port)
+    _, err = await asyncio.wait_for(second.communicate(), 20)
+    assert second.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}: the port is in use" in err.decode()

@@ -24,7 +24,7 @@ class MatchAny:
 
 @dataclass(frozen=True, slots=True)
 class MatchExcept:
-    """The field is there and equals none of `values`."""
+    """The field is there and is none of `values`; of a list, at least one element is none of them."""
 
     key: str
     values: tuple[str, ...] | tuple[int, ...]
@@ -32,7 +32,7 @@ class MatchExcept:
 
 @dataclass(frozen=True, slots=True)
 class MatchText:
-    """The field contains all words of `text` (with a text index), or `text` itself (without)."""
+    """The field contains all words of `text`; meant for fields with a text index."""
 
     key: str
     text: str
@@ -105,3 +105,16 @@ Condition = (
     | HasId
     | Filter
 )
+
+
+def matches_everything(filter: Filter) -> bool:
+    """True if the filter says nothing: it is empty, or holds nothing but filters that say nothing."""
+
+    def vacuous(condition: Condition) -> bool:
+        return isinstance(condition, Filter) and matches_everything(condition)
+
+    return (
+        all(map(vacuous, filter.must))
+        and (not filter.should or any(map(vacuous, filter.should)))
+        and not filter.must_not
+    )

@@ -21,6 +21,7 @@ import qdrant_edge as qe
 
 from clipsearch.serving.errors import FailedPrecondition
 from search_service.filters import Filter
+from search_service.stores.edge_booleans import BOOLEANS_KEY, boolean_path, boolean_words
 from search_service.stores.edge_filter import edge_filter
 from search_service.stores.protocol import (
     ID_KEY,
@@ -43,7 +44,6 @@ _INDEX_SCHEMAS: dict[IndexType, Any] = {
     "keyword": qe.PayloadSchemaType.Keyword,
     "integer": qe.PayloadSchemaType.Integer,
     "float": qe.PayloadSchemaType.Float,
-    "bool": qe.PayloadSchemaType.Bool,
     "datetime": qe.PayloadSchemaType.Datetime,
     "text": qe.TextIndexParams(tokenizer=qe.TokenizerType.Word, lowercase=True),
 }
@@ -66,7 +66,7 @@ class EdgeCollection:
         shard = qe.EdgeShard.create(str(building / SHARD), _config(spec))
         try:
             for field, type_ in spec.payload_indexes.items():
-                shard.update(qe.UpdateOperation.create_field_index(field, _INDEX_SCHEMAS[type_]))
+                shard.update(_create_index(field, type_))
             shard.flush()
         finally:
             shard.close()
@@ -111,7 +111,7 @@ class EdgeCollection:
                 "PAYLOAD_INDEX_EXISTS",
                 {"field": field, "type": present},
             )
-        self.shard.update(qe.UpdateOperation.create_field_index(field, _INDEX_SCHEMAS[type_]))
+        self.shard.update(_create_index(field, type_))
         self.spec = dataclasses.replace(
             self.spec, payload_indexes={**self.spec.payload_indexes, field: type_}
         )
@@ -216,9 +216,18 @@ def _config(spec: CollectionSpec) -> qe.EdgeConfig:
     )
 
 
+def _create_index(field: str, type_: IndexType) -> qe.UpdateOperation:
+    if type_ == "bool":
+        return qe.UpdateOperation.create_field_index(boolean_path(field), qe.PayloadSchemaType.Keyword)
+    return qe.UpdateOperation.create_field_index(field, _INDEX_SCHEMAS[type_])
+
+
 def _engine_point(point: StoredPoint) -> qe.Point:
     vectors: dict[str, Any] = {side: v for side in SIDES if (v := getattr(point, side)) is not None}
-    return qe.Point(point_uuid(point.id), vectors, {**point.payload, ID_KEY: point.id})
+    payload = {**point.payload, ID_KEY: point.id}
+    if words := boolean_words(point.payload):
+        payload[BOOLEANS_KEY] = words
+    return qe.Point(point_uuid(point.id), vectors, payload)
 
 
 def _selector(payload: PayloadSelection) -> bool | qe.PayloadSelector:
@@ -231,6 +240,7 @@ def _stored(record: qe.Record | qe.ScoredPoint, with_vectors: bool) -> StoredPoi
     vectors: Any = record.vector or {}
     payload = dict(record.payload or {})
     point_id = payload.pop(ID_KEY)
+    payload.pop(BOOLEANS_KEY, None)
     return StoredPoint(
         id=point_id,
         payload=payload,

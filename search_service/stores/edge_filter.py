@@ -17,6 +17,7 @@ from search_service.filters import (
     MatchValue,
     Range,
 )
+from search_service.stores.edge_booleans import boolean_path, boolean_word
 from search_service.stores.protocol import point_uuid
 
 
@@ -33,6 +34,8 @@ def edge_filter(filter: Filter | None) -> qe.Filter | None:
 
 def _condition(condition: Condition) -> qe.ConditionType:
     match condition:
+        case MatchValue(key, bool(value)):
+            return qe.FieldCondition(boolean_path(key), match=qe.MatchValue(boolean_word(value)))
         case MatchValue(key, value):
             return qe.FieldCondition(key, match=qe.MatchValue(value))
         case MatchAny(key, values):

@@ -166,7 +166,7 @@ class Match(_message.Message):
     boolean: _builtins.bool
     """Equal to this boolean."""
     text: _builtins.str
-    """Contains all of these words (with a text index), or this substring (without)."""
+    """Contains all of these words. Declare a text index: without one the engines differ in what a word is."""
     @_builtins.property
     def any_keyword(self) -> Global___Keywords:
         """Equal to one of these strings."""
@@ -177,11 +177,11 @@ class Match(_message.Message):
 
     @_builtins.property
     def except_keyword(self) -> Global___Keywords:
-        """There, and equal to none of these strings."""
+        """There, and not one of these strings; of a list, at least one element is not."""
 
     @_builtins.property
     def except_integer(self) -> Global___Integers:
-        """There, and equal to none of these integers."""
+        """There, and not one of these integers; of a list, at least one element is not."""
 
     def __init__(
         self,

@@ -1,0 +1,38 @@
+"""The folder that a bundle is written into: all of it or nothing, and never over something else."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from encoder_service.bundle import MANIFEST
+from encoder_service.export.errors import ExportError
+
+
+def check_target(out: Path) -> None:
+    """Raises ExportError if `out` holds anything that is no bundle."""
+    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ExportError(f"{out} is there already and is no model bundle; nothing was written")
+
+
+@contextmanager
+def bundle_folder(out: Path) -> Iterator[Path]:
+    """An empty folder beside `out` that becomes `out` when the block ends well, else vanishes.
+
+    A bundle that stands in `out` stays until the new one is whole. Raises ExportError as `check_target`.
+    """
+    check_target(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        folder = scratch / "new"
+        folder.mkdir()
+        yield folder
+        if out.exists():
+            out.rename(scratch / "old")
+        folder.rename(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -74,5 +74,5 @@ $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing everything for development and export (torch included: a large download)"
-	$(PIP) --editable '.[cpu,starter,export,dev]'
+	$(PIP) --editable '.[cpu,starter,otel,export,dev]'
 	touch $(RUN_READY) $@

@@ -1,0 +1,69 @@
+"""Search pictures and texts by meaning: the Python client of the two services.
+
+from clipsearch import Client
+
+with Client("127.0.0.1:50052") as client:
+    for hit in client.search("images", "a cat", limit=5):
+        print(f"{hit.score:.3f}", hit.payload["path"])
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clipsearch.aio import AsyncClient, AsyncEncoderClient
+    from clipsearch.client import Client, EncoderClient
+    from clipsearch.errors import ClipSearchError
+    from clipsearch.expressions import FilterError
+    from clipsearch.inputs import Point, Search, Term
+    from clipsearch.results import (
+        Classification,
+        Collection,
+        Hit,
+        LabelScore,
+        Model,
+        SearchResult,
+        StoredPoint,
+        UpsertResult,
+    )
+
+__all__ = [
+    "AsyncClient",
+    "AsyncEncoderClient",
+    "Classification",
+    "Client",
+    "ClipSearchError",
+    "Collection",
+    "EncoderClient",
+    "FilterError",
+    "Hit",
+    "LabelScore",
+    "Model",
+    "Point",
+    "Search",
+    "SearchResult",
+    "StoredPoint",
+    "Term",
+    "UpsertResult",
+]
+
+_HOMES = {
+    "AsyncClient": "aio",
+    "AsyncEncoderClient": "aio",
+    "Client": "client",
+    "EncoderClient": "client",
+    "ClipSearchError": "errors",
+    "FilterError": "expressions",
+    "Point": "inputs",
+    "Search": "inputs",
+    "Term": "inputs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name at its first use: the services and `clipsearch --help` need no client."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'results')}"), name)

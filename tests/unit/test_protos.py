@@ -38,4 +38,5 @@ def test_the_api_is_an_ordinary_package():
         "clipsearch.encoder.v1.EncoderService"
     )
     assert search_pb2.SearchRequest().limit == 0
-    assert encoder_pb2_grpc.EncoderServiceStub and collection_pb2_grpc.CollectionServiceStub
+    assert encoder_pb2_grpc.EncoderServiceStub
+    assert collection_pb2_grpc.CollectionServiceStub

@@ -1,0 +1,244 @@
+"""The asyncio clients: `AsyncClient` for the search service, `AsyncEncoderClient` for the encoder.
+
+They do what `clipsearch.client` documents, method by method. Requests that may read pictures are
+built in a thread, so that no disk holds up the loop. A client belongs to the loop it was made in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
+from typing import Self, TypeVar, Unpack
+
+import grpc
+import numpy as np
+
+from clipsearch import connection, requests, responses
+from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from clipsearch.errors import from_rpc_error
+from clipsearch.inputs import (
+    CollectionOptions,
+    FilterLike,
+    IndexType,
+    Picture,
+    Point,
+    Search,
+    SearchOptions,
+)
+from clipsearch.results import (
+    Classification,
+    Collection,
+    Model,
+    SearchResult,
+    StoredPoint,
+    UpsertResult,
+    Vector,
+)
+from clipsearch.search.v1 import collection_pb2, collection_pb2_grpc, search_pb2, search_pb2_grpc
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Answer = TypeVar("Answer")
+
+
+class _AsyncCaller:
+    """A channel to one service. `timeout` is each call's deadline, in seconds."""
+
+    _kind: str
+
+    def __init__(self, address: str, *, timeout: float = 30.0) -> None:
+        self.address = address
+        self._timeout = timeout
+        self._channel = connection.aio_channel(address)
+
+    async def close(self) -> None:
+        """Closes the connection; calls in progress fail."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        read: Callable[[Response], Answer],
+    ) -> Answer:
+        try:
+            response = await method(request, timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, f"{self._kind} at {self.address}") from None
+        return read(response)
+
+
+class AsyncClient(_AsyncCaller):
+    """Calls the search service at `address` (`host:port`)."""
+
+    _kind = "search service"
+
+    def __init__(self, address: str = "127.0.0.1:50052", *, timeout: float = 30.0) -> None:
+        super().__init__(address, timeout=timeout)
+        self._points: search_pb2_grpc.SearchServiceAsyncStub = search_pb2_grpc.SearchServiceStub(
+            self._channel
+        )
+        self._collections: collection_pb2_grpc.CollectionServiceAsyncStub = (
+            collection_pb2_grpc.CollectionServiceStub(self._channel)
+        )
+
+    async def search(
+        self, collection: str, text: str | None = None, **options: Unpack[SearchOptions]
+    ) -> SearchResult:
+        """Finds the points nearest to a query."""
+        request = await asyncio.to_thread(requests.search, collection, text=text, **options)
+        return await self._call(self._points.Search, request, responses.search_result)
+
+    async def search_batch(self, collection: str, searches: Iterable[Search]) -> list[SearchResult]:
+        """Several searches in one call."""
+        request = await asyncio.to_thread(requests.search_batch, collection, searches)
+        return await self._call(self._points.SearchBatch, request, responses.search_results)
+
+    async def upsert(
+        self, collection: str, points: Iterable[Point], *, wait: bool = True, fingerprint: str = ""
+    ) -> list[UpsertResult]:
+        """Writes points, replacing those of the same ids."""
+        request = await asyncio.to_thread(
+            requests.upsert, collection, points, wait=wait, fingerprint=fingerprint
+        )
+        return await self._call(self._points.Upsert, request, responses.upsert_results)
+
+    async def get_points(
+        self,
+        collection: str,
+        ids: Iterable[str],
+        *,
+        payload: bool | Sequence[str] = True,
+        with_vectors: bool = False,
+    ) -> list[StoredPoint]:
+        """Those points that exist, in the order of `ids`."""
+        request = requests.get_points(collection, ids, payload=payload, with_vectors=with_vectors)
+        return await self._call(self._points.GetPoints, request, responses.stored_points)
+
+    async def delete_points(
+        self, collection: str, ids: Iterable[str] | None = None, *, filter: FilterLike | None = None
+    ) -> int:
+        """Deletes by ids or by filter; returns how many points existed and are gone."""
+        request = requests.delete_points(collection, ids, filter)
+        return await self._call(self._points.DeletePoints, request, responses.deleted)
+
+    async def count(self, collection: str, *, filter: FilterLike | None = None) -> int:
+        """How many points match."""
+        request = search_pb2.CountPointsRequest(
+            collection=collection, filter=requests.optional_filter(filter)
+        )
+        return await self._call(self._points.CountPoints, request, responses.count)
+
+    async def list_points(
+        self,
+        collection: str,
+        *,
+        filter: FilterLike | None = None,
+        page_size: int = 100,
+        payload: bool | Sequence[str] = True,
+        with_vectors: bool = False,
+    ) -> AsyncIterator[StoredPoint]:
+        """All points that match, in a stable order, fetched page by page as they are asked for."""
+        token = ""
+        while True:
+            request = requests.list_points(
+                collection,
+                page_token=token,
+                page_size=page_size,
+                filter=filter,
+                payload=payload,
+                with_vectors=with_vectors,
+            )
+            page = await self._call(self._points.ListPoints, request, responses.page)
+            for point in page.points:
+                yield point
+            token = page.next_token
+            if not token:
+                return
+
+    async def create_collection(self, name: str, **options: Unpack[CollectionOptions]) -> Collection:
+        """Creates a collection for the encoder's model."""
+        request = requests.create_collection(name, **options)
+        return await self._call(self._collections.CreateCollection, request, responses.created_collection)
+
+    async def get_collection(self, name: str) -> Collection:
+        """Describes a collection, given by name or alias."""
+        request = collection_pb2.GetCollectionRequest(name=name)
+        return await self._call(self._collections.GetCollection, request, responses.found_collection)
+
+    async def list_collections(self) -> list[Collection]:
+        """All collections, by name."""
+        request = collection_pb2.ListCollectionsRequest()
+        return await self._call(self._collections.ListCollections, request, responses.all_collections)
+
+    async def delete_collection(self, name: str) -> None:
+        """Deletes a collection, its points, and the aliases that point at it."""
+        request = collection_pb2.DeleteCollectionRequest(name=name)
+        await self._call(self._collections.DeleteCollection, request, responses.nothing)
+
+    async def update_alias(self, alias: str, collection: str | None) -> str:
+        """Points an alias at a collection, or removes it (None). Returns where it pointed ("" = nowhere)."""
+        request = collection_pb2.UpdateAliasRequest(alias=alias, collection=collection or "")
+        return await self._call(self._collections.UpdateAlias, request, responses.previous_collection)
+
+    async def create_payload_index(self, collection: str, field: str, type: IndexType) -> None:
+        """Makes filters on a payload field fast."""
+        request = collection_pb2.CreatePayloadIndexRequest(
+            collection=collection, index=requests.payload_index(field, type)
+        )
+        await self._call(self._collections.CreatePayloadIndex, request, responses.nothing)
+
+
+class AsyncEncoderClient(_AsyncCaller):
+    """Calls the encoder at `address` (`host:port`)."""
+
+    _kind = "encoder"
+
+    def __init__(self, address: str = "127.0.0.1:50051", *, timeout: float = 30.0) -> None:
+        super().__init__(address, timeout=timeout)
+        self._encoder: encoder_pb2_grpc.EncoderServiceAsyncStub = encoder_pb2_grpc.EncoderServiceStub(
+            self._channel
+        )
+
+    async def model(self) -> Model:
+        """The model that the encoder runs."""
+        return await self._call(self._encoder.GetModel, encoder_pb2.GetModelRequest(), responses.model)
+
+    async def encode_texts(self, texts: Sequence[str]) -> Vector:
+        """L2-normalised float32 [len(texts), dimension]; long lists go in several calls."""
+        matrices = [
+            await self._call(
+                self._encoder.EncodeText, request, partial(responses.matrix, inputs="texts", first=first)
+            )
+            for first, request in requests.encode_texts(texts)
+        ]
+        return await self._stacked(matrices)
+
+    async def encode_images(self, images: Iterable[Picture]) -> Vector:
+        """L2-normalised float32 [pictures, dimension]; long lists go in several calls."""
+        matrices = []
+        parts = requests.encode_images(images)
+        while (part := await asyncio.to_thread(next, parts, None)) is not None:
+            first, request = part
+            read = partial(responses.matrix, inputs="images", first=first)
+            matrices.append(await self._call(self._encoder.EncodeImage, request, read))
+        return await self._stacked(matrices)
+
+    async def classify(
+        self, images: Iterable[Picture], labels: Iterable[str], *, prompt_template: str = ""
+    ) -> list[Classification]:
+        """Which label fits each picture best?"""
+        request = await asyncio.to_thread(requests.classify, images, labels, prompt_template)
+        return await self._call(self._encoder.Classify, request, responses.classifications)
+
+    async def _stacked(self, matrices: list[Vector]) -> Vector:
+        if matrices:
+            return np.concatenate(matrices)
+        return np.empty((0, (await self.model()).dimension), np.float32)

@@ -1,0 +1,45 @@
+"""The `clipsearch` command. One file a group of commands."""
+
+from __future__ import annotations
+
+import typer
+
+from clipsearch.cli import collections, config, model, serve, token
+from clipsearch.cli.classify import classify
+from clipsearch.cli.demo import demo
+from clipsearch.cli.health import health
+from clipsearch.cli.index import index
+from clipsearch.cli.problems import Commands
+from clipsearch.cli.search import search
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Searches pictures and texts by meaning: an encoder service, a search service, and their client.
+
+    First steps:
+
+      clipsearch serve all                  both services, on this machine
+
+      clipsearch index ~/Pictures           in another terminal
+
+      clipsearch search "a cat"
+    """,
+)
+app.add_typer(serve.app, name="serve")
+app.command()(index)
+app.command()(search)
+app.command()(classify)
+app.add_typer(collections.app, name="collections")
+app.add_typer(model.app, name="model")
+app.add_typer(token.app, name="token")
+app.command(name="config")(config.config)
+app.command()(health)
+app.command()(demo)
+
+
+def main() -> None:
+    """The console script."""
+    app(prog_name="clipsearch")

@@ -1,0 +1,64 @@
+"""`clipsearch classify`: which of these labels fits a picture best?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.options import DEFAULT_ENCODER, Encoder, Json
+from clipsearch.cli.output import plain, print_json, stdout, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from clipsearch.results import Classification
+
+
+def classify(
+    image: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A picture file.")
+    ],
+    labels: Annotated[
+        str, typer.Option(metavar="A,B,C", help="The labels to choose from, separated by commas.")
+    ],
+    template: Annotated[
+        str, typer.Option(help="The sentence that each label is put into, in place of {}.")
+    ] = "a photo of a {}",
+    encoder: Encoder = DEFAULT_ENCODER,
+    json: Json = False,
+) -> None:
+    """Says which of some labels fits a picture best, without any training.
+
+    Examples:
+
+      clipsearch classify photo.jpg --labels cat,dog,horse
+
+      clipsearch classify photo.jpg --labels "espresso,cappuccino" --template "a cup of {}" --json
+    """
+    from clipsearch.client import EncoderClient
+
+    choices = [label.strip() for label in labels.split(",")]
+    if not all(choices):
+        raise typer.BadParameter("every label must hold a character", param_hint="--labels")
+    with EncoderClient(encoder) as client:
+        (result,) = client.classify([image], choices, prompt_template=template)
+    if result.error is not None:
+        raise result.error.about(str(image))
+    if json:
+        scores = [
+            {"label": s.label, "probability": round(s.probability, 6), "cosine": round(s.cosine, 6)}
+            for s in result.scores
+        ]
+        print_json({"image": str(image), "scores": scores})
+    else:
+        stdout().print(labels_table(result))
+
+
+def labels_table(result: Classification, title: str | None = None) -> Table:
+    """Labels, best first, with probability and cosine."""
+    scores = table("label", "probability>", "cosine>", title=title)
+    for score in result.scores:
+        scores.add_row(plain(score.label), f"{score.probability:.1%}", f"{score.cosine:.3f}")
+    return scores

@@ -1,0 +1,188 @@
+"""`clipsearch collections`: list, create, show, delete, and aliases."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
+from clipsearch.cli.output import plain, print_json, size, stderr, stdout, table
+
+if TYPE_CHECKING:
+    from clipsearch.inputs import IndexType
+    from clipsearch.results import Collection
+
+app = typer.Typer(invoke_without_command=True, help="Lists, creates, shows and deletes collections.")
+
+Name = Annotated[str, typer.Argument(help="Name of the collection.", show_default=False)]
+
+
+@app.callback()
+def list_all(context: typer.Context, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
+    """Without a command: lists the collections.
+
+    Examples:
+
+      clipsearch collections
+
+      clipsearch collections create shoes --index brand=keyword --index price=float
+
+      clipsearch collections show shoes
+
+      clipsearch collections alias shop shoes
+
+      clipsearch collections delete shoes
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from clipsearch.client import Client
+
+    with Client(server) as client:
+        found = client.list_collections()
+    if json:
+        print_json([_as_json(collection) for collection in found])
+        return
+    if not found:
+        stdout().print("no collections yet; `clipsearch index FOLDER` makes one")
+        return
+    rows = table("name", "points>", "images>", "texts>", "dimension>", "model", "aliases")
+    for c in found:
+        rows.add_row(
+            plain(c.name),
+            f"{c.points:,}",
+            f"{c.image_vectors:,}",
+            f"{c.text_vectors:,}",
+            str(c.dimension),
+            plain(c.model),
+            plain(", ".join(c.aliases)),
+        )
+    stdout().print(rows)
+
+
+@app.command()
+def create(
+    name: Name,
+    index: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=TYPE",
+            help="A payload index; TYPE is keyword, integer, float, bool, datetime or text. Repeatable.",
+        ),
+    ] = None,
+    quantization: Annotated[
+        Literal["none", "scalar", "binary"], typer.Option(help="Compression of the vectors in memory.")
+    ] = "none",
+    on_disk: Annotated[bool, typer.Option("--on-disk", help="Keep vectors on disk, not in memory.")] = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Creates a collection for the encoder's model.
+
+    Examples:
+
+      clipsearch collections create shoes
+
+      clipsearch collections create shoes --index brand=keyword --index price=float --quantization scalar
+    """
+    from clipsearch.client import Client
+
+    with Client(server) as client:
+        made = client.create_collection(
+            name, payload_indexes=_indexes(index or []), quantization=quantization, on_disk_vectors=on_disk
+        )
+    stderr().print(f"created {plain(made.name)}: {made.dimension} dimensions, model {plain(made.model)}")
+
+
+@app.command()
+def show(name: Name, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
+    """Describes a collection, given by name or alias."""
+    from clipsearch.client import Client
+
+    with Client(server) as client:
+        found = client.get_collection(name)
+    if json:
+        print_json(_as_json(found))
+        return
+    rows = table("", "")
+    rows.show_header = False
+    for field, value in _facts(found):
+        rows.add_row(f"[bold]{field}[/bold]", plain(value))
+    stdout().print(rows)
+
+
+@app.command()
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Deletes a collection, its points, and the aliases that point at it."""
+    from clipsearch.client import Client
+
+    with Client(server) as client:
+        if not yes:
+            points = client.get_collection(name).points
+            typer.confirm(f"Delete {name!r} with its {points:,} points?", abort=True, err=True)
+        client.delete_collection(name)
+    stderr().print(f"deleted {plain(name)}")
+
+
+@app.command()
+def alias(
+    alias: Annotated[str, typer.Argument(help="The alias.", show_default=False)],
+    collection: Annotated[
+        str | None, typer.Argument(help="The collection that it shall point at.", show_default=False)
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the alias.")] = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Points an alias at a collection, at once for all callers, or removes it.
+
+    Examples:
+
+      clipsearch collections alias shop shoes-2
+
+      clipsearch collections alias shop --remove
+    """
+    if remove == (collection is not None):
+        raise typer.BadParameter("give a collection, or --remove")
+    from clipsearch.client import Client
+
+    with Client(server) as client:
+        before = client.update_alias(alias, collection)
+    now = "was removed" if remove else f"points at {plain(collection)}"
+    stderr().print(f"{plain(alias)} {now}" + (f" (before: {plain(before)})" if before else ""))
+
+
+def _indexes(declared: list[str]) -> dict[str, IndexType]:
+    indexes: dict[str, Any] = {}
+    for declaration in declared:
+        field, _, type = declaration.rpartition("=")
+        if not field or type not in ("keyword", "integer", "float", "bool", "datetime", "text"):
+            raise typer.BadParameter(
+                f"{declaration!r} is not FIELD=TYPE; TYPE is keyword, integer, float, bool, datetime or text",
+                param_hint="--index",
+            )
+        indexes[field] = type
+    return indexes
+
+
+def _as_json(collection: Collection) -> dict[str, Any]:
+    return dataclasses.asdict(collection)
+
+
+def _facts(c: Collection) -> list[tuple[str, str]]:
+    indexes = ", ".join(f"{field} ({type})" for field, type in c.payload_indexes.items())
+    return [
+        ("name", c.name),
+        ("aliases", ", ".join(c.aliases) or "-"),
+        ("model", c.model or "-"),
+        ("fingerprint", c.fingerprint),
+        ("dimension", str(c.dimension)),
+        ("points", f"{c.points:,} ({c.image_vectors:,} image vectors, {c.text_vectors:,} text vectors)"),
+        ("indexed", f"{c.indexed_share:.0%}"),
+        ("on disk", size(c.disk_bytes) if c.disk_bytes else "-"),
+        ("payload indexes", indexes or "-"),
+        ("quantization", c.quantization),
+    ]

@@ -1,0 +1,173 @@
+"""`clipsearch demo`: the whole system once, on real photographs, in a minute."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli import processes
+from clipsearch.cli.options import DEFAULT_COLLECTION
+from clipsearch.cli.output import plain, stdout
+from clipsearch.cli.problems import Problem
+
+if TYPE_CHECKING:
+    from clipsearch.client import Client, EncoderClient
+    from clipsearch.results import Classification, Hit, Model, SearchResult
+
+QUERIES = ("a cat", "a cup of coffee", "a motorcycle", "a flower", "a rocket")
+LABELS = ("cat", "motorcycle", "flower", "rocket", "cup of coffee")
+QUERY_PICTURE = "motorcycle_left.png"
+CLASSIFIED_PICTURE = "chelsea.png"
+SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A query of the demo and what it found; `picture` is the query's own, for picture queries."""
+
+    title: str
+    hits: tuple[Hit, ...]
+    bound: float
+    picture: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that the page shows."""
+
+    model: Model
+    pictures: int
+    answers: tuple[Answer, ...]
+    classified: Path
+    classification: Classification
+
+
+def demo(
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            readable=True,
+            help="A folder of pictures of your own.",
+            show_default="sample photographs of scikit-image and scikit-learn",
+        ),
+    ] = None,
+    model: Annotated[Path, typer.Option(help="Folder of the model bundle.")] = Path("build/models/starter"),
+    out: Annotated[Path, typer.Option(help="Folder for the page.")] = Path("build/demo"),
+) -> None:
+    """Starts both services, indexes photographs, searches them, and writes a page with what was found.
+
+    Everything it starts is stopped again. Make the bundle first: clipsearch model starter.
+
+    Examples:
+
+      clipsearch demo
+
+      clipsearch demo --images ~/Pictures
+    """
+    from clipsearch.cli.demo_page import write_page
+
+    console = stdout()
+    if not (model / "manifest.json").is_file():
+        raise Problem(f"{model} is no model bundle; make one: clipsearch model starter --out {model}")
+    with processes.exit_on_sigterm(), tempfile.TemporaryDirectory(prefix="clipsearch-demo-") as scratch:
+        folder = images if images is not None else _sample_photographs(Path(scratch) / "photographs")
+        report = _run(folder, model, Path(scratch), own=images is not None)
+        page = write_page(report, out)  # while the photographs are there
+    console.print(f"\nThe pictures that were found: [bold]{page.resolve().as_uri()}[/bold]")
+    console.print(_next_steps(model, images), highlight=False)
+
+
+def _sample_photographs(folder: Path) -> Path:
+    from clipsearch.samples import write_samples
+
+    write_samples(folder)
+    return folder
+
+
+def _run(folder: Path, bundle: Path, scratch: Path, *, own: bool) -> Report:
+    from clipsearch.cli.index import index_folder
+    from clipsearch.client import Client, EncoderClient
+
+    console = stdout()
+    console.print("== starting the encoder and the search service, each a process of its own")
+    data = ["--data-dir", str(scratch / "data")]
+    with (
+        processes.service("encoder", ["--model", str(bundle)], scratch) as encoder_at,
+        processes.service("search", ["--encoder", encoder_at, *data], scratch) as search_at,
+        EncoderClient(encoder_at) as encoder,
+        Client(search_at) as client,
+    ):
+        about = encoder.model()
+        console.print(f"   model {about.name}, {about.dimension} dimensions, fingerprint {about.fingerprint}")
+        if not about.pretrained:
+            console.print("   [red]its weights are random: what it finds means nothing[/red]")
+        console.print(f"== indexing the pictures in {plain(folder if own else 'the sample photographs')}")
+        indexed = asyncio.run(index_folder(folder, DEFAULT_COLLECTION, search_at))
+        console.print(f"   {indexed.indexed} indexed, {len(indexed.failures)} could not be read")
+        if not indexed.indexed:
+            raise Problem(f"none of the pictures in {folder} could be indexed")
+        answers = _search(client, about, folder, own=own)
+        chosen = folder / CLASSIFIED_PICTURE if not own else Path(answers[0].hits[0].payload["path"])
+        classification = _classify(encoder, chosen)
+        return Report(about, client.count(DEFAULT_COLLECTION), answers, chosen, classification)
+
+
+def _search(client: Client, about: Model, folder: Path, *, own: bool) -> tuple[Answer, ...]:
+    """Five queries by words and one by picture; prints each."""
+    stdout().print("== searching")
+    answers = []
+    for words in QUERIES:
+        result = client.search(DEFAULT_COLLECTION, words, limit=SHOWN)
+        answers.append(_show(f'"{words}"', result, about.weak_match_below))
+    query = folder / QUERY_PICTURE if not own else Path(answers[0].hits[0].payload["path"])
+    # The picture is in the collection, so it finds itself first; one more makes up for it.
+    result = client.search(DEFAULT_COLLECTION, image=query, limit=SHOWN + 1)
+    others = [hit for hit in result if Path(hit.payload["path"]) != query.resolve()][:SHOWN]
+    answers.append(_show(f"pictures like {query.name}", others, 0.0, query))
+    return tuple(answers)
+
+
+def _show(
+    title: str, result: SearchResult | Sequence[Hit], bound: float, picture: Path | None = None
+) -> Answer:
+    from clipsearch.cli.output import table
+    from clipsearch.cli.search import is_weak
+
+    hits = table("#>", "score>", "", "picture", title=plain(title))
+    for rank, hit in enumerate(result, start=1):
+        weak = is_weak(hit, bound)
+        name = plain(Path(hit.payload["path"]).name)
+        hits.add_row(
+            str(rank), f"{hit.score:.3f}", "weak" if weak else "", name, style="dim" if weak else None
+        )
+    stdout().print(hits)
+    return Answer(title, tuple(result), bound, picture)
+
+
+def _classify(encoder: EncoderClient, picture: Path) -> Classification:
+    from clipsearch.cli.classify import labels_table
+
+    (result,) = encoder.classify([picture], LABELS)
+    if result.error is not None:
+        raise result.error.about(str(picture))
+    stdout().print(labels_table(result, title=f"what is {plain(picture.name)}?"))
+    return result
+
+
+def _next_steps(bundle: Path, images: Path | None) -> str:
+    folder = plain(images) if images is not None else "~/Pictures"
+    return f"""
+Next, with pictures of your own:
+
+  .venv/bin/clipsearch serve all --model {plain(bundle)}
+  .venv/bin/clipsearch index {folder}              (in another terminal)
+  .venv/bin/clipsearch search "a cat"
+  .venv/bin/clipsearch --help"""

@@ -1,0 +1,78 @@
+"""`clipsearch health`: asks a service whether it works, for scripts and for Kubernetes' exec probes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from clipsearch.credentials import ClientTls
+
+
+def health(
+    address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The service.", show_default=False)],
+    service: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="One gRPC service, or `liveness`: whether the process lives, ready or not. "
+            "Without it: all that is served there.",
+        ),
+    ] = "",
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the answer.")] = 5.0,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="The service speaks TLS; implied by the other TLS options.")
+    ] = False,
+    ca: Annotated[Path | None, typer.Option("--tls-ca", help="PEM file of the CAs to trust.")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option("--tls-cert", help="PEM file of the certificate to show (mTLS).")
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--tls-key", help="PEM file of its key.")] = None,
+    server_name: Annotated[
+        str, typer.Option("--tls-server-name", help="Name in the service's certificate, if not its address.")
+    ] = "",
+) -> None:
+    """Prints SERVING and exits with 0, or prints why not and exits with 1.
+
+    Examples:
+
+      clipsearch health localhost:50051
+
+      clipsearch health localhost:50052 --service clipsearch.search.v1.SearchService
+
+      clipsearch health search.example.com:443 --tls-ca ca.pem
+    """
+    from clipsearch.credentials import ClientTls, CredentialsError
+
+    try:
+        trust = ClientTls(ca, certificate, key, server_name)
+        status = _status(address, service, timeout, trust if tls or trust != ClientTls() else None)
+    except CredentialsError as error:
+        status = str(error)
+    typer.echo(status)
+    raise typer.Exit(0 if status == "SERVING" else 1)
+
+
+def _status(address: str, service: str, timeout: float, tls: ClientTls | None) -> str:
+    """SERVING, or why not."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    from clipsearch.credentials import channel_credentials, channel_options
+
+    options: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0)]
+    if tls is None:
+        channel = grpc.insecure_channel(address, options)
+    else:
+        channel = grpc.secure_channel(address, channel_credentials(tls), [*options, *channel_options(tls)])
+    with channel:
+        try:
+            stub: Any = health_pb2_grpc.HealthStub(channel)  # the stubs leave its methods out
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return f"{address} serves no {service!r}"
+            return f"{address} does not answer: {error.code().name}: {error.details()}"
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

@@ -1,0 +1,237 @@
+"""`clipsearch model`: makes model bundles, checks them and shows what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.options import Json
+from clipsearch.cli.output import plain, size, stderr, stdout, table
+from clipsearch.cli.problems import Commands, Problem
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from encoder_service.bundle import Manifest, ParityCheck, Precision
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    help="Make model bundles, check them, and show what is in them.",
+)
+
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to write; an older bundle is replaced.")
+]
+
+_EXPORT = "pip install 'clipsearch[export]'"
+_STARTER = "pip install 'clipsearch[starter]'"
+
+
+@app.command()
+def export(
+    out: Out,
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="[SOURCE]", help="A Hugging Face id, or a checkpoint folder."),
+    ] = None,
+    random_init: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="In place of SOURCE: a known architecture with random weights."),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="LIST", help="What to write: fp32, or fp32,int8.")
+    ] = "fp32,int8",
+) -> None:
+    """Turns a CLIP, SigLIP or SigLIP 2 checkpoint into a bundle that the encoder serves.
+
+    The bundle is checked against transformers before it gets its name; int8 becomes what CPUs run only
+    in the towers where it passes. Needs torch, which the extra `export` installs.
+
+    Examples:
+
+      clipsearch model export openai/clip-vit-base-patch32 --out models/clip
+
+      clipsearch model export ~/checkpoints/my-siglip --out models/mine --precision fp32
+
+      clipsearch model export --random-init clip-vit-base-patch32 --out models/random
+
+    Architectures for --random-init: clip-vit-base-patch32, clip-vit-base-patch16,
+    clip-vit-large-patch14, siglip-base-patch16-224. Their vectors mean nothing; their cost is real.
+    """
+    if (source is None) == (random_init is None):
+        raise typer.BadParameter("name a SOURCE, or --random-init NAME, and not both")
+    with _problems(_EXPORT):
+        from encoder_service.export.clip import export_bundle
+
+        manifest = export_bundle(
+            source or random_init or "",
+            out,
+            random_init=random_init is not None,
+            precisions=_precisions(precision),
+            progress=_say,
+        )
+    stdout().print(manifest_table(manifest))
+    stdout().print(checks_table(manifest.parity))
+    _say(f"the bundle is in {out}")
+
+
+@app.command()
+def starter(out: Out) -> None:
+    """Builds the starter model: real photographs, English words, made from what PyPI packages carry.
+
+    It needs no model hub and no torch, and is well under CLIP in quality: use it to try things out.
+
+    Example:
+
+      clipsearch model starter --out models/starter
+    """
+    with _problems(_STARTER):
+        from encoder_service.export.starter import build_starter
+
+        manifest = build_starter(out, progress=_say)
+    stdout().print(manifest_table(manifest))
+    _say(f"the bundle is in {out}")
+
+
+@app.command()
+def verify(
+    bundle: Bundle,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE", help="The checkpoint it was made from, to compare with (needs torch)."
+        ),
+    ] = None,
+) -> None:
+    """Checks a bundle's files, measures its graphs and writes the report into its manifest.
+
+    Exits with 1 if a file was altered or a bound is missed.
+
+    Examples:
+
+      clipsearch model verify models/clip
+
+      clipsearch model verify models/mine --source ~/checkpoints/my-siglip
+    """
+    with _problems(_EXPORT):
+        from encoder_service.export.verify import verify_bundle
+
+        checks = verify_bundle(bundle, source=source, progress=_say)
+    stdout().print(checks_table(checks))
+    missed = sum(not check.passed for check in checks)
+    if missed:
+        raise Problem(f"{missed} of {len(checks)} checks missed their bound")
+
+
+@app.command()
+def show(bundle: Bundle, json: Json = False) -> None:
+    """Shows what a bundle is: model, licence, rules, files and its last parity report.
+
+    Examples:
+
+      clipsearch model show models/clip
+
+      clipsearch model show models/clip --json
+    """
+    with _problems(_EXPORT):
+        from encoder_service.bundle import read_manifest
+
+        manifest = read_manifest(bundle)
+    if json:
+        print(manifest.model_dump_json(indent=2))
+        return
+    stdout().print(manifest_table(manifest))
+    stdout().print(files_table(manifest))
+    if manifest.parity:
+        stdout().print(checks_table(manifest.parity))
+
+
+def manifest_table(manifest: Manifest) -> Table:
+    """What the model is and how its inputs are prepared."""
+    image, text, source = manifest.image, manifest.text, manifest.source
+    weights = "pretrained" if manifest.pretrained else "RANDOM: its vectors mean nothing"
+    rows = {
+        "source": f"{source.id} {source.revision}".strip(),
+        "licence": manifest.license,
+        "weights": weights,
+        "notes": source.notes,
+        "fingerprint": manifest.fingerprint,
+        "dimension": str(manifest.dimension),
+        "pictures": f"{image.size} x {image.size}, {image.resize}, {image.interpolation}",
+        "texts": f"{text.context_length} tokens, padded to {text.padding}"
+        f"{', lower-cased' if text.lowercase else ''}",
+        "scoring": f"{manifest.scoring}, scale {manifest.logit_scale:.2f}, bias {manifest.logit_bias:.2f}",
+        "on CPUs": ", ".join(f"{tower} {chosen}" for tower, chosen in manifest.preferred_cpu.items()),
+    }
+    result = table("field", "value", title=plain(manifest.name))
+    for name, value in rows.items():
+        if value:
+            result.add_row(name, plain(value))
+    return result
+
+
+def files_table(manifest: Manifest) -> Table:
+    """The bundle's files as the manifest knows them."""
+    result = table("file", "size>", "sha256")
+    for name, entry in manifest.files.items():
+        result.add_row(plain(name), size(entry.bytes), entry.sha256[:16])
+    return result
+
+
+def checks_table(checks: list[ParityCheck]) -> Table:
+    """The parity report."""
+    result = table("tower", "check", "metric", "value>", "asked>", "samples>", "")
+    for check in checks:
+        asked = "" if check.bound is None else f"{_sign(check)} {check.bound:g}"
+        verdict = "" if check.bound is None else "ok" if check.passed else "[red]MISSED[/red]"
+        names = (check.tower, plain(check.name), plain(check.metric))
+        result.add_row(*names, _figure(check), asked, str(check.samples), verdict)
+    return result
+
+
+def _sign(check: ParityCheck) -> str:
+    return ">=" if "cosine" in check.metric or "share" in check.metric else "<="
+
+
+def _figure(check: ParityCheck) -> str:
+    if "difference" in check.metric:
+        return f"{check.value:.1e}"
+    return f"{check.value:.7f}" if "cosine" in check.metric else f"{check.value:.2f}"
+
+
+def _precisions(names: str) -> list[Precision]:
+    known: dict[str, Precision] = {"fp32": "fp32", "int8": "int8"}
+    chosen = [name.strip() for name in names.split(",")]
+    if unknown := [name for name in chosen if name not in known]:
+        raise typer.BadParameter(f"{', '.join(unknown)}: there are fp32 and int8", param_hint="--precision")
+    if "fp32" not in chosen:
+        raise typer.BadParameter("fp32 is always part of it: fp32,int8", param_hint="--precision")
+    return list(dict.fromkeys(known[name] for name in chosen))
+
+
+def _say(message: str) -> None:
+    stderr().print(f"[dim]{plain(message)}[/dim]")
+
+
+@contextmanager
+def _problems(install: str) -> Iterator[None]:
+    """Expected errors in one line; a missing library with the command that brings it."""
+    from clipsearch.wheels import WheelError
+    from encoder_service.bundle import BundleError
+    from encoder_service.export.errors import ExportError
+    from encoder_service.session import SessionError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in ("clipsearch", "encoder_service"):
+            raise
+        raise Problem(f"this needs {error.name}, which is not installed: {install}") from None
+    except (BundleError, ExportError, SessionError, WheelError) as error:
+        raise Problem(str(error)) from None

@@ -1,0 +1,112 @@
+"""`clipsearch serve`: the services themselves, in this process or as two children."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from clipsearch.cli.processes import run_together
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Runs a service, or both. Every setting is a variable too: `clipsearch config` prints them.",
+)
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
+PortFile = Annotated[Path | None, typer.Option(help="File to write host:port into once it is serving.")]
+Model = Annotated[
+    Path | None, typer.Option(help="Folder of the model bundle.", show_default="build/models/starter")
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of the collections.", show_default="clipsearch-data")
+]
+QdrantUrl = Annotated[
+    str | None, typer.Option(help="Qdrant server to use instead of --data-dir; see also QDRANT_URL.")
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"] | None, typer.Option(help="Least severe level logged.")
+]
+
+
+@app.command()
+def encoder(
+    model: Model = None,
+    host: Host = None,
+    port: Annotated[int | None, typer.Option(help="0 = any free one.", show_default="50051")] = None,
+    port_file: PortFile = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Runs the encoder service: pictures and words in, vectors out.
+
+    Examples:
+
+      clipsearch serve encoder --model build/models/starter
+
+      ENCODER_THREADS=4 clipsearch serve encoder --port 50061
+    """
+    from clipsearch.serving.settings import load_settings
+    from encoder_service.__main__ import run
+    from encoder_service.settings import EncoderSettings
+
+    flags = {"model": model, "host": host, "port": port, "port_file": port_file, "log_level": log_level}
+    run(load_settings(EncoderSettings, **flags))
+
+
+@app.command()
+def search(
+    encoder: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The encoder.", show_default="127.0.0.1:50051")
+    ] = None,
+    data_dir: DataDir = None,
+    qdrant_url: QdrantUrl = None,
+    host: Host = None,
+    port: Annotated[int | None, typer.Option(help="0 = any free one.", show_default="50052")] = None,
+    port_file: PortFile = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Runs the search service, on Qdrant Edge in a folder or on a Qdrant server.
+
+    Examples:
+
+      clipsearch serve search --data-dir ./data
+
+      clipsearch serve search --qdrant-url http://localhost:6333
+    """
+    from clipsearch.serving.settings import load_settings
+    from search_service.__main__ import run
+    from search_service.settings import SearchSettings
+
+    flags = {
+        "encoder": encoder,
+        "data_dir": data_dir,
+        "qdrant_url": qdrant_url,
+        "host": host,
+        "port": port,
+        "port_file": port_file,
+        "log_level": log_level,
+    }
+    run(load_settings(SearchSettings, **flags))
+
+
+@app.command(name="all")
+def both(model: Model = None, data_dir: DataDir = None, qdrant_url: QdrantUrl = None) -> None:
+    """Runs both services here, each in a process of its own, until Ctrl-C or until one of them ends.
+
+    Example:
+
+      clipsearch serve all --model build/models/starter --data-dir ./data
+    """
+    encoder_flags = _flags(model=model)
+    search_flags = _flags(data_dir=data_dir, qdrant_url=qdrant_url)
+    raise typer.Exit(
+        run_together({"encoder": ["encoder", *encoder_flags], "search": ["search", *search_flags]})
+    )
+
+
+def _flags(**given: Path | str | None) -> list[str]:
+    pairs = [
+        (f"--{name.replace('_', '-')}", str(value)) for name, value in given.items() if value is not None
+    ]
+    return [word for pair in pairs for word in pair]

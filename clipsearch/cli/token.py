@@ -1,0 +1,65 @@
+"""`clipsearch token`: makes bearer tokens for the services' tokens file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Makes tokens for callers.")
+
+
+@app.callback()
+def token() -> None:
+    """Makes tokens for callers."""
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Option(help="Who will call with it; stands in the logs.", show_default=False)],
+    scope: Annotated[
+        list[str],
+        typer.Option(
+            help="encode, search, write or admin; may be given several times. None includes another.",
+            show_default=False,
+        ),
+    ],
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(help="Restrict the token to this collection or alias; may be given several times."),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Calls a second; without it the service's default.")
+    ] = None,
+) -> None:
+    """Prints a new token once, on stderr, and the line for the tokens file on stdout.
+
+    The file holds a hash, from which the token cannot be had again. Services reload the file by
+    themselves. To change a token without a gap: add the new line, move the caller, remove the old line.
+
+    Examples:
+
+      clipsearch token create --name shop --scope search >> tokens
+
+      clipsearch token create --name indexer --scope search --scope write --collection photos >> tokens
+    """
+    from pydantic import ValidationError
+
+    from clipsearch.serving.tokens import Grant, create_token, line, sha256
+
+    token = create_token()
+    try:
+        grant = Grant.model_validate(
+            {
+                "name": name,
+                "sha256": sha256(token),
+                "scopes": scope,
+                "collections": collection or None,
+                "rate_per_s": rate,
+            }
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise typer.BadParameter(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+    typer.echo(f"token of {name} (it is not shown again): {token}", err=True)
+    typer.echo(line(grant))

@@ -1,0 +1,78 @@
+"""Channels to the services: sizes, keepalive, load balancing and retries, the same for every client."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+import grpc
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+# Only what may safely happen twice. Creating and deleting a collection answers differently the
+# second time, and moving an alias would report where the first attempt had left it.
+_RETRIED = [
+    {"service": "clipsearch.encoder.v1.EncoderService"},
+    {"service": "clipsearch.search.v1.SearchService"},
+    {"service": "clipsearch.search.v1.CollectionService", "method": "GetCollection"},
+    {"service": "clipsearch.search.v1.CollectionService", "method": "ListCollections"},
+    {"service": "clipsearch.search.v1.CollectionService", "method": "CreatePayloadIndex"},
+]
+
+_SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],  # the default, pick_first, pins one replica
+    "methodConfig": [
+        {
+            "name": _RETRIED,
+            "retryPolicy": {  # gRPC adds the jitter
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+}
+
+_LOOPBACK = re.compile(r"^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$")
+_WITH_SCHEME = re.compile(r"^(unix:|[a-z0-9-]+://)")
+
+
+def channel(address: str) -> grpc.Channel:
+    """A channel to `host:port`, or to any gRPC target; it connects at the first call."""
+    return grpc.insecure_channel(_target(address), options=_options(address))
+
+
+def aio_channel(address: str, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> grpc.aio.Channel:
+    """The same for asyncio; belongs to the running loop."""
+    return grpc.aio.insecure_channel(
+        _target(address), options=_options(address), interceptors=list(interceptors)
+    )
+
+
+def _target(address: str) -> str:
+    return address if _WITH_SCHEME.match(address) else f"dns:///{address}"
+
+
+def _options(address: str) -> list[tuple[str, str | int]]:
+    options: list[tuple[str, str | int]] = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        # As the servers permit it: see clipsearch/serving/lifecycle.py.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # A service that comes back is found within seconds; gRPC's own default grows to 2 minutes.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        # So are new replicas behind a name that is looked up again after a failure; the default is 30 s.
+        ("grpc.dns_min_time_between_resolutions_ms", 2_000),
+    ]
+    if _LOOPBACK.match(address):
+        # gRPC would ask the proxy of the environment for 127.0.0.1 too.
+        options.append(("grpc.enable_http_proxy", 0))
+    return options

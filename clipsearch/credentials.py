@@ -1,0 +1,58 @@
+"""What a client shows and trusts: TLS files, and the metadata that carries its token and request id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+
+class CredentialsError(Exception):
+    """A TLS file of the client is not usable; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """How to trust a server and be known to it; PEM files.
+
+    `ca` None = the CAs that gRPC brings; `certificate` and `key` are for mTLS, both or none.
+    `server_name` is the name that the server's certificate must bear, where it is not the address.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    server_name: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise CredentialsError("a client certificate and its key belong together, one is not given")
+
+    def paths(self) -> list[Path]:
+        """Those that are set."""
+        return [path for path in (self.ca, self.certificate, self.key) if path is not None]
+
+
+def channel_credentials(tls: ClientTls) -> grpc.ChannelCredentials:
+    """Reads the files. A channel keeps what they held then. Raises CredentialsError."""
+    return grpc.ssl_channel_credentials(_read(tls.ca), _read(tls.key), _read(tls.certificate))
+
+
+def channel_options(tls: ClientTls) -> list[tuple[str, str]]:
+    """The options that a channel with these credentials needs."""
+    return [("grpc.ssl_target_name_override", tls.server_name)] if tls.server_name else []
+
+
+def bearer(token: str | None) -> tuple[tuple[str, str], ...]:
+    """The metadata that shows a token; none without one."""
+    return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+def _read(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CredentialsError(f"cannot read {path}: {error.strerror}") from None

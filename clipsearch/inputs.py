@@ -1,0 +1,121 @@
+"""What callers hand in: pictures, points, query terms and the options of a search."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from numpy.typing import NDArray
+from PIL import Image
+
+Picture = bytes | str | os.PathLike[str] | Image.Image
+"""A picture: the bytes of a picture file, the path of one, or a Pillow image."""
+
+VectorLike = NDArray[Any] | Sequence[float]
+FilterLike = Mapping[str, Any] | Sequence[str]
+"""A filter as `clipsearch.filters` reads it: Qdrant's JSON form, or expressions (`["price<20"]`)."""
+
+Target = Literal["any", "image", "text"]
+Fusion = Literal["rrf", "dbsf"]
+IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
+Quantization = Literal["none", "scalar", "binary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One term of a query: exactly one of text, image, vector and point_id. A negative weight pushes away."""
+
+    text: str | None = None
+    image: Picture | None = None
+    vector: VectorLike | None = None
+    point_id: str | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point to write: a picture, a text or both, or their ready vectors.
+
+    `payload` is JSON: None, booleans, numbers, strings, and lists and dicts of them. Numbers travel
+    as float64, so an integer beyond 2**53 is refused.
+    """
+
+    id: str
+    image: Picture | None = None
+    text: str | None = None
+    image_vector: VectorLike | None = None
+    text_vector: VectorLike | None = None
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SearchOptions(TypedDict, total=False):
+    """The options of a search beside its words; all optional.
+
+    What to look for (with the words, each counts once; for other weights give `query`):
+    `image`, `vector`, `point_id` (more like this stored point), or `query`, a list of `Term`.
+
+    How: `target` ("any", "image" or "text": which vectors to compare with), `filter`, `limit` (10),
+    `offset`, `score_threshold`, `exact`, `hnsw_ef`, `rescore`, `oversampling`, `fusion` ("rrf" or
+    "dbsf": how "any" joins its two sides), `fingerprint` (of the space of ready vectors).
+
+    What comes back: `payload` (True, False, or a list of fields), `with_vectors`.
+    """
+
+    image: Picture
+    vector: VectorLike
+    point_id: str
+    query: Sequence[Term]
+    target: Target
+    filter: FilterLike | None
+    limit: int
+    offset: int
+    score_threshold: float | None
+    exact: bool
+    hnsw_ef: int
+    rescore: bool
+    oversampling: float
+    fusion: Fusion
+    fingerprint: str
+    payload: bool | Sequence[str]
+    with_vectors: bool
+
+
+class Search(SearchOptions, total=False):
+    """One search of a batch: the options and the words."""
+
+    text: str
+
+
+class CollectionOptions(TypedDict, total=False):
+    """The settings of a new collection; all optional, 0 = the engine's default.
+
+    `payload_indexes` maps fields to types; filters on them are fast. Shards, replicas and write
+    consistency concern a Qdrant server only. `dimension` and `fingerprint` are given together, for
+    ready vectors without an encoder.
+    """
+
+    payload_indexes: Mapping[str, IndexType]
+    hnsw_m: int
+    hnsw_ef_construct: int
+    quantization: Quantization
+    on_disk_vectors: bool
+    shard_number: int
+    replication_factor: int
+    write_consistency_factor: int
+    dimension: int
+    fingerprint: str
+
+
+def picture_bytes(picture: Picture) -> bytes:
+    """The bytes of a picture file. Reads a path from disk (OSError); a Pillow image becomes a PNG."""
+    if isinstance(picture, bytes):
+        return picture
+    if isinstance(picture, Image.Image):
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+    return Path(picture).read_bytes()

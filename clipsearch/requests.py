@@ -1,0 +1,285 @@
+"""Plain values to proto requests. No I/O but reading the pictures that are given as paths.
+
+Raises ValueError (FilterError for filters) where a value cannot be sent at all; what the service
+can judge is left to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from clipsearch import values
+from clipsearch.encoder.v1 import encoder_pb2, vector_pb2
+from clipsearch.filters import to_proto
+from clipsearch.inputs import (
+    FilterLike,
+    Fusion,
+    IndexType,
+    Picture,
+    Point,
+    Quantization,
+    Search,
+    Target,
+    Term,
+    VectorLike,
+    picture_bytes,
+)
+from clipsearch.search.v1 import collection_pb2, filter_pb2, search_pb2
+
+Name = TypeVar("Name", bound=str)
+Value = TypeVar("Value")
+
+F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
+# Longer lists go in several requests; these are within the encoder's default limits.
+_TEXTS_A_REQUEST = 128
+_IMAGES_A_REQUEST = 32
+_IMAGE_BYTES_A_REQUEST = 32 * 1024 * 1024
+
+_TARGETS: dict[Target, search_pb2.Target.ValueType] = {
+    "any": search_pb2.TARGET_ANY,
+    "image": search_pb2.TARGET_IMAGE,
+    "text": search_pb2.TARGET_TEXT,
+}
+_FUSIONS: dict[Fusion, search_pb2.Fusion.ValueType] = {
+    "rrf": search_pb2.FUSION_RRF,
+    "dbsf": search_pb2.FUSION_DBSF,
+}
+INDEX_TYPES: dict[IndexType, collection_pb2.PayloadIndexType.ValueType] = {
+    "keyword": collection_pb2.PAYLOAD_INDEX_TYPE_KEYWORD,
+    "integer": collection_pb2.PAYLOAD_INDEX_TYPE_INTEGER,
+    "float": collection_pb2.PAYLOAD_INDEX_TYPE_FLOAT,
+    "bool": collection_pb2.PAYLOAD_INDEX_TYPE_BOOL,
+    "datetime": collection_pb2.PAYLOAD_INDEX_TYPE_DATETIME,
+    "text": collection_pb2.PAYLOAD_INDEX_TYPE_TEXT,
+}
+QUANTIZATIONS: dict[Quantization, collection_pb2.Quantization.ValueType] = {
+    "none": collection_pb2.QUANTIZATION_NONE,
+    "scalar": collection_pb2.QUANTIZATION_SCALAR,
+    "binary": collection_pb2.QUANTIZATION_BINARY,
+}
+
+
+def search(
+    collection: str,
+    *,
+    text: str | None = None,
+    image: Picture | None = None,
+    vector: VectorLike | None = None,
+    point_id: str | None = None,
+    query: Sequence[Term] = (),
+    target: Target = "any",
+    filter: FilterLike | None = None,
+    limit: int = 10,
+    offset: int = 0,
+    score_threshold: float | None = None,
+    exact: bool = False,
+    hnsw_ef: int = 0,
+    rescore: bool | None = None,
+    oversampling: float = 0.0,
+    fusion: Fusion = "rrf",
+    fingerprint: str = "",
+    payload: bool | Sequence[str] = True,
+    with_vectors: bool = False,
+) -> search_pb2.SearchRequest:
+    """One search; see `clipsearch.inputs.SearchOptions`. `limit` 0 would mean 10, so it is refused."""
+    if limit < 1:
+        raise ValueError(f"limit: must be at least 1, is {limit}")
+    if offset < 0:
+        raise ValueError(f"offset: must not be negative, is {offset}")
+    named = (("text", text), ("image", image), ("vector", vector), ("point_id", point_id))
+    single = [Term(**{name: value}) for name, value in named if value is not None]  # type: ignore[arg-type]
+    return search_pb2.SearchRequest(
+        collection=collection,
+        query=[_term(term, f"query[{i}]") for i, term in enumerate([*single, *query])],
+        target=_choice("target", target, _TARGETS),
+        filter=optional_filter(filter),
+        limit=limit,
+        offset=offset,
+        score_threshold=score_threshold,
+        with_vectors=with_vectors,
+        params=search_pb2.SearchParams(
+            exact=exact,
+            hnsw_ef=hnsw_ef,
+            quantization_rescore=rescore,
+            quantization_oversampling=oversampling,
+        ),
+        fusion=_choice("fusion", fusion, _FUSIONS),
+        payload=payload_selector(payload),
+        fingerprint=fingerprint,
+        vector_format=F32,
+    )
+
+
+def search_batch(collection: str, searches: Iterable[Search]) -> search_pb2.SearchBatchRequest:
+    """Several searches of one collection."""
+    return search_pb2.SearchBatchRequest(searches=[search(collection, **options) for options in searches])
+
+
+def upsert(
+    collection: str, points: Iterable[Point], *, wait: bool = True, fingerprint: str = ""
+) -> search_pb2.UpsertRequest:
+    """Points to write. Reads their pictures."""
+    return search_pb2.UpsertRequest(
+        collection=collection, points=[_point(point) for point in points], wait=wait, fingerprint=fingerprint
+    )
+
+
+def get_points(
+    collection: str, ids: Iterable[str], *, payload: bool | Sequence[str] = True, with_vectors: bool = False
+) -> search_pb2.GetPointsRequest:
+    """Points to read."""
+    return search_pb2.GetPointsRequest(
+        collection=collection,
+        ids=ids,
+        payload=payload_selector(payload),
+        with_vectors=with_vectors,
+        vector_format=F32,
+    )
+
+
+def delete_points(
+    collection: str, ids: Iterable[str] | None, filter: FilterLike | None
+) -> search_pb2.DeletePointsRequest:
+    """Points to delete, by ids or by filter."""
+    if (ids is None) == (filter is None):
+        raise ValueError("give either ids or filter")
+    if ids is not None:
+        return search_pb2.DeletePointsRequest(collection=collection, ids=search_pb2.PointIds(ids=ids))
+    return search_pb2.DeletePointsRequest(collection=collection, filter=optional_filter(filter))
+
+
+def list_points(
+    collection: str,
+    *,
+    page_token: str = "",
+    page_size: int = 100,
+    filter: FilterLike | None = None,
+    payload: bool | Sequence[str] = True,
+    with_vectors: bool = False,
+) -> search_pb2.ListPointsRequest:
+    """One page of points."""
+    return search_pb2.ListPointsRequest(
+        collection=collection,
+        filter=optional_filter(filter),
+        page_size=page_size,
+        page_token=page_token,
+        with_vectors=with_vectors,
+        payload=payload_selector(payload),
+        vector_format=F32,
+    )
+
+
+def create_collection(
+    name: str,
+    *,
+    payload_indexes: Mapping[str, IndexType] | None = None,
+    hnsw_m: int = 0,
+    hnsw_ef_construct: int = 0,
+    quantization: Quantization = "none",
+    on_disk_vectors: bool = False,
+    shard_number: int = 0,
+    replication_factor: int = 0,
+    write_consistency_factor: int = 0,
+    dimension: int = 0,
+    fingerprint: str = "",
+) -> collection_pb2.CreateCollectionRequest:
+    """A collection to create."""
+    return collection_pb2.CreateCollectionRequest(
+        name=name,
+        payload_indexes=[payload_index(field, type) for field, type in (payload_indexes or {}).items()],
+        hnsw=collection_pb2.HnswConfig(m=hnsw_m, ef_construct=hnsw_ef_construct),
+        quantization=_choice("quantization", quantization, QUANTIZATIONS),
+        on_disk_vectors=on_disk_vectors,
+        shard_number=shard_number,
+        replication_factor=replication_factor,
+        write_consistency_factor=write_consistency_factor,
+        dimension=dimension,
+        fingerprint=fingerprint,
+    )
+
+
+def encode_texts(texts: Sequence[str]) -> Iterator[tuple[int, encoder_pb2.EncodeTextRequest]]:
+    """Texts to encode, in as many requests as they need; each with the position of its first text."""
+    for first in range(0, len(texts), _TEXTS_A_REQUEST):
+        part = texts[first : first + _TEXTS_A_REQUEST]
+        yield first, encoder_pb2.EncodeTextRequest(texts=part, format=F32)
+
+
+def encode_images(images: Iterable[Picture]) -> Iterator[tuple[int, encoder_pb2.EncodeImageRequest]]:
+    """Pictures to encode, likewise. Reads them as they are needed."""
+    first, part, size = 0, list[bytes](), 0
+    for image in images:
+        data = picture_bytes(image)
+        if part and (len(part) == _IMAGES_A_REQUEST or size + len(data) > _IMAGE_BYTES_A_REQUEST):
+            yield first, encoder_pb2.EncodeImageRequest(images=part, format=F32)
+            first, part, size = first + len(part), [], 0
+        part.append(data)
+        size += len(data)
+    if part:
+        yield first, encoder_pb2.EncodeImageRequest(images=part, format=F32)
+
+
+def classify(
+    images: Iterable[Picture], labels: Iterable[str], prompt_template: str
+) -> encoder_pb2.ClassifyRequest:
+    """Pictures and the labels to choose from."""
+    return encoder_pb2.ClassifyRequest(
+        images=[picture_bytes(image) for image in images], labels=labels, prompt_template=prompt_template
+    )
+
+
+def payload_index(field: str, type: IndexType) -> collection_pb2.PayloadIndex:
+    """A payload index."""
+    return collection_pb2.PayloadIndex(
+        field=field, type=_choice(f"payload index {field!r}", type, INDEX_TYPES)
+    )
+
+
+def optional_filter(filter: FilterLike | None) -> filter_pb2.Filter | None:
+    """The filter as it travels, or nothing."""
+    return None if filter is None else to_proto(filter)
+
+
+def payload_selector(payload: bool | Sequence[str]) -> search_pb2.PayloadSelector | None:
+    """All of the payload (True), none of it (False), or some fields."""
+    if payload is True:
+        return None
+    if not payload:
+        return search_pb2.PayloadSelector(none=True)
+    return search_pb2.PayloadSelector(include=payload)
+
+
+def _term(term: Term, where: str) -> search_pb2.QueryTerm:
+    given = [name for name in ("text", "image", "vector", "point_id") if getattr(term, name) is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"{where}: must hold exactly one of text, image, vector and point_id, holds {given or 'none'}"
+        )
+    proto = search_pb2.QueryTerm(weight=term.weight)
+    if term.text is not None:
+        proto.text = term.text
+    elif term.image is not None:
+        proto.image = picture_bytes(term.image)
+    elif term.vector is not None:
+        proto.vector.CopyFrom(values.vector(term.vector))
+    elif term.point_id is not None:
+        proto.point_id = term.point_id
+    return proto
+
+
+def _point(point: Point) -> search_pb2.Point:
+    return search_pb2.Point(
+        id=point.id,
+        image=None if point.image is None else picture_bytes(point.image),
+        text=point.text,
+        image_vector=None if point.image_vector is None else values.vector(point.image_vector),
+        text_vector=None if point.text_vector is None else values.vector(point.text_vector),
+        payload=values.struct(point.payload, f"point {point.id!r}: payload"),
+    )
+
+
+def _choice(field: str, value: Name, known: Mapping[Name, Value]) -> Value:
+    if value not in known:
+        raise ValueError(f"{field}: {value!r} is none of {', '.join(known)}")
+    return known[value]

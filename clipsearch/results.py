@@ -1,0 +1,151 @@
+"""What callers get back: plain values, numpy arrays and dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.errors import ClipSearchError
+from clipsearch.inputs import IndexType, Quantization
+
+Vector = NDArray[np.float32]
+Side = Literal["image", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One point found. `score` is a cosine, or the fused score where `SearchResult.fused` is true.
+
+    `cosine` is always the cosine to the matched side. Ranks count from 1 and are None where the hit
+    was not among that side's candidates or nothing was fused. Vectors are float32 [dimension].
+    """
+
+    id: str
+    score: float
+    matched: Side
+    cosine: float
+    payload: Mapping[str, Any]
+    image_rank: int | None = None
+    text_rank: int | None = None
+    image_vector: Vector | None = None
+    text_vector: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The hits of one search, best first; iterate over it, index it, take its length.
+
+    `tokens_dropped` says which terms of the query were cut, and by how many tokens.
+    """
+
+    hits: tuple[Hit, ...]
+    fused: bool
+    fingerprint: str
+    encode_ms: float
+    store_ms: float
+    tokens_dropped: Mapping[int, int] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __getitem__(self, position: int) -> Hit:
+        return self.hits[position]
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertResult:
+    """What became of one point: `error` is None if it was written, otherwise nothing of it was."""
+
+    id: str
+    error: ClipSearchError | None
+    tokens_dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point as it is stored. Vectors are float32 [dimension], and None unless asked for."""
+
+    id: str
+    payload: Mapping[str, Any]
+    has_image: bool
+    has_text: bool
+    image_vector: Vector | None = None
+    text_vector: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some points of a collection; `next_token` asks for those that follow, "" = no more."""
+
+    points: tuple[StoredPoint, ...]
+    next_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection as it stands. 0 in `hnsw_*` = the engine's default."""
+
+    name: str
+    fingerprint: str
+    model: str
+    dimension: int
+    points: int
+    image_vectors: int
+    text_vectors: int
+    indexed_share: float
+    disk_bytes: int
+    aliases: tuple[str, ...]
+    payload_indexes: Mapping[str, IndexType]
+    hnsw_m: int
+    hnsw_ef_construct: int
+    quantization: Quantization
+    on_disk_vectors: bool
+    shard_number: int
+    replication_factor: int
+    write_consistency_factor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The encoder's model.
+
+    `weak_match_below`: cosines of text against picture below it are weak matches; 0 = not known.
+    """
+
+    name: str
+    fingerprint: str
+    dimension: int
+    image_size: int
+    context_length: int
+    precision: str
+    text_precision: str
+    provider: str
+    pretrained: bool
+    logit_scale: float
+    logit_bias: float
+    weak_match_below: float
+    license: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """One label of a classification: probability 0 to 1, cosine -1 to 1."""
+
+    label: str
+    probability: float
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The labels of one picture, best first; none, and `error`, if it could not be read."""
+
+    scores: tuple[LabelScore, ...]
+    error: ClipSearchError | None = None

@@ -1,0 +1,75 @@
+"""Arrays and JSON as they travel, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from google.protobuf import struct_pb2
+
+from clipsearch.encoder.v1 import vector_pb2
+from clipsearch.inputs import VectorLike
+from clipsearch.results import Vector
+
+_EXACT_INTEGER = 2**53
+
+
+def vector(numbers: VectorLike) -> vector_pb2.Vector:
+    """A vector as it travels: little-endian float32. Raises ValueError unless it has one dimension."""
+    array = np.asarray(numbers, dtype="<f4")
+    if array.ndim != 1:
+        raise ValueError(f"vector: must have one dimension, its shape is {array.shape}")
+    return vector_pb2.Vector(f32=array.tobytes())
+
+
+def array(vector: vector_pb2.Vector) -> Vector:
+    """A vector as float32 [dimension]."""
+    if vector.f32:
+        return np.frombuffer(vector.f32, dtype="<f4").astype(np.float32)
+    return np.array(vector.values, dtype=np.float32)
+
+
+def struct(payload: Mapping[str, Any], where: str) -> struct_pb2.Struct:
+    """A payload as it travels. Raises ValueError for what is not JSON or would not come back the same."""
+    _refuse_inexact(payload, where)
+    struct = struct_pb2.Struct()
+    try:
+        struct.update(dict(payload))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}; it must be JSON") from None
+    return struct
+
+
+def payload(struct: struct_pb2.Struct) -> dict[str, Any]:
+    """A Struct as a dict. Its numbers are float64; those without a fraction become int again."""
+    return {key: _json(value) for key, value in struct.fields.items()}
+
+
+def _json(value: struct_pb2.Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() else number
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return payload(value.struct_value)
+        case "list_value":
+            return [_json(item) for item in value.list_value.values]
+        case _:
+            return None
+
+
+def _refuse_inexact(value: Any, where: str) -> None:
+    """A Struct holds float64 only: a larger integer would come back as another one."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _refuse_inexact(inner, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            _refuse_inexact(inner, f"{where}[{i}]")
+    elif isinstance(value, int) and abs(value) > _EXACT_INTEGER:
+        raise ValueError(f"{where}: {value} is beyond 2**53 and would be rounded; send it as a string")

@@ -116,6 +116,18 @@ class ResourceExhausted(ServiceError):
         return [*super().details(), error_details_pb2.RetryInfo(retry_delay=delay)]
 
 
+class Unauthenticated(ServiceError):
+    """The caller did not say who it is, or nobody known."""
+
+    code = code_pb2.UNAUTHENTICATED
+
+
+class PermissionDenied(ServiceError):
+    """The caller is known and may not do this."""
+
+    code = code_pb2.PERMISSION_DENIED
+
+
 class DeadlineExceeded(ServiceError):
     """The caller's deadline passed, or would have, before the work was done."""
 

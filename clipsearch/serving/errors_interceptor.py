@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from clipsearch.serving.errors import InvalidArgument, ServiceError, to_status
+from clipsearch.serving.request_id import request_id
+from clipsearch.serving.wrapping import Call, Context, Continuation, Decoder, Handler, wrap
 
 _log = structlog.get_logger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -28,22 +29,15 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """A ServiceError becomes its status; anything unexpected INTERNAL, with an id that the log has too."""
 
     async def intercept_service(  # noqa: D102
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
         handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
-            return handler  # unknown methods and the health service's Watch stream
-        return grpc.unary_unary_rpc_method_handler(
-            _guard(handler.unary_unary, handler_call_details.method),
-            request_deserializer=_tolerant(handler.request_deserializer),
-            response_serializer=handler.response_serializer,
-        )
+        method = handler_call_details.method
+        return wrap(handler, lambda call: _guard(call, method), _tolerant)
 
 
-def _guard(call: Any, method: str) -> Any:
-    async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+def _guard(call: Call, method: str) -> Call:
+    async def guarded(request: Any, context: Context) -> Any:
         try:
             if isinstance(request, _Undecodable):
                 raise InvalidArgument("request", request.reason, "REQUEST_NOT_DECODABLE")
@@ -63,7 +57,7 @@ def _guard(call: Any, method: str) -> Any:
     return guarded
 
 
-def _tolerant(deserialize: Any) -> Any:
+def _tolerant(deserialize: Decoder) -> Decoder:
     """Lets the handler answer for bytes that do not parse (invalid UTF-8 in a string, say).
 
     gRPC itself would call that INTERNAL, which reads as the server's fault.
@@ -80,7 +74,9 @@ def _tolerant(deserialize: Any) -> Any:
     return decode
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> None:
+async def _abort(context: Context, status: status_pb2.Status) -> None:
+    if request_id():
+        status.details.add().Pack(error_details_pb2.RequestInfo(request_id=request_id()))
     await context.abort(
         _CODES[status.code],
         status.message,

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from clipsearch.serving.auth import AuthInterceptor
+from clipsearch.serving.concurrency import ConcurrencyInterceptor
+from clipsearch.serving.deadlines import DeadlineInterceptor
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
-from clipsearch.serving.settings import ServingSettings
+from clipsearch.serving.health import Probe, Readiness
+from clipsearch.serving.metrics import Metrics, MetricsError, MetricsInterceptor
+from clipsearch.serving.request_id import RequestInterceptor
+from clipsearch.serving.settings import ServingSettings, environment_names, is_loopback
+from clipsearch.serving.tls import TlsError, server_credentials
+from clipsearch.serving.tokens import Grants, TokensError
+from clipsearch.serving.tracing import Tracing, TracingError, tracing
 
 _log = structlog.get_logger(__name__)
 
@@ -26,49 +36,89 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A gRPC service: its full proto name, and what adds its servicer to a server."""
+    """A gRPC service: its full proto name, what adds its servicer to a server, and its readiness probe.
+
+    `ready` returns if the service can do its work and raises if not; services may share one. It is
+    asked once a second and must not block the event loop. None = ready as soon as it is served.
+    """
 
     name: str
     add: Callable[[grpc.aio.Server], None]
+    ready: Probe | None = None
 
 
 OpenServices = Callable[[], AbstractAsyncContextManager[Sequence[Service]]]
 
 
-async def serve(settings: ServingSettings, title: str, open_services: OpenServices) -> None:
+async def serve(
+    settings: ServingSettings,
+    title: str,
+    open_services: OpenServices,
+    metrics: Metrics | None = None,
+    traces: Tracing | None = None,
+) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal stops at once.
 
     `open_services` loads the model or opens the store on entry and lets go of it on exit. The port
-    is bound before, so that a port in use is told at once, and answers only afterwards.
+    is bound before, so that a port in use is told at once, and answers only afterwards. `metrics` and
+    `traces` are handed in by services that add to the metrics or call others.
     Raises StartError.
     """
+    metrics = metrics or Metrics()
+    try:
+        with (
+            nullcontext(traces) if traces is not None else tracing(settings.otlp_endpoint, title) as tracer,
+            metrics.served(settings.host, settings.metrics_port) as metrics_address,
+        ):
+            if metrics_address is not None:
+                _log.info("metrics are served", address=metrics_address)
+            await _serve(settings, title, open_services, metrics, tracer)
+    except (MetricsError, TlsError, TokensError, TracingError) as error:
+        raise StartError(str(error)) from None
+
+
+async def _serve(
+    settings: ServingSettings, title: str, open_services: OpenServices, metrics: Metrics, tracer: Tracing
+) -> None:
+    grants = _grants(settings)
     server = grpc.aio.server(
-        interceptors=[ErrorInterceptor()],
-        options=_options(settings),
-        maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
+        interceptors=_interceptors(settings, metrics, tracer, grants), options=_options(settings)
     )
-    port = _bind(server, settings)
+    address = _bind(server, settings)
     async with open_services() as services:
-        health_servicer = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-        for service in services:
-            service.add(server)
-        names = [service.name for service in services]
-        if settings.reflection:
-            reflection.enable_server_reflection(
-                [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server
-            )
+        readiness = Readiness(
+            {service.name: service.ready for service in services},
+            settings.unready_after_s,
+            lambda name, ready: metrics.ready.labels(name or "overall").set(ready),
+        )
+        await readiness.begin()
+        _register(server, services, readiness, settings)
         stop, hurry = _stop_signals()
         await server.start()
-        for name in ("", *names):
-            await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-        address = f"{settings.host}:{port}"
-        _log.info(f"{title} is serving", address=address)
-        if settings.port_file is not None:
-            _write_whole(settings.port_file, address)
-        await stop.wait()
-        await _drain(server, health_servicer, settings, hurry)
+        background = [readiness.watch(), *([grants.watch()] if grants is not None else [])]
+        async with _running(background):
+            if await _first(readiness.ready, stop):
+                _log.info(f"{title} is serving", address=address)
+                if settings.port_file is not None:
+                    await asyncio.to_thread(_write_whole, settings.port_file, address)
+                await stop.wait()
+            await _drain(server, readiness, settings, hurry)
         _log.info(f"{title} has stopped")
+
+
+def _interceptors(
+    settings: ServingSettings, metrics: Metrics, tracer: Tracing, grants: Grants | None
+) -> list[grpc.aio.ServerInterceptor]:
+    """Outermost first. Errors are inside of what counts them and outside of what raises them."""
+    return [
+        *tracer.server,
+        RequestInterceptor(tracer.trace_id),
+        MetricsInterceptor(metrics),
+        ErrorInterceptor(),
+        *([AuthInterceptor(grants, settings.token_rate_per_s)] if grants is not None else []),
+        ConcurrencyInterceptor(settings.max_concurrent_rpcs),
+        DeadlineInterceptor(settings.default_deadline_s),
+    ]
 
 
 def _options(settings: ServingSettings) -> list[tuple[str, int]]:
@@ -77,25 +127,60 @@ def _options(settings: ServingSettings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # Off, or a second server could share the port in silence and get half of the calls.
         ("grpc.so_reuseport", 0),
+        # Calls that never send their request are not in progress yet: one connection holds so many at most.
+        ("grpc.max_concurrent_streams", 4 * settings.max_concurrent_rpcs),
         # Clients of this project ping every 30 s; a server that does not permit it hangs up on them.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Connections end now and then, so that new replicas get traffic.
-        ("grpc.max_connection_age_ms", 30 * 60_000),
-        ("grpc.max_connection_age_grace_ms", 60_000),
+        # gRPC adds a jitter of 10 %, so that connections made together do not end together.
+        ("grpc.max_connection_age_ms", round(settings.max_connection_age_s * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(settings.max_connection_age_grace_s * 1000)),
     ]
 
 
-def _bind(server: grpc.aio.Server, settings: ServingSettings) -> int:
+def _grants(settings: ServingSettings) -> Grants | None:
+    """Who may call; None = everybody. Warns of what an operator will hardly have meant."""
+    if settings.tokens_file is None:
+        if not is_loopback(settings.host) and settings.tls_client_ca is None:
+            _log.warning("everybody who can reach this address may call", host=settings.host)
+        return None
+    grants = Grants(settings.tokens_file)
+    names = environment_names(type(settings))
+    if settings.tls_certificate is None and not is_loopback(settings.host):
+        _log.warning("tokens travel in plain text", host=settings.host, without=names["tls_certificate"])
+    if grants.knows_certificates and settings.tls_client_ca is None:
+        _log.warning("grants of certificates have no effect", without=names["tls_client_ca"])
+    return grants
+
+
+def _bind(server: grpc.aio.Server, settings: ServingSettings) -> str:
+    """Returns the address as clients write it."""
+    credentials = server_credentials(settings)
+    host = f"[{settings.host}]" if ":" in settings.host and "[" not in settings.host else settings.host
+    address = f"{host}:{settings.port}"
     try:
-        return server.add_insecure_port(f"{settings.host}:{settings.port}")
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError:
         raise StartError(
-            f"cannot listen on {settings.host}:{settings.port}: "
-            "the port is in use, or the address is not one of this machine"
+            f"cannot listen on {address}: the port is in use, or the address is not one of this machine"
         ) from None
+    return f"{host}:{port}"
+
+
+def _register(
+    server: grpc.aio.Server, services: Sequence[Service], readiness: Readiness, settings: ServingSettings
+) -> None:
+    health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
+    for service in services:
+        service.add(server)
+    if settings.reflection:
+        names = [service.name for service in services]
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
 
 
 def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
@@ -111,14 +196,32 @@ def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
     return stop, hurry
 
 
+@asynccontextmanager
+async def _running(work: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Runs the coroutines beside the block and cancels them at its end."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _first(wanted: asyncio.Event, other: asyncio.Event) -> bool:
+    """Waits for either; true if it is `wanted`."""
+    tasks = [asyncio.create_task(event.wait()) for event in (wanted, other)]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    return wanted.is_set()
+
+
 async def _drain(
-    server: grpc.aio.Server,
-    health_servicer: health.aio.HealthServicer,
-    settings: ServingSettings,
-    hurry: asyncio.Event,
+    server: grpc.aio.Server, readiness: Readiness, settings: ServingSettings, hurry: asyncio.Event
 ) -> None:
     _log.info("draining", delay_s=settings.drain_delay_s, grace_s=settings.drain_grace_s)
-    await health_servicer.enter_graceful_shutdown()
+    await readiness.drain()
     hurried = asyncio.create_task(hurry.wait())
     await asyncio.wait([hurried], timeout=settings.drain_delay_s)
     stopping = asyncio.create_task(server.stop(settings.drain_grace_s))

@@ -1,18 +1,20 @@
-"""Settings from flags and environment, checked before anything starts.
+"""Settings from flags, environment and file, checked before anything starts.
 
-A flag beats the environment, the environment beats the default. A name with our prefix that no
-setting has is an error: a misspelt variable must not be ignored.
+A flag beats the environment, the environment beats the file, the file beats the default. A name with
+our prefix that no setting has is an error: a misspelt variable must not be ignored.
 """
 
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SettingsT = TypeVar("SettingsT", bound="ServingSettings")
@@ -38,6 +40,18 @@ class ServingSettings(BaseSettings):
     max_concurrent_rpcs: int = Field(
         default=512, ge=1, description="calls in progress; further ones get RESOURCE_EXHAUSTED"
     )
+    default_deadline_s: float = Field(
+        default=60.0, gt=0, le=3600, description="seconds that a call gets whose caller sets no deadline"
+    )
+    max_connection_age_s: float = Field(
+        default=1800.0,
+        ge=1,
+        description="seconds (give or take 10 %) after which a client must connect again, "
+        "so that new replicas get traffic",
+    )
+    max_connection_age_grace_s: float = Field(
+        default=60.0, ge=1, description="seconds that calls get to finish on a connection that is too old"
+    )
     drain_delay_s: float = Field(
         default=0.0,
         ge=0,
@@ -50,6 +64,40 @@ class ServingSettings(BaseSettings):
     reflection: bool = Field(
         default=True, description="serve gRPC reflection, so that grpcurl needs no protos"
     )
+    unready_after_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=3600,
+        description="seconds that a dependency may be unreachable before health says NOT_SERVING",
+    )
+
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM file of the server's certificate chain; reloaded when it changes"
+    )
+    tls_key: Path | None = Field(
+        default=None, description="PEM file of the certificate's private key; reloaded when it changes"
+    )
+    tls_client_ca: Path | None = Field(
+        default=None, description="PEM file of the CAs that clients' certificates must come from (mTLS)"
+    )
+    insecure: bool = Field(default=False, description="listen without TLS on an address that is not loopback")
+    tokens_file: Path | None = Field(
+        default=None,
+        description="file of the tokens and certificates that may call; closes all but health to others",
+    )
+    token_rate_per_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="calls a second for each token that has no rate of its own; 0 = no limit",
+    )
+
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65535, description="port of Prometheus metrics; 0 = any free one; unset = off"
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        description="http(s)://host:port of the OTLP/gRPC collector that gets traces; unset = off",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe level that is logged"
     )
@@ -57,21 +105,51 @@ class ServingSettings(BaseSettings):
         default="auto", description="auto = text on a terminal, JSON lines elsewhere"
     )
 
+    settings_file: Path | None = Field(
+        default=None, description="file of NAME=value lines with the names of this table"
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        names = environment_names(type(self))
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError(
+                f"{names['tls_certificate']} and {names['tls_key']} belong together, one is not set"
+            )
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError(
+                f"{names['tls_client_ca']} needs {names['tls_certificate']} and {names['tls_key']}"
+            )
+        if self.tls_certificate is None and not self.insecure and not is_loopback(self.host):
+            raise ValueError(
+                f"{names['host']}={self.host} can be reached from other machines: set "
+                f"{names['tls_certificate']} and {names['tls_key']}, or {names['insecure']}=true"
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
 
 def load_settings(cls: type[SettingsT], **overrides: Any) -> SettingsT:
-    """Reads the environment, then applies `overrides` (None = not given).
+    """Reads the settings file if there is one, then the environment, then `overrides` (None = not given).
 
     Raises SettingsError with one line for each variable that is unknown or not valid.
     """
     _reject_unknown(cls)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    file = given.get("settings_file") or os.environ.get(environment_names(cls)["settings_file"])
+    if file is not None and not Path(file).is_file():
+        raise SettingsError(f"{environment_names(cls)['settings_file']}: there is no file {str(file)!r}")
     try:
-        return cls(**{name: value for name, value in overrides.items() if value is not None})
+        return cls(_env_file=file, **given)
     except ValidationError as error:
-        lines = [
-            f"{_variable(cls, item['loc'])}: {item['msg']} (got {item.get('input')!r})"
-            for item in error.errors()
-        ]
-        raise SettingsError("\n".join(lines)) from None
+        raise SettingsError("\n".join(_line(cls, item) for item in error.errors())) from None
 
 
 def environment_names(cls: type[ServingSettings]) -> dict[str, str]:
@@ -84,9 +162,22 @@ def _alias(field: FieldInfo) -> str | None:
     return field.validation_alias if isinstance(field.validation_alias, str) else None
 
 
-def _variable(cls: type[ServingSettings], location: tuple[int | str, ...]) -> str:
-    name = str(location[0]) if location else ""
-    return environment_names(cls).get(name, name)
+def is_secret(field: FieldInfo) -> bool:
+    """Its value must not be shown."""
+    return SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ()))
+
+
+def _line(cls: type[ServingSettings], item: ErrorDetails) -> str:
+    """One problem in one line that names the variable."""
+    if not item["loc"]:
+        return item["msg"].removeprefix("Value error, ")
+    name = str(item["loc"][0])
+    names = environment_names(cls)
+    if item["type"] == "extra_forbidden":
+        return f"{name.upper()}: no such setting{_hint(name, set(names.values()))}"
+    field = cls.model_fields.get(name)
+    got = "" if field is not None and is_secret(field) else f" (got {item.get('input')!r})"
+    return f"{names.get(name, name)}: {item['msg']}{got}"
 
 
 def _reject_unknown(cls: type[ServingSettings]) -> None:

@@ -27,7 +27,7 @@ class Raises(encoder_pb2_grpc.EncoderServiceServicer):
 
     error: Exception = RuntimeError()
 
-    async def GetModel(self, request, context):
+    async def GetModel(self, request, context):  # noqa: N802
         raise self.error
 
 
@@ -75,7 +75,8 @@ def test_a_nested_field_gets_its_path():
 async def test_mismatch_names_both_fingerprints(call):
     error, status = await call(FingerprintMismatch("pictures", "aaaa", "bbbb"))
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert "aaaa" in error.details() and "bbbb" in error.details()
+    assert "aaaa" in error.details()
+    assert "bbbb" in error.details()
     metadata = detail(status, error_details_pb2.ErrorInfo).metadata
     assert dict(metadata)["collection_fingerprint"] == "aaaa"
     assert dict(metadata)["request_fingerprint"] == "bbbb"

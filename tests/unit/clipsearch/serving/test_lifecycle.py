@@ -34,7 +34,8 @@ SERVER = textwrap.dedent(
         yield [Service(name, lambda s: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(Slow(), s))]
         print("closed", flush=True)
 
-    settings = ServingSettings(port=int(sys.argv[1]), port_file=Path(sys.argv[2]), drain_grace_s=float(sys.argv[3]))
+    port, port_file, grace = sys.argv[1:]
+    settings = ServingSettings(port=int(port), port_file=Path(port_file), drain_grace_s=float(grace))
     try:
         asyncio.run(serve(settings, "toy", services))
     except StartError as error:
@@ -43,7 +44,9 @@ SERVER = textwrap.dedent(
 )
 
 
-async def start(tmp_path: Path, port: int = 0, grace: float = 10.0) -> tuple[asyncio.subprocess.Process, Path]:
+async def start(
+    tmp_path: Path, port: int = 0, grace: float = 10.0
+) -> tuple[asyncio.subprocess.Process, Path]:
     port_file = tmp_path / f"port-{os.urandom(4).hex()}"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -60,8 +63,8 @@ async def start(tmp_path: Path, port: int = 0, grace: float = 10.0) -> tuple[asy
 
 async def address(process: asyncio.subprocess.Process, port_file: Path) -> str:
     for _ in range(400):
-        if port_file.exists():
-            return port_file.read_text().strip()
+        if os.path.exists(port_file):  # noqa: ASYNC240, PTH110
+            return port_file.read_text().strip()  # noqa: ASYNC240
         assert process.returncode is None
         await asyncio.sleep(0.05)
     raise AssertionError("the server did not start in 20 s")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from clipsearch.serving.settings import ServingSettings, SettingsError, load_settings
+from clipsearch.serving.settings import ServingSettings, SettingsError, is_loopback, load_settings
 
 
 class ToySettings(ServingSettings):
     model_config = SettingsConfigDict(env_prefix="TOY_")
 
     max_batch: int = 8
+    api_key: SecretStr | None = None
 
 
 def test_a_flag_beats_the_environment_and_that_the_default(monkeypatch):
@@ -37,3 +41,56 @@ def test_a_bad_value_names_variable_and_value(monkeypatch):
 def test_a_bad_flag_is_refused_too():
     with pytest.raises(SettingsError, match="TOY_MAX_BATCH"):
         load_settings(ToySettings, max_batch="many")
+
+
+def test_a_file_beats_the_default_and_the_environment_the_file(monkeypatch, tmp_path):
+    file = tmp_path / "toy.env"
+    file.write_text("# ours\nTOY_MAX_BATCH=16\nTOY_PORT=5000\n")
+    monkeypatch.setenv("TOY_SETTINGS_FILE", str(file))
+    assert (load_settings(ToySettings).max_batch, load_settings(ToySettings).port) == (16, 5000)
+    monkeypatch.setenv("TOY_MAX_BATCH", "32")
+    assert load_settings(ToySettings).max_batch == 32
+    assert load_settings(ToySettings, max_batch=64, settings_file=file).max_batch == 64
+
+
+def test_a_misspelt_name_in_the_file_is_refused_with_a_hint(tmp_path):
+    file = tmp_path / "toy.env"
+    file.write_text("TOY_MAX_BACH=16\n")
+    with pytest.raises(SettingsError, match=r"TOY_MAX_BACH: no such setting; did you mean TOY_MAX_BATCH\?"):
+        load_settings(ToySettings, settings_file=file)
+
+
+def test_a_file_that_is_not_there_is_an_error(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOY_SETTINGS_FILE", str(tmp_path / "nowhere.env"))
+    with pytest.raises(SettingsError, match=r"TOY_SETTINGS_FILE: there is no file .*nowhere\.env"):
+        load_settings(ToySettings)
+
+
+def test_a_bad_secret_is_not_shown(monkeypatch):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(ToySettings, api_key=["very", "secret"])
+    assert "TOY_API_KEY" in str(caught.value)
+    assert "secret" not in str(caught.value).replace("SecretStr", "")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
+def test_loopback_needs_no_tls(host):
+    assert is_loopback(host)
+    assert load_settings(ToySettings, host=host).host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "search.example.com", "localhost.example.com"])
+def test_other_addresses_need_tls_or_a_plain_word(host):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(ToySettings, host=host)
+    for name in ("TOY_HOST", "TOY_TLS_CERTIFICATE", "TOY_TLS_KEY", "TOY_INSECURE=true"):
+        assert name in str(caught.value)
+    assert load_settings(ToySettings, host=host, insecure=True).insecure
+    files = {"tls_certificate": Path("a.crt"), "tls_key": Path("a.key")}
+    assert load_settings(ToySettings, host=host, **files).tls_key == Path("a.key")
+
+
+@pytest.mark.parametrize("given", [{"tls_certificate": "a"}, {"tls_key": "a"}, {"tls_client_ca": "a"}])
+def test_tls_files_that_lack_others_are_refused(given):
+    with pytest.raises(SettingsError, match=r"TOY_TLS_CERTIFICATE and TOY_TLS_KEY"):
+        load_settings(ToySettings, **given)

@@ -1,0 +1,157 @@
+"""Real servers on port 0 that answer every RPC of the API, behind the interceptors of a test's choice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from grpc_status import rpc_status
+
+from clipsearch.encoder.v1 import encoder_pb2
+from clipsearch.search.v1 import collection_pb2, search_pb2
+from clipsearch.serving.tokens import Grant, create_token, line, sha256
+
+SERVICES: list[ServiceDescriptor] = [
+    service
+    for file in (encoder_pb2, search_pb2, collection_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+]
+METHODS: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
+GET_MODEL = "/clipsearch.encoder.v1.EncoderService/GetModel"
+SEARCH = "/clipsearch.search.v1.SearchService/Search"
+
+
+def path(method: MethodDescriptor) -> str:
+    return f"/{method.containing_service.full_name}/{method.name}"
+
+
+def by_path(name: str) -> MethodDescriptor:
+    return next(method for method in METHODS if path(method) == name)
+
+
+Answer = Callable[[Any, Any], Any]
+
+
+@dataclass
+class Running:
+    """A server that answers every RPC, with an empty message unless `answers` says otherwise."""
+
+    port: int = 0
+    answers: dict[str, Answer] = field(default_factory=dict)
+    decoded: list[str] = field(default_factory=list)
+    health: health.aio.HealthServicer = field(default_factory=health.aio.HealthServicer)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def handlers(self) -> list[grpc.GenericRpcHandler]:
+        return [
+            grpc.method_handlers_generic_handler(
+                service.full_name, {method.name: self._handler(method) for method in service.methods}
+            )
+            for service in SERVICES
+        ]
+
+    def _handler(self, method: MethodDescriptor) -> grpc.RpcMethodHandler:
+        name = path(method)
+        request_class = message_factory.GetMessageClass(method.input_type)
+        response_class = message_factory.GetMessageClass(method.output_type)
+
+        def decode(data: bytes) -> Message:
+            self.decoded.append(name)
+            return request_class.FromString(data)
+
+        async def answer(request: Message, context: Any) -> Message:
+            if name in self.answers:
+                return await self.answers[name](request, context) or response_class()
+            return response_class()
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, request_deserializer=decode, response_serializer=response_class.SerializeToString
+        )
+
+
+@asynccontextmanager
+async def running(
+    *interceptors: grpc.aio.ServerInterceptor, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[Running]:
+    it = Running()
+    server = grpc.aio.server(interceptors=interceptors)
+    server.add_generic_rpc_handlers(it.handlers())
+    health_pb2_grpc.add_HealthServicer_to_server(it.health, server)
+    reflection.enable_server_reflection([service.full_name for service in SERVICES], server)
+    if credentials is None:
+        it.port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        it.port = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    try:
+        yield it
+    finally:
+        await server.stop(None)
+
+
+async def call(
+    channel: grpc.aio.Channel,
+    name: str = GET_MODEL,
+    request: Message | None = None,
+    *,
+    token: str | None = None,
+    metadata: Sequence[tuple[str, str]] = (),
+    timeout: float | None = 10.0,
+) -> Message:
+    method = by_path(name)
+    request = request or message_factory.GetMessageClass(method.input_type)()
+    send = channel.unary_unary(
+        name,
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
+    )
+    shown = [("authorization", f"Bearer {token}")] if token else []
+    return await send(request, metadata=[*shown, *metadata], timeout=timeout)
+
+
+async def refusal(*arguments: Any, **options: Any) -> tuple[grpc.StatusCode, str]:
+    """Status and reason of a call that must fail."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(*arguments, **options)
+    info = detail(caught.value, error_details_pb2.ErrorInfo)
+    return caught.value.code(), info.reason if info else ""
+
+
+def detail(error: grpc.aio.AioRpcError, kind: type) -> Any:
+    status = rpc_status.from_call(error)
+    for packed in status.details if status else ():
+        found = kind()
+        if packed.Unpack(found):
+            return found
+    return None
+
+
+@dataclass(frozen=True)
+class TokenMaker:
+    """A tokens file to write into."""
+
+    path: Path
+
+    def add(self, name: str, *scopes: str, **more: Any) -> str:
+        """Adds a line and returns its token."""
+        token = create_token()
+        self.write(Grant(name=name, sha256=sha256(token), scopes=scopes, **more))
+        return token
+
+    def write(self, grant: Grant) -> None:
+        with self.path.open("a") as file:
+            file.write(line(grant) + "\n")

@@ -1,0 +1,179 @@
+"""Readiness that is earned and lost, and liveness beside it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import structlog
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+from clipsearch.serving import health
+from clipsearch.serving.errors import Unavailable
+from clipsearch.serving.health import LIVENESS, Readiness
+
+NAME = "clipsearch.search.v1.SearchService"
+
+
+class Dependency:
+    """A probe that succeeds, fails or hangs as it is told."""
+
+    def __init__(self) -> None:
+        self.mode = "up"
+        self.asked = 0
+
+    async def __call__(self) -> None:
+        self.asked += 1
+        if self.mode == "down":
+            raise Unavailable("store", "the store cannot be reached")
+        if self.mode == "broken":
+            raise RuntimeError("a bug")
+        if self.mode == "frozen":
+            await asyncio.sleep(60)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def dependency() -> Dependency:
+    return Dependency()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def readiness(dependency, clock) -> Readiness:
+    return Readiness({NAME: dependency}, unready_after_s=5, clock=clock)
+
+
+async def serving(readiness: Readiness, name: str) -> bool:
+    answer = await readiness.servicer.Check(health_pb2.HealthCheckRequest(service=name), None)
+    return answer.status == HealthCheckResponse.SERVING
+
+
+async def test_before_the_first_probe_only_liveness_is_serving(readiness):
+    await readiness.begin()
+    assert not await serving(readiness, "")
+    assert not await serving(readiness, NAME)
+    assert await serving(readiness, LIVENESS)
+    assert not readiness.ready.is_set()
+
+
+async def test_a_probe_that_succeeds_makes_ready_at_once(readiness):
+    await readiness.begin()
+    await readiness.check()
+    assert await serving(readiness, "")
+    assert await serving(readiness, NAME)
+    assert readiness.ready.is_set()
+
+
+async def test_a_service_that_never_was_ready_is_not_given_time(readiness, dependency):
+    dependency.mode = "down"
+    await readiness.begin()
+    await readiness.check()
+    assert not await serving(readiness, "")
+    assert not readiness.ready.is_set()
+
+
+@pytest.mark.parametrize("mode", ["down", "broken", "frozen"])
+async def test_readiness_is_lost_only_after_the_setting_and_regained_at_once(
+    readiness, dependency, clock, monkeypatch, mode
+):
+    monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 0.02)
+    await readiness.begin()
+    await readiness.check()
+    dependency.mode = mode
+    clock.now += 4.9
+    await readiness.check()
+    assert await serving(readiness, NAME)
+    clock.now += 0.1
+    await readiness.check()
+    assert not await serving(readiness, NAME)
+    assert not await serving(readiness, "")
+    assert await serving(readiness, LIVENESS)
+    dependency.mode = "up"
+    await readiness.check()
+    assert await serving(readiness, NAME)
+    assert await serving(readiness, "")
+
+
+async def test_a_short_failure_does_not_count_against_the_next(readiness, dependency, clock):
+    await readiness.begin()
+    await readiness.check()
+    for mode in ("down", "up", "down"):
+        dependency.mode = mode
+        clock.now += 3
+        await readiness.check()
+    assert await serving(readiness, NAME)
+
+
+async def test_one_service_that_is_not_ready_makes_the_whole_not_ready(dependency, clock):
+    dependency.mode = "down"
+    readiness = Readiness({NAME: dependency, "other": None}, unready_after_s=0, clock=clock)
+    await readiness.begin()
+    await readiness.check()
+    assert not await serving(readiness, NAME)
+    assert await serving(readiness, "other")
+    assert not await serving(readiness, "")
+
+
+async def test_a_probe_that_services_share_is_asked_once(dependency, clock):
+    readiness = Readiness({"a": dependency, "b": dependency}, unready_after_s=0, clock=clock)
+    await readiness.begin()
+    await readiness.check()
+    assert dependency.asked == 1
+    assert await serving(readiness, "b")
+
+
+async def test_draining_is_not_ready_for_good_and_still_alive(readiness):
+    await readiness.begin()
+    await readiness.check()
+    await readiness.drain()
+    await readiness.check()
+    assert not await serving(readiness, "")
+    assert not await serving(readiness, NAME)
+    assert await serving(readiness, LIVENESS)
+
+
+async def test_the_log_tells_each_change_once_and_why(readiness, dependency, clock):
+    with structlog.testing.capture_logs() as logs:
+        await readiness.begin()
+        await readiness.check()
+        dependency.mode = "down"
+        clock.now += 10
+        await readiness.check()
+        await readiness.check()
+        dependency.mode = "up"
+        await readiness.check()
+    assert [(entry["event"], entry.get("problem")) for entry in logs] == [
+        ("not ready", "the store cannot be reached"),
+        ("ready again", None),
+    ]
+
+
+async def test_changes_are_told(dependency, clock):
+    told: list[tuple[str, bool]] = []
+    readiness = Readiness({NAME: dependency}, 0, lambda name, ready: told.append((name, ready)), clock)
+    await readiness.begin()
+    await readiness.check()
+    await readiness.check()
+    assert told == [("", False), (NAME, False), (NAME, True), ("", True)]
+
+
+async def test_watching_asks_again_and_again(readiness, dependency, monkeypatch):
+    monkeypatch.setattr(health, "POLL_S", 0.01)
+    await readiness.begin()
+    watching = asyncio.create_task(readiness.watch())
+    await asyncio.wait_for(readiness.ready.wait(), 5)
+    await asyncio.sleep(0.1)
+    watching.cancel()
+    assert dependency.asked > 2

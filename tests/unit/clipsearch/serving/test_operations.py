@@ -1,0 +1,257 @@
+"""A served process as operations sees it: TLS, tokens, metrics, readiness and drain, all at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import textwrap
+import time
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.unit.clipsearch.serving.served import call, refusal
+
+NAME = "clipsearch.encoder.v1.EncoderService"
+SERVING, NOT_SERVING = 1, 2
+
+SERVER = textwrap.dedent(
+    """
+    import asyncio, contextlib, os, sys
+    from pydantic_settings import SettingsConfigDict
+    from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+    from clipsearch.serving.errors import Unavailable
+    from clipsearch.serving.lifecycle import Service, StartError, serve
+    from clipsearch.serving.log import configure_logging
+    from clipsearch.serving.settings import ServingSettings, SettingsError, load_settings
+
+    class ToySettings(ServingSettings):
+        model_config = SettingsConfigDict(env_prefix="TOY_", extra="forbid", frozen=True)
+
+    class Toy(encoder_pb2_grpc.EncoderServiceServicer):
+        async def GetModel(self, request, context):
+            return encoder_pb2.GetModelResponse(name="toy")
+
+    async def ready():
+        if not os.path.exists(sys.argv[1]):
+            raise Unavailable("store", "the store cannot be reached")
+
+    @contextlib.asynccontextmanager
+    async def services():
+        add = lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(Toy(), server)
+        yield [Service("clipsearch.encoder.v1.EncoderService", add, ready)]
+
+    try:
+        settings = load_settings(ToySettings)
+        configure_logging(settings.log_level, settings.log_format, "toy")
+        asyncio.run(serve(settings, "toy", services))
+    except (SettingsError, StartError) as error:
+        sys.exit(str(error))
+    """
+)
+
+
+class Process:
+    """The service, with the switch that its probe looks at."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.dependency = folder / "dependency"
+        self.port_file = folder / "port"
+        self.log = folder / "log"
+        given = {"port_file": self.port_file, "unready_after_s": 1, "log_format": "json", **settings}
+        self._environment = {f"TOY_{key.upper()}": str(value) for key, value in given.items()}
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def launch(self) -> None:
+        with self.log.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                SERVER,
+                str(self.dependency),
+                env={**os.environ, **self._environment},
+                stderr=log,
+            )
+
+    async def address(self) -> str:
+        return await until(lambda: self.port_file.exists() and self.port_file.read_text().strip())
+
+    async def logged(self, event: str) -> dict:
+        return await until(lambda: next((entry for entry in self.lines() if entry["event"] == event), None))
+
+    def lines(self) -> list[dict]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    async def end(self) -> int:
+        return await asyncio.wait_for(self._process.wait(), 20)
+
+    async def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+
+async def until(look, seconds: float = 20):
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, "it did not happen in time"
+        await asyncio.sleep(0.02)
+    return found
+
+
+async def status(channel: grpc.aio.Channel, service: str = "") -> int:
+    stub = health_pb2_grpc.HealthStub(channel)
+    return (await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)).status
+
+
+@pytest.fixture
+async def processes() -> AsyncIterator[list[Process]]:
+    started: list[Process] = []
+    yield started
+    for process in started:
+        await process.kill()
+
+
+async def start(processes: list[Process], folder: Path, **settings: object) -> Process:
+    process = Process(folder, **settings)
+    processes.append(process)
+    await process.launch()
+    return process
+
+
+async def test_tls_tokens_metrics_and_logs_together(processes, tmp_path, tokens):
+    ca = trustme.CA()
+    issued = ca.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "crt")
+    token = tokens.add("shop", "encode")
+    process = await start(
+        processes,
+        tmp_path,
+        tls_certificate=tmp_path / "crt",
+        tls_key=tmp_path / "key",
+        tokens_file=tokens.path,
+        metrics_port=0,
+        log_level="debug",
+    )
+    process.dependency.touch()
+    credentials = grpc.ssl_channel_credentials(ca.cert_pem.bytes())
+    async with grpc.aio.secure_channel(await process.address(), credentials) as channel:
+        assert await status(channel, NAME) == SERVING
+        assert (await call(channel, token=token, metadata=[("x-request-id", "order-17")])).name == "toy"
+        assert (await refusal(channel))[0] is grpc.StatusCode.UNAUTHENTICATED
+        assert (await refusal(channel, token="cs_guess"))[0] is grpc.StatusCode.UNAUTHENTICATED
+        later = tokens.add("later", "encode")
+        await until_accepted(channel, later)
+
+    where = (await process.logged("metrics are served"))["address"]
+    text = await asyncio.to_thread(lambda: urllib.request.urlopen(f"http://{where}").read().decode())
+    assert re.search(r'grpc_server_handled_total{grpc_code="UNAUTHENTICATED".*} [2-9]', text)
+    assert re.search(rf'clipsearch_ready{{grpc_service="{NAME}"}} 1.0', text)
+
+    process.signal(signal.SIGTERM)
+    assert await process.end() == 0
+    calls = {line["request_id"]: line for line in process.lines() if line["event"] == "call"}
+    assert (calls["order-17"]["caller"], calls["order-17"]["code"]) == ("shop", "OK")
+    log = process.log.read_text()
+    for secret in (token, later, "cs_guess"):
+        assert secret not in log
+
+
+async def until_accepted(channel: grpc.aio.Channel, token: str) -> None:
+    for _ in range(100):
+        try:
+            await call(channel, token=token)
+            return
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+                raise
+        await asyncio.sleep(0.05)
+    raise AssertionError("the new token was not accepted in 5 s")
+
+
+async def test_readiness_follows_the_dependency_and_liveness_does_not(processes, tmp_path):
+    process = await start(processes, tmp_path, port=0)
+    assert (await process.logged("not ready"))["problem"] == "the store cannot be reached"
+    assert not process.port_file.exists()
+
+    process.dependency.touch()
+    async with grpc.aio.insecure_channel(await process.address()) as channel:
+
+        async def becomes(wanted: int) -> float:
+            start = time.monotonic()
+            while await status(channel) != wanted:
+                assert time.monotonic() < start + 10
+                await asyncio.sleep(0.02)
+            return time.monotonic() - start
+
+        await becomes(SERVING)
+        process.dependency.unlink()
+        assert await becomes(NOT_SERVING) >= 0.9  # unready_after_s is 1
+        assert await status(channel, NAME) == NOT_SERVING
+        assert await status(channel, "liveness") == SERVING
+        assert (await call(channel)).name == "toy"  # what needs no dependency goes on
+        process.dependency.touch()
+        assert await becomes(SERVING) < 5
+
+
+async def test_draining_is_told_before_calls_are_refused(processes, tmp_path):
+    process = await start(processes, tmp_path, drain_delay_s=1)
+    process.dependency.touch()
+    async with grpc.aio.insecure_channel(await process.address()) as channel:
+        assert await status(channel) == SERVING
+        process.signal(signal.SIGTERM)
+        await process.logged("draining")
+        await asyncio.sleep(0.1)
+        assert await status(channel) == NOT_SERVING
+        assert await status(channel, NAME) == NOT_SERVING
+        assert await status(channel, "liveness") == SERVING
+        assert (await call(channel)).name == "toy"
+    assert await process.end() == 0
+
+
+async def test_sigterm_before_it_was_ever_ready_ends_it_with_0(processes, tmp_path):
+    process = await start(processes, tmp_path)
+    await process.logged("not ready")
+    process.signal(signal.SIGTERM)
+    assert await process.end() == 0
+    assert not process.port_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"host": "0.0.0.0"}, "TOY_HOST=0.0.0.0 can be reached from other machines"),
+        ({"tokens_file": "nowhere"}, "cannot read nowhere: No such file"),
+        ({"tls_certificate": "a.crt", "tls_key": "a.key"}, "cannot read a.crt: No such file"),
+        ({"otlp_endpoint": "collector:4317"}, "the OTLP endpoint must start with http:// or https://"),
+    ],
+)
+async def test_what_cannot_start_says_why_in_one_line(processes, tmp_path, settings, problem):
+    process = await start(processes, tmp_path, **settings)
+    assert await process.end() == 1
+    (said,) = process.log.read_text().splitlines()
+    assert said.startswith(problem)
+
+
+async def test_old_connections_end_so_that_new_replicas_get_traffic(processes, tmp_path):
+    process = await start(processes, tmp_path, max_connection_age_s=1, max_connection_age_grace_s=1)
+    process.dependency.touch()
+    async with grpc.aio.insecure_channel(await process.address()) as channel:
+        await call(channel)
+        state = channel.get_state()
+        assert state is grpc.ChannelConnectivity.READY
+        await asyncio.wait_for(channel.wait_for_state_change(state), 5)
+        assert (await call(channel)).name == "toy"  # connects again

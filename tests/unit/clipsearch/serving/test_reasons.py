@@ -1,0 +1,52 @@
+"""The registry of reasons against the code that raises them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import grpc
+
+from clipsearch.serving.reasons import REASONS, markdown_table
+
+ROOT = Path(__file__).parents[4]
+# A file here holds other names in capitals: variables of the environment, or the registry itself.
+NOT_REASONS = {"settings.py", "reasons.py"}
+STATUS_NAMES = {code.name for code in grpc.StatusCode}
+DERIVED = {"NotFound": "{}_NOT_FOUND", "AlreadyExists": "{}_EXISTS", "Unavailable": "{}_UNAVAILABLE"}
+
+
+def sources() -> list[Path]:
+    folders = [ROOT / "clipsearch" / "serving", ROOT / "encoder_service", ROOT / "search_service"]
+    files = [file for folder in folders for file in folder.rglob("*.py")]
+    return [file for file in files if file.name not in NOT_REASONS and "export" not in file.parts]
+
+
+def reasons_in(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and re.fullmatch(r"[A-Z]+(_[A-Z]+)+", str(node.value)):
+            found.add(str(node.value))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in DERIVED:
+            kind = node.args[0]
+            assert isinstance(kind, ast.Constant), f"{file}:{node.lineno}: say what it is in a literal"
+            found.add(DERIVED[node.func.id].format(kind.value.upper()))
+    return found
+
+
+def test_every_reason_in_the_code_is_registered_and_the_other_way_round():
+    used = set().union(*map(reasons_in, sources()))
+    assert used - set(REASONS) - STATUS_NAMES == set(), "reasons that callers are not told of"
+    assert set(REASONS) - used == {"INTERNAL"}, "reasons that no code gives (INTERNAL has no underscore)"
+
+
+def test_every_status_is_one_of_grpcs():
+    for name, reason in REASONS.items():
+        assert set(reason.status.split(", ")) <= STATUS_NAMES, name
+
+
+def test_the_table_has_a_row_for_each():
+    lines = markdown_table().splitlines()
+    assert len(lines) == len(REASONS) + 2
+    assert all(line.count("|") == 4 for line in lines)

@@ -50,7 +50,8 @@ NOTES = (
     "are for non-commercial research; whether that binds weights trained on them is unclear."
 )
 KNOWN_TEXT = "a photo of a cat"
-# Text-to-picture cosine. Over the sample photographs right matches had 0.165 and more, the best wrong one 0.094.
+# Text-to-picture cosine. Over the sample photographs right matches had
+# 0.165 and more, the best wrong one 0.094.
 WEAK_MATCH_BELOW = 0.15
 LOGIT_SCALE = 15.0  # CLIP's 100 is far too sure for these cosines
 PAD_FACTOR = 1.1

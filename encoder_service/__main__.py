@@ -1,0 +1,54 @@
+"""Starts the encoder service: settings, then its parts, then the server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import warnings
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from clipsearch.encoder.v1 import encoder_pb2_grpc
+from clipsearch.serving.lifecycle import Service, StartError, serve
+from clipsearch.serving.log import configure_logging
+from clipsearch.serving.settings import SettingsError, load_settings
+from encoder_service.bundle import BundleError
+from encoder_service.loading import open_encoder
+from encoder_service.servicer import SERVICE_NAME, EncoderServicer
+from encoder_service.session import SessionError
+from encoder_service.settings import EncoderSettings
+
+
+def run(settings: EncoderSettings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises StartError with one line for the operator."""
+    configure_logging(settings.log_level, settings.log_format, "encoder")
+    # Pillow warns of damaged metadata and of sizes below our own limit: nothing an operator could act on.
+    warnings.filterwarnings("ignore", module="PIL")
+
+    @asynccontextmanager
+    async def open_services() -> AsyncIterator[Sequence[Service]]:
+        async with open_encoder(settings) as encoder:
+            servicer = EncoderServicer(encoder, settings)
+            yield [
+                Service(
+                    SERVICE_NAME,
+                    lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server),
+                )
+            ]
+
+    try:
+        asyncio.run(serve(settings, "encoder", open_services))
+    except (BundleError, SessionError) as error:
+        raise StartError(str(error)) from error
+
+
+def main() -> None:
+    """`python -m encoder_service`: settings from ENCODER_ variables; flags are the CLI's part."""
+    try:
+        run(load_settings(EncoderSettings))
+    except (SettingsError, StartError) as error:
+        sys.exit(f"encoder: {error}")
+
+
+if __name__ == "__main__":
+    main()

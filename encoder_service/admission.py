@@ -1,0 +1,97 @@
+"""Who may come in: bounds on the work in the house, and no work that cannot be done in time.
+
+A call is refused here, before its pictures cost anything; what is let in is expected to finish.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted
+
+# Weight that the past keeps with each item done: the rate is that of about the last 200 items.
+_KEEP = 0.995
+# Predicted waits are off by this much: an item that is let in and comes too late cost its decoding for
+# nothing, one that is refused comes back.
+_MARGIN = 1.5
+# A rate from fewer items says nothing yet.
+_ENOUGH = 8.0
+
+
+class Admission:
+    """Counts the items of one tower from arrival to answer and measures how fast they are done."""
+
+    def __init__(
+        self,
+        what: str,
+        max_items: int,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.items = 0
+        self.bytes = 0
+        self._what = what
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._last = 0.0
+        self._busy_s = 0.0
+        self._done = 0.0
+
+    @property
+    def seconds_per_item(self) -> float:
+        """Measured while there was work; 0 = not known yet."""
+        return self._busy_s / self._done if self._done >= _ENOUGH else 0.0
+
+    @contextmanager
+    def admit(self, items: int, size: int, deadline: float) -> Iterator[None]:
+        """Takes `items` items of `size` bytes together into the house until the block ends.
+
+        Raises ResourceExhausted past a bound, or if the answer is not to be expected before `deadline`
+        (seconds on the clock), and DeadlineExceeded if that has passed. An idle house lets in whatever
+        has time left: only work done corrects a rate that was measured too low.
+        """
+        self._check_bounds(items, size)
+        self._check_wait(items, deadline)
+        if not self.items:
+            self._last = self._clock()
+        self.items += items
+        self.bytes += size
+        try:
+            yield
+        finally:
+            self.items -= items
+            self.bytes -= size
+
+    def done(self, items: int = 1) -> None:
+        """Counts items answered, for the rate."""
+        now = self._clock()
+        self._busy_s = self._busy_s * _KEEP**items + (now - self._last)
+        self._done = self._done * _KEEP**items + items
+        self._last = now
+
+    def _check_bounds(self, items: int, size: int) -> None:
+        if self.items and self.items + items > self._max_items:
+            raise self._full(
+                f"{self.items + items} {self._what} would be in work, the limit is {self._max_items}"
+            )
+        if self.items and self.bytes + size > self._max_bytes:
+            raise self._full(f"{self.bytes + size} bytes would be in work, the limit is {self._max_bytes}")
+
+    def _check_wait(self, items: int, deadline: float) -> None:
+        left = deadline - self._clock()
+        if left <= 0:
+            raise DeadlineExceeded()
+        wait = (self.items + items) * self.seconds_per_item
+        if self.items and wait * _MARGIN > left:
+            raise ResourceExhausted(
+                f"the wait would be about {wait:.2f} s, the deadline is in {left:.2f} s",
+                "WAIT_EXCEEDS_DEADLINE",
+                retry_after_s=wait * _MARGIN - left,
+            )
+
+    def _full(self, message: str) -> ResourceExhausted:
+        # Half of the house, so that those who were refused do not all come back at the first free place.
+        return ResourceExhausted(message, "QUEUE_FULL", max(0.05, self.items * self.seconds_per_item / 2))

@@ -1,0 +1,185 @@
+"""The micro-batcher: what arrives while the session is busy makes up its next batch.
+
+No timer and no fixed delay: an idle session gets the first item at once. It never runs an item whose
+caller has gone or whose deadline has passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.serving.errors import DeadlineExceeded, Unavailable
+
+Item = TypeVar("Item")
+
+# Calls without a deadline, or with one far off, queue as if they had this much time: they must not
+# wait behind everybody for ever.
+HORIZON_S = 30.0
+
+# The urgent end of the queue that a batch is chosen from, in batches.
+_WINDOW = 4
+# Weight that padding may add to a batch, over the weight of its items: a run costs about as much as
+# 16 tokens even if it is empty, so short items share one freely.
+_PADDING_SHARE = 0.5
+_PADDING_FREE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """One item's vector, float32 [dimension], and the seconds it waited for the session and was inside."""
+
+    vector: NDArray[np.float32]
+    queue_s: float
+    infer_s: float
+
+
+@dataclass(slots=True)
+class _Entry(Generic[Item]):
+    due: float
+    item: Item
+    weight: int
+    deadline: float
+    queued: float
+    answer: asyncio.Future[Computed]
+
+
+class Batcher(Generic[Item]):
+    """Queue and loop of one tower. Used from one event loop.
+
+    `run` maps items to float32 [items, dimension] and blocks: it runs in `executor`. `weigh` is an
+    item's share of a batch (1 for a picture, its tokens for a text); a batch costs its number of
+    items times the heaviest of them, up to `capacity`.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], NDArray[np.float32]],
+        executor: Executor,
+        capacity: int,
+        weigh: Callable[[Item], int],
+    ) -> None:
+        self.capacity = capacity
+        self._run = run
+        self._executor = executor
+        self._weigh = weigh
+        self._queue: list[_Entry[Item]] = []
+        self._arrived = asyncio.Event()
+        self._seconds_per_weight = 0.0
+        self._loop: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Batcher[Item]:
+        self._loop = asyncio.create_task(self._serve())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._loop is not None
+        self._loop.cancel()
+        await asyncio.wait([self._loop])
+        for entry in self._queue:
+            if not entry.answer.done():
+                entry.answer.set_exception(Unavailable("encoder", "the server is stopping"))
+        self._queue.clear()
+
+    def __len__(self) -> int:
+        """Items that wait, those among them included whose caller has gone."""
+        return len(self._queue)
+
+    async def compute(self, item: Item, deadline: float, ahead: int = 0) -> Computed:
+        """The vector of one item. Cancelling the call takes the item out of the queue.
+
+        `deadline` is in seconds of time.monotonic(). `ahead` is the weight of the same request that
+        goes before: a large request queues as if its items had come one by one at the pace of the
+        session, so that a small one need not wait for all of them.
+        Raises DeadlineExceeded if the deadline passes first, Unavailable when the batcher closes.
+        """
+        now = time.monotonic()
+        due = min(deadline, now + HORIZON_S) + ahead * self._seconds_per_weight
+        answer: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()
+        entry = _Entry(due, item, self._weigh(item), deadline, now, answer)
+        bisect.insort(self._queue, entry, key=lambda e: e.due)
+        self._arrived.set()
+        return await answer
+
+    async def _serve(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch = self._next_batch()
+            if batch:
+                await self._dispatch(batch)
+            if not self._queue:
+                self._arrived.clear()
+
+    def _next_batch(self) -> list[_Entry[Item]]:
+        """Takes the most urgent item and, of the urgent ones, those that are nearest to it in weight."""
+        window = self._take_urgent()
+        if not window:
+            return []
+        head, *others = window
+        others.sort(key=lambda entry: abs(entry.weight - head.weight))  # stable: urgency decides the rest
+        batch, total, heaviest = [head], head.weight, head.weight
+        for entry in others:
+            heaviest = max(heaviest, entry.weight)
+            total += entry.weight
+            cost = heaviest * (len(batch) + 1)
+            if cost > self.capacity or cost - total > _PADDING_SHARE * total + _PADDING_FREE:
+                break
+            batch.append(entry)
+        left = others[len(batch) - 1 :]
+        left.sort(key=lambda entry: entry.due)
+        self._queue[:0] = left
+        return batch
+
+    def _take_urgent(self) -> list[_Entry[Item]]:
+        """Takes a few batches' worth off the queue's front, less what nobody waits for any more."""
+        now = time.monotonic()
+        urgent: list[_Entry[Item]] = []
+        taken = room = 0
+        for entry in self._queue:
+            if urgent and len(urgent) >= room:
+                break
+            taken += 1
+            if entry.answer.done():
+                continue  # its caller has gone
+            if entry.deadline <= now:
+                entry.answer.set_exception(DeadlineExceeded())
+                continue
+            urgent.append(entry)
+            room = room or _WINDOW * max(1, self.capacity // entry.weight)
+        del self._queue[:taken]
+        return urgent
+
+    async def _dispatch(self, batch: list[_Entry[Item]]) -> None:
+        loop = asyncio.get_running_loop()
+        started = time.monotonic()
+        try:
+            vectors = await loop.run_in_executor(self._executor, self._run, [entry.item for entry in batch])
+        except asyncio.CancelledError:
+            _fail(batch, Unavailable("encoder", "the server is stopping"))
+            raise
+        except Exception as error:
+            _fail(batch, error)
+            return
+        seconds = time.monotonic() - started
+        self._pace(seconds / (len(batch) * max(entry.weight for entry in batch)))
+        for entry, vector in zip(batch, vectors, strict=True):
+            if not entry.answer.done():
+                entry.answer.set_result(Computed(vector, started - entry.queued, seconds))
+
+    def _pace(self, seconds_per_weight: float) -> None:
+        known = self._seconds_per_weight
+        self._seconds_per_weight = 0.8 * known + 0.2 * seconds_per_weight if known else seconds_per_weight
+
+
+def _fail(batch: Sequence[_Entry[Item]], error: Exception) -> None:
+    for entry in batch:
+        if not entry.answer.done():
+            entry.answer.set_exception(error)

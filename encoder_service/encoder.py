@@ -1,0 +1,226 @@
+"""The two towers: pictures or texts in, vectors out; the one place that knows the order of steps.
+
+    picture: in flight already? -> decode (thread pool) -> batch -> vector
+    text:    cached? in flight already? -> tokens -> batch -> vector
+
+An input that is wrong fails alone; anything else fails the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument
+from encoder_service.admission import Admission
+from encoder_service.batching import Batcher, Computed
+from encoder_service.bundle import Manifest, Precision
+from encoder_service.cache import SingleFlight, TextCache
+from encoder_service.images import ImageInput, ImageLimits, Picture, prepare_image
+from encoder_service.tokens import TextInput, TextTokenizer, Tokens, check_text
+
+T = TypeVar("T")
+
+# Characters tokenised on the event loop (about 1 ms); more than that goes to a thread.
+_TOKENISE_HERE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A vector, float32 [dimension], L2-normalised; what was done to its input; where its time went."""
+
+    vector: NDArray[np.float32]
+    input: TextInput | ImageInput
+    preprocess_s: float = 0.0
+    queue_s: float = 0.0
+    infer_s: float = 0.0
+
+
+Outcome: TypeAlias = Encoded | InvalidArgument
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs: the graphs' precisions and the ONNX Runtime provider."""
+
+    image_precision: Precision
+    text_precision: Precision
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTower:
+    """The parts that a picture passes through."""
+
+    batcher: Batcher[NDArray[np.uint8]]
+    admission: Admission
+    limits: ImageLimits
+    decoders: Executor
+    decode_threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextTower:
+    """The parts that a text passes through."""
+
+    batcher: Batcher[Tokens]
+    admission: Admission
+    tokenizer: TextTokenizer
+    cache: TextCache
+    max_bytes: int
+
+
+class Encoder:
+    """Encodes with one model. Deadlines are seconds of time.monotonic(); math.inf = none."""
+
+    def __init__(self, manifest: Manifest, running: Running, images: ImageTower, texts: TextTower) -> None:
+        self.manifest = manifest
+        self.running = running
+        self._images = images
+        self._texts = texts
+        self._image_flights: SingleFlight[bytes, Encoded] = SingleFlight()
+        self._text_flights: SingleFlight[str, Encoded] = SingleFlight()
+
+    async def encode_images(self, images: Sequence[bytes], deadline: float) -> list[Outcome]:
+        """One outcome a picture, in order.
+
+        Raises ResourceExhausted, DeadlineExceeded, Unavailable.
+        """
+        tower = self._images
+        # A request holds no more decoding threads than there are, so that others get their turn.
+        lanes = asyncio.Semaphore(tower.decode_threads)
+
+        async def encode(index: int, data: bytes) -> Outcome:
+            try:
+                encoded = await self._image_flights.run(
+                    data, deadline, lambda: self._image(data, index, deadline, lanes)
+                )
+            except InvalidArgument as error:
+                return _at(error, f"images[{index}]")
+            finally:
+                tower.admission.done()
+            return encoded
+
+        with tower.admission.admit(len(images), sum(map(len, images)), deadline):
+            return await _together([encode(index, data) for index, data in enumerate(images)])
+
+    async def encode_pixels(self, pixels: NDArray[np.uint8], deadline: float) -> list[Outcome]:
+        """One outcome a picture of uint8 [count, size, size, 3]. Raises as `encode_images`."""
+        tower = self._images
+        size = self.manifest.image.size
+        done = ImageInput(size, size, "RAW")
+
+        async def encode(index: int) -> Outcome:
+            computed = await tower.batcher.compute(pixels[index], deadline, ahead=index)
+            tower.admission.done()
+            return _encoded(computed, done, 0.0, 0.0)
+
+        with tower.admission.admit(len(pixels), pixels.nbytes, deadline):
+            return await _together([encode(index) for index in range(len(pixels))])
+
+    async def encode_texts(self, texts: Sequence[str], deadline: float) -> list[Outcome]:
+        """One outcome a text, in order. Raises as `encode_images`."""
+        outcomes: dict[str, Outcome] = {}
+        fresh: list[str] = []
+        for text in dict.fromkeys(texts):
+            try:
+                check_text(text, self._texts.max_bytes)
+            except InvalidArgument as error:
+                outcomes[text] = error
+                continue
+            known = self._texts.cache.get(text)
+            if known is None:
+                fresh.append(text)
+            else:
+                outcomes[text] = Encoded(known.vector, known.input)
+        if fresh:
+            outcomes.update(zip(fresh, await self._fresh_texts(fresh, deadline), strict=True))
+        return [_placed(outcomes[text], f"texts[{index}]") for index, text in enumerate(texts)]
+
+    async def _fresh_texts(self, texts: list[str], deadline: float) -> list[Encoded]:
+        tower = self._texts
+        with tower.admission.admit(len(texts), sum(map(len, texts)), deadline):
+            start = time.monotonic()
+            tokenised = await self._tokenise(texts)
+            preprocess_s = time.monotonic() - start
+            ahead = 0
+            work = []
+            for text, tokens in zip(texts, tokenised, strict=True):
+                work.append(self._flying_text(text, tokens, ahead, deadline, preprocess_s))
+                ahead += len(tokens.ids)
+            return await _together(work)
+
+    async def _flying_text(
+        self, text: str, tokens: Tokens, ahead: int, deadline: float, preprocess_s: float
+    ) -> Encoded:
+        encoded = await self._text_flights.run(
+            text, deadline, lambda: self._text(text, tokens, ahead, deadline, preprocess_s)
+        )
+        self._texts.admission.done()
+        return encoded
+
+    async def _text(
+        self, text: str, tokens: Tokens, ahead: int, deadline: float, preprocess_s: float
+    ) -> Encoded:
+        computed = await self._texts.batcher.compute(tokens, deadline, ahead)
+        self._texts.cache.put(text, computed.vector, tokens.input)
+        return _encoded(computed, tokens.input, preprocess_s, 0.0)
+
+    async def _tokenise(self, texts: list[str]) -> list[Tokens]:
+        if sum(map(len, texts)) <= _TOKENISE_HERE:
+            return self._texts.tokenizer.encode(texts)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._images.decoders, self._texts.tokenizer.encode, texts)
+
+    async def _image(self, data: bytes, index: int, deadline: float, lanes: asyncio.Semaphore) -> Encoded:
+        start = time.monotonic()
+        async with lanes:
+            picture, decode_s = await asyncio.get_running_loop().run_in_executor(
+                self._images.decoders, self._decode, data, deadline
+            )
+        waited_s = time.monotonic() - start - decode_s
+        computed = await self._images.batcher.compute(picture.pixels, deadline, ahead=index)
+        return _encoded(computed, picture.input, decode_s, waited_s)
+
+    def _decode(self, data: bytes, deadline: float) -> tuple[Picture, float]:
+        """Runs in a decoding thread; also answers how many seconds it took."""
+        start = time.monotonic()
+        if start >= deadline:
+            raise DeadlineExceeded()
+        picture = prepare_image(data, self.manifest.image, self._images.limits)
+        return picture, time.monotonic() - start
+
+
+def _encoded(
+    computed: Computed, done: TextInput | ImageInput, preprocess_s: float, waited_s: float
+) -> Encoded:
+    return Encoded(computed.vector, done, preprocess_s, waited_s + computed.queue_s, computed.infer_s)
+
+
+def _at(error: InvalidArgument, field: str) -> InvalidArgument:
+    """The error of one input, with the input's place in the request."""
+    metadata = {name: value for name, value in error.metadata.items() if name != "field"}
+    return InvalidArgument(field, error.description, error.reason, metadata)
+
+
+def _placed(outcome: Outcome, field: str) -> Outcome:
+    return _at(outcome, field) if isinstance(outcome, InvalidArgument) else outcome
+
+
+async def _together(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results in order; the first failure cancels what is still under way."""
+    if len(work) == 1:
+        return [await work[0]]
+    tasks = [asyncio.create_task(coroutine) for coroutine in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()

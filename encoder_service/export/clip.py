@@ -1,0 +1,152 @@
+"""Turns a checkpoint of the CLIP or SigLIP family into a model bundle, or leaves nothing."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from encoder_service.bundle import (
+    MANIFEST,
+    TOKENIZER,
+    KnownAnswer,
+    Manifest,
+    Precision,
+    Tower,
+    encode_vector,
+    file_entry,
+    graph_file,
+    known_answer_pixels,
+    space_fingerprint,
+    write_manifest,
+)
+from encoder_service.cpus import available_cpus
+from encoder_service.export import golden, towers
+from encoder_service.export.checkpoint import Checkpoint, load_checkpoint, random_checkpoint
+from encoder_service.export.errors import ExportError
+from encoder_service.export.quantize import quantize
+from encoder_service.export.tokenizer import tokenizer_json
+from encoder_service.export.verify import check_bundle, report
+from encoder_service.session import OnnxSession
+from encoder_service.tokens import TextTokenizer, pad
+
+KNOWN_TEXT = "a photo of a cat"
+TOWERS: tuple[Tower, Tower] = ("image", "text")
+
+Progress = Callable[[str], None]
+
+
+def export_bundle(
+    source: str,
+    out: Path,
+    *,
+    random_init: bool = False,
+    precisions: Sequence[Precision] = ("fp32", "int8"),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Writes the bundle of `source` into the folder `out` and returns its manifest.
+
+    `source` is a Hugging Face id or a checkpoint folder, or with `random_init` the name of a known
+    architecture. An older bundle in `out` is replaced once the new one is whole. int8 becomes the
+    choice for CPUs only in the towers whose checks it passes. Raises ExportError, WheelError.
+    """
+    say = progress or (lambda _: None)
+    _check_precisions(precisions)
+    _check_target(out)
+    photos = golden.photos(say)  # before the long work: these may have to be downloaded
+    say(f"loading {source}")
+    checkpoint = random_checkpoint(source, seed, say) if random_init else load_checkpoint(source)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        _write_graphs(checkpoint, folder, precisions, say)
+        manifest = _manifest(checkpoint, folder, precisions)
+        write_manifest(folder, manifest)
+        manifest = report(manifest, check_bundle(folder, manifest, photos, checkpoint, say))
+        write_manifest(folder, manifest)
+        folder.chmod(0o755)
+        _put(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return manifest
+
+
+def _check_precisions(precisions: Sequence[Precision]) -> None:
+    unknown = sorted(set(precisions) - {"fp32", "int8"})
+    if unknown or "fp32" not in precisions:
+        raise ExportError(f"precisions {', '.join(precisions)}: fp32, or fp32 and int8")
+
+
+def _check_target(out: Path) -> None:
+    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ExportError(f"{out} is there already and is no model bundle; nothing was written")
+
+
+def _write_graphs(
+    checkpoint: Checkpoint, folder: Path, precisions: Sequence[Precision], say: Progress
+) -> None:
+    (folder / TOKENIZER).write_text(tokenizer_json(checkpoint.tokenizer), encoding="utf-8")
+    model, image = checkpoint.model, folder / graph_file("image", "fp32")
+    text = folder / graph_file("text", "fp32")
+    say("exporting the image tower")
+    tower = towers.SiglipImage if checkpoint.family == "siglip" else towers.ClipImage
+    towers.export_image(tower(model, checkpoint.normalisation), checkpoint.image.size, image)
+    say("exporting the text tower")
+    reader = towers.SiglipText if checkpoint.family == "siglip" else towers.ClipText
+    towers.export_text(reader(model), checkpoint.text.context_length, text)
+    if "int8" in precisions:
+        for tower_name, fp32 in zip(TOWERS, (image, text), strict=True):
+            say(f"quantising the {tower_name} tower to int8")
+            quantize(fp32, folder / graph_file(tower_name, "int8"))
+
+
+def _manifest(checkpoint: Checkpoint, folder: Path, precisions: Sequence[Precision]) -> Manifest:
+    files = {path.name: file_entry(path) for path in sorted(folder.iterdir())}
+    fingerprint = space_fingerprint(
+        checkpoint.source.weights_sha256, files[TOKENIZER].sha256, checkpoint.image, checkpoint.text
+    )
+    return Manifest(
+        name=checkpoint.name,
+        source=checkpoint.source,
+        license=checkpoint.license,
+        pretrained=checkpoint.pretrained,
+        dimension=checkpoint.dimension,
+        image=checkpoint.image,
+        text=checkpoint.text,
+        scoring="sigmoid" if checkpoint.family == "siglip" else "softmax",
+        logit_scale=checkpoint.logit_scale,
+        logit_bias=checkpoint.logit_bias,
+        precisions={tower: list(precisions) for tower in TOWERS},
+        preferred_cpu=dict.fromkeys(TOWERS, "int8" if "int8" in precisions else "fp32"),
+        fingerprint=fingerprint,
+        files=files,
+        known_answer=_known_answer(checkpoint, folder),
+    )
+
+
+def _known_answer(checkpoint: Checkpoint, folder: Path) -> KnownAnswer:
+    threads = available_cpus()
+    image = OnnxSession(folder / graph_file("image", "fp32"), "cpu", threads)
+    text = OnnxSession(folder / graph_file("text", "fp32"), "cpu", threads)
+    tokens = TextTokenizer(folder, checkpoint.text).encode([KNOWN_TEXT])
+    pixels = known_answer_pixels(checkpoint.image.size)[np.newaxis]
+    return KnownAnswer(
+        text=KNOWN_TEXT,
+        text_vector=encode_vector(text.run(pad(tokens, checkpoint.text))[0]),
+        image_vector=encode_vector(image.run({"pixels": pixels})[0]),
+    )
+
+
+def _put(folder: Path, out: Path) -> None:
+    """Renames the finished folder to its place; the old bundle is there until the new one is."""
+    if out.exists():
+        old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old."))
+        out.rename(old / out.name)
+        folder.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        folder.rename(out)

@@ -1,0 +1,262 @@
+"""Measures a bundle on the golden pictures and texts and writes the report into its manifest.
+
+Needs torch only to compare with the source's own forward pass, and leaves that out where the source
+(or torch) is not at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoder_service.bundle import (
+    Manifest,
+    ParityCheck,
+    Precision,
+    Tower,
+    decode_vector,
+    graph_file,
+    known_answer_pixels,
+    open_bundle,
+    write_manifest,
+)
+from encoder_service.cpus import available_cpus
+from encoder_service.export import golden, parity
+from encoder_service.export.errors import ExportError
+from encoder_service.export.parity import Vectors
+from encoder_service.session import OnnxSession, picture_runner, text_runner
+from encoder_service.tokens import TextTokenizer, Tokens
+
+if TYPE_CHECKING:
+    from encoder_service.export.checkpoint import Checkpoint
+
+# How many items the slow comparisons take: torch, and one by one.
+_SOME = 24
+_BATCH = 16
+
+Item = TypeVar("Item")
+
+Progress = Callable[[str], None]
+
+
+def verify_bundle(
+    folder: Path, *, source: str | None = None, progress: Progress | None = None
+) -> list[ParityCheck]:
+    """Checks the files, measures, writes the report into the manifest and returns it.
+
+    `source` is the checkpoint (folder or hub id) that the bundle was made from; without it, random
+    weights are made again by their seed and a hub id is looked for in the hub's cache. A tower that
+    misses an int8 bound is set back to fp32. Raises BundleError, ExportError, WheelError.
+    """
+    say = progress or (lambda _: None)
+    manifest = open_bundle(folder)
+    photos = golden.photos(say)
+    checkpoint = _checkpoint(manifest, source, say)
+    checks = check_bundle(folder, manifest, photos, checkpoint, say)
+    manifest = report(manifest, checks)
+    write_manifest(folder, manifest)
+    return checks
+
+
+def report(manifest: Manifest, checks: Sequence[ParityCheck]) -> Manifest:
+    """The manifest with these checks, and fp32 preferred where a lower precision missed a bound.
+
+    Checks of an earlier report that were not repeated stay: the files have not changed since.
+    """
+    made = {(check.name, check.tower, check.metric) for check in checks}
+    kept = [check for check in manifest.parity if (check.name, check.tower, check.metric) not in made]
+    parity_report = [*checks, *kept]
+    preferred = dict(manifest.preferred_cpu)
+    for tower, precision in preferred.items():
+        mine = [c for c in parity_report if c.tower == tower and c.name.startswith(f"{precision} ")]
+        if not all(check.passed for check in mine):
+            preferred[tower] = "fp32"
+    return manifest.model_copy(update={"parity": parity_report, "preferred_cpu": preferred})
+
+
+def check_bundle(
+    folder: Path,
+    manifest: Manifest,
+    photos: list[golden.Photo],
+    checkpoint: Checkpoint | None,
+    progress: Progress | None = None,
+) -> list[ParityCheck]:
+    """All comparisons that can be made, `checkpoint` being the source if it is at hand."""
+    say = progress or (lambda _: None)
+    texts = [text for pair in golden.text_pairs() for text in pair]
+    tokenizer = TextTokenizer(folder, manifest.text)
+    tokens = tokenizer.encode(texts)
+    pictures = list(golden.pixels(photos, manifest.image))
+    known = tokenizer.encode([manifest.known_answer.text])[0]
+    pictured = _picture_case(folder, manifest, pictures, checkpoint)
+    written = _text_case(folder, manifest, tokens, known, checkpoint)
+    checks = _tower_checks(pictured, manifest.precisions["image"], say)
+    checks += _tower_checks(written, manifest.precisions["text"], say)
+    checks += _padding_checks(folder, manifest, tokens)
+    checks += _cross_checks(folder, manifest, tokenizer, photos, pictures)
+    if checkpoint is not None:
+        checks += _token_checks(checkpoint, texts, tokens)
+    return checks
+
+
+@dataclass(frozen=True, slots=True)
+class Case(Generic[Item]):
+    """One tower and what it is measured on; `group_size` items in a row belong together."""
+
+    tower: Tower
+    items: Sequence[Item]
+    group_size: int
+    runner: Callable[[Precision], Callable[[Sequence[Item]], Vectors]]
+    known: Item
+    known_vector: str
+    reference: Callable[[Sequence[Item]], Vectors] | None
+
+
+def _picture_case(
+    folder: Path, manifest: Manifest, pictures: Sequence[NDArray[np.uint8]], checkpoint: Checkpoint | None
+) -> Case[NDArray[np.uint8]]:
+    def reference(some: Sequence[NDArray[np.uint8]]) -> Vectors:
+        from encoder_service.export import reference
+
+        assert checkpoint is not None
+        return reference.images(checkpoint, np.stack(some))
+
+    return Case(
+        tower="image",
+        items=pictures,
+        group_size=golden.VIEWS,
+        runner=lambda precision: picture_runner(_session(folder, "image", precision)),
+        known=known_answer_pixels(manifest.image.size),
+        known_vector=manifest.known_answer.image_vector,
+        reference=reference if checkpoint else None,
+    )
+
+
+def _text_case(
+    folder: Path, manifest: Manifest, tokens: Sequence[Tokens], known: Tokens, checkpoint: Checkpoint | None
+) -> Case[Tokens]:
+    def reference(some: Sequence[Tokens]) -> Vectors:
+        from encoder_service.export import reference
+
+        assert checkpoint is not None
+        return reference.texts(checkpoint, some)
+
+    return Case(
+        tower="text",
+        items=tokens,
+        group_size=2,
+        runner=lambda precision: text_runner(_session(folder, "text", precision), manifest.text),
+        known=known,
+        known_vector=manifest.known_answer.text_vector,
+        reference=reference if checkpoint else None,
+    )
+
+
+def _tower_checks(case: Case[Item], precisions: Sequence[Precision], say: Progress) -> list[ParityCheck]:
+    """One session open at a time: large models barely fit in memory twice."""
+    checks: list[ParityCheck] = []
+    some = case.items[:: max(1, len(case.items) // _SOME)]
+    fp32: Vectors | None = None
+    for precision in sorted(precisions, key=lambda p: p != "fp32"):
+        say(f"{case.tower} tower, {precision}: {len(case.items)} items")
+        run = case.runner(precision)
+        vectors = _in_batches(run, case.items, _BATCH)
+        # A batch of all: short texts are padded to the longest, so this shows cutting as well.
+        checks.append(parity.batch_mates(case.tower, precision, run(some), _in_batches(run, some, 1)))
+        if precision == "fp32":
+            fp32 = vectors
+            checks.append(
+                parity.known_answer(case.tower, run([case.known]), decode_vector(case.known_vector))
+            )
+            if case.reference is not None:
+                checks.append(parity.against_torch(case.tower, run(some), case.reference(some)))
+        elif fp32 is not None:
+            checks += parity.against_fp32(case.tower, precision, vectors, fp32, case.group_size)
+    return checks
+
+
+def _padding_checks(folder: Path, manifest: Manifest, tokens: Sequence[Tokens]) -> list[ParityCheck]:
+    """Cut to its own length, a text must be what it is padded to the whole context."""
+    rules = manifest.text
+    if rules.padding != "longest" or "fp32" not in manifest.precisions["text"]:
+        return []
+    some = tokens[:: max(1, len(tokens) // _SOME)]
+    session = _session(folder, "text", "fp32")
+    cut = _in_batches(text_runner(session, rules), some, 1)
+    padded = text_runner(session, rules.model_copy(update={"padding": "max_length"}))(some)
+    return [parity.same_vectors("fp32 cut against padded to the context", "text", cut, padded)]
+
+
+def _token_checks(
+    checkpoint: Checkpoint, texts: Sequence[str], tokens: Sequence[Tokens]
+) -> list[ParityCheck]:
+    """The bundle's tokenizer against the one that transformers loads."""
+    from encoder_service.export import reference
+
+    expected = reference.token_ids(checkpoint, texts)
+    if expected is None:
+        return []
+    equal = sum(mine.ids == theirs for mine, theirs in zip(tokens, expected, strict=True))
+    name, share = "tokens against transformers", equal / len(texts)
+    return [parity.at_least(name, "text", "share equal", share, 1.0, len(texts))]
+
+
+def _cross_checks(
+    folder: Path,
+    manifest: Manifest,
+    tokenizer: TextTokenizer,
+    photos: Sequence[golden.Photo],
+    pictures: Sequence[NDArray[np.uint8]],
+) -> list[ParityCheck]:
+    """Captions to pictures; told, not judged: too few captions, and random weights find nothing."""
+    captions = np.array([photo.caption for photo in photos])
+    relevant = captions[:, np.newaxis] == np.repeat(captions, golden.VIEWS)[np.newaxis]
+    tokens = tokenizer.encode(list(captions))
+    checks = []
+    for precision in manifest.precisions["text"]:
+        # A tower without this precision runs in fp32 beside the other.
+        sighted = precision if precision in manifest.precisions["image"] else "fp32"
+        texts = text_runner(_session(folder, "text", precision), manifest.text)
+        views = _in_batches(picture_runner(_session(folder, "image", sighted)), pictures, _BATCH)
+        found = 100 * parity.recall(texts(tokens) @ views.T, relevant)
+        name = f"{precision} text to {sighted} pictures"
+        checks.append(parity.told(name, "text", f"R@{parity.RECALL_AT}, %", found, len(captions)))
+    return checks
+
+
+def _in_batches(run: Callable[[Sequence[Item]], Vectors], items: Sequence[Item], size: int) -> Vectors:
+    return np.concatenate([run(items[i : i + size]) for i in range(0, len(items), size)])
+
+
+def _session(folder: Path, tower: Tower, precision: Precision) -> OnnxSession:
+    return OnnxSession(folder / graph_file(tower, precision), "cpu", available_cpus())
+
+
+def _checkpoint(manifest: Manifest, source: str | None, say: Progress) -> Checkpoint | None:
+    """The bundle's source, if it can be had without a download that nobody asked for."""
+    try:
+        from encoder_service.export.checkpoint import load_checkpoint, random_checkpoint, seed_of
+    except ModuleNotFoundError as error:
+        say(f"{error.name} is not installed: not compared with the source's own forward pass")
+        return None
+    if source is not None:
+        checkpoint = load_checkpoint(source)
+        if checkpoint.source.weights_sha256 != manifest.source.weights_sha256:
+            raise ExportError(f"{source} has other weights than the bundle was made from")
+        return checkpoint
+    if (made := seed_of(manifest.source)) is not None:
+        again = random_checkpoint(*made, say)
+        if again.source.weights_sha256 == manifest.source.weights_sha256:
+            return again
+        say("this torch makes other random weights of the same seed: not compared with torch")
+        return None
+    try:
+        return load_checkpoint(manifest.source.id, local_files_only=True)
+    except ExportError:
+        say("the source is not at hand (name it with --source): not compared with torch")
+        return None

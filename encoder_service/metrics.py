@@ -1,0 +1,118 @@
+"""The encoder's Prometheus metrics: where a call's time goes, what waits, what the cache spares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from clipsearch.serving.metrics import LATENCY_BUCKETS
+from encoder_service.bundle import Manifest, Tower
+from encoder_service.encoder import ImageTower, Running, TextTower
+
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class EncoderMetrics:
+    """Histograms by tower (`image` or `text`). The rest is read from the towers when it is asked for."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._batches = Histogram(
+            "clipsearch_encoder_batch_items",
+            "Items that went through the session together.",
+            ["tower"],
+            buckets=_BATCH_BUCKETS,
+            registry=registry,
+        )
+        self._preprocess = self._seconds(
+            "preprocess", "decoding and resizing a picture, or tokenising a text"
+        )
+        self._queue = self._seconds("queue", "an item's wait for the session")
+        self._infer = self._seconds("infer", "a batch's run in ONNX Runtime")
+
+    def batch(self, tower: Tower) -> Callable[[Sequence[float], float], None]:
+        """What a tower's batcher tells: how long each item of a batch waited, and how long the batch ran."""
+        batches, queue, infer = (metric.labels(tower) for metric in (self._batches, self._queue, self._infer))
+
+        def observe(waits_s: Sequence[float], infer_s: float) -> None:
+            batches.observe(len(waits_s))
+            for wait_s in waits_s:
+                queue.observe(wait_s)
+            infer.observe(infer_s)
+
+        return observe
+
+    def preprocessed(self, tower: Tower, seconds: float) -> None:
+        """One input was decoded or tokenised."""
+        self._preprocess.labels(tower).observe(seconds)
+
+    def watch(self, manifest: Manifest, running: Running, images: ImageTower, texts: TextTower) -> None:
+        """From now on the metrics tell of this model and these towers."""
+        self._registry.register(_State(manifest, running, images, texts))
+
+    def _seconds(self, step: str, meaning: str) -> Histogram:
+        return Histogram(
+            f"clipsearch_encoder_{step}_seconds",
+            f"Seconds: {meaning}.",
+            ["tower"],
+            buckets=LATENCY_BUCKETS,
+            registry=self._registry,
+        )
+
+
+class _State(Collector):
+    """Reads counts at each scrape, from the scrape's thread; each is one load of an integer."""
+
+    def __init__(self, manifest: Manifest, running: Running, images: ImageTower, texts: TextTower) -> None:
+        self._manifest = manifest
+        self._running = running
+        self._images = images
+        self._texts = texts
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._model()
+        yield from self._queues()
+        cache = self._texts.cache
+        yield CounterMetricFamily(
+            "clipsearch_encoder_text_cache_hits", "Texts answered from the cache.", cache.hits
+        )
+        yield CounterMetricFamily(
+            "clipsearch_encoder_text_cache_misses", "Texts not in the cache.", cache.misses
+        )
+        yield GaugeMetricFamily("clipsearch_encoder_text_cache_bytes", "Memory of the cache.", cache.size)
+
+    def _model(self) -> Metric:
+        facts = {
+            "name": self._manifest.name,
+            "fingerprint": self._manifest.fingerprint,
+            "image_precision": self._running.image_precision,
+            "text_precision": self._running.text_precision,
+            "provider": self._running.provider,
+            "pretrained": str(self._manifest.pretrained).lower(),
+        }
+        info = GaugeMetricFamily(
+            "clipsearch_encoder_model_info", "Always 1; the labels say which model runs.", labels=list(facts)
+        )
+        info.add_metric(list(facts.values()), 1)
+        return info
+
+    def _queues(self) -> Iterator[Metric]:
+        waiting = GaugeMetricFamily(
+            "clipsearch_encoder_queue_items", "Items that wait for the session.", labels=["tower"]
+        )
+        items = GaugeMetricFamily(
+            "clipsearch_encoder_admitted_items", "Items from arrival to answer.", labels=["tower"]
+        )
+        size = GaugeMetricFamily(
+            "clipsearch_encoder_admitted_bytes",
+            "Bytes of the items from arrival to answer.",
+            labels=["tower"],
+        )
+        for name, tower in (("image", self._images), ("text", self._texts)):
+            waiting.add_metric([name], len(tower.batcher))
+            items.add_metric([name], tower.admission.items)
+            size.add_metric([name], tower.admission.bytes)
+        yield from (waiting, items, size)

@@ -1,0 +1,70 @@
+"""What an encoder can be told: flags and ENCODER_ variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from clipsearch.serving.settings import ServingSettings
+
+MIB = 1024 * 1024
+
+
+class EncoderSettings(ServingSettings):
+    """Settings of the encoder service."""
+
+    model_config = SettingsConfigDict(env_prefix="ENCODER_", extra="forbid", frozen=True)
+
+    port: int = Field(default=50051, ge=0, le=65535, description="port to listen on; 0 = any free one")
+    model: Path = Field(default=Path("build/models/starter"), description="folder of the model bundle")
+    provider: Literal["auto", "cpu"] = Field(
+        default="auto", description="ONNX Runtime provider; one that is asked for is the one that runs"
+    )
+    image_precision: Literal["auto", "fp32", "int8", "fp16"] = Field(
+        default="auto", description="graph of the image tower; auto = the manifest's choice for CPUs"
+    )
+    text_precision: Literal["auto", "fp32", "int8", "fp16"] = Field(
+        default="auto", description="graph of the text tower; auto = the manifest's choice for CPUs"
+    )
+
+    threads: int = Field(
+        default=0, ge=0, le=1024, description="threads of a session; 0 = the CPUs granted to the process"
+    )
+    decode_threads: int = Field(
+        default=0, ge=0, le=1024, description="threads that decode pictures; 0 = the CPUs granted"
+    )
+    max_batch: int = Field(
+        default=0, ge=0, le=1024, description="largest batch of pictures; 0 = measured at start"
+    )
+    max_batch_tokens: int = Field(
+        default=0,
+        ge=0,
+        le=1024 * 1024,
+        description="largest batch of texts, in tokens; 0 = measured at start",
+    )
+
+    queue_images: int = Field(
+        default=512, ge=1, description="pictures in the house; further ones get RESOURCE_EXHAUSTED"
+    )
+    queue_texts: int = Field(
+        default=8192, ge=1, description="texts in the house; further ones get RESOURCE_EXHAUSTED"
+    )
+    queue_bytes: int = Field(
+        default=256 * MIB, ge=MIB, description="bytes of pictures or of texts in the house, each"
+    )
+    text_cache_mb: int = Field(
+        default=64, ge=0, le=64 * 1024, description="memory for vectors of texts seen before, MiB; 0 = none"
+    )
+
+    max_images: int = Field(default=64, ge=1, description="pictures in a request")
+    max_texts: int = Field(default=256, ge=1, description="texts in a request")
+    max_labels: int = Field(default=256, ge=1, description="labels in a Classify request")
+    max_image_bytes: int = Field(default=20 * MIB, ge=1024, description="bytes of an encoded picture")
+    # Pillow itself refuses pictures above 178,956,970 pixels.
+    max_pixels: int = Field(
+        default=100_000_000, ge=1, le=178_000_000, description="width x height of a picture"
+    )
+    max_text_bytes: int = Field(default=64 * 1024, ge=16, description="UTF-8 bytes of a text")

@@ -1,0 +1,100 @@
+"""Text to the ids that the text graph takes, and what was cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from clipsearch.serving.errors import InvalidArgument
+from encoder_service.bundle import TOKENIZER, BundleError, TextRules
+
+MAX_TEXT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TextInput:
+    """What was done to a text: tokens run, special ones included, and tokens dropped from its end."""
+
+    tokens: int
+    tokens_dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A text ready for batching; not padded yet."""
+
+    ids: tuple[int, ...]
+    input: TextInput
+
+
+class TextTokenizer:
+    """The bundle's tokenizer under the manifest's rules."""
+
+    def __init__(self, folder: Path, rules: TextRules) -> None:
+        """Reads `tokenizer.json` of a bundle. Raises BundleError."""
+        self._rules = rules
+        try:
+            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        except Exception as error:  # the library raises a bare Exception
+            raise BundleError(f"{folder / TOKENIZER} is not a tokenizer: {error}") from None
+        # Cutting is done here, so that what is dropped can be told; padding belongs to the batch.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Ids of each text, cut to the context length with the end token kept.
+
+        Blocks for about 20 us a short text and 10 ms for 64 KiB: long ones belong in a thread.
+        """
+        if self._rules.lowercase:
+            texts = [text.lower() for text in texts]
+        return [self._cut(text) for text in texts]
+
+    def _cut(self, text: str) -> Tokens:
+        encoding = self._tokenizer.encode(text)
+        ids, limit = encoding.ids, self._rules.context_length
+        dropped = max(0, len(ids) - limit)
+        if dropped:
+            end = _special_at_end(encoding.special_tokens_mask)
+            ids = ids[: limit - end] + ids[len(ids) - end :]
+        return Tokens(tuple(ids), TextInput(len(ids), dropped))
+
+
+def check_text(text: str, max_bytes: int = MAX_TEXT_BYTES) -> None:
+    """Raises InvalidArgument on field `text`: TEXT_EMPTY (nothing but white space) or TEXT_TOO_LARGE."""
+    if not text or text.isspace():
+        raise InvalidArgument("text", "empty, or white space only", "TEXT_EMPTY")
+    # A character has at most 4 bytes, so short texts need no encoding to be counted.
+    if len(text) * 4 > max_bytes and (size := len(text.encode())) > max_bytes:
+        raise InvalidArgument(
+            "text", f"{size} bytes, the limit is {max_bytes}", "TEXT_TOO_LARGE", {"value": str(size)}
+        )
+
+
+def pad(batch: Sequence[Tokens], rules: TextRules) -> dict[str, NDArray[np.int64]]:
+    """The text graph's inputs for a batch: int64 [batch, sequence], cut to the longest text of the batch.
+
+    `sequence` is the context length where the rules ask for padding to it (SigLIP sees its padding).
+    """
+    longest = max(len(tokens.ids) for tokens in batch)
+    length = rules.context_length if rules.padding == "max_length" else longest
+    ids = np.full((len(batch), length), rules.pad_id, dtype=np.int64)
+    for row, tokens in zip(ids, batch, strict=True):
+        row[: len(tokens.ids)] = tokens.ids
+    if not rules.attention_mask:
+        return {"input_ids": ids}
+    lengths = np.array([[len(tokens.ids)] for tokens in batch])
+    return {"input_ids": ids, "attention_mask": (np.arange(length) < lengths).astype(np.int64)}
+
+
+def _special_at_end(mask: Sequence[int]) -> int:
+    """How many special tokens close the sequence."""
+    count = 0
+    while count < len(mask) and mask[len(mask) - 1 - count]:
+        count += 1
+    return count

@@ -1,0 +1,174 @@
+"""Export from checkpoint folders as people have them: weights, processor, tokenizer, model card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    CLIPProcessor,
+    CLIPTokenizer,
+    PreTrainedTokenizerFast,
+    Siglip2Config,
+    SiglipProcessor,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from encoder_service.bundle import open_bundle, write_manifest
+from encoder_service.export.architectures import ARCHITECTURES, random_model, tokenizer
+from encoder_service.export.checkpoint import load_checkpoint
+from encoder_service.export.clip import export_bundle
+from encoder_service.export.errors import ExportError
+from encoder_service.export.parity import cosines
+from encoder_service.export.verify import verify_bundle
+from encoder_service.images import fit
+from encoder_service.tokens import TextTokenizer, pad
+
+TEXTS = ["a cat", "A Dog on a RED sofa!", "two  pears, 3 plums", "naïve 猫 🐱", "many words " * 60]
+
+
+@dataclass(frozen=True)
+class Local:
+    """A checkpoint folder, what transformers would load from it, and its bundle."""
+
+    folder: Path
+    model: Any
+    processor: Any
+    bundle: Path
+
+
+@pytest.fixture(scope="module")
+def clip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Local:
+    shape = ARCHITECTURES["clip-vit-tiny-test"]
+    bpe = json.loads(tokenizer(shape).to_str())["model"]
+    processor = CLIPProcessor(
+        CLIPImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}),
+        CLIPTokenizer(bpe["vocab"], [tuple(pair) for pair in bpe["merges"]], model_max_length=77),
+    )
+    return saved(tmp_path_factory.mktemp("checkpoints") / "my-clip", random_model(shape, 5), processor)
+
+
+@pytest.fixture(scope="module")
+def siglip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Local:
+    shape = ARCHITECTURES["siglip-tiny-test"]
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer(shape), pad_token="<pad>", eos_token="</s>", model_max_length=64
+    )
+    processor = SiglipProcessor(SiglipImageProcessorPil(size={"height": 64, "width": 64}), fast)
+    return saved(tmp_path_factory.mktemp("checkpoints") / "my-siglip", random_model(shape, 5), processor)
+
+
+def saved(folder: Path, model: Any, processor: Any) -> Local:
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
+    bundle = folder.parent / "bundle"
+    export_bundle(str(folder), bundle)
+    return Local(folder, model, processor, bundle)
+
+
+@pytest.fixture(params=["clip", "siglip"])
+def local(request: pytest.FixtureRequest) -> Local:
+    found: Local = request.getfixturevalue(f"{request.param}_checkpoint")
+    return found
+
+
+def photograph() -> Image.Image:
+    """Not square, with detail at every scale."""
+    y, x = np.mgrid[0:150, 0:230]
+    waves = [127 + 120 * np.sin(x * y / period) for period in (900, 350, 120)]
+    return Image.fromarray(np.stack(waves, axis=-1).astype(np.uint8))
+
+
+def vectors(folder: Path, graph: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    return np.asarray(ort.InferenceSession(folder / graph).run(["embeds"], inputs)[0])
+
+
+def test_a_folder_becomes_a_bundle_that_answers_like_its_processor_and_model(local: Local) -> None:
+    manifest = open_bundle(local.bundle)
+
+    assert manifest.name == local.folder.name == manifest.source.id
+    assert (manifest.pretrained, manifest.license) == (True, "mit")
+    assert str(local.folder.parent) not in (local.bundle / "manifest.json").read_text()
+
+    texts = [text.lower() for text in TEXTS]  # SigLIP's rule; CLIP's tokenizer does it itself
+    inputs = local.processor(
+        images=photograph(), text=texts, padding="max_length", truncation=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        picture = local.model.get_image_features(pixel_values=inputs["pixel_values"]).pooler_output.numpy()
+        expected = local.model.get_text_features(input_ids=inputs["input_ids"]).pooler_output.numpy()
+
+    pixels = np.asarray(fit(photograph(), manifest.image))[np.newaxis]
+    assert cosines(vectors(local.bundle, "image.fp32.onnx", {"pixels": pixels}), picture)[0] > 0.999
+    tokens = TextTokenizer(local.bundle, manifest.text).encode(TEXTS)
+    ids = pad(tokens, manifest.text)
+    assert cosines(vectors(local.bundle, "text.fp32.onnx", ids), expected).min() > 0.99999
+
+
+def test_verify_compares_with_the_folder_it_is_given(local: Local, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(local.bundle, tmp_path / "bundle"))
+    plain = open_bundle(bundle).model_copy(update={"parity": []})
+    write_manifest(bundle, plain)
+    names = {check.name for check in verify_bundle(bundle, source=str(local.folder))}
+    assert {"fp32 against torch", "tokens against transformers"} <= names
+    assert all(
+        check.passed for check in open_bundle(bundle).parity if check.name.startswith(("fp32", "tokens"))
+    )
+
+
+def test_verify_refuses_a_source_with_other_weights(clip_checkpoint: Local, clip_bundle: Path) -> None:
+    with pytest.raises(ExportError, match="other weights"):
+        verify_bundle(clip_bundle, source=str(clip_checkpoint.folder))
+
+
+def test_a_checkpoint_that_lacks_a_weight_is_refused(clip_checkpoint: Local, tmp_path: Path) -> None:
+    folder = copied(clip_checkpoint, tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    del weights["visual_projection.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ExportError, match=r"lacks 1 weights of the model, first visual_projection\.weight"):
+        load_checkpoint(str(folder))
+
+
+def test_a_checkpoint_without_a_tokenizer_is_refused(siglip_checkpoint: Local, tmp_path: Path) -> None:
+    folder = copied(siglip_checkpoint, tmp_path)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ExportError, match=r"no tokenizer\.json that can be used"):
+        load_checkpoint(str(folder))
+
+
+def test_a_model_card_without_a_licence_is_said_so(clip_checkpoint: Local, tmp_path: Path) -> None:
+    folder = copied(clip_checkpoint, tmp_path)
+    (folder / "README.md").unlink()
+    assert load_checkpoint(str(folder)).license == "not named in its model card"
+
+
+@pytest.mark.parametrize(
+    ("configuration", "message"),
+    [(BertConfig(), "is a bert model"), (Siglip2Config(), "NaFlex.*siglip2-base-patch16-256")],
+)
+def test_other_families_are_refused(tmp_path: Path, configuration: Any, message: str) -> None:
+    configuration.save_pretrained(tmp_path)
+    with pytest.raises(ExportError, match=message):
+        load_checkpoint(str(tmp_path))
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="cannot be loaded"):
+        load_checkpoint(str(tmp_path))
+
+
+def copied(local: Local, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(local.folder, tmp_path / local.folder.name))

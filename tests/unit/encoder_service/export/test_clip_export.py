@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from encoder_service.bundle import (
+    BundleError,
+    check_files,
+    decode_vector,
+    known_answer_pixels,
+    open_bundle,
+    read_manifest,
+    space_fingerprint,
+)
+from encoder_service.export import clip, golden, reference, towers
+from encoder_service.export.checkpoint import random_checkpoint
+from encoder_service.export.clip import export_bundle
+from encoder_service.export.errors import ExportError
+from encoder_service.export.parity import cosines
+from encoder_service.export.verify import verify_bundle
+from encoder_service.tokens import TextTokenizer, pad
+
+TINY = "clip-vit-tiny-test"
+TEXTS = [text for pair in golden.text_pairs() for text in pair]
+
+
+def run(folder: Path, graph: str, *batches: dict[str, np.ndarray]) -> np.ndarray:
+    session = ort.InferenceSession(folder / graph)
+    return np.concatenate([session.run(["embeds"], batch)[0] for batch in batches])
+
+
+def test_pictures_are_what_transformers_makes_of_them(bundle: Path) -> None:
+    manifest = open_bundle(bundle)
+    pixels = golden.pixels(golden.photos()[:4], manifest.image)
+    checkpoint = random_checkpoint(manifest.name.removeprefix("random/"), 0)
+    vectors = run(bundle, "image.fp32.onnx", {"pixels": pixels})
+    assert cosines(vectors, reference.images(checkpoint, pixels)).min() >= 0.99999
+    assert vectors.shape == (len(pixels), manifest.dimension)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_texts_are_what_transformers_makes_of_them_at_full_length(bundle: Path) -> None:
+    manifest = open_bundle(bundle)
+    tokens = TextTokenizer(bundle, manifest.text).encode(TEXTS)
+    checkpoint = random_checkpoint(manifest.name.removeprefix("random/"), 0)
+    vectors = run(bundle, "text.fp32.onnx", *[pad([text], manifest.text) for text in tokens])
+    assert cosines(vectors, reference.texts(checkpoint, tokens)).min() >= 0.99999
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_a_cut_text_is_the_padded_one(clip_bundle: Path) -> None:
+    rules = open_bundle(clip_bundle).text
+    tokens = TextTokenizer(clip_bundle, rules).encode(TEXTS)
+    whole = rules.model_copy(update={"padding": "max_length"})
+    padded = run(clip_bundle, "text.fp32.onnx", pad(tokens, whole))
+    cut = run(clip_bundle, "text.fp32.onnx", *[pad([text], rules) for text in tokens])
+    np.testing.assert_allclose(cut, padded, atol=1e-6)
+
+
+def test_the_manifest_says_that_the_weights_are_random(bundle: Path) -> None:
+    manifest = open_bundle(bundle)
+    assert manifest.pretrained is False
+    assert manifest.name.startswith("random/")
+    assert manifest.license == "none (random weights)"
+    assert manifest.source.revision == "seed 0"
+
+
+def test_the_manifest_says_how_clip_and_siglip_score(clip_bundle: Path, siglip_bundle: Path) -> None:
+    assert (open_bundle(clip_bundle).scoring, open_bundle(siglip_bundle).scoring) == ("softmax", "sigmoid")
+    # What CLIP starts its training with: exp(2.6592).
+    assert open_bundle(clip_bundle).logit_scale == pytest.approx(math.exp(2.6592))
+
+
+def test_the_fingerprint_is_that_of_weights_tokenizer_and_preprocessing(bundle: Path) -> None:
+    manifest = open_bundle(bundle)
+    assert manifest.fingerprint == space_fingerprint(
+        manifest.source.weights_sha256, manifest.files["tokenizer.json"].sha256, manifest.image, manifest.text
+    )
+
+
+def test_precision_stays_out_of_the_fingerprint(clip_bundle: Path, tmp_path: Path) -> None:
+    plain = export_bundle(TINY, tmp_path / "plain", random_init=True, precisions=["fp32"])
+    assert plain.fingerprint == open_bundle(clip_bundle).fingerprint
+    assert plain.preferred_cpu == {"image": "fp32", "text": "fp32"}
+    assert sorted(plain.files) == ["image.fp32.onnx", "text.fp32.onnx", "tokenizer.json"]
+
+
+def test_the_known_answer_is_met(bundle: Path) -> None:
+    manifest = open_bundle(bundle)
+    answer = manifest.known_answer
+    pixels = known_answer_pixels(manifest.image.size)[np.newaxis]
+    picture = run(bundle, "image.fp32.onnx", {"pixels": pixels})
+    tokens = TextTokenizer(bundle, manifest.text).encode([answer.text])
+    text = run(bundle, "text.fp32.onnx", pad(tokens, manifest.text))
+    np.testing.assert_allclose(picture[0], decode_vector(answer.image_vector), atol=1e-5)
+    np.testing.assert_allclose(text[0], decode_vector(answer.text_vector), atol=1e-5)
+
+
+def test_the_same_source_gives_the_same_bytes(clip_bundle: Path, tmp_path: Path) -> None:
+    again = export_bundle(TINY, tmp_path / "again", random_init=True)
+    assert again.files == open_bundle(clip_bundle).files
+
+
+def test_an_older_bundle_is_replaced(own_bundle: Path) -> None:
+    before = open_bundle(own_bundle)
+    (own_bundle / "left over").write_text("from another time")
+    made = export_bundle(TINY, own_bundle, random_init=True, precisions=["fp32"], seed=3)
+    assert open_bundle(own_bundle) == made
+    assert made.fingerprint != before.fingerprint
+    assert sorted(path.name for path in own_bundle.iterdir()) == sorted([*made.files, "manifest.json"])
+    assert [path.name for path in own_bundle.parent.iterdir()] == [own_bundle.name]
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ExportError, match="is no model bundle"):
+        export_bundle(TINY, tmp_path, random_init=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_failed_export_leaves_nothing_of_itself_and_the_old_bundle(
+    own_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = open_bundle(own_bundle)
+
+    def fail(*_: object) -> None:
+        raise ExportError("out of ideas")
+
+    monkeypatch.setattr(clip, "quantize", fail)
+    with pytest.raises(ExportError, match="out of ideas"):
+        export_bundle(TINY, own_bundle, random_init=True, seed=1)
+    assert open_bundle(own_bundle) == before
+    assert [path.name for path in own_bundle.parent.iterdir()] == [own_bundle.name]
+
+
+def test_weights_too_large_for_one_file_lie_beside_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(towers, "MAX_INLINE_BYTES", 300_000)
+    manifest = export_bundle(TINY, tmp_path / "bundle", random_init=True)
+    assert "image.fp32.onnx.data" in manifest.files
+    assert "image.int8.onnx.data" not in manifest.files  # a quarter of the size
+    assert manifest.files["image.fp32.onnx"].bytes < manifest.files["image.fp32.onnx.data"].bytes / 2
+    assert all(check.passed for check in verify_bundle(tmp_path / "bundle"))
+    (tmp_path / "bundle" / "image.fp32.onnx.data").unlink()
+    with pytest.raises(BundleError, match=r"image\.fp32\.onnx\.data is missing"):
+        check_files(tmp_path / "bundle", manifest)
+
+
+@pytest.mark.parametrize("precisions", [["int8"], ["fp32", "fp16"], []])
+def test_other_precisions_are_refused(tmp_path: Path, precisions: list[str]) -> None:
+    with pytest.raises(ExportError, match="fp32, or fp32 and int8"):
+        export_bundle(TINY, tmp_path / "bundle", random_init=True, precisions=precisions)  # type: ignore[arg-type]
+
+
+def test_int8_is_what_cpus_run_where_every_check_passed(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    for tower, precision in manifest.preferred_cpu.items():
+        mine = [check for check in manifest.parity if check.tower == tower and check.name.startswith("int8 ")]
+        assert len(mine) >= 4
+        assert precision == ("int8" if all(check.passed for check in mine) else "fp32")

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from encoder_service.export.architectures import ARCHITECTURES, tokenizer
+from encoder_service.export.errors import ExportError
+from encoder_service.export.preprocessing import Normalisation, image_rules, text_rules
+
+
+def test_clip_crops_and_siglip_squashes() -> None:
+    clip, clip_values = image_rules(CLIPImageProcessorPil().to_dict(), 224)
+    siglip, siglip_values = image_rules(SiglipImageProcessorPil().to_dict(), 224)
+    assert (clip.size, clip.resize, clip.interpolation) == (224, "crop", "bicubic")
+    assert (siglip.size, siglip.resize, siglip.interpolation) == (224, "squash", "bicubic")
+    assert clip_values.mean == pytest.approx((0.48145466, 0.4578275, 0.40821073))
+    assert clip_values.std == pytest.approx((0.26862954, 0.26130258, 0.27577711))
+    assert siglip_values == Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), pytest.approx(1 / 255))
+
+
+def test_old_configurations_with_plain_numbers_mean_the_same() -> None:
+    rules, _ = image_rules(CLIPImageProcessorPil(size=336, crop_size=336, resample=2).to_dict(), 336)
+    assert (rules.size, rules.resize, rules.interpolation) == (336, "crop", "bilinear")
+
+
+def test_what_is_switched_off_is_left_out() -> None:
+    processor = CLIPImageProcessorPil(do_normalize=False, do_rescale=False).to_dict()
+    assert image_rules(processor, 224)[1] == Normalisation((0, 0, 0), (1, 1, 1), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": {"shortest_edge": 256}}, "shortest edge"),
+        ({"do_center_crop": False}, "shortest edge"),
+        ({"do_resize": False}, "does not resize"),
+        ({"resample": 0}, "resample 0"),
+        ({"crop_size": {"height": 224, "width": 200}}, "crop_size"),
+    ],
+)
+def test_what_a_manifest_cannot_say_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        image_rules(CLIPImageProcessorPil(**settings).to_dict(), 224)
+
+
+def test_a_processor_of_another_size_than_the_model_is_refused() -> None:
+    with pytest.raises(ExportError, match="336"):
+        image_rules(CLIPImageProcessorPil().to_dict(), 336)
+
+
+def test_scale_and_shift_say_the_same_as_rescale_mean_and_std() -> None:
+    values = Normalisation((0.1, 0.5, 0.9), (0.2, 0.3, 0.4))
+    scale, shift = values.scale_and_shift()
+    pixels = np.arange(256)[:, np.newaxis]
+    expected = (pixels * values.rescale - np.array(values.mean)) / np.array(values.std)
+    np.testing.assert_allclose(pixels * np.array(scale) + np.array(shift), expected, atol=1e-12)
+
+
+def test_clip_texts_are_padded_with_the_token_that_ends_them() -> None:
+    made = tokenizer(ARCHITECTURES["clip-vit-tiny-test"])
+    rules = text_rules("clip", made, 77, pad_id=0, end_id=2047)
+    assert (rules.pad_id, rules.padding, rules.attention_mask, rules.lowercase) == (
+        2047,
+        "longest",
+        False,
+        False,
+    )
+    # Configurations from before 2023 say 2 and mean the highest id.
+    assert text_rules("clip", made, 77, pad_id=0, end_id=2) == rules
+
+
+def test_siglip_texts_are_lower_cased_and_padded_to_the_whole_context() -> None:
+    made = tokenizer(ARCHITECTURES["siglip-tiny-test"])
+    rules = text_rules("siglip", made, 64, pad_id=0, end_id=1)
+    assert (rules.pad_id, rules.padding, rules.lowercase) == (0, "max_length", True)
+
+
+def test_a_tokenizer_that_does_not_write_the_pooled_token_is_refused() -> None:
+    made = tokenizer(ARCHITECTURES["siglip-tiny-test"])
+    with pytest.raises(ExportError, match="expects the token 7"):
+        text_rules("siglip", made, 64, pad_id=0, end_id=7)
+    with pytest.raises(ExportError, match="expects the token 2047"):
+        text_rules("clip", made, 77, pad_id=0, end_id=2047)

@@ -1,0 +1,299 @@
+"""The micro-batcher, with a session that records what reaches it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from clipsearch.serving.errors import DeadlineExceeded, Unavailable
+from encoder_service.batching import Batcher, Computed
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item: what its vector must say, and its weight."""
+
+    name: int
+    weight: int = 1
+
+
+class RecordingSession:
+    """Answers each item with a vector of its name; may be held, so that a test decides when it is busy."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Item]] = []
+        self.free = threading.Event()
+        self.free.set()
+        self.seconds = 0.0
+
+    def run(self, items: Sequence[Item]) -> NDArray[np.float32]:
+        self.batches.append(list(items))
+        assert self.free.wait(10)
+        time.sleep(self.seconds)
+        if any(item.name < 0 for item in items):
+            raise RuntimeError("the session broke")
+        return np.array([[item.name, item.name] for item in items], dtype=np.float32)
+
+    @property
+    def seen(self) -> list[int]:
+        return [item.name for batch in self.batches for item in batch]
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+@asynccontextmanager
+async def batcher(
+    session: RecordingSession, executor: ThreadPoolExecutor, capacity: int = 8
+) -> AsyncIterator[Batcher[Item]]:
+    async with Batcher(session.run, executor, capacity, weigh=lambda item: item.weight) as made:
+        yield made
+
+
+async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def held(session: RecordingSession, made: Batcher[Item]) -> AsyncIterator[None]:
+    """Keeps the session busy with an item of its own while the block queues others."""
+    session.free.clear()
+    first = asyncio.create_task(made.compute(Item(0), math.inf))
+    try:
+        await until(lambda: session.batches)
+        session.batches.clear()
+        yield
+        await asyncio.sleep(0.01)  # lets the tasks of the block reach the queue
+    finally:
+        session.free.set()
+    await first
+
+
+def ask(
+    made: Batcher[Item], item: Item, deadline: float = math.inf, ahead: int = 0
+) -> asyncio.Task[Computed]:
+    return asyncio.create_task(made.compute(item, deadline, ahead))
+
+
+async def test_an_idle_session_gets_a_single_item_at_once(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        await made.compute(Item(0), math.inf)
+        start = time.perf_counter()
+        computed = await made.compute(Item(5), math.inf)
+    assert computed.vector.tolist() == [5, 5]
+    assert time.perf_counter() - start < 0.1
+    assert session.batches == [[Item(0)], [Item(5)]]
+
+
+async def test_what_arrives_while_the_session_is_busy_makes_up_the_next_batches(
+    executor: ThreadPoolExecutor,
+) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        async with held(session, made):
+            asked = [ask(made, Item(name)) for name in range(1, 31)]
+        answers = await asyncio.gather(*asked)
+    assert [answer.vector[0] for answer in answers] == list(range(1, 31))
+    assert [len(batch) for batch in session.batches] == [8, 8, 8, 6]
+
+
+async def test_times_in_the_queue_and_in_the_session_are_told(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        async with held(session, made):
+            asked = ask(made, Item(1))
+            await asyncio.sleep(0.05)
+            session.seconds = 0.03
+        computed = await asked
+    assert computed.queue_s >= 0.05
+    assert 0.03 <= computed.infer_s < 1
+
+
+async def test_an_item_whose_caller_has_gone_never_reaches_the_session(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        async with held(session, made):
+            kept, gone = ask(made, Item(1)), ask(made, Item(2))
+            await asyncio.sleep(0.01)
+            gone.cancel()
+        await kept
+        await made.compute(Item(3), math.inf)
+        assert len(made) == 0
+    assert session.seen == [1, 3]
+
+
+async def test_an_item_whose_deadline_has_passed_never_reaches_the_session(
+    executor: ThreadPoolExecutor,
+) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        async with held(session, made):
+            late = ask(made, Item(1), time.monotonic() + 0.02)
+            in_time = ask(made, Item(2), time.monotonic() + 60)
+            await asyncio.sleep(0.04)
+        await in_time
+        with pytest.raises(DeadlineExceeded):
+            await late
+    assert session.seen == [2]
+
+
+async def test_the_earliest_deadline_goes_first(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor, capacity=1) as made:
+        now = time.monotonic()
+        async with held(session, made):
+            asked = [ask(made, Item(name), now + left) for name, left in ((1, 9), (2, 3), (3, 6))]
+            asked.append(ask(made, Item(4)))
+        await asyncio.gather(*asked)
+    assert session.seen == [2, 3, 1, 4]
+
+
+async def test_a_call_without_deadline_does_not_wait_for_ever(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor, capacity=1) as made:
+        async with held(session, made):
+            far = ask(made, Item(1), math.inf)
+            await asyncio.sleep(0.01)
+            later = [ask(made, Item(name), time.monotonic() + 3600) for name in (2, 3)]
+        await asyncio.gather(far, *later)
+    assert session.seen == [1, 2, 3]
+
+
+async def test_a_large_request_does_not_hold_up_a_small_one_that_comes_later(
+    executor: ThreadPoolExecutor,
+) -> None:
+    session = RecordingSession()
+    session.seconds = 0.01
+    async with batcher(session, executor, capacity=4) as made:
+        for name in range(3):  # the batcher learns its pace
+            await made.compute(Item(name), math.inf)
+        large = [ask(made, Item(100 + index), math.inf, ahead=index) for index in range(64)]
+        await asyncio.sleep(0.02)
+        before = len(session.batches)
+        await made.compute(Item(7), math.inf)
+        waited = len(session.batches) - before
+        await asyncio.gather(*large)
+    assert waited <= 3, "the small request waits for the batch in work and its own"
+    assert sorted(session.seen)[-64:] == list(range(100, 164))
+
+
+async def test_texts_of_like_length_share_a_batch(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    lengths = [5, 70, 6, 72, 5, 71, 7, 69]
+    async with batcher(session, executor, capacity=300) as made:
+        async with held(session, made):
+            asked = [ask(made, Item(name, weight)) for name, weight in enumerate(lengths, start=1)]
+        await asyncio.gather(*asked)
+    assert sorted(sorted(item.weight for item in batch) for batch in session.batches) == [
+        [5, 5, 6, 7],
+        [69, 70, 71, 72],
+    ]
+
+
+async def test_a_batch_costs_its_number_times_its_heaviest_up_to_the_capacity(
+    executor: ThreadPoolExecutor,
+) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor, capacity=40) as made:
+        async with held(session, made):
+            asked = [ask(made, Item(name, 10)) for name in range(1, 10)]
+            asked.append(ask(made, Item(99, 500)))
+        await asyncio.gather(*asked)
+    assert [len(batch) for batch in session.batches] == [4, 4, 1, 1]
+    assert [Item(99, 500)] in session.batches, "an item over the capacity runs alone"
+
+
+async def test_a_session_that_fails_fails_its_batch_and_goes_on(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        with pytest.raises(RuntimeError, match="broke"):
+            await made.compute(Item(-1), math.inf)
+        assert (await made.compute(Item(4), math.inf)).vector.tolist() == [4, 4]
+
+
+async def test_closing_answers_those_who_wait(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        session.free.clear()
+        running = ask(made, Item(1))
+        await until(lambda: session.batches)
+        waiting = ask(made, Item(2))
+        await asyncio.sleep(0.01)
+    session.free.set()
+    for asked in (running, waiting):
+        with pytest.raises(Unavailable):
+            await asked
+    assert session.seen == [1]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request of a random mix: its items' weights, and what becomes of it."""
+
+    weights: tuple[int, ...]
+    fate: str
+
+
+CALLS = st.builds(
+    Call,
+    weights=st.lists(st.integers(1, 30), min_size=1, max_size=12).map(tuple),
+    fate=st.sampled_from(["answered", "cancelled", "expired"]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(calls=st.lists(CALLS, min_size=1, max_size=12), capacity=st.integers(1, 64))
+def test_in_any_mix_every_answer_is_of_its_own_item_and_lost_items_never_run(
+    executor: ThreadPoolExecutor, calls: list[Call], capacity: int
+) -> None:
+    asyncio.run(_play(executor, calls, capacity))
+
+
+async def _play(executor: ThreadPoolExecutor, calls: list[Call], capacity: int) -> None:
+    """Queues every call while the session is held, loses some of them, then lets it run."""
+    session = RecordingSession()
+    asked: dict[str, list[tuple[int, asyncio.Task[Computed]]]] = {
+        fate: [] for fate in ("answered", "cancelled", "expired")
+    }
+    names = itertools.count(1)
+    async with batcher(session, executor, capacity) as made:
+        async with held(session, made):
+            now = time.monotonic()
+            for call in calls:
+                deadline = now if call.fate == "expired" else now + 60
+                for index, weight in enumerate(call.weights):
+                    item = Item(next(names), weight)
+                    task = ask(made, item, deadline, ahead=sum(call.weights[:index]))
+                    asked[call.fate].append((item.name, task))
+            await asyncio.sleep(0)
+            for _, task in asked["cancelled"]:
+                task.cancel()
+        for name, task in asked["answered"]:
+            assert (await task).vector.tolist() == [name, name]
+        for _, task in asked["expired"]:
+            with pytest.raises(DeadlineExceeded):
+                await task
+        assert len(made) == 0
+    assert sorted(session.seen) == sorted(name for name, _ in asked["answered"])
+    for batch in session.batches:
+        assert len(batch) == 1 or len(batch) * max(item.weight for item in batch) <= capacity

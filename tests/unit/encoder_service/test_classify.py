@@ -1,0 +1,56 @@
+"""Zero-shot probabilities for both kinds of model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from encoder_service.bundle import Manifest, read_manifest
+from encoder_service.classify import best_first, probabilities
+
+
+@pytest.fixture
+def softmax(toy_bundle: Path) -> Manifest:
+    return read_manifest(toy_bundle).model_copy(update={"logit_scale": 100.0})
+
+
+@pytest.fixture
+def sigmoid(softmax: Manifest) -> Manifest:
+    return softmax.model_copy(update={"scoring": "sigmoid", "logit_scale": 100.0, "logit_bias": -10.0})
+
+
+def cosines(*values: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    return np.array(values, dtype=np.float32)
+
+
+def test_softmax_probabilities_sum_to_one_and_follow_the_scale(softmax: Manifest) -> None:
+    chances = probabilities(cosines(0.30, 0.29, 0.10), softmax)
+    assert chances.sum() == pytest.approx(1)
+    assert chances[0] / chances[1] == pytest.approx(np.e, rel=1e-4)
+
+
+def test_softmax_of_one_label_is_certain(softmax: Manifest) -> None:
+    assert probabilities(cosines(-0.5), softmax).tolist() == [1.0]
+
+
+def test_sigmoid_judges_each_label_for_itself(sigmoid: Manifest) -> None:
+    chances = probabilities(cosines(0.1, 0.1, -1.0, 1.0), sigmoid)
+    assert chances[:2].tolist() == pytest.approx([0.5, 0.5], abs=1e-6)
+    assert chances[2] == pytest.approx(0)
+    assert chances[3] == pytest.approx(1)
+
+
+def test_no_scale_overflows(sigmoid: Manifest, softmax: Manifest) -> None:
+    with np.errstate(all="raise", under="ignore"):
+        for manifest in (sigmoid, softmax):
+            steep = manifest.model_copy(update={"logit_scale": 1e6})
+            assert np.isfinite(probabilities(cosines(1, -1, 0), steep)).all()
+
+
+def test_labels_come_best_first_and_equal_ones_in_their_order(softmax: Manifest) -> None:
+    scores = best_first(["dog", "cat", "hound"], cosines(0.2, 0.3, 0.2), softmax)
+    assert [score.label for score in scores] == ["cat", "dog", "hound"]
+    assert scores[0].cosine == pytest.approx(0.3)
+    assert scores[0].probability > scores[1].probability == scores[2].probability

@@ -1,0 +1,268 @@
+"""The order of steps: what is decoded, cached, shared, dropped; with fakes behind the session's interface."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted
+from encoder_service.admission import Admission
+from encoder_service.batching import Batcher
+from encoder_service.bundle import read_manifest
+from encoder_service.cache import TextCache
+from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Running, TextTower
+from encoder_service.images import ImageInput, ImageLimits, prepare_image
+from encoder_service.session import picture_runner, text_runner
+from encoder_service.tokens import TextInput, TextTokenizer
+
+Jpeg = Callable[..., bytes]
+
+
+class FakeSession:
+    """A unit vector by the hash of each row; counts rows, and may be held."""
+
+    provider = "FakeProvider"
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.free = threading.Event()
+        self.free.set()
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        first = next(iter(inputs.values()))
+        self.rows += len(first)
+        assert self.free.wait(10)
+        return np.stack([unit_vector(row) for row in first])
+
+
+def unit_vector(row: NDArray[Any]) -> NDArray[np.float32]:
+    content = row[row != 0] if row.dtype == np.int64 else row  # padding is 0
+    digest = hashlib.sha256(np.ascontiguousarray(content).tobytes()).digest()
+    vector = np.frombuffer(digest, dtype=np.uint8).astype(np.float32)[:16] - 127.5
+    result: NDArray[np.float32] = vector / np.linalg.norm(vector)
+    return result
+
+
+class House:
+    """An encoder on fake sessions, with its parts at hand."""
+
+    def __init__(self, encoder: Encoder, image: FakeSession, text: FakeSession, cache: TextCache) -> None:
+        self.encoder, self.image, self.text, self.cache = encoder, image, text, cache
+
+
+@asynccontextmanager
+async def open_house(folder: Path, queue: int = 1000) -> AsyncIterator[House]:
+    manifest = read_manifest(folder)
+    image, text = FakeSession(), FakeSession()
+    cache = TextCache(1_000_000)
+    with ThreadPoolExecutor(2) as decoders, ThreadPoolExecutor(1) as a, ThreadPoolExecutor(1) as b:
+        async with (
+            Batcher(picture_runner(image), a, 8, weigh=lambda pixels: 1) as pictures,
+            Batcher(text_runner(text, manifest.text), b, 64, weigh=lambda item: len(item.ids)) as texts,
+        ):
+            limits = ImageLimits(max_bytes=100_000, max_pixels=1_000_000)
+            encoder = Encoder(
+                manifest,
+                Running("fp32", "fp32", "FakeProvider"),
+                ImageTower(pictures, Admission("pictures", queue, 10**9), limits, decoders, 2),
+                TextTower(
+                    texts, Admission("texts", queue, 10**9), TextTokenizer(folder, manifest.text), cache, 1000
+                ),
+            )
+            try:
+                yield House(encoder, image, text, cache)
+            finally:
+                image.free.set()
+                text.free.set()
+
+
+@pytest.fixture
+async def house(toy_bundle: Path) -> AsyncIterator[House]:
+    async with open_house(toy_bundle) as made:
+        yield made
+
+
+def vector_of(outcome: Outcome) -> list[float]:
+    assert isinstance(outcome, Encoded)
+    return outcome.vector.tolist()  # type: ignore[no-any-return]
+
+
+async def test_pictures_come_back_in_order_with_what_was_done(house: House, jpeg: Jpeg) -> None:
+    images = [jpeg((index * 10, 0, 0)) for index in range(20)]
+    outcomes = await house.encoder.encode_images(images, math.inf)
+    rules = house.encoder.manifest.image
+    for data, outcome in zip(images, outcomes, strict=True):
+        assert vector_of(outcome) == unit_vector(prepare_image(data, rules).pixels).tolist()
+        assert isinstance(outcome, Encoded)
+        assert outcome.input == ImageInput(width=20, height=16, format="JPEG")
+        assert outcome.preprocess_s > 0
+
+
+async def test_a_bad_picture_fails_alone_and_names_its_place(house: House, jpeg: Jpeg) -> None:
+    outcomes = await house.encoder.encode_images([jpeg(), b"nothing", b"", jpeg((0, 0, 9))], math.inf)
+    assert [isinstance(outcome, Encoded) for outcome in outcomes] == [True, False, False, True]
+    errors = [outcome for outcome in outcomes if isinstance(outcome, InvalidArgument)]
+    assert [(error.field, error.reason) for error in errors] == [
+        ("images[1]", "IMAGE_UNSUPPORTED_FORMAT"),
+        ("images[2]", "IMAGE_EMPTY"),
+    ]
+
+
+async def test_the_same_bad_picture_names_each_of_its_places(house: House) -> None:
+    outcomes = await house.encoder.encode_images([b"bad", b"bad"], math.inf)
+    assert [outcome.field for outcome in outcomes if isinstance(outcome, InvalidArgument)] == [
+        "images[0]",
+        "images[1]",
+    ]
+
+
+async def test_equal_pictures_in_flight_are_computed_once(house: House, jpeg: Jpeg) -> None:
+    house.image.free.clear()
+    calls = [asyncio.create_task(house.encoder.encode_images([jpeg(), jpeg()], math.inf)) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    house.image.free.set()
+    answers = await asyncio.gather(*calls)
+    assert len({tuple(vector_of(outcome)) for answer in answers for outcome in answer}) == 1
+    assert house.image.rows == 1
+
+
+async def test_pixels_go_straight_to_the_session(house: House, jpeg: Jpeg) -> None:
+    rules = house.encoder.manifest.image
+    pixels = np.stack([prepare_image(jpeg((c, c, c)), rules).pixels for c in (1, 100, 200)])
+    outcomes = await house.encoder.encode_pixels(pixels, math.inf)
+    assert [vector_of(outcome) for outcome in outcomes] == [unit_vector(row).tolist() for row in pixels]
+    assert isinstance(outcomes[0], Encoded)
+    assert outcomes[0].input == ImageInput(width=8, height=8, format="RAW")
+
+
+async def test_texts_come_back_in_order_and_bad_ones_fail_alone(house: House) -> None:
+    texts = ["a cat", "", "a dog", "x" * 1001, "a cat", "cat " * 40]
+    outcomes = await house.encoder.encode_texts(texts, math.inf)
+    assert vector_of(outcomes[0]) == vector_of(outcomes[4]) != vector_of(outcomes[2])
+    failed = {outcome.field: outcome.reason for outcome in outcomes if isinstance(outcome, InvalidArgument)}
+    assert failed == {"texts[1]": "TEXT_EMPTY", "texts[3]": "TEXT_TOO_LARGE"}
+    assert isinstance(outcomes[5], Encoded)
+    assert outcomes[5].input == TextInput(tokens=12, tokens_dropped=30)
+
+
+async def test_a_text_seen_before_does_not_reach_the_session_again(house: House) -> None:
+    first = await house.encoder.encode_texts(["a cat", "a dog"], math.inf)
+    again = await house.encoder.encode_texts(["a dog", "a cat", "a dog"], math.inf)
+    assert [vector_of(outcome) for outcome in again] == [vector_of(first[i]) for i in (1, 0, 1)]
+    assert house.text.rows == 2
+    assert (house.cache.hits, house.cache.misses) == (2, 2)
+
+
+async def test_equal_texts_in_flight_are_computed_once(house: House) -> None:
+    house.text.free.clear()
+    calls = [asyncio.create_task(house.encoder.encode_texts(["a cat"], math.inf)) for _ in range(5)]
+    await asyncio.sleep(0.02)
+    house.text.free.set()
+    await asyncio.gather(*calls)
+    assert house.text.rows == 1
+
+
+async def test_a_long_text_is_tokenised_off_the_loop_with_the_same_result(toy_bundle: Path) -> None:
+    async with open_house(toy_bundle) as house:
+        many = [f"a cat {'dog ' * n}" for n in range(200)]
+        at_once = await house.encoder.encode_texts(many, math.inf)
+    async with open_house(toy_bundle) as house:
+        one_by_one = [(await house.encoder.encode_texts([text], math.inf))[0] for text in many]
+    assert [vector_of(a) for a in at_once] == [vector_of(b) for b in one_by_one]
+
+
+async def test_a_call_that_is_cancelled_leaves_no_work_behind(house: House, jpeg: Jpeg) -> None:
+    house.image.free.clear()
+    house.text.free.clear()
+    blocker = [
+        asyncio.create_task(house.encoder.encode_images([jpeg((1, 2, 3))], math.inf)),
+        asyncio.create_task(house.encoder.encode_texts(["blue"], math.inf)),
+    ]
+    await asyncio.sleep(0.05)
+    calls = [
+        asyncio.create_task(house.encoder.encode_images([jpeg((c, 9, 9)) for c in range(10)], math.inf)),
+        asyncio.create_task(house.encoder.encode_texts(["a cat", "a dog"], math.inf)),
+    ]
+    await asyncio.sleep(0.05)
+    for call in calls:
+        call.cancel()
+    await asyncio.wait(calls)
+    house.image.free.set()
+    house.text.free.set()
+    await asyncio.gather(*blocker)
+    await house.encoder.encode_images([jpeg((3, 2, 1))], math.inf)
+    await house.encoder.encode_texts(["red"], math.inf)
+    assert (house.image.rows, house.text.rows) == (2, 2)
+
+
+async def test_a_call_whose_deadline_has_passed_costs_neither_decoding_nor_inference(
+    house: House, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("encoder_service.encoder.prepare_image", lambda *_: pytest.fail("it was decoded"))
+    past = time.monotonic() - 1
+    with pytest.raises(DeadlineExceeded):
+        await house.encoder.encode_images([jpeg()], past)
+    with pytest.raises(DeadlineExceeded):
+        await house.encoder.encode_texts(["a cat"], past)
+    assert (house.image.rows, house.text.rows) == (0, 0)
+
+
+async def test_a_full_house_refuses_before_it_decodes_and_recovers(toy_bundle: Path, jpeg: Jpeg) -> None:
+    async with open_house(toy_bundle, queue=4) as house:
+        house.image.free.clear()
+        inside = asyncio.create_task(
+            house.encoder.encode_images([jpeg((c, 0, 0)) for c in range(4)], math.inf)
+        )
+        await asyncio.sleep(0.05)
+        with pytest.raises(ResourceExhausted, match="5 pictures would be in work, the limit is 4"):
+            await house.encoder.encode_images([jpeg()], math.inf)
+        house.image.free.set()
+        await inside
+        assert isinstance((await house.encoder.encode_images([jpeg()], math.inf))[0], Encoded)
+
+
+async def test_a_session_that_breaks_fails_the_call_and_the_rest_is_cancelled(
+    house: House, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(house.image, "run", broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        await house.encoder.encode_images([jpeg((c, 0, 0)) for c in range(5)], math.inf)
+
+
+async def test_decoding_long_texts_and_sessions_never_run_on_the_loops_thread(
+    house: House, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[str, threading.Thread] = {}
+
+    def watch(label: str, owner: object, name: str) -> None:
+        original = getattr(owner, name)
+
+        def watched(*args: Any) -> Any:
+            threads[label] = threading.current_thread()
+            return original(*args)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch("image session", house.image, "run")
+    watch("text session", house.text, "run")
+    watch("decoding", house.encoder, "_decode")
+    watch("tokenising", house.encoder._texts.tokenizer, "encode")
+    await house.encoder.encode_images([jpeg()], math.inf)
+    await house.encoder.encode_texts(["cat " * 200 + str(n) for n in range(10)], math.inf)
+    assert len(threads) == 4
+    assert threading.main_thread() not in threads.values()

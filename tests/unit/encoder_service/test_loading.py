@@ -1,0 +1,137 @@
+"""From settings to an encoder that has proved itself, or to one clear line."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from encoder_service.bundle import (
+    BundleError,
+    KnownAnswer,
+    Manifest,
+    ParityCheck,
+    read_manifest,
+    write_manifest,
+)
+from encoder_service.encoder import Encoded
+from encoder_service.loading import choose_precision, open_encoder
+from encoder_service.session import SessionError
+from encoder_service.settings import EncoderSettings
+
+
+@pytest.fixture
+def bundle(toy_bundle: Path, tmp_path: Path) -> Path:
+    """A bundle of one's own, to be spoiled."""
+    return Path(shutil.copytree(toy_bundle, tmp_path / "bundle"))
+
+
+def settings(folder: Path, **changes: object) -> EncoderSettings:
+    return EncoderSettings(model=folder, **{"max_batch": 8, "max_batch_tokens": 128, **changes})  # type: ignore[arg-type]
+
+
+async def test_a_good_bundle_opens_and_encodes(toy_bundle: Path) -> None:
+    async with open_encoder(settings(toy_bundle)) as encoder:
+        outcome = (await encoder.encode_texts(["a cat"], math.inf))[0]
+        assert isinstance(outcome, Encoded)
+        assert np.linalg.norm(outcome.vector) == pytest.approx(1)
+        assert encoder.running.provider == "CPUExecutionProvider"
+
+
+async def test_batch_sizes_are_measured_unless_they_are_given(toy_bundle: Path) -> None:
+    with capture_logs() as logs:
+        async with open_encoder(settings(toy_bundle, max_batch=0, max_batch_tokens=0)):
+            pass
+    told = {name: value for entry in logs for name, value in entry.items()}
+    assert 4 <= told["max_batch"] <= 32
+    assert 16 * 5 <= told["max_batch_tokens"] <= 64 * 5  # the known answer's text has 5 tokens
+
+
+async def test_the_log_tells_what_runs_and_warns_of_random_weights(toy_bundle: Path) -> None:
+    with capture_logs() as logs:
+        async with open_encoder(settings(toy_bundle, max_batch=4, max_batch_tokens=100, threads=1)):
+            pass
+    told = {name: value for entry in logs for name, value in entry.items()}
+    assert told["fingerprint"] == read_manifest(toy_bundle).fingerprint
+    assert told["provider"] == "CPUExecutionProvider"
+    assert (told["precision"], told["threads"]) == ("fp32", 1)
+    assert (told["max_batch"], told["max_batch_tokens"]) == (4, 100)
+    warnings = [entry["event"] for entry in logs if entry["log_level"] == "warning"]
+    assert any("RANDOM weights" in str(event) for event in warnings)
+
+
+async def fails(folder: Path, **changes: object) -> str:
+    """The message of a bundle that does not open."""
+    with pytest.raises((BundleError, SessionError)) as caught:
+        async with open_encoder(settings(folder, **changes)):
+            pass
+    return str(caught.value)
+
+
+async def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
+    assert "is not a model bundle" in await fails(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["image.fp32.onnx", "text.fp32.onnx", "tokenizer.json"])
+async def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    assert f"{name} is missing" in await fails(bundle)
+
+
+@pytest.mark.parametrize("name", ["image.fp32.onnx", "text.fp32.onnx", "tokenizer.json"])
+async def test_an_altered_file_is_named(bundle: Path, name: str) -> None:
+    with (bundle / name).open("ab") as file:
+        file.write(b"\n")
+    assert f"{name} was altered" in await fails(bundle)
+
+
+async def test_a_model_that_gives_another_answer_than_when_it_was_made_does_not_serve(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    known = KnownAnswer(
+        text=manifest.known_answer.text,
+        text_vector=manifest.known_answer.image_vector,
+        image_vector=manifest.known_answer.image_vector,
+    )
+    write_manifest(bundle, manifest.model_copy(update={"known_answer": known}))
+    assert "the text graph (fp32) does not give the known answer" in await fails(bundle)
+
+
+async def test_a_precision_that_the_bundle_does_not_have(bundle: Path) -> None:
+    assert "no int8 graph of the image tower; it has fp32" in await fails(bundle, image_precision="int8")
+
+
+@pytest.fixture
+def both(toy_bundle: Path) -> Manifest:
+    """The manifest of a bundle with int8 graphs, preferred for texts only."""
+    failed = ParityCheck(
+        name="int8 to fp32, worst cosine", tower="image", metric="cosine", value=0.67, bound=0.99,
+        passed=False, samples=50,
+    )  # fmt: skip
+    return read_manifest(toy_bundle).model_copy(
+        update={
+            "precisions": {"image": ["fp32", "int8"], "text": ["fp32", "int8"]},
+            "preferred_cpu": {"image": "fp32", "text": "int8"},
+            "parity": [failed],
+        }
+    )
+
+
+def test_auto_follows_the_bundle_and_says_why_int8_does_not_run(both: Manifest) -> None:
+    assert choose_precision(both, "text", "auto") == ("int8", "the bundle's choice for CPUs")
+    precision, reason = choose_precision(both, "image", "auto")
+    assert precision == "fp32"
+    assert reason == "int8 did not pass: int8 to fp32, worst cosine 0.6700, bound 0.99"
+
+
+def test_what_is_asked_for_runs(both: Manifest) -> None:
+    assert choose_precision(both, "image", "int8")[0] == "int8"
+    assert choose_precision(both, "text", "fp32")[0] == "fp32"
+
+
+def teardown_module() -> None:
+    structlog.reset_defaults()

@@ -1,0 +1,104 @@
+"""A real ONNX Runtime session, the known answer, and the search for the best batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from encoder_service.bundle import encode_vector, graph_file, known_answer_pixels, read_manifest
+from encoder_service.session import OnnxSession, SessionError, picture_runner, text_runner
+from encoder_service.tokens import TextTokenizer
+from encoder_service.warmup import best_batch, check_known_answer
+
+
+def test_a_session_runs_on_the_provider_that_was_asked_for(toy_bundle: Path) -> None:
+    session = OnnxSession(toy_bundle / graph_file("image", "fp32"), "cpu", threads=1)
+    assert session.provider == "CPUExecutionProvider"
+    vectors = picture_runner(session)([known_answer_pixels(8)] * 3)
+    assert (vectors.shape, vectors.dtype) == ((3, 16), np.float32)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1])
+
+
+def test_a_file_that_is_no_graph_is_named_without_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "image.fp32.onnx").write_bytes(b"not a graph")
+    with pytest.raises(SessionError, match=r"^image\.fp32\.onnx cannot be loaded"):
+        OnnxSession(tmp_path / "image.fp32.onnx", "cpu", threads=1)
+
+
+def test_texts_of_unlike_length_do_not_change_each_other(toy_bundle: Path) -> None:
+    rules = read_manifest(toy_bundle).text
+    run = text_runner(OnnxSession(toy_bundle / graph_file("text", "fp32"), "cpu", threads=1), rules)
+    texts = TextTokenizer(toy_bundle, rules).encode(["a cat", "a red dog of a blue photo", "dog"])
+    together = run(texts)
+    for text, vector in zip(texts, together, strict=True):
+        assert run([text])[0] == pytest.approx(vector, abs=1e-6)
+
+
+def unit(*values: float) -> NDArray[np.float32]:
+    vector = np.array(values, dtype=np.float32)
+    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+
+def test_the_known_answer_is_met() -> None:
+    check_known_answer("image", unit(1, 2, 3), encode_vector(unit(1, 2, 3)), "fp32")
+    check_known_answer("image", unit(1, 2, 3.3), encode_vector(unit(1, 2, 3)), "int8")
+
+
+@pytest.mark.parametrize(
+    ("vector", "precision"),
+    [
+        (unit(1, 2, 3.3), "fp32"),
+        (unit(3, 2, 1), "int8"),
+        (np.full(3, np.nan, np.float32), "fp32"),
+        (np.zeros(3, np.float32), "fp32"),
+        (unit(1, 2), "fp32"),
+    ],
+)
+def test_another_answer_is_an_error(vector: NDArray[np.float32], precision: str) -> None:
+    with pytest.raises(SessionError, match="the text graph"):
+        check_known_answer("text", vector, encode_vector(unit(1, 2, 3)), precision)  # type: ignore[arg-type]
+
+
+def machine(fixed_s: float, each_s: float) -> Callable[[Sequence[int]], NDArray[np.float32]]:
+    """A session that takes a fixed time and some for each item."""
+
+    def run(items: Sequence[int]) -> NDArray[np.float32]:
+        time.sleep(fixed_s + each_s * len(items))
+        return np.zeros((len(items), 2), dtype=np.float32)
+
+    return run
+
+
+def test_where_a_larger_batch_brings_nothing_the_batch_is_small() -> None:
+    assert best_batch(machine(0.0, 0.004), 0, smallest=1, largest=32, budget_s=0.4) <= 2
+
+
+def test_where_a_run_costs_much_and_an_item_little_the_batch_is_large() -> None:
+    assert best_batch(machine(0.01, 0.0), 0, smallest=1, largest=16, budget_s=0.4) == 16
+
+
+def test_the_batch_is_never_smaller_than_what_handing_over_is_worth() -> None:
+    assert best_batch(machine(0.0, 0.01), 0, smallest=4, largest=8, budget_s=0.1) >= 4
+
+
+def test_the_search_keeps_to_its_budget_on_a_slow_machine() -> None:
+    start = time.perf_counter()
+    best_batch(machine(0.05, 0.02), 0, smallest=1, largest=64, budget_s=0.3)
+    assert time.perf_counter() - start < 0.6
+
+
+def test_one_slow_run_does_not_decide() -> None:
+    calls = 0
+
+    def run(items: Sequence[int]) -> NDArray[np.float32]:
+        nonlocal calls
+        calls += 1
+        time.sleep(0.01 + (0.05 if calls == 5 else 0))  # the first run of 8
+        return np.zeros((len(items), 2), dtype=np.float32)
+
+    assert best_batch(run, 0, smallest=1, largest=8, budget_s=0.3) == 8

@@ -41,5 +41,6 @@ def _words(value: Any) -> Any:
     if isinstance(value, Mapping):
         return boolean_words(value) or None
     if isinstance(value, list):
-        return [word for item in value if (word := _words(item)) is not None] or None
+        words = [_words(item) for item in value]  # None keeps the place, for paths such as tags[1]
+        return words if any(word is not None for word in words) else None
     return None

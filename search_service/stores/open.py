@@ -1,4 +1,4 @@
-"""Opens the store that the settings name: a Qdrant server, or Qdrant Edge in this process."""
+"""Opens the store that the settings name: a Qdrant server, or Qdrant Edge on this machine."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ from pathlib import Path
 
 from search_service.stores.edge import QdrantEdge
 from search_service.stores.protocol import VectorStore
-from search_service.stores.server import QdrantServer
+from search_service.stores.server import Consistency, Ordering, QdrantServer
 
 
 async def open_store(
-    *, qdrant_url: str, qdrant_api_key: str | None, data_dir: Path, timeout: float
+    *,
+    qdrant_url: str,
+    qdrant_api_key: str | None,
+    data_dir: Path,
+    timeout: float,
+    ordering: Ordering = "weak",
+    consistency: Consistency = "one",
 ) -> VectorStore:
     """A Qdrant server if `qdrant_url` is set, else Qdrant Edge in `data_dir`.
 
-    `timeout` is the longest that one call to a server may take, in seconds. Raises
-    StoreInUseError if another process has `data_dir` open.
+    `timeout` is the longest that one call to a server may take, in seconds; `ordering` of writes and
+    `consistency` of reads are for a cluster with replicas. Raises StoreInUseError if another process has `data_dir` open.
     """
     if qdrant_url:
-        return QdrantServer.connect(qdrant_url, qdrant_api_key, timeout=timeout)
+        return QdrantServer.connect(
+            qdrant_url, qdrant_api_key, timeout=timeout, ordering=ordering, consistency=consistency
+        )
     return await QdrantEdge.open(data_dir)

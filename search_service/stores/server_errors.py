@@ -10,7 +10,9 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from clipsearch.serving.errors import (
+    AlreadyExists,
     DeadlineExceeded,
+    InvalidArgument,
     NotFound,
     ResourceExhausted,
     ServiceError,
@@ -26,7 +28,7 @@ def store_errors(collection: str = "") -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        raise _from_code(error.code(), collection) or error from error
+        raise _from_code(error.code(), error.details() or "", collection) or error from error
     except UnexpectedResponse as error:
         raise _from_http(error.status_code, collection) or error from error
     except ResourceExhaustedResponse as error:
@@ -41,8 +43,14 @@ def store_errors(collection: str = "") -> Iterator[None]:
         raise NotFound("collection", collection) from error
 
 
-def _from_code(code: grpc.StatusCode, collection: str) -> ServiceError | None:
+def _from_code(code: grpc.StatusCode, details: str, collection: str) -> ServiceError | None:
     match code:
+        case grpc.StatusCode.ALREADY_EXISTS:
+            return AlreadyExists("collection", collection)
+        case grpc.StatusCode.INVALID_ARGUMENT if "already exists" in details:
+            return AlreadyExists("collection", collection)
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            return InvalidArgument("request", f"the store refuses it: {details}", "STORE_REFUSED")
         case grpc.StatusCode.NOT_FOUND:
             return NotFound("collection", collection)
         case grpc.StatusCode.DEADLINE_EXCEEDED:

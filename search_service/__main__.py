@@ -1,0 +1,107 @@
+"""Starts the search service: settings, then its parts, then the server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from clipsearch.search.v1 import collection_pb2_grpc, search_pb2_grpc
+from clipsearch.serving.lifecycle import Service, StartError, serve
+from clipsearch.serving.log import configure_logging
+from clipsearch.serving.metrics import Metrics
+from clipsearch.serving.settings import SettingsError, load_settings
+from clipsearch.serving.tracing import Tracing, TracingError, tracing
+from search_service import collections_servicer, servicer
+from search_service.collections import Collections
+from search_service.encoder_client import Encoder, EncoderClient
+from search_service.metrics import SearchMetrics
+from search_service.points import Points
+from search_service.search import Search
+from search_service.settings import SearchSettings
+from search_service.stores.edge import StoreInUseError
+from search_service.stores.open import open_store
+from search_service.stores.protocol import VectorStore
+from search_service.upsert import Upsert
+
+
+def run(settings: SearchSettings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises StartError with one line for the operator.
+
+    The encoder need not be there: what needs none works without it.
+    """
+    configure_logging(settings.log_level, settings.log_format, "search")
+    metrics = Metrics()
+    try:
+        with tracing(settings.otlp_endpoint, "search") as traces:
+            asyncio.run(serve(settings, "search", lambda: _open(settings, metrics, traces), metrics, traces))
+    except TracingError as error:
+        raise StartError(str(error)) from None
+
+
+def services(store: VectorStore, encoder: Encoder, settings: SearchSettings) -> list[Service]:
+    """Both services over one store and one encoder; ready as long as the store answers."""
+    timeout_s = settings.store_timeout_s
+    points = servicer.SearchServicer(
+        Search(store, encoder, timeout_s),
+        Upsert(store, encoder, timeout_s),
+        Points(store, timeout_s),
+        settings,
+    )
+    collections = collections_servicer.CollectionServicer(Collections(store, encoder, timeout_s))
+    return [
+        Service(
+            servicer.SERVICE_NAME,
+            lambda server: search_pb2_grpc.add_SearchServiceServicer_to_server(points, server),
+            store.ping,
+        ),
+        Service(
+            collections_servicer.SERVICE_NAME,
+            lambda server: collection_pb2_grpc.add_CollectionServiceServicer_to_server(collections, server),
+            store.ping,
+        ),
+    ]
+
+
+@asynccontextmanager
+async def _open(
+    settings: SearchSettings, metrics: Metrics, traces: Tracing
+) -> AsyncIterator[Sequence[Service]]:
+    """The services, their store open and their encoder's channel made."""
+    async with AsyncExitStack() as stack:
+        store = await _open_store(settings)
+        stack.push_async_callback(store.close)
+        encoder = EncoderClient(settings.encoder, settings.encoder_timeout_s, traces.client)
+        stack.push_async_callback(encoder.close)
+        measured = SearchMetrics(metrics.registry)
+        watch = asyncio.create_task(measured.watch_collections(store))
+        stack.callback(watch.cancel)
+        yield services(measured.timed("store", store), measured.timed("encoder", encoder), settings)
+
+
+async def _open_store(settings: SearchSettings) -> VectorStore:
+    key = settings.qdrant_api_key
+    try:
+        return await open_store(
+            qdrant_url=settings.qdrant_url,
+            qdrant_api_key=key.get_secret_value() if key is not None else None,
+            data_dir=settings.data_dir,
+            timeout=settings.store_timeout_s,
+        )
+    except StoreInUseError as error:
+        raise StartError(str(error)) from None
+    except OSError as error:
+        raise StartError(f"cannot use the data directory {settings.data_dir}: {error.strerror}") from error
+
+
+def main() -> None:
+    """`python -m search_service`: settings from SEARCH_ variables; flags are the CLI's part."""
+    try:
+        run(load_settings(SearchSettings))
+    except (SettingsError, StartError) as error:
+        sys.exit(f"search: {error}")
+
+
+if __name__ == "__main__":
+    main()

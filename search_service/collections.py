@@ -1,0 +1,125 @@
+"""Collections: created for one model, described, deleted, and reached by alias."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from clipsearch.serving.errors import FingerprintMismatch, InvalidArgument
+from search_service.deadline import Deadline
+from search_service.encoder_client import Encoder
+from search_service.stores.checks import check_name
+from search_service.stores.protocol import CollectionInfo, CollectionSpec, IndexType, VectorStore
+
+_MAX_DIMENSION = 65_535
+_MAX_FINGERPRINT = 256
+_M = range(4, 257)
+_EF_CONSTRUCT = range(4, 4097)
+# A server would try to make millions of them.
+_MAX_SHARDS = 1024
+_MAX_REPLICAS = 64
+
+
+def check_fingerprint(spec: CollectionSpec, fingerprint: str, whose: str) -> None:
+    """Raises FingerprintMismatch unless vectors of `fingerprint` belong into the collection."""
+    if fingerprint != spec.fingerprint:
+        raise FingerprintMismatch(spec.name, spec.fingerprint, fingerprint, whose)
+
+
+class Collections:
+    """Manages collections. `store_timeout_s` is the longest wait for one answer of the store."""
+
+    def __init__(self, store: VectorStore, encoder: Encoder, store_timeout_s: float) -> None:
+        self._store = store
+        self._encoder = encoder
+        self._store_timeout_s = store_timeout_s
+
+    async def create(self, spec: CollectionSpec, deadline: Deadline) -> CollectionInfo:
+        """Creates a collection; with dimension 0 and fingerprint "" it is one for the encoder's model.
+
+        Raises InvalidArgument, AlreadyExists and what the encoder and the store raise.
+        """
+        check_name("name", spec.name)
+        _check_spec(spec)
+        if not spec.dimension:
+            model = await self._encoder.model(deadline)
+            spec = dataclasses.replace(
+                spec, dimension=model.dimension, fingerprint=model.fingerprint, model=model.name
+            )
+        await self._store.create_collection(spec, timeout=self._left(deadline))
+        return await self._store.get_collection(spec.name, timeout=self._left(deadline))
+
+    async def get(self, name: str, deadline: Deadline) -> CollectionInfo:
+        """Describes the collection of that name or alias. Raises NotFound."""
+        spec = await self._store.resolve(name, timeout=self._left(deadline))
+        return await self._store.get_collection(spec.name, timeout=self._left(deadline))
+
+    async def all(self, deadline: Deadline) -> list[CollectionInfo]:
+        """All collections, by name."""
+        infos = await self._store.list_collections(timeout=self._left(deadline))
+        return sorted(infos, key=lambda info: info.spec.name)
+
+    async def delete(self, name: str, deadline: Deadline) -> None:
+        """Deletes a collection and its aliases. Raises NotFound, InvalidArgument for an alias."""
+        await self._require_own_name(name, "name", deadline)
+        await self._store.delete_collection(name, timeout=self._left(deadline))
+
+    async def set_alias(self, alias: str, collection: str, deadline: Deadline) -> str:
+        """Points `alias` at a collection ("" removes it); returns where it pointed ("" = nowhere).
+
+        Raises InvalidArgument, NotFound for an unknown collection, AlreadyExists if a collection
+        has the alias's name.
+        """
+        check_name("alias", alias)
+        if collection:
+            await self._require_own_name(collection, "collection", deadline)
+        return await self._store.set_alias(alias, collection or None, timeout=self._left(deadline))
+
+    async def create_payload_index(
+        self, collection: str, key: str, type: IndexType, deadline: Deadline
+    ) -> None:
+        """Adds a payload index. Raises NotFound; FailedPrecondition if there is one of another type."""
+        spec = await self._store.resolve(collection, timeout=self._left(deadline))
+        await self._store.create_payload_index(spec.name, key, type, timeout=self._left(deadline))
+
+    async def _require_own_name(self, name: str, field: str, deadline: Deadline) -> None:
+        spec = await self._store.resolve(name, timeout=self._left(deadline))
+        if spec.name != name:
+            raise InvalidArgument(
+                field,
+                f"{name!r} is an alias of {spec.name!r}; name the collection itself",
+                "ALIAS_NOT_COLLECTION",
+                {"collection": spec.name},
+            )
+
+    def _left(self, deadline: Deadline) -> float:
+        return deadline.left(at_most=self._store_timeout_s)
+
+
+def _check_spec(spec: CollectionSpec) -> None:
+    if bool(spec.dimension) != bool(spec.fingerprint):
+        raise InvalidArgument(
+            "fingerprint" if spec.dimension else "dimension",
+            "missing; dimension and fingerprint are set together (for ready vectors) or not at all",
+        )
+    if spec.dimension > _MAX_DIMENSION:
+        raise InvalidArgument("dimension", f"{spec.dimension}, at most {_MAX_DIMENSION}")
+    if len(spec.fingerprint) > _MAX_FINGERPRINT:
+        raise InvalidArgument(
+            "fingerprint", f"{len(spec.fingerprint)} characters, at most {_MAX_FINGERPRINT}"
+        )
+    if spec.hnsw_m and spec.hnsw_m not in _M:
+        raise InvalidArgument("hnsw.m", f"{spec.hnsw_m}, {_M.start} to {_M.stop - 1} are allowed")
+    if spec.hnsw_ef_construct and spec.hnsw_ef_construct not in _EF_CONSTRUCT:
+        raise InvalidArgument(
+            "hnsw.ef_construct",
+            f"{spec.hnsw_ef_construct}, {_EF_CONSTRUCT.start} to {_EF_CONSTRUCT.stop - 1} are allowed",
+        )
+    if spec.shard_number > _MAX_SHARDS:
+        raise InvalidArgument("shard_number", f"{spec.shard_number}, at most {_MAX_SHARDS}")
+    if spec.replication_factor > _MAX_REPLICAS:
+        raise InvalidArgument("replication_factor", f"{spec.replication_factor}, at most {_MAX_REPLICAS}")
+    if spec.write_consistency_factor > spec.replication_factor:
+        raise InvalidArgument(
+            "write_consistency_factor",
+            f"{spec.write_consistency_factor} replicas must acknowledge, there are {spec.replication_factor}",
+        )

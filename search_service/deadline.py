@@ -1,0 +1,31 @@
+"""The caller's deadline, as it is passed on to the encoder and to the store."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from clipsearch.serving.errors import DeadlineExceeded
+
+# Kept back for our own work and for the way back, so that the caller gets our answer and not its own timeout.
+_SLACK_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment in seconds of `time.monotonic()`; math.inf = the caller waits for ever."""
+
+    at: float = math.inf
+
+    @classmethod
+    def after(cls, seconds: float | None) -> Deadline:
+        """The deadline `seconds` from now; None = none."""
+        return cls() if seconds is None else cls(time.monotonic() + seconds)
+
+    def left(self, at_most: float) -> float:
+        """Seconds that a call downstream may take, `at_most` that many. Raises DeadlineExceeded."""
+        left = self.at - time.monotonic() - _SLACK_S
+        if left <= 0:
+            raise DeadlineExceeded
+        return min(left, at_most)

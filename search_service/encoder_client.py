@@ -1,0 +1,189 @@
+"""The only file that calls the encoder: texts and pictures in, vectors out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import grpc
+import numpy as np
+
+from clipsearch.connection import aio_channel
+from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc, vector_pb2
+from clipsearch.serving.errors import InvalidArgument, Unavailable
+from search_service.deadline import Deadline
+from search_service.encoder_errors import call_error, item_error
+from search_service.stores.protocol import Vector
+
+# What one call carries at most, within the encoder's default limits. Longer lists go in several
+# calls at once, which also spreads them over the encoder's replicas.
+TEXTS_A_CALL = 256
+IMAGES_A_CALL = 32
+BYTES_A_CALL = 32 * 1024 * 1024
+
+_F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
+Item = TypeVar("Item", str, bytes)
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The encoder's model."""
+
+    name: str
+    fingerprint: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A vector, float32 [dimension], of length 1, and how many tokens its text lost."""
+
+    vector: Vector
+    tokens_dropped: int = 0
+
+
+# The error's field is "": only the caller knows where in its request the input stands.
+Outcome: TypeAlias = Encoded | InvalidArgument
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """One outcome a text and one a picture, in order, and the space that the vectors belong to."""
+
+    texts: list[Outcome]
+    images: list[Outcome]
+    fingerprint: str
+
+
+class Encoder(Protocol):
+    """What the search service asks of an encoder.
+
+    Raises Unavailable("encoder"), ResourceExhausted, DeadlineExceeded and, if the encoder refuses
+    or fails, FailedPrecondition or ServiceError.
+    """
+
+    async def model(self, deadline: Deadline) -> Model:
+        """The model that is loaded."""
+
+    async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
+        """Encodes texts and pictures, at least one of either."""
+
+
+class EncoderClient:
+    """Calls the encoder service at `address` (host:port, or any gRPC target).
+
+    No call waits longer than `timeout_s`. The connection is made at the first call, and again
+    whenever it is lost; `interceptors` see every call.
+    """
+
+    def __init__(
+        self, address: str, timeout_s: float, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()
+    ) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._channel = aio_channel(address, interceptors)
+        self._stub: encoder_pb2_grpc.EncoderServiceAsyncStub = encoder_pb2_grpc.EncoderServiceStub(
+            self._channel
+        )
+
+    async def close(self) -> None:
+        """Closes the connection; calls in progress fail."""
+        await self._channel.close()
+
+    async def model(self, deadline: Deadline) -> Model:
+        """The model that is loaded."""
+        answer = await self._call(self._stub.GetModel, encoder_pb2.GetModelRequest(), deadline)
+        return Model(answer.name, answer.fingerprint, answer.dimension)
+
+    async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
+        """Encodes texts and pictures, at least one of either."""
+        text_parts, image_parts = list(_parts(texts, TEXTS_A_CALL)), list(_parts(images, IMAGES_A_CALL))
+        answers = await _together(
+            [self._encode_texts(part, deadline) for part in text_parts]
+            + [self._encode_images(part, deadline) for part in image_parts]
+        )
+        of_texts, of_images = answers[: len(text_parts)], answers[len(text_parts) :]
+        return Encoding(
+            texts=[outcome for outcomes, _ in of_texts for outcome in outcomes],
+            images=[outcome for outcomes, _ in of_images for outcome in outcomes],
+            fingerprint=_one_fingerprint({fingerprint for _, fingerprint in answers}),
+        )
+
+    async def _encode_texts(self, texts: list[str], deadline: Deadline) -> tuple[list[Outcome], str]:
+        request = encoder_pb2.EncodeTextRequest(texts=texts, format=_F32)
+        answer = await self._call(self._stub.EncodeText, request, deadline)
+        return _outcomes(answer.embeddings, len(texts)), answer.fingerprint
+
+    async def _encode_images(self, images: list[bytes], deadline: Deadline) -> tuple[list[Outcome], str]:
+        request = encoder_pb2.EncodeImageRequest(images=images, format=_F32)
+        answer = await self._call(self._stub.EncodeImage, request, deadline)
+        return _outcomes(answer.embeddings, len(images)), answer.fingerprint
+
+    async def _call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        deadline: Deadline,
+    ) -> Response:
+        timeout_s = deadline.left(at_most=self._timeout_s)
+        try:
+            return await method(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            # Our own limit ran out, not the caller's: the encoder is to blame, and the caller may try again.
+            ours = timeout_s == self._timeout_s
+            raise call_error(error, self._address, timeout_s if ours else None) from None
+
+
+def _parts(items: Sequence[Item], count: int) -> Iterator[list[Item]]:
+    """`items` in order, in lists of at most `count` and of about BYTES_A_CALL bytes."""
+    part: list[Item] = []
+    size = 0
+    for item in items:
+        if part and (len(part) == count or size + len(item) > BYTES_A_CALL):
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += len(item)
+    if part:
+        yield part
+
+
+def _outcomes(embeddings: Sequence[encoder_pb2.Embedding], expected: int) -> list[Outcome]:
+    if len(embeddings) != expected:
+        raise Unavailable("encoder", f"the encoder answered {len(embeddings)} of {expected} inputs")
+    return [_outcome(embedding) for embedding in embeddings]
+
+
+def _outcome(embedding: encoder_pb2.Embedding) -> Outcome:
+    if embedding.HasField("error"):
+        return item_error(embedding.error)
+    vector = np.frombuffer(embedding.vector.f32, dtype="<f4").astype(np.float32, copy=False)
+    return Encoded(vector, embedding.text.tokens_dropped)
+
+
+def _one_fingerprint(fingerprints: set[str]) -> str:
+    if len(fingerprints) > 1:
+        raise Unavailable(
+            "encoder",
+            "replicas of the encoder answered with different models "
+            f"({', '.join(sorted(fingerprints))}); try again when all of them run one",
+        )
+    return fingerprints.pop()
+
+
+async def _together(
+    work: Sequence[Coroutine[Any, Any, tuple[list[Outcome], str]]],
+) -> list[tuple[list[Outcome], str]]:
+    """All results in order; the first failure cancels what is still under way."""
+    if len(work) == 1:
+        return [await work[0]]
+    tasks = [asyncio.create_task(coroutine) for coroutine in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()

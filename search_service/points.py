@@ -1,0 +1,80 @@
+"""Points: read, counted, listed and deleted, by id or by filter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search_service.deadline import Deadline
+from search_service.filter_types import check_types
+from search_service.filters import Filter
+from search_service.stores.protocol import CollectionSpec, Page, PayloadSelection, StoredPoint, VectorStore
+
+
+class Points:
+    """Reads and deletes points. `store_timeout_s` is the longest wait for one answer of the store.
+
+    Every method takes a collection's name or alias and raises NotFound if there is none,
+    InvalidArgument if the filter does not fit its payload indexes, and what the store raises.
+    """
+
+    def __init__(self, store: VectorStore, store_timeout_s: float) -> None:
+        self._store = store
+        self._store_timeout_s = store_timeout_s
+
+    async def get(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        payload: PayloadSelection,
+        with_vectors: bool,
+        deadline: Deadline,
+    ) -> list[StoredPoint]:
+        """Those of `ids` that exist, in their order, without repeats."""
+        spec = await self._resolve(collection, deadline)
+        return await self._store.get(
+            spec.name, ids, payload=payload, with_vectors=with_vectors, timeout=self._left(deadline)
+        )
+
+    async def delete(self, collection: str, selector: Sequence[str] | Filter, deadline: Deadline) -> int:
+        """Deletes by ids or by filter; returns how many points existed and are gone."""
+        spec = await self._resolve(collection, deadline)
+        if isinstance(selector, Filter):
+            check_types(selector, spec.payload_indexes)
+        return await self._store.delete(spec.name, selector, timeout=self._left(deadline))
+
+    async def count(self, collection: str, filter: Filter, deadline: Deadline) -> int:
+        """How many points match, exactly."""
+        spec = await self._resolve(collection, deadline)
+        check_types(filter, spec.payload_indexes)
+        return await self._store.count(spec.name, filter or None, timeout=self._left(deadline))
+
+    async def page(
+        self,
+        collection: str,
+        *,
+        limit: int,
+        cursor: str | None,
+        filter: Filter,
+        payload: PayloadSelection,
+        with_vectors: bool,
+        deadline: Deadline,
+    ) -> Page:
+        """A page of points in the order of their UUIDs."""
+        spec = await self._resolve(collection, deadline)
+        check_types(filter, spec.payload_indexes)
+        return await self._store.scroll(
+            spec.name,
+            limit=limit,
+            cursor=cursor,
+            filter=filter or None,
+            payload=payload,
+            with_vectors=with_vectors,
+            timeout=self._left(deadline),
+        )
+
+    async def _resolve(self, collection: str, deadline: Deadline) -> CollectionSpec:
+        return await self._store.resolve(collection, timeout=self._left(deadline))
+
+    def _left(self, deadline: Deadline) -> float:
+        return deadline.left(at_most=self._store_timeout_s)

@@ -1,0 +1,66 @@
+"""What a search asks, and what it answers, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from search_service.filters import Filter
+from search_service.fusion import Method
+from search_service.stores.protocol import PayloadSelection, Side, StoredPoint
+from search_service.terms import Term
+
+Target = Literal["image", "text", "any"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One search. `place` is where it stands in the request, for errors: `searches[2]`, or ""."""
+
+    collection: str
+    terms: tuple[Term, ...]
+    target: Target = "any"
+    filter: Filter = field(default_factory=Filter)
+    limit: int = 10
+    offset: int = 0
+    score_threshold: float | None = None
+    with_vectors: bool = False
+    payload: PayloadSelection = field(default_factory=PayloadSelection)
+    fusion: Method = "rrf"
+    fingerprint: str = ""
+    exact: bool = False
+    hnsw_ef: int = 0
+    rescore: bool = True
+    oversampling: float = 0.0
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A point found. `score` is the fused score or `cosine`; ranks are 0 unless the hit is fused."""
+
+    point: StoredPoint
+    score: float
+    matched: Side
+    cosine: float
+    image_rank: int = 0
+    text_rank: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds spent waiting for the encoder and for the store, by all searches of a request together."""
+
+    encode_s: float
+    store_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The hits, best first. `tokens_dropped`: index of a term whose text was cut -> tokens that it lost."""
+
+    hits: list[Hit]
+    fused: bool
+    fingerprint: str
+    timings: Timings
+    tokens_dropped: dict[int, int] = field(default_factory=dict)

@@ -1,0 +1,227 @@
+"""Search: terms become a vector, the store finds its neighbours, two sides are fused into one ranking.
+
+Several searches go through together: one encoder call for all their texts and one for all their
+pictures, one store call for each collection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from clipsearch.serving.errors import InvalidArgument, NotFound
+from search_service.collections import check_fingerprint
+from search_service.deadline import Deadline
+from search_service.encoder_client import Encoder, Outcome
+from search_service.filter_types import check_types
+from search_service.places import at, inside
+from search_service.queries import Answer, Hit, Query, Timings
+from search_service.ranking import rank, side_queries
+from search_service.stores.protocol import (
+    CollectionSpec,
+    PayloadSelection,
+    ScoredPoint,
+    StoredPoint,
+    Vector,
+    VectorQuery,
+    VectorStore,
+)
+from search_service.terms import Picture, Ready, Stored, Words, check_weights, compose
+from search_service.vectors import check_dimension
+
+What = TypeVar("What", Words, Picture, Ready, Stored)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One search on its way: its collection, and by index a vector for each of its terms."""
+
+    query: Query
+    spec: CollectionSpec
+    vectors: dict[int, Vector] = field(default_factory=dict)
+    tokens_dropped: dict[int, int] = field(default_factory=dict)
+
+    def terms(self, kind: type[What]) -> list[tuple[int, What]]:
+        """The terms of one kind, with their indexes."""
+        return [(i, term.what) for i, term in enumerate(self.query.terms) if isinstance(term.what, kind)]
+
+    def vector(self) -> Vector:
+        """The query vector, once every term has one. Raises InvalidArgument."""
+        weights = [term.weight for term in self.query.terms]
+        return compose([self.vectors[i] for i in range(len(weights))], weights)
+
+
+class Search:
+    """Answers searches. `store_timeout_s` is the longest wait for one answer of the store."""
+
+    def __init__(self, store: VectorStore, encoder: Encoder, store_timeout_s: float) -> None:
+        self._store = store
+        self._encoder = encoder
+        self._store_timeout_s = store_timeout_s
+
+    async def search(self, queries: Sequence[Query], deadline: Deadline) -> list[Answer]:
+        """One answer a query, in order; the first query that is wrong fails them all.
+
+        Raises InvalidArgument, NotFound (collection or point), FingerprintMismatch,
+        FailedPrecondition and what the encoder and the store raise.
+        """
+        clock = _Clock()
+        with clock.store():
+            runs = await self._begin(queries, deadline)
+            await self._fetch(runs, deadline)
+        await self._encode(runs, clock, deadline)
+        with clock.store():
+            found = await self._neighbours(runs, deadline)
+            ranked = await asyncio.gather(
+                *(self._ranked(run, sides, deadline) for run, sides in zip(runs, found, strict=True))
+            )
+        timings = Timings(clock.encode_s, clock.store_s)
+        return [
+            Answer(hits, fused, run.spec.fingerprint, timings, run.tokens_dropped)
+            for run, (hits, fused) in zip(runs, ranked, strict=True)
+        ]
+
+    async def _begin(self, queries: Sequence[Query], deadline: Deadline) -> list[_Run]:
+        """Finds the collections, and what is wrong before anything is computed."""
+        specs: dict[str, CollectionSpec] = {}
+        runs = []
+        for query in queries:
+            with inside(query.place):
+                if query.collection not in specs:
+                    specs[query.collection] = await self._store.resolve(
+                        query.collection, timeout=self._left(deadline)
+                    )
+                run = _Run(query, specs[query.collection])
+                _check(run)
+            runs.append(run)
+        return runs
+
+    async def _fetch(self, runs: Sequence[_Run], deadline: Deadline) -> None:
+        """The vectors of stored points: the image's if there is one, otherwise the text's."""
+        wanted: dict[str, dict[str, None]] = {}  # collection -> its ids, each once, in order
+        for run in runs:
+            for _, stored in run.terms(Stored):
+                wanted.setdefault(run.spec.name, {})[stored.id] = None
+        points = {
+            (collection, point.id): point
+            for collection, ids in wanted.items()
+            for point in await self._store.get(
+                collection,
+                list(ids),
+                payload=PayloadSelection(include=()),
+                with_vectors=True,
+                timeout=self._left(deadline),
+            )
+        }
+        for run in runs:
+            for i, stored in run.terms(Stored):
+                with inside(run.query.place):
+                    run.vectors[i] = _vector_of(points.get((run.spec.name, stored.id)), stored.id)
+
+    async def _encode(self, runs: Sequence[_Run], clock: _Clock, deadline: Deadline) -> None:
+        """The vectors of texts and pictures."""
+        words = [(run, i, what.text) for run in runs for i, what in run.terms(Words)]
+        pictures = [(run, i, what.data) for run in runs for i, what in run.terms(Picture)]
+        if not words and not pictures:
+            return
+        with clock.encoder():
+            encoding = await self._encoder.encode(
+                [text for *_, text in words], [data for *_, data in pictures], deadline
+            )
+        for (run, i, _), outcome in zip(words, encoding.texts, strict=True):
+            _settle(run, i, "text", outcome, encoding.fingerprint)
+        for (run, i, _), outcome in zip(pictures, encoding.images, strict=True):
+            _settle(run, i, "image", outcome, encoding.fingerprint)
+
+    async def _neighbours(self, runs: Sequence[_Run], deadline: Deadline) -> list[list[list[ScoredPoint]]]:
+        """For each search, for each side that it asks, the nearest points; one store call a collection."""
+        questions: list[list[VectorQuery]] = []
+        for run in runs:
+            with inside(run.query.place):
+                questions.append(side_queries(run.query, run.vector()))
+        answers: dict[str, Iterator[list[ScoredPoint]]] = {}
+        for name in dict.fromkeys(run.spec.name for run in runs):
+            asked = [
+                q for run, own in zip(runs, questions, strict=True) if run.spec.name == name for q in own
+            ]
+            answers[name] = iter(await self._store.query(name, asked, timeout=self._left(deadline)))
+        return [[next(answers[run.spec.name]) for _ in own] for run, own in zip(runs, questions, strict=True)]
+
+    async def _ranked(
+        self, run: _Run, sides: Sequence[Sequence[ScoredPoint]], deadline: Deadline
+    ) -> tuple[list[Hit], bool]:
+        """The page of hits that was asked for, whole; and whether their scores are fused."""
+        hits, fused = rank(run.query, sides)
+        query = run.query
+        bare = query.target == "any" and (query.with_vectors or query.payload.include != ())
+        if not hits or not bare:
+            return hits, fused
+        points = await self._store.get(
+            run.spec.name,
+            [hit.point.id for hit in hits],
+            payload=query.payload,
+            with_vectors=query.with_vectors,
+            timeout=self._left(deadline),
+        )
+        whole = {point.id: point for point in points}
+        # A point that was deleted since it was found is no hit any more.
+        return [replace(hit, point=whole[hit.point.id]) for hit in hits if hit.point.id in whole], fused
+
+    def _left(self, deadline: Deadline) -> float:
+        return deadline.left(at_most=self._store_timeout_s)
+
+
+class _Clock:
+    """Seconds spent waiting, by whom for."""
+
+    def __init__(self) -> None:
+        self.encode_s = 0.0
+        self.store_s = 0.0
+
+    @contextmanager
+    def encoder(self) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.encode_s += time.perf_counter() - start
+
+    @contextmanager
+    def store(self) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.store_s += time.perf_counter() - start
+
+
+def _check(run: _Run) -> None:
+    """Raises what is wrong with the query; ready vectors take their places."""
+    query, spec = run.query, run.spec
+    check_weights([term.weight for term in query.terms])
+    check_types(query.filter, spec.payload_indexes)
+    if query.fingerprint:
+        check_fingerprint(spec, query.fingerprint, "the request")
+    for i, ready in run.terms(Ready):
+        check_dimension(ready.vector, spec, f"query[{i}].vector")
+        run.vectors[i] = ready.vector
+
+
+def _vector_of(point: StoredPoint | None, id: str) -> Vector:
+    vector = None if point is None else point.text if point.image is None else point.image
+    if vector is None:
+        raise NotFound("point", id)
+    return vector
+
+
+def _settle(run: _Run, index: int, kind: str, outcome: Outcome, fingerprint: str) -> None:
+    """Puts an encoded term in its place. Raises what is wrong with it."""
+    place = f"query[{index}].{kind}"
+    with inside(run.query.place):
+        check_fingerprint(run.spec, fingerprint, "the encoder")
+        if isinstance(outcome, InvalidArgument):
+            raise at(outcome, place)
+        check_dimension(outcome.vector, run.spec, place)
+    run.vectors[index] = outcome.vector
+    if outcome.tokens_dropped:
+        run.tokens_dropped[index] = outcome.tokens_dropped

@@ -1,0 +1,157 @@
+"""Searches as they travel: requests read, answers written."""
+
+from __future__ import annotations
+
+import math
+
+from clipsearch.search.v1 import search_pb2
+from clipsearch.serving.errors import InvalidArgument
+from search_service.filter_proto import read_filter
+from search_service.fusion import Method
+from search_service.ids import check_id
+from search_service.payload_proto import write_payload
+from search_service.places import inside
+from search_service.point_proto import VectorFormat, check_format, read_selection, write_optional
+from search_service.queries import Answer, Hit, Query, Target
+from search_service.settings import SearchSettings
+from search_service.stores.protocol import Side
+from search_service.terms import Picture, Ready, Stored, Term, Words
+from search_service.vectors import read_vector
+
+_DEFAULT_LIMIT = 10
+_MAX_HNSW_EF = 4096
+_MAX_OVERSAMPLING = 100
+
+_TARGETS: dict[int, Target] = {
+    search_pb2.TARGET_UNSPECIFIED: "any",
+    search_pb2.TARGET_IMAGE: "image",
+    search_pb2.TARGET_TEXT: "text",
+    search_pb2.TARGET_ANY: "any",
+}
+_FUSIONS: dict[int, Method] = {
+    search_pb2.FUSION_UNSPECIFIED: "rrf",
+    search_pb2.FUSION_RRF: "rrf",
+    search_pb2.FUSION_DBSF: "dbsf",
+}
+_SIDES: dict[Side, search_pb2.Target.ValueType] = {
+    "image": search_pb2.TARGET_IMAGE,
+    "text": search_pb2.TARGET_TEXT,
+}
+
+
+def read_search(proto: search_pb2.SearchRequest, limits: SearchSettings, place: str = "") -> Query:
+    """The search that stands at `place` of the request. Raises InvalidArgument."""
+    with inside(place):
+        return _read(proto, limits, place)
+
+
+def write_answer(answer: Answer, format: VectorFormat) -> search_pb2.SearchResponse:
+    """The answer as it travels."""
+    return search_pb2.SearchResponse(
+        hits=[_hit(hit, format) for hit in answer.hits],
+        fingerprint=answer.fingerprint,
+        timings=search_pb2.SearchTimings(
+            encode_ms=1000 * answer.timings.encode_s, store_ms=1000 * answer.timings.store_s
+        ),
+        tokens_dropped=answer.tokens_dropped,
+        fused=answer.fused,
+    )
+
+
+def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, place: str) -> Query:
+    if not 1 <= len(proto.query) <= limits.max_terms:
+        raise InvalidArgument(
+            "query",
+            f"{len(proto.query)} terms given, 1 to {limits.max_terms} are allowed",
+            "COUNT_OUT_OF_RANGE",
+        )
+    if proto.target not in _TARGETS:
+        raise InvalidArgument("target", f"{proto.target} is none of this API's targets")
+    if proto.fusion not in _FUSIONS:
+        raise InvalidArgument("fusion", f"{proto.fusion} is none of this API's fusions")
+    check_format(proto.vector_format)
+    params = proto.params
+    return Query(
+        collection=proto.collection,
+        terms=tuple(_term(term, f"query[{i}]", limits) for i, term in enumerate(proto.query)),
+        target=_TARGETS[proto.target],
+        filter=read_filter(proto.filter, limits),
+        limit=_limit(proto, limits),
+        offset=proto.offset,
+        score_threshold=_threshold(proto),
+        with_vectors=proto.with_vectors,
+        payload=read_selection(proto.payload),
+        fusion=_FUSIONS[proto.fusion],
+        fingerprint=proto.fingerprint,
+        exact=params.exact,
+        hnsw_ef=_hnsw_ef(params),
+        rescore=params.quantization_rescore if params.HasField("quantization_rescore") else True,
+        oversampling=_oversampling(params),
+        place=place,
+    )
+
+
+def _term(proto: search_pb2.QueryTerm, field: str, limits: SearchSettings) -> Term:
+    weight = proto.weight if proto.HasField("weight") else 1.0
+    match proto.WhichOneof("term"):
+        case "text":
+            return Term(Words(proto.text), weight)
+        case "image":
+            return Term(Picture(proto.image), weight)
+        case "vector":
+            return Term(Ready(read_vector(proto.vector, f"{field}.vector")), weight)
+        case "point_id":
+            return Term(Stored(check_id(proto.point_id, f"{field}.point_id", limits)), weight)
+        case _:
+            raise InvalidArgument(field, "empty; exactly one of text, image, vector and point_id must be set")
+
+
+def _limit(proto: search_pb2.SearchRequest, limits: SearchSettings) -> int:
+    limit = proto.limit or _DEFAULT_LIMIT
+    if limit > limits.max_limit:
+        raise InvalidArgument("limit", f"{limit}, at most {limits.max_limit}", "LIMIT_TOO_LARGE")
+    if proto.offset + limit > limits.max_window:
+        raise InvalidArgument(
+            "offset",
+            f"offset {proto.offset} + limit {limit} is {proto.offset + limit}, at most {limits.max_window}; "
+            "ListPoints pages through everything",
+            "WINDOW_TOO_LARGE",
+        )
+    return limit
+
+
+def _threshold(proto: search_pb2.SearchRequest) -> float | None:
+    if not proto.HasField("score_threshold"):
+        return None
+    if not math.isfinite(proto.score_threshold):
+        raise InvalidArgument("score_threshold", f"must be finite, is {proto.score_threshold}")
+    return proto.score_threshold
+
+
+def _hnsw_ef(params: search_pb2.SearchParams) -> int:
+    if params.hnsw_ef > _MAX_HNSW_EF:
+        raise InvalidArgument("params.hnsw_ef", f"{params.hnsw_ef}, at most {_MAX_HNSW_EF}")
+    return params.hnsw_ef
+
+
+def _oversampling(params: search_pb2.SearchParams) -> float:
+    factor = params.quantization_oversampling
+    if factor and not 1 <= factor <= _MAX_OVERSAMPLING:  # NaN is not either
+        raise InvalidArgument(
+            "params.quantization_oversampling", f"{factor}; 1 to {_MAX_OVERSAMPLING}, or 0 for the default"
+        )
+    return factor
+
+
+def _hit(hit: Hit, format: VectorFormat) -> search_pb2.Hit:
+    return search_pb2.Hit(
+        id=hit.point.id,
+        score=hit.score,
+        matched=_SIDES[hit.matched],
+        payload=write_payload(hit.point.payload),
+        image_vector=write_optional(hit.point.image, format),
+        text_vector=write_optional(hit.point.text, format),
+        image_rank=hit.image_rank,
+        text_rank=hit.text_rank,
+        cosine=hit.cosine,
+    )

@@ -1,0 +1,161 @@
+# ruff: noqa: N802 - the methods have the names of the RPCs
+"""The gRPC face of points and searches: proto in, domain, proto out; nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from google.rpc import status_pb2
+
+from clipsearch.search.v1 import search_pb2 as pb
+from clipsearch.search.v1 import search_pb2_grpc
+from clipsearch.serving.errors import InvalidArgument, ServiceError, to_status
+from search_service.deadline import Deadline
+from search_service.filter_proto import read_filter
+from search_service.filters import Filter, matches_everything
+from search_service.ids import check_ids
+from search_service.point_proto import check_format, read_point, read_selection, write_point
+from search_service.points import Points
+from search_service.search import Search
+from search_service.search_proto import read_search, write_answer
+from search_service.settings import SearchSettings
+from search_service.upsert import Upsert, WriteResult
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["SearchService"].full_name
+_DEFAULT_PAGE_SIZE = 100
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class SearchServicer(search_pb2_grpc.SearchServiceServicer):
+    """Answers SearchService, within the request limits of the settings."""
+
+    def __init__(self, search: Search, upsert: Upsert, points: Points, settings: SearchSettings) -> None:
+        self._search = search
+        self._upsert = upsert
+        self._points = points
+        self._settings = settings
+
+    async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
+        """Finds points."""
+        query = read_search(request, self._settings)
+        [answer] = await self._search.search([query], _deadline(context))
+        return write_answer(answer, request.vector_format)
+
+    async def SearchBatch(self, request: pb.SearchBatchRequest, context: Context) -> pb.SearchBatchResponse:
+        """Several searches in one call."""
+        _check_count("searches", len(request.searches), self._settings.max_searches)
+        queries = [
+            read_search(search, self._settings, f"searches[{i}]") for i, search in enumerate(request.searches)
+        ]
+        answers = await self._search.search(queries, _deadline(context))
+        return pb.SearchBatchResponse(
+            results=[
+                write_answer(answer, search.vector_format)
+                for answer, search in zip(answers, request.searches, strict=True)
+            ]
+        )
+
+    async def Upsert(self, request: pb.UpsertRequest, context: Context) -> pb.UpsertResponse:
+        """Writes points."""
+        _check_count("points", len(request.points), self._settings.max_points)
+        points = [read_point(point, f"points[{i}]", self._settings) for i, point in enumerate(request.points)]
+        results = await self._upsert.upsert(
+            request.collection,
+            points,
+            wait=request.wait if request.HasField("wait") else True,
+            fingerprint=request.fingerprint,
+            deadline=_deadline(context),
+        )
+        return pb.UpsertResponse(
+            results=[
+                _upsert_result(point.id, result)
+                for point, result in zip(request.points, results, strict=True)
+            ]
+        )
+
+    async def GetPoints(self, request: pb.GetPointsRequest, context: Context) -> pb.GetPointsResponse:
+        """Reads points by id."""
+        ids = check_ids(request.ids, "ids", self._settings)
+        check_format(request.vector_format)
+        points = await self._points.get(
+            request.collection,
+            ids,
+            payload=read_selection(request.payload),
+            with_vectors=request.with_vectors,
+            deadline=_deadline(context),
+        )
+        found = {point.id for point in points}
+        return pb.GetPointsResponse(
+            points=[write_point(point, request.vector_format) for point in points],
+            missing=[id for id in dict.fromkeys(ids) if id not in found],
+        )
+
+    async def DeletePoints(
+        self, request: pb.DeletePointsRequest, context: Context
+    ) -> pb.DeletePointsResponse:
+        """Deletes points by id or by filter."""
+        selector = self._selector(request)
+        deleted = await self._points.delete(request.collection, selector, _deadline(context))
+        return pb.DeletePointsResponse(deleted=deleted)
+
+    async def CountPoints(self, request: pb.CountPointsRequest, context: Context) -> pb.CountPointsResponse:
+        """Counts points."""
+        filter = read_filter(request.filter, self._settings)
+        return pb.CountPointsResponse(
+            count=await self._points.count(request.collection, filter, _deadline(context))
+        )
+
+    async def ListPoints(self, request: pb.ListPointsRequest, context: Context) -> pb.ListPointsResponse:
+        """A page of points."""
+        limit = request.page_size or _DEFAULT_PAGE_SIZE
+        if limit > self._settings.max_page_size:
+            raise InvalidArgument(
+                "page_size", f"{limit}, at most {self._settings.max_page_size}", "LIMIT_TOO_LARGE"
+            )
+        check_format(request.vector_format)
+        page = await self._points.page(
+            request.collection,
+            limit=limit,
+            cursor=request.page_token or None,
+            filter=read_filter(request.filter, self._settings),
+            payload=read_selection(request.payload),
+            with_vectors=request.with_vectors,
+            deadline=_deadline(context),
+        )
+        return pb.ListPointsResponse(
+            points=[write_point(point, request.vector_format) for point in page.points],
+            next_page_token=page.next_cursor or "",
+        )
+
+    def _selector(self, request: pb.DeletePointsRequest) -> tuple[str, ...] | Filter:
+        match request.WhichOneof("selector"):
+            case "ids":
+                return check_ids(request.ids.ids, "ids.ids", self._settings)
+            case "filter":
+                filter = read_filter(request.filter, self._settings)
+                if matches_everything(filter):
+                    raise InvalidArgument(
+                        "filter",
+                        "matches everything; to delete all points, delete the collection",
+                        "FILTER_EMPTY",
+                    )
+                return filter
+            case _:
+                raise InvalidArgument("selector", "empty; either ids or filter must be set")
+
+
+def _deadline(context: Context) -> Deadline:
+    return Deadline.after(context.time_remaining())
+
+
+def _check_count(field: str, count: int, limit: int) -> None:
+    if not 1 <= count <= limit:
+        raise InvalidArgument(field, f"{count} given, 1 to {limit} are allowed", "COUNT_OUT_OF_RANGE")
+
+
+def _upsert_result(id: str, result: WriteResult) -> pb.UpsertResult:
+    if isinstance(result, ServiceError):
+        return pb.UpsertResult(id=id, status=to_status(result))
+    return pb.UpsertResult(id=id, status=status_pb2.Status(), tokens_dropped=result.tokens_dropped)

@@ -1,0 +1,53 @@
+"""What a search service can be told: flags and SEARCH_ variables, and Qdrant's own two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from clipsearch.serving.settings import ServingSettings
+
+
+class SearchSettings(ServingSettings):
+    """Settings of the search service."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SEARCH_", extra="forbid", frozen=True, populate_by_name=True
+    )
+
+    port: int = Field(default=50052, ge=0, le=65535, description="port to listen on; 0 = any free one")
+    encoder: str = Field(
+        default="127.0.0.1:50051",
+        min_length=1,
+        description="host:port of the encoder, or any gRPC target such as dns:///encoder:50051",
+    )
+    encoder_timeout_s: float = Field(
+        default=30.0, gt=0, le=600, description="longest wait for an answer of the encoder"
+    )
+
+    data_dir: Path = Field(
+        default=Path("clipsearch-data"),
+        description="folder of the collections (Qdrant Edge, without QDRANT_URL)",
+    )
+    qdrant_url: str = Field(
+        default="", validation_alias="QDRANT_URL", description="Qdrant server to use instead of data_dir"
+    )
+    qdrant_api_key: SecretStr | None = Field(
+        default=None, validation_alias="QDRANT_API_KEY", description="API key of the Qdrant server"
+    )
+    store_timeout_s: float = Field(
+        default=30.0, gt=0, le=600, description="longest wait for an answer of the store"
+    )
+
+    max_points: int = Field(default=256, ge=1, description="points in an Upsert")
+    max_terms: int = Field(default=16, ge=1, description="terms in a query")
+    max_searches: int = Field(default=64, ge=1, description="searches in a SearchBatch")
+    max_limit: int = Field(default=1000, ge=1, description="hits of a search")
+    max_window: int = Field(default=10_000, ge=1, description="offset + limit of a search")
+    max_page_size: int = Field(default=1000, ge=1, description="points in a page of ListPoints")
+    max_filter_depth: int = Field(default=8, ge=1, le=64, description="filters inside one another")
+    max_ids: int = Field(default=1000, ge=1, description="ids, or values of a match, in a list")
+    max_id_bytes: int = Field(default=512, ge=1, description="UTF-8 bytes of an id")
+    max_payload_bytes: int = Field(default=64 * 1024, ge=1, description="bytes of a point's payload as sent")

@@ -1,0 +1,59 @@
+"""What both stores refuse, in the same words."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+
+import numpy as np
+
+from clipsearch.serving.errors import FailedPrecondition, InvalidArgument
+from search_service.stores.protocol import SIDES, CollectionSpec, IndexType, StoredPoint
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+def check_name(field: str, name: str) -> None:
+    """Raises InvalidArgument for what cannot name a collection or an alias (nor, safely, a folder)."""
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise InvalidArgument(
+            field,
+            f"{name[:140]!r} is not a name: 1 to 128 of A-Z a-z 0-9 _ - ., "
+            "the first a letter or digit, no two dots in a row",
+            "NAME_INVALID",
+        )
+
+
+def check_cursor(cursor: str | None) -> None:
+    """Raises InvalidArgument for a cursor that no page ended with."""
+    if cursor is None:
+        return
+    try:
+        if str(uuid.UUID(cursor)) == cursor:
+            return
+    except ValueError:
+        pass
+    raise InvalidArgument("page_token", f"{cursor[:80]!r} is not a token of ListPoints", "PAGE_TOKEN_INVALID")
+
+
+def check_points(spec: CollectionSpec, points: Sequence[StoredPoint]) -> None:
+    """Raises InvalidArgument for a vector of another dimension or type, before anything is written."""
+    for number, point in enumerate(points):
+        for side in SIDES:
+            vector = getattr(point, side)
+            if vector is not None and (vector.shape != (spec.dimension,) or vector.dtype != np.float32):
+                raise InvalidArgument(
+                    f"points[{number}].{side}_vector",
+                    f"{vector.dtype} of shape {vector.shape}; must be {spec.dimension} float32 numbers",
+                    "DIMENSION_MISMATCH",
+                )
+
+
+def index_conflict(collection: str, key: str, there: IndexType, wanted: IndexType) -> FailedPrecondition:
+    """The field has a payload index of another type."""
+    return FailedPrecondition(
+        f"index.type: field {key!r} has an index of type {there}, not {wanted}",
+        "PAYLOAD_INDEX_EXISTS",
+        {"collection": collection, "field": key, "type": there},
+    )

@@ -1,0 +1,209 @@
+"""The files of Qdrant Edge's data directory: written whole, made durable, copied, and locked.
+
+    <root>/lock                            held while a process has the store open
+    <root>/aliases.json                    alias -> collection
+    <root>/collections/<name>/
+        collection.json                    the CollectionSpec
+        current                            the name of the shard in use
+        shard.<n>/                         the engine's files
+    <root>/collections/.<name>.<what>      being created or deleted; removed when the store opens
+
+Everything here blocks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import fcntl
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import IO
+
+from search_service.stores.protocol import CollectionSpec
+
+ALIASES = "aliases.json"
+COLLECTIONS = "collections"
+FIRST_SHARD = "shard.1"
+_SPEC = "collection.json"
+_CURRENT = "current"
+
+# The engine writes these once, when it builds a segment, and only ever deletes them: a copy of the
+# shard shares them. They are by far the largest files of an indexed collection.
+_WRITTEN_ONCE = {"matrix.dat", "links_compressed.bin"}
+_CHUNK = 1 << 20
+
+
+class DirectoryInUse(Exception):
+    """Another process holds the data directory."""
+
+
+def open_root(root: Path, *, patience_s: float = 2.0) -> IO[str]:
+    """Makes the directory if need be, locks it, and clears what a crash left. Returns the lock.
+
+    The engine processes of a killed service hold the lock a moment longer than the service did;
+    `patience_s` is how long to wait for them. Raises DirectoryInUse and OSError.
+    """
+    (root / COLLECTIONS).mkdir(parents=True, exist_ok=True)
+    lock = (root / "lock").open("w", encoding="utf-8")
+    give_up = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                lock.close()
+                raise
+            if time.monotonic() > give_up:
+                lock.close()
+                raise DirectoryInUse from None
+            time.sleep(0.05)
+    for leftover in (root / COLLECTIONS).glob(".*"):
+        shutil.rmtree(leftover)
+    for folder in collection_folders(root):
+        in_use = current_shard(folder)
+        for entry in folder.iterdir():
+            if entry.name.startswith("shard.") and entry.name != in_use:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    return lock
+
+
+def collection_folders(root: Path) -> list[Path]:
+    """The folders of all collections, by name."""
+    return sorted(entry for entry in (root / COLLECTIONS).iterdir() if not entry.name.startswith("."))
+
+
+def read_aliases(root: Path) -> dict[str, str]:
+    """alias -> collection."""
+    path = root / ALIASES
+    if not path.is_file():
+        return {}
+    aliases: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return aliases
+
+
+def write_aliases(root: Path, aliases: dict[str, str]) -> None:
+    """Replaces all aliases at once."""
+    _write_whole(root / ALIASES, json.dumps(aliases, indent=2))
+
+
+def read_spec(folder: Path) -> CollectionSpec:
+    """The settings of the collection in `folder`."""
+    return CollectionSpec(**json.loads((folder / _SPEC).read_text(encoding="utf-8")))
+
+
+def write_spec(folder: Path, spec: CollectionSpec) -> None:
+    """Replaces the settings of the collection in `folder`."""
+    _write_whole(folder / _SPEC, json.dumps(dataclasses.asdict(spec), indent=2))
+
+
+def current_shard(folder: Path) -> str:
+    """The name of the shard in use."""
+    return (folder / _CURRENT).read_text(encoding="utf-8")
+
+
+def set_current_shard(folder: Path, name: str) -> None:
+    """Names the shard in use; from now on it is the collection. Its files must be durable."""
+    _write_whole(folder / _CURRENT, name)
+
+
+def free_bytes(path: Path) -> int:
+    """What the disk of `path` has left."""
+    return shutil.disk_usage(path).free
+
+
+def disk_bytes(folder: Path) -> int:
+    """Blocks in use below `folder`; the engine's files are sparse, so their lengths say too much."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(parent, name)).st_blocks * 512  # noqa: PTH116,PTH118
+            except FileNotFoundError:  # the engine may drop a file while we look
+                continue
+    return total
+
+
+def copy_shard(source: Path, target: Path) -> None:
+    """Copies a shard that nobody writes to: holes stay holes, and what is written once is shared."""
+    for parent, _, names in os.walk(source):
+        there = target / Path(parent).relative_to(source)
+        there.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if name in _WRITTEN_ONCE:
+                os.link(Path(parent) / name, there / name)
+            else:
+                _copy_sparse(Path(parent) / name, there / name)
+
+
+def sync_tree(folder: Path) -> None:
+    """Makes every file below `folder`, and its name, durable."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(parent) / name)
+        _sync(Path(parent))
+
+
+def sync_log(shard: Path) -> None:
+    """Makes the shard's write-ahead log durable, and with it every write that it acknowledged.
+
+    The engine leaves its log to the operating system. Flushing a file from here also flushes what
+    another process wrote to it through a memory map.
+    """
+    while True:
+        try:
+            for path in (shard / "wal").iterdir():
+                _sync(path)
+        except FileNotFoundError:  # the engine has renamed a part of the log meanwhile, or all is gone
+            if shard.is_dir():
+                continue
+        return
+
+
+def publish(building: Path, folder: Path) -> None:
+    """Gives a finished folder its name, durably."""
+    sync_tree(building)
+    building.rename(folder)
+    _sync(folder.parent)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """After a crash there is the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _copy_sparse(source: Path, target: Path) -> None:
+    with source.open("rb", buffering=0) as reader, target.open("wb", buffering=0) as writer:
+        size = os.fstat(reader.fileno()).st_size
+        writer.truncate(size)
+        end = 0
+        while end < size:
+            try:
+                start = os.lseek(reader.fileno(), end, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # nothing but a hole is left
+                    return
+                raise
+            end = os.lseek(reader.fileno(), start, os.SEEK_HOLE)
+            reader.seek(start)
+            writer.seek(start)
+            while start < end:
+                start += writer.write(reader.read(min(_CHUNK, end - start)))

@@ -1,0 +1,229 @@
+"""A collection in service: its engine process, the order of its writes, and what it does by itself.
+
+Reads go to the engine as they come. Writes go one at a time, so that whoever holds `writing` knows
+that the shard stands still. A write is acknowledged when the engine's write-ahead log is on the
+disk; writes that wait at the same time share one flush of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from clipsearch.serving.errors import NotFound, ResourceExhausted, Unavailable
+from search_service.stores.edge_collection import ShardInfo
+from search_service.stores.edge_files import current_shard, free_bytes, sync_log
+from search_service.stores.edge_index import rebuild
+from search_service.stores.edge_process import EngineProcess, until
+from search_service.stores.protocol import CollectionSpec, IndexType
+
+_log = structlog.get_logger(__name__)
+_MOST_WRITERS = 256
+_FLUSH_POINTS = 20_000  # written between two flushes: what a restart after a crash has to do again
+_DEAD_POINTS = 1000  # deleted or replaced, from which on, if they are a fifth of all,
+_DEAD_SHARE = 0.2  # their space is won back; so many the engine wants too
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Upkeep:
+    """When a collection does what by itself."""
+
+    index_threshold: int = 20_000  # vectors without an index, from which on one is built,
+    quiet_s: float = 2.0  # once there was no write for so long
+    min_free_bytes: int = 256 << 20  # on the disk, below which writes are refused
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shared:
+    """What the collections of one data directory have in common."""
+
+    lock: int  # descriptor of the directory's lock, which every child process inherits
+    upkeep: Upkeep
+    indexing: asyncio.Semaphore  # one index at a time: each wants all cores and a copy's worth of disk
+
+
+class LiveCollection:
+    """An open collection. `spare` is an engine with nothing open, to be used first."""
+
+    def __init__(
+        self,
+        folder: Path,
+        spec: CollectionSpec,
+        shared: Shared,
+        spare: EngineProcess | None = None,
+    ) -> None:
+        self.folder = folder
+        self.spec = spec
+        self.shard = current_shard(folder)
+        self.shared = shared
+        self.writing = asyncio.Lock()
+        self._upkeep = shared.upkeep
+        self._spare = spare
+        self._engine: EngineProcess | None = None
+        self._starting: asyncio.Task[EngineProcess] | None = None
+        self._closed = False
+        self._writers = 0
+        self._log_flush: asyncio.Task[None] | None = None
+        self._log_flushing = asyncio.Lock()
+        self._upkeeping: asyncio.Task[None] | None = None
+        self._written_at = 0.0
+        self._unflushed = 0
+        self._upserted = 0  # since the last look at dead points,
+        self._points_then = 0  # when there were so many points
+        self._given_up = 0  # vectors that the engine would not index
+
+    async def engine(self) -> EngineProcess:
+        """The engine, started if it is not running. Raises NotFound once the collection is closed."""
+        if self._closed:
+            raise NotFound("collection", self.spec.name)
+        if self._engine is not None and self._engine.alive:
+            return self._engine
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+            self._starting.add_done_callback(self._started)
+        return await asyncio.shield(self._starting)
+
+    async def read(self, method: str, *arguments: Any, timeout: float) -> Any:
+        """What `method` of the engine answers. Raises DeadlineExceeded."""
+        deadline = time.monotonic() + timeout
+        async with until(deadline):
+            engine = await self.engine()
+            return await engine.call(method, *arguments, deadline=deadline)
+
+    async def write(
+        self, method: str, *arguments: Any, timeout: float, points: int = 0, durable: bool = True
+    ) -> Any:
+        """Does one write, of `points` points if it is an upsert.
+
+        Raises ResourceExhausted if the disk is nearly full or too many writers wait, and
+        DeadlineExceeded; the write may be done all the same then.
+        """
+        if free_bytes(self.folder) < self._upkeep.min_free_bytes:
+            raise ResourceExhausted("the store's disk is full", "STORE_DISK_FULL", retry_after_s=30)
+        if self._writers >= _MOST_WRITERS:
+            raise ResourceExhausted("the store is busy", "STORE_BUSY", retry_after_s=0.5)
+        self._writers += 1
+        deadline = time.monotonic() + timeout
+        try:
+            async with until(deadline):
+                async with self.writing:
+                    engine = await self.engine()
+                    self._wrote(points)
+                    result = await engine.call(method, *arguments, deadline=deadline)
+                if durable:
+                    await self._flush_log()
+        finally:
+            self._writers -= 1
+        return result
+
+    async def create_payload_index(self, key: str, type_: IndexType, *, timeout: float) -> None:
+        """Adds an index to the shard and to the settings."""
+        await self.write("create_payload_index", key, type_, timeout=timeout)
+        indexes = {**self.spec.payload_indexes, key: type_}
+        self.spec = dataclasses.replace(self.spec, payload_indexes=indexes)
+
+    def swap(self, engine: EngineProcess, shard: str) -> None:
+        """Puts another engine and shard into service; the caller holds `writing`."""
+        self._engine, self.shard = engine, shard
+
+    async def close(self) -> None:
+        """Stops the upkeep, answers what was asked, flushes and lets go of the files."""
+        self._closed = True
+        for task in (self._upkeeping, self._starting):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        async with self.writing:
+            for engine in (self._engine, self._spare):
+                if engine is not None:
+                    await engine.stop()
+
+    async def _start(self) -> EngineProcess:
+        if self._engine is not None:  # it died; its process is still to be laid to rest
+            _log.warning("an engine has died and is started again", collection=self.spec.name)
+            await self._engine.stop()
+        engine, self._spare = self._spare or await EngineProcess.start(self.shared.lock), None
+        try:
+            await engine.call("open", self.folder, self.shard)
+            info: ShardInfo = await engine.call("info")
+        except BaseException:
+            await engine.kill()
+            raise
+        self._engine = engine
+        self._upserted, self._points_then = 0, info.points
+        self._wrote(0)  # the one before may have died before its upkeep
+        return engine
+
+    def _started(self, task: asyncio.Task[EngineProcess]) -> None:
+        self._starting = None
+        if not task.cancelled():
+            task.exception()  # seen by those who wait, if any do still
+
+    async def _flush_log(self) -> None:
+        if self._log_flush is None:
+            self._log_flush = asyncio.create_task(self._next_log_flush())
+        try:
+            await asyncio.shield(self._log_flush)
+        except OSError as error:
+            raise Unavailable("store", "the store's disk cannot be written") from error
+
+    async def _next_log_flush(self) -> None:
+        async with self._log_flushing:
+            self._log_flush = None  # who writes from here on needs another
+            await asyncio.to_thread(sync_log, self.folder / self.shard)
+
+    def _wrote(self, points: int) -> None:
+        self._upserted += points
+        self._unflushed += max(1, points)
+        self._written_at = time.monotonic()
+        if (self._upkeeping is None or self._upkeeping.done()) and not self._closed:
+            self._upkeeping = asyncio.create_task(self._keep_up())
+
+    async def _keep_up(self) -> None:
+        """Flushes now and then; flushes and looks after the index when the writers are quiet."""
+        seen = -1.0
+        try:
+            while seen != self._written_at:
+                while (left := self._written_at + self._upkeep.quiet_s - time.monotonic()) > 0:
+                    if self._unflushed >= _FLUSH_POINTS:
+                        await self._flush()
+                    await asyncio.sleep(min(left, 0.25))
+                seen = self._written_at
+                await self._flush()
+                await self._index()
+        except Exception:
+            _log.exception("the upkeep of a collection failed", collection=self.spec.name)
+
+    async def _flush(self) -> None:
+        async with self.writing:
+            engine = await self.engine()
+            self._unflushed = 0
+            await engine.call("flush")
+
+    async def _index(self) -> None:
+        """Builds the index anew if enough vectors have none, or enough points are dead."""
+        info: ShardInfo = await (await self.engine()).call("info")
+        unindexed = info.image_vectors + info.text_vectors - info.indexed_vectors
+        dead = self._upserted - (info.points - self._points_then)
+        wasteful = dead >= max(_DEAD_POINTS, _DEAD_SHARE * (info.points + dead))
+        if unindexed - self._given_up < self._upkeep.index_threshold and not wasteful:
+            return
+        begun = time.monotonic()
+        upserted = self._upserted
+        async with self.shared.indexing:
+            changed = await rebuild(self)
+        self._given_up = 0 if changed else unindexed
+        self._upserted -= upserted
+        self._points_then = info.points
+        _log.info(
+            "a collection's index was looked after",
+            collection=self.spec.name,
+            points=info.points,
+            changed=changed,
+            seconds=round(time.monotonic() - begun, 1),
+        )

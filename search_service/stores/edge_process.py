@@ -1,0 +1,138 @@
+"""The service's end of an engine's process: starts it, asks it, notices when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+import structlog
+
+from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
+from search_service.stores.edge_engine import LENGTH_BYTES, Fault, Request, frame
+
+_log = structlog.get_logger(__name__)
+_MOST_WAITING = 1024
+_STOP_S = 60.0  # a flush of a large collection takes seconds
+
+
+class EngineFailed(Exception):
+    """The engine refused something that it should not; a fault of this program or of the engine."""
+
+
+class EngineProcess:
+    """One engine process. Requests are answered in their order. Make one with `start`."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._process = process
+        self._writer = writer
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._answers = asyncio.create_task(self._read_answers(reader))
+
+    @classmethod
+    async def start(cls, lock: int) -> EngineProcess:
+        """Starts an engine that has nothing open. It inherits `lock`, the data directory's."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ends = (str(os.getpid()), str(theirs.fileno()))
+            # Here and not in a thread: the engine dies when the thread that started it ends.
+            process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond
+                [sys.executable, "-m", "search_service.stores.edge_engine", *ends],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), lock),
+            )
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        return cls(process, reader, writer)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it takes requests."""
+        return not self._answers.done()
+
+    async def call(self, method: str, *arguments: Any, deadline: float | None = None) -> Any:
+        """The method's result. The engine does not begin after `deadline` (time.monotonic()).
+
+        Raises DeadlineExceeded, ResourceExhausted for a full disk or queue, Unavailable if the
+        process or its disk fails, EngineFailed.
+        """
+        if not self.alive:
+            raise _stopped()
+        if len(self._waiting) >= _MOST_WAITING:
+            raise ResourceExhausted("the store is busy", "STORE_BUSY", retry_after_s=0.5)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(answer)
+        self._writer.write(frame(Request(method, arguments, deadline)))
+        result = await answer
+        if isinstance(result, Fault):
+            raise _error(method, result)
+        return result
+
+    async def stop(self) -> None:
+        """Lets it answer what it was asked, flush and end; kills it if that takes a minute."""
+        if self._process.poll() is None and not self._writer.is_closing():
+            self._writer.write_eof()
+        try:
+            await asyncio.to_thread(self._process.wait, _STOP_S)
+        except subprocess.TimeoutExpired:
+            _log.error("an engine does not stop and is killed", pid=self._process.pid)
+            self._process.kill()
+        await self._end()
+
+    async def kill(self) -> None:
+        """Ends it at once."""
+        self._process.kill()
+        await self._end()
+
+    async def _end(self) -> None:
+        await asyncio.to_thread(self._process.wait)
+        await self._answers
+        self._writer.close()
+
+    async def _read_answers(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
+                body = await reader.readexactly(length)
+                answer = self._waiting.popleft()
+                if not answer.done():  # the caller may have gone
+                    answer.set_result(pickle.loads(body))  # noqa: S301 - written by this program
+        for answer in self._waiting:
+            if not answer.done():
+                answer.set_exception(_stopped())
+        self._waiting.clear()
+
+
+@contextlib.asynccontextmanager
+async def until(deadline: float) -> AsyncIterator[None]:
+    """Gives the block up at `deadline` (time.monotonic()). Raises DeadlineExceeded."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded("the store did not answer in time") from None
+
+
+def _stopped() -> Unavailable:
+    return Unavailable("store", "the collection's engine has stopped; it is started again when needed")
+
+
+def _error(method: str, fault: Fault) -> Exception:
+    known: dict[str, ServiceError] = {
+        "late": DeadlineExceeded(),
+        "disk full": ResourceExhausted("the store's disk is full", "STORE_DISK_FULL", retry_after_s=30),
+        "disk": Unavailable("store", "the store's disk cannot be read or written"),
+    }
+    if fault.kind in known:
+        if fault.kind != "late":
+            _log.warning("the engine failed", method=method, kind=fault.kind, detail=fault.message)
+        return known[fault.kind]
+    return EngineFailed(f"{method}: {fault.message}")

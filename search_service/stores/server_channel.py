@@ -1,0 +1,34 @@
+"""How the gRPC channels to a Qdrant server behave: which calls gRPC repeats by itself."""
+
+from __future__ import annotations
+
+import json
+
+# gRPC itself repeats these calls when the server cannot be reached, within their deadline and not
+# without end: all of them read, or write what writing again does not change. `Delete` is not among
+# them, because its count of deleted points would be that of the second attempt.
+_RETRIED = {
+    "qdrant.Points": ("Upsert", "Get", "Scroll", "Count", "QueryBatch"),
+    "qdrant.Collections": ("Get", "List", "ListAliases", "CollectionExists"),
+}
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [
+                {"service": service, "method": method}
+                for service, methods in _RETRIED.items()
+                for method in methods
+            ],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+}
+
+GRPC_OPTIONS = {"grpc.service_config": json.dumps(_SERVICE_CONFIG)}

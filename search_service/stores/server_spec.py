@@ -1,0 +1,62 @@
+"""A collection's settings as a Qdrant server keeps them: its own configuration, and our metadata beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from qdrant_client import models
+
+from search_service.stores.protocol import SIDES, CollectionSpec, IndexType
+
+_METADATA = "clipsearch"
+
+INDEX_SCHEMAS: dict[IndexType, Any] = {
+    "keyword": models.PayloadSchemaType.KEYWORD,
+    "integer": models.PayloadSchemaType.INTEGER,
+    "float": models.PayloadSchemaType.FLOAT,
+    "bool": models.PayloadSchemaType.BOOL,
+    "datetime": models.PayloadSchemaType.DATETIME,
+    "text": models.TextIndexParams(
+        type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WORD, lowercase=True
+    ),
+}
+
+
+def creation(spec: CollectionSpec) -> dict[str, Any]:
+    """The arguments of `create_collection`."""
+    params = models.VectorParams(
+        size=spec.dimension, distance=models.Distance.COSINE, on_disk=spec.on_disk_vectors
+    )
+    return {
+        "vectors_config": dict.fromkeys(SIDES, params),
+        "hnsw_config": models.HnswConfigDiff(
+            m=spec.hnsw_m or None, ef_construct=spec.hnsw_ef_construct or None
+        ),
+        "quantization_config": _quantization(spec),
+        "shard_number": spec.shard_number,
+        "replication_factor": spec.replication_factor,
+        "write_consistency_factor": spec.write_consistency_factor,
+        "metadata": metadata(spec),
+    }
+
+
+def metadata(spec: CollectionSpec) -> dict[str, Any]:
+    """What `read_spec` reads again."""
+    return {_METADATA: dataclasses.asdict(spec)}
+
+
+def read_spec(described: models.CollectionInfo) -> CollectionSpec | None:
+    """The settings that the collection was made with; None if clipsearch did not make it."""
+    kept = (described.config.metadata or {}).get(_METADATA)
+    return None if kept is None else CollectionSpec(**kept)
+
+
+def _quantization(spec: CollectionSpec) -> models.QuantizationConfig | None:
+    match spec.quantization:
+        case "scalar":
+            config = models.ScalarQuantizationConfig(type=models.ScalarType.INT8)
+            return models.ScalarQuantization(scalar=config)
+        case "binary":
+            return models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
+    return None

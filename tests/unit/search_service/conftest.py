@@ -1,0 +1,32 @@
+"""Fixtures: a fake encoder, and a search server in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from search_service.settings import SearchSettings
+from tests.unit.search_service.served import Client, FakeEncoder, serving
+
+
+@pytest.fixture
+async def encoder() -> AsyncIterator[FakeEncoder]:
+    fake = FakeEncoder()
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+@pytest.fixture
+def settings() -> SearchSettings:
+    """Small limits where a test would otherwise be slow."""
+    return SearchSettings(max_points=32, max_limit=100, max_window=500, max_ids=50, encoder_timeout_s=5)
+
+
+@pytest.fixture
+async def client(tmp_path: Path, encoder: FakeEncoder, settings: SearchSettings) -> AsyncIterator[Client]:
+    """A search server with an empty store."""
+    async with serving(tmp_path / "data", encoder.address, settings) as client:
+        yield client

@@ -1,0 +1,173 @@
+"""Collections over a real channel."""
+
+from __future__ import annotations
+
+import pytest
+
+from clipsearch.search.v1 import collection_pb2 as pb
+from tests.unit.search_service.served import DIMENSION, Client, FakeEncoder, refused, term, unit
+
+KEYWORD, INTEGER = pb.PAYLOAD_INDEX_TYPE_KEYWORD, pb.PAYLOAD_INDEX_TYPE_INTEGER
+
+
+async def describe(client: Client, name: str = "c") -> pb.Collection:
+    return (await client.collections.GetCollection(pb.GetCollectionRequest(name=name))).collection
+
+
+async def set_alias(client: Client, alias: str, collection: str) -> str:
+    request = pb.UpdateAliasRequest(alias=alias, collection=collection)
+    return (await client.collections.UpdateAlias(request)).previous_collection
+
+
+async def test_a_collection_takes_the_encoders_model(client: Client):
+    created = await client.create()
+    assert (created.fingerprint, created.dimension, created.model) == ("fake-1", DIMENSION, "fake")
+    assert (created.points, created.shard_number) == (0, 1)
+    assert await describe(client) == created
+
+
+async def test_ready_vectors_need_no_encoder(client: Client, encoder: FakeEncoder):
+    await encoder.stop()
+    created = await client.create(dimension=3, fingerprint="mine")
+    assert (created.fingerprint, created.dimension, created.model) == ("mine", 3, "")
+
+
+async def test_settings_are_kept_and_counts_told(client: Client):
+    await client.create(
+        payload_indexes=[pb.PayloadIndex(field="price", type=INTEGER)],
+        hnsw=pb.HnswConfig(m=8, ef_construct=64),
+        quantization=pb.QUANTIZATION_SCALAR,
+    )
+    await client.upsert(
+        {"id": "a", "text": "words"},
+        {"id": "b", "image": b"picture"},
+        {"id": "c", "text": "words", "image": b"picture"},
+    )
+    found = await describe(client)
+    assert (found.points, found.image_vectors, found.text_vectors) == (3, 2, 2)
+    assert (found.hnsw.m, found.hnsw.ef_construct, found.quantization) == (8, 64, pb.QUANTIZATION_SCALAR)
+    assert [(index.field, index.type) for index in found.payload_indexes] == [("price", INTEGER)]
+
+
+async def test_creating_needs_the_encoder_and_says_so(client: Client, encoder: FakeEncoder):
+    await encoder.stop()
+    refusal = await refused(client.create())
+    assert (refusal.code, refusal.reason) == ("UNAVAILABLE", "ENCODER_UNAVAILABLE")
+    await encoder.start()
+    assert (await client.collections.ListCollections(pb.ListCollectionsRequest())).collections == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "-a"}, "name"),
+        ({"name": "a/b"}, "name"),
+        ({"name": "a" * 129}, "name"),
+        ({"dimension": 3}, "fingerprint"),
+        ({"fingerprint": "f"}, "dimension"),
+        ({"dimension": 65536, "fingerprint": "f"}, "dimension"),
+        ({"dimension": 3, "fingerprint": "f" * 257}, "fingerprint"),
+        ({"hnsw": pb.HnswConfig(m=3)}, "hnsw.m"),
+        ({"hnsw": pb.HnswConfig(m=257)}, "hnsw.m"),
+        ({"hnsw": pb.HnswConfig(ef_construct=4097)}, "hnsw.ef_construct"),
+        ({"quantization": 9}, "quantization"),
+        ({"shard_number": 1025}, "shard_number"),
+        ({"replication_factor": 65}, "replication_factor"),
+        ({"write_consistency_factor": 2}, "write_consistency_factor"),
+        ({"payload_indexes": [pb.PayloadIndex(field="a")]}, "payload_indexes[0].type"),
+        ({"payload_indexes": [pb.PayloadIndex(field="a", type=99)]}, "payload_indexes[0].type"),
+        ({"payload_indexes": [pb.PayloadIndex(type=KEYWORD)]}, "payload_indexes[0].field"),
+        ({"payload_indexes": [pb.PayloadIndex(field="a b", type=KEYWORD)]}, "payload_indexes[0].field"),
+        (
+            {"payload_indexes": [pb.PayloadIndex(field="_clipsearch_id", type=KEYWORD)]},
+            "payload_indexes[0].field",
+        ),
+        (
+            {
+                "payload_indexes": [
+                    pb.PayloadIndex(field="a", type=KEYWORD),
+                    pb.PayloadIndex(field="a", type=INTEGER),
+                ]
+            },
+            "payload_indexes[1].field",
+        ),
+    ],
+)
+async def test_bad_settings_are_told_by_field_and_make_nothing(client: Client, fields, field):
+    refusal = await refused(client.create(**fields))
+    assert (refusal.code, refusal.field) == ("INVALID_ARGUMENT", field)
+    assert (await client.collections.ListCollections(pb.ListCollectionsRequest())).collections == []
+
+
+async def test_a_name_is_taken_by_a_collection_or_an_alias(client: Client):
+    await client.create("a")
+    await set_alias(client, "other", "a")
+    for name in ("a", "other"):
+        refusal = await refused(client.create(name))
+        assert (refusal.code, refusal.reason) == ("ALREADY_EXISTS", "COLLECTION_EXISTS")
+    refusal = await refused(set_alias(client, "a", "a"))
+    assert (refusal.code, refusal.reason) == ("ALREADY_EXISTS", "ALIAS_EXISTS")
+
+
+async def test_collections_are_listed_by_name_and_deleted_with_their_aliases(client: Client):
+    for name in ("b", "a", "c"):
+        await client.create(name)
+    await set_alias(client, "x", "b")
+    await client.collections.DeleteCollection(pb.DeleteCollectionRequest(name="b"))
+    listed = (await client.collections.ListCollections(pb.ListCollectionsRequest())).collections
+    assert [collection.name for collection in listed] == ["a", "c"]
+    refusal = await refused(describe(client, "x"))
+    assert (refusal.code, refusal.reason) == ("NOT_FOUND", "COLLECTION_NOT_FOUND")
+
+
+async def test_an_alias_moves_from_one_collection_to_the_next(client: Client):
+    for name in ("old", "new"):
+        await client.create(name)
+        await client.upsert({"id": name, "text": "words"}, collection=name)
+    assert await set_alias(client, "current", "old") == ""
+    assert [hit.id for hit in (await client.search(term("words"), collection="current")).hits] == ["old"]
+    assert await set_alias(client, "current", "new") == "old"
+    assert [hit.id for hit in (await client.search(term("words"), collection="current")).hits] == ["new"]
+    assert (await describe(client, "current")).aliases == ["current"]
+    assert await set_alias(client, "current", "") == "new"
+    assert (await refused(describe(client, "current"))).code == "NOT_FOUND"
+
+
+async def test_an_alias_points_at_a_collection_that_is_there_and_itself(client: Client):
+    await client.create("a")
+    await set_alias(client, "x", "a")
+    assert (await refused(set_alias(client, "y", "nowhere"))).code == "NOT_FOUND"
+    refusal = await refused(set_alias(client, "y", "x"))
+    assert (refusal.code, refusal.field) == ("INVALID_ARGUMENT", "collection")
+    assert "'x' is an alias of 'a'" in refusal.message
+    refusal = await refused(set_alias(client, "a/b", "a"))
+    assert (refusal.code, refusal.field) == ("INVALID_ARGUMENT", "alias")
+
+
+async def test_a_collection_is_not_deleted_through_its_alias(client: Client):
+    await client.create("a")
+    await set_alias(client, "x", "a")
+    refusal = await refused(client.collections.DeleteCollection(pb.DeleteCollectionRequest(name="x")))
+    assert (refusal.code, refusal.field) == ("INVALID_ARGUMENT", "name")
+    assert (await describe(client, "a")).aliases == ["x"]
+    refusal = await refused(client.collections.DeleteCollection(pb.DeleteCollectionRequest(name="y")))
+    assert refusal.code == "NOT_FOUND"
+
+
+async def test_a_payload_index_is_added_later_and_shown(client: Client):
+    await client.create(dimension=DIMENSION, fingerprint="mine")
+    await client.upsert({"id": "a", "image_vector": unit(1), "payload": {"price": 3}})
+
+    async def add(field: str, type: int) -> None:
+        index = pb.PayloadIndex(field=field, type=type)
+        await client.collections.CreatePayloadIndex(pb.CreatePayloadIndexRequest(collection="c", index=index))
+
+    await add("price", INTEGER)
+    await add("price", INTEGER)
+    assert [(index.field, index.type) for index in (await describe(client)).payload_indexes] == [
+        ("price", INTEGER)
+    ]
+    assert (await refused(add("price", KEYWORD))).code == "FAILED_PRECONDITION"
+    assert (await refused(add("a..b", KEYWORD))).field == "index.field"
+    assert (await refused(add("a", 0))).field == "index.type"

@@ -1,0 +1,433 @@
+"""Searching over a real channel."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import numpy as np
+import pytest
+from google.protobuf.text_format import Parse
+
+from clipsearch.encoder.v1 import vector_pb2
+from clipsearch.search.v1 import collection_pb2, filter_pb2, search_pb2
+from tests.unit.search_service.served import CONTEXT, DIMENSION, Client, FakeEncoder, refused, term, unit
+
+ANY, IMAGE, TEXT = search_pb2.TARGET_ANY, search_pb2.TARGET_IMAGE, search_pb2.TARGET_TEXT
+F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
+INDEXES = [
+    collection_pb2.PayloadIndex(field="brand", type=collection_pb2.PAYLOAD_INDEX_TYPE_KEYWORD),
+    collection_pb2.PayloadIndex(field="price", type=collection_pb2.PAYLOAD_INDEX_TYPE_FLOAT),
+]
+
+
+def parse(text: str) -> filter_pb2.Filter:
+    return Parse(text, filter_pb2.Filter())
+
+
+def ids(response: search_pb2.SearchResponse) -> list[str]:
+    return [hit.id for hit in response.hits]
+
+
+@pytest.fixture(autouse=True)
+async def collection(client: Client, encoder: FakeEncoder) -> None:
+    """Ten pictures on an arc: p0 is nearest to unit(1), p9 farthest."""
+    await client.create(payload_indexes=INDEXES)
+    await client.upsert(
+        *(
+            {
+                "id": f"p{i}",
+                "image_vector": unit(math.cos(i / 10), math.sin(i / 10)),
+                "payload": {"price": i, "brand": "even" if i % 2 == 0 else "odd", "shop": {"city": "Ulm"}},
+            }
+            for i in range(10)
+        )
+    )
+    encoder.vectors = {"first": unit(1), b"first": unit(1), "last": unit(math.cos(0.9), math.sin(0.9))}
+    encoder.calls.clear()
+
+
+@pytest.mark.parametrize("kind", ["text", "image", "vector", "point_id"])
+async def test_every_kind_of_term_finds_its_nearest(client: Client, encoder: FakeEncoder, kind):
+    terms = {
+        "text": term("first"),
+        "image": term(b"first"),
+        "vector": term(7 * unit(1)),
+        "point_id": term(point_id="p0"),
+    }
+    found = await client.search(terms[kind], target=IMAGE, limit=3)
+    assert ids(found) == (["p1", "p2", "p3"] if kind == "point_id" else ["p0", "p1", "p2"])
+    assert found.hits[0].score == pytest.approx(math.cos(0.1) if kind == "point_id" else 1, abs=1e-5)
+    assert found.fingerprint == "fake-1"
+    assert (found.timings.encode_ms > 0) == (kind in ("text", "image"))
+    assert found.timings.store_ms > 0
+
+
+async def test_hits_carry_payload_side_and_cosine(client: Client):
+    [hit] = (await client.search(term("first"), limit=1)).hits
+    assert (hit.matched, hit.image_rank, hit.text_rank) == (IMAGE, 0, 0)
+    assert hit.score == hit.cosine == pytest.approx(1, abs=1e-5)
+    assert hit.payload["shop"]["city"] == "Ulm"
+    assert not hit.HasField("image_vector")
+
+
+async def test_ten_hits_are_the_default(client: Client):
+    await client.upsert({"id": "p10", "image_vector": unit(0, 0, 1)})
+    assert len((await client.search(term("first"))).hits) == 10
+
+
+@pytest.mark.parametrize("target", [IMAGE, ANY])
+async def test_vectors_and_parts_of_the_payload_on_request(client: Client, target):
+    [hit] = (
+        await client.search(
+            term("first"),
+            target=target,
+            limit=1,
+            with_vectors=True,
+            vector_format=F32,
+            payload=search_pb2.PayloadSelector(include=["price", "shop.city"]),
+        )
+    ).hits
+    assert np.frombuffer(hit.image_vector.f32, "<f4") == pytest.approx(unit(1), abs=1e-6)
+    assert not hit.HasField("text_vector")
+    assert set(hit.payload) == {"price", "shop"}
+    [bare] = (
+        await client.search(
+            term("first"), target=target, limit=1, payload=search_pb2.PayloadSelector(none=True)
+        )
+    ).hits
+    assert not bare.payload.fields
+    [floats] = (await client.search(term("first"), target=target, limit=1, with_vectors=True)).hits
+    assert len(floats.image_vector.values) == DIMENSION
+
+
+@pytest.mark.parametrize("target", [IMAGE, ANY])
+async def test_pages_follow_one_another_and_end(client: Client, target):
+    pages = [
+        await client.search(term("first"), target=target, limit=4, offset=offset) for offset in (0, 4, 8, 12)
+    ]
+    assert [id for page in pages for id in ids(page)] == [f"p{i}" for i in range(10)]
+    assert ids(pages[3]) == []
+
+
+@pytest.mark.parametrize("target", [IMAGE, ANY])
+async def test_hits_below_the_threshold_are_left_out(client: Client, target):
+    found = await client.search(term("first"), target=target, score_threshold=math.cos(0.25))
+    assert ids(found) == ["p0", "p1", "p2"]
+
+
+async def test_an_exact_search_and_its_parameters_pass(client: Client):
+    params = search_pb2.SearchParams(
+        exact=True, hnsw_ef=64, quantization_rescore=False, quantization_oversampling=2
+    )
+    assert ids(await client.search(term("first"), target=IMAGE, limit=1, params=params)) == ["p0"]
+
+
+@pytest.mark.parametrize(
+    ("filter", "found"),
+    [
+        ('must { field { key: "price" range { gte: 7 } } }', ["p7", "p8", "p9"]),
+        ('must { field { key: "price" match { integer: 7 } } }', ["p7"]),
+        (
+            'must { field { key: "brand" match { keyword: "odd" } } }'
+            ' must { field { key: "price" range { lt: 4 } } }',
+            ["p1", "p3"],
+        ),
+        (
+            'must_not { has_id { ids: ["p0", "p1"] } } must { field { key: "price" range { lt: 4 } } }',
+            ["p2", "p3"],
+        ),
+        ('should { has_id { ids: "p5" } } should { has_id { ids: "p4" } }', ["p4", "p5"]),
+        ('must { field { key: "nowhere" match { keyword: "x" } } }', []),
+    ],
+)
+async def test_filters_narrow_the_answer(client: Client, filter, found):
+    assert ids(await client.search(term("first"), filter=parse(filter))) == found
+
+
+async def test_a_query_of_several_terms_lies_between_them_and_away_from_negatives(client: Client):
+    between = await client.search(term("first", weight=1), term("last", weight=1), target=IMAGE, limit=2)
+    assert set(ids(between)) == {"p4", "p5"}
+    away = await client.search(term("last"), term("first", weight=-0.9), target=IMAGE, limit=1)
+    assert ids(away) == ["p9"]
+
+
+async def test_a_stored_point_asks_with_its_image_or_else_its_text_and_is_not_found(client: Client):
+    await client.upsert(
+        {"id": "both", "image_vector": unit(1), "text_vector": unit(0, 0, 1)},
+        {"id": "words", "text_vector": unit(0, 1)},
+    )
+    near = await client.search(term(point_id="both"), target=IMAGE, limit=2)
+    assert ids(near) == ["p0", "p1"]
+    near = await client.search(term(point_id="words"), target=IMAGE, limit=1)
+    assert ids(near) == ["p9"]
+    away = await client.search(term("first"), term(point_id="p0", weight=-0.1), target=IMAGE, limit=2)
+    assert ids(away) == ["both", "p1"]
+
+
+async def test_a_long_text_is_cut_and_told(client: Client):
+    found = await client.search(term("first"), term("x" * (CONTEXT + 3), weight=0.01))
+    assert dict(found.tokens_dropped) == {1: 3}
+
+
+async def test_nothing_is_encoded_twice_or_without_need(client: Client, encoder: FakeEncoder):
+    await client.search(term("first"), term("last"), term(b"first"), term(unit(1)), term(point_id="p1"))
+    assert sorted(encoder.calls) == [("EncodeImage", 1), ("EncodeText", 2)]
+
+
+# Both sides
+
+
+@pytest.fixture
+async def gap(client: Client, encoder: FakeEncoder) -> None:
+    """Pictures, captions and items with both, as a CLIP model places them: texts lie far nearer to a text.
+
+    Relevance falls from 0 to 5 within pictures and within captions alike.
+    """
+    await client.create("gap")
+    query, text_axis = unit(1), unit(0, 1)
+
+    def caption(i: int) -> np.ndarray:
+        return unit(0.9 - 0.05 * i, 0.4, 0.02 * i)
+
+    def picture(i: int) -> np.ndarray:
+        return unit(0.30 - 0.04 * i, 0, 0.9, 0.02 * i)
+
+    assert picture(0) @ query < caption(5) @ query, "the gap is there"
+    assert abs(text_axis @ query) < 1e-6
+    await client.upsert(
+        *({"id": f"picture{i}", "image_vector": picture(i)} for i in range(6)),
+        *({"id": f"caption{i}", "text_vector": caption(i)} for i in range(6)),
+        {"id": "both", "image_vector": picture(1), "text_vector": caption(1), "payload": {"kind": "both"}},
+        collection="gap",
+    )
+    encoder.vectors["query"] = query
+
+
+@pytest.mark.parametrize("fusion", [search_pb2.FUSION_UNSPECIFIED, search_pb2.FUSION_DBSF])
+async def test_fusion_lets_pictures_and_captions_compete_where_cosines_do_not(client: Client, gap, fusion):
+    found = await client.search(term("query"), collection="gap", fusion=fusion, limit=6)
+    assert found.fused
+    by_cosine = sorted(
+        [
+            *(await client.search(term("query"), collection="gap", target=IMAGE)).hits,
+            *(await client.search(term("query"), collection="gap", target=TEXT)).hits,
+        ],
+        key=lambda hit: -hit.score,
+    )
+    assert {hit.matched for hit in by_cosine[:6]} == {TEXT}, "raw cosines: captions always win"
+    assert ids(found)[0] == "both"
+    assert {"picture0", "caption0"} <= set(ids(found)[1:4])
+    matched = [hit.matched for hit in found.hits[1:]]
+    assert matched.count(IMAGE) >= 2
+    assert matched.count(TEXT) >= 2
+
+
+async def test_a_fused_hit_says_where_it_stood_on_either_side(client: Client, gap):
+    found = {hit.id: hit for hit in (await client.search(term("query"), collection="gap", limit=20)).hits}
+    assert len(found) == 13
+    assert (found["caption0"].text_rank, found["caption0"].image_rank) == (1, 0)
+    assert (found["picture0"].image_rank, found["picture0"].text_rank) == (1, 0)
+    both = found["both"]
+    # It lies exactly where picture1 and caption1 lie, and "both" comes before either by its id.
+    assert (both.image_rank, both.text_rank, both.matched) == (2, 2, IMAGE)
+    assert both.score == pytest.approx(2 / 62)
+    assert both.cosine == pytest.approx(float(unit(0.26, 0, 0.9, 0.02)[0]), abs=1e-5)
+    assert both.payload["kind"] == "both"
+
+
+async def test_ties_are_in_the_order_of_ids_every_time(client: Client, gap):
+    answers = [ids(await client.search(term("query"), collection="gap", limit=13)) for _ in range(3)]
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0][1:3] == ["caption0", "picture0"]
+
+
+async def test_pages_of_a_fused_search_make_up_the_whole(client: Client, gap):
+    whole = ids(await client.search(term("query"), collection="gap", limit=13))
+    pages = [await client.search(term("query"), collection="gap", limit=5, offset=o) for o in (0, 5, 10)]
+    assert [id for page in pages for id in ids(page)] == whole
+
+
+async def test_a_filter_that_leaves_one_side_gives_plain_cosines(client: Client, gap):
+    only = parse('must { has_id { ids: ["picture0", "picture3"] } }')
+    found = await client.search(term("query"), collection="gap", filter=only)
+    assert not found.fused
+    assert ids(found) == ["picture0", "picture3"]
+    assert found.hits[0].score == found.hits[0].cosine == pytest.approx(float(unit(0.3, 0, 0.9)[0]), abs=1e-5)
+
+
+# Batches
+
+
+async def batch(client: Client, *searches: search_pb2.SearchRequest) -> search_pb2.SearchBatchResponse:
+    return await client.points.SearchBatch(search_pb2.SearchBatchRequest(searches=searches))
+
+
+def request(*terms: search_pb2.QueryTerm, collection: str = "c", **fields) -> search_pb2.SearchRequest:
+    return search_pb2.SearchRequest(collection=collection, query=terms, **fields)
+
+
+async def test_a_batch_answers_as_its_searches_alone(client: Client, encoder: FakeEncoder, gap):
+    searches = [
+        request(term("first"), limit=3, target=IMAGE),
+        request(term("query"), collection="gap"),
+        request(term(b"first"), term("last", weight=0.5), limit=2),
+        request(term(point_id="p3"), limit=2, payload=search_pb2.PayloadSelector(none=True)),
+        request(term("query"), collection="gap", limit=3, offset=2, with_vectors=True, vector_format=F32),
+    ]
+    alone = [await client.points.Search(search) for search in searches]
+    encoder.calls.clear()
+    together = (await batch(client, *searches)).results
+    assert sorted(encoder.calls) == [("EncodeImage", 1), ("EncodeText", 4)]
+    for single, of_batch in zip(alone, together, strict=True):
+        single.ClearField("timings")
+        of_batch.ClearField("timings")
+        assert of_batch == single
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "field"),
+    [
+        (request(), "INVALID_ARGUMENT", "searches[1].query"),
+        (request(term("first", weight=0)), "INVALID_ARGUMENT", "searches[1].query[0].weight"),
+        (request(term(" ")), "INVALID_ARGUMENT", "searches[1].query[0].text"),
+        (request(term("x"), term("x", weight=-1)), "INVALID_ARGUMENT", "searches[1].query"),
+        (request(term("first"), limit=101), "INVALID_ARGUMENT", "searches[1].limit"),
+        (request(term("first"), filter=parse("must {}")), "INVALID_ARGUMENT", "searches[1].filter.must[0]"),
+        (request(term("first"), collection="nowhere"), "NOT_FOUND", "searches[1]"),
+        (request(term(point_id="nobody")), "NOT_FOUND", "searches[1]"),
+        (request(term("first"), fingerprint="other"), "FAILED_PRECONDITION", "searches[1]"),
+    ],
+)
+async def test_one_wrong_search_fails_the_batch_and_is_named(client: Client, wrong, code, field):
+    why = await refused(batch(client, request(term("first")), wrong))
+    assert (why.code, why.field) == (code, field)
+    assert why.message.startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("count", [0, 65])
+async def test_a_batch_has_bounds(client: Client, count):
+    why = await refused(batch(client, *[request(term("first"))] * count))
+    assert (why.code, why.field) == ("INVALID_ARGUMENT", "searches")
+
+
+# What is wrong
+
+
+BAD = {
+    "no terms": (request(), "query"),
+    "too many terms": (request(*[term("x")] * 17), "query"),
+    "empty term": (request(term()), "query[0]"),
+    "empty text": (request(term("")), "query[0].text"),
+    "blank text": (request(term("x"), term(" ")), "query[1].text"),
+    "no picture": (request(term(b"no picture")), "query[0].image"),
+    "empty id": (request(search_pb2.QueryTerm(point_id="")), "query[0].point_id"),
+    "long id": (request(term(point_id="x" * 513)), "query[0].point_id"),
+    "zero vector": (request(term(np.zeros(8))), "query[0].vector.f32"),
+    "NaN vector": (request(term(np.full(8, np.nan))), "query[0].vector.f32[0]"),
+    "NaN weight": (request(term("x", weight=math.nan)), "query[0].weight"),
+    "heavy weight": (request(term("x", weight=101)), "query[0].weight"),
+    "negative only": (request(term("x", weight=-1)), "query"),
+    "cancelling": (request(term(unit(1)), term(unit(2), weight=-1)), "query"),
+    "huge limit": (request(term("x"), limit=101), "limit"),
+    "deep page": (request(term("x"), limit=100, offset=401), "offset"),
+    "deepest page": (request(term("x"), offset=2**32 - 1), "offset"),
+    "NaN threshold": (request(term("x"), score_threshold=math.nan), "score_threshold"),
+    "unknown target": (request(term("x"), target=9), "target"),
+    "unknown fusion": (request(term("x"), fusion=9), "fusion"),
+    "unknown format": (request(term("x"), vector_format=9), "vector_format"),
+    "wide beam": (request(term("x"), params=search_pb2.SearchParams(hnsw_ef=4097)), "params.hnsw_ef"),
+    "thin oversampling": (
+        request(term("x"), params=search_pb2.SearchParams(quantization_oversampling=0.5)),
+        "params.quantization_oversampling",
+    ),
+    "NaN oversampling": (
+        request(term("x"), params=search_pb2.SearchParams(quantization_oversampling=math.nan)),
+        "params.quantization_oversampling",
+    ),
+    "all and nothing": (
+        request(term("x"), payload=search_pb2.PayloadSelector(include=["a"], none=True)),
+        "payload.none",
+    ),
+    "bad payload field": (
+        request(term("x"), payload=search_pb2.PayloadSelector(include=["a", ""])),
+        "payload.include[1]",
+    ),
+    "bad filter": (request(term("x"), filter=parse("must { field {} }")), "filter.must[0].field.key"),
+    "wrong type for the index": (
+        request(term("x"), filter=parse('should { field { key: "brand" range { gt: 1 } } }')),
+        "filter.should[0].field",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+async def test_a_bad_query_is_told_by_field(client: Client, kind):
+    bad, field = BAD[kind]
+    why = await refused(client.points.Search(bad))
+    assert (why.code, why.field) == ("INVALID_ARGUMENT", field)
+
+
+async def test_unknown_collections_and_points_are_not_found(client: Client):
+    why = await refused(client.search(term("x"), collection="nowhere"))
+    assert (why.code, why.reason, why.metadata) == (
+        "NOT_FOUND",
+        "COLLECTION_NOT_FOUND",
+        {"collection": "nowhere"},
+    )
+    why = await refused(client.search(term(point_id="nobody")))
+    assert (why.code, why.reason, why.metadata) == ("NOT_FOUND", "POINT_NOT_FOUND", {"point": "nobody"})
+
+
+async def test_another_dimension_is_refused_naming_both(client: Client):
+    why = await refused(client.search(term(np.ones(3))))
+    assert (why.code, why.reason, why.field) == (
+        "FAILED_PRECONDITION",
+        "DIMENSION_MISMATCH",
+        "query[0].vector",
+    )
+    assert (why.metadata["request_dimension"], why.metadata["collection_dimension"]) == ("3", "8")
+
+
+async def test_another_model_is_refused_naming_both_fingerprints(client: Client, encoder: FakeEncoder):
+    encoder.fingerprint = "fake-2"
+    why = await refused(client.search(term("first")))
+    assert (why.code, why.reason) == ("FAILED_PRECONDITION", "FINGERPRINT_MISMATCH")
+    assert (why.metadata["collection_fingerprint"], why.metadata["request_fingerprint"]) == (
+        "fake-1",
+        "fake-2",
+    )
+    assert ids(await client.search(term(unit(1)), limit=1)) == ["p0"], "vectors of the old model still serve"
+    why = await refused(client.search(term(unit(1)), fingerprint="fake-2"))
+    assert why.reason == "FINGERPRINT_MISMATCH"
+    assert ids(await client.search(term(unit(1)), limit=1, fingerprint="fake-1")) == ["p0"]
+
+
+async def test_the_encoder_down_is_told_and_vectors_still_search(client: Client, encoder: FakeEncoder):
+    await encoder.stop()
+    why = await refused(client.search(term("first")))
+    assert (why.code, why.reason, why.metadata) == (
+        "UNAVAILABLE",
+        "ENCODER_UNAVAILABLE",
+        {"dependency": "encoder"},
+    )
+    assert ids(await client.search(term(unit(1)), limit=1)) == ["p0"]
+    assert ids(await client.search(term(point_id="p0"), limit=1)) == ["p1"]
+    await encoder.start()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                assert ids(await client.search(term("first"), limit=1)) == ["p0"]
+                break
+            except Exception as error:
+                assert "UNAVAILABLE" in str(error)
+                await asyncio.sleep(0.1)
+
+
+async def test_the_callers_deadline_is_kept_with_a_clear_status(client: Client, encoder: FakeEncoder):
+    encoder.delay_s = 5
+    call = client.points.Search(request(term("first")), timeout=0.5)
+    with pytest.raises(Exception, match="DEADLINE_EXCEEDED"):
+        await call
+    encoder.delay_s = 0
+    assert ids(await client.search(term("first"), limit=1)) == ["p0"]

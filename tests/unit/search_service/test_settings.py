@@ -1,0 +1,51 @@
+"""The service's settings and their variables."""
+
+from __future__ import annotations
+
+import pytest
+
+from clipsearch.serving.settings import SettingsError, load_settings
+from search_service.settings import SearchSettings
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch):
+    for name in ("QDRANT_URL", "QDRANT_API_KEY", "SEARCH_ENCODER"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_defaults_are_one_machine_without_a_server():
+    settings = load_settings(SearchSettings)
+    assert (settings.port, settings.encoder, settings.qdrant_url) == (50052, "127.0.0.1:50051", "")
+
+
+def test_qdrants_own_variables_and_ours(monkeypatch):
+    monkeypatch.setenv("QDRANT_URL", "http://qdrant:6334")
+    monkeypatch.setenv("QDRANT_API_KEY", "hush")
+    monkeypatch.setenv("SEARCH_ENCODER", "dns:///encoder:50051")
+    settings = load_settings(SearchSettings)
+    assert settings.qdrant_url == "http://qdrant:6334"
+    assert settings.qdrant_api_key is not None
+    assert settings.qdrant_api_key.get_secret_value() == "hush"
+    assert settings.encoder == "dns:///encoder:50051"
+    assert "hush" not in repr(settings)
+
+
+def test_flags_beat_variables_also_for_qdrants(monkeypatch):
+    monkeypatch.setenv("QDRANT_URL", "http://qdrant:6334")
+    assert load_settings(SearchSettings, qdrant_url="http://other:6334").qdrant_url == "http://other:6334"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("SEARCH_ENCODERS", "x", "did you mean SEARCH_ENCODER?"),
+        ("SEARCH_QDRANT_URL", "x", "SEARCH_QDRANT_URL: no such setting"),
+        ("SEARCH_MAX_LIMIT", "0", "SEARCH_MAX_LIMIT"),
+        ("SEARCH_ENCODER", "", "SEARCH_ENCODER"),
+    ],
+)
+def test_a_wrong_variable_is_told_by_name(monkeypatch, name, value, told):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=told.replace("?", r"\?")):
+        load_settings(SearchSettings)

@@ -1,22 +1,18 @@
 """What every vector store promises; one suite for all of them.
 
-Runs over Qdrant Edge, over the server store on qdrant-client's local mode (a stand-in for the
-wire), and with QDRANT_URL set over a real server too.
+The stores are in conftest.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from qdrant_client import AsyncQdrantClient
 
-from clipsearch.serving.errors import AlreadyExists, FailedPrecondition, NotFound
+from clipsearch.serving.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from search_service.filters import (
     DatetimeRange,
     Filter,
@@ -29,18 +25,16 @@ from search_service.filters import (
     MatchValue,
     Range,
 )
-from search_service.stores.edge import QdrantEdge
 from search_service.stores.protocol import (
     CollectionSpec,
     PayloadSelection,
     StoredPoint,
     VectorQuery,
     VectorStore,
+    point_uuid,
 )
-from search_service.stores.server import QdrantServer
 
 DIMENSION = 8
-STORES = ["edge", "server-local", *(["server"] if os.environ.get("QDRANT_URL") else [])]
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
 
@@ -49,22 +43,6 @@ def unit(*numbers: float) -> np.ndarray:
     vector = np.zeros(DIMENSION, np.float32)
     vector[: len(numbers)] = numbers
     return vector / np.linalg.norm(vector)
-
-
-@pytest.fixture(params=STORES)
-async def store(request, tmp_path) -> AsyncIterator[VectorStore]:
-    if request.param == "edge":
-        store: VectorStore = await QdrantEdge.open(tmp_path / "data")
-    elif request.param == "server-local":
-        store = QdrantServer(AsyncQdrantClient(location=":memory:"))
-    else:
-        store = QdrantServer.connect(os.environ["QDRANT_URL"], os.environ.get("QDRANT_API_KEY"), timeout=30)
-    yield store
-    if request.param == "server":
-        for info in await store.list_collections():
-            if info.spec.name.startswith("contract-"):
-                await store.delete_collection(info.spec.name)
-    await store.close()
 
 
 def spec(**changes) -> CollectionSpec:
@@ -279,6 +257,79 @@ async def test_pages_hold_every_point_once(store, collection):
     assert set(seen) == names
 
 
+async def test_pages_follow_the_uuids_and_are_stable_under_writes(store, collection):
+    names = [f"p{n}" for n in range(30)]
+    await store.upsert(collection, [StoredPoint(name, {}, image=unit(1)) for name in names])
+    ordered = sorted(names, key=point_uuid)
+    first = await store.scroll(collection, limit=10)
+    assert [point.id for point in first.points] == ordered[:10]
+    await store.delete(collection, ordered[:5])
+    second = await store.scroll(collection, limit=10, cursor=first.next_cursor)
+    assert [point.id for point in second.points] == ordered[10:20]
+    filtered = await store.scroll(collection, limit=3, filter=Filter(must=(HasId(tuple(names)),)))
+    assert [point.id for point in filtered.points] == ordered[5:8]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "0", "../..", "{6f1e3c0a-0d5b-5a55-9c0e-2f6f0c1a7d11}"])
+async def test_a_bad_cursor_is_refused(store, shop, cursor):
+    with pytest.raises(InvalidArgument) as refused:
+        await store.scroll(shop, limit=1, cursor=cursor)
+    assert refused.value.field == "page_token"
+
+
+async def test_a_page_can_leave_out_payload_and_bring_vectors(store, shop):
+    page = await store.scroll(shop, limit=10, payload=PayloadSelection(("shop.city",)), with_vectors=True)
+    points = {point.id: point for point in page.points}
+    assert points["coat"].payload == {"shop": {"city": "Riga"}}
+    assert points["hat"].payload == {}
+    np.testing.assert_allclose(points["hat"].text, unit(0, 1), atol=1e-6)
+    assert points["hat"].image is None
+    assert {(p.has_image, p.has_text) for p in page.points} == {(True, False), (False, True), (True, True)}
+
+
+async def test_a_point_may_lose_one_of_its_sides(store, shop):
+    await store.upsert(shop, [StoredPoint("coat", {}, image=unit(1))])
+    info = await store.get_collection(shop)
+    assert (info.points, info.image_vectors, info.text_vectors) == (4, 3, 1)
+    assert await search(store, shop, side="text", vector=unit(0, 1)) == ["hat"]
+
+
+async def test_a_vector_of_another_dimension_writes_nothing(store, shop):
+    good = StoredPoint("good", {}, image=unit(1))
+    bad = StoredPoint("bad", {}, text=np.ones(DIMENSION + 1, np.float32))
+    with pytest.raises(InvalidArgument, match=r"points\[1\]\.text_vector"):
+        await store.upsert(shop, [good, bad])
+    assert await store.count(shop) == 4
+
+
+async def test_of_points_with_one_id_the_last_is_kept(store, collection):
+    twice = [StoredPoint("a", {"n": n}, image=unit(n + 1)) for n in range(2)]
+    await store.upsert(collection, twice)
+    assert [p.payload for p in await store.get(collection, ["a"])] == [{"n": 1}]
+
+
+async def test_a_write_that_is_not_waited_for_arrives(store, collection):
+    await store.upsert(collection, ITEMS, wait=False)
+    async with asyncio.timeout(10):
+        while await store.count(collection) < len(ITEMS):  # noqa: ASYNC110 - the store tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_everything_is_deleted_by_a_filter_that_matches_all(store, shop):
+    assert await store.delete(shop, Filter(must_not=(HasId(("nobody",)),))) == 4
+    assert (await store.get_collection(shop)).points == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "a..b", "-a", "a b", "a" * 129, "\x00", "\u00fc"]
+)
+async def test_names_that_could_be_paths_are_refused(store, collection, name):
+    with pytest.raises(InvalidArgument):
+        await store.create_collection(spec(name=name))
+    with pytest.raises(InvalidArgument):
+        await store.set_alias(name, collection)
+
+
 async def test_parallel_writers_lose_nothing(store, collection):
     batches = [[StoredPoint(f"{b}-{n}", {}, text=unit(b + 1, n + 1)) for n in range(20)] for b in range(10)]
     await asyncio.gather(*(store.upsert(collection, batch) for batch in batches))
@@ -318,6 +369,18 @@ async def test_several_questions_have_their_own_answers(store, shop):
     second = answers[1][0].point
     assert second.payload == {"price": -3}
     np.testing.assert_allclose(second.image, unit(0, 0, 1), atol=1e-6)
+
+
+async def test_a_hit_tells_its_sides_without_its_vectors(store, shop):
+    (hits,) = await store.query(shop, [VectorQuery(unit(1), "image", 10)])
+    sides = {hit.point.id: (hit.point.has_image, hit.point.has_text) for hit in hits}
+    assert sides == {"shirt": (True, False), "shoes": (True, False), "coat": (True, True)}
+    assert all(hit.point.image is None for hit in hits)
+
+
+async def test_a_side_without_vectors_answers_with_nothing(store, collection):
+    await store.upsert(collection, [StoredPoint("a", {}, image=unit(1))])
+    assert await search(store, collection, side="text") == []
 
 
 async def test_offset_threshold_and_exclusion(store, shop):

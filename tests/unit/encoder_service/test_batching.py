@@ -231,6 +231,27 @@ async def test_a_session_that_fails_fails_its_batch_and_goes_on(executor: Thread
         assert (await made.compute(Item(4), math.inf)).vector.tolist() == [4, 4]
 
 
+async def test_a_session_that_gives_too_few_vectors_fails_its_batch_and_goes_on(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        monkeypatch.setattr(made, "_run", lambda items: np.zeros((0, 2), dtype=np.float32))
+        with pytest.raises(ValueError, match="shorter"):
+            await made.compute(Item(1), math.inf)
+        monkeypatch.undo()
+        assert (await made.compute(Item(4), math.inf)).vector.tolist() == [4, 4]
+
+
+async def test_a_closed_batcher_takes_nothing(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        pass
+    with pytest.raises(Unavailable):
+        await made.compute(Item(1), math.inf)
+    assert session.seen == []
+
+
 async def test_closing_answers_those_who_wait(executor: ThreadPoolExecutor) -> None:
     session = RecordingSession()
     async with batcher(session, executor) as made:

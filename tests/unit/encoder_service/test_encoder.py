@@ -244,6 +244,17 @@ async def test_a_session_that_breaks_fails_the_call_and_the_rest_is_cancelled(
         await house.encoder.encode_images([jpeg((c, 0, 0)) for c in range(5)], math.inf)
 
 
+async def test_a_vector_that_is_not_finite_is_an_error_and_never_cached(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = np.full((1, 16), np.nan, dtype=np.float32)
+    with monkeypatch.context() as patch:
+        patch.setattr(house.text, "run", lambda inputs: nothing)
+        with pytest.raises(ArithmeticError, match="not finite"):
+            await house.encoder.encode_texts(["a cat"], math.inf)
+    assert isinstance((await house.encoder.encode_texts(["a cat"], math.inf))[0], Encoded)
+
+
 async def test_decoding_long_texts_and_sessions_never_run_on_the_loops_thread(
     house: House, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:

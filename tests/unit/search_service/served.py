@@ -1,4 +1,5 @@
-"""A real search server on Qdrant Edge, in front of a real encoder server whose model is a hash, and shorthands."""
+# ruff: noqa: N802 - the methods have the names of the RPCs
+"""A real search server on Qdrant Edge in front of a real encoder server whose model is a hash; shorthands."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ def wire(vector: Any) -> vector_pb2.Vector:
 
 
 class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
-    """Encodes by hash, or as `vectors` says. White space and b"no picture" fail; texts over CONTEXT are cut."""
+    """Encodes by hash, or as `vectors` says. White space and b"no picture" fail; long texts are cut."""
 
     def __init__(self) -> None:
         self.fingerprint = "fake-1"

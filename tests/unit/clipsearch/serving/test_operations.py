@@ -89,7 +89,9 @@ class Process:
         return await until(lambda: next((entry for entry in self.lines() if entry["event"] == event), None))
 
     def lines(self) -> list[dict]:
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        # Without the last: it may be half written. gRPC's own lines are no JSON.
+        whole = self.log.read_text().split("\n")[:-1]
+        return [json.loads(line) for line in whole if line.startswith("{")]
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)

@@ -1,0 +1,79 @@
+"""Measures the encoder as a user would meet it: `make bench-encoder`, about 8 minutes on two cores.
+
+Real service processes, a client in a process of its own, loopback; CLIP ViT-B/32 with random weights
+in int8 and fp32, and the starter bundle; transformers + torch and the bare ONNX Runtime session as
+baselines, measured in the same run.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from encoder_service.bundle import MANIFEST
+from tests.bench.encoder import plan, report
+from tests.bench.encoder.comparison import compare
+from tests.bench.encoder.corpus import make_corpus
+from tests.bench.encoder.rig import Rig
+from tests.bench.encoder.run import Run
+from tests.bench.machine import describe
+
+ROOT = Path(__file__).parents[3]
+OUT = ROOT / "build" / "bench"
+STARTER = ROOT / "build" / "models" / "starter"
+CLIP = ROOT / "build" / "models" / "clip-vit-base-patch32-random"
+PACKAGES = ("onnxruntime", "torch", "transformers", "grpcio", "pillow", "numpy", "tokenizers")
+
+
+def main() -> None:
+    """Runs all of it in order, then writes build/bench/ and prints the tables."""
+    console = Console(soft_wrap=True)
+    with Rig(OUT, OUT / "corpus", console) as rig:
+        prepare(rig)
+        run = measure(rig)
+    report.write(run, OUT)
+    report.show(run, OUT, console)
+
+
+def prepare(rig: Rig) -> None:
+    """Builds what is not there yet: the two bundles and the pictures."""
+    for bundle, how in (
+        (STARTER, ["starter"]),
+        (CLIP, ["export", "--random-init", "clip-vit-base-patch32"]),
+    ):
+        if not (bundle / MANIFEST).is_file():
+            rig.say(f"building {bundle.relative_to(ROOT)}")
+            command = [sys.executable, "-m", "clipsearch.cli", "model", *how, "--out", str(bundle)]
+            subprocess.run(command, check=True, timeout=1200)
+    rig.say("pictures: 640x480 and 4000x3000, from the sample photographs")
+    make_corpus(rig.corpus)
+
+
+def measure(rig: Rig) -> Run:
+    """The measurements, one after another: they share the cores."""
+    start_up = plan.seconds_to_serving(rig, STARTER)
+    services = {
+        "starter": rig.start("starter", ENCODER_MODEL=str(STARTER)),
+        **{
+            precision: rig.start(
+                precision,
+                ENCODER_MODEL=str(CLIP),
+                ENCODER_IMAGE_PRECISION=precision,
+                ENCODER_TEXT_PRECISION=precision,
+            )
+            for precision in ("int8", "fp32")
+        },
+    }
+    comparison = compare(rig, CLIP)
+    closed = plan.closed_loops(rig, list(services), comparison.rows)
+    named = plan.named_loads(rig)
+    opened = [plan.open_loop(rig, tower, plan.best_rate(closed, tower)) for tower in plan.TOWERS]
+    memory = plan.memory(rig, services)
+    return Run(describe(PACKAGES), start_up, comparison, closed, named, opened, memory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Writes a run down (encoder.json, charts) and prints its tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.encoder.plan import OpenLoop
+from tests.bench.encoder.rig import Row
+from tests.bench.encoder.run import BOUNDS, MEANING, Run
+
+NAMES = {"image": "pictures (640x480 JPEG)", "text": "queries (3-12 words)"}
+
+
+def write(run: Run, folder: Path) -> None:
+    """Writes encoder.json and a chart for each tower into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(run.document(), indent=2) + "\n"
+    (folder / "encoder.json").write_text(text, encoding="utf-8")
+    for loop in run.open:
+        _chart(loop, run, folder / f"encoder-{loop.tower}.png")
+
+
+def show(run: Run, folder: Path, console: Console) -> None:
+    """Prints every table of the run."""
+    console.print(_baselines(run))
+    console.print(_loads("closed loop, one item a call", run.closed))
+    console.print(_loads("large pictures (4000x3000 JPEG), and 100 queries again and again", run.named))
+    for loop in run.open:
+        rows = [*loop.steps, *loop.best, *loop.overload]
+        title = f"open loop, int8, {NAMES[loop.tower]}; in time = within {loop.deadline_s:g} s"
+        console.print(_loads(title, rows))
+    console.print(_figures(run))
+    console.print(f"written: {folder / 'encoder.json'} and encoder-image.png, encoder-text.png beside it")
+
+
+def _figures(run: Run) -> Table:
+    table = Table(title="figures")
+    for column in ("figure", "value", "bound", "", "meaning"):
+        table.add_column(column, justify="right" if column == "value" else "left")
+    for name, value in run.figures().items():
+        bound = BOUNDS.get(name)
+        asked = f"{bound.side} {bound.value:g}" if bound else ""
+        verdict = "" if bound is None else "[green]met[/]" if bound.holds(value) else "[red]missed[/]"
+        table.add_row(name, "-" if value is None else f"{value:.2f}", asked, verdict, MEANING[name])
+    return table
+
+
+def _baselines(run: Run) -> Table:
+    table = Table(title="baselines, items a second")
+    for column in ("baseline", "best batch", "median", "rounds"):
+        table.add_column(column, justify="left" if column == "baseline" else "right")
+    for baseline in run.comparison.baselines:
+        rounds = " ".join(f"{rate:.1f}" for rate in baseline.rounds)
+        table.add_row(str(baseline.way), str(baseline.batch), f"{baseline.per_s:.1f}", rounds)
+    return table
+
+
+def _loads(title: str, rows: Sequence[Row]) -> Table:
+    table = Table(title=title)
+    columns = ["service", "kind", "load", "in time/s", "p50", "p95", "p99 ms"]
+    columns += ["preprocess", "queue", "infer", "wire ms", "cores", "client", "others", "errors"]
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("service", "kind", "errors") else "right")
+    for row in rows:
+        summary = row.summary
+        parts = [summary.parts_ms.get(name) for name in ("preprocess", "queue", "infer", "wire")]
+        figures = [summary.p50_ms, summary.p95_ms, summary.p99_ms, *parts]
+        table.add_row(
+            row.service,
+            row.kind,
+            f"{row.clients} clients" if row.clients else f"{summary.offered_per_s:.0f}/s",
+            f"{summary.in_time_per_s:.1f}",
+            *("-" if figure is None else f"{figure:.1f}" for figure in figures),
+            f"{row.service_cores:.2f}",
+            f"{row.client_cores:.2f}",
+            f"{row.other_cores:.2f}",
+            ", ".join(f"{count} {name}" for name, count in summary.errors.items()),
+        )
+    return table
+
+
+def _chart(loop: OpenLoop, run: Run, path: Path) -> None:
+    """Latency against offered load, and below it what was answered in time."""
+    from matplotlib.figure import Figure
+
+    rows = sorted([*loop.steps, *loop.overload], key=lambda row: row.summary.offered_per_s)
+    offered = [row.summary.offered_per_s for row in rows]
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    latency, goodput = figure.subplots(2, 1, sharex=True)
+    for name in ("p50_ms", "p95_ms", "p99_ms"):
+        values = [getattr(row.summary, name) for row in rows]
+        latency.plot(offered, [float("nan") if v is None else v for v in values], "o-", label=name[:3])
+    latency.axhline(loop.p99_bound_ms, color="grey", linestyle=":", label="bound of p99")
+    latency.set(yscale="log", ylabel="latency, ms")
+    goodput.plot(offered, [row.summary.in_time_per_s for row in rows], "o-", label="answered in time")
+    goodput.plot(offered, offered, color="grey", linestyle=":", label="offered")
+    goodput.set(xlabel=f"offered, {NAMES[loop.tower]} a second", ylabel="a second", ylim=(0, None))
+    for axes in (latency, goodput):
+        if loop.knee_per_s is not None:
+            axes.axvline(loop.knee_per_s, color="tab:red", linestyle="--", label="knee")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    machine = f"{run.machine['cores']} cores of {run.machine['cpu']}"
+    figure.suptitle(f"CLIP ViT-B/32 (random weights), int8, ONNX Runtime; {machine}")
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,99 @@
+"""Service processes as an operator starts them, and what the kernel says about them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+START_SECONDS = 120.0
+STOP_SECONDS = 30.0
+
+
+class ServiceProcess:
+    """`clipsearch serve KIND` in a process of its own; a context manager that ends it."""
+
+    def __init__(self, kind: str, folder: Path, **environment: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._kind = kind
+        self._log = folder / f"{kind}-{os.urandom(3).hex()}.log"
+        self._port_file = self._log.with_suffix(".port")
+        self._environment = environment
+        self._process: subprocess.Popen[bytes]
+        self.address = ""
+        self.seconds_to_serving = 0.0
+
+    def __enter__(self) -> Self:
+        begun = time.perf_counter()
+        flags = ["--port", "0", "--port-file", str(self._port_file)]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "clipsearch.cli", "serve", self._kind, *flags],
+                env={**_own_environment(), **self._environment},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            self._await_serving(begun)
+        except BaseException:
+            self._end()
+            raise
+        self.seconds_to_serving = time.perf_counter() - begun
+        self.address = self._port_file.read_text().strip()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def log_tail(self, lines: int = 20) -> str:
+        """The last lines that the service logged."""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+
+    def rss_mb(self) -> float:
+        """Memory resident now, in MB (10**6 bytes)."""
+        return self._status_mb("VmRSS")
+
+    def peak_rss_mb(self) -> float:
+        """The most memory that was ever resident, in MB."""
+        return self._status_mb("VmHWM")
+
+    def cpu_seconds(self) -> float:
+        """CPU time used so far, by all threads."""
+        # Fields are counted after the command's name, which may hold spaces: state is the first.
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _status_mb(self, field: str) -> float:
+        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == field:
+                return int(value.split()[0]) * 1024 / 1e6
+        raise LookupError(f"/proc/{self._process.pid}/status has no {field}")
+
+    def _await_serving(self, begun: float) -> None:
+        while not self._port_file.exists():
+            if self._process.poll() is not None:
+                raise RuntimeError(f"{self._kind} exited with {self._process.returncode}:\n{self.log_tail()}")
+            if time.perf_counter() - begun > START_SECONDS:
+                raise RuntimeError(f"{self._kind} does not serve after {START_SECONDS} s:\n{self.log_tail()}")
+            time.sleep(0.005)
+
+    def _end(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _own_environment() -> dict[str, str]:
+    """Without the caller's own settings of the services: the benchmark sets what it means to measure."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("ENCODER_", "SEARCH_"))}

@@ -1,0 +1,57 @@
+"""The stores that the contract is held against."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from qdrant_client import AsyncQdrantClient
+
+from search_service.stores.edge import QdrantEdge
+from search_service.stores.protocol import VectorStore
+from search_service.stores.server import QdrantServer
+
+# Qdrant Edge; the server store over qdrant-client's local mode, which stands in for the wire; and,
+# where QDRANT_URL is set, over a real server.
+STORES = ["edge", "server-local", *(["server"] if os.environ.get("QDRANT_URL") else [])]
+
+
+@pytest.fixture(params=STORES)
+def store_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+async def open_store(kind: str, folder: Path) -> VectorStore:
+    if kind == "edge":
+        return await QdrantEdge.open(folder)
+    if kind == "server-local":
+        return QdrantServer(AsyncQdrantClient(location=":memory:"))
+    return QdrantServer.connect(os.environ["QDRANT_URL"], os.environ.get("QDRANT_API_KEY"), timeout=30)
+
+
+async def close_store(kind: str, store: VectorStore) -> None:
+    if kind == "server":
+        for info in await store.list_collections():
+            if info.spec.name.startswith("contract-"):
+                await store.delete_collection(info.spec.name)
+    await store.close()
+
+
+@pytest.fixture
+async def store(store_kind: str, tmp_path: Path) -> AsyncIterator[VectorStore]:
+    opened = await open_store(store_kind, tmp_path / "data")
+    yield opened
+    await close_store(store_kind, opened)
+
+
+@pytest.fixture(name="open_store")
+def _open_store():
+    """For tests that keep the store in a loop of their own."""
+    return open_store
+
+
+@pytest.fixture(name="close_store")
+def _close_store():
+    return close_store

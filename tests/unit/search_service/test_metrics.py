@@ -1,0 +1,97 @@
+"""The search service's metrics over a store that stands for a real one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from clipsearch.serving.errors import Unavailable
+from search_service import metrics as metrics_module
+from search_service.metrics import SearchMetrics
+from search_service.stores.protocol import CollectionInfo, CollectionSpec
+
+
+class Store:
+    """Two collections, one of which goes; away now and then."""
+
+    def __init__(self) -> None:
+        self.points = {"shoes": 3, "hats": 5}
+        self.away = False
+        self.kind = "toy"
+
+    async def ping(self) -> None:
+        await asyncio.sleep(0.03)
+
+    async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
+        if self.away:
+            raise Unavailable("store", "the store cannot be reached")
+        return [self._info(name, points) for name, points in self.points.items()]
+
+    async def count(self, collection: str, *, timeout: float | None = None) -> int:
+        if self.away:
+            raise Unavailable("store", "the store cannot be reached")
+        return self.points[collection]
+
+    def _info(self, name: str, points: int) -> CollectionInfo:
+        spec = CollectionSpec(name=name, dimension=4, fingerprint="f")
+        return CollectionInfo(
+            spec=spec, points=points, image_vectors=points, text_vectors=0, indexed_share=0.0, disk_bytes=0
+        )
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+def timing(registry: CollectorRegistry, operation: str, what: str) -> float | None:
+    labels = {"dependency": "store", "operation": operation}
+    return registry.get_sample_value(f"clipsearch_search_dependency_seconds_{what}", labels)
+
+
+async def test_calls_to_a_dependency_are_timed_by_operation_failures_too(registry):
+    store = Store()
+    timed = SearchMetrics(registry).timed("store", store)
+    assert await timed.count("hats", timeout=1.0) == 5
+    await timed.ping()
+    store.away = True
+    with pytest.raises(Unavailable):
+        await timed.count("hats")
+    assert timing(registry, "count", "count") == 2
+    assert timing(registry, "ping", "count") == 1
+    assert 0.03 <= timing(registry, "ping", "sum") < 5
+
+
+async def test_what_is_no_coroutine_is_as_it_was_and_a_method_stays_the_same_object(registry):
+    timed = SearchMetrics(registry).timed("store", Store())
+    assert timed.kind == "toy"
+    assert timed.ping is timed.ping
+    with pytest.raises(AttributeError):
+        _ = timed.nothing
+
+
+async def test_points_are_counted_by_collection_past_failures_and_deletions(registry, monkeypatch):
+    monkeypatch.setattr(metrics_module, "COLLECTIONS_EVERY_S", 0.005)
+
+    def points(collection: str) -> float | None:
+        return registry.get_sample_value("clipsearch_collection_points", {"collection": collection})
+
+    async def becomes(collection: str, wanted: float | None) -> None:
+        async with asyncio.timeout(5):
+            while points(collection) != wanted:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.005)
+
+    store = Store()
+    watching = asyncio.create_task(SearchMetrics(registry).watch_collections(store))
+    await becomes("shoes", 3)
+    await becomes("hats", 5)
+    store.away = True
+    await asyncio.sleep(0.03)
+    assert points("hats") == 5
+    store.away = False
+    store.points = {"shoes": 4}
+    await becomes("shoes", 4)
+    await becomes("hats", None)
+    watching.cancel()

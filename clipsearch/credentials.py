@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,26 @@ class ClientTls:
 
 def channel_credentials(tls: ClientTls) -> grpc.ChannelCredentials:
     """Reads the files. A channel keeps what they held then. Raises CredentialsError."""
+    if tls.certificate is not None and tls.key is not None:
+        check_pair(tls.certificate, tls.key)
     return grpc.ssl_channel_credentials(_read(tls.ca), _read(tls.key), _read(tls.certificate))
+
+
+def check_pair(certificate: Path, key: Path) -> None:
+    """Raises CredentialsError unless both are PEM and the key is the certificate's.
+
+    gRPC itself would only say, at every connection, that the handshake failed.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        # An empty password: OpenSSL would ask the terminal for that of an encrypted key.
+        context.load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        raise CredentialsError(
+            f"{certificate} and {key} are no PEM certificate and its key ({error})"
+        ) from None
+    except OSError as error:
+        raise CredentialsError(f"cannot read {certificate} or {key}: {error.strerror}") from None
 
 
 def channel_options(tls: ClientTls) -> list[tuple[str, str]]:

@@ -227,7 +227,7 @@ class Ingest:
             if not _is_about_content(error):
                 raise
             if len(files) == 1:
-                self._failures.append(Failure(files[0].path, error.message))
+                self._failures.append(Failure(files[0].path, _reason(error)))
                 return []
             middle = len(files) // 2
             return await self._upsert(files[:middle]) + await self._upsert(files[middle:])
@@ -242,7 +242,7 @@ class Ingest:
             elif result.error.code in PASSING:
                 refused.append((file, result.error))
             else:
-                self._failures.append(Failure(file.path, result.error.message))
+                self._failures.append(Failure(file.path, _reason(result.error)))
         return refused
 
     async def _patiently(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -294,3 +294,8 @@ def _is_about_content(error: ClipSearchError) -> bool:
     if error.code == _TOO_LARGE:
         return error.retry_after is None and not error.reason
     return error.code == _BLAMES_THE_BATCH
+
+
+def _reason(error: ClipSearchError) -> str:
+    """The message without the field, whose index counts inside a batch that the user never sees."""
+    return error.message.removeprefix(f"{error.field}: ")

@@ -223,7 +223,7 @@ def _pad(image: Image.Image, rules: ImageRules) -> Image.Image:
 
 def _check_size(data: bytes, limits: ImageLimits) -> None:
     if not data:
-        raise _refuse("IMAGE_EMPTY", "0 bytes")
+        raise _refuse("IMAGE_EMPTY", "the picture is empty (0 bytes)")
     if len(data) > limits.max_bytes:
         raise _refuse(
             "IMAGE_TOO_LARGE", f"{len(data)} bytes, the limit is {limits.max_bytes}", str(len(data))

@@ -134,7 +134,8 @@ def _bar() -> Bar:
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> str:
-            speed = task.finished_speed or task.speed
+            average = task.completed / task.elapsed if task.elapsed else None
+            speed = task.finished_speed or task.speed or average
             return f"{speed:.1f}/s" if speed else "-/s"
 
     return Progress(

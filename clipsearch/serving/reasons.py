@@ -57,16 +57,20 @@ REASONS: dict[str, Reason] = {
         _PRECONDITION, "the collection was filled by another model; both are named"
     ),
     "WEIGHT_INVALID": Reason(_INVALID, "a weight that is 0, not finite or too large"),
+    "LIMIT_TOO_LARGE": Reason(_INVALID, "more hits, or more points a page, than may be asked for"),
+    "WINDOW_TOO_LARGE": Reason(_INVALID, "offset and limit together reach too far; ListPoints pages further"),
     "QUERY_NEGATIVE_ONLY": Reason(_INVALID, "a query of negative weights alone"),
     "QUERY_ZERO": Reason(_INVALID, "the terms of the query cancel one another"),
     "NOT_ENCODABLE": Reason(_INVALID, "the encoder refused the input without a reason of its own"),
     # Filters, ids, payloads, pages
     "FILTER_INCOMPLETE": Reason(_INVALID, "a condition without its key or its value"),
     "FILTER_TOO_DEEP": Reason(_INVALID, "filters inside one another, deeper than allowed"),
+    "FILTER_EMPTY": Reason(_INVALID, "a filter that matches everything where that is not meant"),
     "FILTER_TYPE_MISMATCH": Reason(_INVALID, "the condition does not go with the type of the field's index"),
     "KEY_INVALID": Reason(_INVALID, "not the path of a payload field"),
     "KEY_RESERVED": Reason(_INVALID, "the payload key is reserved for the service"),
     "ID_INVALID": Reason(_INVALID, "an id that is empty or too long"),
+    "POINT_EMPTY": Reason(_INVALID, "a point without picture, text and vectors"),
     "PAYLOAD_TOO_LARGE": Reason(_INVALID, "a payload of more bytes than allowed"),
     "PAGE_TOKEN_INVALID": Reason(_INVALID, "not a token that ListPoints has given"),
     "POINT_NOT_FOUND": Reason("NOT_FOUND", "the query names a point that does not exist"),
@@ -78,6 +82,7 @@ REASONS: dict[str, Reason] = {
     "ALIAS_NOT_FOUND": Reason("NOT_FOUND", "there is no alias of this name"),
     "ALIAS_EXISTS": Reason("ALREADY_EXISTS", "the name of the alias is taken by a collection"),
     "ALIAS_NOT_COLLECTION": Reason(_INVALID, "the call needs the collection itself, not an alias"),
+    "INDEX_REPEATED": Reason(_INVALID, "two payload indexes on one field"),
     "PAYLOAD_INDEX_EXISTS": Reason(_PRECONDITION, "the field has an index of another type"),
     # Dependencies of the search service
     "ENCODER_UNAVAILABLE": Reason("UNAVAILABLE", "the encoder cannot be reached, or is starting or draining"),
@@ -86,6 +91,7 @@ REASONS: dict[str, Reason] = {
     "ENCODER_FAILED": Reason("INTERNAL", "the encoder failed in a way that it should not"),
     "STORE_UNAVAILABLE": Reason("UNAVAILABLE", "the vector store cannot be reached or used"),
     "STORE_BUSY": Reason(_EXHAUSTED, "the vector store has as much work as it takes"),
+    "STORE_REFUSED": Reason(_INVALID, "the vector store refuses the request, as the message says"),
     "STORE_DISK_FULL": Reason(_EXHAUSTED, "the vector store's disk is full; nothing was written"),
 }
 

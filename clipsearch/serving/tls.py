@@ -12,6 +12,7 @@ from typing import cast
 import grpc
 import structlog
 
+from clipsearch.credentials import CredentialsError, check_pair
 from clipsearch.serving.files import Stamp, stamp
 from clipsearch.serving.settings import ServingSettings
 
@@ -84,23 +85,18 @@ class _Reloader:
 
 
 def _load(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
-    """Reads the files and checks that they fit; gRPC itself would only say that the handshake failed."""
     try:
         certificate, key = files.certificate.read_bytes(), files.key.read_bytes()
         client_ca = files.client_ca.read_bytes() if files.client_ca is not None else None
     except OSError as error:
         raise TlsError(f"cannot read {error.filename}: {error.strerror}") from None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # An empty password: OpenSSL would ask the terminal for that of an encrypted key.
-        context.load_cert_chain(files.certificate, files.key, password="")
-    except (ssl.SSLError, OSError) as error:
-        raise TlsError(
-            f"{files.certificate} and {files.key} are no PEM certificate and the key to it ({error})"
-        ) from None
+        check_pair(files.certificate, files.key)
+    except CredentialsError as error:
+        raise TlsError(str(error)) from None
     if client_ca is not None:
         try:
-            context.load_verify_locations(cadata=client_ca.decode("ascii", "replace"))
+            ssl.create_default_context(cadata=client_ca.decode("ascii", "replace"))
         except ssl.SSLError as error:
             raise TlsError(f"{files.client_ca} holds no PEM certificate ({error})") from None
     return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)

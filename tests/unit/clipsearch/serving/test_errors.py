@@ -27,7 +27,7 @@ class Raises(encoder_pb2_grpc.EncoderServiceServicer):
 
     error: Exception = RuntimeError()
 
-    async def GetModel(self, request, context):  # noqa: N802
+    async def GetModel(self, request, context):
         raise self.error
 
 

@@ -26,7 +26,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         self.spans: list[Span] = []
         self.services: set[str] = set()
 
-    def Export(self, request, context):  # noqa: N802
+    def Export(self, request, context):
         for resource in request.resource_spans:
             attributes = {item.key: item.value.string_value for item in resource.resource.attributes}
             self.services.add(attributes["service.name"])

@@ -1,0 +1,126 @@
+"""The command line as a user types it, against real services."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def pictures(photos: list[Path], tmp_path_factory) -> Path:
+    """A folder with some photographs, a copy of one, and two bad files."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "pets").mkdir()
+    for path in photos:
+        if path.stem in ("coffee", "rocket", "flower"):
+            shutil.copy(path, folder / path.name)
+        if path.stem == "chelsea":
+            shutil.copy(path, folder / "pets" / path.name)
+            shutil.copy(path, folder / "pets" / "the same cat.png")
+            (folder / "cut.png").write_bytes(path.read_bytes()[:5000])
+    (folder / "empty.jpg").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clipsearch(search, encoder):
+    """Runs the command; returns the finished process."""
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        servers = {"CLIPSEARCH_SERVER": search.address, "CLIPSEARCH_ENCODER": encoder.address}
+        import os
+
+        command = [sys.executable, "-m", "clipsearch.cli", *words]
+        return subprocess.run(
+            command, env={**os.environ, **servers}, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def indexed(clipsearch, pictures) -> dict:
+    """What `index --json` printed the first time."""
+    done = clipsearch("index", str(pictures), "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_index_goes_on_after_bad_files_and_lists_them(indexed):
+    assert (indexed["indexed"], indexed["already"]) == (4, 1)
+    failed = {Path(failure["path"]).name: failure["reason"] for failure in indexed["failed"]}
+    assert set(failed) == {"cut.png", "empty.jpg"}
+    assert failed["empty.jpg"] == "the picture is empty (0 bytes)"
+
+
+def test_index_again_encodes_nothing(clipsearch, indexed, pictures):
+    again = json.loads(clipsearch("index", str(pictures), "--json").stdout)
+    assert (again["indexed"], again["already"]) == (0, 5)
+
+
+def test_search_by_words_and_by_picture(clipsearch, indexed, pictures):
+    found = json.loads(clipsearch("search", "a cat", "--json").stdout)
+    assert found["hits"][0]["payload"]["name"] == "chelsea.png"
+    assert not found["hits"][0]["weak"]
+    assert found["hits"][-1]["weak"]
+    twin = json.loads(clipsearch("search", "--image", str(pictures / "rocket.jpg"), "--json").stdout)
+    assert twin["hits"][0]["payload"]["name"] == "rocket.jpg"
+    table = clipsearch("search", "a cat", "--limit", "1")
+    assert "chelsea.png" in table.stdout
+    assert table.returncode == 0
+
+
+def test_filters_narrow_the_search(clipsearch, indexed, pictures):
+    inside = clipsearch("search", "a cat", "--filter", f"folder={pictures}", "--json")
+    names = [hit["payload"]["name"] for hit in json.loads(inside.stdout)["hits"]]
+    assert sorted(names) == ["coffee.png", "flower.jpg", "rocket.jpg"]
+    bad = clipsearch("search", "a cat", "--filter", "folder")
+    assert bad.returncode == 1
+    assert "'folder' is no filter" in bad.stderr
+
+
+def test_classify_names_the_cat(clipsearch, pictures):
+    done = clipsearch(
+        "classify", str(pictures / "pets" / "chelsea.png"), "--labels", "dog,cat,rocket", "--json"
+    )
+    assert json.loads(done.stdout)["scores"][0]["label"] == "cat"
+
+
+def test_collections_can_be_made_listed_aliased_and_deleted(clipsearch):
+    assert clipsearch("collections", "create", "shoes", "--index", "price=float").returncode == 0
+    assert clipsearch("collections", "alias", "current", "shoes").returncode == 0
+    listed = json.loads(clipsearch("collections", "--json").stdout)
+    (shoes,) = [c for c in listed if c["name"] == "shoes"]
+    assert shoes["aliases"] == ["current"]
+    assert shoes["payload_indexes"] == {"price": "float"}
+    again = clipsearch("collections", "create", "shoes")
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
+    assert clipsearch("collections", "delete", "shoes", "--yes").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("search", "a cat", "--collection", "nowhere"), "collection 'nowhere' does not exist"),
+        (("search", "a cat", "--server", "127.0.0.1:1"), "cannot reach the search service at 127.0.0.1:1"),
+        (("health", "127.0.0.1:1", "--timeout", "1"), "127.0.0.1:1"),
+    ],
+)
+def test_an_error_is_one_clear_line_and_exit_code_1(clipsearch, words, complaint):
+    done = clipsearch(*words)
+    assert done.returncode == 1
+    assert complaint in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_health_of_a_running_service(clipsearch, search):
+    done = clipsearch("health", search.address)
+    assert (done.returncode, done.stdout.strip()) == (0, "SERVING")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import warnings
 from collections.abc import AsyncIterator, Sequence
@@ -24,6 +25,8 @@ def run(settings: EncoderSettings) -> None:
     configure_logging(settings.log_level, settings.log_format, "encoder")
     # Pillow warns of damaged metadata and of sizes below our own limit: nothing an operator could act on.
     warnings.filterwarnings("ignore", module="PIL")
+    # Else the tokenizer starts a thread for each CPU of the host, whatever the cgroup grants.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
     @asynccontextmanager
     async def open_services() -> AsyncIterator[Sequence[Service]]:

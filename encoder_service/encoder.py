@@ -104,8 +104,7 @@ class Encoder:
                 )
             except InvalidArgument as error:
                 return _at(error, f"images[{index}]")
-            finally:
-                tower.admission.done()
+            tower.admission.done()
             return encoded
 
         with tower.admission.admit(len(images), sum(map(len, images)), deadline):
@@ -146,9 +145,9 @@ class Encoder:
 
     async def _fresh_texts(self, texts: list[str], deadline: float) -> list[Encoded]:
         tower = self._texts
-        with tower.admission.admit(len(texts), sum(map(len, texts)), deadline):
+        with tower.admission.admit(len(texts), sum(len(text.encode()) for text in texts), deadline):
             start = time.monotonic()
-            tokenised = await self._tokenise(texts)
+            tokenised = await self._tokenise(texts, deadline)
             preprocess_s = time.monotonic() - start
             ahead = 0
             work = []
@@ -170,14 +169,23 @@ class Encoder:
         self, text: str, tokens: Tokens, ahead: int, deadline: float, preprocess_s: float
     ) -> Encoded:
         computed = await self._texts.batcher.compute(tokens, deadline, ahead)
-        self._texts.cache.put(text, computed.vector, tokens.input)
-        return _encoded(computed, tokens.input, preprocess_s, 0.0)
+        encoded = _encoded(computed, tokens.input, preprocess_s, 0.0)
+        self._texts.cache.put(text, encoded.vector, tokens.input)
+        return encoded
 
-    async def _tokenise(self, texts: list[str]) -> list[Tokens]:
+    async def _tokenise(self, texts: list[str], deadline: float) -> list[Tokens]:
         if sum(map(len, texts)) <= _TOKENISE_HERE:
             return self._texts.tokenizer.encode(texts)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._images.decoders, self._texts.tokenizer.encode, texts)
+
+        def one_by_one() -> list[Tokens]:
+            tokenised = []
+            for text in texts:
+                if time.monotonic() >= deadline:
+                    raise DeadlineExceeded()
+                tokenised += self._texts.tokenizer.encode([text])
+            return tokenised
+
+        return await asyncio.get_running_loop().run_in_executor(self._images.decoders, one_by_one)
 
     async def _image(self, data: bytes, index: int, deadline: float, lanes: asyncio.Semaphore) -> Encoded:
         start = time.monotonic()
@@ -201,6 +209,8 @@ class Encoder:
 def _encoded(
     computed: Computed, done: TextInput | ImageInput, preprocess_s: float, waited_s: float
 ) -> Encoded:
+    if not np.isfinite(computed.vector).all():
+        raise ArithmeticError("the graph gave a vector that is not finite")
     return Encoded(computed.vector, done, preprocess_s, waited_s + computed.queue_s, computed.infer_s)
 
 

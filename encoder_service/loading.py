@@ -51,52 +51,49 @@ class _Graph:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A bundle in memory."""
+
+    manifest: Manifest
+    tokenizer: TextTokenizer
+    image: _Graph
+    text: _Graph
+
+
 @asynccontextmanager
 async def open_encoder(settings: EncoderSettings) -> AsyncIterator[Encoder]:
     """Loads the bundle and runs its batchers until the block ends.
 
     Raises BundleError or SessionError.
     """
-    manifest = read_manifest(settings.model)
     cpus = available_cpus()
     threads, decode_threads = settings.threads or cpus, settings.decode_threads or cpus
-    image, text, tokenizer = await _load(settings, manifest, threads)
-    run_pictures = picture_runner(image.session)
-    run_texts = text_runner(text.session, manifest.text)
-    picture = known_answer_pixels(manifest.image.size)
-    tokens = tokenizer.encode([manifest.known_answer.text])[0]
-
-    def warm_up() -> tuple[int, int]:
-        known = manifest.known_answer
-        check_known_answer("image", run_pictures([picture])[0], known.image_vector, image.precision)
-        check_known_answer("text", run_texts([tokens])[0], known.text_vector, text.precision)
-        pictures = settings.max_batch or best_batch(run_pictures, picture, *IMAGE_BATCHES, MEASURE_S)
-        tokens_at_once = settings.max_batch_tokens or len(tokens.ids) * best_batch(
-            run_texts, tokens, *TEXT_BATCHES, MEASURE_S
-        )
-        return pictures, tokens_at_once
-
-    max_batch, max_batch_tokens = await asyncio.to_thread(warm_up)
-    _report(manifest, image, text)
+    model = await _load(settings, threads)
+    pictures_at_once, tokens_at_once = await asyncio.to_thread(_warm_up, settings, model)
+    _report(model)
     _log.info(
         "encoder is ready",
         threads=threads,
         decode_threads=decode_threads,
-        max_batch=max_batch,
-        max_batch_tokens=max_batch_tokens,
+        max_batch=pictures_at_once,
+        max_batch_tokens=tokens_at_once,
     )
+    run_pictures = picture_runner(model.image.session)
+    run_texts = text_runner(model.text.session, model.manifest.text)
     with (
         ThreadPoolExecutor(decode_threads, "decode") as decoders,
-        _thread("image") as a,
-        _thread("text") as b,
+        # A session's own thread each: ONNX Runtime brings the others.
+        ThreadPoolExecutor(1, "image-session") as image_thread,
+        ThreadPoolExecutor(1, "text-session") as text_thread,
     ):
         async with (
-            Batcher(run_pictures, a, max_batch, weigh=lambda pixels: 1) as pictures,
-            Batcher(run_texts, b, max_batch_tokens, weigh=lambda tokens: len(tokens.ids)) as texts,
+            Batcher(run_pictures, image_thread, pictures_at_once, weigh=lambda pixels: 1) as pictures,
+            Batcher(run_texts, text_thread, tokens_at_once, weigh=lambda tokens: len(tokens.ids)) as texts,
         ):
             yield Encoder(
-                manifest,
-                Running(image.precision, text.precision, image.session.provider),
+                model.manifest,
+                Running(model.image.precision, model.text.precision, model.image.session.provider),
                 ImageTower(
                     pictures,
                     Admission("pictures", settings.queue_images, settings.queue_bytes),
@@ -107,30 +104,42 @@ async def open_encoder(settings: EncoderSettings) -> AsyncIterator[Encoder]:
                 TextTower(
                     texts,
                     Admission("texts", settings.queue_texts, settings.queue_bytes),
-                    tokenizer,
+                    model.tokenizer,
                     TextCache(settings.text_cache_mb * MIB),
                     settings.max_text_bytes,
                 ),
             )
 
 
-async def _load(
-    settings: EncoderSettings, manifest: Manifest, threads: int
-) -> tuple[_Graph, _Graph, TextTokenizer]:
+async def _load(settings: EncoderSettings, threads: int) -> _Model:
     """Hashing files and optimising graphs leave the GIL alone, so they go side by side."""
-    results = await asyncio.gather(
-        asyncio.to_thread(check_files, settings.model, manifest),
-        asyncio.to_thread(_open_graph, settings, manifest, "image", settings.image_precision, threads),
-        asyncio.to_thread(_open_graph, settings, manifest, "text", settings.text_precision, threads),
-        asyncio.to_thread(TextTokenizer, settings.model, manifest.text),
-        return_exceptions=True,
+    manifest = read_manifest(settings.model)
+    checking = asyncio.create_task(asyncio.to_thread(check_files, settings.model, manifest))
+    try:
+        tokenizer, image, text = await asyncio.gather(
+            asyncio.to_thread(TextTokenizer, settings.model, manifest.text),
+            asyncio.to_thread(_open_graph, settings, manifest, "image", settings.image_precision, threads),
+            asyncio.to_thread(_open_graph, settings, manifest, "text", settings.text_precision, threads),
+        )
+    finally:
+        await checking  # an altered file is told before a graph that does not load, which it explains
+    return _Model(manifest, tokenizer, image, text)
+
+
+def _warm_up(settings: EncoderSettings, model: _Model) -> tuple[int, int]:
+    """Asks for the known answer and measures batch sizes: pictures, and tokens, that a batch may hold."""
+    manifest, known = model.manifest, model.manifest.known_answer
+    run_pictures = picture_runner(model.image.session)
+    run_texts = text_runner(model.text.session, manifest.text)
+    picture = known_answer_pixels(manifest.image.size)
+    tokens = model.tokenizer.encode([known.text])[0]
+    check_known_answer("image", run_pictures([picture])[0], known.image_vector, model.image.precision)
+    check_known_answer("text", run_texts([tokens])[0], known.text_vector, model.text.precision)
+    pictures_at_once = settings.max_batch or best_batch(run_pictures, picture, *IMAGE_BATCHES, MEASURE_S)
+    tokens_at_once = settings.max_batch_tokens or len(tokens.ids) * best_batch(
+        run_texts, tokens, *TEXT_BATCHES, MEASURE_S
     )
-    # In this order: an altered file explains a graph that does not load.
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    _, image, text, tokenizer = results
-    return image, text, tokenizer  # type: ignore[return-value]  # the exceptions are gone
+    return pictures_at_once, tokens_at_once
 
 
 def _open_graph(
@@ -159,23 +168,18 @@ def choose_precision(manifest: Manifest, tower: Tower, asked: str) -> tuple[Prec
     return chosen, "the bundle's choice for CPUs"
 
 
-def _report(manifest: Manifest, image: _Graph, text: _Graph) -> None:
-    for tower, graph in (("image", image), ("text", text)):
+def _report(model: _Model) -> None:
+    for tower, graph in (("image", model.image), ("text", model.text)):
         _log.info(
             f"{tower} tower",
-            model=manifest.name,
-            fingerprint=manifest.fingerprint,
+            model=model.manifest.name,
+            fingerprint=model.manifest.fingerprint,
             provider=graph.session.provider,
             precision=graph.precision,
             precision_because=graph.reason,
         )
-    if not manifest.pretrained:
+    if not model.manifest.pretrained:
         _log.warning(
             "this model has RANDOM weights: its vectors mean nothing; for benchmarks and tests only",
-            model=manifest.name,
+            model=model.manifest.name,
         )
-
-
-def _thread(tower: Tower) -> ThreadPoolExecutor:
-    """A session's own thread: ONNX Runtime brings the others."""
-    return ThreadPoolExecutor(1, f"{tower}-session")

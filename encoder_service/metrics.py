@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from clipsearch.serving.metrics import LATENCY_BUCKETS
 from encoder_service.bundle import Manifest, Tower
-from encoder_service.encoder import ImageTower, Running, TextTower
+from encoder_service.encoder import Encoded, ImageTower, Outcome, Running, TextTower
+
+Item = TypeVar("Item")
+Run: TypeAlias = Callable[[Sequence[Item]], NDArray[np.float32]]
 
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -33,21 +39,24 @@ class EncoderMetrics:
         self._queue = self._seconds("queue", "an item's wait for the session")
         self._infer = self._seconds("infer", "a batch's run in ONNX Runtime")
 
-    def batch(self, tower: Tower) -> Callable[[Sequence[float], float], None]:
-        """What a tower's batcher tells: how long each item of a batch waited, and how long the batch ran."""
-        batches, queue, infer = (metric.labels(tower) for metric in (self._batches, self._queue, self._infer))
+    def measured(self, tower: Tower, run: Run[Item]) -> Run[Item]:
+        """A tower's `run`, each batch of it counted and timed."""
+        batches, infer = self._batches.labels(tower), self._infer.labels(tower)
 
-        def observe(waits_s: Sequence[float], infer_s: float) -> None:
-            batches.observe(len(waits_s))
-            for wait_s in waits_s:
-                queue.observe(wait_s)
-            infer.observe(infer_s)
+        def measured(items: Sequence[Item]) -> NDArray[np.float32]:
+            batches.observe(len(items))
+            with infer.time():
+                return run(items)
 
-        return observe
+        return measured
 
-    def preprocessed(self, tower: Tower, seconds: float) -> None:
-        """One input was decoded or tokenised."""
-        self._preprocess.labels(tower).observe(seconds)
+    def encoded(self, tower: Tower, outcomes: Sequence[Outcome]) -> None:
+        """Inputs of one call were answered. Those that were refused or in the cache cost nothing."""
+        preprocess, queue = self._preprocess.labels(tower), self._queue.labels(tower)
+        for outcome in outcomes:
+            if isinstance(outcome, Encoded) and outcome.infer_s:
+                preprocess.observe(outcome.preprocess_s)
+                queue.observe(outcome.queue_s)
 
     def watch(self, manifest: Manifest, running: Running, images: ImageTower, texts: TextTower) -> None:
         """From now on the metrics tell of this model and these towers."""

@@ -47,13 +47,13 @@ class EncoderSettings(ServingSettings):
     )
 
     queue_images: int = Field(
-        default=512, ge=1, description="pictures in the house; further ones get RESOURCE_EXHAUSTED"
+        default=512, ge=1, description="pictures accepted and not answered yet; further ones are refused"
     )
     queue_texts: int = Field(
-        default=8192, ge=1, description="texts in the house; further ones get RESOURCE_EXHAUSTED"
+        default=8192, ge=1, description="texts accepted and not answered yet; further ones are refused"
     )
     queue_bytes: int = Field(
-        default=256 * MIB, ge=MIB, description="bytes of pictures or of texts in the house, each"
+        default=256 * MIB, ge=MIB, description="bytes of them, of pictures and of texts each"
     )
     text_cache_mb: int = Field(
         default=64, ge=0, le=64 * 1024, description="memory for vectors of texts seen before, MiB; 0 = none"

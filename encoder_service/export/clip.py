@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from encoder_service.bundle import (
-    MANIFEST,
     TOKENIZER,
     KnownAnswer,
     Manifest,
@@ -27,6 +24,7 @@ from encoder_service.cpus import available_cpus
 from encoder_service.export import golden, towers
 from encoder_service.export.checkpoint import Checkpoint, load_checkpoint, random_checkpoint
 from encoder_service.export.errors import ExportError
+from encoder_service.export.output import bundle_folder, check_target
 from encoder_service.export.quantize import quantize
 from encoder_service.export.tokenizer import tokenizer_json
 from encoder_service.export.verify import check_bundle, report
@@ -56,22 +54,16 @@ def export_bundle(
     """
     say = progress or (lambda _: None)
     _check_precisions(precisions)
-    _check_target(out)
+    check_target(out)
     photos = golden.photos(say)  # before the long work: these may have to be downloaded
     say(f"loading {source}")
     checkpoint = random_checkpoint(source, seed, say) if random_init else load_checkpoint(source)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
+    with bundle_folder(out) as folder:
         _write_graphs(checkpoint, folder, precisions, say)
         manifest = _manifest(checkpoint, folder, precisions)
         write_manifest(folder, manifest)
         manifest = report(manifest, check_bundle(folder, manifest, photos, checkpoint, say))
         write_manifest(folder, manifest)
-        folder.chmod(0o755)
-        _put(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return manifest
 
 
@@ -79,11 +71,6 @@ def _check_precisions(precisions: Sequence[Precision]) -> None:
     unknown = sorted(set(precisions) - {"fp32", "int8"})
     if unknown or "fp32" not in precisions:
         raise ExportError(f"precisions {', '.join(precisions)}: fp32, or fp32 and int8")
-
-
-def _check_target(out: Path) -> None:
-    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ExportError(f"{out} is there already and is no model bundle; nothing was written")
 
 
 def _write_graphs(
@@ -139,14 +126,3 @@ def _known_answer(checkpoint: Checkpoint, folder: Path) -> KnownAnswer:
         text_vector=encode_vector(text.run(pad(tokens, checkpoint.text))[0]),
         image_vector=encode_vector(image.run({"pixels": pixels})[0]),
     )
-
-
-def _put(folder: Path, out: Path) -> None:
-    """Renames the finished folder to its place; the old bundle is there until the new one is."""
-    if out.exists():
-        old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old."))
-        out.rename(old / out.name)
-        folder.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        folder.rename(out)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from encoder_service.bundle import ParityCheck, Precision, Tower
 from encoder_service.export.errors import ExportError
+from encoder_service.warmup import KNOWN_ANSWER_BOUNDS
 
 Vectors = NDArray[np.float32]
 
@@ -19,7 +20,6 @@ MIN_MEAN_COSINE = 0.99
 MAX_RECALL_LOST = 1.0
 # A lower precision with and without batch-mates.
 MIN_COSINE_TO_ALONE = 0.999
-MIN_COSINE_TO_KNOWN = 0.9999
 
 RECALL_AT = 10
 
@@ -56,11 +56,11 @@ def against_torch(tower: Tower, vectors: Vectors, reference: Vectors) -> ParityC
     return at_least(name, tower, "minimum cosine", lowest, MIN_COSINE_TO_TORCH, len(vectors))
 
 
-def known_answer(tower: Tower, vectors: Vectors, known: Vectors) -> ParityCheck:
-    """fp32 vectors [1, dimension] against the vector that the manifest carries, [dimension]."""
+def known_answer(tower: Tower, precision: Precision, vectors: Vectors, known: Vectors) -> ParityCheck:
+    """Vectors [1, dimension] against the manifest's, [dimension], by the bound that servers ask for."""
     cosine = float(cosines(vectors, known[np.newaxis]).min())
-    name = "fp32 against the known answer"
-    return at_least(name, tower, "minimum cosine", cosine, MIN_COSINE_TO_KNOWN, len(vectors))
+    name, bound = f"{precision} against the known answer", KNOWN_ANSWER_BOUNDS[precision]
+    return at_least(name, tower, "cosine", cosine, bound, len(vectors))
 
 
 def same_vectors(name: str, tower: Tower, vectors: Vectors, others: Vectors) -> ParityCheck:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -113,18 +114,17 @@ class Case(Generic[Item]):
     group_size: int
     runner: Callable[[Precision], Callable[[Sequence[Item]], Vectors]]
     known: Item
-    known_vector: str
-    reference: Callable[[Sequence[Item]], Vectors] | None
+    known_vector: Vectors
+    by_torch: Callable[[Sequence[Item]], Vectors] | None
 
 
 def _picture_case(
     folder: Path, manifest: Manifest, pictures: Sequence[NDArray[np.uint8]], checkpoint: Checkpoint | None
 ) -> Case[NDArray[np.uint8]]:
-    def reference(some: Sequence[NDArray[np.uint8]]) -> Vectors:
+    def by_torch(some: Sequence[NDArray[np.uint8]], source: Checkpoint) -> Vectors:
         from encoder_service.export import reference
 
-        assert checkpoint is not None
-        return reference.images(checkpoint, np.stack(some))
+        return reference.images(source, np.stack(some))
 
     return Case(
         tower="image",
@@ -132,19 +132,18 @@ def _picture_case(
         group_size=golden.VIEWS,
         runner=lambda precision: picture_runner(_session(folder, "image", precision)),
         known=known_answer_pixels(manifest.image.size),
-        known_vector=manifest.known_answer.image_vector,
-        reference=reference if checkpoint else None,
+        known_vector=decode_vector(manifest.known_answer.image_vector),
+        by_torch=partial(by_torch, source=checkpoint) if checkpoint else None,
     )
 
 
 def _text_case(
     folder: Path, manifest: Manifest, tokens: Sequence[Tokens], known: Tokens, checkpoint: Checkpoint | None
 ) -> Case[Tokens]:
-    def reference(some: Sequence[Tokens]) -> Vectors:
+    def by_torch(some: Sequence[Tokens], source: Checkpoint) -> Vectors:
         from encoder_service.export import reference
 
-        assert checkpoint is not None
-        return reference.texts(checkpoint, some)
+        return reference.texts(source, some)
 
     return Case(
         tower="text",
@@ -152,8 +151,8 @@ def _text_case(
         group_size=2,
         runner=lambda precision: text_runner(_session(folder, "text", precision), manifest.text),
         known=known,
-        known_vector=manifest.known_answer.text_vector,
-        reference=reference if checkpoint else None,
+        known_vector=decode_vector(manifest.known_answer.text_vector),
+        by_torch=partial(by_torch, source=checkpoint) if checkpoint else None,
     )
 
 
@@ -166,15 +165,13 @@ def _tower_checks(case: Case[Item], precisions: Sequence[Precision], say: Progre
         say(f"{case.tower} tower, {precision}: {len(case.items)} items")
         run = case.runner(precision)
         vectors = _in_batches(run, case.items, _BATCH)
+        checks.append(parity.known_answer(case.tower, precision, run([case.known]), case.known_vector))
         # A batch of all: short texts are padded to the longest, so this shows cutting as well.
         checks.append(parity.batch_mates(case.tower, precision, run(some), _in_batches(run, some, 1)))
         if precision == "fp32":
             fp32 = vectors
-            checks.append(
-                parity.known_answer(case.tower, run([case.known]), decode_vector(case.known_vector))
-            )
-            if case.reference is not None:
-                checks.append(parity.against_torch(case.tower, run(some), case.reference(some)))
+            if case.by_torch is not None:
+                checks.append(parity.against_torch(case.tower, run(some), case.by_torch(some)))
         elif fp32 is not None:
             checks += parity.against_fp32(case.tower, precision, vectors, fp32, case.group_size)
     return checks
@@ -240,23 +237,29 @@ def _session(folder: Path, tower: Tower, precision: Precision) -> OnnxSession:
 def _checkpoint(manifest: Manifest, source: str | None, say: Progress) -> Checkpoint | None:
     """The bundle's source, if it can be had without a download that nobody asked for."""
     try:
-        from encoder_service.export.checkpoint import load_checkpoint, random_checkpoint, seed_of
+        found = _find_checkpoint(manifest, source, say)
     except ModuleNotFoundError as error:
+        if source is not None:
+            raise
         say(f"{error.name} is not installed: not compared with the source's own forward pass")
         return None
+    if found is None or found.source.weights_sha256 == manifest.source.weights_sha256:
+        return found
     if source is not None:
-        checkpoint = load_checkpoint(source)
-        if checkpoint.source.weights_sha256 != manifest.source.weights_sha256:
-            raise ExportError(f"{source} has other weights than the bundle was made from")
-        return checkpoint
+        raise ExportError(f"{source} has other weights than the bundle was made from")
+    say(f"what {found.name} gives here has other weights than the bundle: not compared with it")
+    return None
+
+
+def _find_checkpoint(manifest: Manifest, source: str | None, say: Progress) -> Checkpoint | None:
+    from encoder_service.export.checkpoint import load_checkpoint, random_checkpoint, seed_of
+
+    if source is not None:
+        return load_checkpoint(source)
     if (made := seed_of(manifest.source)) is not None:
-        again = random_checkpoint(*made, say)
-        if again.source.weights_sha256 == manifest.source.weights_sha256:
-            return again
-        say("this torch makes other random weights of the same seed: not compared with torch")
-        return None
+        return random_checkpoint(*made, say)
     try:
         return load_checkpoint(manifest.source.id, local_files_only=True)
     except ExportError:
-        say("the source is not at hand (name it with --source): not compared with torch")
+        say("the source is not at hand (name it with --source): not compared with its own forward pass")
         return None

@@ -104,12 +104,12 @@ def test_a_wait_beyond_the_deadline_is_refused_before_the_work_costs_anything(
 ) -> None:
     learn(admission, clock, 0.5)
     with admission.admit(4, 4, math.inf):
-        with admission.admit(1, 1, clock.now + 1.5 * 2.5 + 0.01):
+        with admission.admit(1, 1, clock.now + 2 * 2.5 + 0.01):
             pass
         with pytest.raises(ResourceExhausted, match=r"about 2.50 s, the deadline is in 1.00 s") as caught:
             admission.admit(1, 1, clock.now + 1.0).__enter__()
     assert caught.value.reason == "WAIT_EXCEEDS_DEADLINE"
-    assert caught.value.retry_after_s == pytest.approx(1.5 * 2.5 - 1.0)
+    assert caught.value.retry_after_s == pytest.approx(2 * 2.5 - 1.0)
 
 
 def test_an_idle_house_lets_anybody_in_so_that_a_wrong_pace_is_corrected(

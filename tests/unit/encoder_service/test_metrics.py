@@ -21,8 +21,8 @@ def registry() -> CollectorRegistry:
     return CollectorRegistry()
 
 
-def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
-    return registry.get_sample_value(f"clipsearch_encoder_{name}", labels)
+def value(registry: CollectorRegistry, metric: str, /, **labels: str) -> float | None:
+    return registry.get_sample_value(f"clipsearch_encoder_{metric}", labels)
 
 
 def test_batches_are_counted_by_size_and_timed(registry):

@@ -40,6 +40,9 @@ lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
 
 bench: bench-encoder ## run the benchmarks (build/bench/)
 
+bench-encoder: $(FULL_READY) ## measure the encoder against its baselines: tables, build/bench/encoder.json, charts
+	$(BIN)/python -m tests.bench.encoder
+
 model: $(BUNDLE)/manifest.json ## build the model bundle that MODEL names
 	$(BIN)/clipsearch model show $(BUNDLE)
 
@@ -55,7 +58,7 @@ clean: ## remove the virtual environment and everything built
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 build/models/starter/manifest.json: | $(RUN_READY)
-	echo "== building the starter model (downloads 130 MB once)"
+	echo "== building the starter model (downloads 110 MB once)"
 	$(BIN)/clipsearch model starter --out $(@D)
 
 build/models/%/manifest.json: | $(FULL_READY)

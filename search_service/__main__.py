@@ -88,6 +88,8 @@ async def _open_store(settings: SearchSettings) -> VectorStore:
             qdrant_api_key=key.get_secret_value() if key is not None else None,
             data_dir=settings.data_dir,
             timeout=settings.store_timeout_s,
+            ordering=settings.qdrant_ordering,
+            consistency=settings.qdrant_consistency,
         )
     except StoreInUseError as error:
         raise StartError(str(error)) from None

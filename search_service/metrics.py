@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeAlias, TypeVar, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -18,6 +18,8 @@ from search_service.stores.protocol import VectorStore
 COLLECTIONS_EVERY_S = 30.0
 
 Dependency = TypeVar("Dependency")
+Measure: TypeAlias = Callable[[], AbstractContextManager[None]]
+Span: TypeAlias = Callable[[str], AbstractContextManager[Any]]
 
 _log = structlog.get_logger(__name__)
 
@@ -37,12 +39,26 @@ class SearchMetrics:
             "clipsearch_collection_points", "Points in a collection.", ["collection"], registry=registry
         )
 
-    def timed(self, name: str, dependency: Dependency) -> Dependency:
-        """The dependency, with every coroutine method of it timed under the method's name."""
-        return cast(Dependency, _Timed(dependency, lambda operation: self._seconds.labels(name, operation)))
+    def timed(self, name: str, dependency: Dependency, span: Span = lambda name: nullcontext()) -> Dependency:
+        """The dependency, with every coroutine method of it timed under the method's name.
+
+        `span` traces what does not trace itself: each call gets one.
+        """
+
+        def measure_of(operation: str) -> Measure:
+            seconds = self._seconds.labels(name, operation)
+
+            @contextmanager
+            def measure() -> Iterator[None]:
+                with seconds.time(), span(f"{name}.{operation}"):
+                    yield
+
+            return measure
+
+        return cast(Dependency, _Timed(dependency, measure_of))
 
     async def watch_collections(self, store: VectorStore) -> None:
-        """Counts the points of all collections now and then, for ever, also past times when the store is away."""
+        """Counts the points of all collections now and then, for ever, whether the store was away or not."""
         shown: set[str] = set()
         while True:
             try:
@@ -59,24 +75,21 @@ class SearchMetrics:
 
 
 class _Timed:
-    """Stands for an object and times its coroutine methods."""
+    """Stands for an object and measures its coroutine methods."""
 
-    def __init__(self, target: object, metric: Callable[[str], Any]) -> None:
+    def __init__(self, target: object, measure: Callable[[str], Measure]) -> None:
         self._target = target
-        self._metric = metric
+        self._measure = measure
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._target, name)
         if not inspect.iscoroutinefunction(found):
             return found
-        metric = self._metric(name)
+        measure = self._measure(name)
 
         async def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
-            try:
+            with measure():
                 return await found(*args, **kwargs)
-            finally:
-                metric.observe(time.perf_counter() - start)
 
         self.__dict__[name] = timed  # the next call finds it without asking again
         return timed

@@ -154,11 +154,11 @@ class Search:
     async def _ranked(
         self, run: _Run, sides: Sequence[Sequence[ScoredPoint]], deadline: Deadline
     ) -> tuple[list[Hit], bool]:
-        """The page of hits that was asked for, whole; and whether their scores are fused."""
+        """The page of hits that was asked for, with all that was asked of them; and whether they are fused."""
         hits, fused = rank(run.query, sides)
         query = run.query
-        bare = query.target == "any" and (query.with_vectors or query.payload.include != ())
-        if not hits or not bare:
+        incomplete = query.target == "any" and (query.with_vectors or query.payload.include != ())
+        if not hits or not incomplete:
             return hits, fused
         points = await self._store.get(
             run.spec.name,

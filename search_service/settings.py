@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
@@ -36,6 +37,12 @@ class SearchSettings(ServingSettings):
     )
     qdrant_api_key: SecretStr | None = Field(
         default=None, validation_alias="QDRANT_API_KEY", description="API key of the Qdrant server"
+    )
+    qdrant_ordering: Literal["weak", "medium", "strong"] = Field(
+        default="weak", description="order of writes on a Qdrant cluster with replicas"
+    )
+    qdrant_consistency: Literal["one", "majority", "quorum", "all"] = Field(
+        default="one", description="replicas of a Qdrant cluster that must agree on a read"
     )
     store_timeout_s: float = Field(
         default=30.0, gt=0, le=600, description="longest wait for an answer of the store"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ from search_service.vectors import check_dimension
 
 @dataclass(frozen=True, slots=True)
 class NewPoint:
-    """A point to write: a picture (bytes) or a ready vector, words (str) or a ready vector; not neither.
+    """A point to write: a picture (bytes) or a ready vector, words (str) or a ready vector; or both.
 
     Ready vectors are normalised float32 [dimension].
     """
@@ -91,12 +91,14 @@ class Upsert:
         good = [point for point in points if isinstance(point, NewPoint)]
         to_read = [point.text for point in good if isinstance(point.text, str)]
         to_see = [point.image for point in good if isinstance(point.image, bytes)]
+        texts: Iterator[Outcome] = iter(())
+        images: Iterator[Outcome] = iter(())
         if to_read or to_see:
             encoding = await self._encoder.encode(to_read, to_see, deadline)
             check_fingerprint(spec, encoding.fingerprint, "the encoder")
             texts, images = iter(encoding.texts), iter(encoding.images)
 
-        def encoded(point: NewPoint | ServiceError) -> tuple[_Side, _Side]:
+        def sides(point: NewPoint | ServiceError) -> tuple[_Side, _Side]:
             if isinstance(point, ServiceError):
                 return None, None
             return (
@@ -104,7 +106,7 @@ class Upsert:
                 next(texts) if isinstance(point.text, str) else point.text,
             )
 
-        return [encoded(point) for point in points]
+        return [sides(point) for point in points]
 
 
 def _assembled(

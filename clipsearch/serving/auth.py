@@ -6,8 +6,8 @@ A caller is refused before its request is read, except for the collections that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
@@ -19,6 +19,8 @@ from clipsearch.serving.tokens import Grant, Grants
 from clipsearch.serving.wrapping import HEALTH, Call, Context, Continuation, Handler, refuse, wrap
 
 REFLECTION = ("/grpc.reflection.v1alpha.ServerReflection/", "/grpc.reflection.v1.ServerReflection/")
+
+Guard: TypeAlias = Callable[[Call], Call]
 
 _log = structlog.get_logger(__name__)
 
@@ -48,23 +50,29 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
                 raise PermissionDenied(f"{method} is a stream, which is not guarded here", "SCOPE_MISSING")
             if token is None and self._grants.knows_certificates:
                 # The certificate is not to be seen before the call begins.
-                return wrap(handler, lambda call: self._by_certificate(call, method, permission))
-            grant = self._known(token)
-            self._admit(grant, method, permission)
+                guard = self._by_certificate(method, permission)
+            else:
+                grant = self._known(token)
+                self._admit(grant, method, permission)
+                guard = _within_collections(grant, permission)
         except ServiceError as error:
             _log.debug("call refused", reason=error.reason)
             return refuse(error)
-        return wrap(handler, lambda call: _within_collections(call, grant, permission))
+        # A handler without `unary_unary` is a refusal from further in: it gets no request to look at.
+        return wrap(handler, guard) if handler.unary_unary is not None else handler
 
-    def _by_certificate(self, call: Call, method: str, permission: Permission) -> Call:
-        async def checked(request: Any, context: Context) -> Any:
-            grant = self._grants.of_certificate(_identities(context))
-            if grant is None:
-                raise Unauthenticated("no token, and no certificate that is known here", "TOKEN_MISSING")
-            self._admit(grant, method, permission)
-            return await _within_collections(call, grant, permission)(request, context)
+    def _by_certificate(self, method: str, permission: Permission) -> Guard:
+        def guard(call: Call) -> Call:
+            async def checked(request: Any, context: Context) -> Any:
+                grant = self._grants.of_certificate(_identities(context))
+                if grant is None:
+                    raise Unauthenticated("no token, and no certificate that is known here", "TOKEN_MISSING")
+                self._admit(grant, method, permission)
+                return await _within_collections(grant, permission)(call)(request, context)
 
-        return checked
+            return checked
+
+        return guard
 
     def _known(self, token: str | None) -> Grant:
         if token is None:
@@ -99,12 +107,12 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             )
 
 
-def _within_collections(call: Call, grant: Grant, permission: Permission) -> Call:
-    if grant.collections is None:
-        return call
+def _within_collections(grant: Grant, permission: Permission) -> Guard:
     allowed = grant.collections
+    if allowed is None:
+        return lambda call: call
 
-    async def checked(request: Any, context: Context) -> Any:
+    def check(request: Any) -> None:
         if permission.collections is None:
             raise PermissionDenied(
                 f"{grant.name!r} is restricted to collections, this call reaches all", "COLLECTION_FORBIDDEN"
@@ -116,9 +124,15 @@ def _within_collections(call: Call, grant: Grant, permission: Permission) -> Cal
                     "COLLECTION_FORBIDDEN",
                     {"collection": name},
                 )
-        return await call(request, context)
 
-    return checked
+    def guard(call: Call) -> Call:
+        async def checked(request: Any, context: Context) -> Any:
+            check(request)
+            return await call(request, context)
+
+        return checked
+
+    return guard
 
 
 def _permission(method: str) -> Permission:

@@ -21,7 +21,8 @@ async def open_store(
     """A Qdrant server if `qdrant_url` is set, else Qdrant Edge in `data_dir`.
 
     `timeout` is the longest that one call to a server may take, in seconds; `ordering` of writes and
-    `consistency` of reads are for a cluster with replicas. Raises StoreInUseError if another process has `data_dir` open.
+    `consistency` of reads are for a cluster with replicas. Raises StoreInUseError if another process
+    has `data_dir` open.
     """
     if qdrant_url:
         return QdrantServer.connect(

@@ -1,4 +1,4 @@
-"""A collection's settings as a Qdrant server keeps them: its own configuration, and our metadata beside it."""
+"""A collection's settings as a Qdrant server keeps them: in its own terms, and in our metadata."""
 
 from __future__ import annotations
 

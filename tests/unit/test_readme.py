@@ -1,4 +1,4 @@
-"""The README's generated parts are current. `UPDATE_README=1 pytest tests/unit/test_readme.py` renews them."""
+"""The README's tables are current. `UPDATE_README=1 pytest tests/unit/test_readme.py` renews them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-# ruff: noqa: N802 - the methods have the names of the RPCs
+
 """A real search server on Qdrant Edge in front of a real encoder server whose model is a hash; shorthands."""
 
 from __future__ import annotations

@@ -139,6 +139,7 @@ async def test_an_alias_points_at_a_collection_that_is_there_and_itself(client: 
     refusal = await refused(set_alias(client, "y", "x"))
     assert (refusal.code, refusal.field) == ("INVALID_ARGUMENT", "collection")
     assert "'x' is an alias of 'a'" in refusal.message
+    assert (await refused(set_alias(client, "y", ""))).reason == "ALIAS_NOT_FOUND"
     refusal = await refused(set_alias(client, "a/b", "a"))
     assert (refusal.code, refusal.field) == ("INVALID_ARGUMENT", "alias")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -62,6 +63,20 @@ async def test_calls_to_a_dependency_are_timed_by_operation_failures_too(registr
     assert timing(registry, "count", "count") == 2
     assert timing(registry, "ping", "count") == 1
     assert 0.03 <= timing(registry, "ping", "sum") < 5
+
+
+async def test_each_call_gets_a_span_where_spans_are_made(registry):
+    opened: list[str] = []
+
+    @contextmanager
+    def span(name: str):
+        opened.append(name)
+        yield
+
+    timed = SearchMetrics(registry).timed("store", Store(), span)
+    await timed.count("hats")
+    await timed.count("shoes")
+    assert opened == ["store.count", "store.count"]
 
 
 async def test_what_is_no_coroutine_is_as_it_was_and_a_method_stays_the_same_object(registry):

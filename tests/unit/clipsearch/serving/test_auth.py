@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from clipsearch.search.v1 import collection_pb2, search_pb2
 from clipsearch.serving.auth import AuthInterceptor
+from clipsearch.serving.concurrency import ConcurrencyInterceptor
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from clipsearch.serving.permissions import PERMISSIONS
 from clipsearch.serving.tokens import Grants, Scope
@@ -226,3 +227,17 @@ async def test_what_a_refusal_says_holds_no_token(guarded):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(guarded.channel, GET_MODEL, token=shown)
         assert shown not in str(caught.value)
+
+
+async def test_a_full_server_says_so_to_restricted_callers_too(tokens):
+    token = tokens.add("restricted", *Scope, collections=["mine"])
+    full = ConcurrencyInterceptor(limit=0)
+    async with (
+        running(ErrorInterceptor(), AuthInterceptor(Grants(tokens.path)), full) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        assert await refusal(channel, SEARCH, token=token) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "TOO_MANY_CALLS",
+        )
+        assert await refusal(channel, SEARCH) == (UNAUTHENTICATED, "TOKEN_MISSING")

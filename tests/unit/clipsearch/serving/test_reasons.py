@@ -25,8 +25,19 @@ def sources() -> list[Path]:
 
 def reasons_in(file: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Constant) and re.fullmatch(r"[A-Z]+(_[A-Z]+)+", str(node.value)):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    variables = {
+        constant
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call | ast.Subscript) and ast.unparse(node).startswith("os.environ")
+        for constant in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Constant)
+            and re.fullmatch(r"[A-Z]+(_[A-Z]+)+", str(node.value))
+            and node not in variables
+        ):
             found.add(str(node.value))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in DERIVED:
             kind = node.args[0]

@@ -51,8 +51,9 @@ async def traced(collector: Collector, answer=None, **options) -> dict:
 
     async def handler(request, context):
         logged.update(structlog.contextvars.get_contextvars())
-        if answer is not None:
-            await answer(request, context)
+        with traces.span("store.query"):
+            if answer is not None:
+                await answer(request, context)
 
     with tracing(collector.endpoint, "encoder") as traces:
         interceptors = (*traces.server, RequestInterceptor(traces.trace_id), ErrorInterceptor())
@@ -100,10 +101,21 @@ async def test_a_failure_is_in_the_trace_and_a_fault_only_if_the_servers(collect
 
 async def test_no_token_and_no_query_text_gets_into_a_trace(collector):
     await traced(collector)
-    assert len(collector.spans) == 2
+    assert len(collector.spans) == 3
     for span in collector.spans:
         assert "private" not in str(span)
         assert "secret" not in str(span)
+
+
+async def test_a_span_inside_of_a_call_belongs_to_it_and_outside_there_is_none(collector):
+    await traced(collector)
+    by_name = {span.name: span for span in collector.spans}
+    server = next(span for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER)
+    assert by_name["store.query"].parent_span_id == server.span_id
+    collector.spans.clear()
+    with tracing(collector.endpoint, "search") as traces, traces.span("store.ping"):
+        assert traces.trace_id() is None
+    assert collector.spans == []
 
 
 async def test_health_and_reflection_go_on_untraced(collector):

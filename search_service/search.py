@@ -154,7 +154,7 @@ class Search:
     async def _ranked(
         self, run: _Run, sides: Sequence[Sequence[ScoredPoint]], deadline: Deadline
     ) -> tuple[list[Hit], bool]:
-        """The page of hits that was asked for, with all that was asked of them; and whether they are fused."""
+        """The page of hits, with all that was asked of them; and whether their scores are fused."""
         hits, fused = rank(run.query, sides)
         query = run.query
         incomplete = query.target == "any" and (query.with_vectors or query.payload.include != ())

@@ -1,0 +1,49 @@
+"""Shared by the tests of the stores."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search_service.stores.edge import QdrantEdge
+from search_service.stores.edge_live import Upkeep
+from search_service.stores.protocol import CollectionSpec, StoredPoint
+
+DIMENSION = 16
+
+
+@pytest.fixture
+def spec() -> CollectionSpec:
+    return CollectionSpec("shop", DIMENSION, "f" * 32, model="toy")
+
+
+@pytest.fixture
+def points() -> Callable[..., list[StoredPoint]]:
+    """`points(3)`: p0, p1 and p2, all with an image; every second with a text too."""
+
+    def make(count: int, start: int = 0, **payload: object) -> list[StoredPoint]:
+        rng = np.random.default_rng(start)
+        vectors = rng.standard_normal((count, 2, DIMENSION)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+        return [
+            StoredPoint(
+                f"p{start + n}",
+                {"n": start + n, **payload},
+                image=vectors[n, 0],
+                text=vectors[n, 1] if n % 2 else None,
+            )
+            for n in range(count)
+        ]
+
+    return make
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[QdrantEdge]:
+    """An Edge store that does nothing by itself while a test lasts."""
+    opened = await QdrantEdge.open(tmp_path / "data", Upkeep(quiet_s=600))
+    yield opened
+    await opened.close()

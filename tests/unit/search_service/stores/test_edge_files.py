@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from search_service.stores import edge_files
+from search_service.stores.protocol import CollectionSpec
+
+
+@pytest.fixture
+def shard(tmp_path):
+    folder = tmp_path / "shard.1"
+    (folder / "segments" / "a").mkdir(parents=True)
+    (folder / "segments" / "a" / "matrix.dat").write_bytes(b"vectors" * 1000)
+    with (folder / "segments" / "a" / "page_0.dat").open("wb") as file:
+        file.write(b"start")
+        file.seek(8 << 20)
+        file.write(b"middle")
+        file.truncate(16 << 20)
+    (folder / "empty").touch()
+    return folder
+
+
+def test_a_copied_shard_holds_the_same_and_stays_sparse(shard, tmp_path):
+    copy = tmp_path / "shard.2"
+    edge_files.copy_shard(shard, copy)
+    originals = sorted(path for path in shard.rglob("*") if path.is_file())
+    assert len(originals) == 3
+    for path in originals:
+        assert (copy / path.relative_to(shard)).read_bytes() == path.read_bytes()
+    page = copy / "segments" / "a" / "page_0.dat"
+    assert page.stat().st_blocks * 512 < 1 << 20
+
+
+def test_a_copy_shares_only_what_is_written_once(shard, tmp_path):
+    copy = tmp_path / "shard.2"
+    edge_files.copy_shard(shard, copy)
+    assert (copy / "segments/a/matrix.dat").stat().st_ino == (shard / "segments/a/matrix.dat").stat().st_ino
+    (copy / "segments/a/page_0.dat").write_bytes(b"changed")
+    assert (shard / "segments/a/page_0.dat").read_bytes().startswith(b"start")
+
+
+def test_sizes_count_blocks_and_not_holes(shard):
+    assert edge_files.disk_bytes(shard) < 1 << 20
+    assert edge_files.disk_bytes(shard) >= 7000
+
+
+def test_settings_come_back(tmp_path):
+    spec = CollectionSpec("shop", 16, "f", payload_indexes={"price": "float"}, quantization="binary")
+    edge_files.write_spec(tmp_path, spec)
+    assert edge_files.read_spec(tmp_path) == spec
+    assert [path.name for path in tmp_path.iterdir()] == ["collection.json"]
+
+
+def test_a_file_half_written_never_takes_the_place_of_the_old(tmp_path, monkeypatch):
+    edge_files.set_current_shard(tmp_path, "shard.1")
+
+    def crash(descriptor):
+        raise OSError("power")
+
+    monkeypatch.setattr(os, "fsync", crash)
+    with pytest.raises(OSError, match="power"):
+        edge_files.set_current_shard(tmp_path, "shard.2")
+    assert edge_files.current_shard(tmp_path) == "shard.1"
+
+
+def test_a_locked_directory_is_refused(tmp_path):
+    lock = edge_files.open_root(tmp_path)
+    with pytest.raises(edge_files.DirectoryInUse):
+        edge_files.open_root(tmp_path, patience_s=0.1)
+    lock.close()
+    edge_files.open_root(tmp_path).close()
+
+
+async def test_a_directory_that_is_let_go_of_in_time_is_taken(tmp_path):
+    lock = edge_files.open_root(tmp_path)
+    waiting = asyncio.create_task(asyncio.to_thread(edge_files.open_root, tmp_path, patience_s=10))
+    await asyncio.sleep(0.1)
+    lock.close()
+    (await waiting).close()
+
+
+def test_the_log_can_vanish_while_it_is_synced(tmp_path):
+    edge_files.sync_log(tmp_path / "gone")

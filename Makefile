@@ -30,7 +30,7 @@ demo: $(RUN_READY) ## search real photographs by words and by picture (IMAGES=fo
 
 test: $(FULL_READY) ## run every test
 	echo "== tests (all of them, a few minutes)"
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
 	echo "== ruff";         $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .

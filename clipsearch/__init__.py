@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clipsearch.aio import AsyncClient, AsyncEncoderClient
     from clipsearch.client import Client, EncoderClient
+    from clipsearch.credentials import ClientTls, CredentialsError
     from clipsearch.errors import ClipSearchError
     from clipsearch.expressions import FilterError
     from clipsearch.inputs import Point, Search, Term
@@ -34,8 +35,10 @@ __all__ = [
     "AsyncEncoderClient",
     "Classification",
     "Client",
+    "ClientTls",
     "ClipSearchError",
     "Collection",
+    "CredentialsError",
     "EncoderClient",
     "FilterError",
     "Hit",
@@ -54,6 +57,8 @@ _HOMES = {
     "AsyncEncoderClient": "aio",
     "Client": "client",
     "EncoderClient": "client",
+    "ClientTls": "credentials",
+    "CredentialsError": "credentials",
     "ClipSearchError": "errors",
     "FilterError": "expressions",
     "Point": "inputs",

@@ -15,6 +15,7 @@ import grpc
 import numpy as np
 
 from clipsearch import connection, requests, responses
+from clipsearch.credentials import ClientTls, bearer
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from clipsearch.errors import from_rpc_error
 from clipsearch.inputs import (
@@ -43,14 +44,18 @@ Answer = TypeVar("Answer")
 
 
 class _Caller:
-    """A channel to one service. `timeout` is each call's deadline, in seconds."""
+    """A channel to one service. `timeout` is each call's deadline, in seconds.
+
+    `token` is shown at each call. `tls` None = plaintext. Making one raises CredentialsError.
+    """
 
     _kind: str
 
-    def __init__(self, address: str, *, timeout: float = 30.0) -> None:
+    def __init__(self, address: str, timeout: float, token: str | None, tls: ClientTls | None) -> None:
         self.address = address
         self._timeout = timeout
-        self._channel = connection.channel(address)
+        self._metadata = bearer(token)
+        self._channel = connection.channel(address, tls)
 
     def close(self) -> None:
         """Closes the connection; calls in progress fail."""
@@ -69,7 +74,7 @@ class _Caller:
         read: Callable[[Response], Answer],
     ) -> Answer:
         try:
-            response = method(request, timeout=self._timeout)
+            response = method(request, timeout=self._timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise from_rpc_error(error, f"{self._kind} at {self.address}") from None
         return read(response)
@@ -80,8 +85,15 @@ class Client(_Caller):
 
     _kind = "search service"
 
-    def __init__(self, address: str = "127.0.0.1:50052", *, timeout: float = 30.0) -> None:
-        super().__init__(address, timeout=timeout)
+    def __init__(
+        self,
+        address: str = "127.0.0.1:50052",
+        *,
+        timeout: float = 30.0,
+        token: str | None = None,
+        tls: ClientTls | None = None,
+    ) -> None:
+        super().__init__(address, timeout, token, tls)
         self._points = search_pb2_grpc.SearchServiceStub(self._channel)
         self._collections = collection_pb2_grpc.CollectionServiceStub(self._channel)
 
@@ -200,8 +212,15 @@ class EncoderClient(_Caller):
 
     _kind = "encoder"
 
-    def __init__(self, address: str = "127.0.0.1:50051", *, timeout: float = 30.0) -> None:
-        super().__init__(address, timeout=timeout)
+    def __init__(
+        self,
+        address: str = "127.0.0.1:50051",
+        *,
+        timeout: float = 30.0,
+        token: str | None = None,
+        tls: ClientTls | None = None,
+    ) -> None:
+        super().__init__(address, timeout, token, tls)
         self._encoder = encoder_pb2_grpc.EncoderServiceStub(self._channel)
 
     def model(self) -> Model:

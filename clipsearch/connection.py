@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import grpc
 
+from clipsearch.credentials import ClientTls, channel_credentials, channel_options
+
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 # Only what may safely happen twice. Creating and deleting a collection answers differently the
@@ -41,16 +43,26 @@ _LOOPBACK = re.compile(r"^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$")
 _WITH_SCHEME = re.compile(r"^(unix:|[a-z0-9-]+://)")
 
 
-def channel(address: str) -> grpc.Channel:
-    """A channel to `host:port`, or to any gRPC target; it connects at the first call."""
-    return grpc.insecure_channel(_target(address), options=_options(address))
+def channel(address: str, tls: ClientTls | None = None) -> grpc.Channel:
+    """A channel to `host:port`, or to any gRPC target; it connects at the first call.
+
+    `tls` None = plaintext. Raises CredentialsError.
+    """
+    target, options = _target(address), _options(address)
+    if tls is None:
+        return grpc.insecure_channel(target, options)
+    return grpc.secure_channel(target, channel_credentials(tls), [*options, *channel_options(tls)])
 
 
-def aio_channel(address: str, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> grpc.aio.Channel:
+def aio_channel(
+    address: str, interceptors: Sequence[grpc.aio.ClientInterceptor] = (), tls: ClientTls | None = None
+) -> grpc.aio.Channel:
     """The same for asyncio; belongs to the running loop."""
-    return grpc.aio.insecure_channel(
-        _target(address), options=_options(address), interceptors=list(interceptors)
-    )
+    target, options, seen_by = _target(address), _options(address), list(interceptors)
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options, interceptors=seen_by)
+    options += channel_options(tls)
+    return grpc.aio.secure_channel(target, channel_credentials(tls), options, interceptors=seen_by)
 
 
 def _target(address: str) -> str:

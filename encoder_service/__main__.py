@@ -12,9 +12,11 @@ from contextlib import asynccontextmanager
 from clipsearch.encoder.v1 import encoder_pb2_grpc
 from clipsearch.serving.lifecycle import Service, StartError, serve
 from clipsearch.serving.log import configure_logging
+from clipsearch.serving.metrics import Metrics
 from clipsearch.serving.settings import SettingsError, load_settings
 from encoder_service.bundle import BundleError
 from encoder_service.loading import open_encoder
+from encoder_service.metrics import EncoderMetrics
 from encoder_service.servicer import SERVICE_NAME, EncoderServicer
 from encoder_service.session import SessionError
 from encoder_service.settings import EncoderSettings
@@ -27,10 +29,11 @@ def run(settings: EncoderSettings) -> None:
     warnings.filterwarnings("ignore", module="PIL")
     # Else the tokenizer starts a thread for each CPU of the host, whatever the cgroup grants.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    metrics = Metrics()
 
     @asynccontextmanager
     async def open_services() -> AsyncIterator[Sequence[Service]]:
-        async with open_encoder(settings) as encoder:
+        async with open_encoder(settings, EncoderMetrics(metrics.registry)) as encoder:
             servicer = EncoderServicer(encoder, settings)
             yield [
                 Service(
@@ -40,7 +43,7 @@ def run(settings: EncoderSettings) -> None:
             ]
 
     try:
-        asyncio.run(serve(settings, "encoder", open_services))
+        asyncio.run(serve(settings, "encoder", open_services, metrics))
     except (BundleError, SessionError) as error:
         raise StartError(str(error)) from error
 

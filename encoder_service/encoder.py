@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument
 from encoder_service.admission import Admission
 from encoder_service.batching import Batcher, Computed
-from encoder_service.bundle import Manifest, Precision
+from encoder_service.bundle import Manifest, Precision, Tower
 from encoder_service.cache import SingleFlight, TextCache
 from encoder_service.images import ImageInput, ImageLimits, Picture, prepare_image
 from encoder_service.tokens import TextInput, TextTokenizer, Tokens, check_text
@@ -44,6 +44,8 @@ class Encoded:
 
 
 Outcome: TypeAlias = Encoded | InvalidArgument
+# Hears of the inputs of each call that was answered.
+Observe: TypeAlias = Callable[[Tower, Sequence[Outcome]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,19 @@ class TextTower:
 class Encoder:
     """Encodes with one model. Deadlines are seconds of time.monotonic(); math.inf = none."""
 
-    def __init__(self, manifest: Manifest, running: Running, images: ImageTower, texts: TextTower) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        running: Running,
+        images: ImageTower,
+        texts: TextTower,
+        observe: Observe = lambda tower, outcomes: None,
+    ) -> None:
         self.manifest = manifest
         self.running = running
         self._images = images
         self._texts = texts
+        self._observe = observe
         self._image_flights: SingleFlight[bytes, Encoded] = SingleFlight()
         self._text_flights: SingleFlight[str, Encoded] = SingleFlight()
 
@@ -108,7 +118,9 @@ class Encoder:
             return encoded
 
         with tower.admission.admit(len(images), sum(map(len, images)), deadline):
-            return await _together([encode(index, data) for index, data in enumerate(images)])
+            outcomes = await _together([encode(index, data) for index, data in enumerate(images)])
+        self._observe("image", outcomes)
+        return outcomes
 
     async def encode_pixels(self, pixels: NDArray[np.uint8], deadline: float) -> list[Outcome]:
         """One outcome a picture of uint8 [count, size, size, 3]. Raises as `encode_images`."""
@@ -122,7 +134,9 @@ class Encoder:
             return _encoded(computed, done, 0.0, 0.0)
 
         with tower.admission.admit(len(pixels), pixels.nbytes, deadline):
-            return await _together([encode(index) for index in range(len(pixels))])
+            outcomes = await _together([encode(index) for index in range(len(pixels))])
+        self._observe("image", outcomes)
+        return outcomes
 
     async def encode_texts(self, texts: Sequence[str], deadline: float) -> list[Outcome]:
         """One outcome a text, in order. Raises as `encode_images`."""
@@ -141,6 +155,7 @@ class Encoder:
                 outcomes[text] = Encoded(known.vector, known.input)
         if fresh:
             outcomes.update(zip(fresh, await self._fresh_texts(fresh, deadline), strict=True))
+        self._observe("text", list(outcomes.values()))  # a text that is there twice was encoded once
         return [_placed(outcomes[text], f"texts[{index}]") for index, text in enumerate(texts)]
 
     async def _fresh_texts(self, texts: list[str], deadline: float) -> list[Encoded]:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from encoder_service.admission import Admission
 from encoder_service.batching import Batcher
@@ -29,6 +30,7 @@ from encoder_service.cache import TextCache
 from encoder_service.cpus import available_cpus
 from encoder_service.encoder import Encoder, ImageTower, Running, TextTower
 from encoder_service.images import ImageLimits
+from encoder_service.metrics import EncoderMetrics
 from encoder_service.session import OnnxSession, picture_runner, text_runner
 from encoder_service.settings import MIB, EncoderSettings
 from encoder_service.tokens import TextTokenizer
@@ -62,8 +64,10 @@ class _Model:
 
 
 @asynccontextmanager
-async def open_encoder(settings: EncoderSettings) -> AsyncIterator[Encoder]:
-    """Loads the bundle and runs its batchers until the block ends.
+async def open_encoder(
+    settings: EncoderSettings, metrics: EncoderMetrics | None = None
+) -> AsyncIterator[Encoder]:
+    """Loads the bundle and runs its batchers until the block ends; `metrics` tell of them.
 
     Raises BundleError or SessionError.
     """
@@ -79,8 +83,9 @@ async def open_encoder(settings: EncoderSettings) -> AsyncIterator[Encoder]:
         max_batch=pictures_at_once,
         max_batch_tokens=tokens_at_once,
     )
-    run_pictures = picture_runner(model.image.session)
-    run_texts = text_runner(model.text.session, model.manifest.text)
+    metrics = metrics or EncoderMetrics(CollectorRegistry())
+    run_pictures = metrics.measured("image", picture_runner(model.image.session))
+    run_texts = metrics.measured("text", text_runner(model.text.session, model.manifest.text))
     with (
         ThreadPoolExecutor(decode_threads, "decode") as decoders,
         # A session's own thread each: ONNX Runtime brings the others.
@@ -91,24 +96,23 @@ async def open_encoder(settings: EncoderSettings) -> AsyncIterator[Encoder]:
             Batcher(run_pictures, image_thread, pictures_at_once, weigh=lambda pixels: 1) as pictures,
             Batcher(run_texts, text_thread, tokens_at_once, weigh=lambda tokens: len(tokens.ids)) as texts,
         ):
-            yield Encoder(
-                model.manifest,
-                Running(model.image.precision, model.text.precision, model.image.session.provider),
-                ImageTower(
-                    pictures,
-                    Admission("pictures", settings.queue_images, settings.queue_bytes),
-                    ImageLimits(settings.max_image_bytes, settings.max_pixels),
-                    decoders,
-                    decode_threads,
-                ),
-                TextTower(
-                    texts,
-                    Admission("texts", settings.queue_texts, settings.queue_bytes),
-                    model.tokenizer,
-                    TextCache(settings.text_cache_mb * MIB),
-                    settings.max_text_bytes,
-                ),
+            running = Running(model.image.precision, model.text.precision, model.image.session.provider)
+            images = ImageTower(
+                pictures,
+                Admission("pictures", settings.queue_images, settings.queue_bytes),
+                ImageLimits(settings.max_image_bytes, settings.max_pixels),
+                decoders,
+                decode_threads,
             )
+            words = TextTower(
+                texts,
+                Admission("texts", settings.queue_texts, settings.queue_bytes),
+                model.tokenizer,
+                TextCache(settings.text_cache_mb * MIB),
+                settings.max_text_bytes,
+            )
+            metrics.watch(model.manifest, running, images, words)
+            yield Encoder(model.manifest, running, images, words, metrics.encoded)
 
 
 async def _load(settings: EncoderSettings, threads: int) -> _Model:

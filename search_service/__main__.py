@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from clipsearch.credentials import ClientTls, CredentialsError
 from clipsearch.search.v1 import collection_pb2_grpc, search_pb2_grpc
 from clipsearch.serving.lifecycle import Service, StartError, serve
 from clipsearch.serving.log import configure_logging
@@ -41,8 +42,16 @@ def run(settings: SearchSettings) -> None:
 
 
 def services(store: VectorStore, encoder: Encoder, settings: SearchSettings) -> list[Service]:
-    """Both services over one store and one encoder; ready as long as the store answers."""
+    """Both services over one store and one encoder.
+
+    Collections are ready as long as the store answers, searches as long as the encoder does too.
+    """
     timeout_s = settings.store_timeout_s
+
+    async def both() -> None:
+        await store.ping()
+        await encoder.ping()
+
     points = servicer.SearchServicer(
         Search(store, encoder, timeout_s),
         Upsert(store, encoder, timeout_s),
@@ -54,7 +63,7 @@ def services(store: VectorStore, encoder: Encoder, settings: SearchSettings) -> 
         Service(
             servicer.SERVICE_NAME,
             lambda server: search_pb2_grpc.add_SearchServiceServicer_to_server(points, server),
-            store.ping,
+            both,
         ),
         Service(
             collections_servicer.SERVICE_NAME,
@@ -72,12 +81,35 @@ async def _open(
     async with AsyncExitStack() as stack:
         store = await _open_store(settings)
         stack.push_async_callback(store.close)
-        encoder = EncoderClient(settings.encoder, settings.encoder_timeout_s, traces.client)
+        encoder = _connect(settings, traces)
         stack.push_async_callback(encoder.close)
+        if settings.encoder_tls:
+            stack.callback(asyncio.create_task(encoder.watch()).cancel)
         measured = SearchMetrics(metrics.registry)
         watch = asyncio.create_task(measured.watch_collections(store))
         stack.callback(watch.cancel)
         yield services(measured.timed("store", store), measured.timed("encoder", encoder), settings)
+
+
+def _connect(settings: SearchSettings, traces: Tracing) -> EncoderClient:
+    token, tls = settings.encoder_token, None
+    try:
+        if settings.encoder_tls:
+            tls = ClientTls(
+                settings.encoder_tls_ca,
+                settings.encoder_tls_certificate,
+                settings.encoder_tls_key,
+                settings.encoder_tls_server_name,
+            )
+        return EncoderClient(
+            settings.encoder,
+            settings.encoder_timeout_s,
+            traces.client,
+            token.get_secret_value() if token is not None else None,
+            tls,
+        )
+    except CredentialsError as error:
+        raise StartError(f"cannot connect to the encoder: {error}") from None
 
 
 async def _open_store(settings: SearchSettings) -> VectorStore:

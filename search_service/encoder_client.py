@@ -11,10 +11,13 @@ import grpc
 import numpy as np
 
 from clipsearch.connection import aio_channel
+from clipsearch.credentials import ClientTls, bearer
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc, vector_pb2
 from clipsearch.serving.errors import InvalidArgument, Unavailable
+from clipsearch.serving.peer import Peer
+from clipsearch.serving.request_id import forwarded
 from search_service.deadline import Deadline
-from search_service.encoder_errors import call_error, item_error
+from search_service.encoder_errors import call_error, item_error, log_failure
 from search_service.stores.protocol import Vector
 
 # What one call carries at most, within the encoder's default limits. Longer lists go in several
@@ -66,6 +69,9 @@ class Encoder(Protocol):
     or fails, FailedPrecondition or ServiceError.
     """
 
+    async def ping(self) -> None:
+        """Returns if the encoder answers."""
+
     async def model(self, deadline: Deadline) -> Model:
         """The model that is loaded."""
 
@@ -77,26 +83,44 @@ class EncoderClient:
     """Calls the encoder service at `address` (host:port, or any gRPC target).
 
     No call waits longer than `timeout_s`. The connection is made at the first call, and again
-    whenever it is lost; `interceptors` see every call.
+    whenever it is lost; `interceptors` see every call, `token` is shown at each. `tls` None = plaintext.
     """
 
     def __init__(
-        self, address: str, timeout_s: float, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()
+        self,
+        address: str,
+        timeout_s: float,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+        token: str | None = None,
+        tls: ClientTls | None = None,
     ) -> None:
+        """Raises CredentialsError."""
         self._address = address
         self._timeout_s = timeout_s
-        self._channel = aio_channel(address, interceptors)
-        self._stub: encoder_pb2_grpc.EncoderServiceAsyncStub = encoder_pb2_grpc.EncoderServiceStub(
-            self._channel
-        )
+        self._shown = bearer(token)
+        self._peer = Peer(lambda: aio_channel(address, interceptors, tls), _stub, tls)
+
+    async def watch(self) -> None:
+        """Connects anew whenever the TLS files have changed, for ever."""
+        await self._peer.watch()
 
     async def close(self) -> None:
         """Closes the connection; calls in progress fail."""
-        await self._channel.close()
+        await self._peer.close()
+
+    async def ping(self) -> None:
+        """Returns if the encoder answers. Logs no failure: it is asked all the time."""
+        request = encoder_pb2.GetModelRequest()
+        try:
+            await self._peer.stub.GetModel(request, timeout=self._timeout_s, metadata=self._shown)
+        except grpc.aio.AioRpcError as error:
+            # A full encoder answers; health that gave up for it would take the searches of all away.
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise call_error(error, self._timeout_s) from None
 
     async def model(self, deadline: Deadline) -> Model:
         """The model that is loaded."""
-        answer = await self._call(self._stub.GetModel, encoder_pb2.GetModelRequest(), deadline)
+        answer = await self._call(self._peer.stub.GetModel, encoder_pb2.GetModelRequest(), deadline)
         return Model(answer.name, answer.fingerprint, answer.dimension)
 
     async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
@@ -115,12 +139,12 @@ class EncoderClient:
 
     async def _encode_texts(self, texts: list[str], deadline: Deadline) -> tuple[list[Outcome], str]:
         request = encoder_pb2.EncodeTextRequest(texts=texts, format=_F32)
-        answer = await self._call(self._stub.EncodeText, request, deadline)
+        answer = await self._call(self._peer.stub.EncodeText, request, deadline)
         return _outcomes(answer.embeddings, len(texts)), answer.fingerprint
 
     async def _encode_images(self, images: list[bytes], deadline: Deadline) -> tuple[list[Outcome], str]:
         request = encoder_pb2.EncodeImageRequest(images=images, format=_F32)
-        answer = await self._call(self._stub.EncodeImage, request, deadline)
+        answer = await self._call(self._peer.stub.EncodeImage, request, deadline)
         return _outcomes(answer.embeddings, len(images)), answer.fingerprint
 
     async def _call(
@@ -131,11 +155,16 @@ class EncoderClient:
     ) -> Response:
         timeout_s = deadline.left(at_most=self._timeout_s)
         try:
-            return await method(request, timeout=timeout_s)
+            return await method(request, timeout=timeout_s, metadata=(*self._shown, *forwarded()))
         except grpc.aio.AioRpcError as error:
             # Our own limit ran out, not the caller's: the encoder is to blame, and the caller may try again.
-            ours = timeout_s == self._timeout_s
-            raise call_error(error, self._address, timeout_s if ours else None) from None
+            limit_s = timeout_s if timeout_s == self._timeout_s else None
+            log_failure(error, self._address, limit_s)
+            raise call_error(error, limit_s) from None
+
+
+def _stub(channel: grpc.aio.Channel) -> encoder_pb2_grpc.EncoderServiceAsyncStub:
+    return encoder_pb2_grpc.EncoderServiceStub(channel)
 
 
 def _parts(items: Sequence[Item], count: int) -> Iterator[list[Item]]:

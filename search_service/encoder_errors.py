@@ -38,7 +38,17 @@ def item_error(status: status_pb2.Status) -> InvalidArgument:
     )
 
 
-def call_error(error: grpc.aio.AioRpcError, address: str, limit_s: float | None) -> ServiceError:
+def log_failure(error: grpc.aio.AioRpcError, address: str, limit_s: float | None) -> None:
+    """Tells the operator of a call that failed by more than its caller's deadline or a full queue."""
+    code = error.code()
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if limit_s is not None:
+            _log.warning("the encoder is too slow", encoder=address, limit_s=limit_s)
+    elif code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        _log.warning("a call to the encoder failed", encoder=address, code=code.name, details=error.details())
+
+
+def call_error(error: grpc.aio.AioRpcError, limit_s: float | None) -> ServiceError:
     """Why a whole call failed. `limit_s` is set if it ran under our time limit, not under the caller's."""
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -46,9 +56,10 @@ def call_error(error: grpc.aio.AioRpcError, address: str, limit_s: float | None)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         if limit_s is None:
             return DeadlineExceeded("the deadline passed while the encoder was at work")
-        _log.warning("the encoder is too slow", encoder=address, limit_s=limit_s)
         return Unavailable("encoder", f"the encoder did not answer within {limit_s:g} s")
-    _log.warning("a call to the encoder failed", encoder=address, code=code.name, details=details)
+    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        # Not the caller's credentials but ours: only an operator can set that right.
+        return Unavailable("encoder", "the encoder refuses this service's credentials")
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         # gRPC's own details hold addresses, which are not the caller's business.
         return Unavailable("encoder", "the encoder does not answer; it is down, starting or draining")

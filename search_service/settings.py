@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from clipsearch.serving.settings import ServingSettings
@@ -26,6 +26,23 @@ class SearchSettings(ServingSettings):
     )
     encoder_timeout_s: float = Field(
         default=30.0, gt=0, le=600, description="longest wait for an answer of the encoder"
+    )
+    encoder_token: SecretStr | None = Field(
+        default=None, description="token that is shown to the encoder; it needs the scope encode"
+    )
+    encoder_tls: bool = Field(default=False, description="the encoder speaks TLS")
+    encoder_tls_ca: Path | None = Field(
+        default=None,
+        description="PEM file of the CAs to trust in the encoder's certificate; unset = gRPC's own",
+    )
+    encoder_tls_certificate: Path | None = Field(
+        default=None, description="PEM file of the certificate shown to the encoder; reloaded when it changes"
+    )
+    encoder_tls_key: Path | None = Field(
+        default=None, description="PEM file of that certificate's private key; reloaded when it changes"
+    )
+    encoder_tls_server_name: str = Field(
+        default="", description="name in the encoder's certificate, where it is not the address"
     )
 
     data_dir: Path = Field(
@@ -58,3 +75,14 @@ class SearchSettings(ServingSettings):
     max_ids: int = Field(default=1000, ge=1, description="ids, or values of a match, in a list")
     max_id_bytes: int = Field(default=512, ge=1, description="UTF-8 bytes of an id")
     max_payload_bytes: int = Field(default=64 * 1024, ge=1, description="bytes of a point's payload as sent")
+
+    @model_validator(mode="after")
+    def _no_tls_by_half(self) -> Self:
+        of_tls = (self.encoder_tls_ca, self.encoder_tls_certificate, self.encoder_tls_server_name)
+        if any(of_tls) and not self.encoder_tls:
+            raise ValueError("settings SEARCH_ENCODER_TLS_... need SEARCH_ENCODER_TLS=true")
+        if (self.encoder_tls_certificate is None) != (self.encoder_tls_key is None):
+            raise ValueError(
+                "SEARCH_ENCODER_TLS_CERTIFICATE and SEARCH_ENCODER_TLS_KEY belong together, one is not set"
+            )
+        return self

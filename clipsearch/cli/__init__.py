@@ -26,6 +26,8 @@ app = typer.Typer(
       clipsearch index ~/Pictures           in another terminal
 
       clipsearch search "a cat"
+
+    Services with tokens or TLS: CLIPSEARCH_TOKEN, CLIPSEARCH_TLS_CA (and CLIPSEARCH_TLS_CERT, _KEY for mTLS).
     """,
 )
 app.add_typer(serve.app, name="serve")

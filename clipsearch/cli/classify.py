@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli.access import access
 from clipsearch.cli.options import DEFAULT_ENCODER, Encoder, Json
 from clipsearch.cli.output import plain, print_json, stdout, table
 
@@ -42,7 +43,7 @@ def classify(
     choices = [label.strip() for label in labels.split(",")]
     if not all(choices):
         raise typer.BadParameter("every label must hold a character", param_hint="--labels")
-    with EncoderClient(encoder) as client:
+    with EncoderClient(encoder, **access()) as client:
         (result,) = client.classify([image], choices, prompt_template=template)
     if result.error is not None:
         raise result.error.about(str(image))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from clipsearch.cli.access import access
 from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
 from clipsearch.cli.output import plain, print_json, size, stderr, stdout, table
 
@@ -39,7 +40,7 @@ def list_all(context: typer.Context, server: Server = DEFAULT_SERVER, json: Json
         return
     from clipsearch.client import Client
 
-    with Client(server) as client:
+    with Client(server, **access()) as client:
         found = client.list_collections()
     if json:
         print_json([_as_json(collection) for collection in found])
@@ -87,7 +88,7 @@ def create(
     """
     from clipsearch.client import Client
 
-    with Client(server) as client:
+    with Client(server, **access()) as client:
         made = client.create_collection(
             name, payload_indexes=_indexes(index or []), quantization=quantization, on_disk_vectors=on_disk
         )
@@ -99,7 +100,7 @@ def show(name: Name, server: Server = DEFAULT_SERVER, json: Json = False) -> Non
     """Describes a collection, given by name or alias."""
     from clipsearch.client import Client
 
-    with Client(server) as client:
+    with Client(server, **access()) as client:
         found = client.get_collection(name)
     if json:
         print_json(_as_json(found))
@@ -120,7 +121,7 @@ def delete(
     """Deletes a collection, its points, and the aliases that point at it."""
     from clipsearch.client import Client
 
-    with Client(server) as client:
+    with Client(server, **access()) as client:
         if not yes:
             points = client.get_collection(name).points
             typer.confirm(f"Delete {name!r} with its {points:,} points?", abort=True, err=True)
@@ -149,7 +150,7 @@ def alias(
         raise typer.BadParameter("give a collection, or --remove")
     from clipsearch.client import Client
 
-    with Client(server) as client:
+    with Client(server, **access()) as client:
         before = client.update_alias(alias, collection)
     now = "was removed" if remove else f"points at {plain(collection)}"
     stderr().print(f"{plain(alias)} {now}" + (f" (before: {plain(before)})" if before else ""))

@@ -25,11 +25,19 @@ def health(
     tls: Annotated[
         bool, typer.Option("--tls", help="The service speaks TLS; implied by the other TLS options.")
     ] = False,
-    ca: Annotated[Path | None, typer.Option("--tls-ca", help="PEM file of the CAs to trust.")] = None,
-    certificate: Annotated[
-        Path | None, typer.Option("--tls-cert", help="PEM file of the certificate to show (mTLS).")
+    ca: Annotated[
+        Path | None,
+        typer.Option("--tls-ca", envvar="CLIPSEARCH_TLS_CA", help="PEM file of the CAs to trust."),
     ] = None,
-    key: Annotated[Path | None, typer.Option("--tls-key", help="PEM file of its key.")] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-cert", envvar="CLIPSEARCH_TLS_CERT", help="PEM file of the certificate to show (mTLS)."
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--tls-key", envvar="CLIPSEARCH_TLS_KEY", help="PEM file of its key.")
+    ] = None,
     server_name: Annotated[
         str, typer.Option("--tls-server-name", help="Name in the service's certificate, if not its address.")
     ] = "",

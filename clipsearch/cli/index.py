@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clipsearch.cli.access import access
 from clipsearch.cli.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Collection, Json, Server
 from clipsearch.cli.output import plain, print_json, stderr
 from clipsearch.cli.problems import Problem
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from clipsearch.aio import AsyncClient
+    from clipsearch.credentials import ClientTls
     from clipsearch.ingest import Ingest, IngestReport
 
 _CALL_TIMEOUT_S = 120.0
@@ -47,7 +49,7 @@ def index(
       clipsearch index ./catalogue --collection shoes --json
     """
     try:
-        report = asyncio.run(index_folder(folder, collection, server))
+        report = asyncio.run(index_folder(folder, collection, server, **access()))
     except asyncio.CancelledError:  # the second Ctrl-C
         raise typer.Exit(130) from None
     if json:
@@ -60,7 +62,9 @@ def index(
         raise typer.Exit(1)
 
 
-async def index_folder(folder: Path, collection: str, server: str) -> IngestReport:
+async def index_folder(
+    folder: Path, collection: str, server: str, token: str | None = None, tls: ClientTls | None = None
+) -> IngestReport:
     """Indexes a folder, with a progress bar on stderr. Raises Problem if there is nothing to index."""
     from clipsearch.aio import AsyncClient
     from clipsearch.ingest import Ingest, IngestStopped, Progress
@@ -69,7 +73,7 @@ async def index_folder(folder: Path, collection: str, server: str) -> IngestRepo
     total = await asyncio.to_thread(lambda: sum(1 for _ in find_pictures(folder)))
     if not total:
         raise Problem(f"{folder} holds no pictures (told by suffix: .jpg, .png, .webp, .gif, .bmp, .tiff)")
-    async with AsyncClient(server, timeout=_CALL_TIMEOUT_S) as client:
+    async with AsyncClient(server, timeout=_CALL_TIMEOUT_S, token=token, tls=tls) as client:
         await _make_collection(client, collection)
         with _bar() as bar:
             task = bar.add_task("indexing", total=total, failed="")

@@ -28,6 +28,7 @@ class Commands(TyperGroup):
 
 def explain(error: Exception) -> str | None:
     """The line for an error that can be expected; None for any other."""
+    from clipsearch.credentials import CredentialsError
     from clipsearch.errors import ClipSearchError
     from clipsearch.expressions import FilterError
     from clipsearch.serving.lifecycle import StartError
@@ -37,7 +38,7 @@ def explain(error: Exception) -> str | None:
         return f"{error.message}{_hint(error)}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, Problem | FilterError | SettingsError | StartError):
+    if isinstance(error, Problem | CredentialsError | FilterError | SettingsError | StartError):
         return str(error)
     return None
 
@@ -45,6 +46,8 @@ def explain(error: Exception) -> str | None:
 def _hint(error: Any) -> str:
     if error.reason == "SERVER_UNREACHABLE":
         return "\nIs it running? `clipsearch serve all` starts both services here."
+    if error.code == "UNAUTHENTICATED":
+        return "\nSet CLIPSEARCH_TOKEN; `clipsearch token create` makes tokens."
     if error.reason == "COLLECTION_NOT_FOUND":
         return "\n`clipsearch collections` lists those there are; `clipsearch index FOLDER` makes one."
     return ""

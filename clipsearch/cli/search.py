@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from clipsearch.cli.access import access
 from clipsearch.cli.options import (
     DEFAULT_COLLECTION,
     DEFAULT_ENCODER,
@@ -68,7 +69,7 @@ def search(
     options: SearchOptions = {"target": target, "limit": limit, "filter": filter}
     if image is not None:
         options["image"] = image
-    with Client(server) as client:
+    with Client(server, **access()) as client:
         result = client.search(collection, words or None, **options)
     bound = weak_bound(encoder, result) if image is None else 0.0
     if json:
@@ -97,7 +98,7 @@ def weak_bound(encoder: str, result: SearchResult) -> float:
     from clipsearch.errors import ClipSearchError
 
     try:
-        with EncoderClient(encoder, timeout=2.0) as client:
+        with EncoderClient(encoder, timeout=2.0, **access()) as client:
             model = client.model()
     except ClipSearchError:
         return 0.0

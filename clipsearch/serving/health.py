@@ -58,7 +58,7 @@ class Readiness:
             await self._set(name, False)
 
     async def watch(self) -> None:
-        """Asks the probes for ever; `ready` is set the first time that all of them succeed."""
+        """Asks the probes for ever; `ready` is set the first time that a service is ready."""
         while True:
             await self.check()
             await asyncio.sleep(POLL_S)
@@ -76,7 +76,9 @@ class Readiness:
             elif now - self._last_success.get(name, -float("inf")) >= self._unready_after_s:
                 await self._say(name, False, failure)
         await self._say("", all(self._said[name] for name in self._services))
-        if self._said[""]:
+        # One service is of use without the others: with the encoder away at start, the search service
+        # serves its collections and whatever needs no encoder, and health says that it is not all.
+        if any(self._said.values()):
             self.ready.set()
 
     async def drain(self) -> None:

@@ -31,9 +31,7 @@ class ServingSettings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=0, ge=0, le=65535, description="port to listen on; 0 = any free one")
-    port_file: Path | None = Field(
-        default=None, description="file to write host:port into once the service is SERVING"
-    )
+    port_file: Path | None = Field(default=None, description="file to write host:port into once it serves")
     max_message_bytes: int = Field(
         default=64 * 1024 * 1024, ge=1024 * 1024, le=1024**3, description="largest request and answer, bytes"
     )

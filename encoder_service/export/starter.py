@@ -157,4 +157,6 @@ def _manifest(parts: Parts, folder: Path, known_answer: KnownAnswer) -> Manifest
 def _session(model: onnx.ModelProto) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    # Beside busy neighbours, threads that spin while they wait make the build many times slower.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

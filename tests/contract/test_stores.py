@@ -436,7 +436,7 @@ async def test_a_quantised_collection_still_finds_the_nearest(store, quantizatio
             {"shoes", "hat"},
         ),
     ],
-    ids=str,
+    ids=lambda value: "+".join(sorted(value)) if isinstance(value, set) else str(value),
 )
 async def test_filters(store, shop, condition, expected):
     assert await ids_of(store, shop, condition) == expected

@@ -34,5 +34,6 @@ def filled(text: str) -> str:
 def test_tables_are_what_the_code_says():
     text = README.read_text()
     if os.environ.get("UPDATE_README"):
-        README.write_text(filled(text))
+        text = filled(text)
+        README.write_text(text)
     assert filled(text) == text, "stale: run UPDATE_README=1 pytest tests/unit/test_readme.py"

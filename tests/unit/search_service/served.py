@@ -1,4 +1,3 @@
-
 """A real search server on Qdrant Edge in front of a real encoder server whose model is a hash; shorthands."""
 
 from __future__ import annotations

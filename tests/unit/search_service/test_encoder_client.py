@@ -13,8 +13,10 @@ from clipsearch.serving.errors import (
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
+    PermissionDenied,
     ResourceExhausted,
     ServiceError,
+    Unauthenticated,
     Unavailable,
 )
 from search_service import encoder_client
@@ -174,3 +176,21 @@ async def test_replicas_with_different_models_are_not_mixed(client, encoder, mon
     monkeypatch.setattr(encoder, "_text", changing)
     with pytest.raises(Unavailable, match="fake-a, fake-b"):
         await client.encode(["a", "b"], [], NO_HURRY)
+
+
+async def test_an_encoder_answers_a_ping_though_it_is_full(client, encoder):
+    await client.ping()
+    encoder.error = ResourceExhausted("the queue is full", "QUEUE_FULL", retry_after_s=1.5)
+    await client.ping()
+    await encoder.stop()
+    with pytest.raises(Unavailable):
+        await client.ping()
+
+
+@pytest.mark.parametrize(
+    "error", [Unauthenticated("who?", "TOKEN_UNKNOWN"), PermissionDenied("no", "SCOPE_MISSING")]
+)
+async def test_our_credentials_refused_is_no_fault_of_the_caller(client, encoder, error):
+    encoder.error = error
+    with pytest.raises(Unavailable, match="refuses this service's credentials"):
+        await client.encode(["a"], [], NO_HURRY)

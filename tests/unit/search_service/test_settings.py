@@ -49,3 +49,23 @@ def test_a_wrong_variable_is_told_by_name(monkeypatch, name, value, told):
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=told.replace("?", r"\?")):
         load_settings(SearchSettings)
+
+
+@pytest.mark.parametrize("name", ["CA", "CERTIFICATE", "SERVER_NAME"])
+def test_tls_to_the_encoder_is_not_left_out_in_silence(monkeypatch, name):
+    monkeypatch.setenv(f"SEARCH_ENCODER_TLS_{name}", "x")
+    with pytest.raises(SettingsError, match="need SEARCH_ENCODER_TLS=true"):
+        load_settings(SearchSettings)
+
+
+@pytest.mark.parametrize("name", ["CERTIFICATE", "KEY"])
+def test_a_certificate_for_the_encoder_needs_its_key(monkeypatch, name):
+    monkeypatch.setenv("SEARCH_ENCODER_TLS", "true")
+    monkeypatch.setenv(f"SEARCH_ENCODER_TLS_{name}", "x")
+    with pytest.raises(SettingsError, match="belong together"):
+        load_settings(SearchSettings)
+
+
+def test_the_encoders_token_is_masked(monkeypatch):
+    monkeypatch.setenv("SEARCH_ENCODER_TOKEN", "cs_hush")
+    assert "cs_hush" not in repr(load_settings(SearchSettings))

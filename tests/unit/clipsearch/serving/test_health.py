@@ -124,6 +124,7 @@ async def test_one_service_that_is_not_ready_makes_the_whole_not_ready(dependenc
     assert not await serving(readiness, NAME)
     assert await serving(readiness, "other")
     assert not await serving(readiness, "")
+    assert readiness.ready.is_set()  # the other one is of use: the process is announced
 
 
 async def test_a_probe_that_services_share_is_asked_once(dependency, clock):

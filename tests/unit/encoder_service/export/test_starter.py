@@ -91,6 +91,7 @@ def test_the_text_graph_is_minilm(parts):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_two_builds_give_the_same_bytes(tmp_path):
     for name in ("first", "second"):
         build_starter(tmp_path / name)

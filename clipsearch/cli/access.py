@@ -1,0 +1,37 @@
+"""What the commands show and trust, from the environment: everybody on a machine can read a command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from clipsearch.credentials import ClientTls
+
+
+class Access(TypedDict):
+    """Arguments of the clients."""
+
+    token: str | None
+    tls: ClientTls | None
+
+
+def access() -> Access:
+    """CLIPSEARCH_TOKEN, and TLS if CLIPSEARCH_TLS_CA, or _CERT and _KEY (mTLS), are set.
+
+    Raises CredentialsError.
+    """
+    from clipsearch.credentials import ClientTls
+
+    tls = ClientTls(
+        _path("CLIPSEARCH_TLS_CA"),
+        _path("CLIPSEARCH_TLS_CERT"),
+        _path("CLIPSEARCH_TLS_KEY"),
+    )
+    return {"token": os.environ.get("CLIPSEARCH_TOKEN") or None, "tls": tls if tls.paths() else None}
+
+
+def _path(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    return Path(value) if value else None

@@ -162,15 +162,15 @@ class CreateCollectionRequest(_message.Message):
     on_disk_vectors: _builtins.bool
     """Keep vectors on disk instead of in memory."""
     shard_number: _builtins.int
-    """Shards (Qdrant server only); 0 = 1."""
+    """Shards (Qdrant server only), at most 1024; 0 = 1."""
     replication_factor: _builtins.int
-    """Replicas of each shard (Qdrant server only); 0 = 1."""
+    """Replicas of each shard (Qdrant server only), at most 64; 0 = 1."""
     write_consistency_factor: _builtins.int
     """Replicas that must acknowledge a write (Qdrant server only); 0 = 1."""
     dimension: _builtins.int
     """For ready vectors without an encoder: numbers in a vector, 1 to 65535. 0 = the encoder's."""
     fingerprint: _builtins.str
-    """For ready vectors without an encoder: the space they belong to. Set together with `dimension`."""
+    """For ready vectors without an encoder: the space they belong to, at most 256 characters. Set together with `dimension`."""
     @_builtins.property
     def payload_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PayloadIndex]:
         """Payload indexes to create before any point is written."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import resource
+import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+
+from encoder_service.cpus import available_cpus
 
 
 def describe(packages: Sequence[str]) -> dict[str, object]:
@@ -15,7 +19,7 @@ def describe(packages: Sequence[str]) -> dict[str, object]:
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cpus(),
         "cpu": _cpu_name(),
         "memory_gb": round(pages / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
@@ -24,11 +28,31 @@ def describe(packages: Sequence[str]) -> dict[str, object]:
     }
 
 
+class OtherProcesses:
+    """Counts what everything else on the machine uses, from now on."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._busy = busy_seconds()
+        self._own = _own_seconds()
+
+    def cores(self) -> float:
+        """Cores kept busy by others, on average. Ask after this process's children have ended."""
+        others = (busy_seconds() - self._busy) - (_own_seconds() - self._own)
+        return max(0.0, others / (time.perf_counter() - self._start))
+
+
 def busy_seconds() -> float:
     """CPU time that the whole machine has spent on anything since it started, over all cores."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     user, nice, system, _idle, _iowait, irq, softirq = map(int, fields[:7])
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    """CPU time of this process and of those of its children that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _cpu_name() -> str:

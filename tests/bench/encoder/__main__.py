@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from tests.bench.encoder.comparison import compare
 from tests.bench.encoder.corpus import make_corpus
 from tests.bench.encoder.rig import Rig
 from tests.bench.encoder.run import Run
-from tests.bench.machine import describe
+from tests.bench.machine import OtherProcesses, describe
 
 ROOT = Path(__file__).parents[3]
 OUT = ROOT / "build" / "bench"
@@ -30,10 +31,12 @@ PACKAGES = ("onnxruntime", "torch", "transformers", "grpcio", "pillow", "numpy",
 
 def main() -> None:
     """Runs all of it in order, then writes build/bench/ and prints the tables."""
-    console = Console(soft_wrap=True)
+    console = Console(width=None if sys.stdout.isatty() else 150)
     with Rig(OUT, OUT / "corpus", console) as rig:
         prepare(rig)
+        others = OtherProcesses()
         run = measure(rig)
+    run = replace(run, other_cores=others.cores())
     report.write(run, OUT)
     report.show(run, OUT, console)
 

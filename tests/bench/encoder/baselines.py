@@ -10,6 +10,7 @@ import io
 import itertools
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from encoder_service.bundle import Precision, Tower, graph_file, read_manifest
+from encoder_service.cpus import available_cpus
 from encoder_service.images import prepare_image
 from encoder_service.tokens import TextTokenizer, pad
 from tests.bench.encoder import corpus
@@ -82,6 +84,26 @@ def session(
     graph = _session(bundle / graph_file(tower, precision))
     ready = itertools.cycle(_ready(bundle, pictures, tower, batch))
     return _repeat(lambda: graph.run(["embeds"], next(ready)), batch, seconds)
+
+
+def session_from_jpegs(
+    bundle: Path, pictures: Path, precision: Precision, batch: int, seconds: float
+) -> Rate:
+    """JPEG bytes to vectors without a service: all cores decode a batch, then all cores run it."""
+    rules = read_manifest(bundle).image
+    graph = _session(bundle / graph_file("image", precision))
+    jpegs = itertools.cycle(_small_pictures(pictures))
+
+    def decode(jpeg: bytes) -> NDArray[np.uint8]:
+        return prepare_image(jpeg, rules).pixels
+
+    with ThreadPoolExecutor(available_cpus()) as pool:
+
+        def step() -> None:
+            squares = list(pool.map(decode, itertools.islice(jpegs, batch)))
+            graph.run(["embeds"], {"pixels": np.stack(squares)})
+
+        return _repeat(step, batch, seconds)
 
 
 def _repeat(step: Callable[[], object], items: int, seconds: float) -> Rate:

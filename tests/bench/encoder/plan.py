@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from encoder_service.bundle import Tower
 from tests.bench.encoder.calls import Closed, Open
 from tests.bench.encoder.rig import Rig, Row
 from tests.bench.processes import ServiceProcess
-from tests.bench.summary import Summary, knee
+from tests.bench.summary import knee
 
 ROUNDS = 3
 CLIENTS = (1, 4, 16, 64)
@@ -123,8 +123,8 @@ def open_loop(rig: Rig, tower: Tower, capacity: float) -> OpenLoop:
         knee_per_s=knee_per_s,
         best=best,
         overload=overload,
-        best_per_s=_median(best, lambda summary: summary.in_time_per_s),
-        overload_per_s=_median(overload, lambda summary: summary.in_time_per_s),
+        best_per_s=_in_time_per_s(best),
+        overload_per_s=_in_time_per_s(overload),
     )
 
 
@@ -161,5 +161,5 @@ def middle(rows: Sequence[Row]) -> Row:
     return sorted(rows, key=lambda row: row.summary.in_time_per_s)[len(rows) // 2]
 
 
-def _median(rows: Sequence[Row], of: Callable[[Summary], float]) -> float:
-    return statistics.median(of(row.summary) for row in rows)
+def _in_time_per_s(rows: Sequence[Row]) -> float:
+    return statistics.median(row.summary.in_time_per_s for row in rows)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from tests.bench.encoder.plan import OpenLoop
 from tests.bench.encoder.rig import Row
-from tests.bench.encoder.run import BOUNDS, MEANING, Run
+from tests.bench.encoder.run import BOUNDS, Run
 
 NAMES = {"image": "pictures (640x480 JPEG)", "text": "queries (3-12 words)"}
 
@@ -35,53 +35,65 @@ def show(run: Run, folder: Path, console: Console) -> None:
         title = f"open loop, int8, {NAMES[loop.tower]}; in time = within {loop.deadline_s:g} s"
         console.print(_loads(title, rows))
     console.print(_figures(run))
+    if run.disturbed:
+        console.print(
+            f"[yellow]other processes kept {run.other_cores:.1f} cores busy during the run: "
+            "the ratios are no evidence; run it again on a quiet machine[/]"
+        )
     console.print(f"written: {folder / 'encoder.json'} and encoder-image.png, encoder-text.png beside it")
 
 
 def _figures(run: Run) -> Table:
-    table = Table(title="figures")
-    for column in ("figure", "value", "bound", "", "meaning"):
+    table = Table(title="figures (encoder.json says what each means)")
+    for column in ("figure", "value", "bound", ""):
         table.add_column(column, justify="right" if column == "value" else "left")
+    verdicts = {True: "[green]met[/]", False: "[red]missed[/]", None: "[yellow]not judged[/]"}
     for name, value in run.figures().items():
         bound = BOUNDS.get(name)
         asked = f"{bound.side} {bound.value:g}" if bound else ""
-        verdict = "" if bound is None else "[green]met[/]" if bound.holds(value) else "[red]missed[/]"
-        table.add_row(name, "-" if value is None else f"{value:.2f}", asked, verdict, MEANING[name])
+        table.add_row(name, _number(value, 2), asked, verdicts[run.met(name)] if bound else "")
     return table
 
 
 def _baselines(run: Run) -> Table:
-    table = Table(title="baselines, items a second")
-    for column in ("baseline", "best batch", "median", "rounds"):
-        table.add_column(column, justify="left" if column == "baseline" else "right")
+    table = Table(title="baselines, items a second: median of the rounds at the best batch size")
+    for column in ("baseline", "batch", "rate", "rounds by batch size"):
+        table.add_column(column, justify="right" if column in ("batch", "rate") else "left")
     for baseline in run.comparison.baselines:
-        rounds = " ".join(f"{rate:.1f}" for rate in baseline.rounds)
-        table.add_row(str(baseline.way), str(baseline.batch), f"{baseline.per_s:.1f}", rounds)
+        rounds = [f"{batch}: {_numbers(rates)}" for batch, rates in baseline.rounds.items()]
+        rate = _number(baseline.per_s)
+        table.add_row(str(baseline.way), str(baseline.batch), rate, "; ".join(rounds))
     return table
 
 
 def _loads(title: str, rows: Sequence[Row]) -> Table:
     table = Table(title=title)
-    columns = ["service", "kind", "load", "in time/s", "p50", "p95", "p99 ms"]
-    columns += ["preprocess", "queue", "infer", "wire ms", "cores", "client", "others", "errors"]
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("service", "kind", "errors") else "right")
+    for column in ("load", "in time/s", "p50 p95 p99 ms", "decode queue infer wire ms"):
+        table.add_column(column, justify="left" if column == "load" else "right")
+    table.add_column("cores: service, client, others", justify="right")
+    table.add_column("errors")
     for row in rows:
         summary = row.summary
+        load = f"{row.clients} clients" if row.clients else f"{summary.offered_per_s:.0f}/s"
         parts = [summary.parts_ms.get(name) for name in ("preprocess", "queue", "infer", "wire")]
-        figures = [summary.p50_ms, summary.p95_ms, summary.p99_ms, *parts]
+        cores = [row.service_cores, row.client_cores, row.other_cores]
         table.add_row(
-            row.service,
-            row.kind,
-            f"{row.clients} clients" if row.clients else f"{summary.offered_per_s:.0f}/s",
-            f"{summary.in_time_per_s:.1f}",
-            *("-" if figure is None else f"{figure:.1f}" for figure in figures),
-            f"{row.service_cores:.2f}",
-            f"{row.client_cores:.2f}",
-            f"{row.other_cores:.2f}",
+            f"{row.service} {row.kind}, {load}",
+            _number(summary.in_time_per_s),
+            _numbers([summary.p50_ms, summary.p95_ms, summary.p99_ms]),
+            _numbers(parts),
+            _numbers(cores, 2),
             ", ".join(f"{count} {name}" for name, count in summary.errors.items()),
         )
     return table
+
+
+def _numbers(values: Sequence[float | None], digits: int = 1) -> str:
+    return "  ".join(_number(value, digits) for value in values)
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _chart(loop: OpenLoop, run: Run, path: Path) -> None:

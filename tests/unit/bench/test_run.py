@@ -34,12 +34,14 @@ def run() -> Run:
     rates = {
         Way("torch", "image", "fp32"): 12.0,
         Way("session", "image", "int8"): 66.0,
+        Way("session from JPEG", "image", "int8"): 64.0,
         Way("torch", "text", "fp32", "max_length"): 20.0,
         Way("torch", "text", "fp32", "longest"): 100.0,
     }
     baselines = [Baseline(way, {1: [1.0], 8: [rates.get(way, 30.0)]}) for way in WAYS]
     closed = [
         row("int8", "image", 60.0),
+        row("fp32", "image", 24.0),
         row("int8", "text", 500.0),
         row("int8", "text", 150.0, p50_ms=6.5, clients=1),
     ]
@@ -65,6 +67,8 @@ def test_ratios_are_of_the_rates_that_stand_beside_them(run: Run) -> None:
     assert figures["text_vs_torch"] == pytest.approx(500 / 20)
     assert figures["text_vs_torch_longest"] == pytest.approx(500 / 100)
     assert figures["image_vs_session"] == pytest.approx(60 / 66)
+    assert figures["image_vs_session_from_jpeg"] == pytest.approx(60 / 64)
+    assert figures["image_vs_session_fp32"] == pytest.approx(24 / 30)
     assert figures["text_p50_ms_one_client"] == 6.5
     assert figures["seconds_to_serving_starter"] == 1.8
     assert figures["rss_growth_mb_after_10k_requests"] == 10

@@ -118,13 +118,20 @@ class EdgeCollection:
             disk_bytes=disk_bytes(self._folder),
         )
 
-    def create_payload_index(self, key: str, type_: IndexType) -> None:
-        """Adds an index to the shard and to the settings; doing it again does nothing."""
+    def create_payload_index(self, key: str, type_: IndexType) -> IndexType:
+        """Adds an index to the shard and to the settings; returns the type of the one that is there now.
+
+        The settings may have an index that the shard lacks: when writes are done again on a copy.
+        """
+        there = self._spec.payload_indexes.get(key, type_)
+        if there != type_:
+            return there
         if _index_path(key, type_) not in self._shard.info().payload_schema:
             self._shard.update(_create_index(key, type_))
         indexes = {**self._spec.payload_indexes, key: type_}
         self._spec = dataclasses.replace(self._spec, payload_indexes=indexes)
         write_spec(self._folder, self._spec)
+        return type_
 
     def upsert(self, points: Sequence[PackedPoint]) -> None:
         """Writes points whole, as one operation of the write-ahead log; of one id the last."""

@@ -2,53 +2,27 @@
 
     python -m search_service.stores.edge_engine PARENT SOCKET
 
-PARENT is the service's process id, SOCKET an inherited socket. A request is a pickled `Request`,
-an answer a pickled result or `Fault`, each after its length. The other end is the same program, so
-pickle is safe here. The process ends when the socket does. It can die at any moment without losing
-a write that it acknowledged: those are in the engine's write-ahead log, in the operating system's
-hands, and the service has the log written to disk.
+PARENT is the service's process id, SOCKET an inherited socket. To each `Request` there is one
+answer, a result or a `Fault`. The process ends when the socket does. It can die at any moment
+without losing a write that it acknowledged: those are in the engine's write-ahead log, in the
+operating system's hands, and the service has the log written to disk.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import pickle
 import socket
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from search_service.stores.edge_child import become_child
 from search_service.stores.edge_collection import EdgeCollection
+from search_service.stores.edge_wire import Fault, FaultKind, Request, frame, read_frame
 
-LENGTH_BYTES = 8
 WRITES = frozenset({"upsert", "delete", "create_payload_index"})
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A method of EdgeCollection or of Engine. Not begun after `deadline` (time.monotonic())."""
-
-    method: str
-    arguments: tuple[Any, ...]
-    deadline: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why there is no result. `message` is for the log, it may hold paths."""
-
-    kind: Literal["late", "disk full", "disk", "engine"]
-    message: str
-
-
-def frame(value: object) -> bytes:
-    """The value as it travels, its length first."""
-    body = pickle.dumps(value, protocol=5)
-    return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
 class Engine:
@@ -120,15 +94,7 @@ class Engine:
             self._collection = None
 
 
-def read_frame(file: IO[bytes]) -> Any:
-    """The next value. Raises EOFError at the end."""
-    head = file.read(LENGTH_BYTES)
-    if len(head) < LENGTH_BYTES:
-        raise EOFError
-    return pickle.loads(file.read(int.from_bytes(head, "big")))  # noqa: S301 - written by this program
-
-
-def _kind(error: Exception) -> Literal["disk full", "disk", "engine"]:
+def _kind(error: Exception) -> FaultKind:
     """The engine tells of disks in words only."""
     text = str(error)
     if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in text:

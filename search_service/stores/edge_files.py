@@ -6,7 +6,8 @@
         collection.json                    the CollectionSpec
         current                            the name of the shard in use
         shard.<n>/                         the engine's files
-    <root>/collections/.<name>.<what>      being created or deleted; removed when the store opens
+    <root>/collections/.<name>.new         being created, or
+    <root>/collections/.<name>.deleted     deleted: both are removed when the store opens
 
 Everything here blocks.
 """
@@ -62,7 +63,7 @@ def open_root(root: Path, *, patience_s: float = 2.0) -> IO[str]:
                 lock.close()
                 raise DirectoryInUse from None
             time.sleep(0.05)
-    for leftover in (root / COLLECTIONS).glob(".*"):
+    for leftover in [*(root / COLLECTIONS).glob(".*.new"), *(root / COLLECTIONS).glob(".*.deleted")]:
         shutil.rmtree(leftover)
     for folder in collection_folders(root):
         in_use = current_shard(folder)
@@ -73,8 +74,9 @@ def open_root(root: Path, *, patience_s: float = 2.0) -> IO[str]:
 
 
 def collection_folders(root: Path) -> list[Path]:
-    """The folders of all collections, by name."""
-    return sorted(entry for entry in (root / COLLECTIONS).iterdir() if not entry.name.startswith("."))
+    """The folders of all collections, by name; what is no collection is left alone."""
+    folders = (root / COLLECTIONS).iterdir()
+    return sorted(folder for folder in folders if (folder / _CURRENT).is_file())
 
 
 def read_aliases(root: Path) -> dict[str, str]:

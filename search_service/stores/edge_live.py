@@ -121,11 +121,12 @@ class LiveCollection:
             self._writers -= 1
         return result
 
-    async def create_payload_index(self, key: str, type_: IndexType, *, timeout: float) -> None:
-        """Adds an index to the shard and to the settings."""
-        await self.write("create_payload_index", key, type_, timeout=timeout)
-        indexes = {**self.spec.payload_indexes, key: type_}
+    async def create_payload_index(self, key: str, type_: IndexType, *, timeout: float) -> IndexType:
+        """Adds an index, unless there is one of another type; returns the type of the one there now."""
+        there: IndexType = await self.write("create_payload_index", key, type_, timeout=timeout)
+        indexes = {**self.spec.payload_indexes, key: there}
         self.spec = dataclasses.replace(self.spec, payload_indexes=indexes)
+        return there
 
     def swap(self, engine: EngineProcess, shard: str) -> None:
         """Puts another engine and shard into service; the caller holds `writing`."""
@@ -212,6 +213,9 @@ class LiveCollection:
         dead = self._upserted - (info.points - self._points_then)
         wasteful = dead >= max(_DEAD_POINTS, _DEAD_SHARE * (info.points + dead))
         if unindexed - self._given_up < self._upkeep.index_threshold and not wasteful:
+            return
+        if free_bytes(self.folder) - info.disk_bytes < self._upkeep.min_free_bytes:
+            _log.warning("no room on the disk to build an index", collection=self.spec.name)
             return
         begun = time.monotonic()
         upserted = self._upserted

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pickle
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 import structlog
 
 from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
-from search_service.stores.edge_engine import LENGTH_BYTES, Fault, Request, frame
+from search_service.stores.edge_wire import LENGTH_BYTES, Fault, Request, frame, unframed
 
 _log = structlog.get_logger(__name__)
 _MOST_WAITING = 1024
@@ -98,17 +97,21 @@ class EngineProcess:
         self._writer.close()
 
     async def _read_answers(self, reader: asyncio.StreamReader) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
-                body = await reader.readexactly(length)
-                answer = self._waiting.popleft()
-                if not answer.done():  # the caller may have gone
-                    answer.set_result(pickle.loads(body))  # noqa: S301 - written by this program
-        for answer in self._waiting:
-            if not answer.done():
-                answer.set_exception(_stopped())
-        self._waiting.clear()
+        try:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
+                    result = unframed(await reader.readexactly(length))
+                    answer = self._waiting.popleft()
+                    if not answer.done():  # the caller may have gone
+                        answer.set_result(result)
+        except Exception:
+            _log.exception("an engine's answer cannot be read")
+        finally:
+            for answer in self._waiting:
+                if not answer.done():
+                    answer.set_exception(_stopped())
+            self._waiting.clear()
 
 
 @contextlib.asynccontextmanager

@@ -75,12 +75,14 @@ class QdrantServer:
         api_key: str | None,
         *,
         timeout: float,
+        grpc_port: int = 6334,
         ordering: Ordering = "weak",
         consistency: Consistency = "one",
     ) -> QdrantServer:
-        """`url` is the server's REST address (http://host:6333); gRPC is taken on port 6334."""
+        """`url` is the server's REST address (http://host:6333), of which host and scheme are used."""
         client = AsyncQdrantClient(
             url=url,
+            grpc_port=grpc_port,
             api_key=api_key,
             prefer_grpc=True,
             check_compatibility=False,  # it would ask over REST, which may be closed
@@ -196,9 +198,10 @@ class QdrantServer:
             raise index_conflict(collection, key, there, type)
         grown = dataclasses.replace(spec, payload_indexes={**spec.payload_indexes, key: type})
         async with self._calling(collection, timeout) as seconds:
-            await self._client.create_payload_index(
+            result = await self._client.create_payload_index(
                 collection, key, INDEX_SCHEMAS[type], wait=True, timeout=seconds
             )
+            _check_done(result)
             await self._client.update_collection(collection, metadata=metadata(grown))
         self._specs.clear()
 
@@ -213,13 +216,15 @@ class QdrantServer:
         """Writes points whole, in one request."""
         check_points(await self.resolve(collection, timeout=timeout), points)
         async with self._calling(collection, timeout) as seconds:
-            await self._client.upsert(
+            result = await self._client.upsert(
                 collection,
                 [server_point(point) for point in points],
                 wait=wait,
                 ordering=self._ordering,
                 timeout=seconds,
             )
+        if wait:
+            _check_done(result)
 
     async def get(
         self,
@@ -255,13 +260,14 @@ class QdrantServer:
             condition = models.Filter(must=[models.HasIdCondition(has_id=uuids)])
         async with self._calling(collection, timeout) as seconds:
             counted = await self._client.count(collection, condition, exact=True, timeout=seconds)
-            await self._client.delete(
+            result = await self._client.delete(
                 collection,
                 models.FilterSelector(filter=condition),
                 wait=True,
                 ordering=self._ordering,
                 timeout=seconds,
             )
+        _check_done(result)
         return counted.count
 
     async def count(
@@ -352,6 +358,12 @@ class QdrantServer:
             disk_bytes=0,  # the server does not tell
             aliases=tuple(sorted(alias for alias, name in aliases.items() if name == spec.name)),
         )
+
+
+def _check_done(result: models.UpdateResult) -> None:
+    """A server that was told to wait may give up waiting; the write goes on there."""
+    if result.status != models.UpdateStatus.COMPLETED:
+        raise DeadlineExceeded("the store has taken the write, but not finished it in time")
 
 
 def _delete_alias(alias: str) -> models.DeleteAliasOperation:

@@ -444,6 +444,22 @@ async def test_filters(store, shop, condition, expected):
     assert set(nearest) == expected & {"shirt", "shoes", "coat"}
 
 
+async def test_paths_go_into_lists_and_objects(store, collection):
+    shops = [{"open": False}, {"open": True, "city": "Riga"}]
+    payload = {"flags": [False, 3, True], "shops": shops, "unit price": 5}
+    await store.upsert(collection, [StoredPoint("a", payload, image=unit(1))])
+    for condition, found in [
+        (MatchValue("flags[2]", True), True),
+        (MatchValue("flags[0]", True), False),
+        (MatchValue("flags[]", True), True),
+        (MatchValue("shops[].open", True), True),
+        (MatchValue("shops[0].open", True), False),
+        (MatchValue("shops[1].city", "Riga"), True),
+        (Range('"unit price"', lt=6), True),
+    ]:
+        assert await ids_of(store, collection, condition) == ({"a"} if found else set()), condition
+
+
 async def test_filters_on_indexed_fields_give_the_same(store):
     made = spec(
         payload_indexes={

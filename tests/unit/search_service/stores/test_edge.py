@@ -11,6 +11,7 @@ import pytest
 from clipsearch.serving.errors import (
     AlreadyExists,
     DeadlineExceeded,
+    FailedPrecondition,
     NotFound,
     ResourceExhausted,
     Unavailable,
@@ -26,7 +27,7 @@ from pathlib import Path
 from search_service.stores.edge import QdrantEdge
 
 async def main():
-    await QdrantEdge.open(Path(sys.argv[1]))
+    store = await QdrantEdge.open(Path(sys.argv[1]))
     print("open", flush=True)
     await asyncio.sleep(60)
 
@@ -142,6 +143,17 @@ async def test_a_creation_that_fails_leaves_nothing(store, points):
 async def test_two_creations_of_one_name_make_one(store, spec):
     results = await asyncio.gather(*(store.create_collection(spec) for _ in range(2)), return_exceptions=True)
     assert sorted(map(type, results), key=str) == sorted([type(None), AlreadyExists], key=str)
+
+
+async def test_of_two_indexes_on_one_field_at_once_one_is_made(store, spec):
+    await store.create_collection(spec)
+    results = await asyncio.gather(
+        store.create_payload_index("shop", "n", "integer"),
+        store.create_payload_index("shop", "n", "keyword"),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [type(None), FailedPrecondition]
+    assert (await store.resolve("shop")).payload_indexes == {"n": "integer"}
 
 
 async def test_an_engine_that_dies_is_started_again(store, spec, points):

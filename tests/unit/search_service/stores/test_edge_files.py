@@ -84,3 +84,10 @@ async def test_a_directory_that_is_let_go_of_in_time_is_taken(tmp_path):
 
 def test_the_log_can_vanish_while_it_is_synced(tmp_path):
     edge_files.sync_log(tmp_path / "gone")
+
+
+def test_a_folder_that_is_no_collection_is_left_alone(tmp_path):
+    (tmp_path / "collections" / "notes").mkdir(parents=True)
+    edge_files.open_root(tmp_path).close()
+    assert edge_files.collection_folders(tmp_path) == []
+    assert (tmp_path / "collections" / "notes").is_dir()

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import grpc
+import numpy as np
+import pytest
+from qdrant_client import AsyncQdrantClient, models
+from qdrant_client import grpc as wire
+
+from clipsearch.serving.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+from search_service.filters import Filter, MatchValue
+from search_service.stores.protocol import CollectionSpec, VectorQuery
+from search_service.stores.server import QdrantServer
+
+pytestmark = pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
+QUESTION = VectorQuery(np.array([1, 0], np.float32), "image", 3)
+
+
+@dataclass
+class Qdrant(wire.PointsServicer):
+    """As much of a server as a test needs: it fails as told, waits as told, and notes what it is asked."""
+
+    failures: list[tuple[grpc.StatusCode, str]] = field(default_factory=list)
+    delete_fails: bool = False
+    status: int = wire.UpdateStatus.Completed
+    delay_s: float = 0.0
+    asked: list[object] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+    port: int = 0
+
+    async def Count(self, request, context):
+        await self._take(request, context)
+        return wire.CountResponse(result=wire.CountResult(count=7))
+
+    async def Delete(self, request, context):
+        await self._take(request, context)
+        if self.delete_fails:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "")
+        return wire.PointsOperationResponse(result=wire.UpdateResult(status=self.status))
+
+    async def QueryBatch(self, request, context):
+        await self._take(request, context)
+        return wire.QueryBatchResponse(result=[wire.BatchResult() for _ in request.query_points])
+
+    async def _take(self, request, context):
+        self.asked.append(request)
+        self.metadata = dict(context.invocation_metadata())
+        await asyncio.sleep(self.delay_s)
+        if self.failures:
+            await context.abort(*self.failures.pop(0))
+
+
+@pytest.fixture
+async def qdrant() -> AsyncIterator[Qdrant]:
+    servicer = Qdrant()
+    server = grpc.aio.server()
+    wire.add_PointsServicer_to_server(servicer, server)
+    servicer.port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield servicer
+    await server.stop(None)
+
+
+@pytest.fixture
+async def store(qdrant) -> AsyncIterator[QdrantServer]:
+    opened = QdrantServer.connect(
+        "http://127.0.0.1:1",
+        "a key",
+        timeout=10,
+        grpc_port=qdrant.port,
+        ordering="strong",
+        consistency="majority",
+    )
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def memory() -> AsyncIterator[tuple[QdrantServer, AsyncQdrantClient]]:
+    client = AsyncQdrantClient(location=":memory:")
+    store = QdrantServer(client)
+    yield store, client
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "error"),
+    [
+        (grpc.StatusCode.NOT_FOUND, "Collection `x` doesn't exist!", NotFound),
+        (grpc.StatusCode.ALREADY_EXISTS, "", AlreadyExists),
+        (grpc.StatusCode.INVALID_ARGUMENT, "Collection `x` already exists!", AlreadyExists),
+        (grpc.StatusCode.INVALID_ARGUMENT, "Wrong input", InvalidArgument),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "", ResourceExhausted),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "", DeadlineExceeded),
+        (grpc.StatusCode.UNAUTHENTICATED, "", Unavailable),
+        (grpc.StatusCode.PERMISSION_DENIED, "", Unavailable),
+    ],
+)
+async def test_what_the_server_says_becomes_our_error(store, qdrant, code, details, error):
+    qdrant.failures = [(code, details)]
+    with pytest.raises(error):
+        await store.count("x")
+
+
+async def test_a_server_that_is_not_there_is_unavailable():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        store = QdrantServer.connect("http://127.0.0.1:1", None, timeout=5, grpc_port=port)
+        with pytest.raises(Unavailable) as error:
+            await store.ping()
+        assert error.value.reason == "STORE_UNAVAILABLE"
+        await store.close()
+
+
+async def test_a_slow_server_meets_the_callers_deadline_to_the_fraction_of_a_second(store, qdrant):
+    qdrant.delay_s = 5
+    begun = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await store.query("x", [QUESTION], timeout=0.2)
+    assert time.monotonic() - begun < 1
+
+
+async def test_reads_are_tried_again(store, qdrant):
+    qdrant.failures = [(grpc.StatusCode.UNAVAILABLE, "")] * 2
+    assert await store.count("x") == 7
+    assert len(qdrant.asked) == 3
+
+
+async def test_deletes_are_not_tried_again(store, qdrant):
+    qdrant.delete_fails = True
+    with pytest.raises(Unavailable):
+        await store.delete("x", ["a"])
+    assert [type(request).__name__ for request in qdrant.asked] == ["CountPoints", "DeletePoints"]
+
+
+async def test_a_write_that_the_server_still_works_on_is_not_taken_for_done(store, qdrant):
+    qdrant.status = wire.UpdateStatus.WaitTimeout
+    with pytest.raises(DeadlineExceeded):
+        await store.delete("x", ["a"])
+
+
+async def test_ordering_consistency_and_key_travel(store, qdrant):
+    await store.query("x", [QUESTION, QUESTION])
+    (asked,) = qdrant.asked
+    assert asked.read_consistency.type == wire.ReadConsistencyType.Majority
+    assert len(asked.query_points) == 2
+    assert qdrant.metadata["api-key"] == "a key"
+    await store.delete("x", Filter(must=(MatchValue("a", 1),)))
+    assert qdrant.asked[-1].ordering.type == wire.WriteOrderingType.Strong
+    assert qdrant.asked[-1].wait
+
+
+async def test_collections_of_others_are_left_alone(memory):
+    store, client = memory
+    await client.create_collection(
+        "theirs", vectors_config=models.VectorParams(size=2, distance=models.Distance.COSINE)
+    )
+    assert await store.list_collections() == []
+    with pytest.raises(FailedPrecondition) as refused:
+        await store.resolve("theirs")
+    assert refused.value.reason == "COLLECTION_NOT_OURS"
+    with pytest.raises(FailedPrecondition):
+        await store.delete_collection("theirs")
+    assert await client.collection_exists("theirs")
+
+
+async def test_a_creation_that_fails_half_way_leaves_nothing(memory, monkeypatch):
+    store, client = memory
+
+    async def fail(*_, **__):
+        raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata())
+
+    monkeypatch.setattr(client, "create_payload_index", fail)
+    with pytest.raises(Unavailable):
+        await store.create_collection(CollectionSpec("shop", 2, "f", payload_indexes={"a": "keyword"}))
+    assert not await client.collection_exists("shop")

@@ -31,8 +31,14 @@ def bundle_folder(out: Path) -> Iterator[Path]:
         folder = scratch / "new"
         folder.mkdir()
         yield folder
-        if out.exists():
+        replaced = out.exists()
+        if replaced:
             out.rename(scratch / "old")
-        folder.rename(out)
+        try:
+            folder.rename(out)
+        except OSError:
+            if replaced:
+                (scratch / "old").rename(out)
+            raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

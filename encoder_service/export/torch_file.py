@@ -28,7 +28,7 @@ class TorchFileError(Exception):
 class _Storage:
     """A run of numbers that lies further down in the file."""
 
-    dtype: np.dtype[Any]
+    dtype: str
     key: str
     length: int
 
@@ -43,28 +43,32 @@ class _Tensor:
     strides: tuple[int, ...]
 
     def view(self, numbers: NDArray[Any]) -> NDArray[Any]:
-        """The tensor over its storage's numbers. The weights here were transposed before they were saved."""
+        """The tensor over its storage's numbers. The weights here were transposed before they were saved.
+
+        The bounds are looked at here, on the numbers themselves: a pickle can change a value (BUILD)
+        after it was made, and numpy's strided views check nothing.
+        """
+        last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
+        if min(self.offset, *self.shape, *self.strides, 1) < 0 or 0 in self.shape or last >= numbers.size:
+            raise TorchFileError(
+                f"a tensor of shape {self.shape} does not fit into its {numbers.size} numbers"
+            )
         steps = tuple(step * numbers.itemsize for step in self.strides)
         return np.lib.stride_tricks.as_strided(numbers[self.offset :], self.shape, steps, writeable=False)
 
 
 def _tensor(
-    storage: object, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
+    storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
 ) -> _Tensor:
-    """Takes the place of `torch._utils._rebuild_tensor_v2`, and lets no tensor reach out of its storage."""
-    if not isinstance(storage, _Storage) or len(shape) != len(strides):
-        raise TorchFileError("a tensor of the file has no storage or no shape")
-    last = offset + sum((edge - 1) * step for edge, step in zip(shape, strides, strict=True))
-    if min(offset, *shape, *strides, 1) < 0 or 0 in shape or last >= storage.length:
-        raise TorchFileError(f"a tensor of shape {shape} does not fit into its {storage.length} numbers")
+    """Takes the place of `torch._utils._rebuild_tensor_v2`."""
     return _Tensor(storage, offset, shape, strides)
 
 
+_DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch", "FloatStorage"): np.dtype("<f4"),
-    ("torch", "LongStorage"): np.dtype("<i8"),
+    **{("torch", name): dtype for name, dtype in _DTYPES.items()},
 }
 
 
@@ -77,7 +81,7 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         match pid:
-            case ("storage", np.dtype() as dtype, str(key), str(_), int(length), None) if length >= 0:
+            case ("storage", str(dtype), str(key), str(), int(length), None) if dtype in _DTYPES.values():
                 return _Storage(dtype, key, length)
         raise TorchFileError("the file refers to something that is no plain storage")
 
@@ -112,5 +116,5 @@ def _read_storage(stream: io.BytesIO, storage: _Storage) -> NDArray[Any]:
     length = int.from_bytes(stream.read(8), "little")
     if length != storage.length:
         raise TorchFileError(f"a storage has {length} numbers where {storage.length} were announced")
-    raw = stream.read(length * storage.dtype.itemsize)
-    return np.frombuffer(raw, storage.dtype, count=length)
+    dtype = np.dtype(storage.dtype)
+    return np.frombuffer(stream.read(length * dtype.itemsize), dtype, count=length)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+import transformers
 from efficientnet_lite_pytorch import EfficientNet
 
 from clipsearch.samples import write_samples
-from encoder_service.bundle import TOKENIZER, open_bundle
+from encoder_service.bundle import TOKENIZER, ImageRules, open_bundle
 from encoder_service.export.errors import ExportError
-from encoder_service.export.starter import build_starter
+from encoder_service.export.starter import PAD_FACTOR, build_starter
 from encoder_service.export.starter_image import LOOKS, SIZE, TEMPERATURE, image_graph, looks_basis
 from encoder_service.export.starter_parts import read_parts
 from encoder_service.export.starter_text import text_graph
@@ -31,15 +33,9 @@ def parts():
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory) -> dict[str, np.ndarray]:
     """The sample photographs as the model sees them, by name."""
-    rules = open_bundle_rules()
+    rules = ImageRules(size=SIZE, resize="pad", pad_factor=PAD_FACTOR)
     paths = write_samples(tmp_path_factory.mktemp("photos"))
     return {path.stem: prepare_image(path.read_bytes(), rules).pixels for path in paths}
-
-
-def open_bundle_rules():
-    from encoder_service.bundle import ImageRules
-
-    return ImageRules(size=SIZE, resize="pad", pad_factor=1.1)
 
 
 def run(model, **inputs) -> np.ndarray:
@@ -71,7 +67,6 @@ def test_the_image_graph_is_the_published_network_and_the_recipe(parts, pictures
 
 
 def test_the_text_graph_is_minilm(parts):
-    transformers = pytest.importorskip("transformers", reason="comes with the set-up")
     config = transformers.BertConfig(
         hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
     )
@@ -109,8 +104,6 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 
 
 def test_a_build_that_fails_leaves_the_old_bundle(starter_bundle: Path, tmp_path, monkeypatch):
-    import shutil
-
     out = tmp_path / "bundle"
     shutil.copytree(starter_bundle, out)
 
@@ -131,6 +124,9 @@ def test_the_manifest_is_honest(starter_bundle: Path):
     assert manifest.pretrained
     assert "ImageNet" in manifest.source.notes
     assert manifest.license == "Apache-2.0"
+    (cost,) = [check for check in manifest.parity if check.metric == "mean cosine"]
+    assert (cost.tower, cost.name, cost.passed) == ("text", "int8 against fp32", True)
+    assert 0.99 <= cost.value < 1
     tokenizer = json.loads((starter_bundle / TOKENIZER).read_text())
     assert (tokenizer["truncation"], tokenizer["padding"]) == (None, None)
 

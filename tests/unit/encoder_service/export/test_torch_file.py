@@ -57,6 +57,21 @@ def test_a_plain_pickle_of_code_is_refused():
         read_tensors(pickle.dumps(Malicious(), protocol=2))
 
 
+class Widened:
+    """A tensor of 4 numbers whose state, set after it was made, reaches far out of them."""
+
+    def __reduce__(self):
+        rebuild, arguments = torch.arange(4.0).__reduce_ex__(2)
+        assert rebuild is torch._utils._rebuild_tensor_v2
+        return rebuild, arguments, [arguments[0], 0, (2**20,), (1,)]
+
+
+def test_a_tensor_that_reaches_out_of_its_numbers_is_refused():
+    content = saved(state_dict(a=Widened()))
+    with pytest.raises(TorchFileError, match="does not fit"):
+        read_tensors(content)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.99])
 def test_a_file_that_was_cut_is_refused(share):
     whole = saved(state_dict(a=torch.randn(64, 64)))

@@ -12,6 +12,7 @@ from qdrant_client import AsyncQdrantClient
 from search_service.stores.edge import QdrantEdge
 from search_service.stores.protocol import VectorStore
 from search_service.stores.server import QdrantServer
+from tests.contract.shop import ITEMS, spec
 
 # Qdrant Edge; the server store over qdrant-client's local mode, which stands in for the wire; and,
 # where QDRANT_URL is set, over a real server.
@@ -55,3 +56,18 @@ def _open_store():
 @pytest.fixture(name="close_store")
 def _close_store():
     return close_store
+
+
+@pytest.fixture
+async def collection(store) -> str:
+    """A collection without points."""
+    made = spec()
+    await store.create_collection(made)
+    return made.name
+
+
+@pytest.fixture
+async def shop(store, collection) -> str:
+    """A collection with four points: two pictures, one text, one of both."""
+    await store.upsert(collection, ITEMS)
+    return collection

@@ -1,0 +1,61 @@
+"""A shop of four points, and shorthands for asking a store about it."""
+
+from __future__ import annotations
+
+import uuid
+
+import numpy as np
+
+from search_service.filters import (
+    Filter,
+)
+from search_service.stores.protocol import (
+    CollectionSpec,
+    StoredPoint,
+    VectorQuery,
+    VectorStore,
+)
+
+DIMENSION = 8
+
+
+def unit(*numbers: float) -> np.ndarray:
+    vector = np.zeros(DIMENSION, np.float32)
+    vector[: len(numbers)] = numbers
+    return vector / np.linalg.norm(vector)
+
+
+def spec(**changes) -> CollectionSpec:
+    values = {
+        "name": f"contract-{uuid.uuid4().hex[:8]}",
+        "dimension": DIMENSION,
+        "fingerprint": "f" * 32,
+        "model": "toy",
+    }
+    return CollectionSpec(**{**values, **changes})
+
+
+ITEMS = [
+    StoredPoint("shirt", {"price": 10, "brand": "acme", "tags": ["red", "new"]}, image=unit(1)),
+    StoredPoint("shoes", {"price": 25.5, "brand": "zeta", "sold": True}, image=unit(1, 1)),
+    StoredPoint("hat", {"price": 40, "brand": None, "note": "a red straw hat", "one": 1}, text=unit(0, 1)),
+    StoredPoint(
+        "coat",
+        {"price": -3, "made": "2024-05-01T12:00:00Z", "shop": {"city": "Riga", "open": False}, "tags": []},
+        image=unit(0, 0, 1),
+        text=unit(0, 1, 1),
+    ),
+]
+
+
+async def ids_of(store: VectorStore, collection: str, condition: object) -> set[str]:
+    page = await store.scroll(collection, limit=100, filter=Filter(must=(condition,)))
+    counted = await store.count(collection, Filter(must=(condition,)))
+    assert counted == len(page.points)
+    return {point.id for point in page.points}
+
+
+async def search(store: VectorStore, collection: str, **question) -> list[str]:
+    question = {"vector": unit(1), "side": "image", "limit": 10, **question}
+    (hits,) = await store.query(collection, [VectorQuery(**question)])
+    return [hit.point.id for hit in hits]

@@ -1,0 +1,111 @@
+"""Collections, aliases and payload indexes, as every store promises them."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from clipsearch.serving.errors import AlreadyExists, FailedPrecondition, NotFound
+from search_service.filters import (
+    Range,
+)
+from search_service.stores.protocol import (
+    VectorQuery,
+)
+from tests.contract.shop import ITEMS, ids_of, spec, unit
+
+pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
+
+
+async def test_settings_come_back_as_they_were_given(store):
+    made = spec(
+        payload_indexes={"price": "float", "note": "text"},
+        hnsw_m=8,
+        quantization="scalar",
+        on_disk_vectors=True,
+    )
+    await store.create_collection(made)
+    assert await store.resolve(made.name) == made
+    info = await store.get_collection(made.name)
+    assert (info.spec, info.points, info.image_vectors, info.text_vectors) == (made, 0, 0, 0)
+    assert made.name in [found.spec.name for found in await store.list_collections()]
+
+
+async def test_a_taken_name_is_refused(store, collection):
+    with pytest.raises(AlreadyExists):
+        await store.create_collection(spec(name=collection))
+
+
+async def test_a_deleted_collection_is_gone_and_its_name_free(store, shop):
+    await store.delete_collection(shop)
+    with pytest.raises(NotFound):
+        await store.resolve(shop)
+    await store.create_collection(spec(name=shop))
+    assert await store.count(shop) == 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda s: s.resolve("contract-none"),
+        lambda s: s.delete_collection("contract-none"),
+        lambda s: s.count("contract-none"),
+        lambda s: s.get("contract-none", ["a"]),
+        lambda s: s.delete("contract-none", ["a"]),
+        lambda s: s.scroll("contract-none", limit=1),
+        lambda s: s.upsert("contract-none", ITEMS[:1]),
+        lambda s: s.query("contract-none", [VectorQuery(unit(1), "image", 1)]),
+        lambda s: s.set_alias("contract-alias", "contract-none"),
+        lambda s: s.set_alias("contract-alias", None),
+        lambda s: s.create_payload_index("contract-none", "a", "keyword"),
+    ],
+)
+async def test_what_does_not_exist_is_not_found(store, call):
+    with pytest.raises(NotFound):
+        await call(store)
+
+
+async def test_counts_tell_the_two_sides_apart(store, shop):
+    info = await store.get_collection(shop)
+    assert (info.points, info.image_vectors, info.text_vectors) == (4, 3, 2)
+
+
+async def test_an_alias_moves_at_once_and_can_be_removed(store, collection):
+    other = spec()
+    await store.create_collection(other)
+    alias = f"contract-alias-{uuid.uuid4().hex[:8]}"
+    assert await store.set_alias(alias, collection) == ""
+    assert (await store.resolve(alias)).name == collection
+    assert (await store.get_collection(collection)).aliases == (alias,)
+    assert await store.set_alias(alias, other.name) == collection
+    assert (await store.resolve(alias)).name == other.name
+    assert await store.set_alias(alias, None) == other.name
+    with pytest.raises(NotFound):
+        await store.resolve(alias)
+
+
+async def test_names_and_aliases_never_collide(store, collection):
+    alias = f"contract-alias-{uuid.uuid4().hex[:8]}"
+    await store.set_alias(alias, collection)
+    with pytest.raises(AlreadyExists):
+        await store.create_collection(spec(name=alias))
+    with pytest.raises(AlreadyExists):
+        await store.set_alias(collection, collection)
+
+
+async def test_aliases_go_with_their_collection(store, collection):
+    alias = f"contract-alias-{uuid.uuid4().hex[:8]}"
+    await store.set_alias(alias, collection)
+    await store.delete_collection(collection)
+    with pytest.raises(NotFound):
+        await store.resolve(alias)
+
+
+async def test_a_payload_index_can_come_later_but_keeps_its_type(store, shop):
+    await store.create_payload_index(shop, "price", "float")
+    await store.create_payload_index(shop, "price", "float")
+    assert (await store.resolve(shop)).payload_indexes == {"price": "float"}
+    assert await ids_of(store, shop, Range("price", gte=25)) == {"shoes", "hat"}
+    with pytest.raises(FailedPrecondition):
+        await store.create_payload_index(shop, "price", "keyword")

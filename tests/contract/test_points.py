@@ -1,0 +1,164 @@
+"""Writing, reading, deleting and paging points, as every store promises it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from clipsearch.serving.errors import InvalidArgument
+from search_service.filters import (
+    Filter,
+    HasId,
+    Range,
+)
+from search_service.stores.protocol import (
+    PayloadSelection,
+    StoredPoint,
+    point_uuid,
+)
+from tests.contract.shop import DIMENSION, ITEMS, search, spec, unit
+
+pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
+
+
+async def test_points_come_back_whole_in_the_order_asked_for(store, shop):
+    points = await store.get(shop, ["coat", "nobody", "shirt", "coat"], with_vectors=True)
+    assert [point.id for point in points] == ["coat", "shirt"]
+    assert points[0].payload == ITEMS[3].payload
+    np.testing.assert_allclose(points[0].image, ITEMS[3].image, atol=1e-6)
+    np.testing.assert_allclose(points[0].text, ITEMS[3].text, atol=1e-6)
+    assert points[1].text is None
+    assert (points[1].has_image, points[1].has_text) == (True, False)
+
+
+async def test_vectors_and_payload_are_left_out_on_request(store, shop):
+    (point,) = await store.get(shop, ["coat"], payload=PayloadSelection(("price",)))
+    assert point.payload == {"price": -3}
+    assert point.image is None
+    assert point.has_image
+    (bare,) = await store.get(shop, ["coat"], payload=PayloadSelection(()))
+    assert bare.payload == {}
+
+
+async def test_upsert_replaces_the_whole_point(store, shop):
+    await store.upsert(shop, [StoredPoint("coat", {"new": 1}, text=unit(5))])
+    (point,) = await store.get(shop, ["coat"], with_vectors=True)
+    assert point.payload == {"new": 1}
+    assert point.image is None
+    np.testing.assert_allclose(point.text, unit(5), atol=1e-6)
+    assert await store.count(shop) == 4
+
+
+async def test_writing_twice_is_writing_once(store, shop):
+    await store.upsert(shop, ITEMS)
+    assert await store.count(shop) == 4
+
+
+@pytest.mark.parametrize("point_id", ["", "a b", "ü/../x", "1", "x" * 512, "\n"])
+async def test_any_string_is_an_id(store, collection, point_id):
+    await store.upsert(collection, [StoredPoint(point_id, {}, image=unit(1))])
+    assert [point.id for point in await store.get(collection, [point_id])] == [point_id]
+
+
+async def test_delete_counts_what_was_there(store, shop):
+    assert await store.delete(shop, ["coat", "nobody"]) == 1
+    assert await store.delete(shop, ["coat"]) == 0
+    assert await store.delete(shop, Filter(must=(Range("price", lt=30),))) == 2
+    assert await store.count(shop) == 1
+
+
+async def test_pages_hold_every_point_once(store, collection):
+    names = {f"p{n}" for n in range(25)}
+    await store.upsert(collection, [StoredPoint(name, {"n": name}, image=unit(1)) for name in sorted(names)])
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = await store.scroll(collection, limit=10, cursor=cursor)
+        seen += [point.id for point in page.points]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+        assert len(page.points) == 10
+    assert len(seen) == 25
+    assert set(seen) == names
+
+
+async def test_pages_follow_the_uuids_and_are_stable_under_writes(store, collection):
+    names = [f"p{n}" for n in range(30)]
+    await store.upsert(collection, [StoredPoint(name, {}, image=unit(1)) for name in names])
+    ordered = sorted(names, key=point_uuid)
+    first = await store.scroll(collection, limit=10)
+    assert [point.id for point in first.points] == ordered[:10]
+    await store.delete(collection, ordered[:5])
+    second = await store.scroll(collection, limit=10, cursor=first.next_cursor)
+    assert [point.id for point in second.points] == ordered[10:20]
+    filtered = await store.scroll(collection, limit=3, filter=Filter(must=(HasId(tuple(names)),)))
+    assert [point.id for point in filtered.points] == ordered[5:8]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "0", "../..", "{6f1e3c0a-0d5b-5a55-9c0e-2f6f0c1a7d11}"])
+async def test_a_bad_cursor_is_refused(store, shop, cursor):
+    with pytest.raises(InvalidArgument) as refused:
+        await store.scroll(shop, limit=1, cursor=cursor)
+    assert refused.value.field == "page_token"
+
+
+async def test_a_page_can_leave_out_payload_and_bring_vectors(store, shop):
+    page = await store.scroll(shop, limit=10, payload=PayloadSelection(("shop.city",)), with_vectors=True)
+    points = {point.id: point for point in page.points}
+    assert points["coat"].payload == {"shop": {"city": "Riga"}}
+    assert points["hat"].payload == {}
+    np.testing.assert_allclose(points["hat"].text, unit(0, 1), atol=1e-6)
+    assert points["hat"].image is None
+    assert {(p.has_image, p.has_text) for p in page.points} == {(True, False), (False, True), (True, True)}
+
+
+async def test_a_point_may_lose_one_of_its_sides(store, shop):
+    await store.upsert(shop, [StoredPoint("coat", {}, image=unit(1))])
+    info = await store.get_collection(shop)
+    assert (info.points, info.image_vectors, info.text_vectors) == (4, 3, 1)
+    assert await search(store, shop, side="text", vector=unit(0, 1)) == ["hat"]
+
+
+async def test_a_vector_of_another_dimension_writes_nothing(store, shop):
+    good = StoredPoint("good", {}, image=unit(1))
+    bad = StoredPoint("bad", {}, text=np.ones(DIMENSION + 1, np.float32))
+    with pytest.raises(InvalidArgument, match=r"points\[1\]\.text_vector"):
+        await store.upsert(shop, [good, bad])
+    assert await store.count(shop) == 4
+
+
+async def test_of_points_with_one_id_the_last_is_kept(store, collection):
+    twice = [StoredPoint("a", {"n": n}, image=unit(n + 1)) for n in range(2)]
+    await store.upsert(collection, twice)
+    assert [p.payload for p in await store.get(collection, ["a"])] == [{"n": 1}]
+
+
+async def test_a_write_that_is_not_waited_for_arrives(store, collection):
+    await store.upsert(collection, ITEMS, wait=False)
+    async with asyncio.timeout(10):
+        while await store.count(collection) < len(ITEMS):  # noqa: ASYNC110 - the store tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_everything_is_deleted_by_a_filter_that_matches_all(store, shop):
+    assert await store.delete(shop, Filter(must_not=(HasId(("nobody",)),))) == 4
+    assert (await store.get_collection(shop)).points == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "a..b", "-a", "a b", "a" * 129, "\x00", "\u00fc"]
+)
+async def test_names_that_could_be_paths_are_refused(store, collection, name):
+    with pytest.raises(InvalidArgument):
+        await store.create_collection(spec(name=name))
+    with pytest.raises(InvalidArgument):
+        await store.set_alias(name, collection)
+
+
+async def test_parallel_writers_lose_nothing(store, collection):
+    batches = [[StoredPoint(f"{b}-{n}", {}, text=unit(b + 1, n + 1)) for n in range(20)] for b in range(10)]
+    await asyncio.gather(*(store.upsert(collection, batch) for batch in batches))
+    assert await store.count(collection) == 200

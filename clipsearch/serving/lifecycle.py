@@ -96,6 +96,8 @@ async def _serve(
         stop, hurry = _stop_signals()
         await server.start()
         background = [readiness.watch(), *([grants.watch()] if grants is not None else [])]
+        if settings.metrics_port is not None:
+            background.append(metrics.loop_lag.watch())
         async with _running(background):
             if await _first(readiness.ready, stop):
                 _log.info(f"{title} is serving", address=address)

@@ -24,6 +24,7 @@ from prometheus_client import (
     start_http_server,
 )
 
+from clipsearch.serving.loop_lag import LoopLag
 from clipsearch.serving.wrapping import HEALTH, Call, Context, Continuation, Handler, timed, wrap
 
 # Seconds; from a cached text to a full batch of phone photos.
@@ -65,6 +66,7 @@ class Metrics:
             ("grpc_service",),
             registry=self.registry,
         )
+        self.loop_lag = LoopLag(self.registry)
         build = Gauge(
             "clipsearch_build_info",
             "Always 1; the labels say what runs.",

@@ -163,6 +163,8 @@ async def test_tls_tokens_metrics_and_logs_together(processes, tmp_path, tokens)
     refused = re.search(r'grpc_server_handled_total{grpc_code="UNAUTHENTICATED".*} ([0-9.]+)', text)
     assert float(refused[1]) >= 2
     assert re.search(rf'clipsearch_ready{{grpc_service="{NAME}"}} 1.0', text)
+    beats = re.search(r"clipsearch_event_loop_lag_seconds_count ([0-9.]+)", text)
+    assert float(beats[1]) >= 1
 
     process.signal(signal.SIGTERM)
     assert await process.end() == 0

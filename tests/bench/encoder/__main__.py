@@ -7,32 +7,27 @@ baselines, measured in the same run.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 
-from encoder_service.bundle import MANIFEST
+from tests.bench import bundles
+from tests.bench.bundles import CLIP, OUT, STARTER
 from tests.bench.encoder import plan, report
 from tests.bench.encoder.comparison import compare
 from tests.bench.encoder.corpus import make_corpus
-from tests.bench.encoder.rig import Rig
+from tests.bench.encoder.rig import EncoderRig
 from tests.bench.encoder.run import Run
 from tests.bench.machine import OtherProcesses, describe
 
-ROOT = Path(__file__).parents[3]
-OUT = ROOT / "build" / "bench"
-STARTER = ROOT / "build" / "models" / "starter"
-CLIP = ROOT / "build" / "models" / "clip-vit-base-patch32-random"
 PACKAGES = ("onnxruntime", "torch", "transformers", "grpcio", "pillow", "numpy", "tokenizers")
 
 
 def main() -> None:
     """Runs all of it in order, then writes build/bench/ and prints the tables."""
     console = Console(width=None if sys.stdout.isatty() else 150)
-    with Rig(OUT, OUT / "corpus", console) as rig:
+    with EncoderRig(OUT, OUT / "corpus", console) as rig:
         prepare(rig)
         others = OtherProcesses()
         run = measure(rig)
@@ -41,21 +36,17 @@ def main() -> None:
     report.show(run, OUT, console)
 
 
-def prepare(rig: Rig) -> None:
+def prepare(rig: EncoderRig) -> None:
     """Builds what is not there yet: the two bundles and the pictures."""
-    for bundle, how in (
-        (STARTER, ["starter"]),
-        (CLIP, ["export", "--random-init", "clip-vit-base-patch32"]),
-    ):
-        if not (bundle / MANIFEST).is_file():
-            rig.say(f"building {bundle.relative_to(ROOT)}")
-            command = [sys.executable, "-m", "clipsearch.cli", "model", *how, "--out", str(bundle)]
-            subprocess.run(command, check=True, timeout=1200)
+    for bundle in (STARTER, CLIP):
+        if bundles.missing(bundle):
+            rig.say(f"building {bundle.name}")
+            bundles.build(bundle)
     rig.say("pictures: 640x480 and 4000x3000, from the sample photographs")
     make_corpus(rig.corpus)
 
 
-def measure(rig: Rig) -> Run:
+def measure(rig: EncoderRig) -> Run:
     """The measurements, one after another: they share the cores."""
     start_up = plan.seconds_to_serving(rig, STARTER)
     services = {

@@ -12,7 +12,7 @@ from encoder_service.bundle import Precision, Tower
 from tests.bench.encoder import baselines
 from tests.bench.encoder.baselines import Padding
 from tests.bench.encoder.calls import Closed
-from tests.bench.encoder.rig import Rig, Row
+from tests.bench.encoder.rig import EncoderRig, Row
 
 ROUNDS = 3
 CLIENTS = 16
@@ -77,7 +77,7 @@ WAYS = (
 )
 
 
-def compare(rig: Rig, bundle: Path) -> Comparison:
+def compare(rig: EncoderRig, bundle: Path) -> Comparison:
     """Goes round: every baseline at every batch size, and the services int8 and fp32, which must run."""
     found = [Baseline(way, {batch: [] for batch in BATCHES}) for way in WAYS]
     rows: list[Row] = []
@@ -93,7 +93,7 @@ def compare(rig: Rig, bundle: Path) -> Comparison:
     return Comparison(found, rows)
 
 
-def _again(rig: Rig, bundle: Path, baseline: Baseline) -> None:
+def _again(rig: EncoderRig, bundle: Path, baseline: Baseline) -> None:
     way = baseline.way
     for batch, rates in baseline.rounds.items():
         rates.append(_rate(rig, bundle, way, batch, BASELINE_S[way.tower]))
@@ -101,7 +101,7 @@ def _again(rig: Rig, bundle: Path, baseline: Baseline) -> None:
     rig.say(f"{way}, by batch size: {rates_now}")
 
 
-def _rate(rig: Rig, bundle: Path, way: Way, batch: int, seconds: float) -> float:
+def _rate(rig: EncoderRig, bundle: Path, way: Way, batch: int, seconds: float) -> float:
     if way.engine == "session":
         rate = rig.run(
             "session", baselines.session, bundle, rig.corpus, way.tower, way.precision, batch, seconds

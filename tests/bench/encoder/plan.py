@@ -10,7 +10,7 @@ from pathlib import Path
 
 from encoder_service.bundle import Tower
 from tests.bench.encoder.calls import Closed, Open
-from tests.bench.encoder.rig import Rig, Row
+from tests.bench.encoder.rig import EncoderRig, Row
 from tests.bench.processes import ServiceProcess
 from tests.bench.summary import knee
 
@@ -63,17 +63,17 @@ class Memory:
         return self.rss_mb[-1] - self.rss_mb[0]
 
 
-def seconds_to_serving(rig: Rig, bundle: Path) -> list[float]:
+def seconds_to_serving(rig: EncoderRig, bundle: Path) -> list[float]:
     """From the start of the process to the answer SERVING, several times."""
     seconds = []
     for _ in range(ROUNDS):
-        with rig.new_service(ENCODER_MODEL=str(bundle)) as service:
+        with rig.new_service("encoder", ENCODER_MODEL=str(bundle)) as service:
             seconds.append(service.seconds_to_serving)
     rig.say(f"starter: serving after {', '.join(f'{s:.2f}' for s in seconds)} s")
     return seconds
 
 
-def closed_loops(rig: Rig, services: Sequence[str], measured: Sequence[Row]) -> list[Row]:
+def closed_loops(rig: EncoderRig, services: Sequence[str], measured: Sequence[Row]) -> list[Row]:
     """Every service, tower and number of clients once; where `measured` has it, its middle round."""
     rows = []
     for name in services:
@@ -86,19 +86,19 @@ def closed_loops(rig: Rig, services: Sequence[str], measured: Sequence[Row]) -> 
     return rows
 
 
-def _closed(rig: Rig, name: str, tower: Tower, clients: int) -> Row:
+def _closed(rig: EncoderRig, name: str, tower: Tower, clients: int) -> Row:
     # 64 clients of the slowest service are answered in waves of 3 s.
     slow = tower == "image" and clients == max(CLIENTS) and name == "fp32"
     return rig.load(name, tower, Closed(clients), 7.0 if slow else 2.5, warm_s=3.0 if slow else 0.7)
 
 
-def named_loads(rig: Rig) -> list[Row]:
+def named_loads(rig: EncoderRig) -> list[Row]:
     """Large pictures, and the one load that may hit the cache."""
     large: list[Row] = [rig.load("int8", "large image", Closed(clients), 4.0) for clients in (1, 16)]
     return [*large, rig.load("int8", "repeated text", Closed(16), 2.0)]
 
 
-def open_loop(rig: Rig, tower: Tower, capacity: float) -> OpenLoop:
+def open_loop(rig: EncoderRig, tower: Tower, capacity: float) -> OpenLoop:
     """Fixed rates up to twice the knee; then the best step and the overload in turns."""
     bound = P99_BOUND_MS[tower]
 
@@ -128,7 +128,7 @@ def open_loop(rig: Rig, tower: Tower, capacity: float) -> OpenLoop:
     )
 
 
-def memory(rig: Rig, services: Mapping[str, ServiceProcess]) -> Memory:
+def memory(rig: EncoderRig, services: Mapping[str, ServiceProcess]) -> Memory:
     """10,000 calls of all kinds on int8, after a first thousand; and the peak of every service."""
     _mixed(rig, MEMORY_WARM_CALLS)
     rss_mb = [_settled(services["int8"])]
@@ -140,7 +140,7 @@ def memory(rig: Rig, services: Mapping[str, ServiceProcess]) -> Memory:
     return Memory(MEMORY_BLOCKS * MEMORY_BLOCK_CALLS, rss_mb, peaks)
 
 
-def _mixed(rig: Rig, calls: int) -> None:
+def _mixed(rig: EncoderRig, calls: int) -> None:
     row = rig.load("int8", "mixed", Closed(16, calls), 60.0, warm_s=0.0)
     if row.summary.sent < calls or row.summary.errors:
         raise RuntimeError(f"only {row.summary.sent} of {calls} mixed calls, errors {row.summary.errors}")

@@ -12,6 +12,7 @@ from rich.table import Table
 from tests.bench.encoder.plan import OpenLoop
 from tests.bench.encoder.rig import Row
 from tests.bench.encoder.run import BOUNDS, Run
+from tests.bench.tables import figures_table, number, numbers
 
 NAMES = {"image": "pictures (640x480 JPEG)", "text": "queries (3-12 words)"}
 
@@ -34,7 +35,8 @@ def show(run: Run, folder: Path, console: Console) -> None:
         rows = [*loop.steps, *loop.best, *loop.overload]
         title = f"open loop, int8, {NAMES[loop.tower]}; in time = within {loop.deadline_s:g} s"
         console.print(_loads(title, rows))
-    console.print(_figures(run))
+    title = "figures (encoder.json says what each means)"
+    console.print(figures_table(title, run.figures(), BOUNDS, run.met))
     if run.disturbed:
         console.print(
             f"[yellow]other processes kept {run.other_cores:.1f} cores busy during the run: "
@@ -43,25 +45,13 @@ def show(run: Run, folder: Path, console: Console) -> None:
     console.print(f"written: {folder / 'encoder.json'} and encoder-image.png, encoder-text.png beside it")
 
 
-def _figures(run: Run) -> Table:
-    table = Table(title="figures (encoder.json says what each means)")
-    for column in ("figure", "value", "bound", ""):
-        table.add_column(column, justify="right" if column == "value" else "left")
-    verdicts = {True: "[green]met[/]", False: "[red]missed[/]", None: "[yellow]not judged[/]"}
-    for name, value in run.figures().items():
-        bound = BOUNDS.get(name)
-        asked = f"{bound.side} {bound.value:g}" if bound else ""
-        table.add_row(name, _number(value, 2), asked, verdicts[run.met(name)] if bound else "")
-    return table
-
-
 def _baselines(run: Run) -> Table:
     table = Table(title="baselines, items a second: median of the rounds at the best batch size")
     for column in ("baseline", "batch", "rate", "rounds by batch size"):
         table.add_column(column, justify="right" if column in ("batch", "rate") else "left")
     for baseline in run.comparison.baselines:
-        rounds = [f"{batch}: {_numbers(rates)}" for batch, rates in baseline.rounds.items()]
-        rate = _number(baseline.per_s)
+        rounds = [f"{batch}: {numbers(rates)}" for batch, rates in baseline.rounds.items()]
+        rate = number(baseline.per_s)
         table.add_row(str(baseline.way), str(baseline.batch), rate, "; ".join(rounds))
     return table
 
@@ -79,21 +69,13 @@ def _loads(title: str, rows: Sequence[Row]) -> Table:
         cores = [row.service_cores, row.client_cores, row.other_cores]
         table.add_row(
             f"{row.service} {row.kind}, {load}",
-            _number(summary.in_time_per_s),
-            _numbers([summary.p50_ms, summary.p95_ms, summary.p99_ms]),
-            _numbers(parts),
-            _numbers(cores, 2),
+            number(summary.in_time_per_s),
+            numbers([summary.p50_ms, summary.p95_ms, summary.p99_ms]),
+            numbers(parts),
+            numbers(cores, 2),
             ", ".join(f"{count} {name}" for name, count in summary.errors.items()),
         )
     return table
-
-
-def _numbers(values: Sequence[float | None], digits: int = 1) -> str:
-    return "  ".join(_number(value, digits) for value in values)
-
-
-def _number(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _chart(loop: OpenLoop, run: Run, path: Path) -> None:

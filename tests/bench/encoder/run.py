@@ -6,26 +6,12 @@ import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from tests.bench.bounds import DISTURBED_CORES, Bound
 from tests.bench.encoder.comparison import Comparison, Way
 from tests.bench.encoder.plan import Memory, OpenLoop
 from tests.bench.encoder.rig import Row
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """What a figure must be: at least (or at most) this."""
-
-    side: Literal[">=", "<="]
-    value: float
-
-    def holds(self, figure: float | None) -> bool:
-        """Whether there is a figure, on the right side."""
-        if figure is None:
-            return False
-        return figure >= self.value if self.side == ">=" else figure <= self.value
-
 
 BOUNDS = {
     "image_vs_torch": Bound(">=", 4),
@@ -36,8 +22,6 @@ BOUNDS = {
     "seconds_to_serving_starter": Bound("<=", 3),
     "rss_growth_mb_after_10k_requests": Bound("<=", 50),
 }
-
-DISTURBED_CORES = 0.15
 
 MEANING = {
     "image_per_s": "640x480 JPEGs a second, int8 service, 16 clients with one picture a call; median of 3",
@@ -135,10 +119,7 @@ class Run:
         figures = {name: None if value is None else round(value, 3) for name, value in self.figures().items()}
         return {
             **figures,
-            "bounds": {
-                name: {"bound": f"{bound.side} {bound.value:g}", "met": self.met(name)}
-                for name, bound in BOUNDS.items()
-            },
+            "bounds": {name: {"bound": str(bound), "met": self.met(name)} for name, bound in BOUNDS.items()},
             "disturbed": self.disturbed,
             "meaning": MEANING,
             "machine": dict(self.machine),

@@ -14,7 +14,7 @@ from tests.bench.encoder import report
 from tests.bench.encoder.calls import Kind
 from tests.bench.encoder.comparison import WAYS, Baseline, Comparison, Way
 from tests.bench.encoder.plan import Memory, OpenLoop, closed_loops, middle
-from tests.bench.encoder.rig import Rig, Row
+from tests.bench.encoder.rig import EncoderRig, Row
 from tests.bench.encoder.run import BOUNDS, MEANING, Run
 from tests.bench.summary import Summary
 
@@ -95,14 +95,14 @@ def test_a_baseline_counts_at_the_batch_size_that_suits_it() -> None:
 
 
 def test_what_the_rounds_measured_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(self: Rig, name: str, kind: Kind, *_: object, **__: object) -> Row:
+    def load(self: EncoderRig, name: str, kind: Kind, *_: object, **__: object) -> Row:
         loaded.append(name)
         return row(name, kind, 7.0)
 
     loaded: list[str] = []
-    monkeypatch.setattr(Rig, "load", load)
+    monkeypatch.setattr(EncoderRig, "load", load)
     measured = [row("int8", "text", rate) for rate in (300.0, 100.0, 200.0)]
-    rig = Rig(Path(), Path(), Console())
+    rig = EncoderRig(Path(), Path(), Console())
     rows = closed_loops(rig, ["int8"], measured)
     assert middle(measured) in rows
     assert len(rows) == 8

@@ -34,10 +34,14 @@ def pack_point(point: StoredPoint) -> PackedPoint:
 
 
 def engine_point(packed: PackedPoint) -> qe.Point:
-    """The point as the engine takes it. It takes lists in half the time of numpy arrays."""
+    """The point as the engine takes it.
+
+    This is half of the work of an upsert. Of 512 numbers the engine takes an array in 31 us, a list in
+    27 us and 7 more to make it, a numpy array in 48 us.
+    """
     point_id, payload, *packed_vectors = packed
     vectors: dict[str, Any] = {
-        side: array("f", vector).tolist()
+        side: array("f", vector)
         for side, vector in zip(SIDES, packed_vectors, strict=True)
         if vector is not None
     }

@@ -1,0 +1,49 @@
+"""What travels between the service and an engine arrives as it was sent."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+
+from search_service.filters import Filter, HasId
+from search_service.stores.edge_wire import LENGTH_BYTES, Fault, Request, frame, read_frame, unframed
+from search_service.stores.protocol import PayloadSelection, ScoredPoint, StoredPoint, VectorQuery
+
+POINT = StoredPoint("a", {"price": 3, "tags": ["x", None]}, has_image=True)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Request("query", (1, "two", None), 17.5),
+        Fault("disk", "no"),
+        [[ScoredPoint(POINT, 0.5)], []],
+        PayloadSelection(include=("price",)),
+        PayloadSelection(),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_value_arrives_as_it_was_sent(value: object) -> None:
+    sent = frame(value)
+    assert unframed(sent[LENGTH_BYTES:]) == value
+    assert read_frame(io.BytesIO(sent)) == value
+
+
+def test_vectors_arrive_bit_by_bit() -> None:
+    vector = np.random.default_rng(0).standard_normal(512).astype(np.float32)
+    query = VectorQuery(vector, "text", limit=7, filter=Filter(must_not=(HasId(("a",)),)), hnsw_ef=64)
+    arrived = unframed(frame(query)[LENGTH_BYTES:])
+    assert np.array_equal(arrived.vector, vector)
+    for field in dataclasses.fields(VectorQuery):
+        if field.name != "vector":
+            assert getattr(arrived, field.name) == getattr(query, field.name)
+    point = dataclasses.replace(POINT, image=vector)
+    assert np.array_equal(unframed(frame(point)[LENGTH_BYTES:]).image, vector)
+
+
+def test_a_cut_frame_is_the_end() -> None:
+    with pytest.raises(EOFError):
+        read_frame(io.BytesIO(frame(1)[:3]))

@@ -16,7 +16,7 @@ RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-encoder model serve protos clean
+.PHONY: help demo test lint bench bench-encoder bench-search model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -38,10 +38,13 @@ lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
 	echo "== import-linter"; $(BIN)/lint-imports --no-logo
 	echo "== buf";          protos/lint.sh $(BIN)/python
 
-bench: bench-encoder ## run the benchmarks (build/bench/)
+bench: bench-encoder bench-search ## run the benchmarks (build/bench/)
 
 bench-encoder: $(FULL_READY) ## measure the encoder against its baselines: tables, build/bench/encoder.json, charts
 	$(BIN)/python -m tests.bench.encoder
+
+bench-search: $(FULL_READY) ## measure search against qdrant-client's local mode (FULL=1: a million points too)
+	$(BIN)/python -m tests.bench.search $(if $(FULL),--full)
 
 model: $(BUNDLE)/manifest.json ## build the model bundle that MODEL names
 	$(BIN)/clipsearch model show $(BUNDLE)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -59,7 +59,7 @@ async def closed_loop(send: Send, numbers: Iterator[int], clients: int, seconds:
     return calls
 
 
-async def open_loop(send: Send, numbers: Iterator[int], due: Sequence[float]) -> list[Call]:
+async def open_loop(send: Send, numbers: Iterator[int], due: Iterable[float]) -> list[Call]:
     """Sends a call at each time of `due` (seconds, ascending), whatever became of those before."""
     start = perf_counter()
     tasks = []

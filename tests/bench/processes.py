@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -56,6 +57,13 @@ class ServiceProcess:
     def log_tail(self, lines: int = 20) -> str:
         """The last lines that the service logged."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+
+    def metrics_address(self) -> str:
+        """Where it serves its metrics (host:port), if it was started with a metrics port."""
+        for line in self._log.read_text(errors="replace").splitlines():
+            if line.startswith("{") and (entry := json.loads(line))["event"] == "metrics are served":
+                return str(entry["address"])
+        raise LookupError(f"{self._kind} serves no metrics")
 
     def rss_mb(self) -> float:
         """Memory resident now, in MB (10**6 bytes)."""

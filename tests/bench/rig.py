@@ -38,6 +38,9 @@ class Rig:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:  # do not wait for what a worker is at
+            for worker in multiprocessing.active_children():
+                worker.kill()
         self._stack.close()
 
     def say(self, text: str) -> None:

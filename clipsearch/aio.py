@@ -1,7 +1,8 @@
 """The asyncio clients: `AsyncClient` for the search service, `AsyncEncoderClient` for the encoder.
 
 They do what `clipsearch.client` documents, method by method. Requests that may read pictures are
-built in a thread, so that no disk holds up the loop. A client belongs to the loop it was made in.
+built in a thread, so that no disk holds up the loop; a search without a picture is not, as the
+thread would cost more than all else that the client does for it. A client belongs to the loop it was made in.
 """
 
 from __future__ import annotations
@@ -105,7 +106,10 @@ class AsyncClient(_AsyncCaller):
         self, collection: str, text: str | None = None, **options: Unpack[SearchOptions]
     ) -> SearchResult:
         """Finds the points nearest to a query."""
-        request = await asyncio.to_thread(requests.search, collection, text=text, **options)
+        if _has_picture(options):
+            request = await asyncio.to_thread(requests.search, collection, text=text, **options)
+        else:
+            request = requests.search(collection, text=text, **options)
         return await self._call(self._points.Search, request, responses.search_result)
 
     async def search_batch(self, collection: str, searches: Iterable[Search]) -> list[SearchResult]:
@@ -261,3 +265,10 @@ class AsyncEncoderClient(_AsyncCaller):
         if matrices:
             return np.concatenate(matrices)
         return np.empty((0, (await self.model()).dimension), np.float32)
+
+
+def _has_picture(options: SearchOptions) -> bool:
+    """Whether building the search may read or encode a picture."""
+    return options.get("image") is not None or any(
+        term.image is not None for term in options.get("query", ())
+    )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from search_service.filters import Filter, HasId
-from search_service.fusion import RRF_K, Candidate, fuse
+from search_service.fusion import RRF_K, Candidate, Fused, fuse
 from search_service.queries import Hit, Query
 from search_service.stores.protocol import SIDES, PayloadSelection, ScoredPoint, Side, Vector, VectorQuery
 from search_service.terms import Stored
 
 _FEWEST_CANDIDATES = 128
+
+Ranked = TypeVar("Ranked", Fused, Hit)
 
 
 def side_queries(query: Query, vector: Vector) -> list[VectorQuery]:
@@ -69,18 +72,24 @@ def rank(query: Query, found: Sequence[Sequence[ScoredPoint]]) -> tuple[list[Hit
     if query.target != "any":
         return _by_cosine(query.target, found[0]), False
     image, text = found
-    fused = bool(image and text)
-    hits = _fused(query, image, text) if fused else _by_cosine("image", image) or _by_cosine("text", text)
+    if image and text:
+        return _fused(query, image, text), True
+    side: Side = "image" if image else "text"
+    return _page(query, _by_cosine(side, image or text)), False
+
+
+def _page(query: Query, ranked: Sequence[Ranked]) -> list[Ranked]:
+    """Of a whole ranking the part that was asked for."""
     if query.score_threshold is not None:
-        hits = [hit for hit in hits if hit.score >= query.score_threshold]
-    return hits[query.offset : query.offset + query.limit], fused
+        ranked = [hit for hit in ranked if hit.score >= query.score_threshold]
+    return list(ranked[query.offset : query.offset + query.limit])
 
 
 def _fused(query: Query, image: Sequence[ScoredPoint], text: Sequence[ScoredPoint]) -> list[Hit]:
     points = {scored.point.id: scored.point for scored in (*image, *text)}
     return [
         Hit(points[hit.id], hit.score, hit.matched, hit.cosine, hit.image_rank, hit.text_rank)
-        for hit in fuse(_candidates(image), _candidates(text), query.fusion)
+        for hit in _page(query, fuse(_candidates(image), _candidates(text), query.fusion))
     ]
 
 

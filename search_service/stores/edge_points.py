@@ -53,12 +53,12 @@ def engine_point(packed: PackedPoint) -> qe.Point:
 
 def stored_point(record: qe.Record | qe.ScoredPoint) -> StoredPoint:
     """The point as its caller knows it."""
-    payload = dict(record.payload or {})
+    payload = record.payload or {}  # a new dict at each asking
     payload.pop(BOOLEANS_KEY, None)
-    engine_vectors: Any = record.vector or {}
-    vectors: dict[Side, Vector] = {
-        side: np.asarray(values, dtype=np.float32) for side, values in engine_vectors.items()
-    }
+    engine_vectors: Any = record.vector
+    vectors: dict[Side, Vector] = {}
+    if engine_vectors:
+        vectors = {side: np.asarray(values, dtype=np.float32) for side, values in engine_vectors.items()}
     return from_engine(payload, vectors)
 
 

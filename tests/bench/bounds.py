@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 # Other processes that keep more cores busy than this make the figures no evidence.
 DISTURBED_CORES = 0.15
@@ -24,3 +25,13 @@ class Bound:
         if figure is None:
             return False
         return figure >= self.value if self.side == ">=" else figure <= self.value
+
+
+def head(
+    figures: Mapping[str, float | None], bounds: Mapping[str, Bound], met: Callable[[str], bool | None]
+) -> dict[str, Any]:
+    """How a run's file begins: the rounded figures, then what became of those that have a bound."""
+    return {
+        **{name: None if value is None else round(value, 3) for name, value in figures.items()},
+        "bounds": {name: {"bound": str(bound), "met": met(name)} for name, bound in bounds.items()},
+    }

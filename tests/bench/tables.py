@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from rich.console import Console
 from rich.table import Table
 
 from tests.bench.bounds import Bound
@@ -25,6 +26,14 @@ def figures_table(
         bound = bounds.get(name)
         table.add_row(name, number(value, 2), str(bound or ""), _VERDICTS[met(name)] if bound else "")
     return table
+
+
+def warn_of_others(console: Console, cores: float) -> None:
+    """What to tell when the machine was disturbed."""
+    console.print(
+        f"[yellow]other processes kept {cores:.1f} cores busy during the run: "
+        "the figures are no evidence; run it again on a quiet machine[/]"
+    )
 
 
 def numbers(values: Sequence[float | None], digits: int = 1) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from tests.bench.encoder.plan import OpenLoop
 from tests.bench.encoder.rig import Row
 from tests.bench.encoder.run import BOUNDS, Run
-from tests.bench.tables import figures_table, number, numbers
+from tests.bench.tables import figures_table, number, numbers, warn_of_others
 
 NAMES = {"image": "pictures (640x480 JPEG)", "text": "queries (3-12 words)"}
 
@@ -38,10 +38,7 @@ def show(run: Run, folder: Path, console: Console) -> None:
     title = "figures (encoder.json says what each means)"
     console.print(figures_table(title, run.figures(), BOUNDS, run.met))
     if run.disturbed:
-        console.print(
-            f"[yellow]other processes kept {run.other_cores:.1f} cores busy during the run: "
-            "the ratios are no evidence; run it again on a quiet machine[/]"
-        )
+        warn_of_others(console, run.other_cores)
     console.print(f"written: {folder / 'encoder.json'} and encoder-image.png, encoder-text.png beside it")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.bench.bounds import DISTURBED_CORES, Bound
+from tests.bench.bounds import DISTURBED_CORES, Bound, head
 from tests.bench.encoder.comparison import Comparison, Way
 from tests.bench.encoder.plan import Memory, OpenLoop
 from tests.bench.encoder.rig import Row
@@ -116,10 +116,8 @@ class Run:
 
     def document(self) -> dict[str, Any]:
         """What encoder.json holds: the figures first, then all that they were made from."""
-        figures = {name: None if value is None else round(value, 3) for name, value in self.figures().items()}
         return {
-            **figures,
-            "bounds": {name: {"bound": str(bound), "met": self.met(name)} for name, bound in BOUNDS.items()},
+            **head(self.figures(), BOUNDS, self.met),
             "disturbed": self.disturbed,
             "meaning": MEANING,
             "machine": dict(self.machine),

@@ -14,7 +14,7 @@ from tests.bench.search.calls import Kind
 from tests.bench.search.corpus import FilterName
 from tests.bench.search.rig import Row
 from tests.bench.search.run import BOUNDS, MIDDLE, Run
-from tests.bench.tables import figures_table, number, numbers
+from tests.bench.tables import figures_table, number, numbers, warn_of_others
 
 _LOCAL_NAMES: dict[FilterName | None, str] = {None: "vector", "narrow": "narrow", "broad": "broad"}
 
@@ -36,10 +36,7 @@ def show(run: Run, folder: Path, console: Console) -> None:
     console.print("For the README, if the machine was quiet:\n")
     console.print(markdown(run), markup=False, highlight=False, soft_wrap=True)
     if run.disturbed:
-        console.print(
-            f"[yellow]other processes kept {run.other_cores:.1f} cores busy during the run: "
-            "the figures are no evidence; run it again on a quiet machine[/]"
-        )
+        warn_of_others(console, run.other_cores)
     console.print(f"written: {folder / 'search.json'} and search.png beside it")
 
 

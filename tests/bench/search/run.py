@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.bench.bounds import DISTURBED_CORES, Bound
+from tests.bench.bounds import DISTURBED_CORES, Bound, head
 from tests.bench.search.calls import Kind
 from tests.bench.search.corpus import FilterName
 from tests.bench.search.loading import Ingest
@@ -97,10 +97,8 @@ class Run:
 
     def document(self) -> dict[str, Any]:
         """What search.json holds: the figures first, then all that they were made from."""
-        figures = {name: None if value is None else round(value, 3) for name, value in self.figures().items()}
         return {
-            **figures,
-            "bounds": {name: {"bound": str(bound), "met": self.met(name)} for name, bound in BOUNDS.items()},
+            **head(self.figures(), BOUNDS, self.met),
             "disturbed": self.disturbed,
             "meaning": MEANING,
             "machine": dict(self.machine),

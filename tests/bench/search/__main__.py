@@ -1,8 +1,8 @@
 """Measures search as a user would meet it: `make bench-search`, about 5 minutes on two cores.
 
 Real service processes over Qdrant Edge, a client in a process of its own, loopback; 10,000 and 100,000
-vectors (and 1,000,000 with --full, an hour), recall beside every latency; qdrant-client's local mode as
-the baseline, measured in the same run. What the vectors are like: corpus.py.
+vectors (and 1,000,000 with --full, which takes far longer), recall beside every latency; qdrant-client's
+local mode as the baseline, measured in the same run. What the vectors are like: corpus.py.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ _RETRIED = [
     {"service": "clipsearch.search.v1.CollectionService", "method": "GetCollection"},
     {"service": "clipsearch.search.v1.CollectionService", "method": "ListCollections"},
     {"service": "clipsearch.search.v1.CollectionService", "method": "CreatePayloadIndex"},
+    {"service": "clipsearch.search.v1.CollectionService", "method": "SetSuccessor"},
 ]
 
 _SERVICE_CONFIG = {

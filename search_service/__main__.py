@@ -17,6 +17,7 @@ from clipsearch.serving.tracing import Tracing, TracingError, tracing
 from search_service import collections_servicer, servicer
 from search_service.collections import Collections
 from search_service.encoder_client import Encoder, EncoderClient
+from search_service.encoders import Encoders
 from search_service.metrics import SearchMetrics
 from search_service.points import Points
 from search_service.search import Search
@@ -24,6 +25,7 @@ from search_service.settings import SearchSettings
 from search_service.stores.edge import StoreInUseError
 from search_service.stores.open import open_store
 from search_service.stores.protocol import VectorStore
+from search_service.successors import Successors
 from search_service.upsert import Upsert
 
 
@@ -41,24 +43,28 @@ def run(settings: SearchSettings) -> None:
         raise StartError(str(error)) from None
 
 
-def services(store: VectorStore, encoder: Encoder, settings: SearchSettings) -> list[Service]:
-    """Both services over one store and one encoder.
+def services(
+    store: VectorStore, encoder: Encoder, settings: SearchSettings, second: Encoder | None = None
+) -> list[Service]:
+    """Both services over one store and one encoder, or two while collections move to another model.
 
-    Collections are ready as long as the store answers, searches as long as the encoder does too.
+    Collections are ready as long as the store answers, searches as long as the first encoder does too.
     """
     timeout_s = settings.store_timeout_s
+    encoders = Encoders(encoder, second)
+    successors = Successors(store, timeout_s)
 
     async def both() -> None:
         await store.ping()
         await encoder.ping()
 
     points = servicer.SearchServicer(
-        Search(store, encoder, timeout_s),
-        Upsert(store, encoder, timeout_s),
-        Points(store, timeout_s),
+        Search(store, encoders, timeout_s),
+        Upsert(store, encoders, successors, timeout_s),
+        Points(store, successors, timeout_s),
         settings,
     )
-    collections = collections_servicer.CollectionServicer(Collections(store, encoder, timeout_s))
+    collections = collections_servicer.CollectionServicer(Collections(store, encoders, successors, timeout_s))
     return [
         Service(
             servicer.SERVICE_NAME,
@@ -81,17 +87,21 @@ async def _open(
     async with AsyncExitStack() as stack:
         store = await _open_store(settings)
         stack.push_async_callback(store.close)
-        encoder = _connect(settings, traces)
-        stack.push_async_callback(encoder.close)
-        if settings.encoder_tls:
-            stack.callback(asyncio.create_task(encoder.watch()).cancel)
         measured = SearchMetrics(metrics.registry)
+        encoders: list[Encoder] = []
+        for name, address in (("encoder", settings.encoder), ("second_encoder", settings.second_encoder)):
+            if address:
+                client = _connect(address, settings, traces)
+                stack.push_async_callback(client.close)
+                if settings.encoder_tls:
+                    stack.callback(asyncio.create_task(client.watch()).cancel)
+                encoders.append(measured.timed(name, client))
         watch = asyncio.create_task(measured.watch_collections(store))
         stack.callback(watch.cancel)
-        yield services(measured.timed("store", store), measured.timed("encoder", encoder), settings)
+        yield services(measured.timed("store", store), encoders[0], settings, *encoders[1:])
 
 
-def _connect(settings: SearchSettings, traces: Tracing) -> EncoderClient:
+def _connect(address: str, settings: SearchSettings, traces: Tracing) -> EncoderClient:
     token, tls = settings.encoder_token, None
     try:
         if settings.encoder_tls:
@@ -102,7 +112,7 @@ def _connect(settings: SearchSettings, traces: Tracing) -> EncoderClient:
                 settings.encoder_tls_server_name,
             )
         return EncoderClient(
-            settings.encoder,
+            address,
             settings.encoder_timeout_s,
             traces.client,
             token.get_secret_value() if token is not None else None,

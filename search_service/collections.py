@@ -6,9 +6,10 @@ import dataclasses
 
 from clipsearch.serving.errors import FingerprintMismatch, InvalidArgument
 from search_service.deadline import Deadline
-from search_service.encoder_client import Encoder
+from search_service.encoders import Encoders
 from search_service.stores.checks import check_name
 from search_service.stores.protocol import CollectionInfo, CollectionSpec, IndexType, VectorStore
+from search_service.successors import Successors, on_successor
 
 _MAX_DIMENSION = 65_535
 _MAX_FINGERPRINT = 256
@@ -28,20 +29,25 @@ def check_fingerprint(spec: CollectionSpec, fingerprint: str, whose: str) -> Non
 class Collections:
     """Manages collections. `store_timeout_s` is the longest wait for one answer of the store."""
 
-    def __init__(self, store: VectorStore, encoder: Encoder, store_timeout_s: float) -> None:
+    def __init__(
+        self, store: VectorStore, encoders: Encoders, successors: Successors, store_timeout_s: float
+    ) -> None:
         self._store = store
-        self._encoder = encoder
+        self._encoders = encoders
+        self._successors = successors
         self._store_timeout_s = store_timeout_s
 
     async def create(self, spec: CollectionSpec, deadline: Deadline) -> CollectionInfo:
-        """Creates a collection; with dimension 0 and fingerprint "" it is one for the encoder's model.
+        """Creates a collection; with dimension 0 and fingerprint "" it is one for an encoder's model.
+
+        That is the one that `spec.model` names, by name or fingerprint; "" = the first encoder's.
 
         Raises InvalidArgument, AlreadyExists and what the encoder and the store raise.
         """
         check_name("name", spec.name)
         _check_spec(spec)
         if not spec.dimension:
-            model = await self._encoder.model(deadline)
+            model = await self._encoders.model(deadline, spec.model)
             spec = dataclasses.replace(
                 spec, dimension=model.dimension, fingerprint=model.fingerprint, model=model.name
             )
@@ -77,11 +83,33 @@ class Collections:
     async def create_payload_index(
         self, collection: str, key: str, type: IndexType, deadline: Deadline
     ) -> None:
-        """Adds a payload index. Raises NotFound; FailedPrecondition if there is one of another type."""
-        spec = await self._store.resolve(collection, timeout=self._left(deadline))
-        await self._store.create_payload_index(spec.name, key, type, timeout=self._left(deadline))
+        """Adds a payload index, to the successor too.
 
-    async def _require_own_name(self, name: str, field: str, deadline: Deadline) -> None:
+        Raises NotFound; FailedPrecondition if there is one of another type.
+        """
+        chain = await self._successors.chain(collection, deadline)
+        await self._store.create_payload_index(chain[0].name, key, type, timeout=self._left(deadline))
+        for successor in chain[1:]:
+            with on_successor(chain, successor):
+                await self._store.create_payload_index(
+                    successor.name, key, type, timeout=self._left(deadline)
+                )
+
+    async def set_successor(self, collection: str, successor: str, deadline: Deadline) -> tuple[str, float]:
+        """Makes `successor` get what is written to the collection ("" = nothing does any more).
+
+        Returns the successor before ("" = none), and the seconds until other replicas of the service
+        are sure to know. Raises NotFound; InvalidArgument for an alias, and for the collection itself.
+        """
+        before = await self._require_own_name(collection, "collection", deadline)
+        if successor:
+            await self._require_own_name(successor, "successor", deadline)
+        if successor == collection:
+            raise InvalidArgument("successor", f"{successor!r} is the collection itself")
+        settles_s = await self._store.set_successor(collection, successor, timeout=self._left(deadline))
+        return before.successor, settles_s
+
+    async def _require_own_name(self, name: str, field: str, deadline: Deadline) -> CollectionSpec:
         spec = await self._store.resolve(name, timeout=self._left(deadline))
         if spec.name != name:
             raise InvalidArgument(
@@ -90,6 +118,7 @@ class Collections:
                 "ALIAS_NOT_COLLECTION",
                 {"collection": spec.name},
             )
+        return spec
 
     def _left(self, deadline: Deadline) -> float:
         return deadline.left(at_most=self._store_timeout_s)
@@ -101,6 +130,8 @@ def _check_spec(spec: CollectionSpec) -> None:
             "fingerprint" if spec.dimension else "dimension",
             "missing; dimension and fingerprint are set together (for ready vectors) or not at all",
         )
+    if spec.dimension and spec.model:
+        raise InvalidArgument("model", "set together with dimension; a collection of ready vectors has none")
     if spec.dimension > _MAX_DIMENSION:
         raise InvalidArgument("dimension", f"{spec.dimension}, at most {_MAX_DIMENSION}")
     if len(spec.fingerprint) > _MAX_FINGERPRINT:

@@ -79,6 +79,15 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         previous = await self._collections.set_alias(request.alias, request.collection, _deadline(context))
         return pb.UpdateAliasResponse(previous_collection=previous)
 
+    async def SetSuccessor(
+        self, request: pb.SetSuccessorRequest, context: Context
+    ) -> pb.SetSuccessorResponse:
+        """Sets or removes the collection that gets every write too."""
+        previous, settles_s = await self._collections.set_successor(
+            request.collection, request.successor, _deadline(context)
+        )
+        return pb.SetSuccessorResponse(previous_successor=previous, settles_after_s=settles_s)
+
     async def CreatePayloadIndex(
         self, request: pb.CreatePayloadIndexRequest, context: Context
     ) -> pb.CreatePayloadIndexResponse:
@@ -99,6 +108,7 @@ def _read_spec(request: pb.CreateCollectionRequest) -> CollectionSpec:
         name=request.name,
         dimension=request.dimension,
         fingerprint=request.fingerprint,
+        model=request.model,
         payload_indexes=_read_indexes(request.payload_indexes),
         hnsw_m=request.hnsw.m,
         hnsw_ef_construct=request.hnsw.ef_construct,
@@ -151,4 +161,5 @@ def _write(info: CollectionInfo) -> pb.Collection:
         shard_number=spec.shard_number,
         replication_factor=spec.replication_factor,
         write_consistency_factor=spec.write_consistency_factor,
+        successor=spec.successor,
     )

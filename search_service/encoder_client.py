@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import grpc
 import numpy as np
@@ -19,6 +18,7 @@ from clipsearch.serving.request_id import forwarded
 from search_service.deadline import Deadline
 from search_service.encoder_errors import call_error, item_error, log_failure
 from search_service.stores.protocol import Vector
+from search_service.together import together
 
 # What one call carries at most, within the encoder's default limits. Longer lists go in several
 # calls at once, which also spreads them over the encoder's replicas.
@@ -126,7 +126,7 @@ class EncoderClient:
     async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
         """Encodes texts and pictures, at least one of either."""
         text_parts, image_parts = list(_parts(texts, TEXTS_A_CALL)), list(_parts(images, IMAGES_A_CALL))
-        answers = await _together(
+        answers = await together(
             [self._encode_texts(part, deadline) for part in text_parts]
             + [self._encode_images(part, deadline) for part in image_parts]
         )
@@ -202,17 +202,3 @@ def _one_fingerprint(fingerprints: set[str]) -> str:
             f"({', '.join(sorted(fingerprints))}); try again when all of them run one",
         )
     return fingerprints.pop()
-
-
-async def _together(
-    work: Sequence[Coroutine[Any, Any, tuple[list[Outcome], str]]],
-) -> list[tuple[list[Outcome], str]]:
-    """All results in order; the first failure cancels what is still under way."""
-    if len(work) == 1:
-        return [await work[0]]
-    tasks = [asyncio.create_task(coroutine) for coroutine in work]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()

@@ -8,6 +8,7 @@ from search_service.deadline import Deadline
 from search_service.filter_types import check_types
 from search_service.filters import Filter
 from search_service.stores.protocol import CollectionSpec, Page, PayloadSelection, StoredPoint, VectorStore
+from search_service.successors import Chain, Successors, on_successor
 
 
 class Points:
@@ -17,8 +18,9 @@ class Points:
     InvalidArgument if the filter does not fit its payload indexes, and what the store raises.
     """
 
-    def __init__(self, store: VectorStore, store_timeout_s: float) -> None:
+    def __init__(self, store: VectorStore, successors: Successors, store_timeout_s: float) -> None:
         self._store = store
+        self._successors = successors
         self._store_timeout_s = store_timeout_s
 
     async def get(
@@ -37,11 +39,24 @@ class Points:
         )
 
     async def delete(self, collection: str, selector: Sequence[str] | Filter, deadline: Deadline) -> int:
-        """Deletes by ids or by filter; returns how many points existed and are gone."""
-        spec = await self._resolve(collection, deadline)
-        if isinstance(selector, Filter):
-            check_types(selector, spec.payload_indexes)
-        return await self._store.delete(spec.name, selector, timeout=self._left(deadline))
+        """Deletes by ids or by filter; returns how many points existed and are gone.
+
+        The successor's are deleted too, and not counted.
+        """
+        while True:
+            chain = await self._successors.chain(collection, deadline)
+            if isinstance(selector, Filter):
+                check_types(selector, chain[0].payload_indexes)
+            async with self._successors.writing(collection, chain, deadline) as unchanged:
+                if unchanged:
+                    return await self._delete(chain, selector, deadline)
+
+    async def _delete(self, chain: Chain, selector: Sequence[str] | Filter, deadline: Deadline) -> int:
+        deleted = await self._store.delete(chain[0].name, selector, timeout=self._left(deadline))
+        for successor in chain[1:]:
+            with on_successor(chain, successor):
+                await self._store.delete(successor.name, selector, timeout=self._left(deadline))
+        return deleted
 
     async def count(self, collection: str, filter: Filter, deadline: Deadline) -> int:
         """How many points match, exactly."""

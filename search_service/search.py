@@ -1,7 +1,7 @@
 """Search: terms become a vector, the store finds its neighbours, two sides are fused into one ranking.
 
 Several searches go through together: one encoder call for all their texts and one for all their
-pictures, one store call for each collection.
+pictures, if their collections are of one model; one store call for each collection.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TypeVar
 from clipsearch.serving.errors import InvalidArgument, NotFound
 from search_service.collections import check_fingerprint
 from search_service.deadline import Deadline
-from search_service.encoder_client import Encoder, Outcome
+from search_service.encoder_client import Outcome
+from search_service.encoders import Encoders
 from search_service.filter_types import check_types
 from search_service.places import at, inside
 from search_service.queries import Answer, Hit, Query, Timings
@@ -31,6 +32,7 @@ from search_service.stores.protocol import (
     VectorStore,
 )
 from search_service.terms import Picture, Ready, Stored, Words, check_weights, compose
+from search_service.together import together
 from search_service.vectors import check_dimension
 
 What = TypeVar("What", Words, Picture, Ready, Stored)
@@ -58,9 +60,9 @@ class _Run:
 class Search:
     """Answers searches. `store_timeout_s` is the longest wait for one answer of the store."""
 
-    def __init__(self, store: VectorStore, encoder: Encoder, store_timeout_s: float) -> None:
+    def __init__(self, store: VectorStore, encoders: Encoders, store_timeout_s: float) -> None:
         self._store = store
-        self._encoder = encoder
+        self._encoders = encoders
         self._store_timeout_s = store_timeout_s
 
     async def search(self, queries: Sequence[Query], deadline: Deadline) -> list[Answer]:
@@ -123,15 +125,23 @@ class Search:
                     run.vectors[i] = _vector_of(points.get((run.spec.name, stored.id)), stored.id)
 
     async def _encode(self, runs: Sequence[_Run], clock: _Clock, deadline: Deadline) -> None:
-        """The vectors of texts and pictures."""
-        words = [(run, i, what.text) for run in runs for i, what in run.terms(Words)]
-        pictures = [(run, i, what.data) for run in runs for i, what in run.terms(Picture)]
-        if not words and not pictures:
+        """The vectors of texts and pictures; one encoder call a model."""
+        models: dict[str, list[_Run]] = {}
+        for run in runs:
+            if any(isinstance(term.what, Words | Picture) for term in run.query.terms):
+                models.setdefault(run.spec.fingerprint, []).append(run)
+        if not models:
             return
         with clock.encoder():
-            encoding = await self._encoder.encode(
-                [text for *_, text in words], [data for *_, data in pictures], deadline
-            )
+            await together([self._encode_alike(alike, deadline) for alike in models.values()])
+
+    async def _encode_alike(self, runs: Sequence[_Run], deadline: Deadline) -> None:
+        """The same for searches of collections of one model."""
+        words = [(run, i, what.text) for run in runs for i, what in run.terms(Words)]
+        pictures = [(run, i, what.data) for run in runs for i, what in run.terms(Picture)]
+        encoding = await self._encoders.encode_for(
+            runs[0].spec, [text for *_, text in words], [data for *_, data in pictures], deadline
+        )
         for (run, i, _), outcome in zip(words, encoding.texts, strict=True):
             _settle(run, i, "text", outcome, encoding.fingerprint)
         for (run, i, _), outcome in zip(pictures, encoding.images, strict=True):

@@ -65,6 +65,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             request.collection,
             points,
             wait=request.wait if request.HasField("wait") else True,
+            insert_only=_insert_only(request),
             fingerprint=request.fingerprint,
             deadline=_deadline(context),
         )
@@ -155,7 +156,19 @@ def _check_count(field: str, count: int, limit: int) -> None:
         raise InvalidArgument(field, f"{count} given, 1 to {limit} are allowed", "COUNT_OUT_OF_RANGE")
 
 
+def _insert_only(request: pb.UpsertRequest) -> bool:
+    if request.update_mode not in pb.UpdateMode.values():
+        raise InvalidArgument("update_mode", f"{request.update_mode} is none of this API's update modes")
+    return request.update_mode == pb.UPDATE_MODE_INSERT_ONLY
+
+
 def _upsert_result(id: str, result: WriteResult) -> pb.UpsertResult:
     if isinstance(result, ServiceError):
         return pb.UpsertResult(id=id, status=to_status(result))
-    return pb.UpsertResult(id=id, status=status_pb2.Status(), tokens_dropped=result.tokens_dropped)
+    return pb.UpsertResult(
+        id=id,
+        status=status_pb2.Status(),
+        tokens_dropped=result.tokens_dropped,
+        skipped=result.skipped,
+        successor_status=None if result.lacking is None else to_status(result.lacking),
+    )

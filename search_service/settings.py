@@ -24,6 +24,11 @@ class SearchSettings(ServingSettings):
         min_length=1,
         description="host:port of the encoder, or any gRPC target such as dns:///encoder:50051",
     )
+    second_encoder: str = Field(
+        default="",
+        description="the encoder of another model, reached with the same token and TLS, while collections "
+        "move to that model",
+    )
     encoder_timeout_s: float = Field(
         default=30.0, gt=0, le=600, description="longest wait for an answer of the encoder"
     )

@@ -1,4 +1,7 @@
-"""Upsert: points become vectors, vectors go to the store, and each point is told what became of it."""
+"""Upsert: points become vectors, vectors go to the store, and each point is told what became of it.
+
+Where the collection has a successor the same goes on for that one, with its own model.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from clipsearch.serving.errors import InvalidArgument, ServiceError
+import numpy as np
+
+from clipsearch.serving.errors import FailedPrecondition, InvalidArgument, ServiceError
 from search_service.collections import check_fingerprint
 from search_service.deadline import Deadline
-from search_service.encoder_client import Encoded, Encoder, Outcome
+from search_service.encoder_client import Encoded, Outcome
+from search_service.encoders import Encoders
 from search_service.places import at
-from search_service.stores.protocol import CollectionSpec, StoredPoint, Vector, VectorStore
+from search_service.stores.protocol import (
+    CollectionSpec,
+    PayloadSelection,
+    StoredPoint,
+    Vector,
+    VectorStore,
+)
+from search_service.successors import Chain, Successors, on_successor
+from search_service.together import together
 from search_service.vectors import check_dimension
 
 
@@ -30,21 +44,40 @@ class NewPoint:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The point is in the store, or a later point of the same request with its id is."""
+    """The point is in the store, or a later point of the same request with its id is.
+
+    `skipped`: it was there before and was left as it is. `lacking`: why the successor has no such point.
+    """
 
     tokens_dropped: int = 0
+    skipped: bool = False
+    lacking: ServiceError | None = None
 
 
 WriteResult: TypeAlias = Written | ServiceError
 _Side: TypeAlias = Outcome | Vector | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A point as it is to be stored, and the tokens that its text lost."""
+
+    point: StoredPoint
+    tokens_dropped: int
+
+
+_Outcome: TypeAlias = _Prepared | ServiceError
+
+
 class Upsert:
     """Writes points. `store_timeout_s` is the longest wait for one answer of the store."""
 
-    def __init__(self, store: VectorStore, encoder: Encoder, store_timeout_s: float) -> None:
+    def __init__(
+        self, store: VectorStore, encoders: Encoders, successors: Successors, store_timeout_s: float
+    ) -> None:
         self._store = store
-        self._encoder = encoder
+        self._encoders = encoders
+        self._successors = successors
         self._store_timeout_s = store_timeout_s
 
     async def upsert(
@@ -53,36 +86,149 @@ class Upsert:
         points: Sequence[NewPoint | ServiceError],
         *,
         wait: bool,
+        insert_only: bool,
         fingerprint: str,
         deadline: Deadline,
     ) -> list[WriteResult]:
         """One result a point, in order. A point that is an error already keeps it.
 
-        Of several good points with one id the last is written. Raises NotFound,
-        FingerprintMismatch and what the encoder and the store raise; then nothing was written.
+        Of several good points with one id the last is written; with `insert_only` none that is there.
+        Raises NotFound, FingerprintMismatch and what the encoder and the store raise; then nothing
+        was written, or, if the error says so, nothing on the successor.
         """
-        spec = await self._store.resolve(collection, timeout=deadline.left(self._store_timeout_s))
-        if fingerprint:
-            check_fingerprint(spec, fingerprint, "the request")
-        vectors = await self._vectors(points, spec, deadline)
-        ready: dict[str, StoredPoint] = {}
-        results: list[WriteResult] = []
-        for i, (point, (image, text)) in enumerate(zip(points, vectors, strict=True)):
+        prepared: dict[str, list[_Outcome]] = {}
+        while True:
+            chain = await self._successors.chain(collection, deadline)
+            if fingerprint:
+                check_fingerprint(chain[0], fingerprint, "the request")
+            there: frozenset[str] = frozenset()
+            if insert_only:
+                there = await self._there(chain[0], points, deadline)
+                prepared.clear()  # what was there before may be gone
+            await self._prepare(chain, points, there, prepared, deadline)
+            async with self._successors.writing(collection, chain, deadline) as unchanged:
+                if unchanged:
+                    return await self._write(chain, points, there, prepared, wait, insert_only, deadline)
+
+    async def _there(
+        self, spec: CollectionSpec, points: Sequence[NewPoint | ServiceError], deadline: Deadline
+    ) -> frozenset[str]:
+        """The ids of those points that are there already: they need not be encoded."""
+        ids = list({point.id for point in points if isinstance(point, NewPoint)})
+        if not ids:
+            return frozenset()
+        found = await self._store.get(
+            spec.name, ids, payload=PayloadSelection(()), timeout=deadline.left(self._store_timeout_s)
+        )
+        return frozenset(point.id for point in found)
+
+    async def _prepare(
+        self,
+        chain: Chain,
+        points: Sequence[NewPoint | ServiceError],
+        there: frozenset[str],
+        prepared: dict[str, list[_Outcome]],
+        deadline: Deadline,
+    ) -> None:
+        """Makes what `prepared` lacks: by fingerprint, what is to be stored for each point not `there`."""
+        missing = {spec.fingerprint: spec for spec in reversed(chain) if spec.fingerprint not in prepared}
+        own = chain[0].fingerprint
+        made = await together(
+            [
+                self._encoded(points if print == own else _for_successor(points), there, spec, deadline)
+                for print, spec in missing.items()
+            ]
+        )
+        prepared.update(zip(missing, made, strict=True))
+
+    async def _write(
+        self,
+        chain: Chain,
+        points: Sequence[NewPoint | ServiceError],
+        there: frozenset[str],
+        prepared: dict[str, list[_Outcome]],
+        wait: bool,
+        insert_only: bool,
+        deadline: Deadline,
+    ) -> list[WriteResult]:
+        """Writes what is ready, first to the collection, then to its successors."""
+        own = prepared[chain[0].fingerprint]
+        last = {one.point.id: i for i, one in enumerate(own) if isinstance(one, _Prepared)}
+        new = {id: i for id, i in last.items() if id not in there}
+        skipped = there | await self._store_of(chain[0], own, new, wait, insert_only, deadline)
+        written = {id: i for id, i in new.items() if id not in skipped}
+        lacking: dict[str, ServiceError] = {}
+        for spec in chain[1:]:
+            copies = prepared[spec.fingerprint]
+            with on_successor(chain, spec):
+                lacking |= await self._copy(spec, copies, written, wait, deadline)
+        return [
+            one
+            if isinstance(one, ServiceError)
+            else Written(one.tokens_dropped, one.point.id in skipped, lacking.get(one.point.id))
+            for one in own
+        ]
+
+    async def _copy(
+        self,
+        spec: CollectionSpec,
+        copies: Sequence[_Outcome],
+        written: dict[str, int],
+        wait: bool,
+        deadline: Deadline,
+    ) -> dict[str, ServiceError]:
+        """Writes to a successor; removes from it what it cannot have, and returns why."""
+        lacking = {id: one for id, i in written.items() if isinstance(one := copies[i], ServiceError)}
+        await self._store_of(
+            spec, copies, {id: i for id, i in written.items() if id not in lacking}, wait, False, deadline
+        )
+        if lacking:
+            await self._store.delete(spec.name, list(lacking), timeout=deadline.left(self._store_timeout_s))
+        return lacking
+
+    async def _store_of(
+        self,
+        spec: CollectionSpec,
+        outcomes: Sequence[_Outcome],
+        which: dict[str, int],
+        wait: bool,
+        insert_only: bool,
+        deadline: Deadline,
+    ) -> frozenset[str]:
+        """Stores those outcomes whose positions are given; returns the ids that were left as they are."""
+        ready = [one.point for i in which.values() if isinstance(one := outcomes[i], _Prepared)]
+        if not ready:
+            return frozenset()
+        return await self._store.upsert(
+            spec.name,
+            ready,
+            wait=wait,
+            insert_only=insert_only,
+            timeout=deadline.left(self._store_timeout_s),
+        )
+
+    async def _encoded(
+        self,
+        points: Sequence[NewPoint | ServiceError],
+        there: frozenset[str],
+        spec: CollectionSpec,
+        deadline: Deadline,
+    ) -> list[_Outcome]:
+        """What is to be stored for each point, or what is wrong with it; no vectors for those `there`."""
+        wanted = [
+            NewPoint(point.id, {}) if isinstance(point, NewPoint) and point.id in there else point
+            for point in points
+        ]
+        outcomes: list[_Outcome] = []
+        vectors = await self._vectors(wanted, spec, deadline)
+        for i, (point, (image, text)) in enumerate(zip(wanted, vectors, strict=True)):
             try:
                 stored = _assembled(point, image, text, spec, f"points[{i}]")
             except ServiceError as error:
-                results.append(error)
+                outcomes.append(error)
             else:
-                ready[stored.id] = stored
-                results.append(Written(text.tokens_dropped if isinstance(text, Encoded) else 0))
-        if ready:
-            await self._store.upsert(
-                spec.name,
-                list(ready.values()),
-                wait=wait,
-                timeout=deadline.left(self._store_timeout_s),
-            )
-        return results
+                outcomes.append(_Prepared(stored, text.tokens_dropped if isinstance(text, Encoded) else 0))
+        return outcomes
 
     async def _vectors(
         self, points: Sequence[NewPoint | ServiceError], spec: CollectionSpec, deadline: Deadline
@@ -94,7 +240,7 @@ class Upsert:
         texts: Iterator[Outcome] = iter(())
         images: Iterator[Outcome] = iter(())
         if to_read or to_see:
-            encoding = await self._encoder.encode(to_read, to_see, deadline)
+            encoding = await self._encoders.encode_for(spec, to_read, to_see, deadline)
             check_fingerprint(spec, encoding.fingerprint, "the encoder")
             texts, images = iter(encoding.texts), iter(encoding.images)
 
@@ -107,6 +253,20 @@ class Upsert:
             )
 
         return [sides(point) for point in points]
+
+
+def _for_successor(points: Sequence[NewPoint | ServiceError]) -> list[NewPoint | ServiceError]:
+    """The points as another model may have them: all of a point or nothing, and no ready vectors."""
+    return [
+        FailedPrecondition(
+            f"points[{i}]: has a ready vector; the model of the collection's successor cannot make one of it",
+            "SUCCESSOR_LACKS_POINT",
+            {"field": f"points[{i}]"},
+        )
+        if isinstance(point, NewPoint) and any(isinstance(s, np.ndarray) for s in (point.image, point.text))
+        else point
+        for i, point in enumerate(points)
+    ]
 
 
 def _assembled(

@@ -43,6 +43,10 @@ def _aliased(request: Any) -> Iterable[str]:
     return (request.alias, request.collection) if request.collection else (request.alias,)
 
 
+def _linked(request: Any) -> Iterable[str]:
+    return (request.collection, request.successor) if request.successor else (request.collection,)
+
+
 PERMISSIONS: dict[str, Permission] = {
     _ENCODER + "GetModel": Permission(Scope.ENCODE, _none),
     _ENCODER + "EncodeText": Permission(Scope.ENCODE, _none),
@@ -60,5 +64,6 @@ PERMISSIONS: dict[str, Permission] = {
     _COLLECTION + "CreateCollection": Permission(Scope.ADMIN, _name),
     _COLLECTION + "DeleteCollection": Permission(Scope.ADMIN, _name),
     _COLLECTION + "UpdateAlias": Permission(Scope.ADMIN, _aliased),
+    _COLLECTION + "SetSuccessor": Permission(Scope.ADMIN, _linked),
     _COLLECTION + "CreatePayloadIndex": Permission(Scope.ADMIN, _collection),
 }

@@ -82,8 +82,12 @@ REASONS: dict[str, Reason] = {
     "ALIAS_NOT_FOUND": Reason("NOT_FOUND", "there is no alias of this name"),
     "ALIAS_EXISTS": Reason("ALREADY_EXISTS", "the name of the alias is taken by a collection"),
     "ALIAS_NOT_COLLECTION": Reason(_INVALID, "the call needs the collection itself, not an alias"),
+    "MODEL_UNKNOWN": Reason(_INVALID, "none of the encoders runs a model of this name or fingerprint"),
     "INDEX_REPEATED": Reason(_INVALID, "two payload indexes on one field"),
     "PAYLOAD_INDEX_EXISTS": Reason(_PRECONDITION, "the field has an index of another type"),
+    "SUCCESSOR_LACKS_POINT": Reason(
+        _PRECONDITION, "a point with a ready vector cannot be encoded for the collection's successor"
+    ),
     # Dependencies of the search service
     "ENCODER_UNAVAILABLE": Reason("UNAVAILABLE", "the encoder cannot be reached, or is starting or draining"),
     "ENCODER_FULL": Reason(_EXHAUSTED, "the encoder is full and did not say more"),

@@ -137,9 +137,13 @@ class QdrantEdge:
         return [await self.get_collection(name, timeout=timeout) for name in sorted(self._live)]
 
     async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
-        """Deletes the collection and the aliases that point at it."""
+        """Deletes the collection, the aliases that point at it and the links to it as a successor."""
         async with self._changing:
             live = self._get(collection)
+            with _disk_errors():
+                for other in self._live.values():
+                    if other.spec.successor == collection:
+                        await other.set_successor("")
             await self._save_aliases({a: name for a, name in self._aliases.items() if name != collection})
             del self._live[collection]
             await live.close()
@@ -164,6 +168,16 @@ class QdrantEdge:
             await self._save_aliases(changed)
             return previous
 
+    async def set_successor(self, collection: str, successor: str, *, timeout: float | None = None) -> float:
+        """Keeps the successor in the collection's settings; nobody else goes by older ones."""
+        async with self._changing:
+            live = self._get(collection)
+            if successor:
+                self._get(successor)
+            with _disk_errors():
+                await live.set_successor(successor)
+        return 0.0
+
     async def create_payload_index(
         self, collection: str, key: str, type: IndexType, *, timeout: float | None = None
     ) -> None:
@@ -181,13 +195,17 @@ class QdrantEdge:
         points: Sequence[StoredPoint],
         *,
         wait: bool = True,
+        insert_only: bool = False,
         timeout: float | None = None,
-    ) -> None:
+    ) -> frozenset[str]:
         """Writes points whole, all or none; findable on return, and with `wait` durable."""
         live = self._get(collection)
         check_points(live.spec, points)
         packed = [pack_point(point) for point in points]
-        await live.write("upsert", packed, points=len(packed), durable=wait, timeout=_seconds(timeout))
+        there: frozenset[str] = await live.write(
+            "upsert", packed, insert_only, points=len(packed), durable=wait, timeout=_seconds(timeout)
+        )
+        return there
 
     async def get(
         self,

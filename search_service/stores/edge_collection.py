@@ -128,15 +128,27 @@ class EdgeCollection:
             return there
         if _index_path(key, type_) not in self._shard.info().payload_schema:
             self._shard.update(_create_index(key, type_))
-        indexes = {**self._spec.payload_indexes, key: type_}
-        self._spec = dataclasses.replace(self._spec, payload_indexes=indexes)
-        write_spec(self._folder, self._spec)
+        kept = read_spec(self._folder)  # the service may have written another successor into it
+        indexes = {**kept.payload_indexes, key: type_}
+        self._spec = dataclasses.replace(kept, payload_indexes=indexes)
+        if self._spec != kept:
+            write_spec(self._folder, self._spec)
         return type_
 
-    def upsert(self, points: Sequence[PackedPoint]) -> None:
-        """Writes points whole, as one operation of the write-ahead log; of one id the last."""
+    def upsert(self, points: Sequence[PackedPoint], insert_only: bool = False) -> frozenset[str]:
+        """Writes points whole, as one operation of the write-ahead log; of one id the last.
+
+        With `insert_only` those that are there stay; returns their ids.
+        """
         last = {point[0]: point for point in points}
-        self._shard.update(qe.UpdateOperation.upsert_points([engine_point(p) for p in last.values()]))
+        there: frozenset[str] = frozenset()
+        if insert_only:
+            keys: dict[Any, str] = {point_uuid(point_id): point_id for point_id in last}
+            there = frozenset(keys[str(r.id)] for r in self._shard.retrieve(list(keys), False, False))
+        new = [engine_point(point) for point_id, point in last.items() if point_id not in there]
+        if new:
+            self._shard.update(qe.UpdateOperation.upsert_points(new))
+        return there
 
     def get(self, ids: Sequence[str], payload: PayloadSelection, with_vectors: bool) -> list[StoredPoint]:
         """Those of `ids` that exist, in their order."""

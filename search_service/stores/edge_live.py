@@ -17,7 +17,7 @@ import structlog
 
 from clipsearch.serving.errors import NotFound, ResourceExhausted, Unavailable
 from search_service.stores.edge_collection import ShardInfo
-from search_service.stores.edge_files import current_shard, free_bytes, sync_log
+from search_service.stores.edge_files import current_shard, free_bytes, sync_log, write_spec
 from search_service.stores.edge_index import rebuild
 from search_service.stores.edge_process import EngineProcess, until
 from search_service.stores.protocol import CollectionSpec, IndexType
@@ -127,6 +127,18 @@ class LiveCollection:
         indexes = {**self.spec.payload_indexes, key: there}
         self.spec = dataclasses.replace(self.spec, payload_indexes=indexes)
         return there
+
+    async def set_successor(self, successor: str) -> None:
+        """Keeps the successor in the settings. Writes that began before are done when it returns.
+
+        Raises NotFound once the collection is closed, and OSError.
+        """
+        async with self.writing:
+            if self._closed:
+                raise NotFound("collection", self.spec.name)
+            spec = dataclasses.replace(self.spec, successor=successor)
+            await asyncio.to_thread(write_spec, self.folder, spec)
+            self.spec = spec
 
     def swap(self, engine: EngineProcess, shard: str) -> None:
         """Puts another engine and shard into service; the caller holds `writing`."""

@@ -36,7 +36,10 @@ def point_uuid(point_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CollectionSpec:
-    """What a collection is created with and keeps for life. 0 = the engine's default."""
+    """What a collection is created with. 0 = the engine's default.
+
+    Only `payload_indexes` and `successor` change later: the collection that gets every write too, "" = none.
+    """
 
     name: str
     dimension: int
@@ -50,6 +53,7 @@ class CollectionSpec:
     shard_number: int = 1
     replication_factor: int = 1
     write_consistency_factor: int = 1
+    successor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +146,17 @@ class VectorStore(Protocol):
     async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]: ...
 
     async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
-        """Deletes the collection and the aliases that point at it."""
+        """Deletes the collection, the aliases that point at it and the links to it as a successor."""
 
     async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
         """Points `alias` at a collection, or removes it (None). Returns where it pointed ("" = nowhere)."""
+
+    async def set_successor(self, collection: str, successor: str, *, timeout: float | None = None) -> float:
+        """Keeps `successor` ("" = none) in the collection's settings.
+
+        Returns for how many seconds other processes over the same store may still go by the settings
+        of before; a write that begins later in this process sees the new ones.
+        """
 
     async def create_payload_index(
         self, collection: str, key: str, type: IndexType, *, timeout: float | None = None
@@ -158,9 +169,14 @@ class VectorStore(Protocol):
         points: Sequence[StoredPoint],
         *,
         wait: bool = True,
+        insert_only: bool = False,
         timeout: float | None = None,
-    ) -> None:
-        """Writes points whole. With `wait`, returns when they are durable and findable. All or nothing."""
+    ) -> frozenset[str]:
+        """Writes points whole. With `wait`, returns when they are durable and findable. All or nothing.
+
+        With `insert_only`, points that are there stay as they are, also if they came a moment ago;
+        returns the ids of those. Otherwise returns none.
+        """
 
     async def get(
         self,

@@ -35,7 +35,7 @@ from search_service.stores.protocol import (
 from search_service.stores.server_channel import GRPC_OPTIONS
 from search_service.stores.server_errors import store_errors
 from search_service.stores.server_filter import server_filter
-from search_service.stores.server_points import server_point, server_query, stored_point
+from search_service.stores.server_points import NO_POINT, server_point, server_query, stored_point
 from search_service.stores.server_spec import INDEX_SCHEMAS, creation, metadata, read_spec
 from search_service.stores.stored import payload_keys
 
@@ -145,18 +145,18 @@ class QdrantServer:
     async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
         """All collections made by clipsearch, by name."""
         aliases = await self._aliases(timeout)
-        async with self._calling(timeout=timeout):
-            names = sorted(found.name for found in (await self._client.get_collections()).collections)
-            specs = [read_spec(await self._client.get_collection(name)) for name in names]
-        return [await self._describe(spec, aliases, timeout) for spec in specs if spec is not None]
+        return [await self._describe(spec, aliases, timeout) for spec in await self._all_specs(timeout)]
 
     async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
-        """Deletes the collection and the aliases that point at it."""
+        """Deletes the collection, the aliases that point at it and the links to it as a successor."""
         aliases = await self._aliases(timeout)
         if collection in aliases:
             raise NotFound("collection", collection)
         await self.resolve(collection, timeout=timeout)
         gone = [_delete_alias(alias) for alias, name in aliases.items() if name == collection]
+        for spec in await self._all_specs(timeout):
+            if spec.successor == collection:
+                await self.set_successor(spec.name, "", timeout=timeout)
         async with self._calling(collection, timeout) as seconds:
             if gone:
                 await self._client.update_collection_aliases(gone)
@@ -185,6 +185,18 @@ class QdrantServer:
         self._specs.clear()
         return previous
 
+    async def set_successor(self, collection: str, successor: str, *, timeout: float | None = None) -> float:
+        """Keeps the successor in the collection's metadata; other services read it anew within 5 s."""
+        self._specs.clear()
+        spec = await self.resolve(collection, timeout=timeout)
+        if successor:
+            await self.resolve(successor, timeout=timeout)
+        async with self._calling(collection, timeout):
+            linked = dataclasses.replace(spec, successor=successor)
+            await self._client.update_collection(collection, metadata=metadata(linked))
+        self._specs.clear()
+        return _SPEC_SECONDS
+
     async def create_payload_index(
         self, collection: str, key: str, type: IndexType, *, timeout: float | None = None
     ) -> None:
@@ -211,20 +223,35 @@ class QdrantServer:
         points: Sequence[StoredPoint],
         *,
         wait: bool = True,
+        insert_only: bool = False,
         timeout: float | None = None,
-    ) -> None:
-        """Writes points whole, in one request."""
+    ) -> frozenset[str]:
+        """Writes points whole, in one request.
+
+        With `insert_only` another asks first what is there. What comes between the two stays as well,
+        the server sees to that; it is told as written.
+        """
         check_points(await self.resolve(collection, timeout=timeout), points)
+        there: frozenset[str] = frozenset()
+        if insert_only:
+            ids = [point.id for point in points]
+            found = await self.get(collection, ids, payload=PayloadSelection(()), timeout=timeout)
+            there = frozenset(point.id for point in found)
+            points = [point for point in points if point.id not in there]
+            if not points:
+                return there
         async with self._calling(collection, timeout) as seconds:
             result = await self._client.upsert(
                 collection,
                 [server_point(point) for point in points],
                 wait=wait,
                 ordering=self._ordering,
+                update_filter=NO_POINT if insert_only else None,
                 timeout=seconds,
             )
         if wait:
             _check_done(result)
+        return there
 
     async def get(
         self,
@@ -336,6 +363,13 @@ class QdrantServer:
         async with self._calling(timeout=timeout):
             found = await self._client.get_aliases()
         return {entry.alias_name: entry.collection_name for entry in found.aliases}
+
+    async def _all_specs(self, timeout: float | None) -> list[CollectionSpec]:
+        """Of all collections made by clipsearch, by name."""
+        async with self._calling(timeout=timeout):
+            names = sorted(found.name for found in (await self._client.get_collections()).collections)
+            specs = [read_spec(await self._client.get_collection(name)) for name in names]
+        return [spec for spec in specs if spec is not None]
 
     async def _describe(
         self, spec: CollectionSpec, aliases: dict[str, str], timeout: float | None

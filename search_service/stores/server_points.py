@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from search_service.stores.protocol import Side, StoredPoint, Vector, VectorQuery, point_uuid
+from search_service.stores.protocol import ID_KEY, Side, StoredPoint, Vector, VectorQuery, point_uuid
 from search_service.stores.server_filter import server_filter
 from search_service.stores.stored import from_engine, payload_keys, point_sides, to_payload
+
+# As an `update_filter`: of the points that are there only those that match are replaced, and none of
+# ours does. Servers have it since 1.16, as they have metadata, without which no collection is ours.
+NO_POINT = models.Filter(must=[models.IsEmptyCondition(is_empty=models.PayloadField(key=ID_KEY))])
 
 
 def server_point(point: StoredPoint) -> models.PointStruct:

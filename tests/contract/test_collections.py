@@ -102,6 +102,31 @@ async def test_aliases_go_with_their_collection(store, collection):
         await store.resolve(alias)
 
 
+async def test_a_successor_is_kept_and_can_be_removed(store, collection):
+    other = spec(payload_indexes={"price": "float"})
+    await store.create_collection(other)
+    assert (await store.resolve(collection)).successor == ""
+    await store.set_successor(other.name, collection)
+    await store.create_payload_index(other.name, "brand", "keyword")
+    kept = await store.resolve(other.name)
+    assert (kept.successor, kept.payload_indexes) == (collection, {"price": "float", "brand": "keyword"})
+    assert (await store.get_collection(other.name)).spec == kept
+    await store.set_successor(other.name, "")
+    assert (await store.resolve(other.name)).successor == ""
+    with pytest.raises(NotFound):
+        await store.set_successor(other.name, "contract-none")
+    with pytest.raises(NotFound):
+        await store.set_successor("contract-none", other.name)
+
+
+async def test_a_link_goes_with_its_successor(store, collection):
+    other = spec()
+    await store.create_collection(other)
+    await store.set_successor(collection, other.name)
+    await store.delete_collection(other.name)
+    assert (await store.resolve(collection)).successor == ""
+
+
 async def test_a_payload_index_can_come_later_but_keeps_its_type(store, shop):
     await store.create_payload_index(shop, "price", "float")
     await store.create_payload_index(shop, "price", "float")

@@ -62,6 +62,32 @@ async def test_any_string_is_an_id(store, collection, point_id):
     assert [point.id for point in await store.get(collection, [point_id])] == [point_id]
 
 
+async def test_insert_only_leaves_what_is_there(store, shop):
+    points = [StoredPoint("coat", {"new": 1}, text=unit(5)), StoredPoint("scarf", {}, text=unit(6))]
+    assert await store.upsert(shop, points, insert_only=True) == {"coat"}
+    coat, scarf = await store.get(shop, ["coat", "scarf"], with_vectors=True)
+    assert (coat.payload["price"], coat.has_image) == (-3, True)
+    np.testing.assert_allclose(scarf.text, unit(6), atol=1e-6)
+    assert await store.upsert(shop, points, insert_only=True) == {"coat", "scarf"}
+    assert await store.upsert(shop, points) == frozenset()
+    assert (await store.get(shop, ["coat"]))[0].payload == {"new": 1}
+
+
+async def test_a_deleted_point_is_new_again(store, shop):
+    await store.delete(shop, ["coat"])
+    coat = StoredPoint("coat", {"new": 1}, text=unit(5))
+    assert await store.upsert(shop, [coat], insert_only=True) == frozenset()
+    assert (await store.get(shop, ["coat"]))[0].payload == {"new": 1}
+
+
+async def test_of_writers_of_one_new_point_one_wins_and_stays(store, collection):
+    points = [StoredPoint("a", {"n": n}, image=unit(n + 1)) for n in range(6)]
+    await asyncio.gather(*(store.upsert(collection, [point], insert_only=True) for point in points))
+    (first,) = await store.get(collection, ["a"])
+    assert await store.upsert(collection, points, insert_only=True) == {"a"}
+    assert await store.get(collection, ["a"]) == [first]
+
+
 async def test_delete_counts_what_was_there(store, shop):
     assert await store.delete(shop, ["coat", "nobody"]) == 1
     assert await store.delete(shop, ["coat"]) == 0

@@ -24,47 +24,51 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%clipsearch/search/v1/collection.proto\x12\x14\x63lipsearch.search.v1\"S\n\x0cPayloadIndex\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x34\n\x04type\x18\x02 \x01(\x0e\x32&.clipsearch.search.v1.PayloadIndexType\"-\n\nHnswConfig\x12\t\n\x01m\x18\x01 \x01(\r\x12\x14\n\x0c\x65\x66_construct\x18\x02 \x01(\r\"\xe3\x02\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x0fpayload_indexes\x18\x02 \x03(\x0b\x32\".clipsearch.search.v1.PayloadIndex\x12.\n\x04hnsw\x18\x03 \x01(\x0b\x32 .clipsearch.search.v1.HnswConfig\x12\x38\n\x0cquantization\x18\x04 \x01(\x0e\x32\".clipsearch.search.v1.Quantization\x12\x17\n\x0fon_disk_vectors\x18\x05 \x01(\x08\x12\x14\n\x0cshard_number\x18\x06 \x01(\r\x12\x1a\n\x12replication_factor\x18\x07 \x01(\r\x12 \n\x18write_consistency_factor\x18\x08 \x01(\r\x12\x11\n\tdimension\x18\t \x01(\r\x12\x13\n\x0b\x66ingerprint\x18\n \x01(\t\"P\n\x18\x43reateCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32 .clipsearch.search.v1.Collection\"\xde\x03\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\x0e\n\x06points\x18\x05 \x01(\x04\x12\x15\n\rimage_vectors\x18\x06 \x01(\x04\x12\x14\n\x0ctext_vectors\x18\x07 \x01(\x04\x12\x15\n\rindexed_share\x18\x08 \x01(\x02\x12\x12\n\ndisk_bytes\x18\t \x01(\x04\x12\x0f\n\x07\x61liases\x18\n \x03(\t\x12;\n\x0fpayload_indexes\x18\x0b \x03(\x0b\x32\".clipsearch.search.v1.PayloadIndex\x12.\n\x04hnsw\x18\x0c \x01(\x0b\x32 .clipsearch.search.v1.HnswConfig\x12\x38\n\x0cquantization\x18\r \x01(\x0e\x32\".clipsearch.search.v1.Quantization\x12\x17\n\x0fon_disk_vectors\x18\x0e \x01(\x08\x12\x14\n\x0cshard_number\x18\x0f \x01(\r\x12\x1a\n\x12replication_factor\x18\x10 \x01(\r\x12 \n\x18write_consistency_factor\x18\x11 \x01(\r\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x15GetCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32 .clipsearch.search.v1.Collection\"\x18\n\x16ListCollectionsRequest\"P\n\x17ListCollectionsResponse\x12\x35\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32 .clipsearch.search.v1.Collection\"\'\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\"7\n\x12UpdateAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"2\n\x13UpdateAliasResponse\x12\x1b\n\x13previous_collection\x18\x01 \x01(\t\"b\n\x19\x43reatePayloadIndexRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x31\n\x05index\x18\x02 \x01(\x0b\x32\".clipsearch.search.v1.PayloadIndex\"\x1c\n\x1a\x43reatePayloadIndexResponse*\xef\x01\n\x10PayloadIndexType\x12\"\n\x1ePAYLOAD_INDEX_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPAYLOAD_INDEX_TYPE_KEYWORD\x10\x01\x12\x1e\n\x1aPAYLOAD_INDEX_TYPE_INTEGER\x10\x02\x12\x1c\n\x18PAYLOAD_INDEX_TYPE_FLOAT\x10\x03\x12\x1b\n\x17PAYLOAD_INDEX_TYPE_BOOL\x10\x04\x12\x1f\n\x1bPAYLOAD_INDEX_TYPE_DATETIME\x10\x05\x12\x1b\n\x17PAYLOAD_INDEX_TYPE_TEXT\x10\x06*u\n\x0cQuantization\x12\x1c\n\x18QUANTIZATION_UNSPECIFIED\x10\x00\x12\x15\n\x11QUANTIZATION_NONE\x10\x01\x12\x17\n\x13QUANTIZATION_SCALAR\x10\x02\x12\x17\n\x13QUANTIZATION_BINARY\x10\x03\x32\xb0\x05\n\x11\x43ollectionService\x12q\n\x10\x43reateCollection\x12-.clipsearch.search.v1.CreateCollectionRequest\x1a..clipsearch.search.v1.CreateCollectionResponse\x12h\n\rGetCollection\x12*.clipsearch.search.v1.GetCollectionRequest\x1a+.clipsearch.search.v1.GetCollectionResponse\x12n\n\x0fListCollections\x12,.clipsearch.search.v1.ListCollectionsRequest\x1a-.clipsearch.search.v1.ListCollectionsResponse\x12q\n\x10\x44\x65leteCollection\x12-.clipsearch.search.v1.DeleteCollectionRequest\x1a..clipsearch.search.v1.DeleteCollectionResponse\x12\x62\n\x0bUpdateAlias\x12(.clipsearch.search.v1.UpdateAliasRequest\x1a).clipsearch.search.v1.UpdateAliasResponse\x12w\n\x12\x43reatePayloadIndex\x12/.clipsearch.search.v1.CreatePayloadIndexRequest\x1a\x30.clipsearch.search.v1.CreatePayloadIndexResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%clipsearch/search/v1/collection.proto\x12\x14\x63lipsearch.search.v1\"S\n\x0cPayloadIndex\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x34\n\x04type\x18\x02 \x01(\x0e\x32&.clipsearch.search.v1.PayloadIndexType\"-\n\nHnswConfig\x12\t\n\x01m\x18\x01 \x01(\r\x12\x14\n\x0c\x65\x66_construct\x18\x02 \x01(\r\"\xf2\x02\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x0fpayload_indexes\x18\x02 \x03(\x0b\x32\".clipsearch.search.v1.PayloadIndex\x12.\n\x04hnsw\x18\x03 \x01(\x0b\x32 .clipsearch.search.v1.HnswConfig\x12\x38\n\x0cquantization\x18\x04 \x01(\x0e\x32\".clipsearch.search.v1.Quantization\x12\x17\n\x0fon_disk_vectors\x18\x05 \x01(\x08\x12\x14\n\x0cshard_number\x18\x06 \x01(\r\x12\x1a\n\x12replication_factor\x18\x07 \x01(\r\x12 \n\x18write_consistency_factor\x18\x08 \x01(\r\x12\x11\n\tdimension\x18\t \x01(\r\x12\x13\n\x0b\x66ingerprint\x18\n \x01(\t\x12\r\n\x05model\x18\x1e \x01(\t\"P\n\x18\x43reateCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32 .clipsearch.search.v1.Collection\"\xf1\x03\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\x0e\n\x06points\x18\x05 \x01(\x04\x12\x15\n\rimage_vectors\x18\x06 \x01(\x04\x12\x14\n\x0ctext_vectors\x18\x07 \x01(\x04\x12\x15\n\rindexed_share\x18\x08 \x01(\x02\x12\x12\n\ndisk_bytes\x18\t \x01(\x04\x12\x0f\n\x07\x61liases\x18\n \x03(\t\x12;\n\x0fpayload_indexes\x18\x0b \x03(\x0b\x32\".clipsearch.search.v1.PayloadIndex\x12.\n\x04hnsw\x18\x0c \x01(\x0b\x32 .clipsearch.search.v1.HnswConfig\x12\x38\n\x0cquantization\x18\r \x01(\x0e\x32\".clipsearch.search.v1.Quantization\x12\x17\n\x0fon_disk_vectors\x18\x0e \x01(\x08\x12\x14\n\x0cshard_number\x18\x0f \x01(\r\x12\x1a\n\x12replication_factor\x18\x10 \x01(\r\x12 \n\x18write_consistency_factor\x18\x11 \x01(\r\x12\x11\n\tsuccessor\x18\x1e \x01(\t\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x15GetCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32 .clipsearch.search.v1.Collection\"\x18\n\x16ListCollectionsRequest\"P\n\x17ListCollectionsResponse\x12\x35\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32 .clipsearch.search.v1.Collection\"\'\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\"7\n\x12UpdateAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"2\n\x13UpdateAliasResponse\x12\x1b\n\x13previous_collection\x18\x01 \x01(\t\"<\n\x13SetSuccessorRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tsuccessor\x18\x02 \x01(\t\"K\n\x14SetSuccessorResponse\x12\x1a\n\x12previous_successor\x18\x01 \x01(\t\x12\x17\n\x0fsettles_after_s\x18\x02 \x01(\x02\"b\n\x19\x43reatePayloadIndexRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x31\n\x05index\x18\x02 \x01(\x0b\x32\".clipsearch.search.v1.PayloadIndex\"\x1c\n\x1a\x43reatePayloadIndexResponse*\xef\x01\n\x10PayloadIndexType\x12\"\n\x1ePAYLOAD_INDEX_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPAYLOAD_INDEX_TYPE_KEYWORD\x10\x01\x12\x1e\n\x1aPAYLOAD_INDEX_TYPE_INTEGER\x10\x02\x12\x1c\n\x18PAYLOAD_INDEX_TYPE_FLOAT\x10\x03\x12\x1b\n\x17PAYLOAD_INDEX_TYPE_BOOL\x10\x04\x12\x1f\n\x1bPAYLOAD_INDEX_TYPE_DATETIME\x10\x05\x12\x1b\n\x17PAYLOAD_INDEX_TYPE_TEXT\x10\x06*u\n\x0cQuantization\x12\x1c\n\x18QUANTIZATION_UNSPECIFIED\x10\x00\x12\x15\n\x11QUANTIZATION_NONE\x10\x01\x12\x17\n\x13QUANTIZATION_SCALAR\x10\x02\x12\x17\n\x13QUANTIZATION_BINARY\x10\x03\x32\x97\x06\n\x11\x43ollectionService\x12q\n\x10\x43reateCollection\x12-.clipsearch.search.v1.CreateCollectionRequest\x1a..clipsearch.search.v1.CreateCollectionResponse\x12h\n\rGetCollection\x12*.clipsearch.search.v1.GetCollectionRequest\x1a+.clipsearch.search.v1.GetCollectionResponse\x12n\n\x0fListCollections\x12,.clipsearch.search.v1.ListCollectionsRequest\x1a-.clipsearch.search.v1.ListCollectionsResponse\x12q\n\x10\x44\x65leteCollection\x12-.clipsearch.search.v1.DeleteCollectionRequest\x1a..clipsearch.search.v1.DeleteCollectionResponse\x12\x62\n\x0bUpdateAlias\x12(.clipsearch.search.v1.UpdateAliasRequest\x1a).clipsearch.search.v1.UpdateAliasResponse\x12\x65\n\x0cSetSuccessor\x12).clipsearch.search.v1.SetSuccessorRequest\x1a*.clipsearch.search.v1.SetSuccessorResponse\x12w\n\x12\x43reatePayloadIndex\x12/.clipsearch.search.v1.CreatePayloadIndexRequest\x1a\x30.clipsearch.search.v1.CreatePayloadIndexResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clipsearch.search.v1.collection_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PAYLOADINDEXTYPE']._serialized_start=1650
-  _globals['_PAYLOADINDEXTYPE']._serialized_end=1889
-  _globals['_QUANTIZATION']._serialized_start=1891
-  _globals['_QUANTIZATION']._serialized_end=2008
+  _globals['_PAYLOADINDEXTYPE']._serialized_start=1823
+  _globals['_PAYLOADINDEXTYPE']._serialized_end=2062
+  _globals['_QUANTIZATION']._serialized_start=2064
+  _globals['_QUANTIZATION']._serialized_end=2181
   _globals['_PAYLOADINDEX']._serialized_start=63
   _globals['_PAYLOADINDEX']._serialized_end=146
   _globals['_HNSWCONFIG']._serialized_start=148
   _globals['_HNSWCONFIG']._serialized_end=193
   _globals['_CREATECOLLECTIONREQUEST']._serialized_start=196
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=551
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=553
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=633
-  _globals['_COLLECTION']._serialized_start=636
-  _globals['_COLLECTION']._serialized_end=1114
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1116
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1152
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1154
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1231
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1233
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1257
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1259
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1339
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1341
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1380
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1382
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1408
-  _globals['_UPDATEALIASREQUEST']._serialized_start=1410
-  _globals['_UPDATEALIASREQUEST']._serialized_end=1465
-  _globals['_UPDATEALIASRESPONSE']._serialized_start=1467
-  _globals['_UPDATEALIASRESPONSE']._serialized_end=1517
-  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_start=1519
-  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_end=1617
-  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_start=1619
-  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_end=1647
-  _globals['_COLLECTIONSERVICE']._serialized_start=2011
-  _globals['_COLLECTIONSERVICE']._serialized_end=2699
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=566
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=568
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=648
+  _globals['_COLLECTION']._serialized_start=651
+  _globals['_COLLECTION']._serialized_end=1148
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1150
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1186
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1188
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1265
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1267
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1291
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1293
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1373
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1375
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1414
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1416
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1442
+  _globals['_UPDATEALIASREQUEST']._serialized_start=1444
+  _globals['_UPDATEALIASREQUEST']._serialized_end=1499
+  _globals['_UPDATEALIASRESPONSE']._serialized_start=1501
+  _globals['_UPDATEALIASRESPONSE']._serialized_end=1551
+  _globals['_SETSUCCESSORREQUEST']._serialized_start=1553
+  _globals['_SETSUCCESSORREQUEST']._serialized_end=1613
+  _globals['_SETSUCCESSORRESPONSE']._serialized_start=1615
+  _globals['_SETSUCCESSORRESPONSE']._serialized_end=1690
+  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_start=1692
+  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_end=1790
+  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_start=1792
+  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_end=1820
+  _globals['_COLLECTIONSERVICE']._serialized_start=2184
+  _globals['_COLLECTIONSERVICE']._serialized_end=2975
 # @@protoc_insertion_point(module_scope)

@@ -155,6 +155,7 @@ class CreateCollectionRequest(_message.Message):
     WRITE_CONSISTENCY_FACTOR_FIELD_NUMBER: _builtins.int
     DIMENSION_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 128 of A-Z a-z 0-9 _ - .; starts with a letter or digit."""
     quantization: Global___Quantization.ValueType
@@ -171,6 +172,10 @@ class CreateCollectionRequest(_message.Message):
     """For ready vectors without an encoder: numbers in a vector, 1 to 65535. 0 = the encoder's."""
     fingerprint: _builtins.str
     """For ready vectors without an encoder: the space they belong to, at most 256 characters. Set together with `dimension`."""
+    model: _builtins.str
+    """Name or fingerprint of the model to fill it with, one of those that the service's encoders run;
+    empty = the first encoder's. Not together with `dimension`.
+    """
     @_builtins.property
     def payload_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PayloadIndex]:
         """Payload indexes to create before any point is written."""
@@ -192,10 +197,11 @@ class CreateCollectionRequest(_message.Message):
         write_consistency_factor: _builtins.int = ...,
         dimension: _builtins.int = ...,
         fingerprint: _builtins.str = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hnsw", b"hnsw"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimension", b"dimension", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "name", b"name", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "quantization", b"quantization", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimension", b"dimension", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "model", b"model", "name", b"name", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "quantization", b"quantization", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,6 +254,7 @@ class Collection(_message.Message):
     SHARD_NUMBER_FIELD_NUMBER: _builtins.int
     REPLICATION_FACTOR_FIELD_NUMBER: _builtins.int
     WRITE_CONSISTENCY_FACTOR_FIELD_NUMBER: _builtins.int
+    SUCCESSOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     fingerprint: _builtins.str
@@ -276,6 +283,8 @@ class Collection(_message.Message):
     """Replicas of each shard."""
     write_consistency_factor: _builtins.int
     """Replicas that must acknowledge a write."""
+    successor: _builtins.str
+    """The collection that gets every write too, see SetSuccessor; empty = none."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Aliases that point here, sorted."""
@@ -308,10 +317,11 @@ class Collection(_message.Message):
         shard_number: _builtins.int = ...,
         replication_factor: _builtins.int = ...,
         write_consistency_factor: _builtins.int = ...,
+        successor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hnsw", b"hnsw"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "image_vectors", b"image_vectors", "indexed_share", b"indexed_share", "model", b"model", "name", b"name", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "points", b"points", "quantization", b"quantization", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "text_vectors", b"text_vectors", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "image_vectors", b"image_vectors", "indexed_share", b"indexed_share", "model", b"model", "name", b"name", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "points", b"points", "quantization", b"quantization", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "successor", b"successor", "text_vectors", b"text_vectors", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -490,6 +500,60 @@ class UpdateAliasResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateAliasResponse: _TypeAlias = UpdateAliasResponse  # noqa: Y015
+
+@_typing.final
+class SetSuccessorRequest(_message.Message):
+    """A link to set or remove."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    SUCCESSOR_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection itself, not an alias."""
+    successor: _builtins.str
+    """Its successor, not an alias and not the collection; empty = remove the link."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        successor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "successor", b"successor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetSuccessorRequest: _TypeAlias = SetSuccessorRequest  # noqa: Y015
+
+@_typing.final
+class SetSuccessorResponse(_message.Message):
+    """What changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREVIOUS_SUCCESSOR_FIELD_NUMBER: _builtins.int
+    SETTLES_AFTER_S_FIELD_NUMBER: _builtins.int
+    previous_successor: _builtins.str
+    """The successor before; empty = none."""
+    settles_after_s: _builtins.float
+    """Seconds until other replicas of this service, over the same Qdrant server, are sure to know; 0 =
+    every write from now on is done on both.
+    """
+    def __init__(
+        self,
+        *,
+        previous_successor: _builtins.str = ...,
+        settles_after_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["previous_successor", b"previous_successor", "settles_after_s", b"settles_after_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetSuccessorResponse: _TypeAlias = SetSuccessorResponse  # noqa: Y015
 
 @_typing.final
 class CreatePayloadIndexRequest(_message.Message):

@@ -29,7 +29,8 @@ class CollectionServiceStub:
     """Creates, describes and deletes collections, and points aliases at them.
 
     A collection carries the fingerprint of the model that fills it. Queries and writes from
-    another model are refused; a new model is a new collection, swapped in by alias.
+    another model are refused; a new model is a new collection, swapped in by alias. While such a
+    move is under way the new collection is the successor of the old one, see SetSuccessor.
     """
 
     def __init__(self, channel):
@@ -63,6 +64,11 @@ class CollectionServiceStub:
                 request_serializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.UpdateAliasRequest.SerializeToString,
                 response_deserializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.UpdateAliasResponse.FromString,
                 _registered_method=True)
+        self.SetSuccessor = channel.unary_unary(
+                '/clipsearch.search.v1.CollectionService/SetSuccessor',
+                request_serializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.SetSuccessorRequest.SerializeToString,
+                response_deserializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.SetSuccessorResponse.FromString,
+                _registered_method=True)
         self.CreatePayloadIndex = channel.unary_unary(
                 '/clipsearch.search.v1.CollectionService/CreatePayloadIndex',
                 request_serializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.CreatePayloadIndexRequest.SerializeToString,
@@ -74,11 +80,12 @@ class CollectionServiceServicer:
     """Creates, describes and deletes collections, and points aliases at them.
 
     A collection carries the fingerprint of the model that fills it. Queries and writes from
-    another model are refused; a new model is a new collection, swapped in by alias.
+    another model are refused; a new model is a new collection, swapped in by alias. While such a
+    move is under way the new collection is the successor of the old one, see SetSuccessor.
     """
 
     def CreateCollection(self, request, context):
-        """Creates a collection for the encoder's model, or for ready vectors of a stated space.
+        """Creates a collection for an encoder's model, or for ready vectors of a stated space.
         ALREADY_EXISTS if the name is taken by a collection or an alias.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -108,6 +115,23 @@ class CollectionServiceServicer:
 
     def UpdateAlias(self, request, context):
         """Points an alias at a collection (atomically, from wherever it pointed), or removes it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetSuccessor(self, request, context):
+        """Makes a collection the successor of another, or removes that link.
+
+        While it is set, every Upsert and DeletePoints on the collection, by name or alias, is done on
+        the successor too, each text and picture encoded by the successor's own encoder. A write is
+        acknowledged when both have it; where only the first could be written the call fails, and a
+        retry is safe. A point that cannot be encoded for the successor (it has a ready vector, or its
+        encoder refuses it) is written to the collection alone, removed from the successor, and told in
+        UpsertResult.successor_status. Payload indexes that are added go to both. If the successor has
+        one of its own, writes go on to that one, each collection once.
+
+        Deleting either collection removes the link. Setting it again changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,6 +172,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     request_deserializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.UpdateAliasRequest.FromString,
                     response_serializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.UpdateAliasResponse.SerializeToString,
             ),
+            'SetSuccessor': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSuccessor,
+                    request_deserializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.SetSuccessorRequest.FromString,
+                    response_serializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.SetSuccessorResponse.SerializeToString,
+            ),
             'CreatePayloadIndex': grpc.unary_unary_rpc_method_handler(
                     servicer.CreatePayloadIndex,
                     request_deserializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.CreatePayloadIndexRequest.FromString,
@@ -165,7 +194,8 @@ class CollectionService:
     """Creates, describes and deletes collections, and points aliases at them.
 
     A collection carries the fingerprint of the model that fills it. Queries and writes from
-    another model are refused; a new model is a new collection, swapped in by alias.
+    another model are refused; a new model is a new collection, swapped in by alias. While such a
+    move is under way the new collection is the successor of the old one, see SetSuccessor.
     """
 
     @staticmethod
@@ -293,6 +323,33 @@ class CollectionService:
             '/clipsearch.search.v1.CollectionService/UpdateAlias',
             clipsearch_dot_search_dot_v1_dot_collection__pb2.UpdateAliasRequest.SerializeToString,
             clipsearch_dot_search_dot_v1_dot_collection__pb2.UpdateAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetSuccessor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.search.v1.CollectionService/SetSuccessor',
+            clipsearch_dot_search_dot_v1_dot_collection__pb2.SetSuccessorRequest.SerializeToString,
+            clipsearch_dot_search_dot_v1_dot_collection__pb2.SetSuccessorResponse.FromString,
             options,
             channel_credentials,
             insecure,

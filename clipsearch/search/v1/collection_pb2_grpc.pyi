@@ -30,7 +30,8 @@ class CollectionServiceStub:
     """Creates, describes and deletes collections, and points aliases at them.
 
     A collection carries the fingerprint of the model that fills it. Queries and writes from
-    another model are refused; a new model is a new collection, swapped in by alias.
+    another model are refused; a new model is a new collection, swapped in by alias. While such a
+    move is under way the new collection is the successor of the old one, see SetSuccessor.
     """
 
     @_typing.overload
@@ -38,7 +39,7 @@ class CollectionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CollectionServiceAsyncStub: ...
     CreateCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.CreateCollectionRequest, _collection_pb2.CreateCollectionResponse]
-    """Creates a collection for the encoder's model, or for ready vectors of a stated space.
+    """Creates a collection for an encoder's model, or for ready vectors of a stated space.
     ALREADY_EXISTS if the name is taken by a collection or an alias.
     """
     GetCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.GetCollectionRequest, _collection_pb2.GetCollectionResponse]
@@ -49,6 +50,19 @@ class CollectionServiceStub:
     """Deletes a collection, its points and the aliases that point at it. NOT_FOUND if there is none."""
     UpdateAlias: _grpc.UnaryUnaryMultiCallable[_collection_pb2.UpdateAliasRequest, _collection_pb2.UpdateAliasResponse]
     """Points an alias at a collection (atomically, from wherever it pointed), or removes it."""
+    SetSuccessor: _grpc.UnaryUnaryMultiCallable[_collection_pb2.SetSuccessorRequest, _collection_pb2.SetSuccessorResponse]
+    """Makes a collection the successor of another, or removes that link.
+
+    While it is set, every Upsert and DeletePoints on the collection, by name or alias, is done on
+    the successor too, each text and picture encoded by the successor's own encoder. A write is
+    acknowledged when both have it; where only the first could be written the call fails, and a
+    retry is safe. A point that cannot be encoded for the successor (it has a ready vector, or its
+    encoder refuses it) is written to the collection alone, removed from the successor, and told in
+    UpsertResult.successor_status. Payload indexes that are added go to both. If the successor has
+    one of its own, writes go on to that one, each collection once.
+
+    Deleting either collection removes the link. Setting it again changes nothing.
+    """
     CreatePayloadIndex: _grpc.UnaryUnaryMultiCallable[_collection_pb2.CreatePayloadIndexRequest, _collection_pb2.CreatePayloadIndexResponse]
     """Adds a payload index to a collection that is there; filters on its field become fast."""
 
@@ -57,12 +71,13 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """Creates, describes and deletes collections, and points aliases at them.
 
     A collection carries the fingerprint of the model that fills it. Queries and writes from
-    another model are refused; a new model is a new collection, swapped in by alias.
+    another model are refused; a new model is a new collection, swapped in by alias. While such a
+    move is under way the new collection is the successor of the old one, see SetSuccessor.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.CreateCollectionRequest, _collection_pb2.CreateCollectionResponse]  # type: ignore[assignment]
-    """Creates a collection for the encoder's model, or for ready vectors of a stated space.
+    """Creates a collection for an encoder's model, or for ready vectors of a stated space.
     ALREADY_EXISTS if the name is taken by a collection or an alias.
     """
     GetCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.GetCollectionRequest, _collection_pb2.GetCollectionResponse]  # type: ignore[assignment]
@@ -73,6 +88,19 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """Deletes a collection, its points and the aliases that point at it. NOT_FOUND if there is none."""
     UpdateAlias: _aio.UnaryUnaryMultiCallable[_collection_pb2.UpdateAliasRequest, _collection_pb2.UpdateAliasResponse]  # type: ignore[assignment]
     """Points an alias at a collection (atomically, from wherever it pointed), or removes it."""
+    SetSuccessor: _aio.UnaryUnaryMultiCallable[_collection_pb2.SetSuccessorRequest, _collection_pb2.SetSuccessorResponse]  # type: ignore[assignment]
+    """Makes a collection the successor of another, or removes that link.
+
+    While it is set, every Upsert and DeletePoints on the collection, by name or alias, is done on
+    the successor too, each text and picture encoded by the successor's own encoder. A write is
+    acknowledged when both have it; where only the first could be written the call fails, and a
+    retry is safe. A point that cannot be encoded for the successor (it has a ready vector, or its
+    encoder refuses it) is written to the collection alone, removed from the successor, and told in
+    UpsertResult.successor_status. Payload indexes that are added go to both. If the successor has
+    one of its own, writes go on to that one, each collection once.
+
+    Deleting either collection removes the link. Setting it again changes nothing.
+    """
     CreatePayloadIndex: _aio.UnaryUnaryMultiCallable[_collection_pb2.CreatePayloadIndexRequest, _collection_pb2.CreatePayloadIndexResponse]  # type: ignore[assignment]
     """Adds a payload index to a collection that is there; filters on its field become fast."""
 
@@ -80,7 +108,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Creates, describes and deletes collections, and points aliases at them.
 
     A collection carries the fingerprint of the model that fills it. Queries and writes from
-    another model are refused; a new model is a new collection, swapped in by alias.
+    another model are refused; a new model is a new collection, swapped in by alias. While such a
+    move is under way the new collection is the successor of the old one, see SetSuccessor.
     """
 
     @_abc_1.abstractmethod
@@ -89,7 +118,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_pb2.CreateCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.CreateCollectionResponse, _abc.Awaitable[_collection_pb2.CreateCollectionResponse]]:
-        """Creates a collection for the encoder's model, or for ready vectors of a stated space.
+        """Creates a collection for an encoder's model, or for ready vectors of a stated space.
         ALREADY_EXISTS if the name is taken by a collection or an alias.
         """
 
@@ -124,6 +153,25 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.UpdateAliasResponse, _abc.Awaitable[_collection_pb2.UpdateAliasResponse]]:
         """Points an alias at a collection (atomically, from wherever it pointed), or removes it."""
+
+    @_abc_1.abstractmethod
+    def SetSuccessor(
+        self,
+        request: _collection_pb2.SetSuccessorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.SetSuccessorResponse, _abc.Awaitable[_collection_pb2.SetSuccessorResponse]]:
+        """Makes a collection the successor of another, or removes that link.
+
+        While it is set, every Upsert and DeletePoints on the collection, by name or alias, is done on
+        the successor too, each text and picture encoded by the successor's own encoder. A write is
+        acknowledged when both have it; where only the first could be written the call fails, and a
+        retry is safe. A point that cannot be encoded for the successor (it has a ready vector, or its
+        encoder refuses it) is written to the collection alone, removed from the successor, and told in
+        UpsertResult.successor_status. Payload indexes that are added go to both. If the successor has
+        one of its own, writes go on to that one, each collection once.
+
+        Deleting either collection removes the link. Setting it again changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def CreatePayloadIndex(

@@ -84,6 +84,36 @@ FUSION_DBSF: Fusion.ValueType  # 2
 """Distribution-based score fusion: each side's scores scaled by mean +- 3 standard deviations to 0-1, then summed."""
 Global___Fusion: _TypeAlias = Fusion  # noqa: Y015
 
+class _UpdateMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UpdateModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UpdateMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UPDATE_MODE_UNSPECIFIED: _UpdateMode.ValueType  # 0
+    """UPDATE_MODE_UPSERT."""
+    UPDATE_MODE_UPSERT: _UpdateMode.ValueType  # 1
+    """Replaces them."""
+    UPDATE_MODE_INSERT_ONLY: _UpdateMode.ValueType  # 2
+    """Leaves them as they are, and encodes nothing for them. The store itself decides, so that such a
+    write can never replace one that came at the same time. In a collection with a successor, points
+    that are left alone are not written to the successor either.
+    """
+
+class UpdateMode(_UpdateMode, metaclass=_UpdateModeEnumTypeWrapper):
+    """What an Upsert does with points that are there, in Qdrant's terms."""
+
+UPDATE_MODE_UNSPECIFIED: UpdateMode.ValueType  # 0
+"""UPDATE_MODE_UPSERT."""
+UPDATE_MODE_UPSERT: UpdateMode.ValueType  # 1
+"""Replaces them."""
+UPDATE_MODE_INSERT_ONLY: UpdateMode.ValueType  # 2
+"""Leaves them as they are, and encodes nothing for them. The store itself decides, so that such a
+write can never replace one that came at the same time. In a collection with a successor, points
+that are left alone are not written to the successor either.
+"""
+Global___UpdateMode: _TypeAlias = UpdateMode  # noqa: Y015
+
 @_typing.final
 class QueryTerm(_message.Message):
     """One term of a query."""
@@ -558,12 +588,15 @@ class UpsertRequest(_message.Message):
     POINTS_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
+    UPDATE_MODE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Collection or alias."""
     wait: _builtins.bool
     """Answer after the points are durable and findable. Default: true."""
     fingerprint: _builtins.str
     """The space of the ready vectors; checked against the collection's if set."""
+    update_mode: Global___UpdateMode.ValueType
+    """What to do with points that are there."""
     @_builtins.property
     def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___Point]:
         """1 to 256 points (a server setting). Of several with one id, the last wins."""
@@ -575,10 +608,11 @@ class UpsertRequest(_message.Message):
         points: _abc.Iterable[Global___Point] | None = ...,
         wait: _builtins.bool | None = ...,
         fingerprint: _builtins.str = ...,
+        update_mode: Global___UpdateMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_wait", b"_wait", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_wait", b"_wait", "collection", b"collection", "fingerprint", b"fingerprint", "points", b"points", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_wait", b"_wait", "collection", b"collection", "fingerprint", b"fingerprint", "points", b"points", "update_mode", b"update_mode", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__wait: _TypeAlias = _typing.Literal["wait"]  # noqa: Y015
     _WhichOneofArgType__wait: _TypeAlias = _typing.Literal["_wait", b"_wait"]  # noqa: Y015
@@ -619,13 +653,25 @@ class UpsertResult(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     TOKENS_DROPPED_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    SUCCESSOR_STATUS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The point's id."""
     tokens_dropped: _builtins.int
     """Tokens dropped because the text was longer than the model's context; 0 = nothing was cut."""
+    skipped: _builtins.bool
+    """True: the point was there and UPDATE_MODE_INSERT_ONLY left it so; its status is OK. On a Qdrant
+    server a point that somebody else wrote in the same moment may be told as written.
+    """
     @_builtins.property
     def status(self) -> _status_pb2.Status:
         """Code 0 (OK): written. Anything else: why not, and nothing of the point was written."""
+
+    @_builtins.property
+    def successor_status(self) -> _status_pb2.Status:
+        """Set if the collection has a successor (see CollectionService.SetSuccessor) that cannot have this
+        point, and why; the collection itself has it. The successor has no point of this id then.
+        """
 
     def __init__(
         self,
@@ -633,10 +679,12 @@ class UpsertResult(_message.Message):
         id: _builtins.str = ...,
         status: _status_pb2.Status | None = ...,
         tokens_dropped: _builtins.int = ...,
+        skipped: _builtins.bool = ...,
+        successor_status: _status_pb2.Status | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status", "successor_status", b"successor_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "status", b"status", "tokens_dropped", b"tokens_dropped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "skipped", b"skipped", "status", b"status", "successor_status", b"successor_status", "tokens_dropped", b"tokens_dropped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

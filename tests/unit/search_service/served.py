@@ -44,6 +44,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
     """Encodes by hash, or as `vectors` says. White space and b"no picture" fail; long texts are cut."""
 
     def __init__(self) -> None:
+        self.name = "fake"
         self.fingerprint = "fake-1"
         self.vectors: dict[str | bytes, np.ndarray] = {}
         self.delay_s = 0.0
@@ -67,7 +68,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
 
     async def GetModel(self, request, context):
         await self._called("GetModel", 0)
-        return encoder_pb2.GetModelResponse(name="fake", fingerprint=self.fingerprint, dimension=DIMENSION)
+        return encoder_pb2.GetModelResponse(name=self.name, fingerprint=self.fingerprint, dimension=DIMENSION)
 
     async def EncodeText(self, request, context):
         await self._called("EncodeText", len(request.texts))
@@ -106,7 +107,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
         if item in self.vectors:
             return self.vectors[item]
         data = item.encode() if isinstance(item, str) else item
-        seed = int.from_bytes(hashlib.sha256(data).digest()[:8], "little")
+        seed = int.from_bytes(hashlib.sha256(self.fingerprint.encode() + data).digest()[:8], "little")
         return unit(*np.random.default_rng(seed).normal(size=DIMENSION))
 
 
@@ -197,11 +198,14 @@ async def refused(call: Awaitable[Any]) -> Refusal:
 
 
 @asynccontextmanager
-async def serving(data: Path, encoder_address: str, settings: SearchSettings) -> AsyncIterator[Client]:
+async def serving(
+    data: Path, encoder_address: str, settings: SearchSettings, second_address: str = ""
+) -> AsyncIterator[Client]:
     store = await QdrantEdge.open(data)
-    encoder_client = EncoderClient(encoder_address, settings.encoder_timeout_s)
+    addresses = [encoder_address, second_address] if second_address else [encoder_address]
+    encoders = [EncoderClient(address, settings.encoder_timeout_s) for address in addresses]
     server = grpc.aio.server(interceptors=[ErrorInterceptor()])
-    for service in services(store, encoder_client, settings):
+    for service in services(store, encoders[0], settings, *encoders[1:]):
         service.add(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -213,5 +217,6 @@ async def serving(data: Path, encoder_address: str, settings: SearchSettings) ->
             channel,
         )
     await server.stop(None)
-    await encoder_client.close()
+    for encoder_client in encoders:
+        await encoder_client.close()
     await store.close()

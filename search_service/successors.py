@@ -1,0 +1,72 @@
+"""Collections and their successors: which collections a write goes to, and in which order.
+
+While a collection moves to a new model, its successor gets every write too. The collection itself
+is written first, so that a point which only the successor has is one that was deleted. Linked
+writes go one after another, so that two of one point end alike on both sides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeAlias
+
+from clipsearch.serving.errors import NotFound, ServiceError
+from search_service.deadline import Deadline
+from search_service.stores.protocol import CollectionSpec, VectorStore
+
+Chain: TypeAlias = tuple[CollectionSpec, ...]
+"""A collection, its successor if it has one, that one's successor, and so on; each once."""
+
+
+class Successors:
+    """Follows the links. `store_timeout_s` is the longest wait for one answer of the store."""
+
+    def __init__(self, store: VectorStore, store_timeout_s: float) -> None:
+        self._store = store
+        self._store_timeout_s = store_timeout_s
+        self._order = asyncio.Lock()
+
+    async def chain(self, collection: str, deadline: Deadline) -> Chain:
+        """What a write to the collection, by name or alias, goes to. Raises NotFound for the first only."""
+        found = {}
+        spec = await self._resolve(collection, deadline)
+        while True:
+            found[spec.name] = spec
+            if not spec.successor or spec.successor in found:  # linked in a circle, for a way back
+                return tuple(found.values())
+            try:
+                spec = await self._resolve(spec.successor, deadline)
+            except NotFound:  # deleted just now; the link goes with it
+                return tuple(found.values())
+
+    @asynccontextmanager
+    async def writing(self, collection: str, chain: Chain, deadline: Deadline) -> AsyncIterator[bool]:
+        """The block is the only linked write. Yields False if the collection's links have changed since."""
+        if len(chain) == 1:
+            yield _names(await self.chain(collection, deadline)) == _names(chain)
+            return
+        async with self._order:
+            yield _names(await self.chain(collection, deadline)) == _names(chain)
+
+    async def _resolve(self, name: str, deadline: Deadline) -> CollectionSpec:
+        return await self._store.resolve(name, timeout=deadline.left(self._store_timeout_s))
+
+
+@contextmanager
+def on_successor(chain: Chain, successor: CollectionSpec) -> Iterator[None]:
+    """Errors of the block are told as lying with the successor: the collection itself is written."""
+    try:
+        yield
+    except ServiceError as error:
+        error.message = (
+            f"done on {chain[0].name!r}, but not on its successor {successor.name!r}; try again: "
+            f"{error.message}"
+        )
+        error.metadata = {**error.metadata, "successor": successor.name}
+        raise
+
+
+def _names(chain: Chain) -> list[str]:
+    return [spec.name for spec in chain]

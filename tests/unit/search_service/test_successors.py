@@ -1,0 +1,259 @@
+"""A collection with a successor over real channels: what is written to one is written to the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipsearch.encoder.v1 import vector_pb2
+from clipsearch.search.v1 import collection_pb2 as pb
+from clipsearch.search.v1 import filter_pb2, search_pb2
+from search_service.settings import SearchSettings
+from tests.unit.search_service.served import Client, FakeEncoder, refusal, refused, serving, term, unit
+
+INSERT_ONLY = search_pb2.UPDATE_MODE_INSERT_ONLY
+
+
+@pytest.fixture
+async def newer() -> AsyncIterator[FakeEncoder]:
+    """The encoder of the model to move to."""
+    fake = FakeEncoder()
+    fake.name, fake.fingerprint = "newer", "fake-2"
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+@pytest.fixture
+async def client(
+    tmp_path: Path, encoder: FakeEncoder, newer: FakeEncoder, settings: SearchSettings
+) -> AsyncIterator[Client]:
+    """Two encoders, a collection of each one's model, and no link yet."""
+    async with serving(tmp_path / "data", encoder.address, settings, newer.address) as client:
+        await client.create("old", payload_indexes=[pb.PayloadIndex(field="n", type=2)])
+        await client.create("new", model="newer")
+        yield client
+
+
+async def link(client: Client, collection: str = "old", successor: str = "new") -> pb.SetSuccessorResponse:
+    request = pb.SetSuccessorRequest(collection=collection, successor=successor)
+    return await client.collections.SetSuccessor(request)
+
+
+async def describe(client: Client, name: str) -> pb.Collection:
+    return (await client.collections.GetCollection(pb.GetCollectionRequest(name=name))).collection
+
+
+async def stored(client: Client, collection: str) -> dict[str, search_pb2.StoredPoint]:
+    request = search_pb2.ListPointsRequest(collection=collection, with_vectors=True, vector_format=2)
+    return {found.id: found for found in (await client.points.ListPoints(request)).points}
+
+
+async def delete(client: Client, collection: str = "old", **selector: object) -> int:
+    request = search_pb2.DeletePointsRequest(collection=collection, **selector)
+    return (await client.points.DeletePoints(request)).deleted
+
+
+def numbers(vector: vector_pb2.Vector) -> np.ndarray:
+    return np.frombuffer(vector.f32, dtype="<f4") if vector.f32 else np.array(vector.values, np.float32)
+
+
+async def test_a_link_is_shown_kept_replaced_and_removed(client: Client):
+    done = await link(client)
+    assert (done.previous_successor, done.settles_after_s) == ("", 0)
+    assert (await describe(client, "old")).successor == "new"
+    assert (await link(client)).previous_successor == "new"
+    assert (await link(client, successor="")).previous_successor == "new"
+    assert (await describe(client, "old")).successor == ""
+
+
+async def test_a_link_needs_two_collections_by_their_own_names(client: Client):
+    await client.collections.UpdateAlias(pb.UpdateAliasRequest(alias="alias", collection="old"))
+    for collection, successor, reason, field in (
+        ("old", "old", "INVALID_FIELD", "successor"),
+        ("alias", "new", "ALIAS_NOT_COLLECTION", "collection"),
+        ("new", "alias", "ALIAS_NOT_COLLECTION", "successor"),
+        ("old", "nowhere", "COLLECTION_NOT_FOUND", ""),
+        ("nowhere", "new", "COLLECTION_NOT_FOUND", ""),
+    ):
+        why = await refused(link(client, collection, successor))
+        assert (why.reason, why.field) == (reason, field)
+
+
+async def test_a_write_goes_to_both_each_by_its_own_model(
+    client: Client, encoder: FakeEncoder, newer: FakeEncoder
+):
+    await link(client)
+    await client.collections.UpdateAlias(pb.UpdateAliasRequest(alias="alias", collection="old"))
+    results = await client.upsert(
+        {"id": "a", "text": "words", "payload": {"n": 1}},
+        {"id": "b", "image": b"picture", "text": "words"},
+        {"id": "c", "image": b"no picture"},
+        collection="alias",
+    )
+    assert [result.status.code for result in results] == [0, 0, 3]
+    assert not any(result.HasField("successor_status") for result in results)
+    old, new = await stored(client, "old"), await stored(client, "new")
+    assert set(old) == set(new) == {"a", "b"}
+    assert new["a"].payload == old["a"].payload
+    for mine, by in ((old, encoder), (new, newer)):
+        np.testing.assert_allclose(numbers(mine["a"].text_vector), by._vector("words"), atol=1e-6)
+        np.testing.assert_allclose(numbers(mine["b"].image_vector), by._vector(b"picture"), atol=1e-6)
+
+
+async def test_a_search_is_encoded_by_the_model_of_its_collection(client: Client):
+    await link(client)
+    await client.upsert({"id": "a", "text": "words"}, {"id": "b", "text": "others"}, collection="old")
+    searches = [
+        search_pb2.SearchRequest(collection=name, query=[term("words")], limit=1) for name in ("old", "new")
+    ]
+    answers = (await client.points.SearchBatch(search_pb2.SearchBatchRequest(searches=searches))).results
+    assert [answer.fingerprint for answer in answers] == ["fake-1", "fake-2"]
+    assert [answer.hits[0].id for answer in answers] == ["a", "a"]
+    assert [answer.hits[0].score for answer in answers] == pytest.approx([1, 1], abs=1e-5)
+
+
+async def test_deleting_goes_to_both_by_id_and_by_filter(client: Client):
+    await link(client)
+    points = [{"id": str(n), "text": f"text {n}", "payload": {"n": n}} for n in range(4)]
+    await client.upsert(*points, collection="old")
+    assert await delete(client, ids=search_pb2.PointIds(ids=["0", "nobody"])) == 1
+    one = filter_pb2.Filter(
+        must=[filter_pb2.Condition(field=filter_pb2.FieldCondition(key="n", range=filter_pb2.Range(gte=2)))]
+    )
+    assert await delete(client, filter=one) == 2
+    assert set(await stored(client, "old")) == set(await stored(client, "new")) == {"1"}
+
+
+async def test_a_ready_vector_stays_with_the_old_and_is_told(client: Client):
+    await link(client)
+    await client.upsert({"id": "a", "text": "words"}, {"id": "b", "text": "words"}, collection="old")
+    results = await client.upsert(
+        {"id": "a", "text_vector": unit(1)},
+        {"id": "b", "text": "others", "image_vector": unit(1)},
+        {"id": "c", "text": "more"},
+        collection="old",
+    )
+    assert [result.status.code for result in results] == [0, 0, 0]
+    why = [refusal(r.successor_status).reason if r.HasField("successor_status") else "" for r in results]
+    assert why == ["SUCCESSOR_LACKS_POINT", "SUCCESSOR_LACKS_POINT", ""]
+    assert set(await stored(client, "old")) == {"a", "b", "c"}
+    assert set(await stored(client, "new")) == {"c"}, "a stale point would be found with what it was"
+
+
+async def test_what_the_new_model_refuses_is_told(client: Client, newer: FakeEncoder):
+    await link(client)
+    newer._text = lambda text, i: FakeEncoder._text(newer, " " if text == "odd" else text, i)  # type: ignore
+    results = await client.upsert({"id": "a", "text": "odd"}, {"id": "b", "text": "words"}, collection="old")
+    assert [result.status.code for result in results] == [0, 0]
+    assert refusal(results[0].successor_status).reason == "TEXT_EMPTY"
+    assert (set(await stored(client, "old")), set(await stored(client, "new"))) == ({"a", "b"}, {"b"})
+
+
+async def test_of_one_id_the_last_is_the_one_on_both_sides(client: Client):
+    await link(client)
+    await client.upsert({"id": "a", "text": "first"}, {"id": "a", "image_vector": unit(1)}, collection="old")
+    assert (set(await stored(client, "old")), set(await stored(client, "new"))) == ({"a"}, set())
+
+
+async def test_without_the_second_encoder_a_linked_write_fails_and_writes_nothing(
+    client: Client, newer: FakeEncoder
+):
+    await link(client)
+    await newer.stop()
+    why = await refused(client.upsert({"id": "a", "text": "words"}, collection="old"))
+    assert (why.code, why.reason) == ("UNAVAILABLE", "ENCODER_UNAVAILABLE")
+    assert "second encoder" in why.message
+    assert await stored(client, "old") == {}
+    assert await delete(client, ids=search_pb2.PointIds(ids=["a"])) == 0
+    await link(client, successor="")
+    await client.upsert({"id": "a", "text": "words"}, collection="old")
+
+
+async def test_insert_only_skips_encodes_nothing_and_mirrors_what_is_new(
+    client: Client, encoder: FakeEncoder, newer: FakeEncoder
+):
+    await client.upsert({"id": "a", "text": "first"}, collection="old")
+    await link(client)
+    encoder.calls.clear()
+    newer.calls.clear()
+    results = await client.upsert(
+        {"id": "a", "text": "second"}, {"id": "b", "text": "b"}, collection="old", update_mode=INSERT_ONLY
+    )
+    assert [(r.status.code, r.skipped) for r in results] == [(0, True), (0, False)]
+    assert ("EncodeText", 1) in encoder.calls
+    assert ("EncodeText", 1) in newer.calls
+    assert set(await stored(client, "new")) == {"b"}
+    why = await refused(client.upsert({"id": "a", "text": "x"}, collection="old", update_mode=9))
+    assert why.field == "update_mode"
+
+
+async def test_linked_in_a_circle_each_collection_gets_a_write_once(client: Client, newer: FakeEncoder):
+    await link(client)
+    await link(client, "new", "old")
+    newer.calls.clear()
+    await client.upsert({"id": "a", "text": "words"}, collection="new")
+    assert newer.calls.count(("EncodeText", 1)) == 1
+    assert set(await stored(client, "old")) == set(await stored(client, "new")) == {"a"}
+    assert await delete(client, "new", ids=search_pb2.PointIds(ids=["a"])) == 1
+    assert await stored(client, "old") == {}
+
+
+async def test_writers_at_once_leave_both_sides_alike(client: Client):
+    await link(client)
+    await link(client, "new", "old")
+    await asyncio.gather(
+        *(
+            client.upsert(
+                {"id": "a", "text": f"text {n}", "payload": {"n": n}}, collection=("old", "new")[n % 2]
+            )
+            for n in range(20)
+        )
+    )
+    old, new = await stored(client, "old"), await stored(client, "new")
+    assert old["a"].payload == new["a"].payload
+
+
+async def test_a_link_that_comes_while_a_write_is_encoded_counts(client: Client, encoder: FakeEncoder):
+    encoder.delay_s = 0.2
+    write = asyncio.create_task(client.upsert({"id": "a", "text": "words"}, collection="old"))
+    while ("EncodeText", 1) not in encoder.calls:  # noqa: ASYNC110 - the call is under way soon
+        await asyncio.sleep(0.01)
+    await link(client)
+    await write
+    assert set(await stored(client, "new")) == {"a"}
+
+
+async def test_an_added_payload_index_is_on_both(client: Client):
+    await link(client)
+    index = pb.PayloadIndex(field="brand", type=pb.PAYLOAD_INDEX_TYPE_KEYWORD)
+    request = pb.CreatePayloadIndexRequest(collection="old", index=index)
+    await client.collections.CreatePayloadIndex(request)
+    assert index in (await describe(client, "new")).payload_indexes
+
+
+async def test_deleting_the_successor_ends_the_link(client: Client):
+    await link(client)
+    await client.collections.DeleteCollection(pb.DeleteCollectionRequest(name="new"))
+    await client.upsert({"id": "a", "text": "words"}, collection="old")
+    assert (await describe(client, "old")).successor == ""
+
+
+async def test_a_link_outlives_the_process(tmp_path: Path, encoder, newer, settings):
+    where = (tmp_path / "kept", encoder.address, settings, newer.address)
+    async with serving(*where) as client:
+        await client.create("old")
+        await client.create("new", model="fake-2")
+        await link(client)
+    async with serving(*where) as client:
+        assert (await describe(client, "old")).successor == "new"
+        await client.upsert(point_of("a"), collection="old")
+        assert set(await stored(client, "new")) == {"a"}
+
+
+def point_of(id: str) -> dict[str, str]:
+    return {"id": id, "text": f"text {id}"}

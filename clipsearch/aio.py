@@ -32,6 +32,7 @@ from clipsearch.results import (
     Classification,
     Collection,
     Model,
+    Page,
     SearchResult,
     StoredPoint,
     UpsertResult,
@@ -118,11 +119,22 @@ class AsyncClient(_AsyncCaller):
         return await self._call(self._points.SearchBatch, request, responses.search_results)
 
     async def upsert(
-        self, collection: str, points: Iterable[Point], *, wait: bool = True, fingerprint: str = ""
+        self,
+        collection: str,
+        points: Iterable[Point],
+        *,
+        wait: bool = True,
+        insert_only: bool = False,
+        fingerprint: str = "",
     ) -> list[UpsertResult]:
-        """Writes points, replacing those of the same ids."""
+        """Writes points, replacing those of the same ids; with `insert_only` those stay as they are."""
         request = await asyncio.to_thread(
-            requests.upsert, collection, points, wait=wait, fingerprint=fingerprint
+            requests.upsert,
+            collection,
+            points,
+            wait=wait,
+            insert_only=insert_only,
+            fingerprint=fingerprint,
         )
         return await self._call(self._points.Upsert, request, responses.upsert_results)
 
@@ -152,6 +164,27 @@ class AsyncClient(_AsyncCaller):
         )
         return await self._call(self._points.CountPoints, request, responses.count)
 
+    async def list_page(
+        self,
+        collection: str,
+        *,
+        page_token: str = "",
+        filter: FilterLike | None = None,
+        page_size: int = 100,
+        payload: bool | Sequence[str] = True,
+        with_vectors: bool = False,
+    ) -> Page:
+        """One page of the points that match, in a stable order; `page_token` is that of the page before."""
+        request = requests.list_points(
+            collection,
+            page_token=page_token,
+            page_size=page_size,
+            filter=filter,
+            payload=payload,
+            with_vectors=with_vectors,
+        )
+        return await self._call(self._points.ListPoints, request, responses.page)
+
     async def list_points(
         self,
         collection: str,
@@ -164,15 +197,14 @@ class AsyncClient(_AsyncCaller):
         """All points that match, in a stable order, fetched page by page as they are asked for."""
         token = ""
         while True:
-            request = requests.list_points(
+            page = await self.list_page(
                 collection,
                 page_token=token,
-                page_size=page_size,
                 filter=filter,
+                page_size=page_size,
                 payload=payload,
                 with_vectors=with_vectors,
             )
-            page = await self._call(self._points.ListPoints, request, responses.page)
             for point in page.points:
                 yield point
             token = page.next_token
@@ -180,7 +212,7 @@ class AsyncClient(_AsyncCaller):
                 return
 
     async def create_collection(self, name: str, **options: Unpack[CollectionOptions]) -> Collection:
-        """Creates a collection for the encoder's model."""
+        """Creates a collection for an encoder's model."""
         request = requests.create_collection(name, **options)
         return await self._call(self._collections.CreateCollection, request, responses.created_collection)
 
@@ -203,6 +235,11 @@ class AsyncClient(_AsyncCaller):
         """Points an alias at a collection, or removes it (None). Returns where it pointed ("" = nowhere)."""
         request = collection_pb2.UpdateAliasRequest(alias=alias, collection=collection or "")
         return await self._call(self._collections.UpdateAlias, request, responses.previous_collection)
+
+    async def set_successor(self, collection: str, successor: str | None) -> float:
+        """Lets `successor` get every write to the collection too (None = no more)."""
+        request = collection_pb2.SetSuccessorRequest(collection=collection, successor=successor or "")
+        return await self._call(self._collections.SetSuccessor, request, responses.settles_after)
 
     async def create_payload_index(self, collection: str, field: str, type: IndexType) -> None:
         """Makes filters on a payload field fast."""

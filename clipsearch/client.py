@@ -31,6 +31,7 @@ from clipsearch.results import (
     Classification,
     Collection,
     Model,
+    Page,
     SearchResult,
     StoredPoint,
     UpsertResult,
@@ -113,13 +114,22 @@ class Client(_Caller):
         return self._call(self._points.SearchBatch, request, responses.search_results)
 
     def upsert(
-        self, collection: str, points: Iterable[Point], *, wait: bool = True, fingerprint: str = ""
+        self,
+        collection: str,
+        points: Iterable[Point],
+        *,
+        wait: bool = True,
+        insert_only: bool = False,
+        fingerprint: str = "",
     ) -> list[UpsertResult]:
         """Writes at most 256 points (a server setting), replacing those of the same ids.
 
+        With `insert_only` points that are there stay as they are, and nothing is encoded for them.
         A point that cannot be written fails alone, in its result. For more, see `clipsearch.ingest`.
         """
-        request = requests.upsert(collection, points, wait=wait, fingerprint=fingerprint)
+        request = requests.upsert(
+            collection, points, wait=wait, insert_only=insert_only, fingerprint=fingerprint
+        )
         return self._call(self._points.Upsert, request, responses.upsert_results)
 
     def get_points(
@@ -148,6 +158,27 @@ class Client(_Caller):
         )
         return self._call(self._points.CountPoints, request, responses.count)
 
+    def list_page(
+        self,
+        collection: str,
+        *,
+        page_token: str = "",
+        filter: FilterLike | None = None,
+        page_size: int = 100,
+        payload: bool | Sequence[str] = True,
+        with_vectors: bool = False,
+    ) -> Page:
+        """One page of the points that match, in a stable order; `page_token` is that of the page before."""
+        request = requests.list_points(
+            collection,
+            page_token=page_token,
+            page_size=page_size,
+            filter=filter,
+            payload=payload,
+            with_vectors=with_vectors,
+        )
+        return self._call(self._points.ListPoints, request, responses.page)
+
     def list_points(
         self,
         collection: str,
@@ -160,22 +191,21 @@ class Client(_Caller):
         """All points that match, in a stable order, fetched page by page as they are asked for."""
         token = ""
         while True:
-            request = requests.list_points(
+            page = self.list_page(
                 collection,
                 page_token=token,
-                page_size=page_size,
                 filter=filter,
+                page_size=page_size,
                 payload=payload,
                 with_vectors=with_vectors,
             )
-            page = self._call(self._points.ListPoints, request, responses.page)
             yield from page.points
             token = page.next_token
             if not token:
                 return
 
     def create_collection(self, name: str, **options: Unpack[CollectionOptions]) -> Collection:
-        """Creates a collection for the encoder's model. See `clipsearch.inputs.CollectionOptions`."""
+        """Creates a collection for an encoder's model. See `clipsearch.inputs.CollectionOptions`."""
         request = requests.create_collection(name, **options)
         return self._call(self._collections.CreateCollection, request, responses.created_collection)
 
@@ -198,6 +228,14 @@ class Client(_Caller):
         """Points an alias at a collection, or removes it (None). Returns where it pointed ("" = nowhere)."""
         request = collection_pb2.UpdateAliasRequest(alias=alias, collection=collection or "")
         return self._call(self._collections.UpdateAlias, request, responses.previous_collection)
+
+    def set_successor(self, collection: str, successor: str | None) -> float:
+        """Lets `successor` get every write to the collection too, encoded by its own model (None = no more).
+
+        Returns the seconds until other replicas of the service are sure to do so (0 without a Qdrant server).
+        """
+        request = collection_pb2.SetSuccessorRequest(collection=collection, successor=successor or "")
+        return self._call(self._collections.SetSuccessor, request, responses.settles_after)
 
     def create_payload_index(self, collection: str, field: str, type: IndexType) -> None:
         """Makes filters on a payload field fast."""

@@ -94,8 +94,9 @@ class CollectionOptions(TypedDict, total=False):
     """The settings of a new collection; all optional, 0 = the engine's default.
 
     `payload_indexes` maps fields to types; filters on them are fast. Shards, replicas and write
-    consistency concern a Qdrant server only. `dimension` and `fingerprint` are given together, for
-    ready vectors without an encoder.
+    consistency concern a Qdrant server only. `model` is the name or fingerprint of one of the models
+    that the service's encoders run ("" = the first encoder's). `dimension` and `fingerprint` are given
+    together, for ready vectors without an encoder.
     """
 
     payload_indexes: Mapping[str, IndexType]
@@ -108,6 +109,7 @@ class CollectionOptions(TypedDict, total=False):
     write_consistency_factor: int
     dimension: int
     fingerprint: str
+    model: str
 
 
 def picture_bytes(picture: Picture) -> bytes:

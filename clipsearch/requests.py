@@ -117,11 +117,20 @@ def search_batch(collection: str, searches: Iterable[Search]) -> search_pb2.Sear
 
 
 def upsert(
-    collection: str, points: Iterable[Point], *, wait: bool = True, fingerprint: str = ""
+    collection: str,
+    points: Iterable[Point],
+    *,
+    wait: bool = True,
+    insert_only: bool = False,
+    fingerprint: str = "",
 ) -> search_pb2.UpsertRequest:
     """Points to write. Reads their pictures."""
     return search_pb2.UpsertRequest(
-        collection=collection, points=[_point(point) for point in points], wait=wait, fingerprint=fingerprint
+        collection=collection,
+        points=[_point(point) for point in points],
+        wait=wait,
+        update_mode=search_pb2.UPDATE_MODE_INSERT_ONLY if insert_only else search_pb2.UPDATE_MODE_UPSERT,
+        fingerprint=fingerprint,
     )
 
 
@@ -183,6 +192,7 @@ def create_collection(
     write_consistency_factor: int = 0,
     dimension: int = 0,
     fingerprint: str = "",
+    model: str = "",
 ) -> collection_pb2.CreateCollectionRequest:
     """A collection to create."""
     return collection_pb2.CreateCollectionRequest(
@@ -196,6 +206,7 @@ def create_collection(
         write_consistency_factor=write_consistency_factor,
         dimension=dimension,
         fingerprint=fingerprint,
+        model=model,
     )
 
 

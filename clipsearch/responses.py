@@ -49,7 +49,13 @@ def search_results(response: search_pb2.SearchBatchResponse) -> list[SearchResul
 def upsert_results(response: search_pb2.UpsertResponse) -> list[UpsertResult]:
     """What became of each point, in the order of the request."""
     return [
-        UpsertResult(id=result.id, error=_item_error(result.status), tokens_dropped=result.tokens_dropped)
+        UpsertResult(
+            id=result.id,
+            error=_item_error(result.status),
+            tokens_dropped=result.tokens_dropped,
+            skipped=result.skipped,
+            successor_error=_item_error(result.successor_status),
+        )
         for result in response.results
     ]
 
@@ -85,6 +91,7 @@ def collection(message: collection_pb2.Collection) -> Collection:
         shard_number=message.shard_number,
         replication_factor=message.replication_factor,
         write_consistency_factor=message.write_consistency_factor,
+        successor=message.successor,
     )
 
 
@@ -106,6 +113,11 @@ def all_collections(response: collection_pb2.ListCollectionsResponse) -> list[Co
 def previous_collection(response: collection_pb2.UpdateAliasResponse) -> str:
     """Where the alias pointed before; "" = nowhere."""
     return response.previous_collection
+
+
+def settles_after(response: collection_pb2.SetSuccessorResponse) -> float:
+    """Seconds until other replicas of the service are sure to know the link."""
+    return response.settles_after_s
 
 
 def deleted(response: search_pb2.DeletePointsResponse) -> int:

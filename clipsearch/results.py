@@ -61,11 +61,17 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class UpsertResult:
-    """What became of one point: `error` is None if it was written, otherwise nothing of it was."""
+    """What became of one point: `error` is None if it was written, otherwise nothing of it was.
+
+    `skipped`: it was there and `insert_only` left it so. `successor_error`: why the collection's
+    successor cannot have the point, if it has a successor; the collection itself has it.
+    """
 
     id: str
     error: ClipSearchError | None
     tokens_dropped: int
+    skipped: bool = False
+    successor_error: ClipSearchError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A collection as it stands. 0 in `hnsw_*` = the engine's default."""
+    """A collection as it stands. 0 in `hnsw_*` = the engine's default.
+
+    `successor`: the collection that gets every write too; "" = none.
+    """
 
     name: str
     fingerprint: str
@@ -110,6 +119,7 @@ class Collection:
     shard_number: int
     replication_factor: int
     write_consistency_factor: int
+    successor: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from clipsearch.cli.demo import demo
 from clipsearch.cli.health import health
 from clipsearch.cli.index import index
 from clipsearch.cli.problems import Commands
+from clipsearch.cli.reindex import reindex
 from clipsearch.cli.search import search
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app.add_typer(serve.app, name="serve")
 app.command()(index)
 app.command()(search)
 app.command()(classify)
+app.command()(reindex)
 app.add_typer(collections.app, name="collections")
 app.add_typer(model.app, name="model")
 app.add_typer(token.app, name="token")

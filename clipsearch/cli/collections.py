@@ -1,4 +1,4 @@
-"""`clipsearch collections`: list, create, show, delete, and aliases."""
+"""`clipsearch collections`: list, create, show, delete, aliases and successors."""
 
 from __future__ import annotations
 
@@ -76,9 +76,13 @@ def create(
         Literal["none", "scalar", "binary"], typer.Option(help="Compression of the vectors in memory.")
     ] = "none",
     on_disk: Annotated[bool, typer.Option("--on-disk", help="Keep vectors on disk, not in memory.")] = False,
+    model: Annotated[
+        str,
+        typer.Option(help="Name or fingerprint of an encoder's model; default: the first's."),
+    ] = "",
     server: Server = DEFAULT_SERVER,
 ) -> None:
-    """Creates a collection for the encoder's model.
+    """Creates a collection for an encoder's model.
 
     Examples:
 
@@ -90,7 +94,11 @@ def create(
 
     with Client(server, **access()) as client:
         made = client.create_collection(
-            name, payload_indexes=_indexes(index or []), quantization=quantization, on_disk_vectors=on_disk
+            name,
+            payload_indexes=_indexes(index or []),
+            quantization=quantization,
+            on_disk_vectors=on_disk,
+            model=model,
         )
     stderr().print(f"created {plain(made.name)}: {made.dimension} dimensions, model {plain(made.model)}")
 
@@ -156,6 +164,36 @@ def alias(
     stderr().print(f"{plain(alias)} {now}" + (f" (before: {plain(before)})" if before else ""))
 
 
+@app.command()
+def successor(
+    collection: Name,
+    successor: Annotated[
+        str | None, typer.Argument(help="The collection that shall get its writes too.", show_default=False)
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the link.")] = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Lets every write to a collection go to another one too, encoded by that one's model.
+
+    `clipsearch reindex` sets this link by itself.
+
+    Examples:
+
+      clipsearch collections successor shoes shoes-2
+
+      clipsearch collections successor shoes --remove
+    """
+    if remove == (successor is not None):
+        raise typer.BadParameter("give a successor, or --remove")
+    from clipsearch.client import Client
+
+    with Client(server, **access()) as client:
+        settles_s = client.set_successor(collection, successor)
+    now = "has no successor" if remove else f"is written to {plain(successor)} too"
+    later = f"; other replicas of the service follow within {settles_s:.0f} s" if settles_s else ""
+    stderr().print(f"{plain(collection)} {now}{later}")
+
+
 def _indexes(declared: list[str]) -> dict[str, IndexType]:
     indexes: dict[str, Any] = {}
     for declaration in declared:
@@ -178,6 +216,7 @@ def _facts(c: Collection) -> list[tuple[str, str]]:
     return [
         ("name", c.name),
         ("aliases", ", ".join(c.aliases) or "-"),
+        ("successor", c.successor or "-"),
         ("model", c.model or "-"),
         ("fingerprint", c.fingerprint),
         ("dimension", str(c.dimension)),

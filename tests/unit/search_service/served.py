@@ -119,6 +119,7 @@ class Client:
     collections: Any
     server: grpc.aio.Server
     channel: grpc.aio.Channel
+    address: str
 
     async def create(self, name: str = "c", **fields: Any) -> collection_pb2.Collection:
         request = collection_pb2.CreateCollectionRequest(name=name, **fields)
@@ -215,6 +216,7 @@ async def serving(
             collection_pb2_grpc.CollectionServiceStub(channel),
             server,
             channel,
+            f"127.0.0.1:{port}",
         )
     await server.stop(None)
     for encoder_client in encoders:

@@ -1,0 +1,195 @@
+"""`clipsearch reindex`: a collection into a new model's space, while it goes on serving."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.access import access
+from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
+from clipsearch.cli.output import print_json, stderr
+from clipsearch.cli.problems import Problem
+from clipsearch.cli.reindex_report import as_json, say, show, what_now
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from clipsearch.aio import AsyncClient
+    from clipsearch.reindex.backfill import Backfill, Progress
+    from clipsearch.reindex.move import Move
+    from clipsearch.reindex.sources import Fields
+
+_CALL_TIMEOUT_S = 120.0
+
+
+def reindex(
+    collection: Annotated[
+        str, typer.Argument(metavar="COLLECTION", help="The collection, or an alias of it.")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="The new model: name or fingerprint; one of the search service's two encoders has it."
+        ),
+    ],
+    to: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Name of the new collection; default: the old and the model."),
+    ] = "",
+    path_field: Annotated[str, typer.Option(help="Payload field with a picture's path.")] = "path",
+    text_field: Annotated[str, typer.Option(help="Payload field with a text's words.")] = "text",
+    alias: Annotated[
+        str, typer.Option(metavar="NAME", help="The alias to swap; default: COLLECTION, if it is one.")
+    ] = "",
+    query: Annotated[
+        list[str] | None, typer.Option(metavar="WORDS", help="A query to compare the answers of; repeatable.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=0, max=1000, help="Stored points to compare likewise.")] = 50,
+    no_swap: Annotated[bool, typer.Option("--no-swap", help="Leave the alias where it is.")] = False,
+    keep_old_current: Annotated[
+        bool, typer.Option("--keep-old-current", help="After the swap let new writes go to the old one too.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Swap the alias without asking.")] = False,
+    server: Server = DEFAULT_SERVER,
+    json: Json = False,
+) -> None:
+    """Moves a collection to a new model without downtime.
+
+    Makes a new collection like the old one, lets every write go to both from then on, fills the new
+    one from the pictures and texts that the payloads lead to, compares the two point by point and
+    by their answers, and points the alias at the new one. Searches go on all the time. The old
+    collection stays until it is deleted, for a way back.
+
+    A run that was stopped is resumed by starting it again: what is there is not encoded again.
+    Pictures are read on this machine, from the paths in the payloads.
+
+    Exit code 0 when the new collection holds all that the old one does, 1 when points are lacking
+    (then nothing is swapped), 130 after Ctrl-C.
+
+    Examples:
+
+      clipsearch reindex shop --model siglip2-base
+
+      clipsearch reindex shop --model siglip2-base --query "a red mug" --yes --keep-old-current
+
+      clipsearch reindex shoes --model siglip2-base --alias shop --json
+    """
+    from clipsearch.reindex.move import NotMovable
+    from clipsearch.reindex.sources import Fields
+
+    wanted = _Wanted(
+        collection,
+        model,
+        to,
+        alias,
+        Fields(path_field, text_field),
+        tuple(query or ()),
+        samples,
+        keep_old_current,
+    )
+    if no_swap:
+        agreed = _never
+    elif yes:
+        agreed = _always
+    else:
+        agreed = _never if json or not sys.stdin.isatty() else _confirm
+    try:
+        complete = asyncio.run(_run(server, wanted, agreed, json))
+    except NotMovable as error:
+        raise Problem(str(error)) from None
+    except KeyboardInterrupt:
+        say("stopped; start it again to go on where it was")
+        raise typer.Exit(130) from None
+    if not complete:
+        raise typer.Exit(1)
+
+
+def _never(question: str) -> bool:
+    return False
+
+
+def _always(question: str) -> bool:
+    return True
+
+
+def _confirm(question: str) -> bool:
+    return typer.confirm(question, err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the command line asks for."""
+
+    collection: str
+    model: str
+    to: str
+    alias: str
+    fields: Fields
+    queries: tuple[str, ...]
+    samples: int
+    keep_old_current: bool
+
+
+async def _run(server: str, wanted: _Wanted, agreed: Callable[[str], bool], json: bool) -> bool:
+    """All steps; returns whether nothing is lacking."""
+    from clipsearch.aio import AsyncClient
+    from clipsearch.reindex.compare import compare
+    from clipsearch.reindex.move import begin, swap
+    from clipsearch.reindex.verify import verify
+
+    async with AsyncClient(server, timeout=_CALL_TIMEOUT_S, **access()) as client:
+        move = await begin(client, wanted.collection, wanted.model, wanted.to, wanted.alias)
+        how = "going on with" if move.resumed else "made"
+        say(
+            f"{how} {move.new.name} (model {move.new.model})",
+            f"what is written to {move.old.name} goes there too",
+        )
+        backfill = await _fill(client, move, wanted.fields)
+        say("comparing the two collections")
+        verification = await verify(backfill, wanted.samples)
+        comparison = await compare(client, move.old.name, move.new.name, verification.samples, wanted.queries)
+        if not json:
+            show(move, backfill.progress, verification, comparison)
+        swapped = bool(move.alias) and verification.complete
+        if swapped:
+            swapped = agreed(f"Point {move.alias!r} at {move.new.name!r} now?")  # nothing else waits
+        if swapped:
+            await swap(client, move, keep_old_current=wanted.keep_old_current)
+    if json:
+        print_json(as_json(move, backfill.progress, verification, comparison, swapped))
+    say(*what_now(move, verification, swapped, wanted.keep_old_current))
+    return verification.complete
+
+
+async def _fill(client: AsyncClient, move: Move, fields: Fields) -> Backfill:
+    """The backfill, run with a progress bar."""
+    from clipsearch.reindex.backfill import Backfill
+
+    with _bar() as bar:
+        task = bar.add_task("encoding", total=move.old.points, lacking="")
+
+        def progress(now: Progress) -> None:
+            lacking = f"{now.lacking} lacking" if now.lacking else ""
+            bar.update(task, completed=now.done, total=max(move.old.points, now.done), lacking=lacking)
+
+        backfill = Backfill(client, move.old.name, move.new.name, fields, progress)
+        await backfill.run()
+        return backfill
+
+
+def _bar() -> Bar:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[red]{task.fields[lacking]}"),
+        console=stderr(),
+    )

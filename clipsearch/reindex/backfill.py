@@ -1,0 +1,162 @@
+"""Fills a collection's successor with what the collection holds, encoded by the successor's model.
+
+Only points that are not there yet are written, so a newer write that came through the link is never
+replaced, and a run after one that was killed encodes nothing twice but the batches then in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+
+from clipsearch.aio import AsyncClient
+from clipsearch.backoff import PASSING, Patience
+from clipsearch.errors import ClipSearchError
+from clipsearch.inputs import Point
+from clipsearch.reindex.calls import is_too_large, pages, patiently
+from clipsearch.reindex.sources import Fields, Lacking, source_of
+from clipsearch.results import StoredPoint
+
+_PAGE = 256
+_BATCH = 32
+_BATCH_BYTES = 8 * 1024 * 1024
+_FLIGHTS = 4
+_PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Points encoded and written, there already, and lacking."""
+
+    encoded: int = 0
+    already: int = 0
+    lacking: int = 0
+
+    @property
+    def done(self) -> int:
+        """Points dealt with."""
+        return self.encoded + self.already + self.lacking
+
+
+class Backfill:
+    """Fills `new` from `old`, four batches in flight; `on_progress` is called after each.
+
+    `lacking` holds, by id, the points that could not be written, and why.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        old: str,
+        new: str,
+        fields: Fields = Fields(),
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        self.client = client
+        self.old = old
+        self.new = new
+        self.patience = Patience(_PATIENCE_S)
+        self.lacking: dict[str, Lacking] = {}
+        self.progress = Progress()
+        self._fields = fields
+        self._on_progress = on_progress
+
+    async def run(self) -> None:
+        """Works until the last point. Raises ClipSearchError if the service refuses or stays away."""
+        batches: asyncio.Queue[Sequence[StoredPoint] | None] = asyncio.Queue(maxsize=_FLIGHTS)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(_FLIGHTS):
+                    group.create_task(self._work(batches))
+                async for page in pages(self.client, self.patience, self.old, _PAGE):
+                    for first in range(0, len(page), _BATCH):
+                        await batches.put(page[first : first + _BATCH])
+                for _ in range(_FLIGHTS):
+                    await batches.put(None)
+        except* ClipSearchError as errors:
+            raise errors.exceptions[0] from None
+
+    async def fill(self, points: Sequence[StoredPoint]) -> None:
+        """Writes those of some points of the old collection that the new one has not got."""
+        ids = [point.id for point in points]
+        ask = partial(self.client.get_points, self.new, ids, payload=False)
+        there = {point.id for point in await patiently(self.patience, ask)} if ids else set()
+        sources = await asyncio.to_thread(
+            lambda: [source_of(point, self._fields) for point in points if point.id not in there]
+        )
+        for id in ids:
+            self.lacking.pop(id, None)
+        self._count(already=len(there))
+        for source in sources:
+            if isinstance(source, Lacking):
+                self._lack(source)
+        for batch in _batches([source for source in sources if isinstance(source, Point)]):
+            await self._write(batch)
+        self._on_progress(self.progress)
+
+    async def _work(self, batches: asyncio.Queue[Sequence[StoredPoint] | None]) -> None:
+        while (batch := await batches.get()) is not None:
+            await self.fill(batch)
+
+    async def _write(self, points: list[Point]) -> None:
+        """Upserts, again and again for points that only met a busy service."""
+        for attempt in count():
+            refused = await self._upsert(points)
+            if not refused:
+                return
+            await asyncio.sleep(self.patience.pause(refused[0][1], attempt))
+            points = [point for point, _ in refused]
+
+    async def _upsert(self, points: list[Point]) -> list[tuple[Point, ClipSearchError]]:
+        """One attempt; returns those to try again and why. Halves a batch that is refused as a whole."""
+        send = partial(self.client.upsert, self.new, points, insert_only=True)
+        try:
+            results = await patiently(self.patience, send)
+        except ClipSearchError as error:
+            if error.code != "INVALID_ARGUMENT" and not is_too_large(error):
+                raise
+            if len(points) == 1:
+                self._lack(Lacking(points[0].id, "failed", error.message))
+                return []
+            middle = len(points) // 2
+            return await self._upsert(points[:middle]) + await self._upsert(points[middle:])
+        again = []
+        for point, result in zip(points, results, strict=True):
+            if result.error is None:
+                self._count(encoded=not result.skipped, already=result.skipped)
+            elif result.error.code in PASSING:
+                again.append((point, result.error))
+            else:
+                reason = result.error.message.removeprefix(f"{result.error.field}: ")
+                self._lack(Lacking(point.id, "failed", reason))
+        return again
+
+    def _lack(self, lacking: Lacking) -> None:
+        self.lacking[lacking.id] = lacking
+        self._count(lacking=1)
+
+    def _count(self, encoded: int = 0, already: int = 0, lacking: int = 0) -> None:
+        now = self.progress
+        self.progress = replace(
+            now,
+            encoded=now.encoded + encoded,
+            already=now.already + already,
+            lacking=now.lacking + lacking,
+        )
+
+
+def _batches(points: Sequence[Point]) -> Iterator[list[Point]]:
+    """Cut so that the pictures of each take at most about `_BATCH_BYTES`."""
+    batch, size = list[Point](), 0
+    for point in points:
+        length = len(point.image) if isinstance(point.image, bytes) else 0
+        if batch and size + length > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(point)
+        size += length
+    if batch:
+        yield batch

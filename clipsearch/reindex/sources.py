@@ -1,0 +1,82 @@
+"""What a stored point was made of: its picture from the path, its text from the text in its payload.
+
+The pictures and texts themselves are not stored, so a point whose payload does not lead to them
+cannot be encoded again. It is all of a point or nothing: half of it would be found as if it were all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from clipsearch.connection import MAX_MESSAGE_BYTES
+from clipsearch.inputs import Point
+from clipsearch.results import StoredPoint
+
+_LARGEST_FILE = MAX_MESSAGE_BYTES - 64 * 1024  # room for the payload and the rest of the request
+# The payload that `clipsearch index` writes; the id is the hash of the file's bytes then.
+_OF_INDEX = frozenset({"path", "name", "folder", "bytes", "modified"})
+_ID_DIGITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Where payloads tell the path of a picture and the words of a text; dots go into nested objects."""
+
+    path: str = "path"
+    text: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A point that the new collection has not got.
+
+    `not re-encodable`: nothing leads to what it was made of. `failed`: something does, and did not work.
+    """
+
+    id: str
+    kind: Literal["not re-encodable", "failed"]
+    reason: str
+
+
+def source_of(stored: StoredPoint, fields: Fields) -> Point | Lacking:
+    """The point to encode again. Reads its picture."""
+    image: bytes | None = None
+    text: str | None = None
+    if stored.has_text:
+        words = _field(stored.payload, fields.text)
+        if not isinstance(words, str):
+            return Lacking(stored.id, "not re-encodable", f"no text in its payload's field {fields.text!r}")
+        text = words
+    if stored.has_image:
+        path = _field(stored.payload, fields.path)
+        if not isinstance(path, str):
+            return Lacking(stored.id, "not re-encodable", f"no path in its payload's field {fields.path!r}")
+        try:
+            image = _read(Path(path))
+        except (OSError, ValueError) as error:
+            return Lacking(stored.id, "failed", f"{path}: {getattr(error, 'strerror', None) or error}")
+        if stored.payload.keys() >= _OF_INDEX and _content_id(image) != stored.id:
+            return Lacking(stored.id, "failed", f"{path}: the file has changed since it was indexed")
+    return Point(id=stored.id, image=image, text=text, payload=stored.payload)
+
+
+def _field(payload: Mapping[str, Any], path: str) -> Any:
+    value: Any = payload
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _read(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size > _LARGEST_FILE:
+        raise ValueError(f"{size:,} bytes; at most {_LARGEST_FILE:,} can be sent")
+    return path.read_bytes()
+
+
+def _content_id(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_ID_DIGITS]

@@ -1,0 +1,146 @@
+"""Compares a collection with its successor, point by point, and mends what differs.
+
+Writers go on meanwhile. What came to the successor by the backfill just after a writer deleted it
+is removed, what differs is made anew: deleted there, read from the old collection, and written if
+it is still not there. The old collection is written first, so whatever comes in between ends right.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from clipsearch.reindex.backfill import Backfill
+from clipsearch.reindex.calls import pages, patiently
+from clipsearch.reindex.sources import Lacking
+from clipsearch.results import Side, StoredPoint
+
+_PAGE = 256
+_MOST_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A point that both collections have, and the side to search by."""
+
+    id: str
+    side: Side
+
+
+@dataclass(slots=True)
+class Verification:
+    """What came of it. `lacking`: points that the new collection still has not got, and why.
+
+    `removed` were deleted meanwhile, `renewed` differed; `differing` still do after the last round.
+    """
+
+    points: int = 0
+    removed: int = 0
+    renewed: int = 0
+    lacking: list[Lacking] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """True if the new collection holds what the old one does."""
+        return not self.lacking and not self.differing
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one pass over both collections found."""
+
+    points: int = 0
+    missing: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+
+async def verify(backfill: Backfill, samples: int) -> Verification:
+    """Passes over both until nothing differs, a few times at most; `samples` points are drawn on the way."""
+    done = Verification()
+    for last in (n == _MOST_ROUNDS - 1 for n in range(_MOST_ROUNDS)):
+        found = await _pass(backfill, samples)
+        mendable = [id for id in found.missing if id not in backfill.lacking]
+        if last or not (mendable or found.differing or found.extra):
+            break
+        await _renew(backfill, found.differing + found.extra, delete=True)
+        await _renew(backfill, mendable, delete=False)
+        done.renewed += len(found.differing) + len(mendable)
+        done.removed += len(found.extra)
+    done.points, done.samples = found.points, found.samples
+    done.differing = found.differing + found.extra
+    unknown = partial(Lacking, kind="failed", reason="written while the two were compared; run it again")
+    done.lacking = [backfill.lacking.get(id) or unknown(id) for id in found.missing]
+    return done
+
+
+async def _pass(backfill: Backfill, samples: int) -> _Round:
+    found = _Round()
+    draw = random.Random(0)  # noqa: S311 - the same sample every time
+    async for page in pages(backfill.client, backfill.patience, backfill.old, _PAGE):
+        found.points += len(page)
+        missing, differing = await _look(backfill, page)
+        found.missing += missing
+        found.differing += differing
+        odd = {*missing, *differing}
+        _sample(found, [point for point in page if point.id not in odd], samples, draw)
+    async for page in pages(backfill.client, backfill.patience, backfill.new, _PAGE, payload=False):
+        ids = [point.id for point in page]
+        for _ in range(2):  # what was written since the page was read is there the second time
+            there = {point.id for point in await _get(backfill, backfill.old, ids)}
+            ids = [point.id for point in await _get(backfill, backfill.new, set(ids) - there)]
+        found.extra += ids
+    return found
+
+
+async def _look(backfill: Backfill, page: Sequence[StoredPoint]) -> tuple[list[str], list[str]]:
+    """Ids of a page's points that the new collection lacks, and of those that differ there."""
+    missing, differing = await _compared(backfill, page)
+    if missing or differing:  # a writer may have been between the two; both are read again
+        again = await _get(backfill, backfill.old, [*missing, *differing], payload=True)
+        missing, differing = await _compared(backfill, again)
+    return missing, differing
+
+
+async def _compared(backfill: Backfill, points: Sequence[StoredPoint]) -> tuple[list[str], list[str]]:
+    copies = await _get(backfill, backfill.new, [point.id for point in points], payload=True)
+    by_id = {copy.id: copy for copy in copies}
+    missing = [point.id for point in points if point.id not in by_id]
+    return missing, [point.id for point in points if point.id in by_id and not _alike(point, by_id[point.id])]
+
+
+def _alike(one: StoredPoint, other: StoredPoint) -> bool:
+    return (one.payload, one.has_image, one.has_text) == (other.payload, other.has_image, other.has_text)
+
+
+async def _renew(backfill: Backfill, ids: Sequence[str], delete: bool) -> None:
+    for first in range(0, len(ids), _PAGE):
+        part = ids[first : first + _PAGE]
+        if delete:
+            await patiently(backfill.patience, partial(backfill.client.delete_points, backfill.new, part))
+        await backfill.fill(await _get(backfill, backfill.old, part, payload=True))
+
+
+async def _get(
+    backfill: Backfill, collection: str, ids: Collection[str], payload: bool = False
+) -> list[StoredPoint]:
+    if not ids:
+        return []
+    ask = partial(backfill.client.get_points, collection, list(ids), payload=payload)
+    return await patiently(backfill.patience, ask)
+
+
+def _sample(found: _Round, points: Sequence[StoredPoint], most: int, draw: random.Random) -> None:
+    """Reservoir sampling: every point is as likely to be drawn, whatever their number."""
+    before = found.points - len(points)
+    for n, point in enumerate(points):
+        sample = Sample(point.id, "image" if point.has_image else "text")
+        if len(found.samples) < most:
+            found.samples.append(sample)
+        elif (place := draw.randrange(before + n + 1)) < most:
+            found.samples[place] = sample

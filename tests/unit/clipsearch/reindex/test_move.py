@@ -1,0 +1,95 @@
+"""Beginning a move, finding it again, and the swap."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from clipsearch.aio import AsyncClient
+from clipsearch.errors import ClipSearchError
+from clipsearch.inputs import Point
+from clipsearch.reindex.move import NotMovable, begin, default_name, swap
+
+
+async def test_the_new_collection_is_like_the_old_but_for_its_model(client: AsyncClient):
+    await client.update_alias("alias", "old")
+    move = await begin(client, "alias", "two")
+    assert (move.old.name, move.new.name, move.alias, move.resumed) == ("old", "old-two", "alias", False)
+    assert (await client.get_collection("old")).successor == "old-two"
+    same = {"name": "", "model": "", "fingerprint": "", "aliases": (), "disk_bytes": 0}
+    assert dataclasses.replace(move.new, **same) == dataclasses.replace(move.old, **same)
+    assert (move.new.model, move.new.fingerprint) == ("two", "two")
+
+
+async def test_a_move_is_found_again_also_if_it_was_killed_before_the_link(client: AsyncClient):
+    await client.create_collection("old-two", model="two")
+    first = await begin(client, "old", "two")
+    again = await begin(client, "old", "two", alias="other")
+    assert [(m.new.name, m.alias, m.resumed) for m in (first, again)] == [
+        ("old-two", "", False),
+        ("old-two", "other", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("named", "model", "to", "why"),
+    [
+        ("old", "one", "", "is of the model one (one) already"),
+        ("old", "two", "full", "there is a collection 'full' already"),
+        ("linked", "one", "", "moves to 'full' (model two) already"),
+        ("linked", "two", "elsewhere", "moves to 'full' already, not to 'elsewhere'"),
+    ],
+)
+async def test_what_cannot_be_moved_is_told_and_left_as_it_was(client: AsyncClient, named, model, to, why):
+    await client.create_collection("full", model="two")
+    await client.create_collection("linked")
+    await client.upsert("full", [Point("a", text="words")])
+    await client.set_successor("linked", "full")
+    with pytest.raises(NotMovable) as refused:
+        await begin(client, named, model, to)
+    assert why in str(refused.value)
+    assert (await client.get_collection("old")).successor == ""
+    assert {c.name for c in await client.list_collections()} == {"old", "full", "linked"}
+
+
+async def test_an_unknown_model_makes_nothing(client: AsyncClient):
+    with pytest.raises(ClipSearchError) as refused:
+        await begin(client, "old", "three")
+    assert refused.value.reason == "MODEL_UNKNOWN"
+    assert [c.name for c in await client.list_collections()] == ["old"]
+
+
+async def test_after_the_swap_a_move_is_done_and_its_points_are_safe(client: AsyncClient):
+    await client.update_alias("alias", "old")
+    move = await begin(client, "alias", "two")
+    await swap(client, move, keep_old_current=False)
+    assert (await client.get_collection("alias")).name == "old-two"
+    with pytest.raises(NotMovable, match="is in use: alias 'alias' points at it"):
+        await begin(client, "old", "two")
+
+
+async def test_an_old_collection_that_is_kept_current_does_not_stop_the_next_move(client: AsyncClient):
+    await client.update_alias("alias", "old")
+    move = await begin(client, "alias", "two")
+    await swap(client, move, keep_old_current=True)
+    await client.upsert("alias", [Point("a", text="words")])
+    assert await client.count("old") == 1
+    back = await begin(client, "alias", "one")
+    assert (back.old.name, back.new.name, back.resumed) == ("old-two", "old", True)
+    assert (await client.get_collection("old")).successor == "", "or what is mended there came back"
+
+
+@pytest.mark.parametrize(
+    ("old", "model", "new"),
+    [
+        ("shop", "two", "shop-two"),
+        ("shop-one", "two", "shop-two"),
+        ("shop", "google/siglip 2", "shop-google-siglip-2"),
+        ("s" * 128, "m" * 100, "s" * 67 + "-" + "m" * 60),
+        ("shop", "//", "shop-new"),
+    ],
+)
+async def test_names_tell_the_model_and_are_names(client: AsyncClient, old, model, new):
+    collection = dataclasses.replace(await client.get_collection("old"), name=old)
+    assert default_name(collection, model) == new

@@ -1,0 +1,89 @@
+"""After the backfill: what differs is found and mended, what cannot be is listed."""
+
+from __future__ import annotations
+
+import pytest
+
+from clipsearch.aio import AsyncClient
+from clipsearch.inputs import Point
+from clipsearch.reindex.backfill import Backfill
+from clipsearch.reindex.compare import compare
+from clipsearch.reindex.verify import Sample, verify
+from tests.unit.search_service.served import unit
+
+
+def words(n: int, **payload: object) -> Point:
+    return Point(f"p{n}", text=f"text {n}", payload={"text": f"text {n}", **payload})
+
+
+@pytest.fixture
+async def filled(client: AsyncClient) -> Backfill:
+    """Two collections alike, of 40 texts."""
+    await client.upsert("old", [words(n) for n in range(40)])
+    await client.create_collection("new", model="two")
+    backfill = Backfill(client, "old", "new")
+    await backfill.run()
+    return backfill
+
+
+async def alike(client: AsyncClient) -> bool:
+    old, new = [
+        {point.id: point.payload async for point in client.list_points(name)} for name in ("old", "new")
+    ]
+    return old == new
+
+
+async def test_two_collections_alike_need_nothing(filled):
+    done = await verify(filled, samples=10)
+    assert (done.points, done.removed, done.renewed, done.complete) == (40, 0, 0, True)
+    assert len({sample.id for sample in done.samples}) == 10
+    assert {sample.side for sample in done.samples} == {"text"}
+
+
+async def test_what_was_deleted_meanwhile_is_removed(client, filled):
+    await client.delete_points("old", ["p1", "p2"])
+    done = await verify(filled, samples=0)
+    assert (done.removed, done.renewed, done.complete) == (2, 0, True)
+    assert await alike(client)
+
+
+async def test_what_is_missing_or_differs_is_made_anew(client, filled, encoders):
+    await client.delete_points("new", ["p1"])
+    await client.upsert("new", [Point("p2", text="stale", payload={"text": "stale"})])
+    await client.upsert("old", [words(3, version=2), words(99)])
+    done = await verify(filled, samples=0)
+    assert (done.removed, done.renewed, done.complete) == (0, 4, True)
+    assert await alike(client)
+    [found] = await client.get_points("new", ["p2"], with_vectors=True)
+    assert found.text_vector == pytest.approx(encoders[1]._vector("text 2"), abs=1e-6)
+
+
+async def test_what_cannot_be_made_is_listed_and_a_stale_copy_does_not_stay(client, filled):
+    await client.upsert("old", [Point("p5", text_vector=unit(1), payload={"n": 1})])
+    done = await verify(filled, samples=0)
+    assert [(one.id, one.kind) for one in done.lacking] == [("p5", "not re-encodable")]
+    assert not done.complete
+    assert await client.get_points("new", ["p5"]) == []
+
+
+async def test_pages_are_compared_to_the_last(client, filled):
+    await client.upsert("old", [words(n) for n in range(100, 300)])
+    await client.upsert("old", [words(n) for n in range(300, 500)])
+    assert (await verify(filled, samples=30)).renewed == 400
+    assert await alike(client)
+
+
+async def test_the_overlap_is_that_of_the_best_ten(client, filled, encoders):
+    samples = [Sample(f"p{n}", "text") for n in range(35)]
+    found = await compare(client, "old", "new", samples, ["text 1"])
+    assert found is not None
+    assert len(found.queries) == 36
+    assert [q.overlap for q in found.queries] == sorted(q.overlap for q in found.queries)
+    for query in found.queries:
+        assert len(query.old) == len(query.new) == 10
+        assert query.overlap == len(set(query.old) & set(query.new)) / 10
+    assert 0 < found.mean < 1, "two random models: some of 40 are shared by chance"
+    same = await compare(client, "old", "old", samples[:3], [])
+    assert same is not None
+    assert (same.median, same.mean) == (1, 1)
+    assert await compare(client, "old", "new", [], []) is None

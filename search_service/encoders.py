@@ -126,6 +126,7 @@ class _Known:
 
     def named(self, error: Unavailable) -> Unavailable:
         """The error, told of this encoder."""
-        found = Unavailable("encoder", f"the {self.name} encoder cannot be used: {error.message}")
-        found.metadata["encoder"] = self.name
-        return found
+        if "encoder" not in error.metadata:
+            error.message = f"the {self.name} encoder cannot be used: {error.message}"
+            error.metadata = {**error.metadata, "encoder": self.name}
+        return error

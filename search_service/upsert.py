@@ -97,6 +97,7 @@ class Upsert:
         was written, or, if the error says so, nothing on the successor.
         """
         prepared: dict[str, list[_Outcome]] = {}
+        own = ""
         while True:
             chain = await self._successors.chain(collection, deadline)
             if fingerprint:
@@ -104,7 +105,9 @@ class Upsert:
             there: frozenset[str] = frozenset()
             if insert_only:
                 there = await self._there(chain[0], points, deadline)
-                prepared.clear()  # what was there before may be gone
+            if insert_only or chain[0].fingerprint != own:
+                prepared.clear()  # what was there may be gone; an alias may have moved
+            own = chain[0].fingerprint
             await self._prepare(chain, points, there, prepared, deadline)
             async with self._successors.writing(collection, chain, deadline) as unchanged:
                 if unchanged:

@@ -66,7 +66,8 @@ def reindex(
     collection stays until it is deleted, for a way back.
 
     A run that was stopped is resumed by starting it again: what is there is not encoded again.
-    Pictures are read on this machine, from the paths in the payloads.
+    Pictures are read on this machine, from the paths in the payloads. Until the swap write to the
+    old collection or its alias only: points that the new one alone has are taken for deleted ones.
 
     Exit code 0 when the new collection holds all that the old one does, 1 when points are lacking
     (then nothing is swapped), 130 after Ctrl-C.

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import mean, median
 
 from clipsearch.aio import AsyncClient
+from clipsearch.backoff import Patience
+from clipsearch.errors import ClipSearchError
 from clipsearch.inputs import Search
+from clipsearch.reindex.calls import patiently
 from clipsearch.reindex.verify import Sample
 from clipsearch.results import SearchResult
 
 HITS = 10
-_SEARCHES_A_CALL = 32
+_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +53,23 @@ async def compare(
 
     None if there is nothing to ask.
     """
+    page: Search = {"limit": HITS, "payload": False}
     asked: list[tuple[str, Search]] = [
-        (sample.id, {"point_id": sample.id, "target": sample.side}) for sample in samples
+        (sample.id, {**page, "point_id": sample.id, "target": sample.side}) for sample in samples
     ]
-    asked += [(words, {"text": words}) for words in queries]
+    asked += [(words, {**page, "text": words}) for words in queries]
+    patience = Patience(_PATIENCE_S)
     compared: list[Compared] = []
-    for first in range(0, len(asked), _SEARCHES_A_CALL):
-        part = asked[first : first + _SEARCHES_A_CALL]
-        searches: list[Search] = [{**search, "limit": HITS, "payload": False} for _, search in part]
-        before = await client.search_batch(old, searches)
-        after = await client.search_batch(new, searches)
-        compared += [
-            _compared(query, one, other) for (query, _), one, other in zip(part, before, after, strict=True)
-        ]
+    for query, search in asked:
+        try:
+            before, after = [
+                await patiently(patience, partial(client.search, name, **search)) for name in (old, new)
+            ]
+        except ClipSearchError as error:
+            if error.reason != "POINT_NOT_FOUND":  # deleted since it was drawn
+                raise
+        else:
+            compared.append(_compared(query, before, after))
     return Comparison(tuple(sorted(compared, key=lambda query: query.overlap))) if compared else None
 
 

@@ -47,10 +47,11 @@ async def begin(client: AsyncClient, named: str, model: str, to: str = "", alias
         if new.successor == old.name:
             # Set just before the swap. What is mended in the new one must not go back to the old one.
             await client.set_successor(new.name, None)
-        return Move(old, new, alias, resumed=True)
-    made = await _make(client, old, model, to or default_name(old, model))
-    await asyncio.sleep(await client.set_successor(old.name, made.name))
-    return Move(old, made, alias, resumed=False)
+    else:
+        new = await _make(client, old, model, to or default_name(old, model))
+    # Also if it is set: the run before may have been killed while other replicas did not know yet.
+    await asyncio.sleep(await client.set_successor(old.name, new.name))
+    return Move(old, new, alias, resumed=new.name == old.successor)
 
 
 async def swap(client: AsyncClient, move: Move, *, keep_old_current: bool) -> None:

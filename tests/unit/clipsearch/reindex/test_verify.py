@@ -83,7 +83,11 @@ async def test_the_overlap_is_that_of_the_best_ten(client, filled, encoders):
         assert len(query.old) == len(query.new) == 10
         assert query.overlap == len(set(query.old) & set(query.new)) / 10
     assert 0 < found.mean < 1, "two random models: some of 40 are shared by chance"
-    same = await compare(client, "old", "old", samples[:3], [])
+    await client.delete_points("old", ["p0"])
+    fewer = await compare(client, "old", "new", samples, [])
+    assert fewer is not None
+    assert len(fewer.queries) == 34, "a point that is gone is left out"
+    same = await compare(client, "old", "old", samples[1:4], [])
     assert same is not None
     assert (same.median, same.mean) == (1, 1)
     assert await compare(client, "old", "new", [], []) is None

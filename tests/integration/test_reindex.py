@@ -266,6 +266,8 @@ def test_a_collection_under_its_own_name_is_filled_and_told_to_get_an_alias(worl
         assert "let them use an alias" in log
         assert client.count("better") == 3
         assert client.get_collection("plain").successor == "better"
+        world.command("collections", "successor", "plain", "--remove").communicate(timeout=60)
+        assert client.get_collection("plain").successor == ""
         same = world.command("reindex", "better", "--model", "starter")
         assert "is of the model starter" in same.communicate(timeout=60)[1]
         unknown = world.command("reindex", "better", "--model", "nobody's")

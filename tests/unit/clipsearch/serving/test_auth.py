@@ -128,7 +128,12 @@ async def test_one_forbidden_collection_among_allowed_ones_refuses_the_call(guar
         searches=[search_pb2.SearchRequest(collection="mine"), search_pb2.SearchRequest(collection="other")]
     )
     alias = collection_pb2.UpdateAliasRequest(alias="mine", collection="other")
-    for name, request in ((SEARCH + "Batch", batch), (COLLECTIONS + "UpdateAlias", alias)):
+    link = collection_pb2.SetSuccessorRequest(collection="mine", successor="other")
+    for name, request in (
+        (SEARCH + "Batch", batch),
+        (COLLECTIONS + "UpdateAlias", alias),
+        (COLLECTIONS + "SetSuccessor", link),
+    ):
         assert await refusal(guarded.channel, name, request, token=token) == (DENIED, "COLLECTION_FORBIDDEN")
 
 

@@ -22,7 +22,7 @@ from clipsearch.serving.errors import (
     Unavailable,
 )
 from search_service.filters import Filter, MatchValue
-from search_service.stores.protocol import CollectionSpec, VectorQuery
+from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQuery
 from search_service.stores.server import QdrantServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
@@ -188,3 +188,31 @@ async def test_a_creation_that_fails_half_way_leaves_nothing(memory, monkeypatch
     with pytest.raises(Unavailable):
         await store.create_collection(CollectionSpec("shop", 2, "f", payload_indexes={"a": "keyword"}))
     assert not await client.collection_exists("shop")
+
+
+async def test_insert_only_leaves_a_point_that_came_after_it_was_asked_for(memory, monkeypatch):
+    store, _ = memory
+    await store.create_collection(CollectionSpec("shop", 2, "f"))
+    vector = np.array([1, 0], np.float32)
+
+    async def nothing(*_: object, **__: object) -> list[StoredPoint]:
+        await store.upsert("shop", [StoredPoint("a", {"first": True}, image=vector)])
+        return []
+
+    read = store.get
+    monkeypatch.setattr(store, "get", nothing)
+    late = [StoredPoint(name, {"first": False}, image=vector) for name in ("a", "b")]
+    assert await store.upsert("shop", late, insert_only=True) == frozenset()
+    found = await read("shop", ["a", "b"])
+    assert [point.payload["first"] for point in found] == [True, False]
+
+
+async def test_other_services_may_take_a_link_from_memory_for_a_while(memory):
+    store, client = memory
+    other = QdrantServer(client)
+    for name in ("old", "new"):
+        await store.create_collection(CollectionSpec(name, 2, "f"))
+    assert (await other.resolve("old")).successor == ""
+    assert await store.set_successor("old", "new") == 5
+    assert (await store.resolve("old")).successor == "new"
+    assert (await other.resolve("old")).successor == "", "else the 5 seconds are for nothing"

@@ -65,10 +65,14 @@ async def swap(client: AsyncClient, move: Move, *, keep_old_current: bool) -> No
 
 
 def default_name(old: Collection, model: str) -> str:
-    """The old collection's name with the new model's at its end, in place of the old model's."""
+    """The old collection's name with the new model's at its end, in place of the old model's.
+
+    A model of the same name, a newer version say, gets a 2 behind it.
+    """
     words = _as_name(model)
     stem = old.name.removesuffix(f"-{_as_name(old.model)}")
-    return f"{stem[: _MOST_NAME - len(words) - 1]}-{words}"
+    name = f"{stem[: _MOST_NAME - len(words) - 1]}-{words}"
+    return name if name != old.name else f"{name[: _MOST_NAME - 2]}-2"
 
 
 def _as_name(model: str) -> str:

@@ -53,6 +53,14 @@ async def test_what_cannot_be_moved_is_told_and_left_as_it_was(client: AsyncClie
     assert {c.name for c in await client.list_collections()} == {"old", "full", "linked"}
 
 
+async def test_a_collection_that_has_moved_is_of_that_model_already(client: AsyncClient):
+    move = await begin(client, "old", "two", alias="alias")
+    await swap(client, move, keep_old_current=False)
+    with pytest.raises(NotMovable, match="is of the model two"):
+        await begin(client, "alias", "two")
+    assert {c.name for c in await client.list_collections()} == {"old", "old-two"}
+
+
 async def test_an_unknown_model_makes_nothing(client: AsyncClient):
     with pytest.raises(ClipSearchError) as refused:
         await begin(client, "old", "three")
@@ -85,6 +93,7 @@ async def test_an_old_collection_that_is_kept_current_does_not_stop_the_next_mov
     [
         ("shop", "two", "shop-two"),
         ("shop-one", "two", "shop-two"),
+        ("shop-one", "one", "shop-one-2"),
         ("shop", "google/siglip 2", "shop-google-siglip-2"),
         ("s" * 128, "m" * 100, "s" * 67 + "-" + "m" * 60),
         ("shop", "//", "shop-new"),

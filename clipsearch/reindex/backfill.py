@@ -21,9 +21,11 @@ from clipsearch.reindex.sources import Fields, Lacking, source_of
 from clipsearch.results import StoredPoint
 
 _PAGE = 256
-_BATCH = 32
+# Enough to keep an encoder busy. The writes of others wait behind what is in flight here, by the same
+# encoder: with 128 pictures in flight on a starved machine it refused them for their deadlines.
+_BATCH = 16
+_FLIGHTS = 2
 _BATCH_BYTES = 8 * 1024 * 1024
-_FLIGHTS = 4
 _PATIENCE_S = 120.0
 
 
@@ -42,7 +44,7 @@ class Progress:
 
 
 class Backfill:
-    """Fills `new` from `old`, four batches in flight; `on_progress` is called after each.
+    """Fills `new` from `old`, two batches in flight; `on_progress` is called after each.
 
     `lacking` holds, by id, the points that could not be written, and why.
     """

@@ -16,7 +16,7 @@ RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-encoder bench-search model serve protos clean
+.PHONY: help demo test lint bench bench-encoder bench-search bench-map model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -45,6 +45,9 @@ bench-encoder: $(FULL_READY) ## measure the encoder against its baselines: table
 
 bench-search: $(FULL_READY) ## measure search against qdrant-client's local mode (FULL=1: a million points too)
 	$(BIN)/python -m tests.bench.search $(if $(FULL),--full)
+
+bench-map: $(FULL_READY) ## time and memory of a map of 100,000 vectors: build/bench/map.json
+	$(BIN)/python -m tests.bench.space
 
 model: $(BUNDLE)/manifest.json ## build the model bundle that MODEL names
 	$(BIN)/clipsearch model show $(BUNDLE)
@@ -75,10 +78,10 @@ $(BIN)/python:
 
 $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing the services and the client (exact versions of requirements.lock)"
-	$(PIP) --editable '.[cpu,starter]'
+	$(PIP) --editable '.[cpu,starter,map]'
 	touch $@
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing everything for development and export (torch included: a large download)"
-	$(PIP) --editable '.[cpu,starter,otel,export,dev]'
+	$(PIP) --editable '.[cpu,starter,map,otel,export,dev]'
 	touch $(RUN_READY) $@

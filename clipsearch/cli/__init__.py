@@ -9,6 +9,7 @@ from clipsearch.cli.classify import classify
 from clipsearch.cli.demo import demo
 from clipsearch.cli.health import health
 from clipsearch.cli.index import index
+from clipsearch.cli.map import map
 from clipsearch.cli.problems import Commands
 from clipsearch.cli.reindex import reindex
 from clipsearch.cli.search import search
@@ -36,6 +37,7 @@ app.command()(index)
 app.command()(search)
 app.command()(classify)
 app.command()(reindex)
+app.command()(map)
 app.add_typer(collections.app, name="collections")
 app.add_typer(model.app, name="model")
 app.add_typer(token.app, name="token")

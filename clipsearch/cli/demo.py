@@ -79,9 +79,10 @@ def demo(
         raise Problem(f"{model} is no model bundle; make one: clipsearch model starter --out {model}")
     with processes.exit_on_sigterm(), tempfile.TemporaryDirectory(prefix="clipsearch-demo-") as scratch:
         folder = images if images is not None else _sample_photographs(Path(scratch) / "photographs")
-        report = _run(folder, model, Path(scratch), own=images is not None)
+        report = _run(folder, model, Path(scratch), out, own=images is not None)
         page = write_page(report, out)  # while the photographs are there
     console.print(f"\nThe pictures that were found: [bold]{page.resolve().as_uri()}[/bold]")
+    console.print(f"The map of the space:         [bold]{(out / 'map.html').resolve().as_uri()}[/bold]")
     console.print(_next_steps(model, images), highlight=False)
 
 
@@ -92,7 +93,7 @@ def _sample_photographs(folder: Path) -> Path:
     return folder
 
 
-def _run(folder: Path, bundle: Path, scratch: Path, *, own: bool) -> Report:
+def _run(folder: Path, bundle: Path, scratch: Path, out: Path, *, own: bool) -> Report:
     from clipsearch.cli.index import index_folder
     from clipsearch.client import Client, EncoderClient
 
@@ -117,6 +118,7 @@ def _run(folder: Path, bundle: Path, scratch: Path, *, own: bool) -> Report:
         answers = _search(client, about, folder, own=own)
         chosen = folder / CLASSIFIED_PICTURE if not own else Path(answers[0].hits[0].payload["path"])
         classification = _classify(encoder, chosen)
+        _map(client, encoder, folder, out, own=own)
         return Report(about, client.count(DEFAULT_COLLECTION), answers, chosen, classification)
 
 
@@ -160,6 +162,20 @@ def _classify(encoder: EncoderClient, picture: Path) -> Classification:
         raise result.error.about(str(picture))
     stdout().print(labels_table(result, title=f"what is {plain(picture.name)}?"))
     return result
+
+
+def _map(client: Client, encoder: EncoderClient, folder: Path, out: Path, *, own: bool) -> None:
+    """Draws the map into `out`, and prints what its numbers say."""
+    from clipsearch.cli import demo_map
+    from clipsearch.cli.map import draw, numbers_table
+
+    stdout().print("== drawing a map of the space")
+    drawn = (
+        draw(client, encoder, DEFAULT_COLLECTION, out)
+        if own
+        else demo_map.draw_samples(client, encoder, folder, out)
+    )
+    stdout().print(numbers_table(drawn))
 
 
 def _next_steps(bundle: Path, images: Path | None) -> str:

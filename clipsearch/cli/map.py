@@ -1,0 +1,244 @@
+"""`clipsearch map`: a picture of a collection's embedding space, and numbers about it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clipsearch.cli.access import access
+from clipsearch.cli.options import DEFAULT_ENCODER, DEFAULT_SERVER, Encoder, Json, Server
+from clipsearch.cli.output import plain, print_json, stderr, stdout, table
+from clipsearch.cli.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from clipsearch.client import Client, EncoderClient
+    from clipsearch.results import Collection
+    from clipsearch.space.build import SpaceMap
+    from clipsearch.space.clusters import Words
+    from clipsearch.space.queries import Question
+
+_NEEDED = ("matplotlib", "pacmap", "plotly", "sklearn")
+
+
+def map(
+    collection: Annotated[
+        str, typer.Argument(help="The collection, or an alias of one.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Folder for the files.", show_default="COLLECTION-map"),
+    ] = None,
+    points: Annotated[
+        int, typer.Option(min=2, max=1_000_000, help="Vectors to show at most, evenly from all.")
+    ] = 20_000,
+    color: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Payload field to colour and measure by. Repeatable.",
+            show_default="keyword and bool indexes with 2 to 30 values",
+        ),
+    ] = None,
+    query: Annotated[
+        list[str] | None, typer.Option(help="Words to place among the points. Repeatable.")
+    ] = None,
+    query_image: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="A picture to place among the points. Repeatable."),
+    ] = None,
+    filter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EXPRESSION", help="Only points that match; may be given several times."),
+    ] = None,
+    words: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Words that may name clusters, one a line.",
+            show_default="built in",
+        ),
+    ] = None,
+    thumbnails: Annotated[int, typer.Option(min=0, help="Points that show their picture, at most.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same map.")] = 0,
+    server: Server = DEFAULT_SERVER,
+    encoder: Encoder = DEFAULT_ENCODER,
+    json: Json = False,
+) -> None:
+    """Draws a collection's vectors as a map: an interactive page, a picture, and numbers.
+
+    Image and text vectors are drawn together, in the space as it is and with each modality centred.
+    Writes map.html, map.png and map.json. Clusters are named by the encoder's nearest words; without
+    an encoder they are numbered.
+
+    Examples:
+
+      clipsearch map images
+
+      clipsearch map shop --color brand --query "a red shoe" --query "something warm"
+
+      clipsearch map shop --points 100000 --filter 'price<20' --json
+    """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Problem(f"maps need {', '.join(missing)}; install them: pip install 'clipsearch[map]'")
+    from clipsearch.client import Client, EncoderClient
+    from clipsearch.space.sample import NothingToShow
+
+    folder = out or Path(f"{collection}-map")
+    with Client(server, **access()) as client, EncoderClient(encoder, **access()) as encoding:
+        try:
+            drawn = draw(
+                client,
+                encoding,
+                collection,
+                folder,
+                points=points,
+                fields=color,
+                queries=query or (),
+                query_images=query_image or (),
+                filter=filter,
+                words=words,
+                thumbnails=thumbnails,
+                seed=seed,
+            )
+        except NothingToShow as nothing:
+            raise Problem(str(nothing)) from None
+    if json:
+        from clipsearch.space.summary import summary
+
+        print_json(summary(drawn))
+        return
+    stdout().print(numbers_table(drawn))
+    stdout().print(f"page: {plain((folder / 'map.html').resolve().as_uri())}")
+    stdout().print(f"picture: {plain(folder / 'map.png')}, numbers: {plain(folder / 'map.json')}")
+
+
+def draw(
+    client: Client,
+    encoder: EncoderClient,
+    collection: str,
+    folder: Path,
+    *,
+    points: int = 20_000,
+    fields: Sequence[str] | None = None,
+    queries: Sequence[str] = (),
+    query_images: Sequence[Path] = (),
+    filter: Sequence[str] | None = None,
+    words: Path | None = None,
+    thumbnails: int = 1000,
+    seed: int = 0,
+) -> SpaceMap:
+    """Makes the map and writes its files. Raises NothingToShow, Problem and ClipSearchError."""
+    import json
+
+    from clipsearch.space.build import build_map, telling_fields
+    from clipsearch.space.page import write_page
+    from clipsearch.space.picture import write_picture
+    from clipsearch.space.sample import read_sample
+    from clipsearch.space.summary import summary
+
+    with _steps() as (step, progress):
+        step("reading vectors")
+        sample = read_sample(client, collection, most=points, filter=filter, on_progress=progress)
+        chosen = list(fields) if fields is not None else telling_fields(sample)
+        for field in chosen:
+            if not any(value is not None for value in sample.values(field)):
+                raise Problem(f"--color {field}: no point shown has this payload field with a word or number")
+        step("encoding words and queries")
+        known = _words(encoder, sample.collection, words)
+        questions = _questions(encoder, sample.collection, queries, query_images)
+        drawn = build_map(sample, fields=chosen, questions=questions, words=known, seed=seed, on_step=step)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_page(drawn, folder / "map.html", thumbnails=thumbnails, on_step=step)
+        step("drawing the picture")
+        write_picture(drawn, folder / "map.png")
+        (folder / "map.json").write_text(
+            json.dumps(summary(drawn), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+        )
+    return drawn
+
+
+def numbers_table(drawn: SpaceMap) -> Any:
+    """The numbers of each space, side by side."""
+    shown = table("", *(f"{view.name}>" for view in drawn.views))
+
+    def line(title: str, *values: float | None) -> None:
+        if any(value is not None for value in values):
+            shown.add_row(title, *("-" if value is None else f"{value:.3f}" for value in values))
+
+    numbers = [view.numbers for view in drawn.views]
+    line("modality gap", *(n.gap for n in numbers))
+    line("alignment", *(n.alignment for n in numbers))
+    line("uniformity", *(n.uniformity for n in numbers))
+    for field in drawn.fields:
+        of = [n.fields[field] for n in numbers]
+        name = plain(field)
+        line(f"silhouette by {name}", *(f.silhouette for f in of))
+        line(f"purity by {name}", *(f.purity for f in of))
+        line(f"text to own pictures by {name}", *(f.alike.own if f.alike else None for f in of))
+        line(f"text to other pictures by {name}", *(f.alike.others if f.alike else None for f in of))
+        line(f"own picture first by {name}", *(f.alike.first if f.alike else None for f in of))
+    return shown
+
+
+def _words(encoder: EncoderClient, collection: Collection, path: Path | None) -> Words | None:
+    """The words that may name clusters, encoded; None if the encoder is away or has another model."""
+    from clipsearch.errors import ClipSearchError
+    from clipsearch.space.clusters import Words, default_words, read_words
+
+    names = default_words() if path is None else read_words(path)
+    try:
+        if encoder.model().fingerprint != collection.fingerprint:
+            stderr().print("note: the encoder runs another model than the collection's: clusters get numbers")
+            return None
+        return Words(names, encoder.encode_texts(names))
+    except ClipSearchError as error:
+        stderr().print(f"note: clusters get numbers, not names: {plain(error.message)}")
+        return None
+
+
+def _questions(
+    encoder: EncoderClient, collection: Collection, queries: Sequence[str], images: Sequence[Path]
+) -> list[Question]:
+    from clipsearch.space.queries import Question
+    from clipsearch.space.sample import IMAGE, TEXT
+
+    if not queries and not images:
+        return []
+    model = encoder.model()
+    if model.fingerprint != collection.fingerprint:
+        raise Problem(
+            f"queries cannot be placed: the encoder's model is {model.name} ({model.fingerprint}), "
+            f"the collection's fingerprint is {collection.fingerprint}"
+        )
+    texts = zip(queries, encoder.encode_texts(list(queries)), strict=True) if queries else ()
+    pictures = zip(images, encoder.encode_images(images), strict=True) if images else ()
+    return [Question(f'"{words}"', vector, TEXT) for words, vector in texts] + [
+        Question(path.name, vector, IMAGE) for path, vector in pictures
+    ]
+
+
+@contextmanager
+def _steps() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
+    """A progress bar on stderr: what tells it of the next step, and of the progress within one."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=stderr(), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def step(description: str) -> None:
+            bar.reset(task, total=None, description=description)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield step, progress

@@ -24,47 +24,53 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%clipsearch/search/v1/collection.proto\x12\x14\x63lipsearch.search.v1\"S\n\x0cPayloadIndex\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x34\n\x04type\x18\x02 \x01(\x0e\x32&.clipsearch.search.v1.PayloadIndexType\"-\n\nHnswConfig\x12\t\n\x01m\x18\x01 \x01(\r\x12\x14\n\x0c\x65\x66_construct\x18\x02 \x01(\r\"\xe3\x02\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x0fpayload_indexes\x18\x02 \x03(\x0b\x32\".clipsearch.search.v1.PayloadIndex\x12.\n\x04hnsw\x18\x03 \x01(\x0b\x32 .clipsearch.search.v1.HnswConfig\x12\x38\n\x0cquantization\x18\x04 \x01(\x0e\x32\".clipsearch.search.v1.Quantization\x12\x17\n\x0fon_disk_vectors\x18\x05 \x01(\x08\x12\x14\n\x0cshard_number\x18\x06 \x01(\r\x12\x1a\n\x12replication_factor\x18\x07 \x01(\r\x12 \n\x18write_consistency_factor\x18\x08 \x01(\r\x12\x11\n\tdimension\x18\t \x01(\r\x12\x13\n\x0b\x66ingerprint\x18\n \x01(\t\"P\n\x18\x43reateCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32 .clipsearch.search.v1.Collection\"\xde\x03\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\x0e\n\x06points\x18\x05 \x01(\x04\x12\x15\n\rimage_vectors\x18\x06 \x01(\x04\x12\x14\n\x0ctext_vectors\x18\x07 \x01(\x04\x12\x15\n\rindexed_share\x18\x08 \x01(\x02\x12\x12\n\ndisk_bytes\x18\t \x01(\x04\x12\x0f\n\x07\x61liases\x18\n \x03(\t\x12;\n\x0fpayload_indexes\x18\x0b \x03(\x0b\x32\".clipsearch.search.v1.PayloadIndex\x12.\n\x04hnsw\x18\x0c \x01(\x0b\x32 .clipsearch.search.v1.HnswConfig\x12\x38\n\x0cquantization\x18\r \x01(\x0e\x32\".clipsearch.search.v1.Quantization\x12\x17\n\x0fon_disk_vectors\x18\x0e \x01(\x08\x12\x14\n\x0cshard_number\x18\x0f \x01(\r\x12\x1a\n\x12replication_factor\x18\x10 \x01(\r\x12 \n\x18write_consistency_factor\x18\x11 \x01(\r\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x15GetCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32 .clipsearch.search.v1.Collection\"\x18\n\x16ListCollectionsRequest\"P\n\x17ListCollectionsResponse\x12\x35\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32 .clipsearch.search.v1.Collection\"\'\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\"7\n\x12UpdateAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"2\n\x13UpdateAliasResponse\x12\x1b\n\x13previous_collection\x18\x01 \x01(\t\"b\n\x19\x43reatePayloadIndexRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x31\n\x05index\x18\x02 \x01(\x0b\x32\".clipsearch.search.v1.PayloadIndex\"\x1c\n\x1a\x43reatePayloadIndexResponse*\xef\x01\n\x10PayloadIndexType\x12\"\n\x1ePAYLOAD_INDEX_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPAYLOAD_INDEX_TYPE_KEYWORD\x10\x01\x12\x1e\n\x1aPAYLOAD_INDEX_TYPE_INTEGER\x10\x02\x12\x1c\n\x18PAYLOAD_INDEX_TYPE_FLOAT\x10\x03\x12\x1b\n\x17PAYLOAD_INDEX_TYPE_BOOL\x10\x04\x12\x1f\n\x1bPAYLOAD_INDEX_TYPE_DATETIME\x10\x05\x12\x1b\n\x17PAYLOAD_INDEX_TYPE_TEXT\x10\x06*u\n\x0cQuantization\x12\x1c\n\x18QUANTIZATION_UNSPECIFIED\x10\x00\x12\x15\n\x11QUANTIZATION_NONE\x10\x01\x12\x17\n\x13QUANTIZATION_SCALAR\x10\x02\x12\x17\n\x13QUANTIZATION_BINARY\x10\x03\x32\xb0\x05\n\x11\x43ollectionService\x12q\n\x10\x43reateCollection\x12-.clipsearch.search.v1.CreateCollectionRequest\x1a..clipsearch.search.v1.CreateCollectionResponse\x12h\n\rGetCollection\x12*.clipsearch.search.v1.GetCollectionRequest\x1a+.clipsearch.search.v1.GetCollectionResponse\x12n\n\x0fListCollections\x12,.clipsearch.search.v1.ListCollectionsRequest\x1a-.clipsearch.search.v1.ListCollectionsResponse\x12q\n\x10\x44\x65leteCollection\x12-.clipsearch.search.v1.DeleteCollectionRequest\x1a..clipsearch.search.v1.DeleteCollectionResponse\x12\x62\n\x0bUpdateAlias\x12(.clipsearch.search.v1.UpdateAliasRequest\x1a).clipsearch.search.v1.UpdateAliasResponse\x12w\n\x12\x43reatePayloadIndex\x12/.clipsearch.search.v1.CreatePayloadIndexRequest\x1a\x30.clipsearch.search.v1.CreatePayloadIndexResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%clipsearch/search/v1/collection.proto\x12\x14\x63lipsearch.search.v1\"S\n\x0cPayloadIndex\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x34\n\x04type\x18\x02 \x01(\x0e\x32&.clipsearch.search.v1.PayloadIndexType\"^\n\nHnswConfig\x12\t\n\x01m\x18\x01 \x01(\r\x12\x14\n\x0c\x65\x66_construct\x18\x02 \x01(\r\x12\x1e\n\x16\x66ull_scan_threshold_kb\x18\x03 \x01(\r\x12\x0f\n\x07on_disk\x18\x04 \x01(\x08\"\xd8\x01\n\x12QuantizationParams\x12\x12\n\nalways_ram\x18\x01 \x01(\x08\x12\x10\n\x08quantile\x18\x02 \x01(\x01\x12\x36\n\x08\x65ncoding\x18\x03 \x01(\x0e\x32$.clipsearch.search.v1.BinaryEncoding\x12\x41\n\x0equery_encoding\x18\x04 \x01(\x0e\x32).clipsearch.search.v1.BinaryQueryEncoding\x12\x13\n\x0b\x63ompression\x18\x05 \x01(\r\x12\x0c\n\x04\x62its\x18\x06 \x01(\x01\"\xdc\x03\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x0fpayload_indexes\x18\x02 \x03(\x0b\x32\".clipsearch.search.v1.PayloadIndex\x12.\n\x04hnsw\x18\x03 \x01(\x0b\x32 .clipsearch.search.v1.HnswConfig\x12\x38\n\x0cquantization\x18\x04 \x01(\x0e\x32\".clipsearch.search.v1.Quantization\x12\x17\n\x0fon_disk_vectors\x18\x05 \x01(\x08\x12\x14\n\x0cshard_number\x18\x06 \x01(\r\x12\x1a\n\x12replication_factor\x18\x07 \x01(\r\x12 \n\x18write_consistency_factor\x18\x08 \x01(\r\x12\x11\n\tdimension\x18\t \x01(\r\x12\x13\n\x0b\x66ingerprint\x18\n \x01(\t\x12\x45\n\x13quantization_params\x18\x0b \x01(\x0b\x32(.clipsearch.search.v1.QuantizationParams\x12\x1c\n\x0fon_disk_payload\x18\x0c \x01(\x08H\x00\x88\x01\x01\x42\x12\n\x10_on_disk_payload\"P\n\x18\x43reateCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32 .clipsearch.search.v1.Collection\"\xbe\x04\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\x0e\n\x06points\x18\x05 \x01(\x04\x12\x15\n\rimage_vectors\x18\x06 \x01(\x04\x12\x14\n\x0ctext_vectors\x18\x07 \x01(\x04\x12\x15\n\rindexed_share\x18\x08 \x01(\x02\x12\x12\n\ndisk_bytes\x18\t \x01(\x04\x12\x0f\n\x07\x61liases\x18\n \x03(\t\x12;\n\x0fpayload_indexes\x18\x0b \x03(\x0b\x32\".clipsearch.search.v1.PayloadIndex\x12.\n\x04hnsw\x18\x0c \x01(\x0b\x32 .clipsearch.search.v1.HnswConfig\x12\x38\n\x0cquantization\x18\r \x01(\x0e\x32\".clipsearch.search.v1.Quantization\x12\x17\n\x0fon_disk_vectors\x18\x0e \x01(\x08\x12\x14\n\x0cshard_number\x18\x0f \x01(\r\x12\x1a\n\x12replication_factor\x18\x10 \x01(\r\x12 \n\x18write_consistency_factor\x18\x11 \x01(\r\x12\x45\n\x13quantization_params\x18\x12 \x01(\x0b\x32(.clipsearch.search.v1.QuantizationParams\x12\x17\n\x0fon_disk_payload\x18\x13 \x01(\x08\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x15GetCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32 .clipsearch.search.v1.Collection\"\x18\n\x16ListCollectionsRequest\"P\n\x17ListCollectionsResponse\x12\x35\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32 .clipsearch.search.v1.Collection\"\'\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\"7\n\x12UpdateAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"2\n\x13UpdateAliasResponse\x12\x1b\n\x13previous_collection\x18\x01 \x01(\t\"b\n\x19\x43reatePayloadIndexRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x31\n\x05index\x18\x02 \x01(\x0b\x32\".clipsearch.search.v1.PayloadIndex\"\x1c\n\x1a\x43reatePayloadIndexResponse*\xef\x01\n\x10PayloadIndexType\x12\"\n\x1ePAYLOAD_INDEX_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPAYLOAD_INDEX_TYPE_KEYWORD\x10\x01\x12\x1e\n\x1aPAYLOAD_INDEX_TYPE_INTEGER\x10\x02\x12\x1c\n\x18PAYLOAD_INDEX_TYPE_FLOAT\x10\x03\x12\x1b\n\x17PAYLOAD_INDEX_TYPE_BOOL\x10\x04\x12\x1f\n\x1bPAYLOAD_INDEX_TYPE_DATETIME\x10\x05\x12\x1b\n\x17PAYLOAD_INDEX_TYPE_TEXT\x10\x06*\xa7\x01\n\x0cQuantization\x12\x1c\n\x18QUANTIZATION_UNSPECIFIED\x10\x00\x12\x15\n\x11QUANTIZATION_NONE\x10\x01\x12\x17\n\x13QUANTIZATION_SCALAR\x10\x02\x12\x17\n\x13QUANTIZATION_BINARY\x10\x03\x12\x18\n\x14QUANTIZATION_PRODUCT\x10\x04\x12\x16\n\x12QUANTIZATION_TURBO\x10\x05*\x93\x01\n\x0e\x42inaryEncoding\x12\x1f\n\x1b\x42INARY_ENCODING_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42INARY_ENCODING_ONE_BIT\x10\x01\x12%\n!BINARY_ENCODING_ONE_AND_HALF_BITS\x10\x02\x12\x1c\n\x18\x42INARY_ENCODING_TWO_BITS\x10\x03*\xd1\x01\n\x13\x42inaryQueryEncoding\x12%\n!BINARY_QUERY_ENCODING_UNSPECIFIED\x10\x00\x12!\n\x1d\x42INARY_QUERY_ENCODING_DEFAULT\x10\x01\x12 \n\x1c\x42INARY_QUERY_ENCODING_BINARY\x10\x02\x12&\n\"BINARY_QUERY_ENCODING_SCALAR_4BITS\x10\x03\x12&\n\"BINARY_QUERY_ENCODING_SCALAR_8BITS\x10\x04\x32\xb0\x05\n\x11\x43ollectionService\x12q\n\x10\x43reateCollection\x12-.clipsearch.search.v1.CreateCollectionRequest\x1a..clipsearch.search.v1.CreateCollectionResponse\x12h\n\rGetCollection\x12*.clipsearch.search.v1.GetCollectionRequest\x1a+.clipsearch.search.v1.GetCollectionResponse\x12n\n\x0fListCollections\x12,.clipsearch.search.v1.ListCollectionsRequest\x1a-.clipsearch.search.v1.ListCollectionsResponse\x12q\n\x10\x44\x65leteCollection\x12-.clipsearch.search.v1.DeleteCollectionRequest\x1a..clipsearch.search.v1.DeleteCollectionResponse\x12\x62\n\x0bUpdateAlias\x12(.clipsearch.search.v1.UpdateAliasRequest\x1a).clipsearch.search.v1.UpdateAliasResponse\x12w\n\x12\x43reatePayloadIndex\x12/.clipsearch.search.v1.CreatePayloadIndexRequest\x1a\x30.clipsearch.search.v1.CreatePayloadIndexResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clipsearch.search.v1.collection_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PAYLOADINDEXTYPE']._serialized_start=1650
-  _globals['_PAYLOADINDEXTYPE']._serialized_end=1889
-  _globals['_QUANTIZATION']._serialized_start=1891
-  _globals['_QUANTIZATION']._serialized_end=2008
+  _globals['_PAYLOADINDEXTYPE']._serialized_start=2135
+  _globals['_PAYLOADINDEXTYPE']._serialized_end=2374
+  _globals['_QUANTIZATION']._serialized_start=2377
+  _globals['_QUANTIZATION']._serialized_end=2544
+  _globals['_BINARYENCODING']._serialized_start=2547
+  _globals['_BINARYENCODING']._serialized_end=2694
+  _globals['_BINARYQUERYENCODING']._serialized_start=2697
+  _globals['_BINARYQUERYENCODING']._serialized_end=2906
   _globals['_PAYLOADINDEX']._serialized_start=63
   _globals['_PAYLOADINDEX']._serialized_end=146
   _globals['_HNSWCONFIG']._serialized_start=148
-  _globals['_HNSWCONFIG']._serialized_end=193
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=196
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=551
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=553
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=633
-  _globals['_COLLECTION']._serialized_start=636
-  _globals['_COLLECTION']._serialized_end=1114
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1116
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1152
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1154
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1231
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1233
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1257
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1259
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1339
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1341
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1380
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1382
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1408
-  _globals['_UPDATEALIASREQUEST']._serialized_start=1410
-  _globals['_UPDATEALIASREQUEST']._serialized_end=1465
-  _globals['_UPDATEALIASRESPONSE']._serialized_start=1467
-  _globals['_UPDATEALIASRESPONSE']._serialized_end=1517
-  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_start=1519
-  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_end=1617
-  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_start=1619
-  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_end=1647
-  _globals['_COLLECTIONSERVICE']._serialized_start=2011
-  _globals['_COLLECTIONSERVICE']._serialized_end=2699
+  _globals['_HNSWCONFIG']._serialized_end=242
+  _globals['_QUANTIZATIONPARAMS']._serialized_start=245
+  _globals['_QUANTIZATIONPARAMS']._serialized_end=461
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=464
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=940
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=942
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1022
+  _globals['_COLLECTION']._serialized_start=1025
+  _globals['_COLLECTION']._serialized_end=1599
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1601
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1637
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1639
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1716
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1718
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1742
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1744
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1824
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1826
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1865
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1867
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1893
+  _globals['_UPDATEALIASREQUEST']._serialized_start=1895
+  _globals['_UPDATEALIASREQUEST']._serialized_end=1950
+  _globals['_UPDATEALIASRESPONSE']._serialized_start=1952
+  _globals['_UPDATEALIASRESPONSE']._serialized_end=2002
+  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_start=2004
+  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_end=2102
+  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_start=2104
+  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_end=2132
+  _globals['_COLLECTIONSERVICE']._serialized_start=2909
+  _globals['_COLLECTIONSERVICE']._serialized_end=3597
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.text_format import Parse
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as wire
 
@@ -22,7 +23,7 @@ from clipsearch.serving.errors import (
     Unavailable,
 )
 from search_service.filters import Filter, MatchValue
-from search_service.stores.protocol import CollectionSpec, VectorQuery
+from search_service.stores.protocol import CollectionSpec, QuantizationParams, VectorQuery
 from search_service.stores.server import QdrantServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
@@ -30,7 +31,7 @@ QUESTION = VectorQuery(np.array([1, 0], np.float32), "image", 3)
 
 
 @dataclass
-class Qdrant(wire.PointsServicer):
+class Qdrant(wire.PointsServicer, wire.CollectionsServicer):
     """As much of a server as a test needs: it fails as told, waits as told, and notes what it is asked."""
 
     failures: list[tuple[grpc.StatusCode, str]] = field(default_factory=list)
@@ -55,6 +56,16 @@ class Qdrant(wire.PointsServicer):
         await self._take(request, context)
         return wire.QueryBatchResponse(result=[wire.BatchResult() for _ in request.query_points])
 
+    async def ListAliases(self, request, context):
+        return wire.ListAliasesResponse()
+
+    async def CollectionExists(self, request, context):
+        return wire.CollectionExistsResponse()
+
+    async def Create(self, request, context):
+        await self._take(request, context)
+        return wire.CollectionOperationResponse(result=True)
+
     async def _take(self, request, context):
         self.asked.append(request)
         self.metadata = dict(context.invocation_metadata())
@@ -68,6 +79,7 @@ async def qdrant() -> AsyncIterator[Qdrant]:
     servicer = Qdrant()
     server = grpc.aio.server()
     wire.add_PointsServicer_to_server(servicer, server)
+    wire.add_CollectionsServicer_to_server(servicer, server)
     servicer.port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield servicer
@@ -188,3 +200,49 @@ async def test_a_creation_that_fails_half_way_leaves_nothing(memory, monkeypatch
     with pytest.raises(Unavailable):
         await store.create_collection(CollectionSpec("shop", 2, "f", payload_indexes={"a": "keyword"}))
     assert not await client.collection_exists("shop")
+
+
+QUANTIZATIONS = [
+    ("scalar", QuantizationParams(quantile=0.99), "scalar { type: Int8 quantile: 0.99 always_ram: false }"),
+    (
+        "binary",
+        QuantizationParams(encoding="two_bits", query_encoding="scalar8bits"),
+        "binary { always_ram: false encoding: TwoBits query_encoding { setting: Scalar8Bits } }",
+    ),
+    (
+        "product",
+        QuantizationParams(compression=32, always_ram=True),
+        "product { compression: x32 always_ram: true }",
+    ),
+    ("turbo", QuantizationParams(bits=1.5), "turboquant { always_ram: false bits: Bits1_5 }"),
+]
+
+
+@pytest.mark.parametrize(("quantization", "params", "expected"), QUANTIZATIONS)
+async def test_a_collections_settings_travel(store, qdrant, quantization, params, expected):
+    spec = CollectionSpec(
+        "shop",
+        2,
+        "f",
+        hnsw_m=8,
+        hnsw_ef_construct=64,
+        hnsw_full_scan_threshold_kb=500,
+        hnsw_on_disk=True,
+        quantization=quantization,
+        quantization_params=params,
+        on_disk_vectors=True,
+        on_disk_payload=False,
+        shard_number=3,
+        replication_factor=2,
+        write_consistency_factor=2,
+    )
+    await store.create_collection(spec)
+    (asked,) = qdrant.asked
+    assert (asked.shard_number, asked.replication_factor, asked.write_consistency_factor) == (3, 2, 2)
+    assert asked.hnsw_config == wire.HnswConfigDiff(
+        m=8, ef_construct=64, full_scan_threshold=500, on_disk=True
+    )
+    assert asked.quantization_config == Parse(expected, wire.QuantizationConfig())
+    assert all(side.on_disk for side in asked.vectors_config.params_map.map.values())
+    assert asked.HasField("on_disk_payload")
+    assert not asked.on_disk_payload

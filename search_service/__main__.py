@@ -22,6 +22,7 @@ from search_service.points import Points
 from search_service.search import Search
 from search_service.settings import SearchSettings
 from search_service.stores.edge import StoreInUseError
+from search_service.stores.edge_live import Upkeep
 from search_service.stores.open import open_store
 from search_service.stores.protocol import VectorStore
 from search_service.upsert import Upsert
@@ -119,6 +120,11 @@ async def _open_store(settings: SearchSettings) -> VectorStore:
             qdrant_url=settings.qdrant_url,
             qdrant_api_key=key.get_secret_value() if key is not None else None,
             data_dir=settings.data_dir,
+            upkeep=Upkeep(
+                index_threshold=settings.index_threshold,
+                quiet_s=settings.index_quiet_s,
+                busy_s=settings.index_busy_s,
+            ),
             timeout=settings.store_timeout_s,
             ordering=settings.qdrant_ordering,
             consistency=settings.qdrant_consistency,

@@ -190,11 +190,11 @@ class QdrantEdge:
         wait: bool = True,
         timeout: float | None = None,
     ) -> None:
-        """Writes points whole, all or none; findable on return, and with `wait` durable."""
+        """Writes points whole; findable on return, and with `wait` durable."""
         live = self._get(collection)
         check_points(live.spec, points)
         packed = [pack_point(point) for point in points]
-        await live.write("upsert", packed, points=len(packed), durable=wait, timeout=_seconds(timeout))
+        await live.upsert(packed, durable=wait, timeout=_seconds(timeout))
 
     async def get(
         self,

@@ -184,7 +184,10 @@ class VectorStore(Protocol):
         wait: bool = True,
         timeout: float | None = None,
     ) -> None:
-        """Writes points whole. With `wait`, returns when they are durable and findable. All or nothing."""
+        """Writes points, each whole. With `wait`, returns when they are durable and findable.
+
+        After an error some of them may be there and some not; writing them again is safe.
+        """
 
     async def get(
         self,

@@ -119,6 +119,8 @@ async def _open_store(settings: SearchSettings) -> VectorStore:
         return await open_store(
             qdrant_url=settings.qdrant_url,
             qdrant_api_key=key.get_secret_value() if key is not None else None,
+            qdrant_grpc_port=settings.qdrant_grpc_port,
+            qdrant_channels=settings.qdrant_channels,
             data_dir=settings.data_dir,
             upkeep=Upkeep(
                 index_threshold=settings.index_threshold,

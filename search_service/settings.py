@@ -67,6 +67,10 @@ class SearchSettings(ServingSettings):
     qdrant_api_key: SecretStr | None = Field(
         default=None, validation_alias="QDRANT_API_KEY", description="API key of the Qdrant server"
     )
+    qdrant_grpc_port: int = Field(
+        default=6334, ge=1, le=65535, description="gRPC port of the Qdrant server that QDRANT_URL names"
+    )
+    qdrant_channels: int = Field(default=3, ge=1, le=64, description="connections to the Qdrant server")
     qdrant_ordering: Literal["weak", "medium", "strong"] = Field(
         default="weak", description="order of writes on a Qdrant cluster with replicas"
     )

@@ -14,6 +14,8 @@ async def open_store(
     *,
     qdrant_url: str,
     qdrant_api_key: str | None,
+    qdrant_grpc_port: int,
+    qdrant_channels: int,
     data_dir: Path,
     upkeep: Upkeep,
     timeout: float,
@@ -28,6 +30,12 @@ async def open_store(
     """
     if qdrant_url:
         return QdrantServer.connect(
-            qdrant_url, qdrant_api_key, timeout=timeout, ordering=ordering, consistency=consistency
+            qdrant_url,
+            qdrant_api_key,
+            timeout=timeout,
+            grpc_port=qdrant_grpc_port,
+            channels=qdrant_channels,
+            ordering=ordering,
+            consistency=consistency,
         )
     return await QdrantEdge.open(data_dir, upkeep)

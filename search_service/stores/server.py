@@ -35,6 +35,7 @@ from search_service.stores.protocol import (
 from search_service.stores.server_channel import GRPC_OPTIONS
 from search_service.stores.server_errors import store_errors
 from search_service.stores.server_filter import server_filter
+from search_service.stores.server_flight import Flight, parts
 from search_service.stores.server_points import server_point, server_query, stored_point
 from search_service.stores.server_spec import INDEX_SCHEMAS, creation, metadata, read_spec
 from search_service.stores.stored import payload_keys
@@ -42,6 +43,7 @@ from search_service.stores.stored import payload_keys
 Ordering: TypeAlias = Literal["weak", "medium", "strong"]
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 
+_WRITES_AT_ONCE = 8
 _SPEC_SECONDS = 5.0  # how long a collection's settings may be taken from memory
 
 
@@ -66,6 +68,7 @@ class QdrantServer:
         self._consistency: models.ReadConsistency = (
             1 if consistency == "one" else models.ReadConsistencyType(consistency)
         )
+        self._writes = Flight(_WRITES_AT_ONCE)
         self._specs: dict[str, tuple[float, CollectionSpec]] = {}
 
     @classmethod
@@ -76,10 +79,14 @@ class QdrantServer:
         *,
         timeout: float,
         grpc_port: int = 6334,
+        channels: int = 3,
         ordering: Ordering = "weak",
         consistency: Consistency = "one",
     ) -> QdrantServer:
-        """`url` is the server's REST address (http://host:6333), of which host and scheme are used."""
+        """`url` is the server's REST address (http://host:6333), of which host and scheme are used.
+
+        Calls take turns on as many connections as there are `channels`.
+        """
         client = AsyncQdrantClient(
             url=url,
             grpc_port=grpc_port,
@@ -88,6 +95,7 @@ class QdrantServer:
             check_compatibility=False,  # it would ask over REST, which may be closed
             timeout=math.ceil(timeout),
             grpc_options=dict(GRPC_OPTIONS),
+            pool_size=channels,
         )
         return cls(client, timeout, ordering=ordering, consistency=consistency)
 
@@ -213,18 +221,24 @@ class QdrantServer:
         wait: bool = True,
         timeout: float | None = None,
     ) -> None:
-        """Writes points whole, in one request."""
-        check_points(await self.resolve(collection, timeout=timeout), points)
+        """Writes points whole, in requests of 64, of which a few are on their way at a time."""
+        spec = await self.resolve(collection, timeout=timeout)
+        check_points(spec, points)
+
         async with self._calling(collection, timeout) as seconds:
-            result = await self._client.upsert(
-                collection,
-                [server_point(point) for point in points],
-                wait=wait,
-                ordering=self._ordering,
-                timeout=seconds,
-            )
-        if wait:
-            _check_done(result)
+
+            async def send(part: list[StoredPoint]) -> None:
+                result = await self._client.upsert(
+                    collection,
+                    [server_point(point) for point in part],
+                    wait=wait,
+                    ordering=self._ordering,
+                    timeout=seconds,
+                )
+                if wait:
+                    _check_done(result)
+
+            await self._writes.send(parts(points, spec.dimension), send)
 
     async def get(
         self,

@@ -54,13 +54,13 @@ def engine_config(spec: CollectionSpec, index_threshold: int) -> qe.EdgeConfig:
         ),
         quantization_config=_quantization(spec),
         optimizers=qe.EdgeOptimizersConfig(indexing_threshold=threshold_kb),
-        payload_memory=_memory(spec.on_disk_payload),
+        payload_memory=qe.Memory.Cold if spec.on_disk_payload else qe.Memory.Cached,
     )
 
 
-def _memory(on_disk: bool) -> qe.Memory:
-    """Cold is read from disk when needed, cached is read when the shard is opened."""
-    return qe.Memory.Cold if on_disk else qe.Memory.Cached
+def _memory(on_disk: bool) -> qe.Memory | None:
+    """Cold: read from disk when needed. None: the engine's default, which is to have it in memory."""
+    return qe.Memory.Cold if on_disk else None
 
 
 def _quantization(spec: CollectionSpec) -> qe.QuantizationConfigType | None:

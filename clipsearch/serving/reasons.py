@@ -94,7 +94,7 @@ REASONS: dict[str, Reason] = {
     "STORE_UNAVAILABLE": Reason("UNAVAILABLE", "the vector store cannot be reached or used"),
     "STORE_BUSY": Reason(_EXHAUSTED, "the vector store has as much work as it takes"),
     "STORE_REFUSED": Reason(_INVALID, "the vector store refuses the request, as the message says"),
-    "STORE_DISK_FULL": Reason(_EXHAUSTED, "the vector store's disk is full; nothing was written"),
+    "STORE_DISK_FULL": Reason(_EXHAUSTED, "the vector store's disk is full; what was written before stays"),
 }
 
 

@@ -22,7 +22,9 @@ FilterLike = Mapping[str, Any] | Sequence[str]
 Target = Literal["any", "image", "text"]
 Fusion = Literal["rrf", "dbsf"]
 IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
-Quantization = Literal["none", "scalar", "binary"]
+Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
+BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]
+BinaryQueryEncoding = Literal["default", "binary", "scalar4bits", "scalar8bits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +95,28 @@ class Search(SearchOptions, total=False):
 class CollectionOptions(TypedDict, total=False):
     """The settings of a new collection; all optional, 0 = the engine's default.
 
-    `payload_indexes` maps fields to types; filters on them are fast. Shards, replicas and write
-    consistency concern a Qdrant server only. `model` is the name or fingerprint of one of the models
-    that the service's encoders run ("" = the first encoder's). `dimension` and `fingerprint` are given
-    together, for ready vectors without an encoder.
+    `payload_indexes` maps fields to types; filters on them are fast. Of the quantisation's settings
+    `quantile` is for scalar, the encodings are for binary, `compression` (4, 8, 16, 32 or 64 times)
+    for product and `bits` (1, 1.5, 2, 4 or 8) for turbo. More than one shard or replica needs a
+    Qdrant server. `model` is the name or fingerprint of one of the models that the service's encoders
+    run ("" = the first encoder's). `dimension` and `fingerprint` are given together, for ready vectors
+    without an encoder.
     """
 
     payload_indexes: Mapping[str, IndexType]
     hnsw_m: int
     hnsw_ef_construct: int
+    hnsw_full_scan_threshold_kb: int
+    hnsw_on_disk: bool
     quantization: Quantization
+    quantization_always_ram: bool
+    quantization_quantile: float
+    quantization_encoding: BinaryEncoding | None
+    quantization_query_encoding: BinaryQueryEncoding | None
+    quantization_compression: int
+    quantization_bits: float
     on_disk_vectors: bool
+    on_disk_payload: bool
     shard_number: int
     replication_factor: int
     write_consistency_factor: int

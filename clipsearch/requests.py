@@ -13,6 +13,8 @@ from clipsearch import values
 from clipsearch.encoder.v1 import encoder_pb2, vector_pb2
 from clipsearch.filters import to_proto
 from clipsearch.inputs import (
+    BinaryEncoding,
+    BinaryQueryEncoding,
     FilterLike,
     Fusion,
     IndexType,
@@ -57,6 +59,19 @@ QUANTIZATIONS: dict[Quantization, collection_pb2.Quantization.ValueType] = {
     "none": collection_pb2.QUANTIZATION_NONE,
     "scalar": collection_pb2.QUANTIZATION_SCALAR,
     "binary": collection_pb2.QUANTIZATION_BINARY,
+    "product": collection_pb2.QUANTIZATION_PRODUCT,
+    "turbo": collection_pb2.QUANTIZATION_TURBO,
+}
+ENCODINGS: dict[BinaryEncoding, collection_pb2.BinaryEncoding.ValueType] = {
+    "one_bit": collection_pb2.BINARY_ENCODING_ONE_BIT,
+    "one_and_half_bits": collection_pb2.BINARY_ENCODING_ONE_AND_HALF_BITS,
+    "two_bits": collection_pb2.BINARY_ENCODING_TWO_BITS,
+}
+QUERY_ENCODINGS: dict[BinaryQueryEncoding, collection_pb2.BinaryQueryEncoding.ValueType] = {
+    "default": collection_pb2.BINARY_QUERY_ENCODING_DEFAULT,
+    "binary": collection_pb2.BINARY_QUERY_ENCODING_BINARY,
+    "scalar4bits": collection_pb2.BINARY_QUERY_ENCODING_SCALAR_4BITS,
+    "scalar8bits": collection_pb2.BINARY_QUERY_ENCODING_SCALAR_8BITS,
 }
 
 
@@ -185,8 +200,17 @@ def create_collection(
     payload_indexes: Mapping[str, IndexType] | None = None,
     hnsw_m: int = 0,
     hnsw_ef_construct: int = 0,
+    hnsw_full_scan_threshold_kb: int = 0,
+    hnsw_on_disk: bool = False,
     quantization: Quantization = "none",
+    quantization_always_ram: bool = False,
+    quantization_quantile: float = 0.0,
+    quantization_encoding: BinaryEncoding | None = None,
+    quantization_query_encoding: BinaryQueryEncoding | None = None,
+    quantization_compression: int = 0,
+    quantization_bits: float = 0.0,
     on_disk_vectors: bool = False,
+    on_disk_payload: bool = True,
     shard_number: int = 0,
     replication_factor: int = 0,
     write_consistency_factor: int = 0,
@@ -198,9 +222,27 @@ def create_collection(
     return collection_pb2.CreateCollectionRequest(
         name=name,
         payload_indexes=[payload_index(field, type) for field, type in (payload_indexes or {}).items()],
-        hnsw=collection_pb2.HnswConfig(m=hnsw_m, ef_construct=hnsw_ef_construct),
+        hnsw=collection_pb2.HnswConfig(
+            m=hnsw_m,
+            ef_construct=hnsw_ef_construct,
+            full_scan_threshold_kb=hnsw_full_scan_threshold_kb,
+            on_disk=hnsw_on_disk,
+        ),
         quantization=_choice("quantization", quantization, QUANTIZATIONS),
+        quantization_params=collection_pb2.QuantizationParams(
+            always_ram=quantization_always_ram,
+            quantile=quantization_quantile,
+            encoding=collection_pb2.BINARY_ENCODING_UNSPECIFIED
+            if quantization_encoding is None
+            else _choice("quantization_encoding", quantization_encoding, ENCODINGS),
+            query_encoding=collection_pb2.BINARY_QUERY_ENCODING_UNSPECIFIED
+            if quantization_query_encoding is None
+            else _choice("quantization_query_encoding", quantization_query_encoding, QUERY_ENCODINGS),
+            compression=quantization_compression,
+            bits=quantization_bits,
+        ),
         on_disk_vectors=on_disk_vectors,
+        on_disk_payload=on_disk_payload,
         shard_number=shard_number,
         replication_factor=replication_factor,
         write_consistency_factor=write_consistency_factor,

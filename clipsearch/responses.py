@@ -9,7 +9,7 @@ from google.rpc import code_pb2, status_pb2
 
 from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.errors import ClipSearchError, from_status
-from clipsearch.requests import INDEX_TYPES, QUANTIZATIONS
+from clipsearch.requests import ENCODINGS, INDEX_TYPES, QUANTIZATIONS, QUERY_ENCODINGS
 from clipsearch.results import (
     Classification,
     Collection,
@@ -26,6 +26,8 @@ from clipsearch.search.v1 import collection_pb2, search_pb2
 from clipsearch.values import array, payload
 
 _INDEX_NAMES = {value: name for name, value in INDEX_TYPES.items()}
+_ENCODING_NAMES = {value: name for name, value in ENCODINGS.items()}
+_QUERY_ENCODING_NAMES = {value: name for name, value in QUERY_ENCODINGS.items()}
 _QUANTIZATION_NAMES = {value: name for name, value in QUANTIZATIONS.items()}
 
 
@@ -86,8 +88,12 @@ def collection(message: collection_pb2.Collection) -> Collection:
         payload_indexes={index.field: _INDEX_NAMES[index.type] for index in message.payload_indexes},
         hnsw_m=message.hnsw.m,
         hnsw_ef_construct=message.hnsw.ef_construct,
+        hnsw_full_scan_threshold_kb=message.hnsw.full_scan_threshold_kb,
+        hnsw_on_disk=message.hnsw.on_disk,
         quantization=_QUANTIZATION_NAMES.get(message.quantization, "none"),
+        quantization_params=_quantization_params(message.quantization_params),
         on_disk_vectors=message.on_disk_vectors,
+        on_disk_payload=message.on_disk_payload,
         shard_number=message.shard_number,
         replication_factor=message.replication_factor,
         write_consistency_factor=message.write_consistency_factor,
@@ -205,3 +211,15 @@ def _stored_point(point: search_pb2.StoredPoint) -> StoredPoint:
 
 def _item_error(status: status_pb2.Status) -> ClipSearchError | None:
     return None if status.code == code_pb2.OK else from_status(status)
+
+
+def _quantization_params(message: collection_pb2.QuantizationParams) -> dict[str, Any]:
+    params = {
+        "always_ram": message.always_ram,
+        "quantile": message.quantile,
+        "encoding": _ENCODING_NAMES.get(message.encoding),
+        "query_encoding": _QUERY_ENCODING_NAMES.get(message.query_encoding),
+        "compression": message.compression,
+        "bits": message.bits,
+    }
+    return {name: value for name, value in params.items() if value}

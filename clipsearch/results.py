@@ -98,6 +98,8 @@ class Page:
 class Collection:
     """A collection as it stands. 0 in `hnsw_*` = the engine's default.
 
+    `quantization_params` holds what was set of always_ram, quantile, encoding, query_encoding,
+    compression and bits. `disk_bytes` is 0 where the store does not tell.
     `successor`: the collection that gets every write too; "" = none.
     """
 
@@ -114,8 +116,12 @@ class Collection:
     payload_indexes: Mapping[str, IndexType]
     hnsw_m: int
     hnsw_ef_construct: int
+    hnsw_full_scan_threshold_kb: int
+    hnsw_on_disk: bool
     quantization: Quantization
+    quantization_params: Mapping[str, Any]
     on_disk_vectors: bool
+    on_disk_payload: bool
     shard_number: int
     replication_factor: int
     write_consistency_factor: int

@@ -23,6 +23,7 @@ from search_service.points import Points
 from search_service.search import Search
 from search_service.settings import SearchSettings
 from search_service.stores.edge import StoreInUseError
+from search_service.stores.edge_live import Upkeep
 from search_service.stores.open import open_store
 from search_service.stores.protocol import VectorStore
 from search_service.successors import Successors
@@ -128,7 +129,14 @@ async def _open_store(settings: SearchSettings) -> VectorStore:
         return await open_store(
             qdrant_url=settings.qdrant_url,
             qdrant_api_key=key.get_secret_value() if key is not None else None,
+            qdrant_grpc_port=settings.qdrant_grpc_port,
+            qdrant_channels=settings.qdrant_channels,
             data_dir=settings.data_dir,
+            upkeep=Upkeep(
+                index_threshold=settings.index_threshold,
+                quiet_s=settings.index_quiet_s,
+                busy_s=settings.index_busy_s,
+            ),
             timeout=settings.store_timeout_s,
             ordering=settings.qdrant_ordering,
             consistency=settings.qdrant_consistency,

@@ -5,19 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from clipsearch.serving.errors import FingerprintMismatch, InvalidArgument
+from search_service.collection_checks import check_spec
 from search_service.deadline import Deadline
 from search_service.encoders import Encoders
 from search_service.stores.checks import check_name
 from search_service.stores.protocol import CollectionInfo, CollectionSpec, IndexType, VectorStore
 from search_service.successors import Successors, on_successor
-
-_MAX_DIMENSION = 65_535
-_MAX_FINGERPRINT = 256
-_M = range(4, 257)
-_EF_CONSTRUCT = range(4, 4097)
-# A server would try to make millions of them.
-_MAX_SHARDS = 1024
-_MAX_REPLICAS = 64
 
 
 def check_fingerprint(spec: CollectionSpec, fingerprint: str, whose: str) -> None:
@@ -45,7 +38,7 @@ class Collections:
         Raises InvalidArgument, AlreadyExists and what the encoder and the store raise.
         """
         check_name("name", spec.name)
-        _check_spec(spec)
+        check_spec(spec)
         if not spec.dimension:
             model = await self._encoders.model(deadline, spec.model)
             spec = dataclasses.replace(
@@ -122,35 +115,3 @@ class Collections:
 
     def _left(self, deadline: Deadline) -> float:
         return deadline.left(at_most=self._store_timeout_s)
-
-
-def _check_spec(spec: CollectionSpec) -> None:
-    if bool(spec.dimension) != bool(spec.fingerprint):
-        raise InvalidArgument(
-            "fingerprint" if spec.dimension else "dimension",
-            "missing; dimension and fingerprint are set together (for ready vectors) or not at all",
-        )
-    if spec.dimension and spec.model:
-        raise InvalidArgument("model", "set together with dimension; a collection of ready vectors has none")
-    if spec.dimension > _MAX_DIMENSION:
-        raise InvalidArgument("dimension", f"{spec.dimension}, at most {_MAX_DIMENSION}")
-    if len(spec.fingerprint) > _MAX_FINGERPRINT:
-        raise InvalidArgument(
-            "fingerprint", f"{len(spec.fingerprint)} characters, at most {_MAX_FINGERPRINT}"
-        )
-    if spec.hnsw_m and spec.hnsw_m not in _M:
-        raise InvalidArgument("hnsw.m", f"{spec.hnsw_m}, {_M.start} to {_M.stop - 1} are allowed")
-    if spec.hnsw_ef_construct and spec.hnsw_ef_construct not in _EF_CONSTRUCT:
-        raise InvalidArgument(
-            "hnsw.ef_construct",
-            f"{spec.hnsw_ef_construct}, {_EF_CONSTRUCT.start} to {_EF_CONSTRUCT.stop - 1} are allowed",
-        )
-    if spec.shard_number > _MAX_SHARDS:
-        raise InvalidArgument("shard_number", f"{spec.shard_number}, at most {_MAX_SHARDS}")
-    if spec.replication_factor > _MAX_REPLICAS:
-        raise InvalidArgument("replication_factor", f"{spec.replication_factor}, at most {_MAX_REPLICAS}")
-    if spec.write_consistency_factor > spec.replication_factor:
-        raise InvalidArgument(
-            "write_consistency_factor",
-            f"{spec.write_consistency_factor} replicas must acknowledge, there are {spec.replication_factor}",
-        )

@@ -18,6 +18,7 @@ from search_service.collections import check_fingerprint
 from search_service.deadline import Deadline
 from search_service.encoder_client import Outcome
 from search_service.encoders import Encoders
+from search_service.filter_fields import check_fields
 from search_service.filter_types import check_types
 from search_service.places import at, inside
 from search_service.queries import Answer, Hit, Query, Timings
@@ -168,6 +169,11 @@ class Search:
         hits, fused = rank(run.query, sides)
         query = run.query
         incomplete = query.target == "any" and (query.with_vectors or query.payload.include != ())
+        if not any(sides) and query.filter:
+            with inside(query.place):
+                await check_fields(
+                    self._store, run.spec, query.filter, deadline, at_most=self._store_timeout_s
+                )
         if not hits or not incomplete:
             return hits, fused
         points = await self._store.get(

@@ -54,12 +54,28 @@ class SearchSettings(ServingSettings):
         default=Path("clipsearch-data"),
         description="folder of the collections (Qdrant Edge, without QDRANT_URL)",
     )
+    index_threshold: int = Field(
+        default=20_000,
+        ge=100,
+        description="vectors without an HNSW index from which on Qdrant Edge builds one; until then they are "
+        "searched exactly",
+    )
+    index_quiet_s: float = Field(
+        default=2.0, ge=0.1, le=3600, description="seconds without a write before it does"
+    )
+    index_busy_s: float = Field(
+        default=60.0, ge=0.1, le=86_400, description="seconds of writes without a pause after which it does"
+    )
     qdrant_url: str = Field(
         default="", validation_alias="QDRANT_URL", description="Qdrant server to use instead of data_dir"
     )
     qdrant_api_key: SecretStr | None = Field(
         default=None, validation_alias="QDRANT_API_KEY", description="API key of the Qdrant server"
     )
+    qdrant_grpc_port: int = Field(
+        default=6334, ge=1, le=65535, description="gRPC port of the Qdrant server that QDRANT_URL names"
+    )
+    qdrant_channels: int = Field(default=3, ge=1, le=64, description="connections to the Qdrant server")
     qdrant_ordering: Literal["weak", "medium", "strong"] = Field(
         default="weak", description="order of writes on a Qdrant cluster with replicas"
     )

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(invoke_without_command=True, help="Lists, creates, shows and deletes collections.")
 
+_HNSW, _QUANTIZATION = "HNSW graph", "Quantization"
+_CLUSTER, _READY_VECTORS = "On a Qdrant server", "For ready vectors, without an encoder (both or none)"
+
 Name = Annotated[str, typer.Argument(help="Name of the collection.", show_default=False)]
 
 
@@ -73,22 +76,70 @@ def create(
         ),
     ] = None,
     quantization: Annotated[
-        Literal["none", "scalar", "binary"], typer.Option(help="Compression of the vectors in memory.")
+        Literal["none", "scalar", "binary", "product", "turbo"],
+        typer.Option(help="Compression of the vectors in memory.", rich_help_panel=_QUANTIZATION),
     ] = "none",
+    always_ram: Annotated[
+        bool,
+        typer.Option(
+            "--always-ram", help="Keep the compressed vectors in memory.", rich_help_panel=_QUANTIZATION
+        ),
+    ] = False,
+    quantile: Annotated[
+        float,
+        typer.Option(help="scalar: share of the numbers that int8 spans.", rich_help_panel=_QUANTIZATION),
+    ] = 0.0,
+    encoding: Annotated[
+        Literal["one_bit", "one_and_half_bits", "two_bits"] | None,
+        typer.Option(help="binary: bits a dimension.", rich_help_panel=_QUANTIZATION),
+    ] = None,
+    query_encoding: Annotated[
+        Literal["default", "binary", "scalar4bits", "scalar8bits"] | None,
+        typer.Option(help="binary: compression of the query.", rich_help_panel=_QUANTIZATION),
+    ] = None,
+    compression: Annotated[
+        int,
+        typer.Option(help="product: times smaller, 4 to 64; 0 = 16.", rich_help_panel=_QUANTIZATION),
+    ] = 0,
+    bits: Annotated[
+        float, typer.Option(help="turbo: bits a dimension, 1 to 8.", rich_help_panel=_QUANTIZATION)
+    ] = 0.0,
+    hnsw_m: Annotated[int, typer.Option(help="Edges a node.", rich_help_panel=_HNSW)] = 0,
+    hnsw_ef_construct: Annotated[int, typer.Option(help="Beam while building.", rich_help_panel=_HNSW)] = 0,
+    full_scan_threshold_kb: Annotated[
+        int, typer.Option(help="Kilobytes of vectors that are compared one by one.", rich_help_panel=_HNSW)
+    ] = 0,
+    hnsw_on_disk: Annotated[
+        bool, typer.Option("--hnsw-on-disk", help="Keep the graph on disk.", rich_help_panel=_HNSW)
+    ] = False,
     on_disk: Annotated[bool, typer.Option("--on-disk", help="Keep vectors on disk, not in memory.")] = False,
+    payload_in_memory: Annotated[
+        bool, typer.Option("--payload-in-memory", help="Keep payloads in memory, not on disk.")
+    ] = False,
+    shards: Annotated[int, typer.Option(help="Shards.", rich_help_panel=_CLUSTER)] = 0,
+    replicas: Annotated[int, typer.Option(help="Replicas of each shard.", rich_help_panel=_CLUSTER)] = 0,
+    write_consistency: Annotated[
+        int, typer.Option(help="Replicas that must acknowledge a write.", rich_help_panel=_CLUSTER)
+    ] = 0,
+    dimension: Annotated[int, typer.Option(help="Numbers in a vector.", rich_help_panel=_READY_VECTORS)] = 0,
+    fingerprint: Annotated[
+        str, typer.Option(help="The space that they belong to.", rich_help_panel=_READY_VECTORS)
+    ] = "",
     model: Annotated[
         str,
         typer.Option(help="Name or fingerprint of an encoder's model; default: the first's."),
     ] = "",
     server: Server = DEFAULT_SERVER,
 ) -> None:
-    """Creates a collection for an encoder's model.
+    """Creates a collection for an encoder's model. Where nothing is said, 0 or none = the engine's default.
 
     Examples:
 
       clipsearch collections create shoes
 
-      clipsearch collections create shoes --index brand=keyword --index price=float --quantization scalar
+      clipsearch collections create shoes --index brand=keyword --index price=float
+
+      clipsearch collections create shoes --on-disk --quantization scalar --quantile 0.99 --always-ram
     """
     from clipsearch.client import Client
 
@@ -96,11 +147,28 @@ def create(
         made = client.create_collection(
             name,
             payload_indexes=_indexes(index or []),
+            hnsw_m=hnsw_m,
+            hnsw_ef_construct=hnsw_ef_construct,
+            hnsw_full_scan_threshold_kb=full_scan_threshold_kb,
+            hnsw_on_disk=hnsw_on_disk,
             quantization=quantization,
+            quantization_always_ram=always_ram,
+            quantization_quantile=quantile,
+            quantization_encoding=encoding,
+            quantization_query_encoding=query_encoding,
+            quantization_compression=compression,
+            quantization_bits=bits,
             on_disk_vectors=on_disk,
+            on_disk_payload=not payload_in_memory,
+            shard_number=shards,
+            replication_factor=replicas,
+            write_consistency_factor=write_consistency,
             model=model,
+            dimension=dimension,
+            fingerprint=fingerprint,
         )
-    stderr().print(f"created {plain(made.name)}: {made.dimension} dimensions, model {plain(made.model)}")
+    of = f"model {plain(made.model)}" if made.model else f"fingerprint {plain(made.fingerprint)}"
+    stderr().print(f"created {plain(made.name)}: {made.dimension} dimensions, {of}")
 
 
 @app.command()
@@ -224,5 +292,26 @@ def _facts(c: Collection) -> list[tuple[str, str]]:
         ("indexed", f"{c.indexed_share:.0%}"),
         ("on disk", size(c.disk_bytes) if c.disk_bytes else "-"),
         ("payload indexes", indexes or "-"),
-        ("quantization", c.quantization),
+        ("hnsw", _hnsw(c)),
+        (
+            "quantization",
+            ", ".join([c.quantization, *(f"{k} {v}" for k, v in c.quantization_params.items())]),
+        ),
+        ("vectors", "on disk" if c.on_disk_vectors else "in memory"),
+        ("payload", "on disk" if c.on_disk_payload else "in memory"),
+        (
+            "shards",
+            f"{c.shard_number}, each {c.replication_factor} times; "
+            f"a write needs {c.write_consistency_factor}",
+        ),
     ]
+
+
+def _hnsw(c: Collection) -> str:
+    facts = {
+        "m": c.hnsw_m,
+        "ef_construct": c.hnsw_ef_construct,
+        "full scan up to kB": c.hnsw_full_scan_threshold_kb,
+    }
+    said = [f"{name} {value or 'default'}" for name, value in facts.items()]
+    return ", ".join([*said, "on disk" if c.hnsw_on_disk else "in memory"])

@@ -67,6 +67,7 @@ REASONS: dict[str, Reason] = {
     "FILTER_TOO_DEEP": Reason(_INVALID, "filters inside one another, deeper than allowed"),
     "FILTER_EMPTY": Reason(_INVALID, "a filter that matches everything where that is not meant"),
     "FILTER_TYPE_MISMATCH": Reason(_INVALID, "the condition does not go with the type of the field's index"),
+    "FILTER_FIELD_UNKNOWN": Reason(_INVALID, "the search found nothing, and no point has the field"),
     "KEY_INVALID": Reason(_INVALID, "not the path of a payload field"),
     "KEY_RESERVED": Reason(_INVALID, "the payload key is reserved for the service"),
     "ID_INVALID": Reason(_INVALID, "an id that is empty or too long"),
@@ -78,6 +79,7 @@ REASONS: dict[str, Reason] = {
     "NAME_INVALID": Reason(_INVALID, "not a name for a collection or alias"),
     "COLLECTION_NOT_FOUND": Reason("NOT_FOUND", "there is no collection or alias of this name"),
     "COLLECTION_EXISTS": Reason("ALREADY_EXISTS", "the name of the collection is taken"),
+    "NEEDS_QDRANT_SERVER": Reason(_INVALID, "shards or replicas, and no Qdrant server to keep them"),
     "COLLECTION_NOT_OURS": Reason(_PRECONDITION, "the collection was not made by this service"),
     "ALIAS_NOT_FOUND": Reason("NOT_FOUND", "there is no alias of this name"),
     "ALIAS_EXISTS": Reason("ALREADY_EXISTS", "the name of the alias is taken by a collection"),
@@ -96,7 +98,7 @@ REASONS: dict[str, Reason] = {
     "STORE_UNAVAILABLE": Reason("UNAVAILABLE", "the vector store cannot be reached or used"),
     "STORE_BUSY": Reason(_EXHAUSTED, "the vector store has as much work as it takes"),
     "STORE_REFUSED": Reason(_INVALID, "the vector store refuses the request, as the message says"),
-    "STORE_DISK_FULL": Reason(_EXHAUSTED, "the vector store's disk is full; nothing was written"),
+    "STORE_DISK_FULL": Reason(_EXHAUSTED, "the vector store's disk is full; what was written before stays"),
 }
 
 

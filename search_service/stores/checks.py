@@ -37,6 +37,18 @@ def check_cursor(cursor: str | None) -> None:
     raise InvalidArgument("page_token", f"{cursor[:80]!r} is not a token of ListPoints", "PAGE_TOKEN_INVALID")
 
 
+def check_no_cluster(spec: CollectionSpec) -> None:
+    """Raises InvalidArgument for shards and replicas: whoever asks for them relies on having them."""
+    for field in ("shard_number", "replication_factor", "write_consistency_factor"):
+        if getattr(spec, field) > 1:
+            raise InvalidArgument(
+                field,
+                f"{getattr(spec, field)}; Qdrant Edge keeps a collection in one place, "
+                "more than 1 needs a Qdrant server (QDRANT_URL)",
+                "NEEDS_QDRANT_SERVER",
+            )
+
+
 def check_points(spec: CollectionSpec, points: Sequence[StoredPoint]) -> None:
     """Raises InvalidArgument for a vector of another dimension or type, before anything is written."""
     for number, point in enumerate(points):

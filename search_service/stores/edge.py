@@ -21,7 +21,13 @@ from typing import IO, Any
 from clipsearch.serving.errors import AlreadyExists, NotFound, ResourceExhausted, Unavailable
 from clipsearch.serving.lifecycle import StartError
 from search_service.filters import Filter
-from search_service.stores.checks import check_cursor, check_name, check_points, index_conflict
+from search_service.stores.checks import (
+    check_cursor,
+    check_name,
+    check_no_cluster,
+    check_points,
+    index_conflict,
+)
 from search_service.stores.edge_collection import ShardInfo
 from search_service.stores.edge_files import (
     COLLECTIONS,
@@ -100,6 +106,7 @@ class QdrantEdge:
     async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None:
         """Creates a collection; after a crash there is all of it or nothing. Raises AlreadyExists."""
         check_name("name", spec.name)
+        check_no_cluster(spec)
         async with self._changing:
             if spec.name in self._live:
                 raise AlreadyExists("collection", spec.name)
@@ -198,14 +205,11 @@ class QdrantEdge:
         insert_only: bool = False,
         timeout: float | None = None,
     ) -> frozenset[str]:
-        """Writes points whole, all or none; findable on return, and with `wait` durable."""
+        """Writes points, each whole; findable on return, and with `wait` durable."""
         live = self._get(collection)
         check_points(live.spec, points)
         packed = [pack_point(point) for point in points]
-        there: frozenset[str] = await live.write(
-            "upsert", packed, insert_only, points=len(packed), durable=wait, timeout=_seconds(timeout)
-        )
-        return there
+        return await live.upsert(packed, insert_only, durable=wait, timeout=_seconds(timeout))
 
     async def get(
         self,

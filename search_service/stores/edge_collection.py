@@ -17,6 +17,7 @@ import qdrant_edge as qe
 
 from search_service.filters import Filter
 from search_service.stores.edge_booleans import boolean_path
+from search_service.stores.edge_config import engine_config
 from search_service.stores.edge_files import (
     FIRST_SHARD,
     disk_bytes,
@@ -43,9 +44,6 @@ from search_service.stores.protocol import (
     VectorQuery,
     point_uuid,
 )
-
-_BYTES_A_NUMBER = 4
-_FULL_SCAN_KB = 10_000  # the engine's default; it cannot be left out when another HNSW setting is given
 
 _INDEX_SCHEMAS: dict[IndexType, Any] = {
     "keyword": qe.PayloadSchemaType.Keyword,
@@ -81,7 +79,7 @@ class EdgeCollection:
         """Fills an empty folder. `index_threshold`: vectors of a segment worth an HNSW graph."""
         path = folder / FIRST_SHARD
         path.mkdir(parents=True)
-        shard = qe.EdgeShard.create(str(path), _config(spec, index_threshold))
+        shard = qe.EdgeShard.create(str(path), engine_config(spec, index_threshold))
         try:
             for key, type_ in spec.payload_indexes.items():
                 shard.update(_create_index(key, type_))
@@ -203,30 +201,6 @@ class EdgeCollection:
 
     def _count(self, condition: qe.Filter | None) -> int:
         return self._shard.count(qe.CountRequest(exact=True, filter=condition))
-
-
-def _config(spec: CollectionSpec, index_threshold: int) -> qe.EdgeConfig:
-    params = qe.EdgeVectorParams(
-        spec.dimension,
-        qe.Distance.Cosine,
-        memory=qe.Memory.Cold if spec.on_disk_vectors else None,
-    )
-    hnsw = None
-    if spec.hnsw_m or spec.hnsw_ef_construct:
-        hnsw = qe.HnswIndexConfig(spec.hnsw_m or 16, spec.hnsw_ef_construct or 100, _FULL_SCAN_KB)
-    quantization: qe.QuantizationConfigType | None = None
-    if spec.quantization == "scalar":
-        quantization = qe.ScalarQuantizationConfig(qe.ScalarType.Int8)
-    elif spec.quantization == "binary":
-        quantization = qe.BinaryQuantizationConfig()
-    # The engine weighs each segment by itself and may split the points over several.
-    threshold_kb = max(1, index_threshold * spec.dimension * _BYTES_A_NUMBER // 1024 // 4)
-    return qe.EdgeConfig(
-        vectors=dict.fromkeys(SIDES, params),
-        hnsw_config=hnsw,
-        quantization_config=quantization,
-        optimizers=qe.EdgeOptimizersConfig(indexing_threshold=threshold_kb),
-    )
 
 
 def _index_path(key: str, type_: IndexType) -> str:

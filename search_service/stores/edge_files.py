@@ -95,7 +95,7 @@ def write_aliases(root: Path, aliases: dict[str, str]) -> None:
 
 def read_spec(folder: Path) -> CollectionSpec:
     """The settings of the collection in `folder`."""
-    return CollectionSpec(**json.loads((folder / _SPEC).read_text(encoding="utf-8")))
+    return CollectionSpec.of(json.loads((folder / _SPEC).read_text(encoding="utf-8")))
 
 
 def write_spec(folder: Path, spec: CollectionSpec) -> None:

@@ -1,9 +1,9 @@
 """Builds a collection's HNSW index while the collection is in service.
 
-    python -m search_service.stores.edge_index PARENT SHARD
+    python -m search_service.stores.edge_index PARENT SHARD THRESHOLD
 
 The engine's `optimize` stops everything in its process until it is done: 4 s for 20,000 vectors,
-23 s for 100,000. So a copy of the shard is optimised, in a process of its own and at the lowest
+23 s for 100,000. So a copy of the shard is optimised, in a process of its own and at a low
 priority. Writes that come meanwhile are recorded, done again on the copy, and the copy takes over.
 Until the one small file that names the shard in use is replaced, the old shard is the collection;
 what a crash leaves beside it is removed when the store opens. `optimize` also drops what deleted
@@ -24,12 +24,16 @@ from typing import TYPE_CHECKING, Any
 import qdrant_edge as qe
 
 from search_service.stores.edge_child import become_child
-from search_service.stores.edge_files import copy_shard, set_current_shard, sync_tree
+from search_service.stores.edge_config import engine_config
+from search_service.stores.edge_files import copy_shard, read_spec, set_current_shard, sync_tree
 from search_service.stores.edge_process import EngineProcess
 
 if TYPE_CHECKING:
-    from search_service.stores.edge_live import LiveCollection
+    from search_service.stores.edge_live import LiveCollection, Shared
 
+# A tenth of what others want of a full machine. At 19 it is a sixtieth: 2,000 vectors took 104 s on two
+# cores that ten processes wanted, and as long as there is no index, searches want more of them.
+_NICE = 10
 _NOTHING_TO_DO = 3  # exit code
 _SHORT_BYTES = 1 << 20  # a rest of the record that can be done while writers wait
 _MOST_ROUNDS = 8
@@ -56,7 +60,7 @@ async def rebuild(collection: LiveCollection) -> bool:
             await engine.call("flush")
             await _whole(asyncio.to_thread(_copy, folder / before, folder / shard))
             await engine.call("record", record)
-        if not await _optimize(folder / shard, collection.shared.lock):
+        if not await _optimize(folder / shard, collection.shared):
             return False
         fresh = await EngineProcess.start(collection.shared.lock)
         await fresh.call("open", folder, shard)
@@ -108,12 +112,13 @@ async def _catch_up(engine: EngineProcess, fresh: EngineProcess, record: Path) -
     return done
 
 
-async def _optimize(shard: Path, lock: int) -> bool:
+async def _optimize(shard: Path, shared: Shared) -> bool:
     """Runs `main` below. Raises IndexingFailed."""
+    arguments = (str(os.getpid()), str(shard), str(shared.upkeep.index_threshold))
     process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond; see EngineProcess.start
-        [sys.executable, "-m", "search_service.stores.edge_index", str(os.getpid()), str(shard)],
+        [sys.executable, "-m", "search_service.stores.edge_index", *arguments],
         stdin=subprocess.DEVNULL,
-        pass_fds=(lock,),
+        pass_fds=(shared.lock,),
     )
     try:
         while (code := process.poll()) is None:  # noqa: ASYNC110 - a thread would be held for minutes
@@ -140,8 +145,10 @@ def _remove(shard: Path, record: Path) -> None:
 def main() -> None:
     """Optimises a shard that nobody else has open."""
     become_child(int(sys.argv[1]))
-    os.nice(19)
-    shard = qe.EdgeShard.load(sys.argv[2])
+    os.nice(_NICE)
+    folder = Path(sys.argv[2])
+    # The threshold is today's, not that of the collection's creation.
+    shard = qe.EdgeShard.load(str(folder), engine_config(read_spec(folder.parent), int(sys.argv[3])))
     changed = shard.optimize()
     shard.flush()
     shard.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from search_service.stores.edge import QdrantEdge
+from search_service.stores.edge_live import Upkeep
 from search_service.stores.protocol import VectorStore
 from search_service.stores.server import Consistency, Ordering, QdrantServer
 
@@ -13,12 +14,15 @@ async def open_store(
     *,
     qdrant_url: str,
     qdrant_api_key: str | None,
+    qdrant_grpc_port: int,
+    qdrant_channels: int,
     data_dir: Path,
+    upkeep: Upkeep,
     timeout: float,
     ordering: Ordering = "weak",
     consistency: Consistency = "one",
 ) -> VectorStore:
-    """A Qdrant server if `qdrant_url` is set, else Qdrant Edge in `data_dir`.
+    """A Qdrant server if `qdrant_url` is set, else Qdrant Edge in `data_dir`, which looks after its indexes.
 
     `timeout` is the longest that one call to a server may take, in seconds; `ordering` of writes and
     `consistency` of reads are for a cluster with replicas. Raises StoreInUseError if another process
@@ -26,6 +30,12 @@ async def open_store(
     """
     if qdrant_url:
         return QdrantServer.connect(
-            qdrant_url, qdrant_api_key, timeout=timeout, ordering=ordering, consistency=consistency
+            qdrant_url,
+            qdrant_api_key,
+            timeout=timeout,
+            grpc_port=qdrant_grpc_port,
+            channels=qdrant_channels,
+            ordering=ordering,
+            consistency=consistency,
         )
-    return await QdrantEdge.open(data_dir)
+    return await QdrantEdge.open(data_dir, upkeep)

@@ -22,7 +22,9 @@ Vector = NDArray[np.float32]
 Side = Literal["image", "text"]
 SIDES: tuple[Side, Side] = ("image", "text")
 IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
-Quantization = Literal["none", "scalar", "binary"]
+Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
+BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]
+BinaryQueryEncoding = Literal["default", "binary", "scalar4bits", "scalar8bits"]
 
 ID_NAMESPACE = uuid.UUID("6f1e3c0a-0d5b-5a55-9c0e-2f6f0c1a7d11")
 ID_KEY = "_clipsearch_id"
@@ -32,6 +34,18 @@ RESERVED_PREFIX = "_clipsearch"
 def point_uuid(point_id: str) -> str:
     """The engine's point id for a caller's id."""
     return str(uuid.uuid5(ID_NAMESPACE, point_id))
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizationParams:
+    """How a quantisation works; what belongs to another one is unset. 0 = the engine's default."""
+
+    always_ram: bool = False
+    quantile: float = 0.0  # scalar: share of the values that int8 spans
+    encoding: BinaryEncoding = "one_bit"
+    query_encoding: BinaryQueryEncoding = "default"
+    compression: int = 0  # product: times smaller than float32
+    bits: float = 0.0  # turbo: bits a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +62,22 @@ class CollectionSpec:
     payload_indexes: Mapping[str, IndexType] = field(default_factory=dict)
     hnsw_m: int = 0
     hnsw_ef_construct: int = 0
+    hnsw_full_scan_threshold_kb: int = 0
+    hnsw_on_disk: bool = False
     quantization: Quantization = "none"
+    quantization_params: QuantizationParams = QuantizationParams()
     on_disk_vectors: bool = False
+    on_disk_payload: bool = True
     shard_number: int = 1
     replication_factor: int = 1
     write_consistency_factor: int = 1
     successor: str = ""
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> CollectionSpec:
+        """From what `dataclasses.asdict` made of one."""
+        params = QuantizationParams(**kept.get("quantization_params", {}))
+        return cls(**{**kept, "quantization_params": params})
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +196,11 @@ class VectorStore(Protocol):
         insert_only: bool = False,
         timeout: float | None = None,
     ) -> frozenset[str]:
-        """Writes points whole. With `wait`, returns when they are durable and findable. All or nothing.
+        """Writes points, each whole. With `wait`, returns when they are durable and findable.
 
         With `insert_only`, points that are there stay as they are, also if they came a moment ago;
-        returns the ids of those. Otherwise returns none.
+        returns the ids of those. Otherwise returns none. After an error some of the points may be
+        there and some not; writing them again is safe.
         """
 
     async def get(

@@ -35,6 +35,7 @@ from search_service.stores.protocol import (
 from search_service.stores.server_channel import GRPC_OPTIONS
 from search_service.stores.server_errors import store_errors
 from search_service.stores.server_filter import server_filter
+from search_service.stores.server_flight import Flight, parts
 from search_service.stores.server_points import NO_POINT, server_point, server_query, stored_point
 from search_service.stores.server_spec import INDEX_SCHEMAS, creation, metadata, read_spec
 from search_service.stores.stored import payload_keys
@@ -42,6 +43,7 @@ from search_service.stores.stored import payload_keys
 Ordering: TypeAlias = Literal["weak", "medium", "strong"]
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 
+_WRITES_AT_ONCE = 8
 _SPEC_SECONDS = 5.0  # how long a collection's settings may be taken from memory
 
 
@@ -66,6 +68,7 @@ class QdrantServer:
         self._consistency: models.ReadConsistency = (
             1 if consistency == "one" else models.ReadConsistencyType(consistency)
         )
+        self._writes = Flight(_WRITES_AT_ONCE)
         self._specs: dict[str, tuple[float, CollectionSpec]] = {}
 
     @classmethod
@@ -76,10 +79,14 @@ class QdrantServer:
         *,
         timeout: float,
         grpc_port: int = 6334,
+        channels: int = 3,
         ordering: Ordering = "weak",
         consistency: Consistency = "one",
     ) -> QdrantServer:
-        """`url` is the server's REST address (http://host:6333), of which host and scheme are used."""
+        """`url` is the server's REST address (http://host:6333), of which host and scheme are used.
+
+        Calls take turns on as many connections as there are `channels`.
+        """
         client = AsyncQdrantClient(
             url=url,
             grpc_port=grpc_port,
@@ -88,6 +95,7 @@ class QdrantServer:
             check_compatibility=False,  # it would ask over REST, which may be closed
             timeout=math.ceil(timeout),
             grpc_options=dict(GRPC_OPTIONS),
+            pool_size=channels,
         )
         return cls(client, timeout, ordering=ordering, consistency=consistency)
 
@@ -226,31 +234,34 @@ class QdrantServer:
         insert_only: bool = False,
         timeout: float | None = None,
     ) -> frozenset[str]:
-        """Writes points whole, in one request.
+        """Writes points, each whole, in requests of 64, of which a few are on their way at a time.
 
-        With `insert_only` another asks first what is there. What comes between the two stays as well,
-        the server sees to that; it is told as written.
+        With `insert_only` another request asks first what is there. What comes between the two stays
+        as well, the server sees to that; it is told as written.
         """
-        check_points(await self.resolve(collection, timeout=timeout), points)
+        spec = await self.resolve(collection, timeout=timeout)
+        check_points(spec, points)
         there: frozenset[str] = frozenset()
         if insert_only:
             ids = [point.id for point in points]
             found = await self.get(collection, ids, payload=PayloadSelection(()), timeout=timeout)
             there = frozenset(point.id for point in found)
             points = [point for point in points if point.id not in there]
-            if not points:
-                return there
         async with self._calling(collection, timeout) as seconds:
-            result = await self._client.upsert(
-                collection,
-                [server_point(point) for point in points],
-                wait=wait,
-                ordering=self._ordering,
-                update_filter=NO_POINT if insert_only else None,
-                timeout=seconds,
-            )
-        if wait:
-            _check_done(result)
+
+            async def send(part: list[StoredPoint]) -> None:
+                result = await self._client.upsert(
+                    collection,
+                    [server_point(point) for point in part],
+                    wait=wait,
+                    ordering=self._ordering,
+                    update_filter=NO_POINT if insert_only else None,
+                    timeout=seconds,
+                )
+                if wait:
+                    _check_done(result)
+
+            await self._writes.send(parts(points, spec.dimension), send)
         return there
 
     async def get(

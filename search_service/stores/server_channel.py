@@ -31,4 +31,8 @@ _SERVICE_CONFIG = {
     "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
 }
 
-GRPC_OPTIONS = {"grpc.service_config": json.dumps(_SERVICE_CONFIG)}
+GRPC_OPTIONS: dict[str, str | int] = {
+    "grpc.service_config": json.dumps(_SERVICE_CONFIG),
+    # Channels to one address share a connection otherwise, however many there are.
+    "grpc.use_local_subchannel_pool": 1,
+}

@@ -22,6 +22,14 @@ INDEX_SCHEMAS: dict[IndexType, Any] = {
     ),
 }
 
+_TURBO_BITS = {
+    1.0: models.TurboQuantBitSize.BITS1,
+    1.5: models.TurboQuantBitSize.BITS1_5,
+    2.0: models.TurboQuantBitSize.BITS2,
+    4.0: models.TurboQuantBitSize.BITS4,
+    8.0: models.TurboQuantBitSize.BITS8,
+}
+
 
 def creation(spec: CollectionSpec) -> dict[str, Any]:
     """The arguments of `create_collection`."""
@@ -31,9 +39,13 @@ def creation(spec: CollectionSpec) -> dict[str, Any]:
     return {
         "vectors_config": dict.fromkeys(SIDES, params),
         "hnsw_config": models.HnswConfigDiff(
-            m=spec.hnsw_m or None, ef_construct=spec.hnsw_ef_construct or None
+            m=spec.hnsw_m or None,
+            ef_construct=spec.hnsw_ef_construct or None,
+            full_scan_threshold=spec.hnsw_full_scan_threshold_kb or None,
+            on_disk=spec.hnsw_on_disk,
         ),
         "quantization_config": _quantization(spec),
+        "on_disk_payload": spec.on_disk_payload,
         "shard_number": spec.shard_number,
         "replication_factor": spec.replication_factor,
         "write_consistency_factor": spec.write_consistency_factor,
@@ -49,14 +61,39 @@ def metadata(spec: CollectionSpec) -> dict[str, Any]:
 def read_spec(described: models.CollectionInfo) -> CollectionSpec | None:
     """The settings that the collection was made with; None if clipsearch did not make it."""
     kept = (described.config.metadata or {}).get(_METADATA)
-    return None if kept is None else CollectionSpec(**kept)
+    return None if kept is None else CollectionSpec.of(kept)
 
 
 def _quantization(spec: CollectionSpec) -> models.QuantizationConfig | None:
+    params = spec.quantization_params
     match spec.quantization:
         case "scalar":
-            config = models.ScalarQuantizationConfig(type=models.ScalarType.INT8)
-            return models.ScalarQuantization(scalar=config)
+            return models.ScalarQuantization(
+                scalar=models.ScalarQuantizationConfig(
+                    type=models.ScalarType.INT8,
+                    quantile=params.quantile or None,
+                    always_ram=params.always_ram,
+                )
+            )
         case "binary":
-            return models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
+            return models.BinaryQuantization(
+                binary=models.BinaryQuantizationConfig(
+                    always_ram=params.always_ram,
+                    encoding=models.BinaryQuantizationEncoding(params.encoding),
+                    query_encoding=models.BinaryQuantizationQueryEncoding(params.query_encoding),
+                )
+            )
+        case "product":
+            return models.ProductQuantization(
+                product=models.ProductQuantizationConfig(
+                    compression=models.CompressionRatio(f"x{params.compression}"),
+                    always_ram=params.always_ram,
+                )
+            )
+        case "turbo":
+            return models.TurboQuantization(
+                turbo=models.TurboQuantQuantizationConfig(
+                    always_ram=params.always_ram, bits=_TURBO_BITS[params.bits] if params.bits else None
+                )
+            )
     return None

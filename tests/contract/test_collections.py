@@ -6,11 +6,12 @@ import uuid
 
 import pytest
 
-from clipsearch.serving.errors import AlreadyExists, FailedPrecondition, NotFound
+from clipsearch.serving.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from search_service.filters import (
     Range,
 )
 from search_service.stores.protocol import (
+    QuantizationParams,
     VectorQuery,
 )
 from tests.contract.shop import ITEMS, ids_of, spec, unit
@@ -22,14 +23,29 @@ async def test_settings_come_back_as_they_were_given(store):
     made = spec(
         payload_indexes={"price": "float", "note": "text"},
         hnsw_m=8,
+        hnsw_full_scan_threshold_kb=1000,
+        hnsw_on_disk=True,
         quantization="scalar",
+        quantization_params=QuantizationParams(quantile=0.99, always_ram=True),
         on_disk_vectors=True,
+        on_disk_payload=False,
     )
     await store.create_collection(made)
     assert await store.resolve(made.name) == made
     info = await store.get_collection(made.name)
     assert (info.spec, info.points, info.image_vectors, info.text_vectors) == (made, 0, 0, 0)
     assert made.name in [found.spec.name for found in await store.list_collections()]
+
+
+async def test_shards_and_replicas_are_kept_by_a_server_and_refused_without_one(store, store_kind):
+    made = spec(shard_number=2, replication_factor=2, write_consistency_factor=2)
+    if store_kind == "edge":
+        with pytest.raises(InvalidArgument) as refused:
+            await store.create_collection(made)
+        assert (refused.value.field, refused.value.reason) == ("shard_number", "NEEDS_QDRANT_SERVER")
+        return
+    await store.create_collection(made)
+    assert await store.resolve(made.name) == made
 
 
 async def test_a_taken_name_is_refused(store, collection):

@@ -124,6 +124,11 @@ async def test_pages_follow_the_uuids_and_are_stable_under_writes(store, collect
     assert [point.id for point in filtered.points] == ordered[5:8]
 
 
+async def test_a_page_past_the_last_point_is_empty(store, shop):
+    page = await store.scroll(shop, limit=10, cursor="ffffffff-ffff-ffff-ffff-ffffffffffff")
+    assert (page.points, page.next_cursor) == ((), None)
+
+
 @pytest.mark.parametrize("cursor", ["", "x", "0", "../..", "{6f1e3c0a-0d5b-5a55-9c0e-2f6f0c1a7d11}"])
 async def test_a_bad_cursor_is_refused(store, shop, cursor):
     with pytest.raises(InvalidArgument) as refused:

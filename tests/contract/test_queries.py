@@ -11,6 +11,7 @@ from search_service.filters import (
 )
 from search_service.stores.protocol import (
     PayloadSelection,
+    QuantizationParams,
     StoredPoint,
     VectorQuery,
 )
@@ -70,9 +71,18 @@ async def test_offset_threshold_and_exclusion(store, shop):
     assert await search(store, shop, filter=Filter(must_not=(HasId(("shirt",)),))) == ["shoes", "coat"]
 
 
-@pytest.mark.parametrize("quantization", ["scalar", "binary"])
-async def test_a_quantised_collection_still_finds_the_nearest(store, quantization):
-    made = spec(quantization=quantization)
+@pytest.mark.parametrize(
+    ("quantization", "params"),
+    [
+        ("scalar", {"quantile": 0.99, "always_ram": True}),
+        ("binary", {"encoding": "two_bits", "query_encoding": "scalar8bits"}),
+        ("product", {"compression": 16}),
+        ("turbo", {"bits": 4.0}),
+        ("turbo", {}),
+    ],
+)
+async def test_a_quantised_collection_still_finds_the_nearest(store, quantization, params):
+    made = spec(quantization=quantization, quantization_params=QuantizationParams(**params))
     await store.create_collection(made)
     await store.upsert(made.name, ITEMS)
     assert (await search(store, made.name))[0] == "shirt"

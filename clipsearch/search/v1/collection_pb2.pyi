@@ -73,6 +73,10 @@ class _QuantizationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Quantiza
     """int8: a quarter of the memory."""
     QUANTIZATION_BINARY: _Quantization.ValueType  # 3
     """1 bit a dimension: 1/32 of the memory; wants 1024 dimensions or more to be accurate."""
+    QUANTIZATION_PRODUCT: _Quantization.ValueType  # 4
+    """A code a group of dimensions: 1/4 to 1/64 of the memory; slow to build."""
+    QUANTIZATION_TURBO: _Quantization.ValueType  # 5
+    """TurboQuant: rotated, then 1 to 8 bits a dimension. A server needs Qdrant 1.18 or newer."""
 
 class Quantization(_Quantization, metaclass=_QuantizationEnumTypeWrapper):
     """How vectors are compressed in memory for searching; the originals are kept for rescoring."""
@@ -85,7 +89,71 @@ QUANTIZATION_SCALAR: Quantization.ValueType  # 2
 """int8: a quarter of the memory."""
 QUANTIZATION_BINARY: Quantization.ValueType  # 3
 """1 bit a dimension: 1/32 of the memory; wants 1024 dimensions or more to be accurate."""
+QUANTIZATION_PRODUCT: Quantization.ValueType  # 4
+"""A code a group of dimensions: 1/4 to 1/64 of the memory; slow to build."""
+QUANTIZATION_TURBO: Quantization.ValueType  # 5
+"""TurboQuant: rotated, then 1 to 8 bits a dimension. A server needs Qdrant 1.18 or newer."""
 Global___Quantization: _TypeAlias = Quantization  # noqa: Y015
+
+class _BinaryEncoding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BinaryEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BinaryEncoding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BINARY_ENCODING_UNSPECIFIED: _BinaryEncoding.ValueType  # 0
+    """BINARY_ENCODING_ONE_BIT."""
+    BINARY_ENCODING_ONE_BIT: _BinaryEncoding.ValueType  # 1
+    """The sign."""
+    BINARY_ENCODING_ONE_AND_HALF_BITS: _BinaryEncoding.ValueType  # 2
+    """The sign, and one bit for every two dimensions that tells large from small."""
+    BINARY_ENCODING_TWO_BITS: _BinaryEncoding.ValueType  # 3
+    """The sign, and whether the number is large."""
+
+class BinaryEncoding(_BinaryEncoding, metaclass=_BinaryEncodingEnumTypeWrapper):
+    """Bits a dimension of binary quantisation."""
+
+BINARY_ENCODING_UNSPECIFIED: BinaryEncoding.ValueType  # 0
+"""BINARY_ENCODING_ONE_BIT."""
+BINARY_ENCODING_ONE_BIT: BinaryEncoding.ValueType  # 1
+"""The sign."""
+BINARY_ENCODING_ONE_AND_HALF_BITS: BinaryEncoding.ValueType  # 2
+"""The sign, and one bit for every two dimensions that tells large from small."""
+BINARY_ENCODING_TWO_BITS: BinaryEncoding.ValueType  # 3
+"""The sign, and whether the number is large."""
+Global___BinaryEncoding: _TypeAlias = BinaryEncoding  # noqa: Y015
+
+class _BinaryQueryEncoding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BinaryQueryEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BinaryQueryEncoding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BINARY_QUERY_ENCODING_UNSPECIFIED: _BinaryQueryEncoding.ValueType  # 0
+    """BINARY_QUERY_ENCODING_DEFAULT."""
+    BINARY_QUERY_ENCODING_DEFAULT: _BinaryQueryEncoding.ValueType  # 1
+    """As the vectors are."""
+    BINARY_QUERY_ENCODING_BINARY: _BinaryQueryEncoding.ValueType  # 2
+    """1 bit a dimension."""
+    BINARY_QUERY_ENCODING_SCALAR_4BITS: _BinaryQueryEncoding.ValueType  # 3
+    """4 bits a dimension: more accurate, slower."""
+    BINARY_QUERY_ENCODING_SCALAR_8BITS: _BinaryQueryEncoding.ValueType  # 4
+    """8 bits a dimension: more accurate, slower."""
+
+class BinaryQueryEncoding(_BinaryQueryEncoding, metaclass=_BinaryQueryEncodingEnumTypeWrapper):
+    """How a query is compressed against binary vectors."""
+
+BINARY_QUERY_ENCODING_UNSPECIFIED: BinaryQueryEncoding.ValueType  # 0
+"""BINARY_QUERY_ENCODING_DEFAULT."""
+BINARY_QUERY_ENCODING_DEFAULT: BinaryQueryEncoding.ValueType  # 1
+"""As the vectors are."""
+BINARY_QUERY_ENCODING_BINARY: BinaryQueryEncoding.ValueType  # 2
+"""1 bit a dimension."""
+BINARY_QUERY_ENCODING_SCALAR_4BITS: BinaryQueryEncoding.ValueType  # 3
+"""4 bits a dimension: more accurate, slower."""
+BINARY_QUERY_ENCODING_SCALAR_8BITS: BinaryQueryEncoding.ValueType  # 4
+"""8 bits a dimension: more accurate, slower."""
+Global___BinaryQueryEncoding: _TypeAlias = BinaryQueryEncoding  # noqa: Y015
 
 @_typing.final
 class PayloadIndex(_message.Message):
@@ -121,23 +189,75 @@ class HnswConfig(_message.Message):
 
     M_FIELD_NUMBER: _builtins.int
     EF_CONSTRUCT_FIELD_NUMBER: _builtins.int
+    FULL_SCAN_THRESHOLD_KB_FIELD_NUMBER: _builtins.int
+    ON_DISK_FIELD_NUMBER: _builtins.int
     m: _builtins.int
     """Edges a node (default 16), 4 to 256."""
     ef_construct: _builtins.int
     """Beam while building (default 100), 4 to 4096."""
+    full_scan_threshold_kb: _builtins.int
+    """Kilobytes of vectors (of those that a filter leaves) up to which comparing with all of them beats
+    walking the graph (default 10000), 10 to 100000000.
+    """
+    on_disk: _builtins.bool
+    """Keep the graph on disk instead of in memory."""
     def __init__(
         self,
         *,
         m: _builtins.int = ...,
         ef_construct: _builtins.int = ...,
+        full_scan_threshold_kb: _builtins.int = ...,
+        on_disk: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ef_construct", b"ef_construct", "m", b"m"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ef_construct", b"ef_construct", "full_scan_threshold_kb", b"full_scan_threshold_kb", "m", b"m", "on_disk", b"on_disk"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HnswConfig: _TypeAlias = HnswConfig  # noqa: Y015
+
+@_typing.final
+class QuantizationParams(_message.Message):
+    """How the quantisation works. What belongs to another one than was chosen is refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALWAYS_RAM_FIELD_NUMBER: _builtins.int
+    QUANTILE_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    QUERY_ENCODING_FIELD_NUMBER: _builtins.int
+    COMPRESSION_FIELD_NUMBER: _builtins.int
+    BITS_FIELD_NUMBER: _builtins.int
+    always_ram: _builtins.bool
+    """Keep the compressed vectors in memory, wherever the originals are."""
+    quantile: _builtins.float
+    """Scalar: share of the numbers that int8 spans, 0.5 to 1; 0 = the engine's default."""
+    encoding: Global___BinaryEncoding.ValueType
+    """Binary: bits a dimension."""
+    query_encoding: Global___BinaryQueryEncoding.ValueType
+    """Binary: compression of the query."""
+    compression: _builtins.int
+    """Product: times smaller than float32: 4, 8, 16, 32 or 64; 0 = 16."""
+    bits: _builtins.float
+    """Turbo: bits a dimension: 1, 1.5, 2, 4 or 8; 0 = the engine's default."""
+    def __init__(
+        self,
+        *,
+        always_ram: _builtins.bool = ...,
+        quantile: _builtins.float = ...,
+        encoding: Global___BinaryEncoding.ValueType = ...,
+        query_encoding: Global___BinaryQueryEncoding.ValueType = ...,
+        compression: _builtins.int = ...,
+        bits: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["always_ram", b"always_ram", "bits", b"bits", "compression", b"compression", "encoding", b"encoding", "quantile", b"quantile", "query_encoding", b"query_encoding"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuantizationParams: _TypeAlias = QuantizationParams  # noqa: Y015
 
 @_typing.final
 class CreateCollectionRequest(_message.Message):
@@ -155,6 +275,8 @@ class CreateCollectionRequest(_message.Message):
     WRITE_CONSISTENCY_FACTOR_FIELD_NUMBER: _builtins.int
     DIMENSION_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
+    QUANTIZATION_PARAMS_FIELD_NUMBER: _builtins.int
+    ON_DISK_PAYLOAD_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 128 of A-Z a-z 0-9 _ - .; starts with a letter or digit."""
@@ -163,15 +285,17 @@ class CreateCollectionRequest(_message.Message):
     on_disk_vectors: _builtins.bool
     """Keep vectors on disk instead of in memory."""
     shard_number: _builtins.int
-    """Shards (Qdrant server only), at most 1024; 0 = 1."""
+    """Shards, at most 1024; 0 = 1. More than 1 is refused where there is no Qdrant server."""
     replication_factor: _builtins.int
-    """Replicas of each shard (Qdrant server only), at most 64; 0 = 1."""
+    """Replicas of each shard, at most 64; 0 = 1. More than 1 is refused where there is no Qdrant server."""
     write_consistency_factor: _builtins.int
-    """Replicas that must acknowledge a write (Qdrant server only); 0 = 1."""
+    """Replicas that must acknowledge a write, at most `replication_factor`; 0 = 1."""
     dimension: _builtins.int
     """For ready vectors without an encoder: numbers in a vector, 1 to 65535. 0 = the encoder's."""
     fingerprint: _builtins.str
     """For ready vectors without an encoder: the space they belong to, at most 256 characters. Set together with `dimension`."""
+    on_disk_payload: _builtins.bool
+    """Keep payloads on disk instead of in memory. Default: true. Payload indexes are in memory anyway."""
     model: _builtins.str
     """Name or fingerprint of the model to fill it with, one of those that the service's encoders run;
     empty = the first encoder's. Not together with `dimension`.
@@ -183,6 +307,10 @@ class CreateCollectionRequest(_message.Message):
     @_builtins.property
     def hnsw(self) -> Global___HnswConfig:
         """The HNSW graph."""
+
+    @_builtins.property
+    def quantization_params(self) -> Global___QuantizationParams:
+        """How the compression works."""
 
     def __init__(
         self,
@@ -197,13 +325,17 @@ class CreateCollectionRequest(_message.Message):
         write_consistency_factor: _builtins.int = ...,
         dimension: _builtins.int = ...,
         fingerprint: _builtins.str = ...,
+        quantization_params: Global___QuantizationParams | None = ...,
+        on_disk_payload: _builtins.bool | None = ...,
         model: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hnsw", b"hnsw"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_on_disk_payload", b"_on_disk_payload", "hnsw", b"hnsw", "on_disk_payload", b"on_disk_payload", "quantization_params", b"quantization_params"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimension", b"dimension", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "model", b"model", "name", b"name", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "quantization", b"quantization", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_on_disk_payload", b"_on_disk_payload", "dimension", b"dimension", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "model", b"model", "name", b"name", "on_disk_payload", b"on_disk_payload", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "quantization", b"quantization", "quantization_params", b"quantization_params", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__on_disk_payload: _TypeAlias = _typing.Literal["on_disk_payload"]  # noqa: Y015
+    _WhichOneofArgType__on_disk_payload: _TypeAlias = _typing.Literal["_on_disk_payload", b"_on_disk_payload"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__on_disk_payload) -> _WhichOneofReturnType__on_disk_payload | None: ...
 
 Global___CreateCollectionRequest: _TypeAlias = CreateCollectionRequest  # noqa: Y015
 
@@ -254,6 +386,8 @@ class Collection(_message.Message):
     SHARD_NUMBER_FIELD_NUMBER: _builtins.int
     REPLICATION_FACTOR_FIELD_NUMBER: _builtins.int
     WRITE_CONSISTENCY_FACTOR_FIELD_NUMBER: _builtins.int
+    QUANTIZATION_PARAMS_FIELD_NUMBER: _builtins.int
+    ON_DISK_PAYLOAD_FIELD_NUMBER: _builtins.int
     SUCCESSOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
@@ -272,7 +406,7 @@ class Collection(_message.Message):
     indexed_share: _builtins.float
     """Share of the vectors that the HNSW index covers, 0 to 1. What it does not cover is searched exactly."""
     disk_bytes: _builtins.int
-    """Bytes on disk; 0 = the store does not tell."""
+    """Bytes on disk; 0 = the store does not tell (a Qdrant server does not)."""
     quantization: Global___Quantization.ValueType
     """Compression as configured."""
     on_disk_vectors: _builtins.bool
@@ -283,6 +417,8 @@ class Collection(_message.Message):
     """Replicas of each shard."""
     write_consistency_factor: _builtins.int
     """Replicas that must acknowledge a write."""
+    on_disk_payload: _builtins.bool
+    """Payloads are kept on disk."""
     successor: _builtins.str
     """The collection that gets every write too, see SetSuccessor; empty = none."""
     @_builtins.property
@@ -296,6 +432,10 @@ class Collection(_message.Message):
     @_builtins.property
     def hnsw(self) -> Global___HnswConfig:
         """The HNSW graph as configured."""
+
+    @_builtins.property
+    def quantization_params(self) -> Global___QuantizationParams:
+        """How the compression works, as configured."""
 
     def __init__(
         self,
@@ -317,11 +457,13 @@ class Collection(_message.Message):
         shard_number: _builtins.int = ...,
         replication_factor: _builtins.int = ...,
         write_consistency_factor: _builtins.int = ...,
+        quantization_params: Global___QuantizationParams | None = ...,
+        on_disk_payload: _builtins.bool = ...,
         successor: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hnsw", b"hnsw"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hnsw", b"hnsw", "quantization_params", b"quantization_params"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "image_vectors", b"image_vectors", "indexed_share", b"indexed_share", "model", b"model", "name", b"name", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "points", b"points", "quantization", b"quantization", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "successor", b"successor", "text_vectors", b"text_vectors", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "image_vectors", b"image_vectors", "indexed_share", b"indexed_share", "model", b"model", "name", b"name", "on_disk_payload", b"on_disk_payload", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "points", b"points", "quantization", b"quantization", "quantization_params", b"quantization_params", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "successor", b"successor", "text_vectors", b"text_vectors", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,6 +23,10 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class Filter(_message.Message):
     """A point matches if every `must` holds, at least one `should` holds (if there is any) and no
     `must_not` holds. Nested at most 8 deep (a server setting). An empty filter matches everything.
+
+    Payloads have no schema. A search that finds nothing because its filter needs a field that no point
+    has and no payload index declares is refused (INVALID_ARGUMENT, FILTER_FIELD_UNKNOWN), so that a
+    misspelt field does not look like an answer.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

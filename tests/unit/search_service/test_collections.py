@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from clipsearch.search.v1 import collection_pb2 as pb
 from tests.unit.search_service.served import DIMENSION, Client, FakeEncoder, refused, term, unit
 
@@ -33,8 +35,11 @@ async def test_ready_vectors_need_no_encoder(client: Client, encoder: FakeEncode
 async def test_settings_are_kept_and_counts_told(client: Client):
     await client.create(
         payload_indexes=[pb.PayloadIndex(field="price", type=INTEGER)],
-        hnsw=pb.HnswConfig(m=8, ef_construct=64),
+        hnsw=pb.HnswConfig(m=8, ef_construct=64, full_scan_threshold_kb=500, on_disk=True),
         quantization=pb.QUANTIZATION_SCALAR,
+        quantization_params=pb.QuantizationParams(quantile=0.99, always_ram=True),
+        on_disk_vectors=True,
+        on_disk_payload=False,
     )
     await client.upsert(
         {"id": "a", "text": "words"},
@@ -43,7 +48,11 @@ async def test_settings_are_kept_and_counts_told(client: Client):
     )
     found = await describe(client)
     assert (found.points, found.image_vectors, found.text_vectors) == (3, 2, 2)
-    assert (found.hnsw.m, found.hnsw.ef_construct, found.quantization) == (8, 64, pb.QUANTIZATION_SCALAR)
+    assert found.hnsw == pb.HnswConfig(m=8, ef_construct=64, full_scan_threshold_kb=500, on_disk=True)
+    assert found.quantization == pb.QUANTIZATION_SCALAR
+    assert found.quantization_params == pb.QuantizationParams(quantile=0.99, always_ram=True)
+    assert (found.on_disk_vectors, found.on_disk_payload) == (True, False)
+    assert found.disk_bytes > 0
     assert [(index.field, index.type) for index in found.payload_indexes] == [("price", INTEGER)]
 
 
@@ -53,6 +62,11 @@ async def test_creating_needs_the_encoder_and_says_so(client: Client, encoder: F
     assert (refusal.code, refusal.reason) == ("UNAVAILABLE", "ENCODER_UNAVAILABLE")
     await encoder.start()
     assert (await client.collections.ListCollections(pb.ListCollectionsRequest())).collections == []
+
+
+def params(quantization: str, **values: object) -> dict[str, object]:
+    number = pb.Quantization.Value(f"QUANTIZATION_{quantization.upper()}")
+    return {"quantization": number, "quantization_params": pb.QuantizationParams(**values)}
 
 
 BAD_SETTINGS = [
@@ -67,7 +81,19 @@ BAD_SETTINGS = [
     ({"hnsw": pb.HnswConfig(m=3)}, "hnsw.m"),
     ({"hnsw": pb.HnswConfig(m=257)}, "hnsw.m"),
     ({"hnsw": pb.HnswConfig(ef_construct=4097)}, "hnsw.ef_construct"),
+    ({"hnsw": pb.HnswConfig(full_scan_threshold_kb=9)}, "hnsw.full_scan_threshold_kb"),
     ({"quantization": 9}, "quantization"),
+    (params("scalar", quantile=0.4), "quantization_params.quantile"),
+    (params("scalar", quantile=math.nan), "quantization_params.quantile"),
+    (params("binary", quantile=0.99), "quantization_params.quantile"),
+    (params("scalar", encoding=pb.BINARY_ENCODING_TWO_BITS), "quantization_params.encoding"),
+    (params("binary", encoding=9), "quantization_params.encoding"),
+    (params("binary", query_encoding=9), "quantization_params.query_encoding"),
+    (params("product", compression=5), "quantization_params.compression"),
+    (params("turbo", bits=3), "quantization_params.bits"),
+    (params("none", always_ram=True), "quantization_params.always_ram"),
+    ({"shard_number": 2}, "shard_number"),
+    ({"replication_factor": 2}, "replication_factor"),
     ({"shard_number": 1025}, "shard_number"),
     ({"replication_factor": 65}, "replication_factor"),
     ({"write_consistency_factor": 2}, "write_consistency_factor"),

@@ -139,11 +139,40 @@ async def test_an_exact_search_and_its_parameters_pass(client: Client):
             ["p2", "p3"],
         ),
         ('should { has_id { ids: "p5" } } should { has_id { ids: "p4" } }', ["p4", "p5"]),
-        ('must { field { key: "nowhere" match { keyword: "x" } } }', []),
+        ('must { field { key: "brand" match { keyword: "x" } } }', []),
+        (
+            'must_not { field { key: "nowhere" match { keyword: "x" } } } must { has_id { ids: "p5" } }',
+            ["p5"],
+        ),
     ],
 )
 async def test_filters_narrow_the_answer(client: Client, filter, found):
     assert ids(await client.search(term("first"), filter=parse(filter))) == found
+
+
+UNKNOWN = 'must { filter { should { field { key: "prize" range { lt: 5 } } } } }'
+
+
+@pytest.mark.parametrize("target", [IMAGE, ANY])
+async def test_a_field_that_no_point_has_is_told_by_name(client: Client, target):
+    why = await refused(client.search(term("first"), filter=parse(UNKNOWN), target=target))
+    assert (why.code, why.reason) == ("INVALID_ARGUMENT", "FILTER_FIELD_UNKNOWN")
+    assert why.field == "filter.must[0].filter.should[0].field"
+    assert "'prize'" in why.message
+
+
+async def test_a_field_is_known_by_its_index_and_nothing_is_in_an_empty_collection(client: Client):
+    prize = collection_pb2.PayloadIndex(field="prize", type=collection_pb2.PAYLOAD_INDEX_TYPE_FLOAT)
+    await client.create("empty")
+    assert ids(await client.search(term("first"), filter=parse(UNKNOWN), collection="empty")) == []
+    await client.create("indexed", payload_indexes=[prize])
+    await client.upsert({"id": "a", "image_vector": unit(1)}, collection="indexed")
+    assert ids(await client.search(term("first"), filter=parse(UNKNOWN), collection="indexed")) == []
+
+
+async def test_a_page_past_the_end_of_a_filtered_search_is_empty(client: Client):
+    city = parse('must { field { key: "shop.city" match { keyword: "Ulm" } } }')
+    assert ids(await client.search(term("first"), filter=city, target=IMAGE, offset=400)) == []
 
 
 async def test_a_query_of_several_terms_lies_between_them_and_away_from_negatives(client: Client):

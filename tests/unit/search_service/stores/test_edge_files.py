@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 
 import pytest
@@ -91,3 +92,9 @@ def test_a_folder_that_is_no_collection_is_left_alone(tmp_path):
     edge_files.open_root(tmp_path).close()
     assert edge_files.collection_folders(tmp_path) == []
     assert (tmp_path / "collections" / "notes").is_dir()
+
+
+def test_settings_of_before_there_were_more_of_them_are_read(tmp_path):
+    kept = {"name": "shop", "dimension": 16, "fingerprint": "f", "quantization": "scalar"}
+    (tmp_path / "collection.json").write_text(json.dumps(kept))
+    assert edge_files.read_spec(tmp_path) == CollectionSpec("shop", 16, "f", quantization="scalar")

@@ -46,7 +46,7 @@ async def opened(folder, upkeep):
         await store.close()
 
 
-async def until(condition, seconds=60.0):
+async def until(condition, seconds=100.0):
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -85,14 +85,38 @@ async def test_an_index_is_built_without_being_asked_for(eager, points, tmp_path
     assert hits[0].score == pytest.approx(1.0, abs=1e-4)
 
 
+async def test_writers_that_never_pause_do_not_keep_a_collection_from_its_index(tmp_path, spec, points):
+    async with opened(tmp_path, Upkeep(index_threshold=1000, quiet_s=600, busy_s=0.3)) as store:
+        await store.create_collection(spec)
+        written = 0
+        async with asyncio.timeout(90):
+            while store._live["shop"].shard == "shard.1":
+                await store.upsert("shop", points(100, start=written))
+                written += 100
+                await asyncio.sleep(0.02)
+        info = await store.get_collection("shop")
+        assert info.points == written
+        assert info.indexed_share > 0
+
+
+async def test_the_threshold_is_that_of_today_not_of_the_collections_creation(tmp_path, spec, points):
+    async with opened(tmp_path, Upkeep(index_threshold=1_000_000, quiet_s=600)) as store:
+        await store.create_collection(spec)
+        await load(store, points)
+        assert (await store.get_collection("shop")).indexed_share == 0
+    async with opened(tmp_path, EAGER) as store:
+        await store.delete("shop", ["nobody"])  # wakes the upkeep, as any call does
+        await until(indexed(store))
+
+
 async def test_what_is_written_meanwhile_is_in_the_new_index(tmp_path, spec, points, monkeypatch):
     optimize = edge_index._optimize
     building, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow(shard, lock):
+    async def slow(shard, shared):
         building.set()
         await go_on.wait()
-        return await optimize(shard, lock)
+        return await optimize(shard, shared)
 
     monkeypatch.setattr(edge_index, "_optimize", slow)
     async with opened(tmp_path / "data", EAGER) as store:
@@ -153,7 +177,7 @@ async def test_the_loop_and_the_searches_go_on_while_the_index_is_built(eager, p
 async def test_a_build_that_fails_leaves_the_old_shard_in_service(tmp_path, spec, points, monkeypatch):
     failed = asyncio.Event()
 
-    async def fail(shard, lock):
+    async def fail(shard, shared):
         failed.set()
         raise edge_index.IndexingFailed("exit code 1")
 

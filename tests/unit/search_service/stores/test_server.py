@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.text_format import Parse
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as wire
 
@@ -22,7 +23,7 @@ from clipsearch.serving.errors import (
     Unavailable,
 )
 from search_service.filters import Filter, MatchValue
-from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQuery
+from search_service.stores.protocol import CollectionSpec, QuantizationParams, StoredPoint, VectorQuery
 from search_service.stores.server import QdrantServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
@@ -30,13 +31,16 @@ QUESTION = VectorQuery(np.array([1, 0], np.float32), "image", 3)
 
 
 @dataclass
-class Qdrant(wire.PointsServicer):
+class Qdrant(wire.PointsServicer, wire.CollectionsServicer):
     """As much of a server as a test needs: it fails as told, waits as told, and notes what it is asked."""
 
     failures: list[tuple[grpc.StatusCode, str]] = field(default_factory=list)
     delete_fails: bool = False
     status: int = wire.UpdateStatus.Completed
     delay_s: float = 0.0
+    at_once: int = 0
+    most_at_once: int = 0
+    peers: set[str] = field(default_factory=set)
     asked: list[object] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
     port: int = 0
@@ -51,12 +55,32 @@ class Qdrant(wire.PointsServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "")
         return wire.PointsOperationResponse(result=wire.UpdateResult(status=self.status))
 
+    async def Upsert(self, request, context):
+        self.most_at_once = max(self.most_at_once, 1 + self.at_once)
+        self.at_once += 1
+        try:
+            await self._take(request, context)
+        finally:
+            self.at_once -= 1
+        return wire.PointsOperationResponse(result=wire.UpdateResult(status=self.status))
+
     async def QueryBatch(self, request, context):
         await self._take(request, context)
         return wire.QueryBatchResponse(result=[wire.BatchResult() for _ in request.query_points])
 
+    async def ListAliases(self, request, context):
+        return wire.ListAliasesResponse()
+
+    async def CollectionExists(self, request, context):
+        return wire.CollectionExistsResponse()
+
+    async def Create(self, request, context):
+        await self._take(request, context)
+        return wire.CollectionOperationResponse(result=True)
+
     async def _take(self, request, context):
         self.asked.append(request)
+        self.peers.add(context.peer())
         self.metadata = dict(context.invocation_metadata())
         await asyncio.sleep(self.delay_s)
         if self.failures:
@@ -68,6 +92,7 @@ async def qdrant() -> AsyncIterator[Qdrant]:
     servicer = Qdrant()
     server = grpc.aio.server()
     wire.add_PointsServicer_to_server(servicer, server)
+    wire.add_CollectionsServicer_to_server(servicer, server)
     servicer.port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield servicer
@@ -138,6 +163,66 @@ async def test_reads_are_tried_again(store, qdrant):
     qdrant.failures = [(grpc.StatusCode.UNAVAILABLE, "")] * 2
     assert await store.count("x") == 7
     assert len(qdrant.asked) == 3
+
+
+def points(count: int) -> list[StoredPoint]:
+    return [StoredPoint(f"p{n}", {"n": n}, image=np.array([1, 0], np.float32)) for n in range(count)]
+
+
+@pytest.fixture
+def collection(store) -> str:
+    """One whose settings the store has just read."""
+    store._specs["x"] = (time.monotonic(), CollectionSpec("x", 2, "f"))
+    return "x"
+
+
+async def test_a_large_write_goes_in_parts_of_which_a_few_are_on_their_way(store, qdrant, collection):
+    qdrant.delay_s = 0.05
+    await store.upsert(collection, points(1000))
+    assert [len(request.points) for request in qdrant.asked] == [64] * 15 + [40]
+    sent = {point.payload["n"].integer_value for request in qdrant.asked for point in request.points}
+    assert sent == set(range(1000))
+    assert 2 <= qdrant.most_at_once <= 8
+    assert all(
+        request.wait and request.ordering.type == wire.WriteOrderingType.Strong for request in qdrant.asked
+    )
+
+
+async def test_of_points_with_one_id_in_several_parts_the_last_is_sent(store, qdrant, collection):
+    await store.upsert(
+        collection, [*points(65), StoredPoint("p0", {"n": 65}, image=np.array([1, 0], np.float32))]
+    )
+    sent = [point.payload["n"].integer_value for request in qdrant.asked for point in request.points]
+    assert sorted(sent) == list(range(1, 66))
+
+
+async def test_a_write_fails_with_its_first_part_that_fails(store, qdrant, collection):
+    qdrant.failures = [(grpc.StatusCode.RESOURCE_EXHAUSTED, "")]
+    with pytest.raises(ResourceExhausted):
+        await store.upsert(collection, points(1000))
+    assert len(qdrant.asked) < 16, "the rest is given up"
+
+
+async def test_upserts_are_tried_again(store, qdrant, collection):
+    qdrant.failures = [(grpc.StatusCode.UNAVAILABLE, "")]
+    await store.upsert(collection, points(1))
+    assert len(qdrant.asked) == 2
+
+
+async def test_the_server_is_told_to_give_up_when_the_caller_does(store, qdrant, collection):
+    qdrant.delay_s = 5
+    begun = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await store.upsert(collection, points(300), timeout=0.2)
+    assert time.monotonic() - begun < 1
+    async with asyncio.timeout(2):
+        while qdrant.at_once:  # noqa: ASYNC110 - cancelled on the server too
+            await asyncio.sleep(0.01)
+
+
+async def test_calls_take_turns_on_several_connections(store, qdrant):
+    await asyncio.gather(*(store.count("x") for _ in range(9)))
+    assert len(qdrant.peers) == 3
 
 
 async def test_deletes_are_not_tried_again(store, qdrant):
@@ -216,3 +301,49 @@ async def test_other_services_may_take_a_link_from_memory_for_a_while(memory):
     assert await store.set_successor("old", "new") == 5
     assert (await store.resolve("old")).successor == "new"
     assert (await other.resolve("old")).successor == "", "else the 5 seconds are for nothing"
+
+
+QUANTIZATIONS = [
+    ("scalar", QuantizationParams(quantile=0.99), "scalar { type: Int8 quantile: 0.99 always_ram: false }"),
+    (
+        "binary",
+        QuantizationParams(encoding="two_bits", query_encoding="scalar8bits"),
+        "binary { always_ram: false encoding: TwoBits query_encoding { setting: Scalar8Bits } }",
+    ),
+    (
+        "product",
+        QuantizationParams(compression=32, always_ram=True),
+        "product { compression: x32 always_ram: true }",
+    ),
+    ("turbo", QuantizationParams(bits=1.5), "turboquant { always_ram: false bits: Bits1_5 }"),
+]
+
+
+@pytest.mark.parametrize(("quantization", "params", "expected"), QUANTIZATIONS)
+async def test_a_collections_settings_travel(store, qdrant, quantization, params, expected):
+    spec = CollectionSpec(
+        "shop",
+        2,
+        "f",
+        hnsw_m=8,
+        hnsw_ef_construct=64,
+        hnsw_full_scan_threshold_kb=500,
+        hnsw_on_disk=True,
+        quantization=quantization,
+        quantization_params=params,
+        on_disk_vectors=True,
+        on_disk_payload=False,
+        shard_number=3,
+        replication_factor=2,
+        write_consistency_factor=2,
+    )
+    await store.create_collection(spec)
+    (asked,) = qdrant.asked
+    assert (asked.shard_number, asked.replication_factor, asked.write_consistency_factor) == (3, 2, 2)
+    assert asked.hnsw_config == wire.HnswConfigDiff(
+        m=8, ef_construct=64, full_scan_threshold=500, on_disk=True
+    )
+    assert asked.quantization_config == Parse(expected, wire.QuantizationConfig())
+    assert all(side.on_disk for side in asked.vectors_config.params_map.map.values())
+    assert asked.HasField("on_disk_payload")
+    assert not asked.on_disk_payload

@@ -1,0 +1,45 @@
+"""Large writes to a Qdrant server go in parts, a few of them at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+from search_service.stores.protocol import SIDES, StoredPoint
+
+_POINTS = 64
+_VECTOR_BYTES = 4 << 20
+_BYTES_A_NUMBER = 4
+
+
+def parts(points: Sequence[StoredPoint], dimension: int) -> Iterator[list[StoredPoint]]:
+    """At most 64 points a part, and 4 MiB of vectors; of points with one id the last."""
+    last = list({point.id: point for point in points}.values())
+    size = max(1, min(_POINTS, _VECTOR_BYTES // (dimension * _BYTES_A_NUMBER * len(SIDES))))
+    for start in range(0, len(last), size):
+        yield last[start : start + size]
+
+
+class Flight:
+    """Sends parts of writes, `most` at a time whosever they are."""
+
+    def __init__(self, most: int) -> None:
+        self._room = asyncio.Semaphore(most)
+
+    async def send(
+        self,
+        what: Iterator[list[StoredPoint]],
+        send: Callable[[list[StoredPoint]], Awaitable[None]],
+    ) -> None:
+        """Returns when all have arrived. Raises what the first that fails does; the others are given up."""
+
+        async def when_there_is_room(part: list[StoredPoint]) -> None:
+            async with self._room:
+                await send(part)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for part in what:
+                    group.create_task(when_there_is_room(part))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed

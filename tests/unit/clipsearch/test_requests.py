@@ -1,0 +1,50 @@
+"""What a caller sets is what travels, and comes back under the same names."""
+
+from __future__ import annotations
+
+import pytest
+
+from clipsearch import requests, responses
+from clipsearch.search.v1 import collection_pb2 as pb
+
+SETTINGS = [
+    ("scalar", {"quantile": 0.99, "always_ram": True}),
+    ("binary", {"encoding": "one_and_half_bits", "query_encoding": "scalar8bits"}),
+    ("product", {"compression": 32}),
+    ("turbo", {"bits": 1.5}),
+    ("none", {}),
+]
+
+
+@pytest.mark.parametrize(("quantization", "params"), SETTINGS)
+def test_quantization_settings_travel_and_come_back(quantization, params):
+    options = {f"quantization_{name}": value for name, value in params.items()}
+    request = requests.create_collection("c", quantization=quantization, **options)
+    told = pb.Collection(
+        name="c", quantization=request.quantization, quantization_params=request.quantization_params
+    )
+    found = responses.collection(told)
+    assert (found.quantization, found.quantization_params) == (quantization, params)
+
+
+def test_storage_and_graph_settings_travel():
+    request = requests.create_collection(
+        "c",
+        hnsw_m=8,
+        hnsw_ef_construct=64,
+        hnsw_full_scan_threshold_kb=500,
+        hnsw_on_disk=True,
+        on_disk_vectors=True,
+        on_disk_payload=False,
+    )
+    assert request.hnsw == pb.HnswConfig(m=8, ef_construct=64, full_scan_threshold_kb=500, on_disk=True)
+    assert (request.on_disk_vectors, request.on_disk_payload) == (True, False)
+
+
+def test_payloads_are_on_disk_unless_told_otherwise():
+    assert requests.create_collection("c").on_disk_payload
+
+
+def test_a_misspelt_choice_is_named():
+    with pytest.raises(ValueError, match="quantization_encoding: 'three_bits' is none of one_bit"):
+        requests.create_collection("c", quantization="binary", quantization_encoding="three_bits")  # type: ignore[arg-type]

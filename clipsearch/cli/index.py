@@ -151,7 +151,7 @@ async def index_source(
 
     total = await asyncio.to_thread(source.prepare)
     async with AsyncClient(server, timeout=CALL_TIMEOUT_S, token=token, tls=tls) as client:
-        await _make_collection(client, collection, source, fingerprint)
+        await _make_collection(client, collection, source, fingerprint, checkpoint)
         with _failure_file(failures) as note, _bar() as bar:
             task = bar.add_task("indexing", total=total, failed="")
 
@@ -177,7 +177,9 @@ async def index_source(
                 raise stopped.cause from None
 
 
-async def _make_collection(client: AsyncClient, collection: str, source: Source, fingerprint: str) -> None:
+async def _make_collection(
+    client: AsyncClient, collection: str, source: Source, fingerprint: str, checkpoint: Path | None
+) -> None:
     """Makes the collection if there is none: for the encoder's model, or for the vectors' space."""
     from clipsearch.errors import ClipSearchError
     from clipsearch.ingest import PictureFolder
@@ -194,6 +196,11 @@ async def _make_collection(client: AsyncClient, collection: str, source: Source,
     except ClipSearchError as error:
         if error.code != "NOT_FOUND":
             raise
+    if checkpoint is not None and await asyncio.to_thread(checkpoint.exists):
+        raise Problem(
+            f"there is no collection {collection!r}, and {checkpoint} tells of one that is loaded in part; "
+            "delete the checkpoint to begin anew"
+        )
     if source.dimension is not None and not fingerprint:
         raise Problem(
             f"there is no collection {collection!r}, and vectors do not say which model they come from: "

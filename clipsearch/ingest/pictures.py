@@ -32,14 +32,15 @@ class PictureFolder:
 
     def __init__(self, folder: Path | str) -> None:
         self._folder = Path(folder).absolute()
+        self._total = 0
 
     def prepare(self) -> int:
         """How many pictures there are. Raises SourceError for none."""
-        total = sum(1 for _ in find_pictures(self._folder))
-        if not total:
+        self._total = self._total or sum(1 for _ in find_pictures(self._folder))
+        if not self._total:
             kinds = ", ".join(sorted(PICTURE_SUFFIXES))
             raise SourceError(f"{self._folder} holds no pictures (told by suffix: {kinds})")
-        return total
+        return self._total
 
     def items(self) -> Iterator[Item]:
         """Each picture, by path."""

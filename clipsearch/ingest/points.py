@@ -69,8 +69,11 @@ def content_hash(image: bytes | None, text: str | None, payload: Mapping[str, An
 
 def _read(item: Item) -> bytes:
     assert item.path is not None
-    with item.path.open("rb") as file:
-        content = file.read(_LARGEST_FILE + 1)
+    try:
+        with item.path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+    except ValueError as error:
+        raise BadItem(f"{str(item.path)!r} cannot be a path ({error})") from None
     if len(content) > _LARGEST_FILE:
         raise BadItem(f"its picture has more than {_LARGEST_FILE:,} bytes, which cannot be sent")
     return content

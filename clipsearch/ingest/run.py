@@ -101,6 +101,7 @@ class Ingest:
         self._patience = Patience(options.patience_s)
         self._tally = Tally(on_failure)
         self._in_flight: set[str] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
         self._halt = asyncio.Event()
         self._landed = asyncio.Event()
         self._broken: Exception | None = None
@@ -122,11 +123,10 @@ class Ingest:
         self._patience.renew()
         stream = Stream(self._source.items(), self._options.batch_bytes)
         async with asyncio.TaskGroup() as flights:
-            under_way: set[asyncio.Task[None]] = set()
-            while await self._room(under_way) and (batch := await self._take(stream)):
-                task = flights.create_task(self._fly(batch))
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
+            while await self._room() and (batch := await self._take(stream)):
+                flight = flights.create_task(self._fly(batch))
+                self._under_way.add(flight)
+                flight.add_done_callback(self._land)
         report = self._tally.report(self._halt.is_set())
         if self._broken is not None:
             raise IngestStopped(self._broken, report)
@@ -155,9 +155,9 @@ class Ingest:
         await checkpoint.save()  # so that a place where nothing can be written is found out now
         return checkpoint
 
-    async def _room(self, under_way: set[asyncio.Task[None]]) -> bool:
+    async def _room(self) -> bool:
         """Waits until one more batch may fly; False when the run is ending."""
-        while not self._halt.is_set() and len(under_way) >= self._flow.flights:
+        while not self._halt.is_set() and len(self._under_way) >= self._flow.flights:
             self._landed.clear()
             await self._landed.wait()
         return not self._halt.is_set()
@@ -179,9 +179,11 @@ class Ingest:
             return
         except (ClipSearchError, OSError) as error:
             self._break(error)
-        finally:
-            asyncio.get_running_loop().call_soon(self._landed.set)  # once the task counts as done
         self._on_progress(self._tally.progress())
+
+    def _land(self, flight: asyncio.Task[None]) -> None:
+        self._under_way.discard(flight)
+        self._landed.set()
 
     def _break(self, error: Exception) -> None:
         self._broken = self._broken or error

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from clipsearch.inputs import VectorLike
+
+_SURROGATES = re.compile("[\ud800-\udfff]")  # how Python holds the bytes that are no UTF-8
 
 
 class SourceError(ValueError):
@@ -68,10 +70,10 @@ def file_size(path: Path) -> int:
     """Bytes of a file; 0 if it cannot be told: reading it will say what is wrong."""
     try:
         return path.stat().st_size
-    except OSError:
+    except (OSError, ValueError):  # ValueError: the text cannot be a path
         return 0
 
 
 def path_text(path: Path | str) -> str:
     """A path as text: bytes of a file name that are no UTF-8 become replacement characters."""
-    return os.fsencode(path).decode("utf-8", errors="replace")
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", str(path))

@@ -101,6 +101,9 @@ def test_vectors_are_indexed_and_a_checkpoint_of_other_work_is_refused(clipsearc
     assert "there is no collection 'plain', and vectors do not say" in refused.stderr.replace("\n", " ")
     done = clipsearch(*words, "-c", "plain", "--fingerprint", "mine", *noted)
     assert json.loads(done.stdout)["indexed"] == 4
+    nowhere = clipsearch(*words, "-c", "nowhere", "--fingerprint", "mine", *noted)
+    assert nowhere.returncode == 1
+    assert "there is no collection 'nowhere'" in nowhere.stderr
     assert json.loads(clipsearch(*words, "-c", "plain", *noted).stdout)["already"] == 4
     assert clipsearch(*words, "-c", "other", "--fingerprint", "mine").returncode == 0
     foreign = clipsearch(*words, "-c", "other", *noted)

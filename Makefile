@@ -16,7 +16,7 @@ RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-encoder bench-search bench-map model serve protos clean
+.PHONY: help demo test lint kill-ingest load-million bench bench-encoder bench-search bench-map model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -37,6 +37,12 @@ lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
 	echo "== mypy";         $(BIN)/mypy
 	echo "== import-linter"; $(BIN)/lint-imports --no-logo
 	echo "== buf";          protos/lint.sh $(BIN)/python
+
+kill-ingest: $(FULL_READY) ## kill bulk loading 20 times (KILLS=20 SEED=0) and count what was encoded twice
+	KILLS=$(or $(KILLS),20) SEED=$(or $(SEED),0) $(BIN)/python -m pytest -s -q tests/integration/test_ingest_kill.py
+
+load-million: $(FULL_READY) ## load a million vectors (VECTORS=1000000) and watch the client's memory
+	VECTORS=$(or $(VECTORS),1000000) $(BIN)/python -m pytest -s -q tests/integration/test_ingest_memory.py
 
 bench: bench-encoder bench-search ## run the benchmarks (build/bench/)
 
@@ -83,5 +89,5 @@ $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing everything for development and export (torch included: a large download)"
-	$(PIP) --editable '.[cpu,starter,map,otel,export,dev]'
+	$(PIP) --editable '.[cpu,starter,map,parquet,otel,export,dev]'
 	touch $(RUN_READY) $@

@@ -140,13 +140,15 @@ def upsert(
     fingerprint: str = "",
 ) -> search_pb2.UpsertRequest:
     """Points to write. Reads their pictures."""
-    return search_pb2.UpsertRequest(
+    request = search_pb2.UpsertRequest(
         collection=collection,
-        points=[_point(point) for point in points],
         wait=wait,
         update_mode=search_pb2.UPDATE_MODE_INSERT_ONLY if insert_only else search_pb2.UPDATE_MODE_UPSERT,
         fingerprint=fingerprint,
     )
+    for point in points:  # filled in place: points made one by one and copied take three times as long
+        _fill(request.points.add(id=point.id), point)
+    return request
 
 
 def get_points(
@@ -321,15 +323,17 @@ def _term(term: Term, where: str) -> search_pb2.QueryTerm:
     return proto
 
 
-def _point(point: Point) -> search_pb2.Point:
-    return search_pb2.Point(
-        id=point.id,
-        image=None if point.image is None else picture_bytes(point.image),
-        text=point.text,
-        image_vector=None if point.image_vector is None else values.vector(point.image_vector),
-        text_vector=None if point.text_vector is None else values.vector(point.text_vector),
-        payload=values.struct(point.payload, f"point {point.id!r}: payload"),
-    )
+def _fill(proto: search_pb2.Point, point: Point) -> None:
+    if point.image is not None:
+        proto.image = picture_bytes(point.image)
+    if point.text is not None:
+        proto.text = point.text
+    if point.image_vector is not None:
+        proto.image_vector.f32 = values.f32(point.image_vector)
+    if point.text_vector is not None:
+        proto.text_vector.f32 = values.f32(point.text_vector)
+    if point.payload:
+        values.fill_struct(proto.payload, point.payload, f"point {point.id!r}: payload")
 
 
 def _choice(field: str, value: Name, known: Mapping[Name, Value]) -> Value:

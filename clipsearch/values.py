@@ -16,11 +16,16 @@ _EXACT_INTEGER = 2**53
 
 
 def vector(numbers: VectorLike) -> vector_pb2.Vector:
-    """A vector as it travels: little-endian float32. Raises ValueError unless it has one dimension."""
+    """A vector as it travels. Raises ValueError unless it has one dimension."""
+    return vector_pb2.Vector(f32=f32(numbers))
+
+
+def f32(numbers: VectorLike) -> bytes:
+    """Numbers as little-endian float32. Raises ValueError unless they have one dimension."""
     array = np.asarray(numbers, dtype="<f4")
     if array.ndim != 1:
         raise ValueError(f"vector: must have one dimension, its shape is {array.shape}")
-    return vector_pb2.Vector(f32=array.tobytes())
+    return array.tobytes()
 
 
 def array(vector: vector_pb2.Vector) -> Vector:
@@ -30,15 +35,16 @@ def array(vector: vector_pb2.Vector) -> Vector:
     return np.array(vector.values, dtype=np.float32)
 
 
-def struct(payload: Mapping[str, Any], where: str) -> struct_pb2.Struct:
-    """A payload as it travels. Raises ValueError for what is not JSON or would not come back the same."""
+def fill_struct(struct: struct_pb2.Struct, payload: Mapping[str, Any], where: str) -> None:
+    """Puts a payload into an empty Struct.
+
+    Raises ValueError for what is not JSON or would not come back the same.
+    """
     _refuse_inexact(payload, where)
-    struct = struct_pb2.Struct()
     try:
         struct.update(dict(payload))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}; it must be JSON") from None
-    return struct
 
 
 def payload(struct: struct_pb2.Struct) -> dict[str, Any]:

@@ -94,8 +94,9 @@ def _sample_photographs(folder: Path) -> Path:
 
 
 def _run(folder: Path, bundle: Path, scratch: Path, out: Path, *, own: bool) -> Report:
-    from clipsearch.cli.index import index_folder
+    from clipsearch.cli.index import index_source
     from clipsearch.client import Client, EncoderClient
+    from clipsearch.ingest import PictureFolder
 
     console = stdout()
     console.print("== starting the encoder and the search service, each a process of its own")
@@ -111,8 +112,8 @@ def _run(folder: Path, bundle: Path, scratch: Path, out: Path, *, own: bool) -> 
         if not about.pretrained:
             console.print("   [red]its weights are random: what it finds means nothing[/red]")
         console.print(f"== indexing the pictures in {plain(folder if own else 'the sample photographs')}")
-        indexed = asyncio.run(index_folder(folder, DEFAULT_COLLECTION, search_at))
-        console.print(f"   {indexed.indexed} indexed, {len(indexed.failures)} could not be read")
+        indexed = asyncio.run(index_source(PictureFolder(folder), DEFAULT_COLLECTION, search_at))
+        console.print(f"   {indexed.indexed} indexed, {indexed.failed} could not be read")
         if not indexed.indexed:
             raise Problem(f"none of the pictures in {folder} could be indexed")
         answers = _search(client, about, folder, own=own)

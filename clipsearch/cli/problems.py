@@ -31,6 +31,7 @@ def explain(error: Exception) -> str | None:
     from clipsearch.credentials import CredentialsError
     from clipsearch.errors import ClipSearchError
     from clipsearch.expressions import FilterError
+    from clipsearch.ingest import CheckpointError, SourceError
     from clipsearch.serving.lifecycle import StartError
     from clipsearch.serving.settings import SettingsError
 
@@ -38,7 +39,8 @@ def explain(error: Exception) -> str | None:
         return f"{error.message}{_hint(error)}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, Problem | CredentialsError | FilterError | SettingsError | StartError):
+    expected = CheckpointError | CredentialsError | FilterError | Problem | SettingsError | SourceError
+    if isinstance(error, expected | StartError):
         return str(error)
     return None
 
@@ -49,5 +51,5 @@ def _hint(error: Any) -> str:
     if error.code == "UNAUTHENTICATED":
         return "\nSet CLIPSEARCH_TOKEN; `clipsearch token create` makes tokens."
     if error.reason == "COLLECTION_NOT_FOUND":
-        return "\n`clipsearch collections` lists those there are; `clipsearch index FOLDER` makes one."
+        return "\n`clipsearch collections` lists those there are; `clipsearch index` makes one."
     return ""

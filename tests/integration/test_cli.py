@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -55,14 +56,61 @@ def indexed(clipsearch, pictures) -> dict:
 
 def test_index_goes_on_after_bad_files_and_lists_them(indexed):
     assert (indexed["indexed"], indexed["already"]) == (4, 1)
-    failed = {Path(failure["path"]).name: failure["reason"] for failure in indexed["failed"]}
+    failed = {Path(failure["place"]).name: failure["reason"] for failure in indexed["failures"]}
     assert set(failed) == {"cut.png", "empty.jpg"}
+    assert (indexed["total"], indexed["failed"]) == (7, 2)
     assert failed["empty.jpg"] == "the picture is empty (0 bytes)"
 
 
 def test_index_again_encodes_nothing(clipsearch, indexed, pictures):
     again = json.loads(clipsearch("index", str(pictures), "--json").stdout)
     assert (again["indexed"], again["already"]) == (0, 5)
+
+
+def test_a_list_is_indexed_and_filtered_by_its_typed_columns(clipsearch, pictures, tmp_path):
+    rows = tmp_path / "shop.csv"
+    rows.write_text(
+        "sku,photo,title,price,brand\n"
+        f"cup,{pictures / 'coffee.png'},a cup of coffee,7.50,acme\n"
+        f"ship,{pictures / 'rocket.jpg'},a rocket,9000,acme\n"
+        "tea,,a cup of tea,6,other\n"
+        "gone,gone.jpg,,1,acme\n"
+    )
+    words = ("index", str(rows), "--id", "sku", "--path", "photo", "--text", "title", "-c", "shop")
+    failures = tmp_path / "failures.jsonl"
+    done = clipsearch(*words, "--failures", str(failures), "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["total"], report["indexed"], report["failed"]) == (4, 3, 1)
+    (failure,) = map(json.loads, failures.read_text().splitlines())
+    assert (failure["id"], failure["place"]) == ("gone", "shop.csv, line 5")
+    filters = ("--filter", "price<20", "--filter", "brand=acme")
+    found = clipsearch("search", "something to drink", "-c", "shop", *filters, "--json")
+    assert [hit["id"] for hit in json.loads(found.stdout)["hits"]] == ["cup"]
+    again = json.loads(clipsearch(*words, "--json").stdout)
+    assert (again["indexed"], again["already"]) == (0, 3)
+
+
+def test_vectors_are_indexed_and_a_checkpoint_of_other_work_is_refused(clipsearch, tmp_path):
+    np.save(tmp_path / "v.npy", np.eye(4, dtype=np.float16))
+    (tmp_path / "ids.txt").write_text("a\nb\nc\nd\n")
+    words = ("index", str(tmp_path / "v.npy"), "--ids", str(tmp_path / "ids.txt"), "--side", "text")
+    noted = ("--checkpoint", str(tmp_path / "load.json"), "--json")
+    refused = clipsearch(*words, "-c", "plain")
+    assert refused.returncode == 1
+    assert "there is no collection 'plain', and vectors do not say" in refused.stderr.replace("\n", " ")
+    done = clipsearch(*words, "-c", "plain", "--fingerprint", "mine", *noted)
+    assert json.loads(done.stdout)["indexed"] == 4
+    nowhere = clipsearch(*words, "-c", "nowhere", "--fingerprint", "mine", *noted)
+    assert nowhere.returncode == 1
+    assert "there is no collection 'nowhere'" in nowhere.stderr
+    assert json.loads(clipsearch(*words, "-c", "plain", *noted).stdout)["already"] == 4
+    assert clipsearch(*words, "-c", "other", "--fingerprint", "mine").returncode == 0
+    foreign = clipsearch(*words, "-c", "other", *noted)
+    assert foreign.returncode == 1
+    assert "checkpoint of another collection: its collection is 'plain'" in foreign.stderr
+    for name in ("plain", "other"):
+        clipsearch("collections", "delete", name, "--yes")
 
 
 def test_search_by_words_and_by_picture(clipsearch, indexed, pictures):

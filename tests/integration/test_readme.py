@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from pathlib import Path
 
@@ -18,23 +20,30 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def snippet(search) -> str:
-    """Runs the README's Python and returns what it printed."""
-    import contextlib
-    import io
-
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(code.replace("127.0.0.1:50052", search.address), {})
-    return printed.getvalue()
-
-
-def test_the_python_snippet_finds_the_mug_under_20(snippet):
-    assert re.fullmatch(r"0\.\d+ mug \{'price': 7\.5\}\n", snippet)
+def snippets(search, tmp_path_factory) -> list[str]:
+    """Runs the README's Python, one snippet after another, and returns what each printed."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "catalogue.csv").write_text("sku,title,price\ncup,a tea cup,4\nboat,a boat,900\n")
+    printed = []
+    with contextlib.chdir(folder):
+        for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+            output = io.StringIO()
+            with contextlib.redirect_stdout(output):
+                exec(code.replace("127.0.0.1:50052", search.address), {})
+            printed.append(output.getvalue())
+    return printed
 
 
-def test_the_grpcurl_calls_work_by_reflection_alone(snippet, encoder, search):
+def test_the_python_snippet_finds_the_mug_under_20(snippets):
+    assert re.fullmatch(r"0\.\d+ mug \{'price': 7\.5\}\n", snippets[0])
+
+
+def test_the_bulk_loading_snippet_loads_the_list(snippets):
+    assert "2 of 2" in snippets[1]
+    assert snippets[1].endswith("2 indexed, 0 there already, 0 failed\n")
+
+
+def test_the_grpcurl_calls_work_by_reflection_alone(snippets, encoder, search):
     calls = re.findall(r"grpcurl -plaintext -d '(.*?)'\s+(?:\\\n\s+)?127\.0\.0\.1:(\d+) (\S+)/(\w+)", README)
     assert len(calls) == 2
     for body, port, service, method in calls:

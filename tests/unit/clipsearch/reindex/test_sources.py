@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from clipsearch.ingest import PictureFolder
+from clipsearch.ingest.points import to_point
 from clipsearch.inputs import Point
 from clipsearch.reindex.sources import Fields, Lacking, source_of
 from clipsearch.results import StoredPoint
-from clipsearch.sources import read_picture
 
 
 def stored(*sides: str, **payload: object) -> StoredPoint:
@@ -57,7 +58,8 @@ def test_half_a_point_is_no_point(tmp_path: Path):
 def test_an_indexed_file_that_has_changed_is_not_taken_for_what_it_was(tmp_path: Path):
     path = tmp_path / "a.png"
     path.write_bytes(b"picture")
-    indexed = read_picture(path)
+    (item,) = PictureFolder(tmp_path).items()
+    indexed = to_point(item)
     point = StoredPoint(indexed.id, indexed.payload, has_image=True, has_text=False)
     assert isinstance(source_of(point, Fields()), Point)
     path.write_bytes(b"another")

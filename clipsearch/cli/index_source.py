@@ -1,0 +1,72 @@
+"""What `clipsearch index` was told to load, as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from clipsearch.cli.problems import Problem
+
+if TYPE_CHECKING:
+    from clipsearch.ingest import Source
+    from clipsearch.results import Side
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The options that say how a list is read; None and () = not given."""
+
+    id: str | None = None
+    path: str | None = None
+    text: str | None = None
+    payload: Sequence[str] = ()
+    types: Sequence[str] = ()
+
+
+def open_source(source: Path, columns: Columns, ids: Path | None, side: Side | None) -> Source:
+    """The source at a path. Raises Problem for options that do not go with it, and SourceError."""
+    from clipsearch.ingest import ItemList, PictureFolder, VectorFile
+
+    given: dict[str, Any] = {
+        "--id": columns.id,
+        "--path": columns.path,
+        "--text": columns.text,
+        "--payload": columns.payload,
+        "--type": columns.types,
+        "--ids": ids,
+        "--side": side,
+    }
+    payload = columns.payload or None
+    if source.is_dir():
+        _only(given, set(), "a folder of pictures")
+        return PictureFolder(source)
+    if source.suffix.lower() == ".npy":
+        _only(given, {"--ids", "--side", "--id", "--payload"}, "vectors")
+        return VectorFile(source, side=side or "image", ids=ids, id=columns.id or "id", payload=payload)
+    _only(given, {"--id", "--path", "--text", "--payload", "--type"}, "a list")
+    return ItemList(
+        source,
+        id=columns.id,
+        path=columns.path,
+        text=columns.text,
+        payload=payload,
+        types=dict(_type(words) for words in columns.types),
+    )
+
+
+def _only(given: dict[str, Any], fitting: set[str], what: str) -> None:
+    for option, value in given.items():
+        if value and option not in fitting:
+            raise Problem(f"{option} does not go with {what}")
+
+
+def _type(words: str) -> tuple[str, Any]:
+    from clipsearch.ingest.tables import ColumnType
+
+    name, _, type_ = words.rpartition("=")
+    known = get_args(ColumnType)
+    if not name or type_ not in known:
+        raise Problem(f"--type {words!r}: write COLUMN=TYPE; TYPE is {', '.join(known)}")
+    return name, type_

@@ -1,0 +1,33 @@
+"""Bulk loading: a folder of pictures, a list, or ready-made vectors into a collection.
+
+`ingest` blocks; `Ingest` is the same for asyncio, and can be stopped. Running it again resumes a run
+that was killed, and encodes nothing that is there.
+"""
+
+from clipsearch.ingest.blocking import ingest
+from clipsearch.ingest.checkpoint import CheckpointError
+from clipsearch.ingest.flow import FlowLimits
+from clipsearch.ingest.lists import ItemList
+from clipsearch.ingest.pictures import PictureFolder
+from clipsearch.ingest.progress import Failure, IngestReport, Progress
+from clipsearch.ingest.run import Ingest, IngestOptions, IngestStopped
+from clipsearch.ingest.source import Item, Source, SourceError
+from clipsearch.ingest.vectors import VectorFile
+
+__all__ = [
+    "CheckpointError",
+    "Failure",
+    "FlowLimits",
+    "Ingest",
+    "IngestOptions",
+    "IngestReport",
+    "IngestStopped",
+    "Item",
+    "ItemList",
+    "PictureFolder",
+    "Progress",
+    "Source",
+    "SourceError",
+    "VectorFile",
+    "ingest",
+]

@@ -1,0 +1,58 @@
+"""Which source `clipsearch index` makes of its arguments, and which arguments do not go together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipsearch.cli.index_source import Columns, open_source
+from clipsearch.cli.problems import Problem, explain
+from clipsearch.ingest import CheckpointError, ItemList, PictureFolder, SourceError, VectorFile
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> dict[str, Path]:
+    (tmp_path / "list.csv").write_text("name,text,n\na,b,1\n")
+    np.save(tmp_path / "v.npy", np.eye(2, dtype=np.float32))
+    return {"folder": tmp_path, "list": tmp_path / "list.csv", "npy": tmp_path / "v.npy"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("folder", PictureFolder), ("list", ItemList), ("npy", VectorFile)]
+)
+def test_the_path_says_what_it_is(sources, name, kind):
+    assert isinstance(open_source(sources[name], Columns(), None, None), kind)
+
+
+def test_the_options_reach_the_list(sources):
+    columns = Columns(id="name", text="text", payload=["n"], types=["n=string"])
+    (item,) = open_source(sources["list"], columns, None, None).items()
+    assert (item.id, item.text, item.payload) == ("a", "b", {"n": "1", "text": "b"})
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "side", "complaint"),
+    [
+        ("folder", Columns(text="title"), None, "--text does not go with a folder of pictures"),
+        ("folder", Columns(payload=["x"]), None, "--payload does not go with a folder of pictures"),
+        ("list", Columns(), "image", "--side does not go with a list"),
+        (
+            "list",
+            Columns(types=["n=number"]),
+            None,
+            "write COLUMN=TYPE; TYPE is string, integer, float, bool",
+        ),
+        ("npy", Columns(text="title"), None, "--text does not go with vectors"),
+    ],
+)
+def test_options_that_do_not_fit_the_source_are_told(sources, name, columns, side, complaint):
+    with pytest.raises(Problem) as caught:
+        open_source(sources[name], columns, None, side)
+    assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [CheckpointError, SourceError])
+def test_a_bad_source_or_checkpoint_is_one_line(kind):
+    assert explain(kind("a.csv, line 3: no JSON")) == "a.csv, line 3: no JSON"

@@ -1,0 +1,265 @@
+"""Bulk loading against a search service that fails on demand, over a real socket."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clipsearch.errors import ClipSearchError
+from clipsearch.ingest import (
+    CheckpointError,
+    FlowLimits,
+    Ingest,
+    IngestOptions,
+    IngestReport,
+    IngestStopped,
+    ItemList,
+    PictureFolder,
+    Progress,
+)
+from clipsearch.serving.errors import InvalidArgument, ResourceExhausted, ServiceError
+
+OPTIONS = IngestOptions(FlowLimits(first_points=3, most_points=3, first_flights=3, most_flights=3))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(20):
+        (tmp_path / f"{number:02}.jpg").write_bytes(f"picture {number}".encode())
+    return tmp_path
+
+
+async def load(client, folder: Path, **settings) -> IngestReport:
+    options = IngestOptions(OPTIONS.flow, **settings)
+    return await Ingest(client, "things", PictureFolder(folder), options=options).run()
+
+
+async def test_every_picture_is_written_once(served, folder):
+    fake, client = served
+    report = await load(client, folder)
+    assert (report.indexed, report.already, report.failed) == (20, 0, 0)
+    assert len(fake.stored) == 20
+    assert set(fake.written.values()) == {1}
+    assert fake.most_at_once == 3
+
+
+async def test_a_second_run_sends_no_picture(served, folder):
+    fake, client = served
+    await load(client, folder)
+    calls = fake.calls
+    report = await load(client, folder)
+    assert (report.indexed, report.already) == (0, 20)
+    assert fake.calls == calls
+
+
+async def test_files_of_equal_content_are_one_point(served, folder):
+    fake, client = served
+    for number in range(5):
+        (folder / f"copy{number}.jpg").write_bytes(b"picture 0")
+    report = await load(client, folder)
+    assert (report.indexed, report.already) == (20, 5)
+    assert set(fake.written.values()) == {1}
+
+
+async def test_bad_files_are_listed_and_stop_nothing(served, folder):
+    fake, client = served
+    (folder / "gone.jpg").symlink_to(folder / "nowhere")
+    fake.refuse_point = lambda image: (
+        InvalidArgument("image", "not a picture") if image == b"picture 7" else None
+    )
+    report = await load(client, folder)
+    assert report.indexed == 19
+    assert {(Path(failure.place).name, failure.reason) for failure in report.failures} == {
+        ("07.jpg", "not a picture"),
+        ("gone.jpg", "No such file or directory"),
+    }
+
+
+async def test_a_full_service_is_given_time(served, folder):
+    fake, client = served
+    fake.refuse_call = lambda number, _: ResourceExhausted("full", "QUEUE_FULL", 0.01) if number % 2 else None
+    report = await load(client, folder)
+    assert report.indexed == 20
+    assert len(fake.stored) == 20
+
+
+async def test_points_that_met_a_full_encoder_are_sent_again(served, folder):
+    fake, client = served
+    met: set[bytes] = set()
+
+    def once(image: bytes) -> ServiceError | None:
+        if image in met:
+            return None
+        met.add(image)
+        return ResourceExhausted("full", "QUEUE_FULL", 0.01)
+
+    fake.refuse_point = once
+    report = await load(client, folder)
+    assert (report.indexed, report.failed) == (20, 0)
+
+
+async def test_a_batch_blamed_as_a_whole_costs_only_the_file_at_fault(served, folder):
+    fake, client = served
+    fake.refuse_call = lambda _, request: (
+        InvalidArgument("points", "one of these is bad")
+        if any(point.image == b"picture 4" for point in request.points)
+        else None
+    )
+    report = await load(client, folder)
+    assert report.indexed == 19
+    assert [Path(failure.place).name for failure in report.failures] == ["04.jpg"]
+
+
+async def test_a_service_that_stays_away_ends_the_run_with_what_was_done(served, folder):
+    fake, client = served
+    fake.refuse_call = lambda number, _: (
+        None if number <= 2 else ResourceExhausted("full", "QUEUE_FULL", 0.05)
+    )
+    with pytest.raises(IngestStopped) as caught:
+        await load(client, folder, patience_s=0.3)
+    assert caught.value.cause.code == "RESOURCE_EXHAUSTED"
+    assert 0 < caught.value.report.indexed < 20
+    assert caught.value.report.indexed == len(fake.stored)
+
+
+async def test_a_collection_that_is_not_there_is_found_out_before_anything_is_read(served, folder):
+    fake, client = served
+    with pytest.raises(ClipSearchError) as caught:
+        await Ingest(client, "nowhere", PictureFolder(folder)).run()
+    assert caught.value.code == "NOT_FOUND"
+    assert fake.asked == 0
+
+
+async def test_stop_finishes_what_is_under_way_and_leaves_the_rest(served, folder):
+    fake, client = served
+    seen: list[Progress] = []
+
+    def stop_after_first(progress: Progress) -> None:
+        seen.append(progress)
+        run.stop()
+
+    run = Ingest(client, "things", PictureFolder(folder), options=OPTIONS, on_progress=stop_after_first)
+    report = await run.run()
+    assert report.interrupted
+    assert 3 <= report.indexed <= 9
+    assert report.indexed == len(fake.stored)
+    assert seen[0].remaining_s is not None
+
+
+async def test_a_folder_takes_no_checkpoint(served, folder):
+    fake, client = served
+    with pytest.raises(CheckpointError, match="takes no checkpoint"):
+        await Ingest(client, "things", PictureFolder(folder), checkpoint=folder / "c.json").run()
+    assert not (folder / "c.json").exists()
+    assert fake.calls == 0
+
+
+def write_rows(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+async def load_list(client, path: Path, **settings) -> IngestReport:
+    return await Ingest(client, "things", ItemList(path), options=OPTIONS, **settings).run()
+
+
+async def test_a_list_is_written_with_its_typed_payload(served, folder):
+    fake, client = served
+    rows = write_rows(
+        folder / "list.jsonl",
+        [
+            {"id": "mug", "text": "a red mug", "price": 7.5, "tags": ["a", "b"]},
+            {"id": 7, "path": "03.jpg", "stock": 2, "sold": False},
+        ],
+    )
+    assert (await load_list(client, rows)).indexed == 2
+    mug, seven = fake.stored["mug"], fake.stored["7"]
+    assert mug.text == "a red mug"
+    assert not mug.HasField("image")
+    assert mug.payload["price"] == 7.5
+    assert list(mug.payload["tags"]) == ["a", "b"]
+    assert mug.payload["text"] == "a red mug"
+    assert seven.image == b"picture 3"
+    assert seven.payload["path"] == str(folder / "03.jpg")
+    assert seven.payload["sold"] is False
+
+
+async def test_only_rows_that_changed_are_written_again(served, folder):
+    fake, client = served
+    rows = [{"id": str(n), "text": f"text {n}", "price": n} for n in range(10)]
+    await load_list(client, write_rows(folder / "list.jsonl", rows))
+    rows[3]["price"] = 99
+    rows[5]["text"] = "another text"
+    rows.append({"id": "new", "text": "new"})
+    report = await load_list(client, write_rows(folder / "list.jsonl", rows))
+    assert (report.indexed, report.already) == (3, 8)
+    assert {id for id, times in fake.written.items() if times > 1} == {"3", "5"}
+    assert fake.stored["3"].payload["price"] == 99
+
+
+async def test_a_picture_that_changed_is_written_again(served, folder):
+    fake, client = served
+    rows = write_rows(folder / "list.jsonl", [{"id": str(n), "path": f"{n:02}.jpg"} for n in range(6)])
+    await load_list(client, rows)
+    (folder / "02.jpg").write_bytes(b"another picture")
+    report = await load_list(client, rows)
+    assert (report.indexed, report.already) == (1, 5)
+    assert fake.stored["2"].image == b"another picture"
+
+
+async def test_rows_without_ids_are_known_by_their_content(served, folder):
+    _, client = served
+    rows = write_rows(folder / "list.jsonl", [{"text": f"text {n % 4}", "n": n} for n in range(10)])
+    report = await load_list(client, rows)
+    assert (report.indexed, report.already) == (4, 6)
+    again = await load_list(client, rows)
+    assert (again.indexed, again.already) == (0, 10)
+
+
+async def test_what_cannot_be_sent_fails_alone(served, folder):
+    _, client = served
+    rows = write_rows(
+        folder / "list.jsonl",
+        [
+            {"id": "good", "text": "good"},
+            {"id": "nothing", "price": 1},
+            {"id": "big", "text": "x", "number": 2**60},
+            {"id": "gone", "path": "gone.jpg"},
+            {"id": "half", "text": "\ud800"},
+            {"id": "no path", "path": "\ud800"},
+            {"id": "nor this", "path": "a\0b"},
+        ],
+    )
+    told = []
+    report = await load_list(client, rows, on_failure=told.append)
+    assert (report.indexed, report.failed) == (1, 6)
+    reasons = {failure.id: (failure.place, failure.reason) for failure in report.failures}
+    assert reasons["nothing"] == ("list.jsonl, line 2", "has neither a picture nor a text")
+    assert "payload.number" in reasons["big"][1]
+    assert "half a character" in reasons["half"][1]
+    assert "cannot be a path" in reasons["no path"][1]
+    assert "cannot be a path" in reasons["nor this"][1]
+    assert "gone.jpg: No such file" in reasons["gone"][1]
+    assert {failure.id for failure in told} == set(reasons)
+
+
+async def test_a_service_with_a_smaller_limit_is_learned(served, folder):
+    fake, client = served
+    fake.refuse_call = lambda _, request: (
+        InvalidArgument("points", "too many", "COUNT_OUT_OF_RANGE") if len(request.points) > 4 else None
+    )
+    rows = write_rows(folder / "list.jsonl", [{"text": f"text {n}"} for n in range(200)])
+    report = await Ingest(client, "things", ItemList(rows)).run()
+    assert report.indexed == 200
+    assert max(fake.call_sizes[-20:]) <= 4
+
+
+async def test_calls_grow_while_the_service_keeps_up(served, folder):
+    fake, client = served
+    rows = write_rows(folder / "list.jsonl", [{"text": f"text {n}"} for n in range(3000)])
+    await Ingest(client, "things", ItemList(rows)).run()
+    assert fake.call_sizes[0] == 16
+    assert max(fake.call_sizes) == 256
+    assert 2 < fake.most_at_once <= 16

@@ -16,7 +16,7 @@ RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-encoder bench-search model serve protos clean
+.PHONY: help demo test lint bench bench-encoder bench-search fuzz overload model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -45,6 +45,12 @@ bench-encoder: $(FULL_READY) ## measure the encoder against its baselines: table
 
 bench-search: $(FULL_READY) ## measure search against qdrant-client's local mode (FULL=1: a million points too)
 	$(BIN)/python -m tests.bench.search $(if $(FULL),--full)
+
+fuzz: $(FULL_READY) build/models/starter/manifest.json ## fire 50,000 hostile inputs at both services: build/fuzz.json (ARGS="--seed 2")
+	$(BIN)/python -W ignore -m tests.fuzz $(ARGS)
+
+overload: $(FULL_READY) ## ten times the encoder's best rate for a minute: build/overload.json
+	$(BIN)/python -m tests.overload $(ARGS)
 
 model: $(BUNDLE)/manifest.json ## build the model bundle that MODEL names
 	$(BIN)/clipsearch model show $(BUNDLE)

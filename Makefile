@@ -16,7 +16,8 @@ RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint kill-ingest load-million bench bench-encoder bench-search bench-map model serve protos clean
+.PHONY: help demo test lint kill-ingest load-million bench bench-encoder bench-search bench-map fuzz overload model serve \
+	protos clean
 .SILENT:
 
 help: ## list the targets
@@ -54,6 +55,12 @@ bench-search: $(FULL_READY) ## measure search against qdrant-client's local mode
 
 bench-map: $(FULL_READY) ## time and memory of a map of 100,000 vectors: build/bench/map.json
 	$(BIN)/python -m tests.bench.space
+
+fuzz: $(FULL_READY) build/models/starter/manifest.json ## fire 50,000 hostile inputs at both services: build/fuzz.json (ARGS="--seed 2")
+	$(BIN)/python -W ignore -m tests.fuzz $(ARGS)
+
+overload: $(FULL_READY) ## ten times the encoder's best rate for a minute: build/overload.json
+	$(BIN)/python -m tests.overload $(ARGS)
 
 model: $(BUNDLE)/manifest.json ## build the model bundle that MODEL names
 	$(BIN)/clipsearch model show $(BUNDLE)

@@ -113,11 +113,12 @@ class Encoder:
                     data, deadline, lambda: self._image(data, index, deadline, lanes)
                 )
             except InvalidArgument as error:
+                done()
                 return _at(error, f"images[{index}]")
-            tower.admission.done()
+            done()
             return encoded
 
-        with tower.admission.admit(len(images), sum(map(len, images)), deadline):
+        with tower.admission.admit(len(images), sum(map(len, images)), deadline) as done:
             outcomes = await _together([encode(index, data) for index, data in enumerate(images)])
         self._observe("image", outcomes)
         return outcomes
@@ -126,14 +127,14 @@ class Encoder:
         """One outcome a picture of uint8 [count, size, size, 3]. Raises as `encode_images`."""
         tower = self._images
         size = self.manifest.image.size
-        done = ImageInput(size, size, "RAW")
+        raw = ImageInput(size, size, "RAW")
 
         async def encode(index: int) -> Outcome:
             computed = await tower.batcher.compute(pixels[index], deadline, ahead=index)
-            tower.admission.done()
-            return _encoded(computed, done, 0.0, 0.0)
+            done()
+            return _encoded(computed, raw, 0.0, 0.0)
 
-        with tower.admission.admit(len(pixels), pixels.nbytes, deadline):
+        with tower.admission.admit(len(pixels), pixels.nbytes, deadline) as done:
             outcomes = await _together([encode(index) for index in range(len(pixels))])
         self._observe("image", outcomes)
         return outcomes
@@ -160,24 +161,31 @@ class Encoder:
 
     async def _fresh_texts(self, texts: list[str], deadline: float) -> list[Encoded]:
         tower = self._texts
-        with tower.admission.admit(len(texts), sum(len(text.encode()) for text in texts), deadline):
+        size = sum(len(text.encode()) for text in texts)
+        with tower.admission.admit(len(texts), size, deadline) as done:
             start = time.monotonic()
             tokenised = await self._tokenise(texts, deadline)
             preprocess_s = time.monotonic() - start
             ahead = 0
             work = []
             for text, tokens in zip(texts, tokenised, strict=True):
-                work.append(self._flying_text(text, tokens, ahead, deadline, preprocess_s))
+                work.append(self._flying_text(text, tokens, ahead, deadline, preprocess_s, done))
                 ahead += len(tokens.ids)
             return await _together(work)
 
     async def _flying_text(
-        self, text: str, tokens: Tokens, ahead: int, deadline: float, preprocess_s: float
+        self,
+        text: str,
+        tokens: Tokens,
+        ahead: int,
+        deadline: float,
+        preprocess_s: float,
+        done: Callable[[], None],
     ) -> Encoded:
         encoded = await self._text_flights.run(
             text, deadline, lambda: self._text(text, tokens, ahead, deadline, preprocess_s)
         )
-        self._texts.admission.done()
+        done()
         return encoded
 
     async def _text(

@@ -84,7 +84,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         _check_labels(labels)
         template = request.prompt_template or DEFAULT_TEMPLATE
         if "{}" not in template:
-            raise InvalidArgument("prompt_template", f"{template[:80]!r} has no {{}} to put the label into")
+            raise InvalidArgument("prompt_template", "has no {} to put the label into")
         results = await classify(self._encoder, images, labels, template, _deadline(context))
         return pb.ClassifyResponse(
             classifications=[_classification(result) for result in results],
@@ -116,13 +116,13 @@ def _check_count(field: str, count: int, limit: int) -> None:
 
 
 def _check_labels(labels: Sequence[str]) -> None:
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     for index, label in enumerate(labels):
         if not label.strip():
             raise InvalidArgument(f"labels[{index}]", "empty, or white space only", "TEXT_EMPTY")
-        if label in seen:
-            raise InvalidArgument(f"labels[{index}]", f"{label[:80]!r} is given twice", "LABEL_REPEATED")
-        seen.add(label)
+        if label in seen:  # errors get into traces, where a caller's words do not belong
+            raise InvalidArgument(f"labels[{index}]", f"the same as labels[{seen[label]}]", "LABEL_REPEATED")
+        seen[label] = index
 
 
 def _embedding(outcome: Outcome, format: vector_pb2.VectorFormat.ValueType) -> pb.Embedding:

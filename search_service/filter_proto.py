@@ -38,14 +38,23 @@ def read_filter(proto: filter_pb2.Filter, limits: SearchSettings, field: str = "
     return _Reader(limits).filter(proto, field, depth=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Reader:
     limits: SearchSettings
+    conditions: int = 0
 
     def filter(self, proto: filter_pb2.Filter, field: str, depth: int) -> Filter:
         if depth > self.limits.max_filter_depth:
             raise InvalidArgument(
                 field, f"filters nested more than {self.limits.max_filter_depth} deep", "FILTER_TOO_DEEP"
+            )
+
+        self.conditions += len(proto.must) + len(proto.should) + len(proto.must_not)
+        if self.conditions > self.limits.max_conditions:
+            raise InvalidArgument(
+                field,
+                f"{self.conditions} conditions so far, at most {self.limits.max_conditions} in a filter",
+                "COUNT_OUT_OF_RANGE",
             )
 
         def clause(name: str, conditions: Sequence[filter_pb2.Condition]) -> tuple[Condition, ...]:

@@ -15,6 +15,7 @@ from search_service.stores.protocol import PayloadSelection, StoredPoint, Vector
 from search_service.upsert import NewPoint
 from search_service.vectors import read_vector, write_vector
 
+_MAX_FIELDS = 256
 VectorFormat: TypeAlias = "vector_pb2.VectorFormat.ValueType"
 
 
@@ -78,6 +79,10 @@ def read_selection(proto: search_pb2.PayloadSelector) -> PayloadSelection:
         return PayloadSelection(include=())
     if not proto.include:
         return PayloadSelection()
+    if len(proto.include) > _MAX_FIELDS:
+        raise InvalidArgument(
+            "payload.include", f"{len(proto.include)} given, at most {_MAX_FIELDS}", "COUNT_OUT_OF_RANGE"
+        )
     return PayloadSelection(
         include=tuple(check_key(key, f"payload.include[{i}]") for i, key in enumerate(proto.include))
     )

@@ -93,6 +93,9 @@ class SearchSettings(ServingSettings):
     max_window: int = Field(default=10_000, ge=1, description="offset + limit of a search")
     max_page_size: int = Field(default=1000, ge=1, description="points in a page of ListPoints")
     max_filter_depth: int = Field(default=8, ge=1, le=64, description="filters inside one another")
+    max_conditions: int = Field(
+        default=1000, ge=1, description="conditions of a filter, those of filters inside it included"
+    )
     max_ids: int = Field(default=1000, ge=1, description="ids, or values of a match, in a list")
     max_id_bytes: int = Field(default=512, ge=1, description="UTF-8 bytes of an id")
     max_payload_bytes: int = Field(default=64 * 1024, ge=1, description="bytes of a point's payload as sent")

@@ -143,11 +143,11 @@ def _permission(method: str) -> Permission:
 
 
 def _token(details: grpc.HandlerCallDetails) -> str | None:
-    for key, value in details.invocation_metadata or ():
-        if key == "authorization":
-            kind, _, token = str(value).partition(" ")
-            return token.strip() if kind.lower() == "bearer" else None
-    return None
+    shown = [str(value) for key, value in details.invocation_metadata or () if key == "authorization"]
+    if len(shown) != 1:  # of two, a proxy in between may have checked the other
+        return None
+    kind, _, token = shown[0].partition(" ")
+    return token.strip() if kind.lower() == "bearer" else None
 
 
 def _identities(context: Context) -> Iterable[str]:

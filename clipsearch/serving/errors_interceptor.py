@@ -12,17 +12,10 @@ from google.rpc import error_details_pb2, status_pb2
 
 from clipsearch.serving.errors import InvalidArgument, ServiceError, to_status
 from clipsearch.serving.request_id import request_id
-from clipsearch.serving.wrapping import Call, Context, Continuation, Decoder, Handler, wrap
+from clipsearch.serving.wrapping import Call, Context, Continuation, Decoder, Handler, Unreadable, wrap
 
 _log = structlog.get_logger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-class _Undecodable:
-    """Stands for a request whose bytes are no valid message."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -39,8 +32,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 def _guard(call: Call, method: str) -> Call:
     async def guarded(request: Any, context: Context) -> Any:
         try:
-            if isinstance(request, _Undecodable):
-                raise InvalidArgument("request", request.reason, "REQUEST_NOT_DECODABLE")
+            if isinstance(request, Unreadable):
+                raise request.error
             return await call(request, context)
         except ServiceError as error:
             await _abort(context, to_status(error))
@@ -69,7 +62,11 @@ def _tolerant(deserialize: Decoder) -> Decoder:
         try:
             return deserialize(data)
         except (DecodeError, ValueError) as error:
-            return _Undecodable(f"the bytes are no valid message ({error})")
+            return Unreadable(
+                InvalidArgument(
+                    "request", f"the bytes are no valid message ({error})", "REQUEST_NOT_DECODABLE"
+                )
+            )
 
     return decode
 

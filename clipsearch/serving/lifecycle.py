@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from clipsearch.serving.deadlines import DeadlineInterceptor
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from clipsearch.serving.health import Probe, Readiness
 from clipsearch.serving.metrics import Metrics, MetricsError, MetricsInterceptor
+from clipsearch.serving.receiving import ReceivingInterceptor
 from clipsearch.serving.request_id import RequestInterceptor
+from clipsearch.serving.server import make_server
 from clipsearch.serving.settings import ServingSettings, environment_names, is_loopback
 from clipsearch.serving.tls import TlsError, server_credentials
 from clipsearch.serving.tokens import Grants, TokensError
@@ -81,9 +83,7 @@ async def _serve(
     settings: ServingSettings, title: str, open_services: OpenServices, metrics: Metrics, tracer: Tracing
 ) -> None:
     grants = _grants(settings)
-    server = grpc.aio.server(
-        interceptors=_interceptors(settings, metrics, tracer, grants), options=_options(settings)
-    )
+    server = make_server(_interceptors(settings, metrics, tracer, grants), _options(settings))
     address = _bind(server, settings)
     async with open_services() as services:
         readiness = Readiness(
@@ -95,7 +95,12 @@ async def _serve(
         _register(server, services, readiness, settings)
         stop, hurry = _stop_signals()
         await server.start()
-        background = [readiness.watch(), *([grants.watch()] if grants is not None else [])]
+        ended = asyncio.Event()
+        background = [
+            readiness.watch(),
+            _notice_end(server, ended, stop),
+            *([grants.watch()] if grants is not None else []),
+        ]
         if settings.metrics_port is not None:
             background.append(metrics.loop_lag.watch())
         async with _running(background):
@@ -104,7 +109,10 @@ async def _serve(
                 if settings.port_file is not None:
                     await asyncio.to_thread(_write_whole, settings.port_file, address)
                 await stop.wait()
+            failed = ended.is_set()
             await _drain(server, readiness, settings, hurry)
+        if failed:
+            raise StartError("the gRPC server has ended by itself")
         _log.info(f"{title} has stopped")
 
 
@@ -113,6 +121,7 @@ def _interceptors(
 ) -> list[grpc.aio.ServerInterceptor]:
     """Outermost first. Errors are inside of what counts them and outside of what raises them."""
     return [
+        ReceivingInterceptor(settings.default_deadline_s),
         *tracer.server,
         RequestInterceptor(tracer.trace_id),
         MetricsInterceptor(metrics),
@@ -131,6 +140,8 @@ def _options(settings: ServingSettings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         # Calls that never send their request are not in progress yet: one connection holds so many at most.
         ("grpc.max_concurrent_streams", 4 * settings.max_concurrent_rpcs),
+        # A connection that says nothing, or nothing that is TLS or HTTP/2, is let go.
+        ("grpc.server_handshake_timeout_ms", 10_000),
         # Clients of this project ping every 30 s; a server that does not permit it hangs up on them.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
@@ -208,6 +219,14 @@ async def _running(work: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[N
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+async def _notice_end(server: grpc.aio.Server, ended: asyncio.Event, stop: asyncio.Event) -> None:
+    """Ends the process where the server ends: one that lives on without it would answer nobody."""
+    with suppress(Exception):  # what ended it, which gRPC has logged
+        await server.wait_for_termination()
+    ended.set()
+    stop.set()
 
 
 async def _first(wanted: asyncio.Event, other: asyncio.Event) -> bool:

@@ -1,4 +1,4 @@
-"""Structured logs: JSON lines for machines, readable text on a terminal."""
+"""Structured logs: JSON lines for machines, readable text on a terminal. No line holds what a caller sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def configure_logging(level: str, format: Literal["auto", "text", "json"], servi
         _add_service(service),
     ]
     renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
+        # Its usual tracebacks print local variables, the request among them.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if text
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -37,6 +40,14 @@ def configure_logging(level: str, format: Literal["auto", "text", "json"], servi
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_without_metadata)
+
+
+def _without_metadata(record: logging.LogRecord) -> bool:
+    """gRPC logs metadata that is no UTF-8 as it came: a token with one byte too many, say."""
+    if "Invalid encoding" in str(record.msg):
+        record.msg, record.args, record.exc_info = "metadata of a call is no UTF-8", (), None
+    return True
 
 
 def _add_service(service: str) -> structlog.types.Processor:

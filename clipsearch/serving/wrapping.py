@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -18,6 +19,13 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 Decoder: TypeAlias = Callable[[bytes], Any] | None
 
 HEALTH = "/grpc.health.v1.Health/"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for a request that did not come, or whose bytes are no valid message."""
+
+    error: ServiceError
 
 
 def wrap(

@@ -54,9 +54,22 @@ class ServiceProcess:
     ) -> None:
         self._end()
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def log(self) -> str:
+        """All that the service has logged."""
+        return self._log.read_text(errors="replace")
+
     def log_tail(self, lines: int = 20) -> str:
         """The last lines that the service logged."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self.log().splitlines()[-lines:])
 
     def metrics_address(self) -> str:
         """Where it serves its metrics (host:port), if it was started with a metrics port."""

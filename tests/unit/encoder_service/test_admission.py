@@ -83,6 +83,27 @@ def test_the_pace_is_measured(admission: Admission, clock: Clock) -> None:
     assert admission.seconds_per_item == pytest.approx(0.1, rel=0.01)
 
 
+def test_items_that_leave_at_their_deadline_teach_the_pace_too(admission: Admission, clock: Clock) -> None:
+    def all_too_late() -> None:
+        with admission.admit(10, 10, clock.now + 1.0):
+            clock.now += 1.0
+            raise TimeoutError
+
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            all_too_late()
+    assert admission.seconds_per_item == pytest.approx(0.1, rel=0.02)
+    with admission.admit(4, 4, clock.now + 1.0), pytest.raises(ResourceExhausted):
+        admission.admit(2, 2, clock.now + 1.0).__enter__()
+
+
+def test_callers_that_go_before_their_deadline_teach_nothing(admission: Admission, clock: Clock) -> None:
+    for _ in range(20):
+        with admission.admit(1, 1, clock.now + 1.0):
+            pass  # gone before its answer
+    assert admission.seconds_per_item == 0
+
+
 def test_idle_time_is_not_counted(admission: Admission, clock: Clock) -> None:
     learn(admission, clock, 0.5)
     clock.now += 1_000_000

@@ -147,3 +147,17 @@ def test_filters_nest_as_deep_as_the_limit_and_no_deeper(depth):
 )
 def test_a_filter_that_says_nothing_is_known(text, everything):
     assert matches_everything(read(text)) is everything
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_conditions_are_counted_over_all_filters_inside_one_another(inside):
+    limits = SearchSettings(max_conditions=5)
+    filter = filter_pb2.Filter(must=[filter_pb2.Condition(is_null="a")] * 4)
+    further = filter_pb2.Filter(should=[filter_pb2.Condition(is_null="b")] * 2)
+    if inside:
+        filter.must[0].filter.CopyFrom(further)
+    else:
+        filter.MergeFrom(further)
+    with pytest.raises(InvalidArgument, match="6 conditions so far, at most 5") as caught:
+        read_filter(filter, limits)
+    assert caught.value.field == ("filter.must[0].filter" if inside else "filter")

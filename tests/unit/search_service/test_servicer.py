@@ -136,6 +136,7 @@ BAD = [
     ("page", {"vector_format": 9}, "vector_format"),
     ("page", {"filter": WRONG_TYPE}, "filter.must[0].field"),
     ("page", {"payload": search_pb2.PayloadSelector(include=["a..b"])}, "payload.include[0]"),
+    ("page", {"payload": search_pb2.PayloadSelector(include=["a"] * 257)}, "payload.include"),
 ]
 
 

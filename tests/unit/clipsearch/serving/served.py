@@ -18,15 +18,11 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
-from clipsearch.encoder.v1 import encoder_pb2
-from clipsearch.search.v1 import collection_pb2, search_pb2
 from clipsearch.serving.tokens import Grant, create_token, line, sha256
+from tests.fuzz.rpcs import ENCODER, services
+from tests.fuzz.rpcs import SEARCH as SEARCH_PROCESS
 
-SERVICES: list[ServiceDescriptor] = [
-    service
-    for file in (encoder_pb2, search_pb2, collection_pb2)
-    for service in file.DESCRIPTOR.services_by_name.values()
-]
+SERVICES: list[ServiceDescriptor] = [*services(ENCODER), *services(SEARCH_PROCESS)]
 METHODS: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
 GET_MODEL = "/clipsearch.encoder.v1.EncoderService/GetModel"
 SEARCH = "/clipsearch.search.v1.SearchService/Search"

@@ -19,6 +19,7 @@ from clipsearch.serving.concurrency import ConcurrencyInterceptor
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from clipsearch.serving.permissions import PERMISSIONS
 from clipsearch.serving.tokens import Grants, Scope
+from tests.unit.clipsearch.serving.http2 import status
 from tests.unit.clipsearch.serving.served import (
     GET_MODEL,
     METHODS,
@@ -156,6 +157,22 @@ async def test_headers_that_show_no_token(guarded, header):
     shown = header.format(token=token, sha256=stored)
     code, _ = await refusal(guarded.channel, metadata=[("authorization", shown)])
     assert code is UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("other", ["Bearer cs_wrong", "Basic x", ""])
+async def test_of_two_headers_neither_counts(guarded, other):
+    shown = [("authorization", f"Bearer {guarded.add('x', 'encode')}"), ("authorization", other)]
+    for metadata in (shown, shown[::-1]):
+        code, _ = await refusal(guarded.channel, metadata=metadata)
+        assert code is UNAUTHENTICATED
+
+
+@pytest.mark.parametrize(
+    "token", [b"\xff\xfe", b"\xed\xa0\x80", "tökén".encode(), b"a" * 7000, b"a" * 12_000, b"a\0b"]
+)
+async def test_tokens_of_odd_bytes_are_wrong_tokens_and_no_fault(guarded, token):
+    shown = (b"authorization", b"Bearer " + token)
+    assert await status(guarded.server.address, GET_MODEL.encode(), shown) == UNAUTHENTICATED.value[0]
 
 
 async def test_the_word_bearer_may_be_written_in_any_case(guarded):

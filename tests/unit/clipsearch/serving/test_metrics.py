@@ -127,6 +127,11 @@ def test_the_build_and_the_process_are_described():
     assert "process_resident_memory_bytes" in text
 
 
+def test_the_garbage_collector_is_described():
+    labels = {"generation": "2"}
+    assert Metrics().registry.get_sample_value("python_gc_collections_total", labels) is not None
+
+
 def test_two_metrics_do_not_share_counts():
     one, two = Metrics(), Metrics()
     one.ready.labels("a").set(1)

@@ -1,0 +1,101 @@
+"""`make fuzz`: fires hostile inputs at both services; counts to build/fuzz.json, status 1 for a fault."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from tests.bench.machine import describe
+from tests.fuzz.campaign import Input, Result, chunks, send_all
+from tests.fuzz.stage import Failed, Stage
+
+_PACKAGES = ("grpcio", "protobuf", "pillow", "hypothesis", "qdrant-edge-py", "onnxruntime")
+# Two decoders at work on pictures of 100 megapixels hold this much for a moment.
+RSS_LIMIT_MB = 2500
+
+
+def main() -> None:
+    """Parses the flags and runs."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--inputs", type=int, default=50_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--model", type=Path, default=Path("build/models/starter"))
+    parser.add_argument("--out", type=Path, default=Path("build/fuzz.json"))
+    parser.add_argument("--replay", type=Path, help="a file of failing inputs that a run has left")
+    flags = parser.parse_args()
+    folder = flags.out.parent / "fuzz"
+    shutil.rmtree(folder, ignore_errors=True)
+    if flags.replay is not None:
+        sys.exit(replay(flags.replay, folder, flags.model))
+    report = run(flags.inputs, flags.seed, folder, flags.model)
+    flags.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"{report['inputs']} inputs in {report['seconds']} s, {report['failures']} failures: {flags.out}")
+    sys.exit(0 if report["passed"] else 1)
+
+
+def run(inputs: int, seed: int, folder: Path, bundle: Path) -> dict[str, object]:
+    """Fires; returns the report. Failing inputs are left in fuzz-failures.jsonl beside `folder`."""
+    result = Result()
+    died = ""
+    start = time.monotonic()
+    with Stage(folder, bundle) as stage:
+        stage.check()
+        try:
+            for number, sent in enumerate(chunks(inputs, seed)):
+                asyncio.run(send_all(stage, sent, result))
+                stage.check()
+                stage.tidy()
+                print(
+                    f"chunk {number}: {result.inputs.total()} inputs, {len(result.failures)} failures",
+                    flush=True,
+                )
+        except Failed as error:
+            died = str(error)
+        faults = stage.faults_logged()
+    failures = "".join(json.dumps(each) + "\n" for each in result.failures)
+    folder.with_name("fuzz-failures.jsonl").write_text(failures)
+    peak = {name: max(values) for name, values in stage.rss_mb.items()}
+    return {
+        "inputs": result.inputs.total(),
+        "passed": not (result.failures or died or faults) and max(peak.values()) < RSS_LIMIT_MB,
+        "failures": len(result.failures),
+        "died": died,
+        "faults_logged": faults[:20],
+        "seed": seed,
+        "seconds": round(time.monotonic() - start),
+        "inputs_by_kind": dict(result.inputs),
+        "statuses_by_method": {name: dict(codes) for name, codes in sorted(result.calls.items())},
+        "connections_by_answer": dict(result.connections.most_common()),
+        "items_refused_by_reason": dict(result.items.most_common()),
+        "slowest_call": result.slowest,
+        "slowest_health_ms": stage.slowest_health_ms,
+        "rss_mb": stage.rss_mb,
+        "problems": sorted({each["problem"] for each in result.failures})[:50],
+        "machine": describe(_PACKAGES),
+    }
+
+
+def replay(file: Path, folder: Path, bundle: Path) -> int:
+    """Sends the inputs of a file again, one by one; 1 if any still fails."""
+    entries = [json.loads(line) for line in file.read_text().splitlines()]
+    result = Result()
+    with Stage(folder, bundle) as stage:
+        for entry in entries:
+            sent = Input(entry["kind"], entry["method"], bytes.fromhex(entry["hex"]))
+            before = len(result.failures)
+            asyncio.run(send_all(stage, [sent], result))
+            now = [failure["problem"] for failure in result.failures[before:]]
+            print(f"{sent.method}, {len(sent.data)} bytes: {now or 'passes'} (was: {entry['problem']})")
+            stage.check()
+        for fault in stage.faults_logged():
+            print(fault)
+    return 1 if result.failures else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""The time that a request has to arrive, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from clipsearch.encoder.v1 import encoder_pb2
+from clipsearch.serving.errors_interceptor import ErrorInterceptor
+from clipsearch.serving.metrics import Metrics, MetricsInterceptor
+from clipsearch.serving.receiving import ReceivingInterceptor
+from tests.unit.clipsearch.serving.http2 import RawCall, status
+from tests.unit.clipsearch.serving.served import Running, call, running
+
+PATH = b"/clipsearch.encoder.v1.EncoderService/EncodeText"
+HALF = b"\0\0\0\0\x09ab"
+DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Running]:
+    async with running(ReceivingInterceptor(0.3), ErrorInterceptor()) as server:
+        yield server
+
+
+async def test_half_a_request_is_given_up_and_told_why(server):
+    answer = await (await RawCall(PATH, body=HALF, end=False).send(server.address)).answer(within_s=3)
+    assert int(answer["grpc-status"]) == DEADLINE_EXCEEDED
+    assert answer["grpc-message"] == "the request did not arrive within 0.3 s"
+    assert server.decoded == []
+
+
+async def test_a_call_that_ends_without_a_request_is_refused_at_once(server):
+    assert await status(server.address, PATH, body=b"") == INVALID_ARGUMENT
+
+
+async def test_the_limit_is_on_the_request_and_not_on_the_answer(server):
+    async def takes_long(request, context):
+        await asyncio.sleep(0.6)
+        return encoder_pb2.EncodeTextResponse(fingerprint=request.texts[0])
+
+    server.answers[PATH.decode()] = takes_long
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        answer = await call(channel, PATH.decode(), encoder_pb2.EncodeTextRequest(texts=["whole"]))
+    assert answer.fingerprint == "whole"
+
+
+async def test_what_is_given_up_is_counted():
+    metrics = Metrics()
+    interceptors = (ReceivingInterceptor(0.2), MetricsInterceptor(metrics), ErrorInterceptor())
+    async with running(*interceptors) as server:
+        await status(server.address, PATH, body=HALF, end=False)
+    labels = {
+        "grpc_service": "clipsearch.encoder.v1.EncoderService",
+        "grpc_method": "EncodeText",
+        "grpc_code": "DEADLINE_EXCEEDED",
+    }
+    assert metrics.registry.get_sample_value("grpc_server_handled_total", labels) == 1

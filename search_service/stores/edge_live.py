@@ -16,15 +16,18 @@ from typing import Any
 import structlog
 
 from clipsearch.serving.errors import NotFound, ResourceExhausted, Unavailable
+from search_service.breaker import Breaker
 from search_service.stores.edge_collection import ShardInfo
 from search_service.stores.edge_files import current_shard, free_bytes, sync_log, write_spec
 from search_service.stores.edge_index import rebuild
-from search_service.stores.edge_process import EngineProcess, until
+from search_service.stores.edge_process import EngineProcess, EngineStopped, until
 from search_service.stores.protocol import CollectionSpec, IndexType
 
 _log = structlog.get_logger(__name__)
 _MOST_WRITERS = 256
 _FLUSH_POINTS = 20_000  # written between two flushes: what a restart after a crash has to do again
+_PING_S = 1.0
+_ONCE = frozenset({"delete"})  # its answer, how many points are gone, would be that of the second time
 _DEAD_POINTS = 1000  # deleted or replaced, from which on, if they are a fifth of all,
 _DEAD_SHARE = 0.2  # their space is won back; so many the engine wants too
 
@@ -62,6 +65,7 @@ class LiveCollection:
         self.shard = current_shard(folder)
         self.shared = shared
         self.writing = asyncio.Lock()
+        self._breaker = Breaker("store")
         self._upkeep = shared.upkeep
         self._spare = spare
         self._engine: EngineProcess | None = None
@@ -81,7 +85,7 @@ class LiveCollection:
         """The engine, started if it is not running. Raises NotFound once the collection is closed."""
         if self._closed:
             raise NotFound("collection", self.spec.name)
-        if self._engine is not None and self._engine.alive:
+        if self._engine is not None and self.running:
             return self._engine
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
@@ -91,9 +95,8 @@ class LiveCollection:
     async def read(self, method: str, *arguments: Any, timeout: float) -> Any:
         """What `method` of the engine answers. Raises DeadlineExceeded."""
         deadline = time.monotonic() + timeout
-        async with until(deadline):
-            engine = await self.engine()
-            return await engine.call(method, *arguments, deadline=deadline)
+        async with self._breaker.call(), until(deadline):
+            return await self._ask(method, *arguments, deadline=deadline)
 
     async def write(
         self, method: str, *arguments: Any, timeout: float, points: int = 0, durable: bool = True
@@ -110,16 +113,38 @@ class LiveCollection:
         self._writers += 1
         deadline = time.monotonic() + timeout
         try:
-            async with until(deadline):
+            async with self._breaker.call(), until(deadline):
                 async with self.writing:
-                    engine = await self.engine()
                     self._wrote(points)
-                    result = await engine.call(method, *arguments, deadline=deadline)
+                    result = await self._ask(method, *arguments, deadline=deadline)
                 if durable:
                     await self._flush_log()
         finally:
             self._writers -= 1
         return result
+
+    async def _ask(self, method: str, *arguments: Any, deadline: float) -> Any:
+        """Asks again, once, if the engine dies meanwhile and if it may be done twice."""
+        try:
+            return await (await self.engine()).call(method, *arguments, deadline=deadline)
+        except EngineStopped:
+            if method in _ONCE:
+                raise
+            return await (await self.engine()).call(method, *arguments, deadline=deadline)
+
+    @property
+    def running(self) -> bool:
+        """Whether its engine runs; if not, it is started when needed."""
+        return self._engine is not None and self._engine.alive
+
+    async def ping(self) -> None:
+        """Returns if the engine answers, is at work or does not run; while it is stuck, calls are refused.
+
+        Raises Unavailable.
+        """
+        async with self._breaker.probe():
+            if self._engine is not None and self.running and not await self._engine.responds(_PING_S):
+                raise Unavailable("store", f"the engine of collection {self.spec.name!r} does not answer")
 
     async def create_payload_index(self, key: str, type_: IndexType, *, timeout: float) -> IndexType:
         """Adds an index, unless there is one of another type; returns the type of the one there now."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -26,6 +27,10 @@ class EngineFailed(Exception):
     """The engine refused something that it should not; a fault of this program or of the engine."""
 
 
+class EngineStopped(Unavailable):
+    """The process has died; what it was asked may be done or not, and a new one may be asked again."""
+
+
 class EngineProcess:
     """One engine process. Requests are answered in their order. Make one with `start`."""
 
@@ -36,6 +41,8 @@ class EngineProcess:
         self._writer = writer
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._answers = asyncio.create_task(self._read_answers(reader))
+        self._answered = 0
+        self._ping: asyncio.Task[None] | None = None
 
     @classmethod
     async def start(cls, lock: int) -> EngineProcess:
@@ -75,6 +82,19 @@ class EngineProcess:
             raise _error(method, result)
         return result
 
+    async def responds(self, within_s: float) -> bool:
+        """Whether it answers, or is at work: an engine does one thing after another, some for seconds."""
+        answered, busy = self._answered, _cpu_ticks(self._process.pid)
+        if self._ping is None or self._ping.done():  # one is enough, however long it is not answered
+            self._ping = asyncio.create_task(self._answer_to_ping())
+        await asyncio.wait([self._ping], timeout=within_s)
+        return self._ping.done() or self._answered != answered or _cpu_ticks(self._process.pid) != busy
+
+    async def _answer_to_ping(self) -> None:
+        # One that has died is started again at the next call: no reason to refuse that.
+        with contextlib.suppress(ServiceError):
+            await self.call("ping")
+
     async def stop(self) -> None:
         """Lets it answer what it was asked, flush and end; kills it if that takes a minute."""
         if self._process.poll() is None and not self._writer.is_closing():
@@ -103,6 +123,7 @@ class EngineProcess:
                     length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
                     result = unframed(await reader.readexactly(length))
                     answer = self._waiting.popleft()
+                    self._answered += 1
                     if not answer.done():  # the caller may have gone
                         answer.set_result(result)
         except Exception:
@@ -124,8 +145,18 @@ async def until(deadline: float) -> AsyncIterator[None]:
         raise DeadlineExceeded("the store did not answer in time") from None
 
 
-def _stopped() -> Unavailable:
-    return Unavailable("store", "the collection's engine has stopped; it is started again when needed")
+def _stopped() -> EngineStopped:
+    return EngineStopped("store", "the collection's engine has stopped; it is started again when needed")
+
+
+def _cpu_ticks(pid: int) -> int:
+    """CPU time of a process, in clock ticks; 0 where the system does not tell."""
+    try:
+        # After the command's name, which may hold spaces: user and system time are the 12th and 13th.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
 
 
 def _error(method: str, fault: Fault) -> Exception:

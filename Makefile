@@ -16,7 +16,7 @@ RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-encoder bench-search bench-map model serve protos clean
+.PHONY: help demo test lint torture bench bench-encoder bench-search bench-map model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -37,6 +37,9 @@ lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
 	echo "== mypy";         $(BIN)/mypy
 	echo "== import-linter"; $(BIN)/lint-imports --no-logo
 	echo "== buf";          protos/lint.sh $(BIN)/python
+
+torture: $(FULL_READY) ## kill the search service 100 times while points are written: none lost, none twice (build/torture.json)
+	$(BIN)/python -m tests.faults.torture $(ARGS)
 
 bench: bench-encoder bench-search ## run the benchmarks (build/bench/)
 

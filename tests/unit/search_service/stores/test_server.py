@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
 import grpc
 import numpy as np
@@ -24,54 +22,18 @@ from clipsearch.serving.errors import (
 from search_service.filters import Filter, MatchValue
 from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQuery
 from search_service.stores.server import QdrantServer
+from tests.unit.search_service.stores.qdrant import Qdrant
 
 pytestmark = pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
 QUESTION = VectorQuery(np.array([1, 0], np.float32), "image", 3)
 
 
-@dataclass
-class Qdrant(wire.PointsServicer):
-    """As much of a server as a test needs: it fails as told, waits as told, and notes what it is asked."""
-
-    failures: list[tuple[grpc.StatusCode, str]] = field(default_factory=list)
-    delete_fails: bool = False
-    status: int = wire.UpdateStatus.Completed
-    delay_s: float = 0.0
-    asked: list[object] = field(default_factory=list)
-    metadata: dict[str, str] = field(default_factory=dict)
-    port: int = 0
-
-    async def Count(self, request, context):
-        await self._take(request, context)
-        return wire.CountResponse(result=wire.CountResult(count=7))
-
-    async def Delete(self, request, context):
-        await self._take(request, context)
-        if self.delete_fails:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "")
-        return wire.PointsOperationResponse(result=wire.UpdateResult(status=self.status))
-
-    async def QueryBatch(self, request, context):
-        await self._take(request, context)
-        return wire.QueryBatchResponse(result=[wire.BatchResult() for _ in request.query_points])
-
-    async def _take(self, request, context):
-        self.asked.append(request)
-        self.metadata = dict(context.invocation_metadata())
-        await asyncio.sleep(self.delay_s)
-        if self.failures:
-            await context.abort(*self.failures.pop(0))
-
-
 @pytest.fixture
 async def qdrant() -> AsyncIterator[Qdrant]:
-    servicer = Qdrant()
-    server = grpc.aio.server()
-    wire.add_PointsServicer_to_server(servicer, server)
-    servicer.port = server.add_insecure_port("127.0.0.1:0")
+    server = Qdrant()
     await server.start()
-    yield servicer
-    await server.stop(None)
+    yield server
+    await server.stop()
 
 
 @pytest.fixture
@@ -141,7 +103,7 @@ async def test_reads_are_tried_again(store, qdrant):
 
 
 async def test_deletes_are_not_tried_again(store, qdrant):
-    qdrant.delete_fails = True
+    qdrant.down = {"Points/Delete"}
     with pytest.raises(Unavailable):
         await store.delete("x", ["a"])
     assert [type(request).__name__ for request in qdrant.asked] == ["CountPoints", "DeletePoints"]

@@ -1,0 +1,18 @@
+"""The search service with an index that is built early and often, so that kills meet it half-built.
+
+    python -m tests.faults.eager
+
+Takes the settings of `python -m search_service`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from search_service.__main__ import main
+from search_service.stores.edge import QdrantEdge
+from search_service.stores.edge_live import Upkeep
+
+if __name__ == "__main__":
+    QdrantEdge.open = partial(QdrantEdge.open, upkeep=Upkeep(index_threshold=1500, quiet_s=0.1))  # type: ignore[method-assign]
+    main()

@@ -16,7 +16,7 @@ RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint torture bench bench-encoder bench-search bench-map model serve protos clean
+.PHONY: help demo test lint torture drain bench bench-encoder bench-search bench-map model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -40,6 +40,9 @@ lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
 
 torture: $(FULL_READY) ## kill the search service 100 times while points are written: none lost, none twice (build/torture.json)
 	$(BIN)/python -m tests.faults.torture $(ARGS)
+
+drain: $(BUNDLE)/manifest.json $(FULL_READY) ## stop replicas 20 times under load: no call fails (build/drain.json)
+	$(BIN)/python -m tests.faults.drain --model $(BUNDLE) $(ARGS)
 
 bench: bench-encoder bench-search ## run the benchmarks (build/bench/)
 

@@ -102,7 +102,7 @@ def _kind(error: Exception) -> FaultKind:
     text = str(error)
     if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in text:
         return "disk full"
-    if isinstance(error, OSError) or "os error" in text:
+    if isinstance(error, OSError) or "os error" in text or "Os { code:" in text:
         return "disk"
     return "engine"
 

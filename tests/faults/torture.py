@@ -37,6 +37,7 @@ WRITERS = 4
 BATCH = 64
 IDS_A_WRITER = 1500
 SAMPLE = 50
+WRONG = ("lost", "duplicated", "stale", "resurrected", "invented", "damaged")
 
 
 class Torture:
@@ -207,9 +208,7 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=2))
-    wrong = sum(
-        report[name] for name in ("lost", "duplicated", "stale", "resurrected", "invented", "damaged")
-    )
+    wrong = sum(report[name] for name in WRONG)
     if wrong or report["kills"] < options.kills:
         sys.exit(f"torture: {wrong} wrong, {report['kills']} of {options.kills} kills")
 

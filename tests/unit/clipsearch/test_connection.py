@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import grpc
 import pytest
 
 from clipsearch import connection
 from clipsearch.serving.errors import ResourceExhausted, ServiceError, Unavailable
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
-from tests.unit.clipsearch.serving.served import METHODS, Running, by_path, path, refusal, running
+from tests.unit.clipsearch.serving.served import METHODS, Running, by_path, call, path, refusal, running
 
 # What answers differently when it happens twice.
 ONCE = {"CreateCollection", "DeleteCollection", "UpdateAlias"}
@@ -33,6 +34,21 @@ async def test_only_calls_that_may_happen_twice_are_made_again(method):
         calls = failing(server, method, GONE)
         await refusal(channel, method)
         assert len(calls) == (1 if by_path(method).name in ONCE else 4)
+
+
+async def test_a_call_that_a_stopping_server_cuts_is_made_again():
+    method = "/clipsearch.search.v1.SearchService/Search"
+    async with running(ErrorInterceptor()) as server, connection.aio_channel(server.address) as channel:
+        calls = []
+
+        async def answer(request: object, context: grpc.aio.ServicerContext) -> None:
+            calls.append(method)
+            if len(calls) == 1:
+                await context.abort(grpc.StatusCode.CANCELLED, "")
+
+        server.answers[method] = answer
+        await call(channel, method)
+        assert len(calls) == 2
 
 
 @pytest.mark.parametrize("error", [TRIED_IN_VAIN, ResourceExhausted("full", "QUEUE_FULL", 1)])

@@ -9,8 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from clipsearch.serving import health
 from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
+from clipsearch.serving.health import Readiness
 from search_service.breaker import Breaker
 from search_service.filters import Filter, MatchValue
 from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQuery
@@ -191,3 +194,28 @@ async def test_behind_the_breaker_a_server_that_is_gone_or_frozen_costs_nobody_t
                 assert time.monotonic() - begun < 5
                 await asyncio.sleep(0.1)
         assert await guarded.count(COLLECTION) == COUNT
+
+
+async def test_health_follows_a_server_that_goes_and_comes_back(store, qdrant, monkeypatch):
+    monkeypatch.setattr(health, "POLL_S", 0.2)
+    guarded = Breaker("store").guarded(store)
+    readiness = Readiness({"service": guarded.ping}, unready_after_s=0.5)
+    await readiness.begin()
+    watching = asyncio.create_task(readiness.watch())
+
+    async def becomes(wanted: int) -> float:
+        begun = time.monotonic()
+        request = HealthCheckRequest(service="service")
+        while (await readiness.servicer.Check(request, None)).status != wanted:
+            assert time.monotonic() - begun < 5
+            await asyncio.sleep(0.02)
+        return time.monotonic() - begun
+
+    await becomes(HealthCheckResponse.SERVING)
+    await qdrant.stop()
+    assert await becomes(HealthCheckResponse.NOT_SERVING) > 0.2
+    await asyncio.sleep(3)  # long enough for a connection to be tried seldom
+    await qdrant.start()
+    await becomes(HealthCheckResponse.SERVING)
+    assert await guarded.count(COLLECTION) == COUNT
+    watching.cancel()

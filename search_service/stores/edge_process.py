@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from search_service.stores.edge_wire import LENGTH_BYTES, Fault, Request, frame,
 
 _log = structlog.get_logger(__name__)
 _MOST_WAITING = 1024
+_DISK_S = 10.0  # a flush may take; a disk that takes longer hangs
 _STOP_S = 60.0  # a flush of a large collection takes seconds
 
 
@@ -42,6 +44,7 @@ class EngineProcess:
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._answers = asyncio.create_task(self._read_answers(reader))
         self._answered = 0
+        self._worked_at = time.monotonic()
         self._ping: asyncio.Task[None] | None = None
 
     @classmethod
@@ -84,11 +87,15 @@ class EngineProcess:
 
     async def responds(self, within_s: float) -> bool:
         """Whether it answers, or is at work: an engine does one thing after another, some for seconds."""
-        answered, busy = self._answered, _cpu_ticks(self._process.pid)
+        answered, (_, ticks) = self._answered, _at_work(self._process.pid)
         if self._ping is None or self._ping.done():  # one is enough, however long it is not answered
             self._ping = asyncio.create_task(self._answer_to_ping())
         await asyncio.wait([self._ping], timeout=within_s)
-        return self._ping.done() or self._answered != answered or _cpu_ticks(self._process.pid) != busy
+        on_disk, ticks_now = _at_work(self._process.pid)
+        now = time.monotonic()
+        if self._ping.done() or self._answered != answered or ticks_now != ticks:
+            self._worked_at = now
+        return self._worked_at == now or (on_disk and now - self._worked_at < _DISK_S)
 
     async def _answer_to_ping(self) -> None:
         # One that has died is started again at the next call: no reason to refuse that.
@@ -149,14 +156,14 @@ def _stopped() -> EngineStopped:
     return EngineStopped("store", "the collection's engine has stopped; it is started again when needed")
 
 
-def _cpu_ticks(pid: int) -> int:
-    """CPU time of a process, in clock ticks; 0 where the system does not tell."""
+def _at_work(pid: int) -> tuple[bool, int]:
+    """Whether a process waits for its disk, and its CPU time in clock ticks; where Linux tells that."""
     try:
-        # After the command's name, which may hold spaces: user and system time are the 12th and 13th.
+        # After the command's name, which may hold spaces: the state, and 11 fields on the two times.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0
-    return int(fields[11]) + int(fields[12])
+        return False, 0
+    return fields[0] == "D", int(fields[11]) + int(fields[12])
 
 
 def _error(method: str, fault: Fault) -> Exception:

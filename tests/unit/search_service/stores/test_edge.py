@@ -219,14 +219,22 @@ async def test_a_stuck_engine_fails_its_own_callers_fast_and_is_back_by_itself(s
     assert await store.count("shop") == 5
 
 
-async def test_an_engine_at_work_for_long_is_not_stuck(store, spec, monkeypatch):
+@pytest.mark.parametrize("how", ["computes", "waits for the disk"])
+async def test_an_engine_at_work_for_long_is_not_stuck(store, spec, monkeypatch, how):
     await store.create_collection(spec)
     engine = await store._live["shop"].engine()
     ticks = iter(range(100))
-    monkeypatch.setattr(edge_process, "_cpu_ticks", lambda pid: next(ticks))
+    monkeypatch.setattr(
+        edge_process, "_at_work", lambda pid: (False, next(ticks)) if how == "computes" else (True, 0)
+    )
     os.kill(engine._process.pid, signal.SIGSTOP)
     await store.ping()
+    if how == "waits for the disk":  # but not for ever
+        monkeypatch.setattr(edge_process, "_DISK_S", 1.0)
+        with pytest.raises(Unavailable):
+            await store.ping()
     os.kill(engine._process.pid, signal.SIGCONT)
+    await store.ping()
     assert await store.count("shop") == 0
 
 

@@ -21,6 +21,7 @@ from search_service.stores.edge_wire import LENGTH_BYTES, Fault, Request, frame,
 
 _log = structlog.get_logger(__name__)
 _MOST_WAITING = 1024
+_SENT_AHEAD = 4  # requests with the engine, so that it never waits for the next; the others wait here
 _DISK_S = 10.0  # a flush may take; a disk that takes longer hangs
 _STOP_S = 60.0  # a flush of a large collection takes seconds
 
@@ -41,7 +42,8 @@ class EngineProcess:
     ) -> None:
         self._process = process
         self._writer = writer
-        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._queued: deque[tuple[bytes, asyncio.Future[Any]]] = deque()
+        self._waiting: deque[asyncio.Future[Any]] = deque()  # for answers to what was sent
         self._answers = asyncio.create_task(self._read_answers(reader))
         self._answered = 0
         self._worked_at = time.monotonic()
@@ -75,11 +77,11 @@ class EngineProcess:
         """
         if not self.alive:
             raise _stopped()
-        if len(self._waiting) >= _MOST_WAITING:
+        if len(self._queued) >= _MOST_WAITING:
             raise ResourceExhausted("the store is busy", "STORE_BUSY", retry_after_s=0.5)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(answer)
-        self._writer.write(frame(Request(method, arguments, deadline)))
+        self._queued.append((frame(Request(method, arguments, deadline)), answer))
+        self._send(_SENT_AHEAD)
         result = await answer
         if isinstance(result, Fault):
             raise _error(method, result)
@@ -105,6 +107,7 @@ class EngineProcess:
     async def stop(self) -> None:
         """Lets it answer what it was asked, flush and end; kills it if that takes a minute."""
         if self._process.poll() is None and not self._writer.is_closing():
+            self._send(_MOST_WAITING)
             self._writer.write_eof()
         try:
             await asyncio.to_thread(self._process.wait, _STOP_S)
@@ -123,6 +126,14 @@ class EngineProcess:
         await self._answers
         self._writer.close()
 
+    def _send(self, ahead: int) -> None:
+        """Sends requests until the engine has `ahead` of them, but none whose caller has gone."""
+        while self._queued and len(self._waiting) < ahead:
+            request, answer = self._queued.popleft()
+            if not answer.done():
+                self._waiting.append(answer)
+                self._writer.write(request)
+
     async def _read_answers(self, reader: asyncio.StreamReader) -> None:
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -133,13 +144,15 @@ class EngineProcess:
                     self._answered += 1
                     if not answer.done():  # the caller may have gone
                         answer.set_result(result)
+                    self._send(_SENT_AHEAD)
         except Exception:
             _log.exception("an engine's answer cannot be read")
         finally:
-            for answer in self._waiting:
+            for answer in (*self._waiting, *(answer for _, answer in self._queued)):
                 if not answer.done():
                     answer.set_exception(_stopped())
             self._waiting.clear()
+            self._queued.clear()
 
 
 @contextlib.asynccontextmanager

@@ -250,6 +250,30 @@ async def test_a_slow_engine_meets_the_deadline_and_what_waited_is_not_begun(sto
     assert await store.count("shop") == 0
 
 
+async def test_what_nobody_waits_for_any_more_does_not_reach_the_engine(store, spec, points):
+    await store.create_collection(spec)
+    await store.upsert("shop", points(5))
+    engine = await store._live["shop"].engine()
+    os.kill(engine._process.pid, signal.SIGSTOP)
+    before = engine._answered
+    calls = [asyncio.create_task(store.count("shop")) for _ in range(50)]
+    await asyncio.sleep(0.05)
+    for call in calls[:-1]:
+        call.cancel()
+    os.kill(engine._process.pid, signal.SIGCONT)
+    assert await calls[-1] == 5
+    assert engine._answered - before <= 5
+
+
+async def test_a_close_answers_what_was_asked(store, spec, points):
+    await store.create_collection(spec)
+    await store.upsert("shop", points(5))
+    calls = [asyncio.create_task(store.count("shop")) for _ in range(50)]
+    await asyncio.sleep(0)
+    await store.close()
+    assert await asyncio.gather(*calls) == [5] * 50
+
+
 async def test_writes_stop_before_the_disk_is_full(tmp_path, spec, points):
     store = await QdrantEdge.open(tmp_path, Upkeep(min_free_bytes=1 << 60))
     await store.create_collection(spec)

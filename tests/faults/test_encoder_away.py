@@ -1,4 +1,7 @@
-"""The encoder is killed, frozen, slow, or comes and goes: what callers and health are told, step by step."""
+"""The encoder is killed, frozen, slow, or comes and goes: what callers and health are told, step by step.
+
+CLIPSEARCH_AWAY_S=30 makes it stay away for so long; it is 4 s otherwise.
+"""
 
 from __future__ import annotations
 

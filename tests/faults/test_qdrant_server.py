@@ -20,7 +20,10 @@ from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQu
 from search_service.stores.server import QdrantServer
 from tests.unit.search_service.stores.qdrant import COLLECTION, COUNT, Qdrant
 
-pytestmark = pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning"),
+]
 
 VECTOR = np.array([1, 0], np.float32)
 QUESTION = VectorQuery(VECTOR, "image", 3)

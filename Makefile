@@ -16,8 +16,8 @@ RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint kill-ingest load-million bench bench-encoder bench-search bench-map fuzz overload model serve \
-	protos clean
+.PHONY: help demo test lint kill-ingest load-million torture drain fuzz overload bench bench-encoder bench-search \
+	bench-map model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -44,6 +44,12 @@ kill-ingest: $(FULL_READY) ## kill bulk loading 20 times (KILLS=20 SEED=0) and c
 
 load-million: $(FULL_READY) ## load a million vectors (VECTORS=1000000) and watch the client's memory
 	VECTORS=$(or $(VECTORS),1000000) $(BIN)/python -m pytest -s -q tests/integration/test_ingest_memory.py
+
+torture: $(FULL_READY) ## kill the search service 100 times while points are written: none lost, none twice (build/torture.json)
+	$(BIN)/python -m tests.faults.torture $(ARGS)
+
+drain: $(BUNDLE)/manifest.json $(FULL_READY) ## stop replicas 20 times under load: no call fails (build/drain.json)
+	$(BIN)/python -m tests.faults.drain --model $(BUNDLE) $(ARGS)
 
 bench: bench-encoder bench-search ## run the benchmarks (build/bench/)
 

@@ -12,6 +12,9 @@ from clipsearch.credentials import ClientTls, channel_credentials, channel_optio
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
+# The retry policy that the README documents. It covers the moment in which a replica goes, not one
+# that stays away: that is for the caller to decide. A service that has itself tried a dependency in
+# vain tells gRPC here not to repeat that (`errors_interceptor`), so retries do not multiply.
 # Only what may safely happen twice. Creating and deleting a collection answers differently the
 # second time, and moving an alias would report where the first attempt had left it.
 _RETRIED = [
@@ -33,15 +36,18 @@ _SERVICE_CONFIG = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # CANCELLED is what gRPC's servers say, as they stop, to calls that have reached the machine
+                # but not the program yet. A caller that cancels is not meant: it sends no status.
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],
     "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
 }
 
-_LOOPBACK = re.compile(r"^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$")
-_WITH_SCHEME = re.compile(r"^(unix:|[a-z0-9-]+://)")
+_HERE = r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?"
+_LOOPBACK = re.compile(rf"^(ipv[46]:)?{_HERE}(,{_HERE})*$")
+_WITH_SCHEME = re.compile(r"^((unix|ipv4|ipv6):|[a-z0-9-]+://)")
 
 
 def channel(address: str, tls: ClientTls | None = None) -> grpc.Channel:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from clipsearch.credentials import ClientTls, CredentialsError
 from clipsearch.search.v1 import collection_pb2_grpc, search_pb2_grpc
@@ -15,6 +16,7 @@ from clipsearch.serving.metrics import Metrics
 from clipsearch.serving.settings import SettingsError, load_settings
 from clipsearch.serving.tracing import Tracing, TracingError, tracing
 from search_service import collections_servicer, servicer
+from search_service.breaker import Breaker
 from search_service.collections import Collections
 from search_service.encoder_client import Encoder, EncoderClient
 from search_service.encoders import Encoders
@@ -56,8 +58,10 @@ def services(
     successors = Successors(store, timeout_s)
 
     async def both() -> None:
-        await store.ping()
-        await encoder.ping()
+        pings = [store.ping(), encoder.ping(), *([second.ping()] if second is not None else [])]
+        for outcome in (await asyncio.gather(*pings, return_exceptions=True))[:2]:
+            if outcome is not None:  # of the second only its breaker takes notice
+                raise outcome
 
     points = servicer.SearchServicer(
         Search(store, encoders, timeout_s),
@@ -96,9 +100,11 @@ async def _open(
                 stack.push_async_callback(client.close)
                 if settings.encoder_tls:
                     stack.callback(asyncio.create_task(client.watch()).cancel)
-                encoders.append(measured.timed(name, client))
+                guarded = Breaker("encoder", partial(measured.up, name)).guarded(client)
+                encoders.append(measured.timed(name, guarded))
         watch = asyncio.create_task(measured.watch_collections(store))
         stack.callback(watch.cancel)
+        store = Breaker("store", partial(measured.up, "store")).guarded(store)
         yield services(measured.timed("store", store), encoders[0], settings, *encoders[1:])
 
 

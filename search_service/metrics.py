@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, TypeAlias, TypeVar, cast
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import Any, TypeAlias
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -14,11 +13,10 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 from clipsearch.serving.errors import ServiceError
 from clipsearch.serving.metrics import LATENCY_BUCKETS
 from search_service.stores.protocol import VectorStore
+from search_service.wrapped import Around, Dependency, wrapped
 
 COLLECTIONS_EVERY_S = 30.0
 
-Dependency = TypeVar("Dependency")
-Measure: TypeAlias = Callable[[], AbstractContextManager[None]]
 Span: TypeAlias = Callable[[str], AbstractContextManager[Any]]
 
 _log = structlog.get_logger(__name__)
@@ -38,6 +36,16 @@ class SearchMetrics:
         self._points = Gauge(
             "clipsearch_collection_points", "Points in a collection.", ["collection"], registry=registry
         )
+        self._up = Gauge(
+            "clipsearch_search_dependency_up",
+            "1 while the encoder or the store answers, 0 while calls that need it are refused.",
+            ["dependency"],
+            registry=registry,
+        )
+
+    def up(self, dependency: str, answers: bool) -> None:
+        """Notes whether a dependency answers."""
+        self._up.labels(dependency).set(answers)
 
     def timed(self, name: str, dependency: Dependency, span: Span = lambda name: nullcontext()) -> Dependency:
         """The dependency, with every coroutine method of it timed under the method's name.
@@ -45,17 +53,17 @@ class SearchMetrics:
         `span` traces what does not trace itself: each call gets one.
         """
 
-        def measure_of(operation: str) -> Measure:
+        def measure_of(operation: str) -> Around:
             seconds = self._seconds.labels(name, operation)
 
-            @contextmanager
-            def measure() -> Iterator[None]:
+            @asynccontextmanager
+            async def measure() -> AsyncIterator[None]:
                 with seconds.time(), span(f"{name}.{operation}"):
                     yield
 
             return measure
 
-        return cast(Dependency, _Timed(dependency, measure_of))
+        return wrapped(dependency, measure_of)
 
     async def watch_collections(self, store: VectorStore) -> None:
         """Counts the points of all collections now and then, for ever, whether the store was away or not."""
@@ -72,24 +80,3 @@ class SearchMetrics:
                     self._points.remove(name)
                 shown = set(found)
             await asyncio.sleep(COLLECTIONS_EVERY_S)
-
-
-class _Timed:
-    """Stands for an object and measures its coroutine methods."""
-
-    def __init__(self, target: object, measure: Callable[[str], Measure]) -> None:
-        self._target = target
-        self._measure = measure
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._target, name)
-        if not inspect.iscoroutinefunction(found):
-            return found
-        measure = self._measure(name)
-
-        async def timed(*args: Any, **kwargs: Any) -> Any:
-            with measure():
-                return await found(*args, **kwargs)
-
-        self.__dict__[name] = timed  # the next call finds it without asking again
-        return timed

@@ -111,9 +111,7 @@ class ResourceExhausted(ServiceError):
         self.retry_after_s = retry_after_s
 
     def details(self) -> list[Message]:  # noqa: D102
-        delay = duration_pb2.Duration()
-        delay.FromMilliseconds(max(1, round(self.retry_after_s * 1000)))
-        return [*super().details(), error_details_pb2.RetryInfo(retry_delay=delay)]
+        return [*super().details(), _retry_info(self.retry_after_s)]
 
 
 class Unauthenticated(ServiceError):
@@ -138,12 +136,21 @@ class DeadlineExceeded(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """A dependency (`encoder` or `store`) or this server itself cannot answer now; retrying is safe."""
+    """A dependency (`encoder` or `store`) or this server itself cannot answer now; retrying is safe.
+
+    `retry_after_s` is set where this service has tried in vain for its caller: a caller that tried
+    again at once would only multiply the calls. None = another replica may answer right away.
+    """
 
     code = code_pb2.UNAVAILABLE
 
-    def __init__(self, dependency: str, message: str) -> None:
+    def __init__(self, dependency: str, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message, f"{_upper(dependency)}_UNAVAILABLE", {"dependency": dependency})
+        self.retry_after_s = retry_after_s
+
+    def details(self) -> list[Message]:  # noqa: D102
+        own = [] if self.retry_after_s is None else [_retry_info(self.retry_after_s)]
+        return [*super().details(), *own]
 
 
 def to_status(error: ServiceError) -> status_pb2.Status:
@@ -154,6 +161,12 @@ def to_status(error: ServiceError) -> status_pb2.Status:
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def _retry_info(seconds: float) -> error_details_pb2.RetryInfo:
+    delay = duration_pb2.Duration()
+    delay.FromMilliseconds(max(1, round(seconds * 1000)))
+    return error_details_pb2.RetryInfo(retry_delay=delay)
 
 
 def _upper(words: str) -> str:

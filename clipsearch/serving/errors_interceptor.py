@@ -10,7 +10,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from clipsearch.serving.errors import InvalidArgument, ServiceError, to_status
+from clipsearch.serving.errors import InvalidArgument, ServiceError, Unavailable, to_status
 from clipsearch.serving.request_id import request_id
 from clipsearch.serving.wrapping import Call, Context, Continuation, Decoder, Handler, Unreadable, wrap
 
@@ -36,7 +36,7 @@ def _guard(call: Call, method: str) -> Call:
                 raise request.error
             return await call(request, context)
         except ServiceError as error:
-            await _abort(context, to_status(error))
+            await _abort(context, to_status(error), _trailers(error))
         except grpc.aio.AbortError:
             raise
         except Exception:
@@ -71,11 +71,24 @@ def _tolerant(deserialize: Decoder) -> Decoder:
     return decode
 
 
-async def _abort(context: Context, status: status_pb2.Status) -> None:
+def _trailers(error: ServiceError) -> tuple[tuple[str, str], ...]:
+    """Tells gRPC in the caller not to try again by itself what was tried here already.
+
+    Otherwise retries multiply from hop to hop: four of the caller times four of ours, at a time when
+    the dependency is in trouble. The caller's program may, after the time that RetryInfo says.
+    """
+    if isinstance(error, Unavailable) and error.retry_after_s is not None:
+        return (("grpc-retry-pushback-ms", "-1"),)
+    return ()
+
+
+async def _abort(
+    context: Context, status: status_pb2.Status, trailers: tuple[tuple[str, str], ...] = ()
+) -> None:
     if request_id():
         status.details.add().Pack(error_details_pb2.RequestInfo(request_id=request_id()))
     await context.abort(
         _CODES[status.code],
         status.message,
-        trailing_metadata=(("grpc-status-details-bin", status.SerializeToString()),),
+        trailing_metadata=(("grpc-status-details-bin", status.SerializeToString()), *trailers),
     )

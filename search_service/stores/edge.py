@@ -88,9 +88,18 @@ class QdrantEdge:
         return store
 
     async def ping(self) -> None:
-        """Returns if the directory is there; engines are started when needed."""
+        """Returns if the directory is there, and any engine that runs answers.
+
+        A collection whose engine is stuck refuses its own calls; the store as a whole is of use until
+        all are. Engines that do not run are started when needed.
+        """
         with _disk_errors():
             await asyncio.to_thread(self._root.stat)
+        running = [live for live in self._live.values() if live.running]
+        outcomes = await asyncio.gather(*(live.ping() for live in running), return_exceptions=True)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if failures and len(failures) == len(running):
+            raise failures[0]
 
     async def close(self) -> None:
         """Flushes every collection and lets go of the directory."""

@@ -47,6 +47,9 @@ class Engine:
         except Exception as error:  # the engine raises nothing more exact
             return Fault(_kind(error), f"{type(error).__name__}: {error}")
 
+    def ping(self) -> None:
+        """Shows that the process works."""
+
     def create(self, folder: Path, *settings: Any) -> None:
         """Makes a collection in an empty folder; it is not open then."""
         EdgeCollection.create(folder, *settings)
@@ -99,7 +102,7 @@ def _kind(error: Exception) -> FaultKind:
     text = str(error)
     if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in text:
         return "disk full"
-    if isinstance(error, OSError) or "os error" in text:
+    if isinstance(error, OSError) or "os error" in text or "Os { code:" in text:
         return "disk"
     return "engine"
 

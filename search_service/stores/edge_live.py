@@ -17,11 +17,12 @@ from typing import Any
 import structlog
 
 from clipsearch.serving.errors import NotFound, ResourceExhausted, Unavailable
+from search_service.breaker import Breaker
 from search_service.stores.edge_collection import ShardInfo
 from search_service.stores.edge_files import current_shard, free_bytes, sync_log, write_spec
 from search_service.stores.edge_index import rebuild
 from search_service.stores.edge_points import PackedPoint
-from search_service.stores.edge_process import EngineProcess, until
+from search_service.stores.edge_process import EngineProcess, EngineStopped, until
 from search_service.stores.protocol import CollectionSpec, IndexType
 
 _log = structlog.get_logger(__name__)
@@ -30,6 +31,8 @@ _PART = 64  # points that the engine takes at once: 5 ms, of 512 dimensions
 # Written between two flushes: what a restart after a crash has to do again, 2 s. A flush stops the
 # engine for 0.1 to 0.7 s (on busy cores), however little there is to flush.
 _FLUSH_POINTS = 50_000
+_PING_S = 1.0
+_ONCE = frozenset({"delete"})  # its answer, how many points are gone, would be that of the second time
 _DEAD_POINTS = 1000  # deleted or replaced, from which on, if they are a fifth of all,
 _BUSY_REST = 4  # times the time that an index took, before the next among writes
 _DEAD_SHARE = 0.2  # their space is won back; so many the engine wants too
@@ -69,6 +72,7 @@ class LiveCollection:
         self.shard = current_shard(folder)
         self.shared = shared
         self.writing = asyncio.Lock()
+        self._breaker = Breaker("store")
         self._upkeep = shared.upkeep
         self._spare = spare
         self._engine: EngineProcess | None = None
@@ -89,7 +93,7 @@ class LiveCollection:
         """The engine, started if it is not running. Raises NotFound once the collection is closed."""
         if self._closed:
             raise NotFound("collection", self.spec.name)
-        if self._engine is not None and self._engine.alive:
+        if self._engine is not None and self.running:
             return self._engine
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
@@ -99,9 +103,8 @@ class LiveCollection:
     async def read(self, method: str, *arguments: Any, timeout: float) -> Any:
         """What `method` of the engine answers. Raises DeadlineExceeded."""
         deadline = time.monotonic() + timeout
-        async with until(deadline):
-            engine = await self.engine()
-            return await engine.call(method, *arguments, deadline=deadline)
+        async with self._breaker.call(), until(deadline):
+            return await self._ask(method, *arguments, deadline=deadline)
 
     async def write(self, method: str, *arguments: Any, timeout: float) -> Any:
         """Does one write and returns its result.
@@ -136,16 +139,38 @@ class LiveCollection:
         self._writers += 1
         deadline = time.monotonic() + timeout
         try:
-            async with until(deadline):
+            async with self._breaker.call(), until(deadline):
                 async with self.writing:
-                    engine = await self.engine()
                     self._wrote(points)
-                    results = [await engine.call(method, *call, deadline=deadline) for call in calls]
+                    results = [await self._ask(method, *call, deadline=deadline) for call in calls]
                 if durable:
                     await self._flush_log()
         finally:
             self._writers -= 1
         return results
+
+    async def _ask(self, method: str, *arguments: Any, deadline: float) -> Any:
+        """Asks again, once, if the engine dies meanwhile and if it may be done twice."""
+        try:
+            return await (await self.engine()).call(method, *arguments, deadline=deadline)
+        except EngineStopped:
+            if method in _ONCE:
+                raise
+            return await (await self.engine()).call(method, *arguments, deadline=deadline)
+
+    @property
+    def running(self) -> bool:
+        """Whether its engine runs; if not, it is started when needed."""
+        return self._engine is not None and self._engine.alive
+
+    async def ping(self) -> None:
+        """Returns if the engine answers, is at work or does not run; while it is stuck, calls are refused.
+
+        Raises Unavailable.
+        """
+        async with self._breaker.probe():
+            if self._engine is not None and self.running and not await self._engine.responds(_PING_S):
+                raise Unavailable("store", f"the engine of collection {self.spec.name!r} does not answer")
 
     async def create_payload_index(self, key: str, type_: IndexType, *, timeout: float) -> IndexType:
         """Adds an index, unless there is one of another type; returns the type of the one there now."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from search_service.stores.edge import QdrantEdge
 from search_service.stores.edge_live import Upkeep
 from search_service.stores.protocol import VectorStore
-from search_service.stores.server import Consistency, Ordering, QdrantServer
+
+if TYPE_CHECKING:
+    from search_service.stores.server import Consistency, Ordering
 
 
 async def open_store(
@@ -29,6 +32,10 @@ async def open_store(
     has `data_dir` open.
     """
     if qdrant_url:
+        # Here, because qdrant-client takes longer to load than the rest of the service together: a
+        # service that is killed is away for as long as it takes to start.
+        from search_service.stores.server import QdrantServer
+
         return QdrantServer.connect(
             qdrant_url,
             qdrant_api_key,

@@ -17,7 +17,13 @@ from typing import Literal, TypeAlias
 
 from qdrant_client import AsyncQdrantClient, models
 
-from clipsearch.serving.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, NotFound
+from clipsearch.serving.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    NotFound,
+    Unavailable,
+)
 from search_service.filters import Filter
 from search_service.stores.checks import check_cursor, check_name, check_points, index_conflict
 from search_service.stores.protocol import (
@@ -354,6 +360,8 @@ class QdrantServer:
                 consistency=self._consistency,
                 timeout=seconds,
             )
+        if len(answers) != len(queries):
+            raise Unavailable("store", f"the store answered {len(answers)} of {len(queries)} questions")
         return [[ScoredPoint(stored_point(hit), hit.score) for hit in answer.points] for answer in answers]
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""How the gRPC channels to a Qdrant server behave: which calls gRPC repeats by itself."""
+"""How the gRPC channels to a Qdrant server behave: which calls gRPC repeats by itself, how they reconnect."""
 
 from __future__ import annotations
 
@@ -35,4 +35,10 @@ GRPC_OPTIONS: dict[str, str | int] = {
     "grpc.service_config": json.dumps(_SERVICE_CONFIG),
     # Channels to one address share a connection otherwise, however many there are.
     "grpc.use_local_subchannel_pool": 1,
+    # A server that comes back is found within seconds; gRPC's own default grows to 2 minutes.
+    "grpc.initial_reconnect_backoff_ms": 200,
+    "grpc.max_reconnect_backoff_ms": 2_000,
+    # A machine that is gone without a word is noticed.
+    "grpc.keepalive_time_ms": 30_000,
+    "grpc.keepalive_timeout_ms": 10_000,
 }

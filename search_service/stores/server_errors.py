@@ -57,7 +57,7 @@ def _from_code(code: grpc.StatusCode, details: str, collection: str) -> ServiceE
             return DeadlineExceeded("the store did not answer in time")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return ResourceExhausted("the store is busy", "STORE_BUSY", retry_after_s=_BUSY_RETRY_S)
-        case grpc.StatusCode.UNAVAILABLE:
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:  # by the server, as it goes
             return Unavailable("store", "the store cannot be reached")
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return Unavailable("store", "the store refuses this service's API key")

@@ -20,8 +20,10 @@ START_SECONDS = 60.0
 class ServiceProcess:
     """A service in a process of its own, with its log."""
 
-    def __init__(self, kind: str, folder: Path, **environment: str) -> None:
+    def __init__(self, kind: str, folder: Path, module: str = "", **environment: str) -> None:
+        """`module` is what to run instead of `clipsearch serve KIND`; it is told by environment only."""
         self.kind = kind
+        self._module = module
         self.log = folder / f"{kind}-{os.urandom(3).hex()}.log"
         self.port_file = self.log.with_suffix(".port")
         self.environment = environment
@@ -31,11 +33,13 @@ class ServiceProcess:
     def launch(self, port: int = 0) -> subprocess.Popen[bytes]:
         """Starts the process without waiting for it."""
         self.port_file.unlink(missing_ok=True)
-        flags = ["--port", str(port), "--port-file", str(self.port_file)]
-        environment = {**os.environ, **self.environment}
+        prefix = self.kind.upper()
+        told = {f"{prefix}_PORT": str(port), f"{prefix}_PORT_FILE": str(self.port_file)}
+        environment = {**os.environ, **self.environment, **told}
+        program = [self._module] if self._module else ["clipsearch.cli", "serve", self.kind]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "clipsearch.cli", "serve", self.kind, *flags],
+                [sys.executable, "-m", *program],
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

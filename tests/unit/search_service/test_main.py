@@ -113,3 +113,8 @@ def test_a_misspelt_variable_is_one_clear_line(start: Start, tmp_path: Path):
     assert process.returncode == 1
     assert "SEARCH_ENCODR: no such setting; did you mean SEARCH_ENCODER?" in log
     assert "Traceback" not in log
+
+
+def test_it_starts_without_loading_what_only_a_qdrant_server_needs():
+    program = "import sys, search_service.__main__; sys.exit('qdrant_client' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -17,6 +18,7 @@ from clipsearch.serving.errors import (
     Unavailable,
 )
 from search_service.filters import Filter, HasId, MatchValue
+from search_service.stores import edge_process
 from search_service.stores.edge import QdrantEdge, StoreInUseError
 from search_service.stores.edge_live import Upkeep
 from search_service.stores.protocol import CollectionSpec, VectorQuery
@@ -169,16 +171,71 @@ async def test_an_engine_that_dies_is_started_again(store, spec, points):
     assert await store.count("shop") == 5
 
 
-async def test_a_call_to_a_dying_engine_is_unavailable(store, spec):
+async def test_calls_to_a_dying_engine_are_asked_again_but_for_deletes(store, spec, points):
     await store.create_collection(spec)
+    await store.upsert("shop", points(5))
     engine = await store._live["shop"].engine()
     os.kill(engine._process.pid, signal.SIGSTOP)
-    waiting = asyncio.create_task(store.count("shop"))
+    calls = [store.count("shop"), store.upsert("shop", points(5)), store.delete("shop", ["p0"])]
+    waiting = [asyncio.create_task(call) for call in calls]
+    await asyncio.sleep(0.05)
+    # The delete waits behind the upsert: it has not reached the engine, so that it is not lost either.
+    os.kill(engine._process.pid, signal.SIGKILL)
+    assert await asyncio.gather(*waiting) == [5, None, 1]
+
+    engine = await store._live["shop"].engine()
+    os.kill(engine._process.pid, signal.SIGSTOP)
+    deletion = asyncio.create_task(store.delete("shop", ["p1"]))
     await asyncio.sleep(0.05)
     os.kill(engine._process.pid, signal.SIGKILL)
     with pytest.raises(Unavailable) as gone:
-        await waiting
+        await deletion
     assert gone.value.metadata == {"dependency": "store"}
+    assert await store.count("shop") in (3, 4)
+
+
+async def test_a_stuck_engine_fails_its_own_callers_fast_and_is_back_by_itself(store, spec, points):
+    await store.create_collection(spec)
+    await store.create_collection(CollectionSpec("other", 16, "f"))
+    await store.upsert("shop", points(5))
+    stuck, other = [await store._live[name].engine() for name in ("shop", "other")]
+    os.kill(stuck._process.pid, signal.SIGSTOP)
+    waiting = asyncio.create_task(store.count("shop"))
+    await store.ping()  # one of two is of use
+    with pytest.raises(Unavailable, match="the engine of collection 'shop' does not answer"):
+        await waiting
+    begun = time.monotonic()
+    for call in (store.count("shop"), store.upsert("shop", points(1))):
+        with pytest.raises(Unavailable):
+            await call
+    assert time.monotonic() - begun < 0.1
+    assert await store.count("other") == 0
+    os.kill(other._process.pid, signal.SIGSTOP)
+    with pytest.raises(Unavailable):
+        await store.ping()
+    for engine in (stuck, other):
+        os.kill(engine._process.pid, signal.SIGCONT)
+    await store.ping()
+    assert await store.count("shop") == 5
+
+
+@pytest.mark.parametrize("how", ["computes", "waits for the disk"])
+async def test_an_engine_at_work_for_long_is_not_stuck(store, spec, monkeypatch, how):
+    await store.create_collection(spec)
+    engine = await store._live["shop"].engine()
+    ticks = iter(range(100))
+    monkeypatch.setattr(
+        edge_process, "_at_work", lambda pid: (False, next(ticks)) if how == "computes" else (True, 0)
+    )
+    os.kill(engine._process.pid, signal.SIGSTOP)
+    await store.ping()
+    if how == "waits for the disk":  # but not for ever
+        monkeypatch.setattr(edge_process, "_DISK_S", 1.0)
+        with pytest.raises(Unavailable):
+            await store.ping()
+    os.kill(engine._process.pid, signal.SIGCONT)
+    await store.ping()
+    assert await store.count("shop") == 0
 
 
 async def test_a_slow_engine_meets_the_deadline_and_what_waited_is_not_begun(store, spec, points):
@@ -191,6 +248,30 @@ async def test_a_slow_engine_meets_the_deadline_and_what_waited_is_not_begun(sto
         await store.upsert("shop", points(5), timeout=0.05)
     os.kill(engine._process.pid, signal.SIGCONT)
     assert await store.count("shop") == 0
+
+
+async def test_what_nobody_waits_for_any_more_does_not_reach_the_engine(store, spec, points):
+    await store.create_collection(spec)
+    await store.upsert("shop", points(5))
+    engine = await store._live["shop"].engine()
+    os.kill(engine._process.pid, signal.SIGSTOP)
+    before = engine._answered
+    calls = [asyncio.create_task(store.count("shop")) for _ in range(50)]
+    await asyncio.sleep(0.05)
+    for call in calls[:-1]:
+        call.cancel()
+    os.kill(engine._process.pid, signal.SIGCONT)
+    assert await calls[-1] == 5
+    assert engine._answered - before <= 5
+
+
+async def test_a_close_answers_what_was_asked(store, spec, points):
+    await store.create_collection(spec)
+    await store.upsert("shop", points(5))
+    calls = [asyncio.create_task(store.count("shop")) for _ in range(50)]
+    await asyncio.sleep(0)
+    await store.close()
+    assert await asyncio.gather(*calls) == [5] * 50
 
 
 async def test_writes_stop_before_the_disk_is_full(tmp_path, spec, points):

@@ -4,7 +4,6 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
 import grpc
 import numpy as np
@@ -25,78 +24,18 @@ from clipsearch.serving.errors import (
 from search_service.filters import Filter, MatchValue
 from search_service.stores.protocol import CollectionSpec, QuantizationParams, StoredPoint, VectorQuery
 from search_service.stores.server import QdrantServer
+from tests.unit.search_service.stores.qdrant import Qdrant
 
 pytestmark = pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
 QUESTION = VectorQuery(np.array([1, 0], np.float32), "image", 3)
 
 
-@dataclass
-class Qdrant(wire.PointsServicer, wire.CollectionsServicer):
-    """As much of a server as a test needs: it fails as told, waits as told, and notes what it is asked."""
-
-    failures: list[tuple[grpc.StatusCode, str]] = field(default_factory=list)
-    delete_fails: bool = False
-    status: int = wire.UpdateStatus.Completed
-    delay_s: float = 0.0
-    at_once: int = 0
-    most_at_once: int = 0
-    peers: set[str] = field(default_factory=set)
-    asked: list[object] = field(default_factory=list)
-    metadata: dict[str, str] = field(default_factory=dict)
-    port: int = 0
-
-    async def Count(self, request, context):
-        await self._take(request, context)
-        return wire.CountResponse(result=wire.CountResult(count=7))
-
-    async def Delete(self, request, context):
-        await self._take(request, context)
-        if self.delete_fails:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "")
-        return wire.PointsOperationResponse(result=wire.UpdateResult(status=self.status))
-
-    async def Upsert(self, request, context):
-        self.most_at_once = max(self.most_at_once, 1 + self.at_once)
-        self.at_once += 1
-        try:
-            await self._take(request, context)
-        finally:
-            self.at_once -= 1
-        return wire.PointsOperationResponse(result=wire.UpdateResult(status=self.status))
-
-    async def QueryBatch(self, request, context):
-        await self._take(request, context)
-        return wire.QueryBatchResponse(result=[wire.BatchResult() for _ in request.query_points])
-
-    async def ListAliases(self, request, context):
-        return wire.ListAliasesResponse()
-
-    async def CollectionExists(self, request, context):
-        return wire.CollectionExistsResponse()
-
-    async def Create(self, request, context):
-        await self._take(request, context)
-        return wire.CollectionOperationResponse(result=True)
-
-    async def _take(self, request, context):
-        self.asked.append(request)
-        self.peers.add(context.peer())
-        self.metadata = dict(context.invocation_metadata())
-        await asyncio.sleep(self.delay_s)
-        if self.failures:
-            await context.abort(*self.failures.pop(0))
-
-
 @pytest.fixture
 async def qdrant() -> AsyncIterator[Qdrant]:
-    servicer = Qdrant()
-    server = grpc.aio.server()
-    wire.add_PointsServicer_to_server(servicer, server)
-    wire.add_CollectionsServicer_to_server(servicer, server)
-    servicer.port = server.add_insecure_port("127.0.0.1:0")
+    server = Qdrant()
     await server.start()
-    yield servicer
-    await server.stop(None)
+    yield server
+    await server.stop()
 
 
 @pytest.fixture
@@ -226,7 +165,7 @@ async def test_calls_take_turns_on_several_connections(store, qdrant):
 
 
 async def test_deletes_are_not_tried_again(store, qdrant):
-    qdrant.delete_fails = True
+    qdrant.down = {"Points/Delete"}
     with pytest.raises(Unavailable):
         await store.delete("x", ["a"])
     assert [type(request).__name__ for request in qdrant.asked] == ["CountPoints", "DeletePoints"]
@@ -338,7 +277,7 @@ async def test_a_collections_settings_travel(store, qdrant, quantization, params
         write_consistency_factor=2,
     )
     await store.create_collection(spec)
-    (asked,) = qdrant.asked
+    (asked,) = [request for request in qdrant.asked if isinstance(request, wire.CreateCollection)]
     assert (asked.shard_number, asked.replication_factor, asked.write_consistency_factor) == (3, 2, 2)
     assert asked.hnsw_config == wire.HnswConfigDiff(
         m=8, ef_construct=64, full_scan_threshold=500, on_disk=True

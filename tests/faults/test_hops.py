@@ -1,0 +1,101 @@
+"""What travels over both hops, client to search service to encoder: deadlines, cancellations, and no more
+retries than one hop makes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from clipsearch import connection
+from clipsearch.search.v1 import search_pb2, search_pb2_grpc
+from clipsearch.serving.errors import Unavailable
+from clipsearch.serving.errors_interceptor import ErrorInterceptor
+from search_service.__main__ import services
+from search_service.breaker import Breaker
+from search_service.encoder_client import EncoderClient
+from search_service.settings import SearchSettings
+from search_service.stores.edge import QdrantEdge
+from search_service.stores.protocol import CollectionSpec
+from tests.unit.search_service.served import DIMENSION, FakeEncoder, refused, term
+
+
+@pytest.fixture
+async def encoder() -> AsyncIterator[FakeEncoder]:
+    encoder = FakeEncoder()
+    await encoder.start()
+    yield encoder
+    await encoder.stop()
+
+
+@pytest.fixture
+async def search(encoder, tmp_path) -> AsyncIterator[search_pb2_grpc.SearchServiceStub]:
+    """The service behind its breakers, called over a channel as the clients make it."""
+    store = await QdrantEdge.open(tmp_path)
+    await store.create_collection(CollectionSpec("c", DIMENSION, encoder.fingerprint))
+    client = EncoderClient(encoder.address, timeout_s=30)
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()])
+    parts = Breaker("store").guarded(store), Breaker("encoder").guarded(client)
+    for service in services(*parts, SearchSettings()):
+        service.add(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with connection.aio_channel(f"127.0.0.1:{port}") as channel:
+        yield search_pb2_grpc.SearchServiceStub(channel)
+    await server.stop(None)
+    await client.close()
+    await store.close()
+
+
+REQUEST = search_pb2.SearchRequest(collection="c", query=[term("words")])
+
+
+async def test_retries_do_not_multiply(search, encoder):
+    encoder.error = Unavailable("encoder", "the server is stopping")
+    why = await refused(search.Search(REQUEST))
+    assert (why.code, why.reason, why.retry_after_s) == ("UNAVAILABLE", "ENCODER_UNAVAILABLE", 1.0)
+    assert len(encoder.calls) == 4, "the client's channel has repeated what the service had tried"
+
+
+async def test_the_callers_deadline_reaches_the_encoder_less_a_slack(search, encoder, monkeypatch):
+    left: list[float] = []
+    encode = FakeEncoder.EncodeText
+
+    async def noted(self, request, context):
+        left.append(context.time_remaining())
+        return await encode(self, request, context)
+
+    monkeypatch.setattr(FakeEncoder, "EncodeText", noted)
+    await encoder.stop()
+    await encoder.start()
+    await search.Search(REQUEST, timeout=5, wait_for_ready=True)
+    assert 4 < left[0] < 4.98
+
+
+async def test_a_caller_that_goes_takes_the_encoders_work_along(search, encoder):
+    gone = asyncio.Event()
+
+    async def called(name: str, items: int) -> None:
+        encoder.calls.append((name, items))
+        try:
+            await asyncio.sleep(30)
+        finally:
+            gone.set()
+
+    encoder._called = called
+    call = search.Search(REQUEST)
+    while not encoder.calls:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    call.cancel()
+    await asyncio.wait_for(gone.wait(), 2)
+
+
+async def test_a_late_encoder_leaves_time_to_say_so(search, encoder):
+    encoder.delay_s = 5
+    begun = time.monotonic()
+    why = await refused(search.Search(REQUEST, timeout=0.5))
+    assert (why.code, why.reason) == ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED")
+    assert time.monotonic() - begun < 1

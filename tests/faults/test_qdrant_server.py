@@ -1,0 +1,224 @@
+"""Every operation of the server store against a Qdrant that fails in every way: status, retries, recovery."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from clipsearch.serving import health
+from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
+from clipsearch.serving.health import Readiness
+from search_service.breaker import Breaker
+from search_service.filters import Filter, MatchValue
+from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQuery
+from search_service.stores.server import QdrantServer
+from tests.unit.search_service.stores.qdrant import COLLECTION, COUNT, Qdrant
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning"),
+]
+
+VECTOR = np.array([1, 0], np.float32)
+QUESTION = VectorQuery(VECTOR, "image", 3)
+CALL = Callable[[QdrantServer], Awaitable[object]]
+# What each operation asks for, the RPC that does it, and how often that is tried while it cannot be reached.
+OPERATIONS: dict[str, tuple[CALL, str, int]] = {
+    "ping": (lambda store: store.ping(), "Collections/List", 4),
+    "resolve": (lambda store: store.resolve(COLLECTION), "Collections/Get", 4),
+    "list_collections": (lambda store: store.list_collections(), "Collections/List", 4),
+    "get_collection": (lambda store: store.get_collection(COLLECTION), "Points/Count", 4),
+    "create_collection": (
+        lambda store: store.create_collection(CollectionSpec("new", 2, "f")),
+        "Collections/Create",
+        1,
+    ),
+    "delete_collection": (lambda store: store.delete_collection(COLLECTION), "Collections/Delete", 1),
+    "set_alias": (lambda store: store.set_alias("a", COLLECTION), "Collections/UpdateAliases", 1),
+    "create_payload_index": (
+        lambda store: store.create_payload_index(COLLECTION, "k", "keyword"),
+        "Points/CreateFieldIndex",
+        1,
+    ),
+    "upsert": (
+        lambda store: store.upsert(COLLECTION, [StoredPoint("a", {}, image=VECTOR)]),
+        "Points/Upsert",
+        4,
+    ),
+    "get": (lambda store: store.get(COLLECTION, ["a"]), "Points/Get", 4),
+    "delete": (
+        lambda store: store.delete(COLLECTION, Filter(must=(MatchValue("a", 1),))),
+        "Points/Delete",
+        1,
+    ),
+    "count": (lambda store: store.count(COLLECTION), "Points/Count", 4),
+    "scroll": (lambda store: store.scroll(COLLECTION, limit=3), "Points/Scroll", 4),
+    "query": (lambda store: store.query(COLLECTION, [QUESTION]), "Points/QueryBatch", 4),
+}
+EACH = pytest.mark.parametrize("operation", OPERATIONS)
+
+
+@pytest.fixture
+async def qdrant() -> AsyncIterator[Qdrant]:
+    server = Qdrant(api_key="a key")
+    await server.start()
+    yield server
+    await server.stop()
+
+
+def connect(qdrant: Qdrant, key: str | None = "a key", timeout: float = 10) -> QdrantServer:
+    return QdrantServer.connect("http://127.0.0.1:1", key, timeout=timeout, grpc_port=qdrant.port)
+
+
+@pytest.fixture
+async def store(qdrant) -> AsyncIterator[QdrantServer]:
+    opened = connect(qdrant)
+    yield opened
+    await opened.close()
+
+
+@EACH
+async def test_each_operation_works_with_the_key(store, qdrant, operation):
+    call, rpc, _ = OPERATIONS[operation]
+    await call(store)
+    assert qdrant.calls[rpc] >= 1
+
+
+@EACH
+async def test_what_cannot_be_reached_is_unavailable_and_tried_again_only_if_safe(store, qdrant, operation):
+    call, rpc, attempts = OPERATIONS[operation]
+    qdrant.down = {rpc}
+    with pytest.raises(Unavailable) as caught:
+        await call(store)
+    assert caught.value.reason == "STORE_UNAVAILABLE"
+    assert qdrant.calls[rpc] == attempts
+
+
+@EACH
+@pytest.mark.parametrize("key", [None, "another key"])
+async def test_a_wrong_key_is_our_fault_and_not_the_callers(qdrant, operation, key):
+    store = connect(qdrant, key)
+    with pytest.raises(Unavailable, match="the store refuses this service's API key"):
+        await OPERATIONS[operation][0](store)
+    await store.close()
+
+
+@EACH
+async def test_a_slow_server_is_given_up_at_the_deadline(qdrant, operation):
+    store = connect(qdrant, timeout=0.3)
+    qdrant.delay_s = 5
+    begun = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await OPERATIONS[operation][0](store)
+    assert time.monotonic() - begun < 1
+    await store.close()
+
+
+@pytest.mark.parametrize("operation", ["ping", "upsert", "delete", "query"])
+async def test_a_connection_that_is_cut_is_unavailable_and_the_next_call_works(store, qdrant, operation):
+    await store.ping()
+    qdrant.delay_s = 5
+    call = asyncio.ensure_future(OPERATIONS[operation][0](store))
+    await asyncio.sleep(0.1)
+    await qdrant.stop()
+    with pytest.raises(Unavailable):
+        await call
+    qdrant.delay_s = 0
+    await qdrant.start()
+    end = time.monotonic() + 5
+    while True:
+        try:
+            await OPERATIONS[operation][0](store)
+            break
+        except Unavailable:
+            assert time.monotonic() < end, "not found again within 5 s"
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "reason"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, None, ""),  # once: tried again
+        (grpc.StatusCode.CANCELLED, Unavailable, "STORE_UNAVAILABLE"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, ResourceExhausted, "STORE_BUSY"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded, "DEADLINE_EXCEEDED"),
+    ],
+)
+async def test_a_passing_failure(store, qdrant, code, error, reason):
+    qdrant.failures = [(code, "")]
+    if error is not None:
+        with pytest.raises(ServiceError) as caught:
+            await store.count(COLLECTION)
+        assert (type(caught.value), caught.value.reason) == (error, reason)
+    assert await store.count(COLLECTION) == COUNT
+
+
+async def test_fewer_answers_than_questions_are_no_answer(store, qdrant):
+    qdrant.short_by = 1
+    with pytest.raises(Unavailable, match="answered 1 of 2"):
+        await store.query(COLLECTION, [QUESTION, QUESTION])
+
+
+async def test_behind_the_breaker_a_server_that_is_gone_or_frozen_costs_nobody_time(store, qdrant):
+    guarded = Breaker("store").guarded(store)
+    assert await guarded.count(COLLECTION) == COUNT
+    for how in ("gone", "frozen"):
+        if how == "gone":
+            await qdrant.stop()
+        else:
+            qdrant.delay_s = 30
+        waiting = asyncio.ensure_future(guarded.count(COLLECTION))
+        with pytest.raises(Unavailable):
+            await guarded.ping()
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(waiting, 0.1 if how == "frozen" else 2)
+        asked = qdrant.calls.total()
+        begun = time.monotonic()
+        for _ in range(100):
+            with pytest.raises(Unavailable):
+                await guarded.count(COLLECTION)
+        assert time.monotonic() - begun < 0.5
+        assert qdrant.calls.total() == asked
+        qdrant.delay_s = 0
+        if how == "gone":
+            await qdrant.start()
+        begun = time.monotonic()
+        while True:
+            try:
+                await guarded.ping()
+                break
+            except Unavailable:
+                assert time.monotonic() - begun < 5
+                await asyncio.sleep(0.1)
+        assert await guarded.count(COLLECTION) == COUNT
+
+
+async def test_health_follows_a_server_that_goes_and_comes_back(store, qdrant, monkeypatch):
+    monkeypatch.setattr(health, "POLL_S", 0.2)
+    guarded = Breaker("store").guarded(store)
+    readiness = Readiness({"service": guarded.ping}, unready_after_s=0.5)
+    await readiness.begin()
+    watching = asyncio.create_task(readiness.watch())
+
+    async def becomes(wanted: int) -> float:
+        begun = time.monotonic()
+        request = HealthCheckRequest(service="service")
+        while (await readiness.servicer.Check(request, None)).status != wanted:
+            assert time.monotonic() - begun < 5
+            await asyncio.sleep(0.02)
+        return time.monotonic() - begun
+
+    await becomes(HealthCheckResponse.SERVING)
+    await qdrant.stop()
+    assert await becomes(HealthCheckResponse.NOT_SERVING) > 0.2
+    await asyncio.sleep(3)  # long enough for a connection to be tried seldom
+    await qdrant.start()
+    await becomes(HealthCheckResponse.SERVING)
+    assert await guarded.count(COLLECTION) == COUNT
+    watching.cancel()

@@ -1,0 +1,173 @@
+"""A Qdrant server for tests, on the servicers that qdrant-client generates: it fails on demand.
+
+It holds one collection, made by clipsearch, and answers as a server would that has nothing in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from qdrant_client import grpc as wire
+from qdrant_client.conversions.conversion import payload_to_grpc
+
+from search_service.stores.protocol import CollectionSpec
+from search_service.stores.server_spec import metadata
+
+COLLECTION = "x"
+COUNT = 7
+Failure = tuple[grpc.StatusCode, str]
+
+
+@dataclass
+class Qdrant:
+    """`failures` are told one a call, first those of the RPC (`Points/Count`), then those of any.
+
+    `down` RPCs fail always with UNAVAILABLE. `asked` and `calls` are what came in, over the connections
+    of `peers` and `most_at_once` at a time, `metadata` what came with the last call. With `api_key`
+    set, calls without it are refused.
+    """
+
+    failures: list[Failure] = field(default_factory=list)
+    down: set[str] = field(default_factory=set)
+    status: int = wire.UpdateStatus.Completed
+    delay_s: float = 0.0
+    short_by: int = 0  # answers that are missing in a QueryBatch
+    api_key: str | None = None
+    asked: list[Any] = field(default_factory=list)
+    calls: Counter[str] = field(default_factory=Counter)
+    metadata: dict[str, str] = field(default_factory=dict)
+    peers: set[str] = field(default_factory=set)
+    at_once: int = 0
+    most_at_once: int = 0
+    port: int = 0
+    _server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Serves, on the same port as before if there was one."""
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        wire.add_PointsServicer_to_server(_Points(self), self._server)
+        wire.add_CollectionsServicer_to_server(_Collections(self), self._server)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Goes at once; calls under way are cut."""
+        if self._server is not None:
+            await self._server.stop(None)
+            self._server = None
+
+    async def take(self, rpc: str, request: Any, context: Any) -> None:
+        """Notes a call, and fails it if so told."""
+        self.calls[rpc] += 1
+        self.asked.append(request)
+        self.metadata = dict(context.invocation_metadata())
+        self.peers.add(context.peer())
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await asyncio.sleep(self.delay_s)
+        finally:
+            self.at_once -= 1
+        if self.api_key is not None and self.metadata.get("api-key") != self.api_key:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT")
+        if rpc in self.down:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "")
+        if self.failures:
+            await context.abort(*self.failures.pop(0))
+
+
+class _Points(wire.PointsServicer):
+    def __init__(self, qdrant: Qdrant) -> None:
+        self._qdrant = qdrant
+
+    async def Count(self, request, context):
+        await self._qdrant.take("Points/Count", request, context)
+        return wire.CountResponse(result=wire.CountResult(count=COUNT))
+
+    async def Get(self, request, context):
+        await self._qdrant.take("Points/Get", request, context)
+        return wire.GetResponse()
+
+    async def Scroll(self, request, context):
+        await self._qdrant.take("Points/Scroll", request, context)
+        return wire.ScrollResponse()
+
+    async def QueryBatch(self, request, context):
+        await self._qdrant.take("Points/QueryBatch", request, context)
+        count = len(request.query_points) - self._qdrant.short_by
+        return wire.QueryBatchResponse(result=[wire.BatchResult() for _ in range(count)])
+
+    async def Upsert(self, request, context):
+        return await self._written("Points/Upsert", request, context)
+
+    async def Delete(self, request, context):
+        return await self._written("Points/Delete", request, context)
+
+    async def CreateFieldIndex(self, request, context):
+        return await self._written("Points/CreateFieldIndex", request, context)
+
+    async def _written(self, rpc, request, context):
+        await self._qdrant.take(rpc, request, context)
+        return wire.PointsOperationResponse(result=wire.UpdateResult(status=self._qdrant.status))
+
+
+class _Collections(wire.CollectionsServicer):
+    def __init__(self, qdrant: Qdrant) -> None:
+        self._qdrant = qdrant
+
+    async def Get(self, request, context):
+        await self._qdrant.take("Collections/Get", request, context)
+        spec = CollectionSpec(request.collection_name, 2, "f")
+        sizes = {side: wire.VectorParams(size=2, distance=wire.Distance.Cosine) for side in ("image", "text")}
+        params = wire.CollectionParams(
+            vectors_config=wire.VectorsConfig(params_map=wire.VectorParamsMap(map=sizes))
+        )
+        config = wire.CollectionConfig(
+            params=params,
+            hnsw_config=wire.HnswConfigDiff(m=16, ef_construct=100, full_scan_threshold=10_000),
+            optimizer_config=wire.OptimizersConfigDiff(
+                deleted_threshold=0.2,
+                vacuum_min_vector_number=1000,
+                default_segment_number=0,
+                flush_interval_sec=5,
+            ),
+            wal_config=wire.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0),
+            metadata=payload_to_grpc(metadata(spec)),
+        )
+        return wire.GetCollectionInfoResponse(
+            result=wire.CollectionInfo(status=wire.CollectionStatus.Green, config=config)
+        )
+
+    async def List(self, request, context):
+        await self._qdrant.take("Collections/List", request, context)
+        described = wire.CollectionDescription(name=COLLECTION)
+        return wire.ListCollectionsResponse(collections=[described])
+
+    async def ListAliases(self, request, context):
+        await self._qdrant.take("Collections/ListAliases", request, context)
+        return wire.ListAliasesResponse()
+
+    async def CollectionExists(self, request, context):
+        await self._qdrant.take("Collections/CollectionExists", request, context)
+        exists = request.collection_name == COLLECTION
+        return wire.CollectionExistsResponse(result=wire.CollectionExists(exists=exists))
+
+    async def Create(self, request, context):
+        return await self._changed("Collections/Create", request, context)
+
+    async def Update(self, request, context):
+        return await self._changed("Collections/Update", request, context)
+
+    async def Delete(self, request, context):
+        return await self._changed("Collections/Delete", request, context)
+
+    async def UpdateAliases(self, request, context):
+        return await self._changed("Collections/UpdateAliases", request, context)
+
+    async def _changed(self, rpc, request, context):
+        await self._qdrant.take(rpc, request, context)
+        return wire.CollectionOperationResponse(result=True)

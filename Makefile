@@ -16,7 +16,7 @@ RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-encoder bench-search bench-map model serve protos clean
+.PHONY: help demo test lint bench bench-encoder bench-search bench-map deploy-check model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -48,6 +48,13 @@ bench-search: $(FULL_READY) ## measure search against qdrant-client's local mode
 
 bench-map: $(FULL_READY) ## time and memory of a map of 100,000 vectors: build/bench/map.json
 	$(BIN)/python -m tests.bench.space
+
+deploy-check: $(FULL_READY) ## check deploy/: images, compose, Kubernetes manifests, dashboards, alerts
+	echo "== hadolint";   $(BIN)/hadolint deploy/docker/Dockerfile
+	echo "== kustomize";  for overlay in deploy/kubernetes/overlays/*; do $(BIN)/kubectl kustomize $$overlay > /dev/null || exit 1; done
+	echo "== promtool";   deploy/monitoring/promtool.sh
+	echo "== schemas, dashboards, properties, images' contents"
+	$(BIN)/python -m pytest tests/deploy -q $(ARGS)
 
 model: $(BUNDLE)/manifest.json ## build the model bundle that MODEL names
 	$(BIN)/clipsearch model show $(BUNDLE)
@@ -83,5 +90,5 @@ $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing everything for development and export (torch included: a large download)"
-	$(PIP) --editable '.[cpu,starter,map,otel,export,dev]'
+	$(PIP) --editable '.[cpu,starter,map,otel,export,dev,deploy]'
 	touch $(RUN_READY) $@

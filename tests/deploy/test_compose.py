@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import compose_spec
@@ -11,7 +12,7 @@ import yaml
 from clipsearch.serving.settings import environment_names
 from encoder_service.settings import EncoderSettings
 from search_service.settings import SearchSettings
-from tests.deploy.manifests import DEPLOY
+from tests.deploy.manifests import DEPLOY, environment
 from tests.deploy.test_docker import TARGETS
 
 # Variables as compose puts them in when none is set.
@@ -104,3 +105,12 @@ def test_grafana_finds_dashboards_and_prometheus():
 
 def test_the_load_harness_starts_only_when_asked_for():
     assert [name for name, service in SERVICES.items() if "profiles" in service] == ["load"]
+
+
+def test_the_load_harness_knows_its_variables(built):
+    settings = pytest.importorskip("tests.load.settings", reason="the load harness is not in this checkout")
+    known = {f"LOAD_{field.name.upper()}" for field in dataclasses.fields(settings.Settings)}
+    assert SERVICES["load"]["environment"].keys() <= known
+    for pod in built("load").pods():
+        named = {name for name in environment(pod.containers()[0]) if name.startswith("LOAD_")}
+        assert named <= known

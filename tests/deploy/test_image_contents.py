@@ -83,7 +83,13 @@ def wheel(world: Path) -> Path:
     for name in ("clipsearch", "encoder_service", "search_service"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     words = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(world), str(source)]
-    done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *words],
+        env={**os.environ, "SOURCE_DATE_EPOCH": "0"},  # the Dockerfile's default
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     (made,) = world.glob("*.whl")
     return made

@@ -198,6 +198,16 @@ def test_the_prometheus_rule_is_scraped_from_the_same_services(built):
     assert manifests.one("PrometheusRule", "clipsearch")["spec"]["groups"] == RULES
 
 
+def test_the_disk_alert_means_every_volume_of_the_manifests(built):
+    (rule,) = [rule for rule in ALERTS if rule["alert"] == "ClipsearchDiskFilling"]
+    (meant,) = set(re.findall(r'persistentvolumeclaim=~"([^"]+)"', rule["expr"]))
+    templates = built("cpu").one("StatefulSet", "qdrant")["spec"]["volumeClaimTemplates"]
+    claims = [f"{template['metadata']['name']}-qdrant-0" for template in templates]
+    claims += [claim["metadata"]["name"] for claim in built("edge").kind("PersistentVolumeClaim")]
+    assert len(claims) == 3
+    assert [claim for claim in claims if not re.fullmatch(meant, claim)] == []
+
+
 def test_compose_scrapes_the_same_jobs():
     config = yaml.safe_load((MONITORING / "prometheus.yaml").read_text())
     jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"]}

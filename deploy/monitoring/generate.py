@@ -83,6 +83,11 @@ OVERVIEW = [
         "reqps",
     ),
     Panel("Calls in progress", {"{{job}}": "sum by (job) (grpc_server_in_flight)"}),
+    Panel(
+        "Event loop: latest of the last minute",
+        {"{{job}} {{instance}}": "max by (job, instance) (clipsearch_event_loop_lag_max_seconds)"},
+        "s",
+    ),
     Panel("CPU", {"{{job}} {{instance}}": rate("process_cpu_seconds_total", "job, instance")}, "cores"),
     Panel(
         "Memory", {"{{job}} {{instance}}": "max by (job, instance) (process_resident_memory_bytes)"}, "bytes"

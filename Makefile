@@ -17,7 +17,7 @@ FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint kill-ingest load-million torture drain fuzz overload bench bench-encoder bench-search \
-	bench-map model serve protos clean
+	bench-map deploy-check model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -68,6 +68,13 @@ fuzz: $(FULL_READY) build/models/starter/manifest.json ## fire 50,000 hostile in
 overload: $(FULL_READY) ## ten times the encoder's best rate for a minute: build/overload.json
 	$(BIN)/python -m tests.overload $(ARGS)
 
+deploy-check: $(FULL_READY) ## check deploy/: images, compose, Kubernetes manifests, dashboards, alerts
+	echo "== hadolint";   $(BIN)/hadolint deploy/docker/Dockerfile
+	echo "== kustomize";  for overlay in deploy/kubernetes/overlays/*; do $(BIN)/kubectl kustomize $$overlay > /dev/null || exit 1; done
+	echo "== promtool";   deploy/monitoring/promtool.sh
+	echo "== schemas, dashboards, properties, images' contents"
+	$(BIN)/python -m pytest tests/deploy -q $(ARGS)
+
 model: $(BUNDLE)/manifest.json ## build the model bundle that MODEL names
 	$(BIN)/clipsearch model show $(BUNDLE)
 
@@ -102,5 +109,5 @@ $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing everything for development and export (torch included: a large download)"
-	$(PIP) --editable '.[cpu,starter,map,parquet,otel,export,dev]'
+	$(PIP) --editable '.[cpu,starter,map,parquet,otel,export,dev,deploy]'
 	touch $(RUN_READY) $@

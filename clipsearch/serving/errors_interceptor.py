@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
@@ -15,27 +16,34 @@ from clipsearch.serving.request_id import request_id
 from clipsearch.serving.wrapping import Call, Context, Continuation, Decoder, Handler, Unreadable, wrap
 
 _log = structlog.get_logger(__name__)
+# Hears of each call that failed: the method's path and the error's reason.
+OnError: TypeAlias = Callable[[str, str], None]
+
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """A ServiceError becomes its status; anything unexpected INTERNAL, with an id that the log has too."""
 
+    def __init__(self, on_error: OnError = lambda method, reason: None) -> None:
+        self._on_error = on_error
+
     async def intercept_service(  # noqa: D102
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        return wrap(handler, lambda call: _guard(call, method), _tolerant)
+        return wrap(handler, lambda call: _guard(call, method, self._on_error), _tolerant)
 
 
-def _guard(call: Call, method: str) -> Call:
+def _guard(call: Call, method: str, on_error: OnError) -> Call:
     async def guarded(request: Any, context: Context) -> Any:
         try:
             if isinstance(request, Unreadable):
                 raise request.error
             return await call(request, context)
         except ServiceError as error:
+            on_error(method, error.reason)
             await _abort(context, to_status(error), _trailers(error))
         except grpc.aio.AbortError:
             raise
@@ -45,6 +53,7 @@ def _guard(call: Call, method: str) -> Call:
             internal = ServiceError(
                 f"internal error, incident {incident}", "INTERNAL", {"incident": incident}
             )
+            on_error(method, internal.reason)
             await _abort(context, to_status(internal))
 
     return guarded

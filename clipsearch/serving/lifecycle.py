@@ -125,7 +125,7 @@ def _interceptors(
         *tracer.server,
         RequestInterceptor(tracer.trace_id),
         MetricsInterceptor(metrics),
-        ErrorInterceptor(),
+        ErrorInterceptor(metrics.failed),
         *([AuthInterceptor(grants, settings.token_rate_per_s)] if grants is not None else []),
         ConcurrencyInterceptor(settings.max_concurrent_rpcs),
         DeadlineInterceptor(settings.default_deadline_s),

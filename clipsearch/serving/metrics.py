@@ -61,6 +61,12 @@ class Metrics:
             buckets=LATENCY_BUCKETS,
             registry=self.registry,
         )
+        self.errors = Counter(
+            "clipsearch_errors",
+            "Calls that failed, by the reason that the caller was told.",
+            (*_METHOD, "reason"),
+            registry=self.registry,
+        )
         self.in_flight = Gauge("grpc_server_in_flight", "Calls in progress.", _METHOD, registry=self.registry)
         self.ready = Gauge(
             "clipsearch_ready",
@@ -78,6 +84,11 @@ class Metrics:
         build.labels(
             metadata.version("clipsearch"), platform.python_version(), metadata.version("grpcio")
         ).set(1)
+
+    def failed(self, method: str, reason: str) -> None:
+        """A call of `method`, /service/name, failed for `reason`."""
+        _, service, name = method.split("/", 2)
+        self.errors.labels(service, name, reason).inc()
 
     @contextmanager
     def served(self, host: str, port: int | None) -> Iterator[str | None]:

@@ -20,10 +20,8 @@ START_SECONDS = 60.0
 class ServiceProcess:
     """A service in a process of its own, with its log."""
 
-    def __init__(self, kind: str, folder: Path, module: str = "", **environment: str) -> None:
-        """`module` is what to run instead of `clipsearch serve KIND`; it is told by environment only."""
+    def __init__(self, kind: str, folder: Path, **environment: str) -> None:
         self.kind = kind
-        self._module = module
         self.log = folder / f"{kind}-{os.urandom(3).hex()}.log"
         self.port_file = self.log.with_suffix(".port")
         self.environment = environment
@@ -36,10 +34,9 @@ class ServiceProcess:
         prefix = self.kind.upper()
         told = {f"{prefix}_PORT": str(port), f"{prefix}_PORT_FILE": str(self.port_file)}
         environment = {**os.environ, **self.environment, **told}
-        program = [self._module] if self._module else ["clipsearch.cli", "serve", self.kind]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *program],
+                [sys.executable, "-m", "clipsearch.cli", "serve", self.kind],
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

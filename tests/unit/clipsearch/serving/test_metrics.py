@@ -48,7 +48,7 @@ def scraper(address: str) -> Callable[[], str]:
 @pytest.fixture
 async def measured(tokens) -> AsyncIterator[Measured]:
     metrics = Metrics()
-    interceptors = (MetricsInterceptor(metrics), ErrorInterceptor())
+    interceptors = (MetricsInterceptor(metrics), ErrorInterceptor(metrics.failed))
     with metrics.served("127.0.0.1", 0) as address:
         assert address is not None
         async with (
@@ -71,6 +71,22 @@ async def test_calls_are_counted_by_method_and_code_and_timed(measured):
     assert measured.value("grpc_server_handled_total", **search, grpc_code="NOT_FOUND") == 1
     assert measured.value("grpc_server_handling_seconds_count", **ENCODER) == 2
     assert measured.value("grpc_server_handling_seconds_count", **search) == 1
+
+
+async def test_failed_calls_are_counted_by_the_reason_that_the_caller_was_told(measured):
+    async def missing(request, context):
+        raise NotFound("collection", "x")
+
+    async def broken(request, context):
+        raise RuntimeError("a fault")
+
+    measured.server.answers[SEARCH] = missing
+    measured.server.answers[GET_MODEL] = broken
+    await refusal(measured.channel, SEARCH)
+    await refusal(measured.channel, GET_MODEL)
+    search = {"grpc_service": "clipsearch.search.v1.SearchService", "grpc_method": "Search"}
+    assert measured.value("clipsearch_errors_total", **search, reason="COLLECTION_NOT_FOUND") == 1
+    assert measured.value("clipsearch_errors_total", **ENCODER, reason="INTERNAL") == 1
 
 
 async def test_latency_lands_in_its_bucket(measured):

@@ -1,0 +1,268 @@
+"""Writes what is made from code: Grafana's dashboards, and the alerts as a PrometheusRule.
+
+    python deploy/monitoring/generate.py
+
+`make deploy-check` fails where the files are not what this writes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+SCHEMA_VERSION = 41  # Grafana 12
+WIDTH, HEIGHT = 24, 8
+_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel: its title, its queries by legend, its unit, and `timeseries`, `stat` or `table`."""
+
+    title: str
+    queries: dict[str, str]
+    unit: str = "short"
+    kind: str = "timeseries"
+    width: int = 8
+
+
+def rate(metric: str, by: str, where: str = "") -> str:
+    """Events a second."""
+    return f"sum by ({by}) (rate({metric}{{{where}}}[$__rate_interval]))"
+
+
+def quantile(q: float, histogram: str, by: str, where: str = "") -> str:
+    """A quantile of a histogram."""
+    buckets = rate(f"{histogram}_bucket", f"{by}, le", where)
+    return f"histogram_quantile({q}, {buckets})"
+
+
+def mean(histogram: str, by: str) -> str:
+    """The mean of a histogram's observations."""
+    return f"{rate(f'{histogram}_sum', by)} / {rate(f'{histogram}_count', by)}"
+
+
+_FAILURES = 'grpc_code=~"INTERNAL|UNKNOWN|UNAVAILABLE|DATA_LOSS|DEADLINE_EXCEEDED"'
+_REFUSALS = 'grpc_code="RESOURCE_EXHAUSTED"'
+_CALLS = "grpc_server_handled_total"
+_SECONDS = "grpc_server_handling_seconds"
+_READY = 'sum by (job) (clipsearch_ready{grpc_service="overall"})'
+_POINTS = "sum(max by (collection) (clipsearch_collection_points))"
+_DEPENDENCY = "clipsearch_search_dependency_seconds"
+
+OVERVIEW = [
+    Panel("Ready replicas", {"{{job}}": _READY}, kind="stat", width=6),
+    Panel(
+        "Failed calls",
+        {"{{job}}": f"{rate(_CALLS, 'job', _FAILURES)} / {rate(_CALLS, 'job')}"},
+        "percentunit",
+        "stat",
+        6,
+    ),
+    Panel(
+        "Refused under load",
+        {"{{job}}": f"{rate(_CALLS, 'job', _REFUSALS)} / {rate(_CALLS, 'job')}"},
+        "percentunit",
+        "stat",
+        6,
+    ),
+    Panel("Points", {"points": _POINTS}, kind="stat", width=6),
+    Panel("Calls", {"{{job}} {{grpc_method}}": rate(_CALLS, "job, grpc_method")}, "reqps"),
+    Panel("Latency, p50", {"{{job}} {{grpc_method}}": quantile(0.5, _SECONDS, "job, grpc_method")}, "s"),
+    Panel("Latency, p99", {"{{job}} {{grpc_method}}": quantile(0.99, _SECONDS, "job, grpc_method")}, "s"),
+    Panel("Status codes", {"{{job}} {{grpc_code}}": rate(_CALLS, "job, grpc_code")}, "reqps"),
+    Panel(
+        "Errors by reason",
+        {"{{grpc_method}} {{reason}}": rate("clipsearch_errors_total", "grpc_method, reason")},
+        "reqps",
+    ),
+    Panel("Calls in progress", {"{{job}}": "sum by (job) (grpc_server_in_flight)"}),
+    Panel(
+        "Event loop: latest of the last minute",
+        {"{{job}} {{instance}}": "max by (job, instance) (clipsearch_event_loop_lag_max_seconds)"},
+        "s",
+    ),
+    Panel("CPU", {"{{job}} {{instance}}": rate("process_cpu_seconds_total", "job, instance")}, "cores"),
+    Panel(
+        "Memory", {"{{job}} {{instance}}": "max by (job, instance) (process_resident_memory_bytes)"}, "bytes"
+    ),
+    Panel(
+        "Versions",
+        {"": "count by (job, version, python, grpc) (clipsearch_build_info)"},
+        kind="table",
+    ),
+]
+
+ENCODER = [
+    Panel(
+        "Models that run",
+        {
+            "": "count by (name, fingerprint, image_precision, text_precision, provider, pretrained) "
+            "(clipsearch_encoder_model_info)"
+        },
+        kind="table",
+        width=24,
+    ),
+    Panel("Inputs", {"{{tower}}": rate("clipsearch_encoder_batch_items_sum", "tower")}, "cps"),
+    Panel("Waiting for the session", {"{{tower}}": "sum by (tower) (clipsearch_encoder_queue_items)"}),
+    Panel(
+        "Wait for the session",
+        {
+            "{{tower}} p50": quantile(0.5, "clipsearch_encoder_queue_seconds", "tower"),
+            "{{tower}} p99": quantile(0.99, "clipsearch_encoder_queue_seconds", "tower"),
+        },
+        "s",
+    ),
+    Panel("Inputs a batch", {"{{tower}}": mean("clipsearch_encoder_batch_items", "tower")}),
+    Panel(
+        "Seconds a batch in ONNX Runtime",
+        {"{{tower}}": mean("clipsearch_encoder_infer_seconds", "tower")},
+        "s",
+    ),
+    Panel(
+        "Seconds to decode or tokenise",
+        {"{{tower}}": mean("clipsearch_encoder_preprocess_seconds", "tower")},
+        "s",
+    ),
+    Panel(
+        "Accepted and not answered",
+        {"{{tower}}": "sum by (tower) (clipsearch_encoder_admitted_items)"},
+    ),
+    Panel("Bytes of them", {"{{tower}}": "sum by (tower) (clipsearch_encoder_admitted_bytes)"}, "bytes"),
+    Panel(
+        "Texts found in the cache",
+        {
+            "share": "sum(rate(clipsearch_encoder_text_cache_hits_total[$__rate_interval])) / "
+            "(sum(rate(clipsearch_encoder_text_cache_hits_total[$__rate_interval])) + "
+            "sum(rate(clipsearch_encoder_text_cache_misses_total[$__rate_interval])))"
+        },
+        "percentunit",
+    ),
+    Panel(
+        "Memory of the cache",
+        {"{{instance}}": "max by (instance) (clipsearch_encoder_text_cache_bytes)"},
+        "bytes",
+    ),
+]
+
+SEARCH = [
+    Panel(
+        "Wait for encoder and store, p50",
+        {"{{dependency}} {{operation}}": quantile(0.5, _DEPENDENCY, "dependency, operation")},
+        "s",
+        width=12,
+    ),
+    Panel(
+        "Wait for encoder and store, p99",
+        {"{{dependency}} {{operation}}": quantile(0.99, _DEPENDENCY, "dependency, operation")},
+        "s",
+        width=12,
+    ),
+    Panel(
+        "Questions to encoder and store",
+        {"{{dependency}} {{operation}}": rate(f"{_DEPENDENCY}_count", "dependency, operation")},
+        "reqps",
+    ),
+    Panel("Points", {"{{collection}}": "max by (collection) (clipsearch_collection_points)"}),
+    Panel(
+        "Encoder or store failed",
+        {
+            "{{reason}}": rate(
+                "clipsearch_errors_total", "reason", 'job="search", reason=~"ENCODER_.*|STORE_.*"'
+            )
+        },
+        "reqps",
+    ),
+    Panel(
+        "Services that are ready",
+        {"{{grpc_service}}": 'sum by (grpc_service) (clipsearch_ready{job="search"})'},
+    ),
+    Panel("Qdrant: peers that each node sees", {"{{instance}}": "min by (instance) (cluster_peers_total)"}),
+    Panel("Qdrant: memory", {"{{instance}}": "max by (instance) (memory_resident_bytes)"}, "bytes"),
+]
+
+DASHBOARDS = {"overview": OVERVIEW, "encoder": ENCODER, "search": SEARCH}
+
+
+def dashboard(name: str, panels: list[Panel]) -> dict[str, Any]:
+    """A dashboard as Grafana imports and provisions it."""
+    placed, x, y = [], 0, 0
+    ids = count(1)
+    for panel in panels:
+        if x + panel.width > WIDTH:
+            x, y = 0, y + HEIGHT
+        placed.append(_panel(next(ids), panel, x, y))
+        x += panel.width
+    return {
+        "uid": f"clipsearch-{name}",
+        "title": f"clipsearch: {name}",
+        "tags": ["clipsearch"],
+        "schemaVersion": SCHEMA_VERSION,
+        "version": 1,
+        "editable": True,
+        "refresh": "30s",
+        "time": {"from": "now-1h", "to": "now"},
+        "templating": {
+            "list": [
+                {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
+            ]
+        },
+        "links": [{"type": "dashboards", "title": "clipsearch", "tags": ["clipsearch"], "asDropdown": True}],
+        "panels": placed,
+    }
+
+
+def _panel(number: int, panel: Panel, x: int, y: int) -> dict[str, Any]:
+    table = panel.kind == "table"
+    return {
+        "id": number,
+        "type": panel.kind,
+        "title": panel.title,
+        "datasource": _SOURCE,
+        "gridPos": {"x": x, "y": y, "w": panel.width, "h": HEIGHT},
+        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
+        "targets": [
+            {
+                "refId": chr(ord("A") + index),
+                "datasource": _SOURCE,
+                "expr": query,
+                "legendFormat": legend or "__auto",
+                **({"instant": True, "format": "table"} if table else {}),
+            }
+            for index, (legend, query) in enumerate(panel.queries.items())
+        ],
+    }
+
+
+def prometheus_rule() -> dict[str, Any]:
+    """The alerts as the Prometheus Operator takes them."""
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "clipsearch"},
+        "spec": yaml.safe_load((HERE / "alerts.yaml").read_text(encoding="utf-8")),
+    }
+
+
+def files() -> dict[Path, str]:
+    """Path -> content of everything that is generated."""
+    made = {
+        HERE / "dashboards" / f"clipsearch-{name}.json": json.dumps(dashboard(name, panels), indent=2) + "\n"
+        for name, panels in DASHBOARDS.items()
+    }
+    rule = yaml.safe_dump(prometheus_rule(), sort_keys=False, width=110)
+    made[HERE / "prometheus-rule.yaml"] = f"# Made from alerts.yaml by generate.py.\n{rule}"
+    return made
+
+
+if __name__ == "__main__":
+    for path, content in files().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+        print(path)

@@ -54,6 +54,11 @@ class ServiceProcess:
     ) -> None:
         self._end()
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
     def log_tail(self, lines: int = 20) -> str:
         """The last lines that the service logged."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])

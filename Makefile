@@ -16,7 +16,7 @@ RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-encoder bench-search bench-map model serve protos clean
+.PHONY: help demo test lint bench bench-encoder bench-search bench-map load load-ui model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -48,6 +48,12 @@ bench-search: $(FULL_READY) ## measure search against qdrant-client's local mode
 
 bench-map: $(FULL_READY) ## time and memory of a map of 100,000 vectors: build/bench/map.json
 	$(BIN)/python -m tests.bench.space
+
+load: $(FULL_READY) $(BUNDLE)/manifest.json ## load both services for two minutes: build/load/report.html and summary.json
+	$(BIN)/python -m tests.load --model $(BUNDLE) $(ARGS)
+
+load-ui: $(FULL_READY) $(BUNDLE)/manifest.json ## the same services under a load that you set in Locust's web page
+	$(BIN)/python -m tests.load --ui --model $(BUNDLE) $(ARGS)
 
 model: $(BUNDLE)/manifest.json ## build the model bundle that MODEL names
 	$(BIN)/clipsearch model show $(BUNDLE)
@@ -83,5 +89,5 @@ $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing everything for development and export (torch included: a large download)"
-	$(PIP) --editable '.[cpu,starter,map,otel,export,dev]'
+	$(PIP) --editable '.[cpu,starter,map,otel,export,plan,load,dev]'
 	touch $(RUN_READY) $@

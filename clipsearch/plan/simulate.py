@@ -23,7 +23,7 @@ from clipsearch.plan.sizing import Plan, ceiling_qps
 KEEPS_UP = 0.95
 _SLICE_MS = 1.0
 _WARM_MS = 1000.0
-_MOST_CALLS = 6000  # a simulated second at a higher rate is a shorter one
+_MOST_CALLS = 2500  # a simulated second at a higher rate is a shorter one
 _LARGEST_BATCH = 64
 # Of a loop's work on a call: before the next hop, and after it comes back.
 _HALF = 0.5
@@ -86,9 +86,9 @@ def at_rate(profile: Profile, layout: Layout, qps: float, seconds: float = 12.0,
 
 
 def knee_qps(profile: Profile, layout: Layout, *, highest: float) -> float:
-    """The highest rate that is borne by the profile's rule, to 3%, at most `highest`."""
-    low, high = highest / 64, highest
-    while high / low > 1.03:
+    """The highest rate that is borne by the profile's rule, to 4%, at most `highest`."""
+    low, high = highest / 16, highest
+    while high / low > 1.04:
         middle = math.sqrt(low * high)
         predicted = at_rate(profile, layout, middle)
         borne = predicted.in_time >= KEEPS_UP and predicted.p99_ms <= profile.p99_bound_ms
@@ -166,7 +166,9 @@ class _Run:
 
     def draw(self, shape: Sequence[float]) -> float:
         """A factor of the measured shape, by its quantiles; 1 on average."""
-        return float(np.interp(self._rng.uniform(0, len(shape) - 1), range(len(shape)), shape))
+        whole, rest = divmod(self._rng.random() * (len(shape) - 1), 1.0)
+        low, high = shape[int(whole)], shape[int(whole) + 1]
+        return low + rest * (high - low)
 
     def _machine(self, cores: float) -> _Machine:
         return _Machine(self._env, self._simpy, cores)

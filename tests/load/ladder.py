@@ -66,10 +66,11 @@ class Ladder:
         self, results: Sequence[tuple[Rung, Summary]], climbed: int, running: Rung | None
     ) -> int | None:
         borne = [is_borne(step, self.p99_bound_ms) for _, step in results]
-        if len(borne) >= _ENOUGH_FAILED and not any(borne):
-            return self._descend([rung.rate for rung, _ in results] + [running.rate if running else 0])
+        offered = [rung.rate for rung, _ in results] + ([running.rate] if running else [])
+        if offered and min(offered) < self._rate(self.shares[0]):  # on the way down
+            return None if any(borne) else self._descend(min(offered))
         if len(borne) >= _ENOUGH_FAILED and not any(borne[-_ENOUGH_FAILED:]):
-            return None
+            return None if any(borne) else self._descend(min(offered))
         if climbed < len(self.shares):
             return self._rate(self.shares[climbed])
         beyond = climbed - len(self.shares) + 1
@@ -78,11 +79,9 @@ class Ladder:
             return self._rate(self.shares[-1] * _FURTHER**beyond)
         return None
 
-    def _descend(self, offered: Sequence[int]) -> int | None:
+    def _descend(self, lowest: int) -> int | None:
         """Half of the lowest rate so far, a few times."""
-        lowest = min(rate for rate in offered if rate)
-        least = self._rate(self.shares[0] / 2**_MOST_BELOW)
-        return max(1, lowest // 2) if lowest > least else None
+        return max(1, lowest // 2) if lowest > self._rate(self.shares[0] / 2**_MOST_BELOW) else None
 
     def _rate(self, share: float) -> int:
         return max(1, round(share * self.capacity))

@@ -31,6 +31,9 @@ from tests.load.steps import Climb  # noqa: E402
 
 locust.runners.WORKER_REPORT_INTERVAL = 1.0  # a rate is judged by what workers have reported
 
+# Users started or stopped a second: all of them, since a step is to begin at once.
+_AT_ONCE = 100_000
+
 _settings, _ = settings.read([])
 _scenarios = scenarios(_settings.collection, _settings.points, pictures.base_pictures())
 _sender: Sender | None = None
@@ -49,7 +52,7 @@ def _tell(scenario: Scenario, latency_ms: float, error: Exception | None) -> Non
 
 def _open_sender(runner: Any) -> Sender:
     # No number twice, on any worker or in the run before: the encoder remembers texts.
-    first = (int(time.time()) * 1009 + runner.worker_index * 1_000_003) % 2**23
+    first = (int(time.time()) * 1009 + getattr(runner, "worker_index", 0) * 1_000_003) % 2**23
     return Sender(_settings.search, _settings.deadline_s, _tell, first)
 
 
@@ -152,7 +155,7 @@ if not os.environ.get("LOAD_BY_HAND"):  # with the web UI people set the rate th
             if chosen is None:
                 return None
             name, rate = chosen
-            return rate, max(rate, 1), [self._users[name]]
+            return rate, _AT_ONCE, [self._users[name]]
 
 
 Path(_settings.out).mkdir(parents=True, exist_ok=True)

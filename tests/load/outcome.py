@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from typing import Any
 
 from clipsearch import EncoderClient
@@ -22,6 +23,7 @@ from tests.load.settings import Settings
 from tests.load.system import System
 from tests.load.usage import resident_mb
 
+# Those that are installed: a machine that only makes the load has no ONNX Runtime.
 PACKAGES = ("locust", "grpcio", "onnxruntime", "qdrant-edge-py", "numpy")
 # Refused in time with RetryInfo, or too late: what a load beyond the knee must meet. All else is an error.
 REFUSED, LATE = ("RESOURCE_EXHAUSTED",), ("DEADLINE_EXCEEDED",)
@@ -98,7 +100,7 @@ class Outcome:
         if settings.encoder:
             with EncoderClient(settings.encoder, **access()) as encoder:
                 model = encoder.model()
-        machine = describe(PACKAGES)
+        machine = describe([name for name in PACKAGES if _installed(name)])
         text = next((part for part in parts if part.scenario.name == "text"), None)
         if costs is not None and model is not None and text is not None and text.knee_qps:
             profile = _profile(text, costs, model, filled, machine, settings, under_load.pids)
@@ -210,7 +212,7 @@ def _profile(
         name: sum(step.cpu.get(name, 0.0) for step, _ in light)
         / max(1.0, sum(summary.ok_per_s * (step.end - step.start) for step, summary in light))
         * 1000
-        for name in light[0][0].cpu
+        for name in {name: None for step, _ in light for name in step.cpu}
     }
     batch = statistics.fmean(step.split.get("text", {}).get("batch", 1.0) for step, _ in light)
     one, many = costs.texts[1]["rest"], costs.texts[16]["rest"]
@@ -243,7 +245,7 @@ def _profile(
             encoder_loop_ms=cpu["encoder.loop"],
             session_fixed_ms=fixed_ms * scale,
             session_item_ms=item_ms * scale,
-            store_ms=cpu["search.children"],
+            store_ms=sum(value for name, value in cpu.items() if name.startswith("search.child")),
             image_loop_ms=costs.images[1]["loop"],
             image_rest_ms=costs.images[1]["rest"],
         ),
@@ -260,6 +262,13 @@ def free_cores(steps: Sequence[Step], cores: int) -> float:
     own = sum(value for step in steps for name, value in step.cpu.items() if name != "machine")
     busy = sum(step.cpu.get("machine", 0.0) for step in steps)
     return max(0.1, cores - max(0.0, busy - own) / seconds)
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def dump(document: Any) -> str:

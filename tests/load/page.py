@@ -166,7 +166,8 @@ def _plan(outcome: Outcome) -> str:
         f"a knee of {predicted:.0f} a second; {profile.knee_qps:.0f} was measured "
         f"({predicted / profile.knee_qps - 1:+.0%}). At half of it, it gives p50 "
         f"{_ms(half.get('p50_ms'))} and p99 {_ms(half.get('p99_ms'))}. Other processes left "
-        f"{profile.free_cores:.2f} of {profile.cores} cores free while the load was highest; the simulation has that many."
+        f"{profile.free_cores:.2f} of {profile.cores} cores free while the load "
+        "was highest; the simulation has that many."
     )
 
 

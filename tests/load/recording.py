@@ -66,8 +66,10 @@ def summarise(rows: Iterable[Row], step: Step, deadline_s: float) -> Summary:
 
 
 def difference(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    """What was added between two counts, by name."""
-    return {name: after[name] - before[name] for name in after if name in before}
+    """What was added between two counts, by name; a process that came or went in between is left out."""
+    return {
+        name: after[name] - before[name] for name in after if before.get(name, float("inf")) <= after[name]
+    }
 
 
 def count(rows: Sequence[Row], outcomes: Sequence[str]) -> int:

@@ -61,7 +61,7 @@ class Climb:
     def tick(self) -> tuple[str, int] | None:
         """The scenario and the rate to offer from now on; None = the load is over."""
         if self._ladder is None and not self._begin_scenario():
-            return None
+            return self._wait_for_the_last()
         assert self._scenario is not None
         if self._rung is not None and not self._rung_is_over():
             return self._scenario.name, self._rung.rate
@@ -74,6 +74,12 @@ class Climb:
             return self.tick()
         self._since = now()
         return self._scenario.name, self._rung.rate
+
+    def _wait_for_the_last(self) -> tuple[str, int] | None:
+        """A trickle until the calls of the last step are answered or given up."""
+        if self._scenario is None or now() - self._steps[-1].end >= self._settle_s:
+            return None
+        return self._scenario.name, 1
 
     def _begin_scenario(self) -> bool:
         if not self._todo or now() > self._end - _PROBE_S - _STEP_S:

@@ -13,7 +13,7 @@ def cpu_seconds(pids: Mapping[str, int]) -> dict[str, float]:
     """CPU seconds so far by process, and of the whole machine as `machine`.
 
     `NAME.loop` is the process's main thread, where the event loop of a service runs; `NAME.rest` are its
-    other threads, which run the model and gRPC's own work; `NAME.children` the processes it started.
+    other threads, which run the model and gRPC's own work; `NAME.child-PID` each process it started.
     """
     seconds = {"machine": busy_seconds()}
     for name, pid in pids.items():
@@ -23,7 +23,8 @@ def cpu_seconds(pids: Mapping[str, int]) -> dict[str, float]:
         loop = threads.get(pid, 0.0)
         seconds[f"{name}.loop"] = loop
         seconds[f"{name}.rest"] = times.user + times.system - loop
-        seconds[f"{name}.children"] = sum(_alive(child) for child in process.children(recursive=True))
+        for child in process.children(recursive=True):
+            seconds[f"{name}.child-{child.pid}"] = _alive(child)
     return seconds
 
 

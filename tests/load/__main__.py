@@ -65,7 +65,8 @@ def _run(settings: Settings, for_locust: list[str]) -> None:
             outcome = Outcome.make(
                 under_load, recording, recall, costs, client.get_collection(settings.collection), filled
             )
-    outcome = dataclasses.replace(outcome, other_cores=others.cores())
+    if under_load.pids:
+        outcome = dataclasses.replace(outcome, other_cores=others.cores())
     report.write(outcome, settings.out)
     report.show(outcome, settings.out)
     _say(begun, "done")

@@ -21,7 +21,8 @@ _FIRST_QUERY = 2**23  # away from the numbers that are searched
 _A_CALL = 256
 # The share of noise in a made vector: neighbours are near, none alike.
 _NOISE = 0.6
-INDEX_WAIT_S = 30.0
+# Of the run's time: a machine that is not busy needs a few seconds.
+_INDEX_WAIT_SHARE = 0.3
 
 
 @contextmanager
@@ -90,7 +91,7 @@ def _bases(client: Client, name: str) -> NDArray[np.float32]:
 
 def _indexed(client: Client, settings: Settings) -> Collection:
     """The collection once its index is built, or after a while; a small one is searched exactly."""
-    end = time.monotonic() + INDEX_WAIT_S
+    end = time.monotonic() + _INDEX_WAIT_SHARE * settings.seconds
     while True:
         found = client.get_collection(settings.collection)
         if found.indexed_share >= 1 or found.points < 20_000 or time.monotonic() > end:

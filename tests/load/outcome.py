@@ -80,7 +80,7 @@ class Outcome:
     profile: Profile | None  # only of services that ran here
     plan_knee_qps: float | None = None  # what the simulation makes of the profile
     plan_half: dict[str, float] | None = None  # and of half the measured knee
-    other_cores: float = 0.0
+    other_cores: float | None = None  # None where the services run elsewhere
 
     @staticmethod
     def make(

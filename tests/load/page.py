@@ -178,14 +178,14 @@ def _where(outcome: Outcome) -> str:
         f"model {model.name}, {model.text_precision}" if model else "",
         f"{outcome.collection.points:,} points",
         str(machine["date"]),
-        f"other processes kept {outcome.other_cores:.2f} cores busy",
+        "" if outcome.other_cores is None else f"other processes kept {outcome.other_cores:.2f} cores busy",
     ]
     return "; ".join(part for part in parts if part)
 
 
 def _warning(outcome: Outcome) -> str:
     said = []
-    if outcome.other_cores > 0.15:
+    if (outcome.other_cores or 0) > 0.15:
         said.append("Other processes were busy: these figures are lower than the machine's own.")
     if outcome.model is not None and not outcome.model.pretrained:
         said.append("The model has random weights: its speed is real, its recall is of made vectors.")

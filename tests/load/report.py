@@ -73,8 +73,12 @@ def lines(outcome: Outcome) -> list[str]:
         f"(exact search: {recall.exact_p50_ms:.1f} ms)"
     )
     said.append(
-        f"errors {sum(outcome.errors.values())}, refused {outcome.refused}, late {outcome.late}; "
-        f"other processes kept {outcome.other_cores:.2f} cores busy"
+        f"errors {sum(outcome.errors.values())}, refused {outcome.refused}, late {outcome.late}"
+        + (
+            ""
+            if outcome.other_cores is None
+            else f"; other processes kept {outcome.other_cores:.2f} cores busy"
+        )
     )
     if outcome.profile is not None and outcome.plan_knee_qps is not None:
         ratio = outcome.plan_knee_qps / outcome.profile.knee_qps

@@ -43,6 +43,7 @@ def main() -> None:
 def _run(settings: Settings, for_locust: list[str]) -> None:
     begun, by_hand = time.time(), "--ui" in for_locust
     settings.out.mkdir(parents=True, exist_ok=True)
+    others = OtherProcesses()  # before the services: their time counts as ours once they have ended
     with (
         tempfile.TemporaryDirectory(prefix="clipsearch-load-") as scratch,
         system(settings, Path(scratch)) as under_load,
@@ -56,8 +57,13 @@ def _run(settings: Settings, for_locust: list[str]) -> None:
                 print(
                     "Locust's web page: http://127.0.0.1:8089 (a user is one call a second); Ctrl-C ends it"
                 )
-                sys.exit(_locust(under_load.settings, ["--class-picker", *arguments], {"LOAD_BY_HAND": "1"}))
-            others = OtherProcesses()
+                sys.exit(
+                    _locust(
+                        under_load.settings,
+                        ["--class-picker", "--web-host", "127.0.0.1", *arguments],
+                        {"LOAD_BY_HAND": "1"},
+                    )
+                )
             recall, costs = _alone(client, under_load)
             _say(begun, f"recall@10 {recall.recall_at_10:.3f}; now the load")
             end = begun + settings.seconds - _AFTERWARDS_S

@@ -68,9 +68,7 @@ def _run(settings: Settings, for_locust: list[str]) -> None:
             _say(begun, f"recall@10 {recall.recall_at_10:.3f}; now the load")
             end = begun + settings.seconds - _AFTERWARDS_S
             recording = _load(under_load, for_locust, end)
-            outcome = Outcome.make(
-                under_load, recording, recall, costs, client.get_collection(settings.collection), filled
-            )
+            outcome = Outcome.make(under_load, recording, recall, costs, filled)
     if under_load.pids:
         outcome = dataclasses.replace(outcome, other_cores=others.cores())
     report.write(outcome, settings.out)

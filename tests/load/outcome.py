@@ -88,7 +88,6 @@ class Outcome:
         recording: Recording,
         recall: calibrate.Recall,
         costs: calibrate.Costs | None,
-        collection: Collection,
         filled: Collection,
     ) -> Outcome:
         """From what was recorded, while the services still run."""
@@ -115,7 +114,7 @@ class Outcome:
             settings,
             machine,
             model,
-            collection,
+            filled,
             parts,
             recall,
             {name: count(recording.rows, (name,)) for name in others},

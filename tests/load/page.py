@@ -12,6 +12,7 @@ from tests.load.charts import Line, bars, line_chart
 from tests.load.outcome import Outcome, Part, Result
 
 _TEMPLATE = Path(__file__).with_name("page.html")
+_OUTCOMES = {"RESOURCE_EXHAUSTED": "refused", "DEADLINE_EXCEEDED": "late"}
 SPLIT = ("encoder: queue", "encoder: decode or tokens", "encoder: infer", "store", "all else")
 
 
@@ -142,7 +143,8 @@ def _table(results: Sequence[Result], part: Part) -> str:
 
 
 def _errors(summary: Summary) -> str:
-    return html.escape(", ".join(f"{count} {name}" for name, count in summary.errors.items())) or "0"
+    named = ((count, _OUTCOMES.get(name, name)) for name, count in summary.errors.items())
+    return html.escape(", ".join(f"{count} {name}" for count, name in named)) or "0"
 
 
 def _recall(outcome: Outcome) -> str:

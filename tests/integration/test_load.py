@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parent.parent.parent
 def test_a_short_load_reports_and_leaves_a_profile_for_the_plan(starter_bundle: Path, tmp_path: Path) -> None:
     flags = ["--model", starter_bundle, "--out", tmp_path, "--points", 300, "--scenarios", "text"]
     run = subprocess.run(
-        [sys.executable, "-m", "tests.load", *map(str, flags), "--seconds", "40"],
+        [sys.executable, "-m", "tests.load", *map(str, flags), "--seconds", "10"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -27,6 +27,8 @@ from tests.load.system import System, system
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 # What is left of the run's time after the load: Locust's end, the simulation, the report.
 _AFTERWARDS_S = 10.0
+# However long a slow machine took until here: Locust's start, two seconds of a closed loop, three rates.
+_LEAST_LOAD_S = 24.0
 
 
 def main() -> None:
@@ -66,7 +68,7 @@ def _run(settings: Settings, for_locust: list[str]) -> None:
                 )
             recall, costs = _alone(client, under_load)
             _say(begun, f"recall@10 {recall.recall_at_10:.3f}; now the load")
-            end = begun + settings.seconds - _AFTERWARDS_S
+            end = max(begun + settings.seconds - _AFTERWARDS_S, time.time() + _LEAST_LOAD_S)
             recording = _load(under_load, for_locust, end)
             outcome = Outcome.make(under_load, recording, recall, costs, filled)
     if under_load.pids:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from clipsearch import Client, ClipSearchError, EncoderClient
 from clipsearch.cli.access import access
+from clipsearch.cli.processes import exit_on_sigterm
 from clipsearch.credentials import CredentialsError
 from tests.bench.machine import OtherProcesses
 from tests.load import calibrate, report
@@ -37,7 +38,10 @@ def main() -> None:
         settings, for_locust = read()
         if "--worker" in for_locust:
             sys.exit(_locust(settings, for_locust, {}))
-        _run(settings, for_locust)
+        with exit_on_sigterm():
+            _run(settings, for_locust)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (SettingsError, ClipSearchError, CredentialsError, ValueError) as error:
         sys.exit(f"error: {error}")
 
@@ -56,9 +60,7 @@ def _run(settings: Settings, for_locust: list[str]) -> None:
             _say(begun, f"{filled.indexed_share:.0%} of the vectors are indexed")
             if by_hand:
                 arguments = [argument for argument in for_locust if argument != "--ui"]
-                print(
-                    "Locust's web page: http://127.0.0.1:8089 (a user is one call a second); Ctrl-C ends it"
-                )
+                print("a user of Locust's web page is one call a second; Ctrl-C ends it", flush=True)
                 sys.exit(
                     _locust(
                         under_load.settings,

@@ -27,6 +27,15 @@ class Rung:
     purpose: Purpose
 
 
+def thinned(shares: Sequence[float], rungs: int) -> tuple[float, ...]:
+    """At most so many of the shares, evenly chosen, the first and the last among them."""
+    if rungs >= len(shares):
+        return tuple(shares)
+    if rungs < 2:
+        return (shares[0],)
+    return tuple(shares[round(i * (len(shares) - 1) / (rungs - 1))] for i in range(rungs))
+
+
 @dataclass(frozen=True, slots=True)
 class Ladder:
     """The climb of one scenario. `shares` of `capacity` (calls a second), ascending."""

@@ -48,12 +48,18 @@ class Part:
             return None
         return next((summary for step, summary in self.steps if step.purpose == purpose), None)
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether no higher rate was tried: the knee may lie anywhere above."""
+        climbed = [summary.offered_per_s for step, summary in self.steps if step.purpose == "ladder"]
+        return self.knee_qps is not None and self.knee_qps >= max(climbed)
+
     def note(self, step: Step, summary: Summary) -> str:
         """What a step is, in words."""
         if self.knee_qps is None:
             return ""
         if step.purpose == "ladder" and summary.offered_per_s == self.knee_qps:
-            return "the knee"
+            return "at least the knee" if self.open_ended else "the knee"
         return {"half": "half the knee", "double": "twice the knee"}.get(step.purpose, "")
 
     @property
@@ -171,6 +177,7 @@ class Outcome:
                     "p99_bound_ms": part.scenario.p99_bound_ms,
                     "capacity_qps": part.capacity_qps,
                     "knee_qps": part.knee_qps,
+                    "knee_is_at_least": part.open_ended,
                     "steps": [
                         {**asdict(step), **{f"result_{k}": v for k, v in asdict(result).items()}}
                         for step, result in part.steps

@@ -38,7 +38,13 @@ def _tiles(outcome: Outcome) -> list[tuple[str, str, str]]:
     half = text.at("half") if text else None
     ratio = text.goodput_ratio if text else None
     return [
-        ("text searches a second", _figure(text and text.knee_qps), "the knee: the most that is borne"),
+        (
+            "text searches a second",
+            _figure(text and text.knee_qps),
+            "at least; no higher rate was tried"
+            if text and text.open_ended
+            else "the knee: the most that is borne",
+        ),
         (
             "latency at half the knee",
             _ms(half.p50_ms if half else None),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tests.bench.summary import Summary
 from tests.load import scrape
-from tests.load.ladder import Ladder, Rung
+from tests.load.ladder import Ladder, Rung, thinned
 from tests.load.recording import Recording, Row, Step, difference, summarise
 from tests.load.scenarios import Scenario
 from tests.load.sender import Sender, now
@@ -89,8 +89,10 @@ class Climb:
         self._scenario_end = now() + (self._end - now()) * parts[0] / sum(parts)
         capacity = self._sender.capacity(scenario, _PROBE_CLIENTS[scenario.name], _PROBE_S)
         self._capacity[scenario.name] = capacity
-        shares = _SHARES.get(scenario.name, _OTHER_SHARES)
-        self._ladder = Ladder(max(capacity, 1.0), shares, scenario.p99_bound_ms, scenario.name == "text")
+        points = scenario.name == "text"  # of half the knee and twice it, and a rest before
+        rungs = int((self._scenario_end - now()) / _STEP_S) - (3 if points else 0)
+        shares = thinned(_SHARES.get(scenario.name, _OTHER_SHARES), rungs)
+        self._ladder = Ladder(max(capacity, 1.0), shares, scenario.p99_bound_ms, points)
         self._rung = None
         return True
 

@@ -52,6 +52,7 @@ def system(settings: Settings, folder: Path) -> Iterator[System]:
             encoder=encoder.address,
             encoder_metrics=f"http://127.0.0.1:{ports[0]}/metrics",
             search_metrics=f"http://127.0.0.1:{ports[1]}/metrics",
+            keep=True,  # the collection goes with the folder
         )
         yield System(filled, {"encoder": encoder.pid, "search": search.pid})
 

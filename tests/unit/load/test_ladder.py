@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench.summary import Summary
-from tests.load.ladder import Ladder, Rung
+from tests.load.ladder import Ladder, Rung, thinned
 
 SHARES = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.15)
 
@@ -65,6 +65,13 @@ def test_it_leaves_room_for_the_two_rates_that_must_come() -> None:
     done = climb(Ladder(100, SHARES, 200, True), knee=1000, room=5)
     assert rates(done) == [30, 50, 70]
     assert len(rates(done, "half")) == len(rates(done, "double")) == 1
+
+
+def test_with_little_time_the_shares_are_thinned_and_still_reach_from_end_to_end() -> None:
+    assert thinned(SHARES, 9) == SHARES
+    assert thinned(SHARES, 3) == (0.3, 0.8, 1.15)
+    assert thinned(SHARES, 2) == (0.3, 1.15)
+    assert thinned(SHARES, 0) == (0.3,)
 
 
 @given(

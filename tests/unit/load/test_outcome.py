@@ -25,6 +25,13 @@ def test_goodput_at_twice_the_knee_is_compared_with_the_best_of_the_climb() -> N
     assert [part.note(*one) for one in steps] == ["", "the knee", "", "twice the knee"]
 
 
+def test_a_knee_that_no_failure_bounds_is_only_a_lower_bound() -> None:
+    reached = Part(TEXT, 110.0, [result(50, 50), result(100, 60)], 50.0)
+    part = Part(TEXT, 110.0, [result(50, 50), result(100, 100, "double")], 50.0)
+    assert (reached.open_ended, part.open_ended) == (False, True)
+    assert part.note(*part.steps[0]) == "at least the knee"
+
+
 def test_without_a_knee_nothing_is_half_or_twice_it() -> None:
     part = Part(TEXT, 110.0, [result(50, 10), result(25, 25, "half")], None)
     assert part.at("half") is None

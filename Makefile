@@ -17,7 +17,7 @@ FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint kill-ingest load-million torture drain fuzz overload bench bench-encoder bench-search \
-	bench-map deploy-check model serve protos clean
+	bench-map load load-ui deploy-check model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -75,6 +75,12 @@ deploy-check: $(FULL_READY) ## check deploy/: images, compose, Kubernetes manife
 	echo "== schemas, dashboards, properties, images' contents"
 	$(BIN)/python -m pytest tests/deploy -q $(ARGS)
 
+load: $(FULL_READY) $(BUNDLE)/manifest.json ## load both services for two minutes: build/load/report.html and summary.json
+	$(BIN)/python -m tests.load --model $(BUNDLE) $(ARGS)
+
+load-ui: $(FULL_READY) $(BUNDLE)/manifest.json ## the same services under a load that you set in Locust's web page
+	$(BIN)/python -m tests.load --ui --model $(BUNDLE) $(ARGS)
+
 model: $(BUNDLE)/manifest.json ## build the model bundle that MODEL names
 	$(BIN)/clipsearch model show $(BUNDLE)
 
@@ -109,5 +115,5 @@ $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing everything for development and export (torch included: a large download)"
-	$(PIP) --editable '.[cpu,starter,map,parquet,otel,export,dev,deploy]'
+	$(PIP) --editable '.[cpu,starter,map,parquet,otel,export,plan,load,dev,deploy]'
 	touch $(RUN_READY) $@

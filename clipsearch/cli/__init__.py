@@ -10,6 +10,7 @@ from clipsearch.cli.demo import demo
 from clipsearch.cli.health import health
 from clipsearch.cli.index import index
 from clipsearch.cli.map import map
+from clipsearch.cli.plan import plan
 from clipsearch.cli.problems import Commands
 from clipsearch.cli.reindex import reindex
 from clipsearch.cli.search import search
@@ -43,6 +44,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(token.app, name="token")
 app.command(name="config")(config.config)
 app.command()(health)
+app.command()(plan)
 app.command()(demo)
 
 

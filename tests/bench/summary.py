@@ -45,11 +45,12 @@ def knee(steps: Iterable[Summary], p99_bound_ms: float) -> Summary | None:
     It bears a rate if at least 95% of the calls are answered in time and the 99th percentile of
     the latency stays within the bound. None if it bears no step.
     """
-    borne = [step for step in steps if _borne(step, p99_bound_ms)]
+    borne = [step for step in steps if is_borne(step, p99_bound_ms)]
     return max(borne, key=lambda step: step.offered_per_s, default=None)
 
 
-def _borne(step: Summary, p99_bound_ms: float) -> bool:
+def is_borne(step: Summary, p99_bound_ms: float) -> bool:
+    """Whether the service kept up with the rate, as `knee` says."""
     keeps_up = step.in_time_per_s >= KEEPS_UP * step.offered_per_s
     return keeps_up and step.p99_ms is not None and step.p99_ms <= p99_bound_ms
 

@@ -14,6 +14,7 @@ from encoder_service.settings import EncoderSettings
 from search_service.settings import SearchSettings
 from tests.deploy.manifests import DEPLOY, environment
 from tests.deploy.test_docker import TARGETS
+from tests.load.settings import Settings
 
 # Variables as compose puts them in when none is set.
 TEXT = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (DEPLOY / "compose.yaml").read_text())
@@ -108,8 +109,7 @@ def test_the_load_harness_starts_only_when_asked_for():
 
 
 def test_the_load_harness_knows_its_variables(built):
-    settings = pytest.importorskip("tests.load.settings", reason="the load harness is not in this checkout")
-    known = {f"LOAD_{field.name.upper()}" for field in dataclasses.fields(settings.Settings)}
+    known = {f"LOAD_{field.name.upper()}" for field in dataclasses.fields(Settings)}
     assert SERVICES["load"]["environment"].keys() <= known
     for pod in built("load").pods():
         named = {name for name in environment(pod.containers()[0]) if name.startswith("LOAD_")}

@@ -20,7 +20,6 @@ DOCKERFILE = DEPLOY / "docker" / "Dockerfile"
 TARGETS = {"encoder-cpu", "encoder-gpu", "search", "model", "load"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Its harness may not be in this checkout yet: then its image cannot be built, and that is all.
-LOAD = (ROOT / "tests" / "load").is_dir()
 LOCK = (ROOT / "requirements.lock").read_text()
 
 
@@ -94,8 +93,6 @@ def test_every_source_of_a_copy_exists_and_is_sent_to_the_builder():
             continue
         *sources, _ = [part for part in rest.split() if not part.startswith("--")]
         for source in sources:
-            if source == "tests/load" and not LOAD:
-                continue
             assert (ROOT / source).exists(), f"COPY {source}"
             assert any(fnmatch.fnmatch(source, pattern) for pattern in sent), f"{source} is ignored"
 
@@ -170,8 +167,6 @@ def test_images_install_the_extras_of_the_project_at_locked_versions():
     assert len(installs) == 5
     for rest in installs:
         for extras in re.findall(r"requirements\.py ([a-z ]+) <", rest) or ["cpu export"]:
-            if extras == "load" and not LOAD:
-                continue
             for requirement in requirements(*extras.split()):
                 name = re.match(r"[A-Za-z0-9-]+", requirement).group()
                 assert re.search(rf"^{name}==", LOCK, re.MULTILINE) or f"{name}[" in requirement, name

@@ -1,0 +1,183 @@
+"""How a plan is shown: a table, the reasons of its numbers, and the same as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from clipsearch.cli.output import plain, table
+from clipsearch.plan import sizing, storage
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from clipsearch.plan.profile import Profile
+    from clipsearch.plan.sizing import Plan, Service
+
+_KINDS = {"none": "float32", "scalar": "int8 copy", "binary": "1-bit copy"}
+
+
+def show(
+    console: Console,
+    plans: Sequence[Plan],
+    profile: Profile,
+    simulated: dict[str, float] | None,
+    *,
+    explain: bool,
+) -> None:
+    """Prints the plans, one column for each way to quantise."""
+    first = plans[0]
+    services = table("service", "replicas>", "cores of each>", "memory of each>", "CPU of a search>")
+    for name, service in (("encoder", first.encoder), ("search", first.search)):
+        services.add_row(
+            name,
+            f"{service.working} + 1",
+            str(first.hardware.cores),
+            gigabytes(service.memory_bytes),
+            f"{service.demand_ms:.1f} ms",
+        )
+    console.print(services)
+    cluster = table("Qdrant", *(f"{_KINDS[plan.cluster.stored.quantization]}>" for plan in plans))
+    for label, value in _CLUSTER_ROWS:
+        cluster.add_row(label, *(value(plan) for plan in plans))
+    console.print(cluster)
+    console.print(
+        f"encoding all pictures once: {_hours(first.ingest_hours)} with {first.encoder.working} encoders",
+        markup=False,
+    )
+    for line in _predictions(profile, simulated):
+        console.print(line, markup=False)
+    console.print(f"costs: {plain(profile)}")
+    if explain:
+        console.print()
+        for reason in reasons(plans, profile):
+            console.print(f"- {reason}", markup=False)
+    else:
+        console.print("--explain says how each number comes about")
+
+
+_CLUSTER_ROWS: list[tuple[str, Callable[[Plan], str]]] = [
+    ("nodes", lambda plan: str(plan.cluster.nodes)),
+    ("shards", lambda plan: str(plan.cluster.shards)),
+    ("copies (replication factor)", lambda plan: str(plan.cluster.copies)),
+    ("memory, all nodes", lambda plan: gigabytes(plan.cluster.memory_bytes)),
+    ("disk, all nodes", lambda plan: gigabytes(plan.cluster.disk_bytes)),
+    ("CPU of a search", lambda plan: f"{plan.cluster.query_ms:.1f} ms"),
+]
+
+
+def _predictions(profile: Profile, simulated: dict[str, float] | None) -> list[str]:
+    if simulated is None:
+        return ["latency: not simulated; pip install 'clipsearch[plan]'"]
+    knee = simulated["machine_knee_qps"]
+    deviation = f" ({knee / profile.knee_qps - 1:+.0%})" if profile.knee_qps else ""
+    return [
+        f"latency at the peak, simulated: p50 {simulated['p50_ms']:.0f} ms, p99 {simulated['p99_ms']:.0f} ms",
+        f"the profile's own machine, everything on it: a knee of {knee:.0f}/s simulated, "
+        f"{profile.knee_qps:.0f}/s measured{deviation}",
+    ]
+
+
+def reasons(plans: Sequence[Plan], profile: Profile) -> list[str]:
+    """How the numbers come about, each with its source."""
+    first, costs = plans[0], profile.costs
+    load, hardware = first.load, first.hardware
+    return [
+        _service_reason("encoder", first.encoder, first)
+        + f"; a text costs {costs.encoder_loop_ms:.2f} ms in the event loop and "
+        f"{costs.session_fixed_ms:.2f} + {costs.session_item_ms:.2f} ms in the session (measured; what "
+        "batches spare is left out)",
+        _service_reason("search", first.search, first),
+        "U = X * D: a resource is busy for the arrival rate times the demand of one arrival (the "
+        f"utilisation law, Denning and Buzen 1978); {hardware.utilisation:.0%} busy at the peak, and one "
+        "replica more for one that fails",
+        f"memory of a replica: measured resident memory x {sizing.MEMORY_HEADROOM:g}",
+        *(_memory_reason(plan) for plan in plans),
+        f"disk: float32 vectors, quantised copy, HNSW links, {storage.POINT_BYTES} bytes a point and "
+        f"{load.payload_bytes} of payload, x {storage.DISK_HEADROOM:g}: room for a segment that is "
+        "rewritten and for a snapshot; x copies",
+        f"nodes of a copy: memory / ({hardware.node_memory / 1e9:g} GB x {sizing.NODE_MEMORY_SHARE:g}); "
+        f"{sizing.SHARDS_A_NODE} shards on each (Qdrant: 2 to 4 a node)",
+        f"nodes: at least copies x nodes of a copy, at least {sizing.LEAST_NODES} if there are copies "
+        "(Qdrant: three nodes and two replicas go on while one node is down), and enough CPU with one away",
+        f"CPU of a search in Qdrant: {costs.store_ms:.2f} ms measured at {profile.points:,} points on "
+        "Qdrant Edge with the Python around it, so an upper bound; x log of a shard's vectors / log of those "
+        "(HNSW's work is logarithmic, Malkov and Yashunin 2016) x shards, since every shard is asked; "
+        "quantised vectors are taken to cost the same",
+        f"encoding: {sizing.pictures_per_s(costs, hardware.cores):.0f} pictures a second and encoder "
+        f"({costs.image_loop_ms + costs.image_rest_ms:.1f} ms of CPU for a 640x480 JPEG, measured) with "
+        "nothing else to do",
+        "simulated latency: queues of event loops, batches and cores, with measured service times; "
+        "clients and network add theirs",
+    ]
+
+
+def _service_reason(name: str, service: Service, plan: Plan) -> str:
+    hardware, qps = plan.hardware, plan.load.qps
+    return (
+        f"{name}: {qps:g}/s x {service.demand_ms:.2f} ms = {qps * service.demand_ms / 1000:.1f} cores, / "
+        f"({hardware.cores} x {hardware.utilisation:g}); its one event loop: {qps:g}/s x "
+        f"{service.loop_ms:.2f} ms / {hardware.utilisation:g}; the larger, rounded up, is {service.working}"
+    )
+
+
+def _memory_reason(plan: Plan) -> str:
+    stored = plan.cluster.stored
+    if stored.quantization == "none":
+        how = (
+            f"{stored.vectors:,} vectors x {stored.dimension} x 4 bytes x {storage.QDRANT_OVERHEAD:g} "
+            f"(Qdrant, Capacity Planning), HNSW's links of {gigabytes(stored.link_bytes)} in it"
+        )
+    else:
+        per = storage.QUANTIZED_BYTES[stored.quantization]
+        how = (
+            f"({stored.vectors:,} x {stored.dimension} x {per:g} bytes + links "
+            f"{gigabytes(stored.link_bytes)} + {storage.POINT_BYTES} bytes a point) x "
+            f"{storage.QDRANT_OVERHEAD:g}, the float32 vectors on disk"
+        )
+    return f"memory, {_KINDS[stored.quantization]}: {how} = {gigabytes(stored.memory_bytes)}, x copies"
+
+
+def document(plans: Sequence[Plan], profile: Profile, simulated: dict[str, float] | None) -> dict[str, Any]:
+    """The same as JSON values."""
+    first = plans[0]
+    services = {
+        name: {**dataclasses.asdict(service), "replicas": service.replicas}
+        for name, service in (("encoder", first.encoder), ("search", first.search))
+    }
+    return {
+        "load": dataclasses.asdict(first.load),
+        "hardware": dataclasses.asdict(first.hardware),
+        **services,
+        "ingest_hours": first.ingest_hours,
+        "qdrant": {
+            plan.cluster.stored.quantization: {
+                "nodes": plan.cluster.nodes,
+                "shards": plan.cluster.shards,
+                "replication_factor": plan.cluster.copies,
+                "memory_bytes": plan.cluster.memory_bytes,
+                "disk_bytes": plan.cluster.disk_bytes,
+                "query_ms": plan.cluster.query_ms,
+            }
+            for plan in plans
+        },
+        "simulated": simulated,
+        "profile": profile.document(),
+        "reasons": reasons(plans, profile),
+    }
+
+
+def gigabytes(count: float) -> str:
+    """As memory and disks are sold: 10**9 bytes."""
+    return f"{count / 1e9:,.1f} GB" if count < 100e9 else f"{count / 1e9:,.0f} GB"
+
+
+def _hours(hours: float) -> str:
+    return (
+        f"{hours * 60:.0f} minutes"
+        if hours < 1
+        else f"{hours:,.1f} hours"
+        if hours < 48
+        else f"{hours / 24:,.1f} days"
+    )

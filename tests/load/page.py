@@ -1,0 +1,212 @@
+"""The page of a run: one HTML file, no script, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+from tests.bench.summary import Summary
+from tests.load.charts import Line, bars, line_chart
+from tests.load.outcome import Outcome, Part, Result
+
+_TEMPLATE = Path(__file__).with_name("page.html")
+_OUTCOMES = {"RESOURCE_EXHAUSTED": "refused", "DEADLINE_EXCEEDED": "late"}
+SPLIT = ("encoder: queue", "encoder: decode or tokens", "encoder: infer", "store", "all else")
+
+
+def write_page(outcome: Outcome, path: Path) -> None:
+    """Writes the page."""
+    template = Template(_TEMPLATE.read_text(encoding="utf-8"))
+    path.write_text(
+        template.substitute(
+            tiles="".join(_tile(*tile) for tile in _tiles(outcome)),
+            where=html.escape(_where(outcome)),
+            warning=_warning(outcome),
+            deadline=f"{outcome.settings.deadline_s:g}",
+            parts="".join(_part(part, outcome.settings.deadline_s) for part in outcome.parts),
+            recall=_recall(outcome),
+            plan=_plan(outcome),
+        ),
+        encoding="utf-8",
+    )
+
+
+def _tiles(outcome: Outcome) -> list[tuple[str, str, str]]:
+    text = outcome.part("text")
+    half = text.at("half") if text else None
+    ratio = text.goodput_ratio if text else None
+    return [
+        (
+            "text searches a second",
+            _figure(text and text.knee_qps),
+            "at least; no higher rate was tried"
+            if text and text.open_ended
+            else "the knee: the most that is borne",
+        ),
+        (
+            "latency at half the knee",
+            _ms(half.p50_ms if half else None),
+            f"p99 {_ms(half.p99_ms if half else None)}",
+        ),
+        (
+            "goodput at twice the knee",
+            "-" if ratio is None else f"{ratio:.0%}",
+            "of the best goodput; the rest is refused",
+        ),
+        (
+            "recall@10",
+            f"{outcome.recall.recall_at_10:.3f}",
+            f"at {_ms(outcome.recall.p50_ms)} a search, one client",
+        ),
+        ("errors", str(sum(outcome.errors.values())), f"{outcome.refused} refused, {outcome.late} too late"),
+    ]
+
+
+def _part(part: Part, deadline_s: float) -> str:
+    climb = part.steps
+    offered = [s.offered_per_s for _, s in climb]
+    bound = part.scenario.p99_bound_ms
+    latency = line_chart(
+        f"{part.scenario.title}: latency against offered load",
+        "offered, calls a second",
+        "ms (log)",
+        [
+            Line("p50", _points(climb, "p50_ms"), "s1"),
+            Line("p95", _points(climb, "p95_ms"), "s2"),
+            Line("p99", _points(climb, "p99_ms"), "s3"),
+            Line(
+                f"bound of p99, {bound:g} ms", [(0, bound), (max(offered, default=1), bound)], "bound", False
+            ),
+        ],
+        log=True,
+        at=part.knee_qps,
+    )
+    goodput = line_chart(
+        f"{part.scenario.title}: answered within {deadline_s:g} s",
+        "offered, calls a second",
+        "calls a second",
+        [
+            Line("in time", _points(climb, "in_time_per_s"), "s1"),
+            Line("offered", [(0, 0), *((x, x) for x in offered)], "bound", False),
+        ],
+        at=part.knee_qps,
+    )
+    split = bars(
+        f"{part.scenario.title}: where the time goes",
+        "mean milliseconds of the calls that were answered",
+        SPLIT,
+        [
+            (f"{s.offered_per_s:.0f}/s", split_ms(part, (step, s)))
+            for step, s in climb
+            if s.p50_ms is not None
+        ],
+    )
+    return (
+        f"<section><h2>{html.escape(part.scenario.title.capitalize())}</h2>"
+        f'<div class="charts">{latency}{goodput}{_split(part, split)}{_table(climb, part)}</div></section>'
+    )
+
+
+def _split(part: Part, chart: str) -> str:
+    return "" if part.scenario.method == "Upsert" else chart
+
+
+def split_ms(part: Part, result: Result) -> list[float]:
+    """The numbers of SPLIT: the encoder's own clocks, the store's from the answers, and what is left.
+
+    A scenario of several kinds has one bar: its pictures' and texts' times together have no mean here,
+    so the tower with the more items speaks for the encoder.
+    """
+    step, summary = result
+    tower = "image" if part.scenario.name == "image" else "text"
+    inside = step.split.get(tower, {})
+    encode, store = summary.parts_ms.get("encode", 0.0), summary.parts_ms.get("store", 0.0)
+    # The clocks of different calls: never let the parts be more than the whole.
+    known = [inside.get(name, 0.0) for name in ("queue", "decode", "infer")]
+    scale = min(1.0, encode / sum(known)) if sum(known) else 0.0
+    queue, decode, infer = (value * scale for value in known)
+    total = encode + store + summary.parts_ms.get("wire", 0.0)
+    return [queue, decode, infer, store, max(0.0, total - queue - decode - infer - store)]
+
+
+def _points(results: Sequence[Result], name: str) -> list[tuple[float, float | None]]:
+    return [(s.offered_per_s, getattr(s, name)) for _, s in results]
+
+
+def _table(results: Sequence[Result], part: Part) -> str:
+    rows = []
+    for step, s in results:
+        cells = [f"{s.offered_per_s:.0f}", f"{s.in_time_per_s:.0f}", _ms(s.p50_ms), _ms(s.p99_ms), _errors(s)]
+        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}<td>{part.note(step, s)}</td></tr>")
+    head = "".join(
+        f'<th scope="col">{name}</th>'
+        for name in ("offered/s", "in time/s", "p50", "p99", "not answered", "")
+    )
+    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    return f'<div class="table"><table>{body}</table></div>'
+
+
+def _errors(summary: Summary) -> str:
+    named = ((count, _OUTCOMES.get(name, name)) for name, count in summary.errors.items())
+    return html.escape(", ".join(f"{count} {name}" for count, name in named)) or "0"
+
+
+def _recall(outcome: Outcome) -> str:
+    recall = outcome.recall
+    return (
+        f"Of the ten nearest points by exact search, the index finds {recall.recall_at_10:.1%} "
+        f"({recall.queries} queries; {outcome.collection.points:,} points, "
+        f"{outcome.collection.indexed_share:.0%} of the vectors indexed). One client alone waits "
+        f"{_ms(recall.p50_ms)} for a search by the index and {_ms(recall.exact_p50_ms)} for an exact one, "
+        "whose text had to be encoded first."
+    )
+
+
+def _plan(outcome: Outcome) -> str:
+    profile, predicted = outcome.profile, outcome.plan_knee_qps
+    if profile is None or predicted is None:
+        return "No profile: the services did not run on this machine, or bore no rate."
+    half = outcome.plan_half or {}
+    return (
+        f"From the costs of a call under light load, the simulation of <code>clipsearch plan</code> gives "
+        f"a knee of {predicted:.0f} a second; {profile.knee_qps:.0f} was measured "
+        f"({predicted / profile.knee_qps - 1:+.0%}). At half of it, it gives p50 "
+        f"{_ms(half.get('p50_ms'))} and p99 {_ms(half.get('p99_ms'))}. Other processes left "
+        f"{profile.free_cores:.2f} of {profile.cores} cores free while the load "
+        "was highest; the simulation has that many."
+    )
+
+
+def _where(outcome: Outcome) -> str:
+    machine, model = outcome.machine, outcome.model
+    parts = [
+        f"{machine['cores']} cores of {machine['cpu']}",
+        f"model {model.name}, {model.text_precision}" if model else "",
+        f"{outcome.collection.points:,} points",
+        str(machine["date"]),
+        "" if outcome.other_cores is None else f"other processes kept {outcome.other_cores:.2f} cores busy",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _warning(outcome: Outcome) -> str:
+    said = []
+    if (outcome.other_cores or 0) > 0.15:
+        said.append("Other processes were busy: these figures are lower than the machine's own.")
+    if outcome.model is not None and not outcome.model.pretrained:
+        said.append("The model has random weights: its speed is real, its recall is of made vectors.")
+    return "".join(f'<p class="warning">{text}</p>' for text in said)
+
+
+def _tile(name: str, figure: str, more: str) -> str:
+    return f"<div><dt>{html.escape(name)}</dt><dd><b>{html.escape(figure)}</b> {html.escape(more)}</dd></div>"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if not value else f"{value:.0f}"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms" if value < 100 else f"{value:.0f} ms"

@@ -1,0 +1,65 @@
+"""The services under load: those at the given addresses, or both started here on free ports."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench.processes import ServiceProcess
+from tests.load.settings import Settings, SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Where the services are; `pids` by name if they run here, which lets a profile be made."""
+
+    settings: Settings  # with the addresses filled in
+    pids: dict[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def system(settings: Settings, folder: Path) -> Iterator[System]:
+    """Services to load until the block ends; logs and data of started ones lie in `folder`.
+
+    Raises SettingsError.
+    """
+    if settings.search:
+        yield System(settings)
+        return
+    if not (settings.model / "manifest.json").is_file():
+        raise SettingsError(f"model: {settings.model} is no model bundle; `make model` makes one")
+    metrics = [f"{kind}_METRICS_PORT" for kind in ("ENCODER", "SEARCH")]
+    ports = _free_ports(2)
+    with (
+        ServiceProcess(
+            "encoder", folder, ENCODER_MODEL=str(settings.model), **{metrics[0]: str(ports[0])}
+        ) as encoder,
+        ServiceProcess(
+            "search",
+            folder,
+            SEARCH_ENCODER=encoder.address,
+            SEARCH_DATA_DIR=str(folder / "data"),
+            **{metrics[1]: str(ports[1])},
+        ) as search,
+    ):
+        filled = dataclasses.replace(
+            settings,
+            search=search.address,
+            encoder=encoder.address,
+            encoder_metrics=f"http://127.0.0.1:{ports[0]}/metrics",
+            search_metrics=f"http://127.0.0.1:{ports[1]}/metrics",
+            keep=True,  # the collection goes with the folder
+        )
+        yield System(filled, {"encoder": encoder.pid, "search": search.pid})
+
+
+def _free_ports(count: int) -> list[int]:
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports

@@ -1,0 +1,126 @@
+"""Replicas and nodes by the utilisation law, computed by hand; and what must hold for any load."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipsearch.plan.sizing import (
+    Hardware,
+    Load,
+    PlanError,
+    ceiling_qps,
+    pictures_per_s,
+    plan,
+    shard_query_ms,
+)
+
+from .made import COSTS, PROFILE, with_costs
+
+
+def test_replicas_are_cores_that_are_busy_over_those_that_may_be() -> None:
+    made = plan(Load(1_000_000, 500), Hardware(cores=2, utilisation=0.5), PROFILE, "none")
+    # The encoder: 500/s x 4 ms = 2 cores, of 2 x 0.5 each: 2. Its loop: 500/s x 1 ms / 0.5 = 1.
+    assert (made.encoder.working, made.encoder.replicas) == (2, 3)
+    # Search: 500/s x 2.5 ms = 1.25 cores, of 1 each: 2; its loop 500/s x 2 ms / 0.5 = 2.
+    assert made.search.working == 2
+    assert made.encoder.memory_bytes == 300_000_000  # 200 MB measured, x 1.5
+
+
+def test_more_cores_do_not_help_an_event_loop() -> None:
+    made = plan(Load(1000, 1000), Hardware(cores=64, utilisation=0.5), PROFILE, "none")
+    assert made.search.working == 4  # 1000/s x 2 ms / 0.5
+
+
+def test_fifty_million_pictures_take_two_copies_of_four_nodes() -> None:
+    made = plan(Load(50_000_000, 10), Hardware(node_memory=64 * 10**9), PROFILE, "none")
+    # 50e6 x 512 x 4 x 1.5 = 153.6 GB; a node takes 51.2 GB: exactly 3 nodes.
+    assert made.cluster.stored.memory_bytes == 153_600_000_000
+    assert (made.cluster.nodes_a_copy, made.cluster.copies, made.cluster.nodes) == (3, 2, 6)
+    assert made.cluster.shards == 6
+    assert made.cluster.memory_bytes == 307_200_000_000
+
+
+def test_a_small_collection_with_copies_takes_three_nodes_and_without_them_one() -> None:
+    assert plan(Load(1000, 1), Hardware(), PROFILE, "none").cluster.nodes == 3
+    assert plan(Load(1000, 1), Hardware(copies=1), PROFILE, "none").cluster.nodes == 1
+
+
+def test_many_searches_take_more_copies() -> None:
+    made = plan(Load(20_000, 10_000), Hardware(node_cores=8, utilisation=0.5), PROFILE, "none")
+    # Two shards of 2.5 ms each: 10,000/s x 5 ms / 0.5 = 100 cores, 13 nodes of 8, and one more.
+    assert made.cluster.query_ms == pytest.approx(5.0)
+    assert (made.cluster.nodes, made.cluster.copies) == (14, 14)
+
+
+def test_a_search_costs_more_on_a_larger_shard_by_the_logarithm() -> None:
+    assert shard_query_ms(20_000**2, PROFILE) == pytest.approx(5.0)
+    assert shard_query_ms(10, PROFILE) == 2.5  # never less than measured
+
+
+def test_filling_takes_as_long_as_the_encoders_need() -> None:
+    made = plan(Load(360_000, 1), Hardware(cores=2), PROFILE, "none")
+    # 20 ms of CPU a picture on two cores: 100 a second with one encoder.
+    assert pictures_per_s(COSTS, 2) == 100
+    assert made.ingest_hours == pytest.approx(1.0)
+
+
+def test_the_ceiling_of_one_machine_is_its_cores_or_its_slowest_loop() -> None:
+    assert ceiling_qps(COSTS, 2) == pytest.approx(2000 / 10)  # 1 + 2.5 + 4 + 2.5 ms on two cores
+    assert ceiling_qps(COSTS, 64) == pytest.approx(1000 / 2.5)  # the store answers one at a time
+
+
+@given(
+    st.integers(1, 10**10),
+    st.floats(0.01, 1e6),
+    st.integers(1, 64),
+    st.floats(0.05, 0.95),
+    st.integers(1, 4),
+    st.sampled_from(["none", "scalar", "binary"]),
+)
+def test_what_is_planned_is_never_busier_than_allowed(images, qps, cores, utilisation, copies, kind) -> None:
+    hardware = Hardware(cores=cores, utilisation=utilisation, copies=copies)
+    made = plan(Load(images, qps), hardware, PROFILE, kind)
+    for service in (made.encoder, made.search):
+        assert qps * service.demand_ms / 1000 <= service.working * cores * utilisation * (1 + 1e-6)
+        assert qps * service.loop_ms / 1000 <= service.working * utilisation * (1 + 1e-6)
+    cluster = made.cluster
+    left = cluster.nodes - (copies > 1)
+    assert qps * cluster.query_ms / 1000 <= left * hardware.node_cores * utilisation * (1 + 1e-6)
+    assert cluster.stored.memory_bytes <= cluster.nodes_a_copy * hardware.node_memory * 0.8
+    assert cluster.copies >= copies
+    assert cluster.nodes >= cluster.copies * cluster.nodes_a_copy or cluster.nodes == 3
+
+
+@given(st.floats(1, 10_000), st.floats(1.0, 5.0))
+def test_more_load_never_needs_less(qps: float, factor: float) -> None:
+    less, more = (plan(Load(10**6, rate), Hardware(), PROFILE, "none") for rate in (qps, qps * factor))
+    assert more.encoder.working >= less.encoder.working
+    assert more.search.working >= less.search.working
+    assert more.cluster.nodes >= less.cluster.nodes
+
+
+def test_a_dearer_model_needs_more() -> None:
+    dear = plan(Load(10**6, 500), Hardware(), with_costs(session_item_ms=20.0), "none")
+    assert dear.encoder.working > plan(Load(10**6, 500), Hardware(), PROFILE, "none").encoder.working
+
+
+@pytest.mark.parametrize(
+    ("load", "hardware", "message"),
+    [
+        (Load(-1, 5), Hardware(), "images must be at least 0, is -1"),
+        (Load(0, 5), Hardware(), "nothing to search"),
+        (Load(10, 0), Hardware(), "qps must be a positive number, is 0"),
+        (Load(10, math.nan), Hardware(), "qps must be a positive number, is nan"),
+        (Load(10, math.inf), Hardware(), "qps must be a positive number, is inf"),
+        (Load(10, 5), Hardware(cores=0), "cores must be at least 1, is 0"),
+        (Load(10, 5), Hardware(utilisation=1.0), "utilisation must lie between 0 and 1, is 1"),
+        (Load(10, 5), Hardware(node_memory=1000), "node-memory must be at least 1 GB"),
+    ],
+)
+def test_a_load_that_makes_no_sense_is_refused(load: Load, hardware: Hardware, message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        plan(load, hardware, PROFILE, "none")

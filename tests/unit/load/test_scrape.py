@@ -1,0 +1,38 @@
+"""The split inside the encoder is that of the items between two readings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from prometheus_client import generate_latest
+
+from clipsearch.serving.metrics import Metrics
+from encoder_service.encoder import Encoded
+from encoder_service.metrics import EncoderMetrics
+from encoder_service.tokens import TextInput
+from tests.load.scrape import parse, split_ms
+
+
+def test_means_are_of_what_came_in_between() -> None:
+    registry = Metrics().registry
+    metrics = EncoderMetrics(registry)
+    run = metrics.measured("text", lambda items: np.zeros((len(items), 2), np.float32))
+
+    def answered(queue_s: float) -> None:
+        run(["a"])
+        input = TextInput(tokens=3, tokens_dropped=0)
+        metrics.encoded("text", [Encoded(np.zeros(2, np.float32), input, 0.001, queue_s, 0.005)])
+
+    answered(10.0)
+    before = parse(generate_latest(registry).decode())
+    answered(0.002)
+    answered(0.004)
+    split = split_ms(before, parse(generate_latest(registry).decode()), "text")
+    assert split["queue"] == pytest.approx(3.0)
+    assert split["decode"] == pytest.approx(1.0)
+    assert split["batch"] == 1.0
+    assert "infer" in split
+
+
+def test_a_tower_without_items_has_no_split() -> None:
+    assert split_ms({}, {}, "image") == {}

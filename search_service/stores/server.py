@@ -27,7 +27,6 @@ from clipsearch.serving.errors import (
 from search_service.filters import Filter
 from search_service.stores.checks import check_cursor, check_name, check_points, index_conflict
 from search_service.stores.protocol import (
-    SIDES,
     CollectionInfo,
     CollectionSpec,
     IndexType,
@@ -39,6 +38,7 @@ from search_service.stores.protocol import (
     point_uuid,
 )
 from search_service.stores.server_channel import GRPC_OPTIONS
+from search_service.stores.server_describe import describe, our_specs
 from search_service.stores.server_errors import store_errors
 from search_service.stores.server_filter import server_filter
 from search_service.stores.server_flight import Flight, parts
@@ -386,31 +386,13 @@ class QdrantServer:
     async def _all_specs(self, timeout: float | None) -> list[CollectionSpec]:
         """Of all collections made by clipsearch, by name."""
         async with self._calling(timeout=timeout):
-            names = sorted(found.name for found in (await self._client.get_collections()).collections)
-            specs = [read_spec(await self._client.get_collection(name)) for name in names]
-        return [spec for spec in specs if spec is not None]
+            return await our_specs(self._client)
 
     async def _describe(
         self, spec: CollectionSpec, aliases: dict[str, str], timeout: float | None
     ) -> CollectionInfo:
-        counts = {}
         async with self._calling(spec.name, timeout):
-            described = await self._client.get_collection(spec.name)
-            points = await self._client.count(spec.name, exact=True)
-            for side in SIDES:
-                has = models.Filter(must=[models.HasVectorCondition(has_vector=side)])
-                counts[side] = (await self._client.count(spec.name, has, exact=True)).count
-        total = sum(counts.values())
-        indexed = described.indexed_vectors_count or 0
-        return CollectionInfo(
-            spec=spec,
-            points=points.count,
-            image_vectors=counts["image"],
-            text_vectors=counts["text"],
-            indexed_share=min(1.0, indexed / total) if total else 0.0,
-            disk_bytes=0,  # the server does not tell
-            aliases=tuple(sorted(alias for alias, name in aliases.items() if name == spec.name)),
-        )
+            return await describe(self._client, spec, aliases)
 
 
 def _check_done(result: models.UpdateResult) -> None:

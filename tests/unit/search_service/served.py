@@ -13,11 +13,12 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.text_format import Parse
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc, vector_pb2
-from clipsearch.search.v1 import collection_pb2, collection_pb2_grpc, search_pb2, search_pb2_grpc
+from clipsearch.search.v1 import collection_pb2, collection_pb2_grpc, filter_pb2, search_pb2, search_pb2_grpc
 from clipsearch.serving.errors import InvalidArgument, ServiceError, to_status
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from search_service.__main__ import services
@@ -222,3 +223,15 @@ async def serving(
     for encoder_client in encoders:
         await encoder_client.close()
     await store.close()
+
+
+def parse(text: str) -> filter_pb2.Filter:
+    return Parse(text, filter_pb2.Filter())
+
+
+def ids(response: search_pb2.SearchResponse) -> list[str]:
+    return [hit.id for hit in response.hits]
+
+
+def request(*terms: search_pb2.QueryTerm, collection: str = "c", **fields) -> search_pb2.SearchRequest:
+    return search_pb2.SearchRequest(collection=collection, query=terms, **fields)

@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 
-import grpc
 import numpy as np
 import pytest
-from google.protobuf.text_format import Parse
 
 from clipsearch.encoder.v1 import vector_pb2
-from clipsearch.search.v1 import collection_pb2, filter_pb2, search_pb2
-from tests.unit.search_service.served import CONTEXT, DIMENSION, Client, FakeEncoder, refused, term, unit
+from clipsearch.search.v1 import collection_pb2, search_pb2
+from tests.unit.search_service.served import (
+    CONTEXT,
+    DIMENSION,
+    Client,
+    FakeEncoder,
+    ids,
+    parse,
+    refused,
+    request,
+    term,
+    unit,
+)
+
+pytestmark = pytest.mark.usefixtures("arc")
 
 ANY, IMAGE, TEXT = search_pb2.TARGET_ANY, search_pb2.TARGET_IMAGE, search_pb2.TARGET_TEXT
 F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
-INDEXES = [
-    collection_pb2.PayloadIndex(field="brand", type=collection_pb2.PAYLOAD_INDEX_TYPE_KEYWORD),
-    collection_pb2.PayloadIndex(field="price", type=collection_pb2.PAYLOAD_INDEX_TYPE_FLOAT),
-]
-
-
-def parse(text: str) -> filter_pb2.Filter:
-    return Parse(text, filter_pb2.Filter())
-
-
-def ids(response: search_pb2.SearchResponse) -> list[str]:
-    return [hit.id for hit in response.hits]
-
-
-@pytest.fixture(autouse=True)
-async def collection(client: Client, encoder: FakeEncoder) -> None:
-    """Ten pictures on an arc: p0 is nearest to unit(1), p9 farthest."""
-    await client.create(payload_indexes=INDEXES)
-    await client.upsert(
-        *(
-            {
-                "id": f"p{i}",
-                "image_vector": unit(math.cos(i / 10), math.sin(i / 10)),
-                "payload": {"price": i, "brand": "even" if i % 2 == 0 else "odd", "shop": {"city": "Ulm"}},
-            }
-            for i in range(10)
-        )
-    )
-    encoder.vectors = {"first": unit(1), b"first": unit(1), "last": unit(math.cos(0.9), math.sin(0.9))}
-    encoder.calls.clear()
 
 
 @pytest.mark.parametrize("kind", ["text", "image", "vector", "point_id"])
@@ -293,10 +273,6 @@ async def batch(client: Client, *searches: search_pb2.SearchRequest) -> search_p
     return await client.points.SearchBatch(search_pb2.SearchBatchRequest(searches=searches))
 
 
-def request(*terms: search_pb2.QueryTerm, collection: str = "c", **fields) -> search_pb2.SearchRequest:
-    return search_pb2.SearchRequest(collection=collection, query=terms, **fields)
-
-
 async def test_a_batch_answers_as_its_searches_alone(client: Client, encoder: FakeEncoder, gap):
     searches = [
         request(term("first"), limit=3, target=IMAGE),
@@ -321,7 +297,11 @@ WRONG = [
     (request(term(" ")), "INVALID_ARGUMENT", "searches[1].query[0].text"),
     (request(term("x"), term("x", weight=-1)), "INVALID_ARGUMENT", "searches[1].query"),
     (request(term("first"), limit=101), "INVALID_ARGUMENT", "searches[1].limit"),
-    (request(term("first"), filter=parse("must {}")), "INVALID_ARGUMENT", "searches[1].filter.must[0]"),
+    (
+        request(term("first"), filter=parse("must {}")),
+        "INVALID_ARGUMENT",
+        "searches[1].filter.must[0]",
+    ),
     (request(term("first"), collection="nowhere"), "NOT_FOUND", "searches[1]"),
     (request(term(point_id="nobody")), "NOT_FOUND", "searches[1]"),
     (request(term("first"), fingerprint="other"), "FAILED_PRECONDITION", "searches[1]"),
@@ -339,128 +319,3 @@ async def test_a_batch_has_bounds(client: Client):
     for count in (0, 65):
         why = await refused(batch(client, *[request(term("first"))] * count))
         assert (why.code, why.field) == ("INVALID_ARGUMENT", "searches")
-
-
-# What is wrong
-
-
-BAD = {
-    "no terms": (request(), "query"),
-    "too many terms": (request(*[term("x")] * 17), "query"),
-    "empty term": (request(term()), "query[0]"),
-    "empty text": (request(term("")), "query[0].text"),
-    "blank text": (request(term("x"), term(" ")), "query[1].text"),
-    "no picture": (request(term(b"no picture")), "query[0].image"),
-    "empty id": (request(search_pb2.QueryTerm(point_id="")), "query[0].point_id"),
-    "long id": (request(term(point_id="x" * 513)), "query[0].point_id"),
-    "zero vector": (request(term(np.zeros(8))), "query[0].vector.f32"),
-    "NaN vector": (request(term(np.full(8, np.nan))), "query[0].vector.f32[0]"),
-    "NaN weight": (request(term("x", weight=math.nan)), "query[0].weight"),
-    "heavy weight": (request(term("x", weight=101)), "query[0].weight"),
-    "negative only": (request(term("x", weight=-1)), "query"),
-    "cancelling": (request(term(unit(1)), term(unit(2), weight=-1)), "query"),
-    "huge limit": (request(term("x"), limit=101), "limit"),
-    "deep page": (request(term("x"), limit=100, offset=401), "offset"),
-    "deepest page": (request(term("x"), offset=2**32 - 1), "offset"),
-    "NaN threshold": (request(term("x"), score_threshold=math.nan), "score_threshold"),
-    "unknown target": (request(term("x"), target=9), "target"),
-    "unknown fusion": (request(term("x"), fusion=9), "fusion"),
-    "unknown format": (request(term("x"), vector_format=9), "vector_format"),
-    "wide beam": (request(term("x"), params=search_pb2.SearchParams(hnsw_ef=4097)), "params.hnsw_ef"),
-    "thin oversampling": (
-        request(term("x"), params=search_pb2.SearchParams(quantization_oversampling=0.5)),
-        "params.quantization_oversampling",
-    ),
-    "NaN oversampling": (
-        request(term("x"), params=search_pb2.SearchParams(quantization_oversampling=math.nan)),
-        "params.quantization_oversampling",
-    ),
-    "all and nothing": (
-        request(term("x"), payload=search_pb2.PayloadSelector(include=["a"], none=True)),
-        "payload.none",
-    ),
-    "bad payload field": (
-        request(term("x"), payload=search_pb2.PayloadSelector(include=["a", ""])),
-        "payload.include[1]",
-    ),
-    "bad filter": (request(term("x"), filter=parse("must { field {} }")), "filter.must[0].field.key"),
-    "wrong type for the index": (
-        request(term("x"), filter=parse('should { field { key: "brand" range { gt: 1 } } }')),
-        "filter.should[0].field",
-    ),
-}
-
-
-async def test_a_bad_query_is_told_by_field(client: Client):
-    told = {}
-    for kind, (bad, _) in BAD.items():
-        why = await refused(client.points.Search(bad))
-        told[kind] = (why.code, why.field)
-    assert told == {kind: ("INVALID_ARGUMENT", field) for kind, (_, field) in BAD.items()}
-
-
-async def test_unknown_collections_and_points_are_not_found(client: Client):
-    why = await refused(client.search(term("x"), collection="nowhere"))
-    assert (why.code, why.reason, why.metadata) == (
-        "NOT_FOUND",
-        "COLLECTION_NOT_FOUND",
-        {"collection": "nowhere"},
-    )
-    why = await refused(client.search(term(point_id="nobody")))
-    assert (why.code, why.reason, why.metadata) == ("NOT_FOUND", "POINT_NOT_FOUND", {"point": "nobody"})
-
-
-async def test_another_dimension_is_refused_naming_both(client: Client):
-    why = await refused(client.search(term(np.ones(3))))
-    assert (why.code, why.reason, why.field) == (
-        "FAILED_PRECONDITION",
-        "DIMENSION_MISMATCH",
-        "query[0].vector",
-    )
-    assert (why.metadata["request_dimension"], why.metadata["collection_dimension"]) == ("3", "8")
-
-
-async def test_another_model_is_refused_naming_both_fingerprints(client: Client, encoder: FakeEncoder):
-    encoder.fingerprint = "fake-2"
-    why = await refused(client.search(term("first")))
-    assert (why.code, why.reason) == ("FAILED_PRECONDITION", "FINGERPRINT_MISMATCH")
-    assert (why.metadata["collection_fingerprint"], why.metadata["request_fingerprint"]) == (
-        "fake-1",
-        "fake-2",
-    )
-    assert ids(await client.search(term(unit(1)), limit=1)) == ["p0"], "vectors of the old model still serve"
-    why = await refused(client.search(term(unit(1)), fingerprint="fake-2"))
-    assert why.reason == "FINGERPRINT_MISMATCH"
-    assert ids(await client.search(term(unit(1)), limit=1, fingerprint="fake-1")) == ["p0"]
-
-
-async def test_the_encoder_down_is_told_and_vectors_still_search(client: Client, encoder: FakeEncoder):
-    await encoder.stop()
-    why = await refused(client.search(term("first")))
-    assert (why.code, why.reason, why.metadata) == (
-        "UNAVAILABLE",
-        "ENCODER_UNAVAILABLE",
-        {"dependency": "encoder"},
-    )
-    assert ids(await client.search(term(unit(1)), limit=1)) == ["p0"]
-    assert ids(await client.search(term(point_id="p0"), limit=1)) == ["p1"]
-    await encoder.start()
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                found = await client.search(term("first"), limit=1)
-                break
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise
-                await asyncio.sleep(0.1)
-    assert ids(found) == ["p0"]
-
-
-async def test_the_callers_deadline_is_kept_with_a_clear_status(client: Client, encoder: FakeEncoder):
-    encoder.delay_s = 5
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await client.points.Search(request(term("first")), timeout=0.5)
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    encoder.delay_s = 0
-    assert ids(await client.search(term("first"), limit=1)) == ["p0"]

@@ -39,7 +39,7 @@ from search_service.stores.protocol import (
 )
 from search_service.stores.server_channel import GRPC_OPTIONS
 from search_service.stores.server_describe import describe, our_specs
-from search_service.stores.server_errors import store_errors
+from search_service.stores.server_errors import check_done, store_errors
 from search_service.stores.server_filter import server_filter
 from search_service.stores.server_flight import Flight, parts
 from search_service.stores.server_points import NO_POINT, server_point, server_query, stored_point
@@ -227,7 +227,7 @@ class QdrantServer:
             result = await self._client.create_payload_index(
                 collection, key, INDEX_SCHEMAS[type], wait=True, timeout=seconds
             )
-            _check_done(result)
+            check_done(result)
             await self._client.update_collection(collection, metadata=metadata(grown))
         self._specs.clear()
 
@@ -265,7 +265,7 @@ class QdrantServer:
                     timeout=seconds,
                 )
                 if wait:
-                    _check_done(result)
+                    check_done(result)
 
             await self._writes.send(parts(points, spec.dimension), send)
         return there
@@ -311,7 +311,7 @@ class QdrantServer:
                 ordering=self._ordering,
                 timeout=seconds,
             )
-        _check_done(result)
+        check_done(result)
         return counted.count
 
     async def count(
@@ -393,12 +393,6 @@ class QdrantServer:
     ) -> CollectionInfo:
         async with self._calling(spec.name, timeout):
             return await describe(self._client, spec, aliases)
-
-
-def _check_done(result: models.UpdateResult) -> None:
-    """A server that was told to wait may give up waiting; the write goes on there."""
-    if result.status != models.UpdateStatus.COMPLETED:
-        raise DeadlineExceeded("the store has taken the write, but not finished it in time")
 
 
 def _delete_alias(alias: str) -> models.DeleteAliasOperation:

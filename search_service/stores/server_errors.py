@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
+from qdrant_client import models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
@@ -41,6 +42,12 @@ def store_errors(collection: str = "") -> Iterator[None]:
         if "not found" not in str(error):
             raise
         raise NotFound("collection", collection) from error
+
+
+def check_done(result: models.UpdateResult) -> None:
+    """Raises DeadlineExceeded: a server told to wait may give up waiting; the write goes on there."""
+    if result.status != models.UpdateStatus.COMPLETED:
+        raise DeadlineExceeded("the store has taken the write, but not finished it in time")
 
 
 def _from_code(code: grpc.StatusCode, details: str, collection: str) -> ServiceError | None:

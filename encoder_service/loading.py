@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from encoder_service.admission import Admission
@@ -137,8 +139,8 @@ def _warm_up(settings: EncoderSettings, model: _Model) -> tuple[int, int]:
     run_texts = text_runner(model.text.session, manifest.text)
     picture = known_answer_pixels(manifest.image.size)
     tokens = model.tokenizer.encode([known.text])[0]
-    check_known_answer("image", run_pictures([picture])[0], known.image_vector, model.image.precision)
-    check_known_answer("text", run_texts([tokens])[0], known.text_vector, model.text.precision)
+    _prove(manifest, "image", model.image, run_pictures([picture])[0], known.image_vector)
+    _prove(manifest, "text", model.text, run_texts([tokens])[0], known.text_vector)
     pictures_at_once = settings.max_batch or best_batch(run_pictures, picture, *IMAGE_BATCHES, MEASURE_S)
     tokens_at_once = settings.max_batch_tokens or len(tokens.ids) * best_batch(
         run_texts, tokens, *TEXT_BATCHES, MEASURE_S
@@ -170,6 +172,13 @@ def choose_precision(manifest: Manifest, tower: Tower, asked: str) -> tuple[Prec
         reasons = ", ".join(f"{check.name} {check.value:.4f}, bound {check.bound}" for check in failed)
         return chosen, f"int8 did not pass: {reasons}"
     return chosen, "the bundle's choice for CPUs"
+
+
+def _prove(manifest: Manifest, tower: Tower, graph: _Graph, vector: NDArray[np.float32], known: str) -> None:
+    """Raises SessionError, with the way out if there is one, for a vector that is not the known answer."""
+    lower = graph.precision != "fp32" and "fp32" in manifest.precisions[tower]
+    advice = f": export it again, or run fp32 with ENCODER_{tower.upper()}_PRECISION=fp32" if lower else ""
+    check_known_answer(tower, vector, known, graph.precision, advice)
 
 
 def _report(model: _Model) -> None:

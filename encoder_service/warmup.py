@@ -22,8 +22,13 @@ KNOWN_ANSWER_BOUNDS: dict[Precision, float] = {"fp32": 0.999, "fp16": 0.999, "in
 _GOOD_ENOUGH = 0.95
 
 
-def check_known_answer(name: str, vector: NDArray[np.float32], known: str, precision: Precision) -> None:
-    """Compares a vector, float32 [dimension], with the manifest's. Raises SessionError."""
+def check_known_answer(
+    name: str, vector: NDArray[np.float32], known: str, precision: Precision, advice: str = ""
+) -> None:
+    """Compares a vector, float32 [dimension], with the manifest's.
+
+    Raises SessionError, at its end the `advice`.
+    """
     expected = decode_vector(known)
     if vector.shape != expected.shape:
         raise SessionError(f"the {name} graph gives {vector.shape} numbers, the manifest {expected.shape}")
@@ -33,7 +38,7 @@ def check_known_answer(name: str, vector: NDArray[np.float32], known: str, preci
     if not cosine >= bound:  # NaN fails too
         raise SessionError(
             f"the {name} graph ({precision}) does not give the known answer: cosine {cosine:.5f}, "
-            f"at least {bound} is asked for; the runtime or the bundle is not what it was"
+            f"at least {bound} is asked for; the CPU, the runtime or the bundle is not what it was{advice}"
         )
 
 

@@ -16,6 +16,8 @@ from encoder_service.bundle import (
     KnownAnswer,
     Manifest,
     ParityCheck,
+    file_entry,
+    graph_file,
     read_manifest,
     write_manifest,
 )
@@ -99,6 +101,23 @@ async def test_a_model_that_gives_another_answer_than_when_it_was_made_does_not_
     )
     write_manifest(bundle, manifest.model_copy(update={"known_answer": known}))
     assert "the text graph (fp32) does not give the known answer" in await fails(bundle)
+
+
+async def test_an_int8_graph_that_is_wrong_on_this_cpu_is_told_with_the_way_out(bundle: Path) -> None:
+    manifest, known = read_manifest(bundle), read_manifest(bundle).known_answer
+    name = graph_file("text", "int8")
+    shutil.copy(bundle / graph_file("text", "fp32"), bundle / name)
+    changes = {
+        "files": {**manifest.files, name: file_entry(bundle / name)},
+        "precisions": {"image": ["fp32"], "text": ["fp32", "int8"]},
+        "preferred_cpu": {"image": "fp32", "text": "int8"},
+        "known_answer": known.model_copy(update={"text_vector": known.image_vector}),
+    }
+    write_manifest(bundle, manifest.model_copy(update=changes))
+    message = await fails(bundle)
+    assert message.startswith("the text graph (int8) does not give the known answer: cosine ")
+    assert message.endswith("export it again, or run fp32 with ENCODER_TEXT_PRECISION=fp32")
+    assert "\n" not in message
 
 
 async def test_a_precision_that_the_bundle_does_not_have(bundle: Path) -> None:

@@ -146,6 +146,7 @@ def main() -> None:
     """Optimises a shard that nobody else has open."""
     become_child(int(sys.argv[1]))
     os.nice(_NICE)
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # it never takes a core from who wakes up
     folder = Path(sys.argv[2])
     # The threshold is today's, not that of the collection's creation.
     shard = qe.EdgeShard.load(str(folder), engine_config(read_spec(folder.parent), int(sys.argv[3])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -96,8 +97,8 @@ async def _abort(
 ) -> None:
     if request_id():
         status.details.add().Pack(error_details_pb2.RequestInfo(request_id=request_id()))
-    await context.abort(
-        _CODES[status.code],
-        status.message,
-        trailing_metadata=(("grpc-status-details-bin", status.SerializeToString()), *trailers),
-    )
+    details = ("grpc-status-details-bin", status.SerializeToString())
+    try:
+        await context.abort(_CODES[status.code], status.message, trailing_metadata=(details, *trailers))
+    except grpc.aio.InternalError:  # the connection broke before it could be told; gRPC would log a trace
+        raise asyncio.CancelledError from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import grpc
@@ -124,3 +125,22 @@ def test_status_carries_code_and_reason(error: ServiceError, code: int):
 
 def test_not_found_has_a_reason_for_each_kind():
     assert NotFound("collection", "x").reason == "COLLECTION_NOT_FOUND"
+
+
+async def test_an_error_that_a_broken_connection_cannot_be_told_is_a_cancelled_call():
+    class Broken:
+        async def abort(self, *_: object, **__: object) -> None:
+            raise grpc.aio.InternalError("the batch failed")
+
+    class Handler:
+        method = "/a.Service/Method"
+
+    async def refuse(request: object, context: object) -> None:
+        raise NotFound("collection", "x")
+
+    async def continuation(details: object) -> grpc.RpcMethodHandler:
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+    handler = await ErrorInterceptor().intercept_service(continuation, Handler())
+    with pytest.raises(asyncio.CancelledError):
+        await handler.unary_unary(None, Broken())

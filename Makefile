@@ -115,5 +115,5 @@ $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing everything for development and export (torch included: a large download)"
-	$(PIP) --editable '.[cpu,starter,map,parquet,otel,export,plan,load,dev,deploy]'
+	$(PIP) --editable '.[cpu,starter,map,notebook,parquet,otel,export,plan,load,dev,deploy]'
 	touch $(RUN_READY) $@

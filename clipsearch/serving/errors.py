@@ -14,6 +14,9 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 DOMAIN = "clipsearch"
+# UTF-8 bytes of each text of an error. Together they travel in trailers, of which gRPC takes 8 KiB; what
+# quotes a name of 100 KB would reach the caller as RESOURCE_EXHAUSTED.
+_MOST_BYTES = 600
 
 
 class ServiceError(Exception):
@@ -22,10 +25,10 @@ class ServiceError(Exception):
     code: int = code_pb2.INTERNAL
 
     def __init__(self, message: str, reason: str, metadata: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = _short(message)
+        super().__init__(self.message)
         self.reason = reason
-        self.metadata = dict(metadata or {})
+        self.metadata = {name: _short(value) for name, value in (metadata or {}).items()}
 
     def details(self) -> list[Message]:
         """The messages that travel in `Status.details`."""
@@ -45,8 +48,8 @@ class InvalidArgument(ServiceError):
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(f"{field}: {message}", reason, {"field": field, **(metadata or {})})
-        self.field = field
-        self.description = message
+        self.field = _short(field)
+        self.description = _short(message)
 
     def details(self) -> list[Message]:  # noqa: D102
         violation = error_details_pb2.BadRequest.FieldViolation(
@@ -161,6 +164,13 @@ def to_status(error: ServiceError) -> status_pb2.Status:
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def _short(text: str) -> str:
+    data = text.encode("utf-8", "replace")
+    if len(data) <= _MOST_BYTES:
+        return text
+    return data[:_MOST_BYTES].decode("utf-8", "ignore") + "..."
 
 
 def _retry_info(seconds: float) -> error_details_pb2.RetryInfo:

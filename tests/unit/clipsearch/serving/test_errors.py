@@ -67,6 +67,25 @@ async def test_bad_argument_names_the_field_on_the_wire(call):
     assert detail(status, error_details_pb2.ErrorInfo).reason == "INVALID_FIELD"
 
 
+@pytest.mark.parametrize("letter", ["x", "\N{GREEK SMALL LETTER ALPHA}", "\N{GRINNING FACE}"])
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda name: NotFound("collection", name),
+        lambda name: InvalidArgument(f"filter.{name}", f"{name!r} is no field", "UNKNOWN", {"field": name}),
+        lambda name: FingerprintMismatch(name, name, name),
+    ],
+)
+async def test_an_error_that_quotes_a_long_name_arrives_as_itself(call, made, letter):
+    error = made(100_000 * letter)
+
+    refused, status = await call(error)
+
+    assert (refused.code().value[0], status.code) == (error.code, error.code)
+    assert detail(status, error_details_pb2.ErrorInfo).reason == error.reason
+    assert status.message.endswith("...")
+
+
 def test_a_nested_field_gets_its_path():
     outer = InvalidArgument("weight", "must be finite, got nan").inside("query[2]")
     assert outer.field == "query[2].weight"

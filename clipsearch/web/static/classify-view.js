@@ -1,7 +1,7 @@
 // Which of some labels a picture shows: probabilities from the encoder, without a collection.
 
 import * as api from "./api.js";
-import { button, foreign, make, plain, say } from "./dom.js";
+import { foreign, make, number, plain, say } from "./dom.js";
 import { bar, thumb, title } from "./hits.js";
 import { failure } from "./notice.js";
 import { chooser } from "./pictures.js";
@@ -18,15 +18,16 @@ export function classifyView(app) {
   const labels = make("textarea", { id: "labels", rows: "3", spellcheck: "false", required: true }, LABELS);
   const template = make("input", { id: "template", type: "text", spellcheck: "false" });
   template.value = TEMPLATE;
+  const results = make("section", { "aria-label": "Probabilities" });
   const form = make("form", { class: "classify" },
     make("div", { class: "given" }, stage,
-      make("p", {}, ...chooser("Choose a picture…", (file) => app.picture(file)), make("span", { class: "dim" }, " or drop or paste one"))),
+      make("p", {}, ...chooser("Choose a picture…", (file) => app.picture(file)), make("span", { class: "dim" }, " or drop, or paste"))),
     make("div", { class: "asked" },
       make("label", { for: "labels" }, "Labels", make("span", { class: "dim" }, " separated by commas or lines")), labels,
       make("label", { for: "template" }, "Prompt", make("span", { class: "dim" }, " {} stands for the label")), template,
-      make("p", {}, make("button", { type: "submit", class: "strong" }, "Classify"))));
-  const results = make("section", { class: "results", "aria-label": "Probabilities", tabindex: "-1" });
-  root.append(make("h2", { class: "unseen" }, "Classify a picture"), form, results);
+      make("p", {}, make("button", { type: "submit", class: "strong" }, "Classify")),
+      results));
+  root.append(make("h2", { class: "unseen" }, "Classify a picture"), form);
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -55,7 +56,7 @@ export function classifyView(app) {
         make("caption", {}, "What it shows, of these labels"),
         make("thead", {}, make("tr", {}, ["label", "probability", "cosine"].map((name) => make("th", { scope: "col" }, name)))),
         make("tbody", {}, scores.map(({ label, probability, cosine }) => make("tr", {},
-          make("th", { scope: "row" }, foreign(label)), make("td", {}, bar(probability, `${(probability * 100).toFixed(1)}%`)), make("td", {}, cosine.toFixed(3)))))));
+          make("th", { scope: "row" }, foreign(label)), make("td", {}, bar(probability, `${(probability * 100).toFixed(1)}%`)), make("td", {}, number(cosine, 3)))))));
       if (scores.length) say(`${plain(scores[0].label)}, ${(scores[0].probability * 100).toFixed(0)} percent`);
     } catch (error) {
       if (app.refused(error)) return;

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { all, find, picker } from "./collections.js";
 import { details } from "./details.js";
 import { button, foreign, make, plain, refill, say } from "./dom.js";
-import { bar, face, title } from "./hits.js";
+import { bar, bars, thumb, title } from "./hits.js";
 import { command, failure, notice } from "./notice.js";
 import { counted, forServer } from "./query.js";
 
@@ -55,7 +55,7 @@ export function compareView(app, editor) {
     if (answers.some(({ error }) => error && app.refused(error))) return;
     answers.forEach(({ result, error }, at) => {
       if (error) {
-        columns[at].body.replaceChildren(failure(error, () => run(query)));
+        columns[at].body.replaceChildren(app.known(error) ? make("p", { class: "dim" }, "No results while the service is down.") : failure(error, () => run(query)));
         app.trouble(error);
       } else columns[at].body.replaceChildren(column(result, answers[1 - at].result, at));
     });
@@ -76,12 +76,13 @@ export function compareView(app, editor) {
   function column(result, opposite, at) {
     const ranks = new Map((opposite?.hits ?? []).map((hit, rank) => [hit.id, rank]));
     const { hits } = result;
+    const measure = bars(hits);
     if (!hits.length) return notice("plain", "Nothing found");
     return make("ol", { class: "ranked" }, hits.map((hit, rank) => make("li", { class: hit.weak ? "weak" : null },
-      button([make("span", { class: "face" }, face(hit)), make("span", { class: "name" }, foreign(title(hit)))], () => details(hits, rank, result.fused, {
+      button([make("span", { class: "face" }, thumb(hit) ?? make("span", { class: "no-picture" }, "text")), make("span", { class: "name" }, foreign(title(hit)))], () => details(hits, rank, result.fused, {
         like: (one) => app.like(one, at), add: (one, weight) => app.add(one, weight, at), classify: at === 0 ? (one) => app.classify(one) : null,
       }), { class: "open", "aria-haspopup": "dialog", "aria-label": `${rank + 1}. ${plain(title(hit))}: details` }),
-      bar(Math.max(0, hit.score / hits[0].score), hit.score.toFixed(3)),
+      measure(hit),
       make("span", { class: "marks" }, hit.weak ? make("span", { class: "mark" }, "weak match") : null, opposite ? shift(ranks.get(hit.id), rank) : null))));
   }
 

@@ -1,6 +1,6 @@
 // All about one hit, in a dialog: scores, ranks, payload, and what to do with it next.
 
-import { button, foreign, make, plain, say } from "./dom.js";
+import { button, foreign, make, number, plain, say } from "./dom.js";
 import { bar, face, title } from "./hits.js";
 
 const dialog = document.getElementById("details");
@@ -35,11 +35,10 @@ export function details(hits, at, fused, on) {
     const hit = hits[opened];
     const name = title(hit);
     const scores = [
-      [fused ? "score (fused)" : "score (cosine)", bar(Math.max(0, Math.min(1, fused ? hit.score / hits[0].score : hit.score)), hit.score.toFixed(4))],
-      ["cosine", bar(Math.max(0, hit.cosine), hit.cosine.toFixed(4))],
+      ["cosine", bar(hit.cosine, number(hit.cosine, 4))],
+      [fused ? "score, fused of ranks" : "score", number(hit.score, 4)],
       ["matched by its", SIDES[hit.matched] ?? plain(hit.matched)],
-      ["rank among pictures", hit.image_rank ?? (fused ? "not among the candidates" : "–")],
-      ["rank among texts", hit.text_rank ?? (fused ? "not among the candidates" : "–")],
+      ...(fused ? [["rank among pictures", hit.image_rank ?? "none"], ["rank among texts", hit.text_rank ?? "none"]] : []),
     ];
     const payload = Object.entries(hit.payload ?? {});
     const step = (by, label, sign) => button(sign, () => go(by), { class: "icon", "aria-label": label, disabled: opened + by < 0 || opened + by >= hits.length, "data-step": String(by) });

@@ -42,4 +42,7 @@ export function say(text) {
   setTimeout(() => { if (turn === spoken) said.textContent = text; }, 60); // a change is read out, the same text again is not
 }
 
-export const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+/** A number with so many digits after the point, and a minus that is one. */
+export const number = (value, digits) => value.toFixed(digits).replace("-", "−");
+
+export const count = (many, singular, plural) => `${many.toLocaleString("en")} ${many === 1 ? singular : plural}`;

@@ -39,7 +39,7 @@ const CONTROLS = {
   text: words,
 };
 
-function choices({ side, collection, field, own, set }) {
+function choices({ side, collection, field, type, own, set }) {
   const holder = make("div", { class: "choices", "aria-busy": "true" }, make("p", { class: "dim" }, "…"));
   const not = own[0]?.op === "!=";
   const chosen = new Set(own.flatMap((one) => one.value));
@@ -50,7 +50,8 @@ function choices({ side, collection, field, own, set }) {
       const box = make("input", { type: "checkbox", "data-focus": `${field}=${value}` });
       box.checked = chosen.has(value);
       box.addEventListener("change", () => {
-        box.checked ? chosen.add(value) : chosen.delete(value);
+        if (box.checked) chosen.add(value);
+        else chosen.delete(value);
         tell(not);
       });
       return make("label", { hidden: at >= SHOWN && !chosen.has(value) }, box, foreign(value), count === undefined ? null : make("span", { class: "dim" }, ` ${count}`));
@@ -69,7 +70,8 @@ function choices({ side, collection, field, own, set }) {
       ...rows,
       reveal,
       more ? make("p", { class: "dim" }, "Further values exist; name them below.") : null,
-      listed.length ? make("label", { class: "not" }, exclude, "all but these") : make("p", { class: "dim" }, "no values"),
+      listed.length ? null : make("p", { class: "dim" }, "no values"),
+      chosen.size && type === "keyword" ? make("label", { class: "not" }, exclude, "all but these") : null,
     ].filter(Boolean));
   };
   const key = `${side} ${collection} ${field}`;

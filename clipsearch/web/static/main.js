@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { classifyView } from "./classify-view.js";
-import { find, first, other } from "./collections.js";
+import { first, other } from "./collections.js";
 import { compareView } from "./compare-view.js";
 import { plain, refill, say } from "./dom.js";
 import { forget } from "./filters.js";
@@ -10,7 +10,7 @@ import { title } from "./hits.js";
 import { mapView } from "./map-view.js";
 import { notice } from "./notice.js";
 import { listen, take } from "./pictures.js";
-import { PAGE, address, blank, counted, label, read, remembered } from "./query.js";
+import { PAGE, address, blank, counted, read, remembered, spoken } from "./query.js";
 import { searchView } from "./search-view.js";
 import { banners, down, empty, line } from "./services.js";
 import { signInForm } from "./sign-in.js";
@@ -63,6 +63,8 @@ const app = {
     if (error.status === 401) askForToken(error.reason === "TOKEN_UNKNOWN" ? "The token is not accepted any more." : "");
     return error.status === 401;
   },
+  /** True for what a banner tells already. */
+  known: (error) => error.status === 503 && down(state).some(({ side, name }) => side === (error.side ?? "a") && name === error.service),
   /** A call failed: asks the services how they are. */
   trouble(error) {
     if (error.status >= 502 || error.status === 0) look();
@@ -95,7 +97,7 @@ function render() {
   }
   query.terms = query.terms.map((term) => (term.kind === "point" && !term.title ? { ...term, ...seen.get(term.id) } : term));
   showTab(query.view);
-  const asked = counted(query.terms).map(label).join(", ");
+  const asked = spoken(counted(query.terms));
   document.title = `${asked ? `${plain(asked).slice(0, 60)} – ` : ""}clipsearch${query.view === "search" ? "" : ` ${query.view}`}`;
   const usable = begin || query.view === "map" || query.view === "classify";
   document.getElementById(`view-${query.view}`).hidden = !usable;

@@ -3,6 +3,7 @@
 import { make } from "./dom.js";
 
 const MOST_BYTES = 20 * 2 ** 20; // the encoder's own limit; its answer would come only after the upload
+const MOST_KEPT = 16; // pictures that the back button can bring again
 const pictures = new Map();
 
 export const kept = (key) => pictures.get(key);
@@ -22,6 +23,7 @@ export async function take(file) {
   const key = crypto.getRandomValues(new Uint32Array(2)).join("-");
   const picture = { key, name, url: URL.createObjectURL(file), base64 };
   pictures.set(key, picture);
+  if (pictures.size > MOST_KEPT) pictures.delete(pictures.keys().next().value);
   return picture;
 }
 

@@ -30,6 +30,10 @@ export function label(term) {
   return term.kind === "point" ? `more like ${term.title ?? term.id}` : `picture ${term.picture.name}`;
 }
 
+/** The whole query in a line: a minus stands before what pushes away. */
+export const spoken = (terms) =>
+  terms.map((term, at) => `${term.weight < 0 ? (at ? " − " : "− ") : at ? " + " : ""}${label(term)}`).join("");
+
 export function address(query) {
   const parts = new URLSearchParams();
   if (query.view !== "search") parts.append("view", query.view);

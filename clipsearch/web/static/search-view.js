@@ -3,11 +3,12 @@
 import * as api from "./api.js";
 import { find, picker } from "./collections.js";
 import { details } from "./details.js";
-import { button, count, foreign, make, plain, refill, say } from "./dom.js";
+import { button, count, foreign, make, number, plain, refill, say } from "./dom.js";
 import { panel as filterPanel } from "./filters.js";
-import { card, skeletons, title } from "./hits.js";
+import { bars, card, skeletons, title } from "./hits.js";
 import { failure, notice } from "./notice.js";
-import { PAGE, counted, forServer, label } from "./query.js";
+import { chooser } from "./pictures.js";
+import { PAGE, counted, forServer, label, spoken } from "./query.js";
 
 const EXAMPLES = ["a cat", "a cup of coffee", "something that flies"];
 
@@ -32,6 +33,7 @@ export function searchView(app, editor) {
 
   let hits = [];
   let fused = false;
+  let measure = null;
 
   const wanted = (query, limit, offset) => ({
     side: query.side, collection: query.collection, terms: counted(query.terms).map(forServer), target: query.target,
@@ -71,8 +73,9 @@ export function searchView(app, editor) {
     results.removeAttribute("aria-busy");
     hits = result.hits;
     fused = result.fused;
+    measure = bars(hits);
     list.replaceChildren(...hits.map((hit, at) => shown(hit, at)));
-    heading.textContent = hits.length ? counted(query.terms).map(label).map(plain).join(" · ") : "Nothing found";
+    heading.textContent = hits.length ? plain(spoken(counted(query.terms))) : "Nothing found";
     about.replaceChildren(...told(query, result));
     more(query, result.more);
     say(hits.length ? `${count(hits.length, "hit", "hits")}. First: ${plain(title(hits[0]))}` : "Nothing found");
@@ -87,7 +90,8 @@ export function searchView(app, editor) {
     const collection = find(app.state(), query.side, query.collection);
     about.replaceChildren(make("div", { class: "start" },
       make("p", {}, collection ? `${count(collection.image_vectors, "picture", "pictures")} and ${count(collection.text_vectors, "text", "texts")} are in ` : "", collection ? foreign(collection.name) : null,
-        ". Type words, or drop, paste or choose a picture. Several terms can be weighed against one another, with a minus too."),
+        ". Type words, or give a picture. Several terms can be weighed against one another; those with a minus push away."),
+      make("div", { class: "zone" }, make("p", {}, "Drop a picture here, or paste one"), ...chooser("Choose a picture…", (file) => app.picture(file))),
       make("p", { class: "examples" }, "For example ", EXAMPLES.map((words) => button(words, () => app.change({ terms: [{ kind: "text", text: words, weight: 1 }], shown: PAGE }), { class: "chip" }))),
       query.lost ? make("p", { class: "mark" }, "The picture of this search is gone with the page that had it; give it again.") : null));
   }
@@ -98,7 +102,7 @@ export function searchView(app, editor) {
     list.replaceChildren();
     foot.replaceChildren();
     heading.textContent = "No results";
-    about.replaceChildren(failure(error, retry));
+    about.replaceChildren(app.known(error) ? make("p", { class: "dim" }, "They come as soon as the service is back.") : failure(error, retry));
     app.trouble(error);
   }
 
@@ -107,17 +111,17 @@ export function searchView(app, editor) {
     const model = app.state().sides[query.side]?.encoder.model;
     const terms = counted(query.terms);
     return [
-      make("p", { class: "dim numbers" }, `${count(hits.length, "hit", "hits")} shown${fused ? ", pictures and texts fused" : ""}; ${Math.round(took.total)} ms (encoder ${Math.round(took.encode)}, store ${Math.round(took.store)}). Bars compare with the best hit.`),
+      make("p", { class: "dim numbers" }, `${count(hits.length, "hit", "hits")} shown${fused ? ", ranks of pictures and of texts fused" : ""}; ${Math.round(took.total)} ms (encoder ${Math.round(took.encode)}, store ${Math.round(took.store)}). Numbers are cosines.`),
       ...Object.entries(dropped ?? {}).map(([at, tokens]) => make("p", { class: "mark" }, `“${plain(label(terms[at] ?? terms[0])).slice(0, 40)}…” is too long for the model: its last ${count(tokens, "token was", "tokens were")} cut off.`)),
       hits.length && weak === hits.length
-        ? notice("warning", "Nothing matches well", make("p", {}, `All of these lie below ${model ? model.weak_match_below.toFixed(2) : "the bound"}, where this model's matches are mostly chance.`))
-        : weak ? make("p", { class: "dim" }, `“Weak match”: below ${model ? model.weak_match_below.toFixed(2) : "the model's bound"}, where this model's matches are mostly chance.`) : null,
+        ? notice("warning", "Nothing matches well", make("p", {}, `All of these lie below ${model ? number(model.weak_match_below, 2) : "the bound"}, where this model's matches are mostly chance.`))
+        : weak ? make("p", { class: "dim" }, `“Weak match”: below ${model ? number(model.weak_match_below, 2) : "the model's bound"}, where this model's matches are mostly chance.`) : null,
       hits.length ? null : make("p", {}, query.filter.length || query.target !== "any" ? "No point passes the filters and the choice of pictures or texts." : "The collection is empty."),
       !hits.length && query.filter.length ? button("Remove the filters", () => app.change({ filter: [] })) : null,
     ].filter(Boolean);
   }
 
-  const shown = (hit, at) => card(hit, hits[0].score, at + 1, {
+  const shown = (hit, at) => card(hit, at + 1, measure, {
     like: (one) => app.like(one),
     open: (one) => details(hits, hits.indexOf(one), fused, {
       like: (next) => app.like(next),

@@ -11,6 +11,7 @@ export function signInForm(done, wrong = "") {
   const form = make("form", { class: "sign-in" },
     make("h2", {}, "Sign in"),
     make("p", {}, "These services ask for a token. Whoever operates them makes one with ", make("code", {}, "clipsearch token"), "."),
+    make("input", { type: "text", name: "username", autocomplete: "username", value: "clipsearch", hidden: true }),
     make("label", { for: "token" }, "Token"), token, said, enter);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();

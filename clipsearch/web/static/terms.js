@@ -91,7 +91,7 @@ export function editor(on) {
       return [make("img", { src: term.picture.url, alt: "" }), make("span", { class: "what" }, make("span", { class: "kind" }, "picture "), foreign(term.picture.name))];
     }
     return [
-      term.thumb ? make("img", { src: term.thumb, alt: "" }) : make("span", { class: "kind" }, "point"),
+      term.thumb ? make("img", { src: term.thumb, alt: "" }) : null,
       make("span", { class: "what" }, make("span", { class: "kind" }, "more like "), foreign(term.title ?? term.id)),
     ];
   }

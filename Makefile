@@ -110,10 +110,10 @@ $(BIN)/python:
 
 $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing the services and the client (exact versions of requirements.lock)"
-	$(PIP) --editable '.[cpu,starter,map]'
+	$(PIP) --editable '.[cpu,starter,map,web]'
 	touch $@
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing everything for development and export (torch included: a large download)"
-	$(PIP) --editable '.[cpu,starter,map,parquet,otel,export,plan,load,dev,deploy]'
+	$(PIP) --editable '.[cpu,starter,map,web,parquet,otel,export,plan,load,dev,deploy]'
 	touch $(RUN_READY) $@

@@ -142,7 +142,7 @@ def _show(
     title: str, result: SearchResult | Sequence[Hit], bound: float, picture: Path | None = None
 ) -> Answer:
     from clipsearch.cli.output import table
-    from clipsearch.cli.search import is_weak
+    from clipsearch.weak import is_weak
 
     hits = table("#>", "score>", "", "picture", title=plain(title))
     for rank, hit in enumerate(result, start=1):

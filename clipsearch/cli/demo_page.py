@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from clipsearch.cli.search import is_weak
+from clipsearch.weak import is_weak
 
 if TYPE_CHECKING:
     from clipsearch.cli.demo import Answer, Report

@@ -18,12 +18,13 @@ from clipsearch.cli.options import (
     Server,
 )
 from clipsearch.cli.output import describe, plain, print_json, stderr, stdout, table
+from clipsearch.weak import is_weak, weak_bound
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from clipsearch.inputs import SearchOptions
-    from clipsearch.results import Hit, SearchResult
+    from clipsearch.results import SearchResult
 
 _EXAMPLES = """
 Examples:
@@ -71,7 +72,7 @@ def search(
         options["image"] = image
     with Client(server, **access()) as client:
         result = client.search(collection, words or None, **options)
-    bound = weak_bound(encoder, result) if image is None else 0.0
+    bound = known_weak_bound(encoder, result) if image is None else 0.0
     if json:
         print_json(as_json(collection, result, bound))
         return
@@ -89,25 +90,16 @@ def search(
 search.__doc__ = f"{search.__doc__}\n{_EXAMPLES}"
 
 
-def weak_bound(encoder: str, result: SearchResult) -> float:
-    """The cosine of text against picture below which the collection's model matches weakly; 0 = not known.
-
-    The encoder knows; where it cannot be asked nothing is marked, which fails no search.
-    """
+def known_weak_bound(encoder: str, result: SearchResult) -> float:
+    """The bound of weak matches; 0 where the encoder cannot be asked, which fails no search."""
     from clipsearch.client import EncoderClient
     from clipsearch.errors import ClipSearchError
 
     try:
         with EncoderClient(encoder, timeout=2.0, **access()) as client:
-            model = client.model()
+            return weak_bound(client.model(), result)
     except ClipSearchError:
         return 0.0
-    return model.weak_match_below if model.fingerprint == result.fingerprint else 0.0
-
-
-def is_weak(hit: Hit, bound: float) -> bool:
-    """True for a picture that words matched less than the model's bound."""
-    return hit.matched == "image" and hit.cosine < bound
 
 
 def hits_table(result: SearchResult, bound: float, title: str | None = None) -> Table:

@@ -1,0 +1,115 @@
+"""GET /api/state: what there is to search, and what is down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from clipsearch.errors import ClipSearchError
+from clipsearch.results import Collection, Model
+from clipsearch.web import shown
+from clipsearch.web.clients import Clients, Services
+from clipsearch.web.errors import WebError, from_service
+from clipsearch.web.routes.maps import listed_maps
+from clipsearch.web.wanted import while_wanted
+from clipsearch.web.web import web_of
+
+VERSION = version("clipsearch")
+_WAIT_S = 3.0
+_MOST_NAMED = 8
+
+
+async def state(request: Request) -> Response:
+    """Always 200. `collection` (repeated) names collections for a token that may not list them."""
+    web = web_of(request)
+    named = request.query_params.getlist("collection")[:_MOST_NAMED]
+    own = web.access.own(request)
+    try:
+        token = web.access.token(request)
+    except WebError as refused:
+        sides = {side: _unasked(refused) for side in web.settings.sides}
+    else:
+        looks = [_side(web.clients, side, token, named) for side in web.settings.sides]
+        sides = dict(zip(web.settings.sides, await while_wanted(request, _all(looks)), strict=True))
+    reasons = [side[service].pop("reason") for side in sides.values() for service in ("search", "encoder")]
+    unknown = any(reason in ("TOKEN_MISSING", "TOKEN_UNKNOWN", "UNAUTHENTICATED") for reason in reasons)
+    known = any(reason in ("", "COLLECTION_FORBIDDEN", "SCOPE_MISSING", "RATE_LIMITED") for reason in reasons)
+    signed_in = own is not None and known
+    return JSONResponse(
+        {
+            "version": VERSION,
+            "signed_in": signed_in,
+            "token_needed": unknown and not signed_in,
+            "sides": sides,
+            "maps": listed_maps(web.settings.maps),
+        }
+    )
+
+
+async def _all(looks: Sequence[Coroutine[Any, Any, dict[str, Any]]]) -> list[dict[str, Any]]:
+    return list(await asyncio.gather(*looks))
+
+
+async def _side(clients: Clients, side: str, token: str | None, named: Sequence[str]) -> dict[str, Any]:
+    async with clients.use(side, token) as services:
+        (search, collections), (encoder, model) = await asyncio.gather(
+            _search(services, named), _encoder(services)
+        )
+    return {
+        "search": search,
+        "encoder": encoder,
+        "collections": [shown.collection(found, model) for found in collections],
+    }
+
+
+async def _search(services: Services, named: Sequence[str]) -> tuple[dict[str, Any], Sequence[Collection]]:
+    try:
+        async with asyncio.timeout(_WAIT_S):
+            return _up(), await _collections(services, named)
+    except ClipSearchError as error:
+        told = from_service(error, services.side, "search")
+        restricted = told.reason == "COLLECTION_FORBIDDEN"
+        return {"ok": restricted, "message": told.message, "reason": told.reason}, ()
+    except TimeoutError:
+        return _late("search service"), ()
+
+
+async def _collections(services: Services, named: Sequence[str]) -> Sequence[Collection]:
+    try:
+        return await services.search.list_collections()
+    except ClipSearchError as error:
+        if error.reason != "COLLECTION_FORBIDDEN" or not named:
+            raise
+    return await asyncio.gather(*(services.search.get_collection(name) for name in dict.fromkeys(named)))
+
+
+async def _encoder(services: Services) -> tuple[dict[str, Any], Model | None]:
+    try:
+        async with asyncio.timeout(_WAIT_S):
+            model = await services.encoder.model()
+    except ClipSearchError as error:
+        told = from_service(error, services.side, "encoder")
+        return {"ok": False, "message": told.message, "reason": told.reason, "model": None}, None
+    except TimeoutError:
+        return {**_late("encoder"), "model": None}, None
+    services.remember(model)
+    return {**_up(), "model": shown.model(model)}, model
+
+
+def _up() -> dict[str, Any]:
+    return {"ok": True, "message": "", "reason": ""}
+
+
+def _late(service: str) -> dict[str, Any]:
+    message = f"the {service} did not answer within {_WAIT_S:g} seconds"
+    return {"ok": False, "message": message, "reason": "DEADLINE_EXCEEDED"}
+
+
+def _unasked(refused: WebError) -> dict[str, Any]:
+    down = {"ok": False, "message": refused.message, "reason": refused.reason}
+    return {"search": dict(down), "encoder": {**down, "model": None}, "collections": []}

@@ -31,7 +31,8 @@ async function call(path, { body, method = body === undefined ? "GET" : "POST", 
   throw new ApiError(response.status, told ?? { reason: "HTTP", message: `The server answered ${response.status}.` });
 }
 
-export const state = () => call("/api/state");
+/** What there is; `named` are collections to tell of even if the token may not list any. */
+export const state = (named) => call(`/api/state?${new URLSearchParams(named.map((name) => ["collection", name]))}`);
 export const search = (body, signal) => call("/api/search", { body, signal });
 export const classify = (body, signal) => call("/api/classify", { body, signal });
 export const values = (side, collection, field, signal) =>

@@ -2,6 +2,9 @@
 
 import { make, plain } from "./dom.js";
 
+/** True for a collection that another model filled; unknown while the encoder is down. */
+export const foreignModel = (state, side, collection) => !collection.fits_encoder && Boolean(state.sides[side].encoder.model);
+
 export const all = (state) =>
   Object.entries(state.sides).flatMap(([side, { collections }]) => (collections ?? []).map((collection) => ({ side, collection })));
 

@@ -1,7 +1,7 @@
 // The same query on two collections, side by side: what both find, and how ranks moved.
 
 import * as api from "./api.js";
-import { all, find, picker } from "./collections.js";
+import { all, find, foreignModel, picker } from "./collections.js";
 import { details } from "./details.js";
 import { button, foreign, make, plain, refill, say } from "./dom.js";
 import { bar, bars, thumb, title } from "./hits.js";
@@ -29,12 +29,16 @@ export function compareView(app, editor) {
     columns.forEach((column, at) => {
       const end = ends[at];
       const collection = end && find(app.state(), end.side, end.collection);
-      const model = end && app.state().sides[end.side]?.encoder.model;
       refill(column.head,
         make("label", { class: "collection" }, make("span", {}, column.name), picker(app.state(), end ?? {}, `${column.name} collection`, changes[at])),
-        collection ? make("p", { class: collection.fits_encoder ? "dim" : "mark" }, "model ", foreign(collection.model || model?.name || "unknown"), collection.fits_encoder ? null : ", not the one that the encoder runs") : null);
+        collection ? told(end.side, collection) : null);
     });
     return ends;
+  }
+
+  function told(side, collection) {
+    const odd = foreignModel(app.state(), side, collection);
+    return make("p", { class: odd ? "mark" : "dim" }, "model ", foreign(collection.model || "unknown"), odd ? ", not the one that the encoder runs" : null);
   }
 
   async function run(query) {
@@ -79,7 +83,7 @@ export function compareView(app, editor) {
     const measure = bars(hits);
     if (!hits.length) return notice("plain", "Nothing found");
     return make("ol", { class: "ranked" }, hits.map((hit, rank) => make("li", { class: hit.weak ? "weak" : null },
-      button([make("span", { class: "face" }, thumb(hit) ?? make("span", { class: "no-picture" }, "text")), make("span", { class: "name" }, foreign(title(hit)))], () => details(hits, rank, result.fused, {
+      button([make("span", { class: "face" }, thumb(hit, 160) ?? make("span", { class: "no-picture" }, "text")), make("span", { class: "name" }, foreign(title(hit)))], () => details(hits, rank, result.fused, {
         like: (one) => app.like(one, at), add: (one, weight) => app.add(one, weight, at), classify: at === 0 ? (one) => app.classify(one) : null,
       }), { class: "open", "aria-haspopup": "dialog", "aria-label": `${rank + 1}. ${plain(title(hit))}: details` }),
       measure(hit),

@@ -43,6 +43,6 @@ export function say(text) {
 }
 
 /** A number with so many digits after the point, and a minus that is one. */
-export const number = (value, digits) => value.toFixed(digits).replace("-", "−");
+export const number = (value, digits) => (Number.isFinite(value) ? value.toFixed(digits).replace("-", "−") : "–");
 
 export const count = (many, singular, plural) => `${many.toLocaleString("en")} ${many === 1 ? singular : plural}`;

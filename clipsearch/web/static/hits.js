@@ -24,9 +24,11 @@ export function bars(hits) {
   return (hit) => bar(best[hit.matched] > 0 ? hit.cosine / best[hit.matched] : 0, number(hit.cosine, 3));
 }
 
+const sized = (url, size) => url.replace(/size=\d+$/, `size=${size}`); // the server makes 160, 320 and 640
+
 export function thumb(hit, size) {
   if (!hit.thumb) return null;
-  const image = make("img", { src: size ? `${hit.thumb}&size=${size}` : hit.thumb, alt: "", loading: "lazy", decoding: "async" });
+  const image = make("img", { src: sized(hit.thumb, size), alt: "", loading: "lazy", decoding: "async" });
   image.addEventListener("error", () => image.replaceWith(make("span", { class: "no-picture" }, "no preview")));
   return image;
 }
@@ -43,7 +45,7 @@ export const caption = (hit) => foreign(isText(hit) && title(hit) === hit.text ?
 export function card(hit, rank, measure, on) {
   const name = plain(title(hit));
   const open = button(
-    [make("span", { class: "face" }, face(hit)), hit.weak ? make("span", { class: "mark" }, "weak match") : null, make("span", { class: "name" }, caption(hit))].filter(Boolean),
+    [make("span", { class: "face" }, face(hit, 320)), hit.weak ? make("span", { class: "mark" }, "weak match") : null, make("span", { class: "name" }, caption(hit))].filter(Boolean),
     () => on.open(hit), { class: "open", "aria-haspopup": "dialog", "aria-label": `${rank}. ${name}${hit.weak ? ", weak match" : ""}: details` });
   return make("li", { class: hit.weak ? "hit weak" : "hit", "data-id": hit.id },
     open,

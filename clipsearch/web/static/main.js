@@ -12,7 +12,7 @@ import { notice } from "./notice.js";
 import { listen, take } from "./pictures.js";
 import { PAGE, address, blank, counted, read, remembered, spoken } from "./query.js";
 import { searchView } from "./search-view.js";
-import { banners, down, empty, line } from "./services.js";
+import { banners, down, empty, line, unlisted } from "./services.js";
 import { signInForm } from "./sign-in.js";
 import { tabs } from "./tabs.js";
 import { editor } from "./terms.js";
@@ -102,10 +102,19 @@ function render() {
   const usable = begin || query.view === "map" || query.view === "classify";
   document.getElementById(`view-${query.view}`).hidden = !usable;
   const lookNow = () => look(true);
-  refill(trouble, banners(state, lookNow), begin || down(state).some(({ name }) => name === "search") ? null : empty(lookNow));
+  refill(trouble, banners(state, lookNow), begin || down(state).some(({ name }) => name === "search") ? null : nothing(lookNow));
   if (!usable) return;
   terms.show(query);
   views[query.view].run(query);
+}
+
+function nothing(lookNow) {
+  const { message } = state.sides.a.search;
+  if (!message) return empty(lookNow);
+  return unlisted(message, (collection) => {
+    app.change({ collection });
+    lookNow();
+  });
 }
 
 function header() {
@@ -127,7 +136,7 @@ async function look(all = false) {
   clearTimeout(timer);
   const before = state && JSON.stringify([down(state), state.sides.a.collections?.length]);
   try {
-    state = await api.state();
+    state = await api.state([query.collection, query.right?.collection].filter(Boolean));
   } catch (error) {
     timer = setTimeout(look, LOOK_AGAIN_MS);
     return;

@@ -22,13 +22,13 @@ export function failure(error, retry) {
   if (error.status === 0) {
     title = "The page's server is gone";
     parts.push(make("p", {}, "Start it again, then try again:"), command("clipsearch web"), again);
+  } else if (error.status === 429 || error.retryAfter !== null) {
+    title = "Too much at once";
+    parts.push(countdown(error.retryAfter ?? 1, retry));
   } else if (error.status === 503 || error.status === 504) {
     const service = error.service ?? "search";
     title = error.status === 503 ? `The ${service} service cannot be reached` : `The ${service} service did not answer in time`;
     parts.push(make("p", {}, "If it is not running, start it:"), command(START[service]), again);
-  } else if (error.status === 429) {
-    title = "Too much at once";
-    parts.push(countdown(error.retryAfter ?? 1, retry));
   } else if (error.status === 403) {
     title = "Your token may not do this";
   } else if (error.status === 404) {

@@ -1,7 +1,7 @@
 // The search: query, filters beside it, hits, and more of them.
 
 import * as api from "./api.js";
-import { find, picker } from "./collections.js";
+import { find, foreignModel, picker } from "./collections.js";
 import { details } from "./details.js";
 import { button, count, foreign, make, number, plain, refill, say } from "./dom.js";
 import { panel as filterPanel } from "./filters.js";
@@ -45,7 +45,7 @@ export function searchView(app, editor) {
     const collection = find(app.state(), query.side, query.collection);
     refill(where, make("label", { class: "collection" }, make("span", {}, "Collection"),
       picker(app.state(), query, "Collection", (chosen) => app.change({ ...chosen, filter: [], shown: PAGE }))),
-      collection && !collection.fits_encoder
+      collection && foreignModel(app.state(), query.side, collection)
         ? make("p", { class: "mark" }, `Filled by another model (${plain(collection.model || "unknown")}) than the encoder runs.`)
         : null);
     filterTitle.textContent = query.filter.length ? `Filters (${query.filter.length})` : "Filters";

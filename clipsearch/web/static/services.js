@@ -22,7 +22,7 @@ export function line(state, signOut) {
 
 /** A notice for each service that is down, and one for random weights. */
 export function banners(state, retry) {
-  const made = down(state).map(({ side, name, message }) => notice("error", `The ${SIDES[side]}${name} service cannot be reached`,
+  const made = down(state).map(({ side, name, message }) => notice("error", `The ${SIDES[side]}${name} service is not available`,
     make("p", {}, plain(message)),
     name === "encoder" ? make("p", {}, "Words and pictures cannot be searched by until it is back; “more like this” can.") : null,
     make("p", {}, "This page looks again every few seconds. If the service is not running, start it:"),
@@ -32,6 +32,17 @@ export function banners(state, retry) {
     if (encoder.model && !encoder.model.pretrained) made.push(notice("warning", "Random weights", make("p", {}, "The weights of ", foreign(encoder.model.name), " are random: what it finds means nothing.")));
   }
   return made;
+}
+
+/** A token that is for some collections may not list them: the form asks for the name of one. */
+export function unlisted(message, open) {
+  const name = make("input", { id: "named", type: "text", required: true, autocomplete: "off", spellcheck: "false" });
+  const form = make("form", { class: "ask" }, make("label", { for: "named" }, "Collection"), name, make("button", { type: "submit", class: "strong" }, "Open"));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    open(name.value.trim());
+  });
+  return notice("plain", "Which collection?", make("p", {}, plain(message)), form);
 }
 
 /** What to do where there is no collection at all. */

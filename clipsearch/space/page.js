@@ -247,8 +247,9 @@
       state.way = ways.find((way) => way.name === event.target.value);
       draw();
     });
-    element("find").addEventListener("submit", (event) => {
-      event.preventDefault();
+    // No form: in the frame of `clipsearch web` none may be sent.
+    element("wanted").addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
       const wanted = element("wanted").value.trim().toLowerCase();
       const found = item.findIndex((i) => map.captions[i].toLowerCase().includes(wanted) || map.ids[i].toLowerCase() === wanted);
       if (wanted && found >= 0) choose({ row: found });

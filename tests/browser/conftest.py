@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from clipsearch import Client
 from clipsearch.cli.demo_map import draw_samples
@@ -52,7 +53,9 @@ class Stage:
 def browser() -> Iterator[Browser]:
     path = chromium_path()
     if path is None:
-        pytest.skip(f"needs a browser: none of {', '.join(_NAMES)} is installed (Debian: apt-get install chromium)")
+        pytest.skip(
+            f"needs a browser: none of {', '.join(_NAMES)} is installed (Debian: apt-get install chromium)"
+        )
     with sync_playwright() as playwright:
         # A container's root has no sandbox of the kernel's to offer to Chromium.
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -76,10 +79,10 @@ def stage(
             yield Stage(encoder, search, url, photos[0].parent)
 
 
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[OpenPage]:
-    """Opens an address in a new context; at the end each page must have behaved (see watched.py)."""
-    opened: list[tuple[Any, Watch]] = []
+@contextmanager
+def pages(browser: Browser) -> Iterator[OpenPage]:
+    """Opens addresses, each in a new context; at the end every page must have behaved (see watched.py)."""
+    opened: list[tuple[BrowserContext, Watch]] = []
 
     def new(url: str, size: tuple[int, int] = WIDE, scheme: str = "light") -> Page:
         context = browser.new_context(
@@ -98,6 +101,12 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         context.close()
     for _, watch in opened:
         watch.check()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    with pages(browser) as new:
+        yield new
 
 
 @pytest.fixture

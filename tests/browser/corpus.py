@@ -1,4 +1,4 @@
-"""What the browser tests search: photographs with payload, texts, hostile names, and enough points to page."""
+"""What the browser tests search: photographs with payload, texts, hostile names, enough points to page."""
 
 from __future__ import annotations
 
@@ -28,11 +28,22 @@ def fill(client: Client, photographs: Sequence[Path], folder: Path) -> None:
     _photos(client, photographs)
     _hostile(client, {path.name: path for path in photographs}, folder)
     client.create_collection(MANY)
-    _write(client, MANY, [Point(f"n{i}", text=f"note number {i}", payload={"text": f"note number {i}"}) for i in range(60)])
+    _write(
+        client,
+        MANY,
+        [Point(f"n{i}", text=f"note number {i}", payload={"text": f"note number {i}"}) for i in range(60)],
+    )
 
 
 def _photos(client: Client, photographs: Sequence[Path]) -> None:
-    indexes = {"kind": "keyword", "size": "integer", "ratio": "float", "colour": "bool", "taken": "datetime", "note": "text"}
+    indexes = {
+        "kind": "keyword",
+        "size": "integer",
+        "ratio": "float",
+        "colour": "bool",
+        "taken": "datetime",
+        "note": "text",
+    }
     client.create_collection(PHOTOS, payload_indexes=indexes)
     points = []
     for i, path in enumerate(photographs):
@@ -48,7 +59,9 @@ def _photos(client: Client, photographs: Sequence[Path]) -> None:
             "note": f"a sample photograph, number {i}",
         }
         points.append(Point(path.name, image=path, payload=payload))
-    points += [Point(f"text-{i}", text=text, payload={"text": text, "kind": "note"}) for i, text in enumerate(TEXTS)]
+    points += [
+        Point(f"text-{i}", text=text, payload={"text": text, "kind": "note"}) for i, text in enumerate(TEXTS)
+    ]
     _write(client, PHOTOS, points)
 
 
@@ -59,7 +72,7 @@ def _hostile(client: Client, photographs: dict[str, Path], folder: Path) -> None
     shutil.copy(photographs["coffee.png"], coffee)
     payload = {
         "path": str(cat),
-        "tag": "\"><script>alert(2)</script>",
+        "tag": '"><script>alert(2)</script>',
         "<script>alert(3)</script>": "javascript:alert(4)",
         "long": LONG_WORD,
         "nested": {"<b>": ["<i onmouseover=alert(7)>", None, 1.5]},

@@ -50,7 +50,17 @@ def web(folder: Path, arguments: Sequence[str], **environment: str) -> Iterator[
     port_file, log = folder / "web.port", folder / "web.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "clipsearch.cli", "web", "--port", "0", "--port-file", str(port_file), *arguments],
+            [
+                sys.executable,
+                "-m",
+                "clipsearch.cli",
+                "web",
+                "--port",
+                "0",
+                "--port-file",
+                str(port_file),
+                *arguments,
+            ],
             env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), **environment},
             stdout=output,
             stderr=output,
@@ -58,7 +68,9 @@ def web(folder: Path, arguments: Sequence[str], **environment: str) -> Iterator[
     try:
         end = time.monotonic() + _START_S
         while not port_file.exists() or not port_file.read_text():
-            assert process.poll() is None, f"clipsearch web ended with {process.returncode}:\n{log.read_text()}"
+            assert process.poll() is None, (
+                f"clipsearch web ended with {process.returncode}:\n{log.read_text()}"
+            )
             assert time.monotonic() < end, f"clipsearch web did not serve in {_START_S} s:\n{log.read_text()}"
             time.sleep(0.02)
         yield f"http://{port_file.read_text().strip()}"

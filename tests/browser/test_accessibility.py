@@ -40,11 +40,20 @@ def classified(page: Page) -> None:
     ("address", "then"),
     [
         ("/", lambda page: None),
-        (f"/?collection={PHOTOS}&q=a+cat&like=coffee.png&w=-0.5&filter=kind%3D%22png%22", lambda page: page.locator("[data-id]").first.wait_for()),
-        (f"/?collection={PHOTOS}&q=nothing&filter=kind%3D%22none%22", lambda page: page.get_by_text("Nothing found").first.wait_for()),
+        (
+            f"/?collection={PHOTOS}&q=a+cat&like=coffee.png&w=-0.5&filter=kind%3D%22png%22",
+            lambda page: page.locator("[data-id]").first.wait_for(),
+        ),
+        (
+            f"/?collection={PHOTOS}&q=nothing&filter=kind%3D%22none%22",
+            lambda page: page.get_by_text("Nothing found").first.wait_for(),
+        ),
         (f"/?collection={PHOTOS}&q=a+cat", opened),
         (f"/?collection={PHOTOS}&q=a+cat", classified),
-        (f"/?view=compare&collection={PHOTOS}&right=words-and-photographs&q=a+cat", lambda page: page.locator(".share").wait_for()),
+        (
+            f"/?view=compare&collection={PHOTOS}&right=words-and-photographs&q=a+cat",
+            lambda page: page.locator(".share").wait_for(),
+        ),
         ("/?view=map", lambda page: page.locator("iframe").wait_for()),
     ],
     ids=["start", "results", "nothing", "dialog", "classified", "compare", "map"],
@@ -98,7 +107,14 @@ def test_states(open_page, stage, address, change, shown):
 def test_a_search_that_failed(visit):
     page = visit(f"/?collection={PHOTOS}")
     page.watch.expected.append("status of 429")
-    error = {"reason": "RATE_LIMITED", "message": "more calls than you may make", "field": None, "side": "a", "service": "search", "retry_after_s": 30}
+    error = {
+        "reason": "RATE_LIMITED",
+        "message": "more calls than you may make",
+        "field": None,
+        "side": "a",
+        "service": "search",
+        "retry_after_s": 30,
+    }
     page.route("**/api/search", lambda route: route.fulfill(status=429, json={"error": error}))
     page.get_by_label("Words to search by").fill("a cat")
     page.keyboard.press("Enter")

@@ -9,7 +9,11 @@ from tests.browser.corpus import PHOTOS
 
 def test_back_and_forward_walk_through_the_searches(visit, stage):
     page = visit(f"/?collection={PHOTOS}")
-    box, found, first = page.get_by_label("Words to search by"), page.locator(".found"), page.locator("[data-id]").first
+    box, found, first = (
+        page.get_by_label("Words to search by"),
+        page.locator(".found"),
+        page.locator("[data-id]").first,
+    )
     box.fill("a cat")
     page.keyboard.press("Enter")
     expect(first).to_have_attribute("data-id", "chelsea.png")
@@ -29,7 +33,9 @@ def test_back_and_forward_walk_through_the_searches(visit, stage):
 
 
 def test_a_link_brings_the_whole_query(visit):
-    page = visit(f"/?collection={PHOTOS}&q=a+vehicle&like=rocket.jpg&w=-0.7&target=image&filter=kind%3D%22png%22&filter=size%3C%3D400000")
+    page = visit(
+        f"/?collection={PHOTOS}&q=a+vehicle&like=rocket.jpg&w=-0.7&target=image&filter=kind%3D%22png%22&filter=size%3C%3D400000"
+    )
     expect(page.locator(".found")).to_have_text("a vehicle − more like rocket.jpg")
     expect(page.locator(".term output")).to_have_text("−0.7")
     expect(page.get_by_label("Pictures", exact=True)).to_be_checked()

@@ -36,7 +36,14 @@ def test_the_encoder_goes_and_comes_back(visit, stage):
 def test_a_busy_service_says_when_to_try_again(visit):
     page = visit(f"/?collection={PHOTOS}")
     page.watch.expected.append("status of 429")
-    error = {"reason": "RATE_LIMITED", "message": "more calls than you may make", "field": None, "side": "a", "service": "search", "retry_after_s": 0.7}
+    error = {
+        "reason": "RATE_LIMITED",
+        "message": "more calls than you may make",
+        "field": None,
+        "side": "a",
+        "service": "search",
+        "retry_after_s": 0.7,
+    }
     page.route("**/api/search", lambda route: route.fulfill(status=429, json={"error": error}), times=1)
     page.get_by_label("Words to search by").fill("a cat")
     page.keyboard.press("Enter")

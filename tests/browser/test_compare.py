@@ -23,7 +23,9 @@ def test_overlap_and_shifts_are_counted_by_id(visit):
         said = left.locator("li").nth(at).locator(".shift").inner_text()
         if name in both:
             by = names[1].index(name) - at
-            assert said.split("\n")[0].startswith("same rank" if by == 0 else f"{'▲' if by > 0 else '▼'} {abs(by)}")
+            assert said.split("\n")[0].startswith(
+                "same rank" if by == 0 else f"{'▲' if by > 0 else '▼'} {abs(by)}"
+            )
 
 
 def test_the_sides_are_chosen_and_kept_in_the_address(visit):

@@ -25,7 +25,12 @@ def test_a_picture_named_like_markup_is_shown_by_its_name(visit):
     nothing_ran(page)
     page.locator("[data-id] .open").filter(has_text=MARKUP_NAME).click()
     dialog = page.get_by_role("dialog")
-    for text in ("<script>alert(3)</script>", "javascript:alert(4)", "'\"><svg onload=alert(6)>", "<i onmouseover=alert(7)>"):
+    for text in (
+        "<script>alert(3)</script>",
+        "javascript:alert(4)",
+        "'\"><svg onload=alert(6)>",
+        "<i onmouseover=alert(7)>",
+    ):
         expect(dialog.get_by_text(text).first).to_be_visible()
     nothing_ran(page)
     dialog.get_by_role("button", name="More like this").click()

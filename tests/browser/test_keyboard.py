@@ -34,7 +34,8 @@ def test_from_the_load_to_details_and_more_like_this(visit):
     expect(dialog.get_by_role("button", name="More like this")).to_be_focused()
     for _ in range(14):
         page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement === document.body || document.querySelector('dialog').contains(document.activeElement)")
+        # The browser's own controls may come in between; then the body is what the page knows of.
+        assert page.evaluate("document.activeElement.matches('body, dialog *')")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(page.locator("[data-id] .open").first).to_be_focused()
@@ -47,7 +48,13 @@ def test_from_the_load_to_details_and_more_like_this(visit):
 def test_arrow_keys_walk_the_tabs(visit):
     page = visit()
     tab_to(page, "[role=tab]", 5)
-    for key, name in (("ArrowRight", "Compare"), ("End", "Map"), ("ArrowRight", "Search"), ("ArrowLeft", "Map"), ("Home", "Search")):
+    for key, name in (
+        ("ArrowRight", "Compare"),
+        ("End", "Map"),
+        ("ArrowRight", "Search"),
+        ("ArrowLeft", "Map"),
+        ("Home", "Search"),
+    ):
         page.keyboard.press(key)
         expect(page.get_by_role("tab", name=name)).to_be_focused()
         expect(page.get_by_role("tab", selected=True)).to_have_text(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PHONE, WIDE
+from tests.browser.conftest import PHONE, WIDE, pages
 from tests.browser.scan import findings
 
 _POSITION = """(id) => {
@@ -21,11 +21,13 @@ _POSITION = """(id) => {
 }"""
 
 
-@pytest.fixture
-def drawn(open_page, stage):
-    page = open_page(f"{stage.url}/map/0/")
-    page.locator(".scatterlayer .point").first.wait_for()
-    return page
+@pytest.fixture(scope="module")
+def drawn(browser, stage):
+    """One page for all tests of the module: it carries Plotly, which takes seconds to start."""
+    with pages(browser) as new:
+        page = new(f"{stage.url}/map/0/")
+        page.locator(".scatterlayer .point").first.wait_for()
+        yield page
 
 
 def position(page: Page, id: str) -> dict[str, float]:
@@ -87,5 +89,5 @@ def test_the_tab_shows_it_in_a_sandbox(visit):
     frame.get_by_role("button", name="a pet").click()
     expect(frame.locator("#panel ol")).to_contain_text("a cat")
     inner = page.frames[1]
-    with pytest.raises(Exception, match="SecurityError|Blocked a frame"):
+    with pytest.raises(Exception, match=r"SecurityError|Blocked a frame"):
         inner.evaluate("parent.document.title")

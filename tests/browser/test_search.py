@@ -7,7 +7,7 @@ import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.corpus import MANY, PHOTOS
 
@@ -102,8 +102,10 @@ def test_a_picture_is_pasted_from_the_clipboard(visit, stage):
     page = visit(WORDS)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.evaluate(
-        """async (bytes) => navigator.clipboard.write(
-            [new ClipboardItem({ "image/png": new Blob([new Uint8Array(bytes)], { type: "image/png" }) })])""",
+        """async (bytes) => {
+            const picture = new Blob([new Uint8Array(bytes)], { type: "image/png" });
+            await navigator.clipboard.write([new ClipboardItem({ "image/png": picture })]);
+        }""",
         list((stage.photos / "coins.png").read_bytes()),
     )
     page.keyboard.press("Control+V")
@@ -149,7 +151,10 @@ def test_the_details_show_payload_ranks_and_scores(visit):
     page = visit(f"{WORDS}&q=a+cat")
     page.locator("[data-id] .open").first.click()
     dialog = page.get_by_role("dialog")
-    row = lambda name: dialog.get_by_role("row").filter(has=page.get_by_role("rowheader", name=name, exact=True))  # noqa: E731
+
+    def row(name: str) -> Locator:
+        return dialog.get_by_role("row").filter(has=page.get_by_role("rowheader", name=name, exact=True))
+
     expect(row("rank among pictures").get_by_role("cell")).to_have_text("1")
     expect(row("kind").get_by_role("cell")).to_have_text("png")
     assert 0.3 < float(row("cosine").locator(".number").inner_text()) < 1
@@ -165,7 +170,10 @@ def test_the_details_show_payload_ranks_and_scores(visit):
     [
         (lambda page: page.get_by_role("checkbox", name="jpg").check(), lambda id: id.endswith(".jpg")),
         (
-            lambda page: (page.get_by_role("checkbox", name="png").check(), page.get_by_label("all but these").check()),
+            lambda page: (
+                page.get_by_role("checkbox", name="png").check(),
+                page.get_by_label("all but these").check(),
+            ),
             lambda id: not id.endswith(".png"),
         ),
         (
@@ -177,7 +185,10 @@ def test_the_details_show_payload_ranks_and_scores(visit):
             lambda id: id == "astronaut.png",
         ),
         (
-            lambda page: (page.get_by_label("note has the words").fill("number 3"), page.keyboard.press("Enter")),
+            lambda page: (
+                page.get_by_label("note has the words").fill("number 3"),
+                page.keyboard.press("Enter"),
+            ),
             lambda id: id == "chelsea.png",
         ),
     ],
@@ -252,5 +263,3 @@ def test_a_text_too_long_for_the_model_is_told(visit):
     page = visit(WORDS)
     search(page, "cat " * 900)
     expect(page.get_by_text("too long for the model")).to_be_visible()
-
-

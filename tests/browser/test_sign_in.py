@@ -17,7 +17,9 @@ EVERYTHING = ["encode", "search", "write", "admin"]
 
 def grant(file: Path, name: str, scopes: list[str], collections: list[str] | None = None) -> str:
     token = create_token()
-    given = Grant.model_validate({"name": name, "sha256": sha256(token), "scopes": scopes, "collections": collections})
+    given = Grant.model_validate(
+        {"name": name, "sha256": sha256(token), "scopes": scopes, "collections": collections}
+    )
     with file.open("a") as tokens:
         tokens.write(line(given) + "\n")
     return token
@@ -36,7 +38,9 @@ def closed(browser, starter_bundle, tmp_path_factory) -> Iterator[tuple[str, dic
     with services(folder, starter_bundle, search, ENCODER_TOKENS_FILE=str(file)) as (encoder, searching):
         with Client(searching.address, token=tokens["all"]) as client:
             client.create_collection("shop")
-            client.upsert("shop", [Point("mug", text="a red coffee mug", payload={"text": "a red coffee mug"})])
+            client.upsert(
+                "shop", [Point("mug", text="a red coffee mug", payload={"text": "a red coffee mug"})]
+            )
         with web(folder, ["--server", searching.address, "--encoder", encoder.address]) as url:
             yield url, tokens
 

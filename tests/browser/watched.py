@@ -8,7 +8,7 @@ from playwright.sync_api import ConsoleMessage, Dialog, Page, Request
 
 _TELL_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) =>
-  console.error("policy broken:", event.violatedDirective, event.blockedURI, event.sourceFile, event.lineNumber));
+  console.error("policy broken:", event.violatedDirective, event.blockedURI, event.sourceFile));
 """
 
 

@@ -200,8 +200,15 @@ def _address(listener: socket.socket) -> str:
 
 
 def _open(url: str) -> None:
-    """In a thread: some browsers only return when they are closed."""
+    """If there is a browser; in a thread, as some only return when they are closed."""
+    import os
     import threading
     import webbrowser
 
-    threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:
+        return
+    # One that runs in the terminal would take it from us. Whoever sets BROWSER means it.
+    if type(browser) is not webbrowser.GenericBrowser or os.environ.get("BROWSER"):
+        threading.Thread(target=browser.open, args=(url,), daemon=True).start()

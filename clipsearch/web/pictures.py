@@ -17,7 +17,7 @@ from clipsearch.web.picture_cache import PictureCache
 from clipsearch.web.roots import NotServed, Roots
 from clipsearch.web.thumbnails import MAX_BYTES, NoPicture, shrink
 
-SIZES = (160, 640)
+SIZES = (160, 320, 640)
 MAX_WAITING = 256
 _THREADS = 2
 _WAIT_S = 20.0

@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 from clipsearch.encoder.v1 import encoder_pb2_grpc
 from clipsearch.search.v1 import collection_pb2_grpc, search_pb2_grpc
 from clipsearch.web.app import create_app
-from clipsearch.web.settings import Side, WebSettings
+from clipsearch.web.routes.maps import map_page_in
+from clipsearch.web.settings import MapPage, Side, WebSettings
 from tests.unit.clipsearch.web.told import Told
 
 HERE = "http://127.0.0.1:8080"
@@ -68,3 +69,15 @@ def open_page(told: Told, root: Path, tmp_path: Path) -> Iterator[Open]:
 def page(open_page: Open) -> TestClient:
     """A browser at a server on this machine."""
     return open_page()
+
+
+@pytest.fixture
+def map_page(tmp_path: Path) -> MapPage:
+    """A map, such as `clipsearch map` writes."""
+    folder = tmp_path / "images-map"
+    folder.mkdir()
+    (folder / "map.html").write_text("<!doctype html><title>map</title>")
+    (folder / "map.json").write_text('{"collection": "images"}')
+    page = map_page_in(folder)
+    assert page is not None
+    return page

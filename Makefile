@@ -16,7 +16,7 @@ RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint kill-ingest load-million torture drain fuzz overload bench bench-encoder bench-search \
+.PHONY: help demo web test lint kill-ingest load-million torture drain fuzz overload bench bench-encoder bench-search \
 	bench-map load load-ui deploy-check model serve protos clean
 .SILENT:
 
@@ -28,6 +28,10 @@ help: ## list the targets
 demo: $(RUN_READY) ## search real photographs by words and by picture (IMAGES=folder for your own)
 	$(MAKE) --no-print-directory $(BUNDLE)/manifest.json MODEL=$(MODEL)
 	$(BIN)/clipsearch demo --model $(BUNDLE) $(if $(IMAGES),--images $(IMAGES))
+
+web: $(RUN_READY) ## the demo, and then its search page in a browser until Ctrl-C
+	$(MAKE) --no-print-directory $(BUNDLE)/manifest.json MODEL=$(MODEL)
+	$(BIN)/clipsearch demo --model $(BUNDLE) $(if $(IMAGES),--images $(IMAGES)) --web
 
 test: $(FULL_READY) ## run every test
 	echo "== tests (all of them, a few minutes)"

@@ -133,6 +133,7 @@ def web_settings(
     host: str = DEFAULT_HOST,
 ) -> WebSettings:
     """The settings of a server. Raises Problem for a map's folder without a page, CredentialsError."""
+    from clipsearch.credentials import channel_credentials
     from clipsearch.web.picture_cache import default_folder
     from clipsearch.web.routes.maps import map_page_in
     from clipsearch.web.settings import WebSettings
@@ -144,6 +145,8 @@ def web_settings(
             raise Problem(f"--map {folder}: there is no map.html in it; `clipsearch map` writes one")
         pages.append(page)
     shown = access()
+    if shown["tls"] is not None:
+        channel_credentials(shown["tls"])  # that the files are no good is said at start, not to a browser
     return WebSettings(
         sides=sides,
         roots=tuple(roots),
@@ -197,8 +200,15 @@ def _address(listener: socket.socket) -> str:
 
 
 def _open(url: str) -> None:
-    """In a thread: some browsers only return when they are closed."""
+    """If there is a browser; in a thread, as some only return when they are closed."""
+    import os
     import threading
     import webbrowser
 
-    threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:
+        return
+    # One that runs in the terminal would take it from us. Whoever sets BROWSER means it.
+    if type(browser) is not webbrowser.GenericBrowser or os.environ.get("BROWSER"):
+        threading.Thread(target=browser.open, args=(url,), daemon=True).start()

@@ -56,7 +56,7 @@ def create_app(settings: WebSettings, on_ready: Callable[[], None] = lambda: Non
             pictures.close()
             await clients.close()
 
-    files = _Static(directory=STATIC, check_dir=False)
+    files = _Static(directory=STATIC)
     app = Starlette(
         routes=[
             Route("/", files.index, methods=["GET"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -9,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipsearch.web.errors import WebError, answer
 
+ANSWER_S = 300.0
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -21,6 +24,7 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 _READS = ("GET", "HEAD")
+_FOREIGN = WebError(403, "ORIGIN_FOREIGN", "only this server's own page may call it")
 
 
 class Guard:
@@ -48,7 +52,11 @@ class Guard:
 
         refusal = self._refusal(scope["method"], Headers(scope=scope))
         app = self._app if refusal is None else answer(refusal)
-        await app(scope, receive, guarded)
+        # Work has shorter limits of its own; this one is for a browser that does not read the answer.
+        # The server then closes the connection.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                await app(scope, receive, guarded)
 
     def _refusal(self, method: str, headers: Headers) -> WebError | None:
         host = headers.get("host", "")
@@ -56,13 +64,16 @@ class Guard:
             return WebError(
                 403, "HOST_UNKNOWN", "this server is called by another name; use the address it printed"
             )
+        foreign = headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
         if method in _READS:
-            return None
+            # Another site may lead people here by a link; it may not have their browser ask for anything.
+            linked = (
+                headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+            )
+            return _FOREIGN if foreign and not linked else None
         origin = headers.get("origin")
-        if origin is not None and _place(origin) != host.lower():
-            return WebError(403, "ORIGIN_FOREIGN", "only this server's own page may call it")
-        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            return WebError(403, "ORIGIN_FOREIGN", "only this server's own page may call it")
+        if foreign or (origin is not None and _place(origin) != host.lower()):
+            return _FOREIGN
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if method == "POST" and kind != "application/json":
             return WebError(415, "NOT_JSON", "the request's Content-Type must be application/json")

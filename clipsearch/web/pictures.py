@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ SIZES = (160, 320, 640)
 MAX_WAITING = 256
 _THREADS = 2
 _WAIT_S = 20.0
+_LOOK_S = 2.0
 _VERSION = 1  # of what `shrink` makes
 
 Result = TypeVar("Result")
@@ -40,16 +41,24 @@ class Pictures:
     def __init__(self, roots: Roots, cache: PictureCache | None) -> None:
         self._roots = roots
         self._cache = cache
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
+        self._making = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
+        # Of their own, so that no search waits for pictures to be made.
+        self._looking = ThreadPoolExecutor(_THREADS, thread_name_prefix="paths")
         self._waiting = 0
 
     def close(self) -> None:
         """Forgets the work that has not begun."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._making.shutdown(wait=False, cancel_futures=True)
+        self._looking.shutdown(wait=False, cancel_futures=True)
 
-    def shown(self, path: object) -> bool:
-        """Whether the path names a file that may be shown. Blocks: call it in a thread."""
-        return self._roots.find(path) is not None
+    async def shown(self, paths: Sequence[object]) -> frozenset[object]:
+        """Those of the paths that name a file under a root. None, if the disk does not tell in time."""
+        look = partial(self._found, paths)
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                return await asyncio.get_running_loop().run_in_executor(self._looking, look)
+        except TimeoutError:
+            return frozenset()
 
     async def small(self, path: object, edge: int) -> SmallPicture:
         """Raises WebError: 404 where there is no picture to show, 503 and 504 where there is no time."""
@@ -65,11 +74,14 @@ class Pictures:
         self._waiting += 1
         try:
             async with asyncio.timeout(_WAIT_S):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+                return await asyncio.get_running_loop().run_in_executor(self._making, work)
         except TimeoutError:
             raise WebError(504, "DEADLINE_EXCEEDED", "the disk or the picture takes too long") from None
         finally:
             self._waiting -= 1
+
+    def _found(self, paths: Sequence[object]) -> frozenset[object]:
+        return frozenset(path for path in paths if self._roots.find(path) is not None)
 
     def _small(self, path: object, edge: int) -> SmallPicture:
         with self._opened(path) as (file, about):

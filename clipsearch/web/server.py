@@ -9,6 +9,8 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from clipsearch.web.patience import PatientProtocol
+
 MAX_CONNECTIONS = 256
 _STOP_S = 3
 _IDLE_S = 30
@@ -40,6 +42,7 @@ def serve(
         ssl_certfile=certificate,
         ssl_keyfile=key,
         lifespan="on",
+        http=PatientProtocol,
         ws="none",
         log_config=None,
         log_level="error",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Container, Mapping
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlencode
@@ -50,11 +50,11 @@ def hits(
     collection: str,
     limit: int,
     bound: float,
-    has_picture: Callable[[object], bool],
+    pictured: Container[object],
 ) -> dict[str, Any]:
-    """A search's answer; a hit beyond `limit` tells of more. Looks for files: call it in a thread."""
+    """A search's answer; a hit beyond `limit` tells of more. `pictured` are the paths that can be shown."""
     shown = [
-        {**_hit(hit, bound), "thumb": _thumb(hit, side, collection) if has_picture(_path(hit)) else None}
+        {**_hit(hit, bound), "thumb": _thumb(hit, side, collection) if path_of(hit) in pictured else None}
         for hit in result.hits[:limit]
     ]
     return {
@@ -93,10 +93,15 @@ def text(value: str) -> str:
     return value if len(value) <= MAX_CHARACTERS else value[: MAX_CHARACTERS - 1] + "…"
 
 
+def path_of(hit: Hit) -> str | None:
+    """The payload's path."""
+    path = hit.payload.get("path")
+    return path if isinstance(path, str) else None
+
+
 def _hit(hit: Hit, bound: float) -> dict[str, Any]:
     written = next((v for name in _TEXTS if isinstance(v := hit.payload.get(name), str) and v.strip()), None)
-    path = _path(hit)
-    name = PurePath(path).name if isinstance(path, str) else ""
+    name = PurePath(path_of(hit) or "").name
     return {
         "id": hit.id,
         "score": number(hit.score),
@@ -109,10 +114,6 @@ def _hit(hit: Hit, bound: float) -> dict[str, Any]:
         "image_rank": hit.image_rank,
         "text_rank": hit.text_rank,
     }
-
-
-def _path(hit: Hit) -> object:
-    return hit.payload.get("path")
 
 
 def _thumb(hit: Hit, side: str, collection: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -36,21 +35,22 @@ async def _answered(web: Web, asked: SearchAsked, token: str | None) -> Response
     filter = PageFilter(asked.filter)
     async with web.clients.use(web.known_side(asked.side), token) as services:
         result, model = await asyncio.gather(_search(services, asked, filter), _model(services, asked))
-    answer: dict[str, Any] = await asyncio.to_thread(
-        shown.hits,
-        result,
-        side=asked.side,
-        collection=asked.collection,
-        limit=asked.limit,
-        bound=weak_bound(model, result),
-        has_picture=web.pictures.shown,
-    )
-    answer["took_ms"] = {
-        "encode": round(result.encode_ms, 1),
-        "store": round(result.store_ms, 1),
-        "total": round((time.perf_counter() - started) * 1000, 1),
-    }
-    return JSONResponse(answer)
+    pictured = await web.pictures.shown([shown.path_of(hit) for hit in result])
+
+    def answer() -> Response:
+        found = shown.hits(
+            result,
+            side=asked.side,
+            collection=asked.collection,
+            limit=asked.limit,
+            bound=weak_bound(model, result),
+            pictured=pictured,
+        )
+        total = (time.perf_counter() - started) * 1000
+        took = {"encode": result.encode_ms, "store": result.store_ms, "total": total}
+        return JSONResponse({**found, "took_ms": {name: shown.number(ms) for name, ms in took.items()}})
+
+    return await asyncio.to_thread(answer)  # a hundred large payloads would hold up the loop
 
 
 async def _search(services: Services, asked: SearchAsked, filter: PageFilter) -> SearchResult:

@@ -85,7 +85,17 @@ async def _collections(services: Services, named: Sequence[str]) -> Sequence[Col
     except ClipSearchError as error:
         if error.reason != "COLLECTION_FORBIDDEN" or not named:
             raise
-    return await asyncio.gather(*(services.search.get_collection(name) for name in dict.fromkeys(named)))
+    found = await asyncio.gather(*(_collection(services, name) for name in dict.fromkeys(named)))
+    return [collection for collection in found if collection is not None]
+
+
+async def _collection(services: Services, name: str) -> Collection | None:
+    try:
+        return await services.search.get_collection(name)
+    except ClipSearchError as error:
+        if error.code in ("NOT_FOUND", "PERMISSION_DENIED", "INVALID_ARGUMENT"):
+            return None
+        raise
 
 
 async def _encoder(services: Services) -> tuple[dict[str, Any], Model | None]:

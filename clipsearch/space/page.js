@@ -70,7 +70,8 @@
     if (texts.length && texts.length <= LABELLED) {
       drawn.push({
         type: "scatter",
-        mode: "text",
+        mode: "markers+text",
+        marker: { size: 12, opacity: 0 }, // not seen: it keeps the text off the dot
         x: texts.map((row) => view.x[row]),
         y: texts.map((row) => view.y[row]),
         text: texts.map((row) => plain(short(map.captions[item[row]], 24))),
@@ -190,7 +191,7 @@
     const body = node("tbody");
     const spaces = map.summary.spaces;
     const names = Object.keys(spaces);
-    const number = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
+    const number = (value) => (value === null || value === undefined ? "–" : value.toFixed(3).replace("-", "−"));
     const line = (title, of) => {
       const cells = names.map((name) => of(spaces[name]));
       if (cells.every((cell) => cell === "–")) return;

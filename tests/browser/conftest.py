@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from clipsearch import Client
 from clipsearch.cli.demo_map import draw_samples
 from clipsearch.client import EncoderClient
+from tests.browser.chromium import NAMES, chromium_path
 from tests.browser.corpus import fill
 from tests.browser.processes import services, web
 from tests.browser.watched import Watch
@@ -22,15 +22,9 @@ from tests.integration.conftest import ServiceProcess, photos
 
 __all__ = ["photos"]  # a fixture
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
 WIDE, PHONE = (1280, 900), (390, 844)
 
 OpenPage = Callable[..., Page]
-
-
-def chromium_path() -> str | None:
-    """Where the system's Chromium is. Playwright's own browsers are not used: CI cannot download them."""
-    return next((path for name in _NAMES if (path := shutil.which(name))), None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,7 +48,7 @@ def browser() -> Iterator[Browser]:
     path = chromium_path()
     if path is None:
         pytest.skip(
-            f"needs a browser: none of {', '.join(_NAMES)} is installed (Debian: apt-get install chromium)"
+            f"needs a browser: none of {', '.join(NAMES)} is installed (Debian: apt-get install chromium)"
         )
     with sync_playwright() as playwright:
         # A container's root has no sandbox of the kernel's to offer to Chromium.

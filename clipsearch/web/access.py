@@ -14,13 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from clipsearch.errors import ClipSearchError
-from clipsearch.web.clients import Clients, Services
-from clipsearch.web.errors import WebError, from_service
+from clipsearch.web.clients import Clients
+from clipsearch.web.errors import NAMES, Service, WebError, from_service
 from clipsearch.web.settings import WebSettings
 
 REMEMBERED_S = 60.0
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}")
 _PROBE_S = 5.0
+_SERVICES: tuple[Service, ...] = ("search", "encoder")
 
 
 class Access:
@@ -62,52 +63,56 @@ class Access:
             self._cookie, path="/", secure=self._settings.secure, httponly=True, samesite="strict"
         )
 
-    async def check(self, token: str | None) -> None:
-        """Asks the services whether they know the token, at most once a minute.
+    async def check_sign_in(self, token: str) -> None:
+        """Asks the services whether they know a token. Raises WebError: 401, or 503 or 504 if none answers.
 
-        Any one of them will do. Raises WebError: 401 if none does, 503 or 504 if none can be asked.
+        A service that refuses it, beside others that take it, decides unless one of those asks for tokens.
         """
-        key = hashlib.sha256((token or "").encode()).hexdigest()
-        if key in self._accepted:
-            return
-        refusals = await asyncio.gather(*(self._ask(side, token) for side in self._settings.sides))
-        errors = [error for side in refusals for error in side if error is not None]
-        if len(errors) == 2 * len(self._settings.sides):
-            raise min(errors, key=lambda error: error.status)
-        self._accepted[key] = True
+        probes = [(side, service) for side in self._settings.sides for service in _SERVICES]
+        answers = await asyncio.gather(*(self._refusal(*probe, token) for probe in probes))
+        refusals = [answer for answer in answers if answer is not None]
+        taken_by = [probe for probe, answer in zip(probes, answers, strict=True) if answer is None]
+        unknown = next((refusal for refusal in refusals if refusal.status == 401), None)
+        if not taken_by:
+            raise unknown or refusals[0]
+        if unknown is not None:
+            without = await asyncio.gather(*(self._refusal(*probe, None) for probe in taken_by))
+            if not any(refusal is not None and refusal.status == 401 for refusal in without):
+                raise unknown
 
     async def check_request(self, request: Request) -> None:
-        """The same for what is served here and asks no service; on this machine it is open to all."""
-        if not self._settings.local:
-            await self.check(self.token(request))
+        """Whether a request may have what is served from here and shows points: each search service decides.
 
-    async def _ask(self, side: str, token: str | None) -> tuple[WebError | None, WebError | None]:
+        They are asked at most once a minute. On this machine it is open to all. Raises WebError.
+        """
+        if self._settings.local:
+            return
+        token = self.token(request)
+        key = hashlib.sha256((token or "").encode()).hexdigest()
+        if key not in self._accepted:
+            refusals = await asyncio.gather(
+                *(self._refusal(side, "search", token) for side in self._settings.sides)
+            )
+            for refusal in refusals:
+                if refusal is not None:
+                    raise refusal
+            self._accepted[key] = True
+
+    async def _refusal(self, side: str, service: Service, token: str | None) -> WebError | None:
+        """Why a service does not take the token; None if it does."""
         async with self._clients.use(side, token) as services:
-            return await asyncio.gather(_search_refuses(services), _encoder_refuses(services))
-
-
-async def _search_refuses(services: Services) -> WebError | None:
-    try:
-        async with asyncio.timeout(_PROBE_S):
-            await services.search.list_collections()
-    except ClipSearchError as error:
-        return _refusal(from_service(error, services.side, "search"))
-    except TimeoutError:
-        return WebError(504, "DEADLINE_EXCEEDED", "the search service did not answer in time")
-    return None
-
-
-async def _encoder_refuses(services: Services) -> WebError | None:
-    try:
-        async with asyncio.timeout(_PROBE_S):
-            services.remember(await services.encoder.model())
-    except ClipSearchError as error:
-        return _refusal(from_service(error, services.side, "encoder"))
-    except TimeoutError:
-        return WebError(504, "DEADLINE_EXCEEDED", "the encoder did not answer in time")
-    return None
-
-
-def _refusal(error: WebError) -> WebError | None:
-    """A token that may not do this, or has done too much, is known all the same."""
-    return error if error.status in (401, 503, 504) or error.status >= 500 else None
+            try:
+                async with asyncio.timeout(_PROBE_S):
+                    if service == "search":
+                        await services.search.list_collections()
+                    else:
+                        await services.encoder.model()
+            except ClipSearchError as error:
+                told = from_service(error, side, service)
+                # A token that may not do this, or has done too much, is known all the same.
+                return None if told.status in (403, 429) else told
+            except TimeoutError:
+                return WebError(
+                    504, "DEADLINE_EXCEEDED", f"the {NAMES[service]} did not answer in time", service=service
+                )
+        return None

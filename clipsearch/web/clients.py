@@ -16,6 +16,7 @@ from clipsearch.web.settings import WebSettings
 CALL_S = 20.0
 MOST = 64
 _MODEL_S = 30.0
+_MISSED_S = 5.0
 _PROBE_S = 2.0
 
 
@@ -31,13 +32,13 @@ class Services:
         self._model_until = 0.0
 
     async def known_model(self) -> Model | None:
-        """The encoder's model, asked for twice a minute; None while it does not tell."""
+        """The encoder's model, asked for twice a minute; None for some seconds after it did not tell."""
         if time.monotonic() >= self._model_until:
             try:
                 async with asyncio.timeout(_PROBE_S):
                     self.remember(await self.encoder.model())
             except (ClipSearchError, TimeoutError):
-                self._model = None
+                self._model, self._model_until = None, time.monotonic() + _MISSED_S
         return self._model
 
     def remember(self, model: Model) -> None:

@@ -27,7 +27,7 @@ _STATUS = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-_NAMES = {"search": "search service", "encoder": "encoder"}
+NAMES = {"search": "search service", "encoder": "encoder"}
 _BY_STATUS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 
@@ -83,11 +83,11 @@ def from_service(
 def _sentence(error: ClipSearchError, service: Service) -> str:
     """Without gRPC's own words, which may hold addresses, and without the field, which stands beside it."""
     if error.reason == "SERVER_UNREACHABLE":
-        return f"the {_NAMES[service]} cannot be reached"
+        return f"the {NAMES[service]} cannot be reached"
     if error.reason == "DEADLINE_EXCEEDED":
-        return f"the {_NAMES[service]} did not answer in time"
+        return f"the {NAMES[service]} did not answer in time"
     if not error.reason:
-        return f"the {_NAMES[service]} failed ({error.code})"
+        return f"the {NAMES[service]} failed ({error.code})"
     return error.message.removeprefix(f"{error.field}: ") if error.field else error.message
 
 

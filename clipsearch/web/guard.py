@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -54,9 +53,12 @@ class Guard:
         app = self._app if refusal is None else answer(refusal)
         # Work has shorter limits of its own; this one is for a browser that does not read the answer.
         # The server then closes the connection.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER_S):
+        try:
+            async with asyncio.timeout(ANSWER_S) as limit:
                 await app(scope, receive, guarded)
+        except TimeoutError:
+            if not limit.expired():
+                raise
 
     def _refusal(self, method: str, headers: Headers) -> WebError | None:
         host = headers.get("host", "")

@@ -15,7 +15,7 @@ async def sign_in(request: Request) -> Response:
     web = web_of(request)
     async with web.bodies.read(request) as body:
         asked = read(TokenAsked, body)
-    await while_wanted(request, web.access.check(asked.token))
+    await while_wanted(request, web.access.check_sign_in(asked.token))
     response = Response(status_code=204)
     web.access.sign_in(response, asked.token)
     return response

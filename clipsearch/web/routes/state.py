@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -22,6 +22,8 @@ from clipsearch.web.web import web_of
 VERSION = version("clipsearch")
 _WAIT_S = 3.0
 _MOST_NAMED = 8
+_TAKEN = {"", "COLLECTION_FORBIDDEN", "SCOPE_MISSING", "RATE_LIMITED"}
+_REFUSED = {"TOKEN_MISSING", "TOKEN_UNKNOWN", "UNAUTHENTICATED"}
 
 
 async def state(request: Request) -> Response:
@@ -36,19 +38,28 @@ async def state(request: Request) -> Response:
     else:
         looks = [_side(web.clients, side, token, named) for side in web.settings.sides]
         sides = dict(zip(web.settings.sides, await while_wanted(request, _all(looks)), strict=True))
-    reasons = [side[service].pop("reason") for side in sides.values() for service in ("search", "encoder")]
-    unknown = any(reason in ("TOKEN_MISSING", "TOKEN_UNKNOWN", "UNAUTHENTICATED") for reason in reasons)
-    known = any(reason in ("", "COLLECTION_FORBIDDEN", "SCOPE_MISSING", "RATE_LIMITED") for reason in reasons)
-    signed_in = own is not None and known
+    signed_in, token_needed = _signing(sides, own is not None)
     return JSONResponse(
         {
             "version": VERSION,
             "signed_in": signed_in,
-            "token_needed": unknown and not signed_in,
+            "token_needed": token_needed,
             "sides": sides,
             "maps": listed_maps(web.settings.maps),
         }
     )
+
+
+def _signing(sides: Mapping[str, dict[str, Any]], with_token: bool) -> tuple[bool, bool]:
+    """Whether the browser's token is good for something, and whether it should bring another.
+
+    Takes the reasons out of `sides`, from which they follow.
+    """
+    of_search = [side["search"].pop("reason") for side in sides.values()]
+    reasons = of_search + [side["encoder"].pop("reason") for side in sides.values()]
+    refused = not _REFUSED.isdisjoint(reasons)
+    searches = with_token and not _TAKEN.isdisjoint(of_search)
+    return with_token and not _TAKEN.isdisjoint(reasons), refused and not searches
 
 
 async def _all(looks: Sequence[Coroutine[Any, Any, dict[str, Any]]]) -> list[dict[str, Any]]:

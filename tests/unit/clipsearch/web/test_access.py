@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipsearch.credentials import ClientTls
+from clipsearch.web.settings import Side
 from tests.unit.clipsearch.web.told import status
 
 SEARCH = {"collection": "c", "terms": [{"text": "a cat"}]}
@@ -90,12 +91,30 @@ def test_a_cookie_that_is_no_token_is_none(open_page, told, cookie):
 
 
 def test_a_token_of_one_of_the_services_is_enough(open_page, told):
+    told.known = {"searcher"}
     told.errors["GetModel"] = status("UNAUTHENTICATED", "TOKEN_UNKNOWN", "not known")
     page = open_page(local=False)
     assert page.post("/session", json={"token": "searcher"}).status_code == 204
     state = page.get("/api/state").json()
     assert (state["signed_in"], state["token_needed"]) == (True, False)
     assert state["sides"]["a"]["encoder"]["message"] == "not known"
+
+
+def test_a_service_that_asks_for_no_token_vouches_for_none(open_page, told, map_page):
+    """The encoder is open here: that it takes a token says nothing."""
+    for method in ("ListCollections", "Search"):
+        told.errors[method] = status("UNAUTHENTICATED", "TOKEN_UNKNOWN", "not known")
+    page = open_page(local=False, maps=(map_page,))
+    assert page.post("/session", json={"token": "guessed"}).status_code == 401
+    page.cookies.set("clipsearch-token", "guessed")
+    assert page.get("/map/0/").status_code == 401
+    assert page.get("/api/state").json()["token_needed"]
+
+
+def test_a_map_may_be_of_either_side_so_both_must_take_the_token(open_page, told, map_page):
+    sides = {"a": Side(told.address, told.address), "b": Side("127.0.0.1:9", told.address)}
+    page = open_page(local=False, maps=(map_page,), sides=sides)
+    assert page.get("/map/0/").status_code == 503
 
 
 def test_a_token_for_some_collections_names_them(open_page, told):
@@ -137,6 +156,6 @@ def test_a_map_needs_a_token_beyond_this_machine_asked_for_once_a_minute(open_pa
     page.cookies.set("clipsearch-token", "mine")
     told.tokens.clear()
     assert [page.get("/map/0/").status_code for _ in range(3)] == [200] * 3
-    assert told.tokens == ["mine", "mine"]  # each service once
+    assert told.tokens == ["mine"]
     page.cookies.set("clipsearch-token", "other")
     assert page.get("/map/0/").status_code == 401

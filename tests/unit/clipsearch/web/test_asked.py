@@ -37,6 +37,22 @@ def test_terms_of_every_kind():
     assert not asked.words_only
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 196_607, 196_608, 196_609, 1_000_000])
+def test_a_picture_of_any_size_is_decoded(size):
+    picture = bytes(range(256)) * (size // 256 + 1)
+    body = json.dumps(search(terms=[{"picture": base64.b64encode(picture[:size]).decode()}])).encode()
+    assert read(SearchAsked, body).terms[0].picture == picture[:size]
+
+
+@pytest.mark.parametrize(
+    "text", ["A" * 262_142 + "==AAAA", "AA==AA==", "AAA", "A A A", "AAA=\n", "ÄÄÄÄ", "-_-_"]
+)
+def test_what_is_no_base64(text):
+    with pytest.raises(WebError) as raised:
+        read(SearchAsked, json.dumps(search(terms=[{"picture": text}])).encode())
+    assert raised.value.field == "terms[0].picture"
+
+
 @pytest.mark.parametrize(
     ("given", "field"),
     [

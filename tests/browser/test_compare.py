@@ -5,8 +5,26 @@ from __future__ import annotations
 from playwright.sync_api import expect
 
 from tests.browser.corpus import MANY, PHOTOS
+from tests.browser.processes import web
 
 WORDS = "words-and-photographs"
+
+
+def test_two_pairs_of_services_are_compared(open_page, stage, tmp_path):
+    services = ["--server", stage.search.address, "--encoder", stage.encoder.address]
+    second = ["--compare-server", stage.search.address, "--compare-encoder", stage.encoder.address]
+    with web(tmp_path, [*services, *second]) as url:
+        page = open_page(f"{url}/?view=compare&collection={PHOTOS}&q=a+cat")
+        right = page.get_by_label("Right collection")
+        assert right.locator("optgroup").count() == 2
+        right.select_option(value=f'["b","{PHOTOS}"]')
+        expect(page.locator(".share")).to_have_text("10 of the first 10 are in both")
+        expect(page.get_by_text("same rank")).to_have_count(20)
+        assert "right-side=b" in page.url
+        page.get_by_label("Right results").locator(".open").last.click()
+        page.get_by_role("dialog").get_by_role("button", name="More like this").click()
+        expect(page.get_by_label("Left collection")).to_have_value(f'["b","{PHOTOS}"]')
+        expect(page.locator(".share")).to_have_text("10 of the first 10 are in both")
 
 
 def test_overlap_and_shifts_are_counted_by_id(visit):

@@ -42,6 +42,7 @@ def test_from_the_load_to_details_and_more_like_this(visit):
     tab_to(page, "[data-id] .do button", 1)
     page.keyboard.press("Enter")
     expect(page.locator(".found")).to_contain_text("more like")
+    expect(page.locator(".found")).to_be_focused()
     assert "like=" in page.url
 
 

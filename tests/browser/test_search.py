@@ -205,6 +205,7 @@ def test_filters_keep_what_passes(visit, narrow, kept):
     assert found
     assert all(kept(id) for id in found)
     page.locator(".chips .chip").click()
+    expect(page.locator(".filters summary").first).to_be_focused()
     expect(page.locator("[data-id]")).to_have_count(before)
 
 

@@ -14,7 +14,7 @@ export function compareView(app, editor) {
   const root = document.getElementById("view-compare");
   const only = api.latest();
   const place = make("div", { class: "place" });
-  const summary = make("div", { class: "overlap" });
+  const summary = make("div", { class: "overlap", tabindex: "-1" });
   const columns = ["Left", "Right"].map((name) => {
     const head = make("div", { class: "where" });
     const body = make("div", { class: "body" });
@@ -57,6 +57,7 @@ export function compareView(app, editor) {
         .then((result) => ({ result }), (error) => ({ error })))));
     for (const column of columns) column.root.removeAttribute("aria-busy");
     if (answers.some(({ error }) => error && app.refused(error))) return;
+    const inside = columns.some(({ body }) => body.contains(document.activeElement));
     answers.forEach(({ result, error }, at) => {
       if (error) {
         columns[at].body.replaceChildren(app.known(error) ? make("p", { class: "dim" }, "No results while the service is down.") : failure(error, () => run(query)));
@@ -64,6 +65,7 @@ export function compareView(app, editor) {
       } else columns[at].body.replaceChildren(column(result, answers[1 - at].result, at));
     });
     tell(answers);
+    if (inside) summary.focus(); // what had the focus is gone
   }
 
   function tell([left, right]) {

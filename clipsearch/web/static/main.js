@@ -23,14 +23,16 @@ const trouble = document.getElementById("trouble");
 let state = null;
 let query = read(location.search, history.state);
 let timer = 0;
-const seen = new Map(); // title and thumbnail of points by "side collection id", for terms that name them
+let locked = false; // while the form that asks for a token is shown
+const seen = new Map(); // title and thumbnail of points by id, for terms that an address names
 
 const app = {
   state: () => state,
-  /** A new query by the user's hand: a new entry in the history. */
-  change(patch) {
+  /** A new query by the user's hand: a new entry in the history, or the one before in a new version. */
+  change(patch, again = false) {
     query = { ...query, ...patch, lost: false };
-    history.pushState(remembered(query), "", address(query));
+    if (again) history.replaceState(remembered(query), "", address(query));
+    else history.pushState(remembered(query), "", address(query));
     render();
   },
   /** A change that is not worth an entry of its own. */
@@ -47,6 +49,7 @@ const app = {
   },
   /** Takes a file: into the classify view, or among the terms of the query. */
   async picture(file, add = false) {
+    if (locked) return;
     let picture;
     try {
       picture = await take(file);
@@ -71,7 +74,9 @@ const app = {
   },
 };
 
-const place = (column) => (column === 1 && query.right ? { side: query.right.side, collection: query.right.collection } : {});
+/** Left and right change places, if a hit of the right column is the one that is asked about. */
+const place = (column) =>
+  column === 1 ? { ...query.right, right: { side: query.side, collection: query.collection } } : {};
 
 function point(hit) {
   seen.set(hit.id, { title: title(hit), thumb: hit.thumb });
@@ -79,7 +84,7 @@ function point(hit) {
 }
 
 const terms = editor({
-  change: (given) => app.change({ terms: given, shown: PAGE }),
+  change: (given, again) => app.change({ terms: given, shown: PAGE }, again),
   target: (target) => app.change({ target, shown: PAGE }),
   picture: (file, add) => app.picture(file, add),
 });
@@ -88,7 +93,7 @@ const showTab = tabs(VIEWS, (view) => app.change({ view }));
 
 /** Draws all of the page for the query as it is, and runs it. */
 function render() {
-  if (!state) return;
+  if (!state || locked) return;
   const begin = first(state);
   if (!query.collection && begin) query = { ...query, side: begin.side, collection: begin.collection.name };
   if (query.view === "compare" && !query.right && begin) {
@@ -120,12 +125,13 @@ function nothing(lookNow) {
 function header() {
   refill(document.getElementById("services"), line(state, async () => {
     await api.signOut();
-    start();
+    location.replace("/"); // nothing of what was seen stays in the page
   }));
 }
 
 function askForToken(wrong) {
   clearTimeout(timer);
+  locked = true;
   for (const view of VIEWS) document.getElementById(`view-${view}`).hidden = true;
   trouble.replaceChildren(signInForm(start, wrong));
   document.getElementById("token").focus();
@@ -153,6 +159,7 @@ async function look(all = false) {
 
 async function start() {
   state = null;
+  locked = false;
   trouble.replaceChildren();
   await look(true);
   if (state) return;

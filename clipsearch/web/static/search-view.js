@@ -49,7 +49,9 @@ export function searchView(app, editor) {
         ? make("p", { class: "mark" }, `Filled by another model (${plain(collection.model || "unknown")}) than the encoder runs.`)
         : null);
     filterTitle.textContent = query.filter.length ? `Filters (${query.filter.length})` : "Filters";
+    const inside = fields.contains(document.activeElement);
     refill(fields, collection ? filterPanel(query.side, collection, query.filter, (filter) => app.change({ filter, shown: PAGE })) : []);
+    if (inside && document.activeElement === document.body) filterTitle.focus(); // a chip that is gone now
   }
 
   async function run(query) {
@@ -74,7 +76,9 @@ export function searchView(app, editor) {
     hits = result.hits;
     fused = result.fused;
     measure = bars(hits);
+    const inside = list.contains(document.activeElement);
     list.replaceChildren(...hits.map((hit, at) => shown(hit, at)));
+    if (inside) heading.focus(); // what had the focus is gone
     heading.textContent = hits.length ? plain(spoken(counted(query.terms))) : "Nothing found";
     about.replaceChildren(...told(query, result));
     more(query, result.more);

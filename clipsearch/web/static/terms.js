@@ -8,7 +8,7 @@ const TARGETS = [["any", "Anything"], ["image", "Pictures"], ["text", "Texts"]];
 const signed = (weight) => (weight > 0 ? `+${weight.toFixed(1)}` : weight < 0 ? `−${(-weight).toFixed(1)}` : "off");
 
 /**
- * `on.change(terms)`: search by these. `on.target(target)`. `on.picture(file, add)`: a file was chosen,
+ * `on.change(terms, again)`: search by these; `again`: they are what was searched by, weighed anew. `on.target(target)`. `on.picture(file, add)`: a file was chosen,
  * to be added to the terms, or in place of the pictures and points among them.
  */
 export function editor(on) {
@@ -38,7 +38,7 @@ export function editor(on) {
       make("fieldset", { class: "segments" }, make("legend", {}, "Find"), targets)));
 
   const main = () => terms.find((term) => term.kind === "text");
-  const commit = () => on.change(terms.filter((term) => term.kind !== "text" || term.text.trim()));
+  const commit = (again = false) => on.change(terms.filter((term) => term.kind !== "text" || term.text.trim()), again);
 
   words.addEventListener("input", () => {
     if (main()) main().text = words.value;
@@ -71,7 +71,7 @@ export function editor(on) {
     };
     tell();
     range.addEventListener("input", tell);
-    range.addEventListener("change", () => counted(terms).length && commit());
+    range.addEventListener("change", () => counted(terms).length && commit(true));
     const turn = button("±", () => {
       range.value = String(-term.weight || 1);
       tell();

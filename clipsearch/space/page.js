@@ -130,15 +130,28 @@
     });
   }
 
+  /** The range of the values and a share of it more at either end. */
+  function spread(values, share) {
+    let low = Infinity;
+    let high = -Infinity;
+    for (const value of values) {
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+    const more = (high - low || 1) * share;
+    return [low - more, high + more];
+  }
+
   function draw() {
-    const axis = { visible: false };
+    const { view } = state;
+    const narrow = element("plot").clientWidth < 480;
     Plotly.react("plot", traces(), {
       margin: { l: 8, r: 8, t: 8, b: 8 },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: ink().ink, family: "system-ui, sans-serif" },
-      xaxis: axis,
-      yaxis: axis,
+      xaxis: { visible: false, range: spread(view.x, narrow ? 0.2 : 0.08) }, // room for the texts at the edges
+      yaxis: { visible: false, range: spread(view.y, 0.08) },
       legend: { orientation: "h", y: -0.02, yanchor: "top", itemsizing: "constant", font: { size: 11 } },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: ink().dim, activecolor: ink().accent },
       annotations: annotations(),

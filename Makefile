@@ -16,8 +16,8 @@ RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo web test lint kill-ingest load-million torture drain fuzz overload bench bench-encoder bench-search \
-	bench-peers bench-map load load-ui deploy-check model serve protos clean
+.PHONY: help demo web test test-web pictures lint kill-ingest load-million torture drain fuzz overload bench \
+	bench-encoder bench-search bench-peers bench-map load load-ui deploy-check model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -36,6 +36,12 @@ web: $(RUN_READY) ## the demo, and then its search page in a browser until Ctrl-
 test: $(FULL_READY) ## run every test
 	echo "== tests (all of them, a few minutes)"
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-web: $(FULL_READY) build/models/starter/manifest.json ## the search page and the map in a real browser (Chromium)
+	$(BIN)/python -m pytest tests/browser $(ARGS)
+
+pictures: $(FULL_READY) build/models/starter/manifest.json ## make the README's pictures anew, of the demo in Chromium
+	$(BIN)/python -m tests.browser.pictures
 
 lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
 	echo "== ruff";         $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .

@@ -70,7 +70,8 @@
     if (texts.length && texts.length <= LABELLED) {
       drawn.push({
         type: "scatter",
-        mode: "text",
+        mode: "markers+text",
+        marker: { size: 12, opacity: 0 }, // not seen: it keeps the text off the dot
         x: texts.map((row) => view.x[row]),
         y: texts.map((row) => view.y[row]),
         text: texts.map((row) => plain(short(map.captions[item[row]], 24))),
@@ -190,7 +191,7 @@
     const body = node("tbody");
     const spaces = map.summary.spaces;
     const names = Object.keys(spaces);
-    const number = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
+    const number = (value) => (value === null || value === undefined ? "–" : value.toFixed(3).replace("-", "−"));
     const line = (title, of) => {
       const cells = names.map((name) => of(spaces[name]));
       if (cells.every((cell) => cell === "–")) return;
@@ -247,8 +248,9 @@
       state.way = ways.find((way) => way.name === event.target.value);
       draw();
     });
-    element("find").addEventListener("submit", (event) => {
-      event.preventDefault();
+    // No form: in the frame of `clipsearch web` none may be sent.
+    element("wanted").addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
       const wanted = element("wanted").value.trim().toLowerCase();
       const found = item.findIndex((i) => map.captions[i].toLowerCase().includes(wanted) || map.ids[i].toLowerCase() === wanted);
       if (wanted && found >= 0) choose({ row: found });

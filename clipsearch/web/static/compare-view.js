@@ -23,7 +23,7 @@ export function compareView(app, editor) {
   root.append(place, summary, make("div", { class: "columns" }, columns.map((column) => column.root)));
 
   function show(query) {
-    place.append(editor.form);
+    if (editor.form.parentElement !== place) place.append(editor.form); // moved only if need be: moving takes the focus away
     const ends = [{ side: query.side, collection: query.collection }, query.right];
     const changes = [(chosen) => app.change({ ...chosen, filter: [] }), (right) => app.change({ right })];
     columns.forEach((column, at) => {

@@ -43,7 +43,7 @@ function choices({ side, collection, field, type, own, set }) {
   const holder = make("div", { class: "choices", "aria-busy": "true" }, make("p", { class: "dim" }, "…"));
   const not = own[0]?.op === "!=";
   const chosen = new Set(own.flatMap((one) => one.value));
-  const tell = (negative) => set(field, chosen.size ? [{ field, op: negative ? "!=" : "=", value: chosen.size > 1 ? [...chosen] : [...chosen][0] }] : []);
+  const tell = (negative) => set(chosen.size ? [{ field, op: negative ? "!=" : "=", value: chosen.size > 1 ? [...chosen] : [...chosen][0] }] : []);
   const fill = (values, more) => {
     const listed = [...values, ...[...chosen].filter((value) => !values.some((one) => one.value === value)).map((value) => ({ value }))];
     const rows = listed.map(({ value, count }, at) => {

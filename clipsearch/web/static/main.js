@@ -128,7 +128,7 @@ function askForToken(wrong) {
   clearTimeout(timer);
   for (const view of VIEWS) document.getElementById(`view-${view}`).hidden = true;
   trouble.replaceChildren(signInForm(start, wrong));
-  trouble.querySelector("input").focus();
+  document.getElementById("token").focus();
 }
 
 /** Asks the services how they are; whatever changed is drawn anew. `all`: draw even if nothing did. */

@@ -41,7 +41,7 @@ export function searchView(app, editor) {
   });
 
   function show(query) {
-    place.append(editor.form);
+    if (editor.form.parentElement !== place) place.append(editor.form); // moved only if need be: moving takes the focus away
     const collection = find(app.state(), query.side, query.collection);
     refill(where, make("label", { class: "collection" }, make("span", {}, "Collection"),
       picker(app.state(), query, "Collection", (chosen) => app.change({ ...chosen, filter: [], shown: PAGE }))),

@@ -15,7 +15,7 @@ export function editor(on) {
   let terms = [];
   const words = make("input", {
     id: "words", type: "search", placeholder: "Describe what you are looking for", autocomplete: "off", enterkeyhint: "search",
-    "aria-label": "Words to search by", "aria-keyshortcuts": "/", maxlength: "4000", dir: "auto",
+    "aria-label": "Words to search by", "aria-keyshortcuts": "/", dir: "auto",
   });
   const first = make("div", { class: "first" });
   const list = make("ul", { class: "terms", "aria-label": "Terms of the query" });
@@ -82,7 +82,7 @@ export function editor(on) {
 
   function body(term) {
     if (term.kind === "text") {
-      const input = make("input", { type: "text", placeholder: "More words", "aria-label": "Further words", autocomplete: "off", maxlength: "4000", dir: "auto" });
+      const input = make("input", { type: "text", placeholder: "More words", "aria-label": "Further words", autocomplete: "off", dir: "auto" });
       input.value = term.text;
       input.addEventListener("input", () => { term.text = input.value; });
       return [make("span", { class: "kind" }, "words"), input];

@@ -16,8 +16,8 @@ RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo web test test-web pictures lint kill-ingest load-million torture drain fuzz overload bench bench-encoder bench-search \
-	bench-map load load-ui deploy-check model serve protos clean
+.PHONY: help demo web test test-web pictures lint kill-ingest load-million torture drain fuzz overload bench \
+	bench-encoder bench-search bench-peers bench-map load load-ui deploy-check model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -68,6 +68,9 @@ bench-encoder: $(FULL_READY) ## measure the encoder against its baselines: table
 
 bench-search: $(FULL_READY) ## measure search against qdrant-client's local mode (FULL=1: a million points too)
 	$(BIN)/python -m tests.bench.search $(if $(FULL),--full)
+
+bench-peers: $(FULL_READY) ## measure the encoder beside infinity-emb, installed for it: build/bench/peers.json
+	$(BIN)/python -m tests.bench.peers
 
 bench-map: $(FULL_READY) ## time and memory of a map of 100,000 vectors: build/bench/map.json
 	$(BIN)/python -m tests.bench.space
@@ -125,5 +128,5 @@ $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing everything for development and export (torch included: a large download)"
-	$(PIP) --editable '.[cpu,starter,map,web,parquet,otel,export,plan,load,dev,deploy]'
+	$(PIP) --editable '.[cpu,starter,map,web,notebook,parquet,otel,export,plan,load,dev,deploy]'
 	touch $(RUN_READY) $@

@@ -294,9 +294,12 @@ class AsyncEncoderClient(_AsyncCaller):
     async def classify(
         self, images: Iterable[Picture], labels: Iterable[str], *, prompt_template: str = ""
     ) -> list[Classification]:
-        """Which label fits each picture best?"""
-        request = await asyncio.to_thread(requests.classify, images, labels, prompt_template)
-        return await self._call(self._encoder.Classify, request, responses.classifications)
+        """Which label fits each picture best? Long lists of pictures go in several calls."""
+        results: list[Classification] = []
+        parts = requests.classify(images, labels, prompt_template)
+        while (request := await asyncio.to_thread(next, parts, None)) is not None:
+            results += await self._call(self._encoder.Classify, request, responses.classifications)
+        return results
 
     async def _stacked(self, matrices: list[Vector]) -> Vector:
         if matrices:

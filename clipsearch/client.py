@@ -292,9 +292,14 @@ class EncoderClient(_Caller):
     def classify(
         self, images: Iterable[Picture], labels: Iterable[str], *, prompt_template: str = ""
     ) -> list[Classification]:
-        """Which label fits each of at most 64 pictures best? Default prompt: "a photo of a {}"."""
-        request = requests.classify(images, labels, prompt_template)
-        return self._call(self._encoder.Classify, request, responses.classifications)
+        """Which label fits each picture best? Long lists of pictures go in several calls.
+
+        Default prompt: "a photo of a {}". A picture that cannot be read has an error and no labels.
+        """
+        results: list[Classification] = []
+        for request in requests.classify(images, labels, prompt_template):
+            results += self._call(self._encoder.Classify, request, responses.classifications)
+        return results
 
     def _stacked(self, parts: Iterator[Vector]) -> Vector:
         matrices = list(parts)

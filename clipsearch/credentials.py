@@ -39,7 +39,10 @@ def channel_credentials(tls: ClientTls) -> grpc.ChannelCredentials:
     """Reads the files. A channel keeps what they held then. Raises CredentialsError."""
     if tls.certificate is not None and tls.key is not None:
         check_pair(tls.certificate, tls.key)
-    return grpc.ssl_channel_credentials(_read(tls.ca), _read(tls.key), _read(tls.certificate))
+    ca, key, certificate = (
+        None if path is None else read_pem(path) for path in (tls.ca, tls.key, tls.certificate)
+    )
+    return grpc.ssl_channel_credentials(ca, key, certificate)
 
 
 def check_pair(certificate: Path, key: Path) -> None:
@@ -69,9 +72,8 @@ def bearer(token: str | None) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {token}"),) if token else ()
 
 
-def _read(path: Path | None) -> bytes | None:
-    if path is None:
-        return None
+def read_pem(path: Path) -> bytes:
+    """The content of a TLS file. Raises CredentialsError."""
     try:
         return path.read_bytes()
     except OSError as error:

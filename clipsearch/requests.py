@@ -263,25 +263,19 @@ def encode_texts(texts: Sequence[str]) -> Iterator[tuple[int, encoder_pb2.Encode
 
 def encode_images(images: Iterable[Picture]) -> Iterator[tuple[int, encoder_pb2.EncodeImageRequest]]:
     """Pictures to encode, likewise. Reads them as they are needed."""
-    first, part, size = 0, list[bytes](), 0
-    for image in images:
-        data = picture_bytes(image)
-        if part and (len(part) == _IMAGES_A_REQUEST or size + len(data) > _IMAGE_BYTES_A_REQUEST):
-            yield first, encoder_pb2.EncodeImageRequest(images=part, format=F32)
-            first, part, size = first + len(part), [], 0
-        part.append(data)
-        size += len(data)
-    if part:
+    first = 0
+    for part in _picture_batches(images):
         yield first, encoder_pb2.EncodeImageRequest(images=part, format=F32)
+        first += len(part)
 
 
 def classify(
     images: Iterable[Picture], labels: Iterable[str], prompt_template: str
-) -> encoder_pb2.ClassifyRequest:
-    """Pictures and the labels to choose from."""
-    return encoder_pb2.ClassifyRequest(
-        images=[picture_bytes(image) for image in images], labels=labels, prompt_template=prompt_template
-    )
+) -> Iterator[encoder_pb2.ClassifyRequest]:
+    """Pictures and the labels to choose from, likewise."""
+    choices = list(labels)
+    for part in _picture_batches(images):
+        yield encoder_pb2.ClassifyRequest(images=part, labels=choices, prompt_template=prompt_template)
 
 
 def payload_index(field: str, type: IndexType) -> collection_pb2.PayloadIndex:
@@ -303,6 +297,19 @@ def payload_selector(payload: bool | Sequence[str]) -> search_pb2.PayloadSelecto
     if not payload:
         return search_pb2.PayloadSelector(none=True)
     return search_pb2.PayloadSelector(include=payload)
+
+
+def _picture_batches(images: Iterable[Picture]) -> Iterator[list[bytes]]:
+    part, size = list[bytes](), 0
+    for image in images:
+        data = picture_bytes(image)
+        if part and (len(part) == _IMAGES_A_REQUEST or size + len(data) > _IMAGE_BYTES_A_REQUEST):
+            yield part
+            part, size = [], 0
+        part.append(data)
+        size += len(data)
+    if part:
+        yield part
 
 
 def _term(term: Term, where: str) -> search_pb2.QueryTerm:

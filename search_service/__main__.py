@@ -135,6 +135,9 @@ async def _open_store(settings: SearchSettings) -> VectorStore:
         return await open_store(
             qdrant_url=settings.qdrant_url,
             qdrant_api_key=key.get_secret_value() if key is not None else None,
+            qdrant_tls=ClientTls(
+                settings.qdrant_tls_ca, settings.qdrant_tls_certificate, settings.qdrant_tls_key
+            ),
             qdrant_grpc_port=settings.qdrant_grpc_port,
             qdrant_channels=settings.qdrant_channels,
             data_dir=settings.data_dir,
@@ -149,6 +152,8 @@ async def _open_store(settings: SearchSettings) -> VectorStore:
         )
     except StoreInUseError as error:
         raise StartError(str(error)) from None
+    except CredentialsError as error:
+        raise StartError(f"cannot connect to Qdrant: {error}") from None
     except OSError as error:
         raise StartError(f"cannot use the data directory {settings.data_dir}: {error.strerror}") from error
 

@@ -75,6 +75,17 @@ class SearchSettings(ServingSettings):
     qdrant_grpc_port: int = Field(
         default=6334, ge=1, le=65535, description="gRPC port of the Qdrant server that QDRANT_URL names"
     )
+    qdrant_tls_ca: Path | None = Field(
+        default=None,
+        description="PEM file of the CAs to trust in the certificate of a Qdrant server with https://; "
+        "unset = gRPC's own",
+    )
+    qdrant_tls_certificate: Path | None = Field(
+        default=None, description="PEM file of the certificate shown to the Qdrant server"
+    )
+    qdrant_tls_key: Path | None = Field(
+        default=None, description="PEM file of that certificate's private key"
+    )
     qdrant_channels: int = Field(default=3, ge=1, le=64, description="connections to the Qdrant server")
     qdrant_ordering: Literal["weak", "medium", "strong"] = Field(
         default="weak", description="order of writes on a Qdrant cluster with replicas"
@@ -108,5 +119,11 @@ class SearchSettings(ServingSettings):
         if (self.encoder_tls_certificate is None) != (self.encoder_tls_key is None):
             raise ValueError(
                 "SEARCH_ENCODER_TLS_CERTIFICATE and SEARCH_ENCODER_TLS_KEY belong together, one is not set"
+            )
+        if (self.qdrant_tls_ca or self.qdrant_tls_certificate) and not self.qdrant_url.startswith("https://"):
+            raise ValueError("settings SEARCH_QDRANT_TLS_... need a QDRANT_URL with https://")
+        if (self.qdrant_tls_certificate is None) != (self.qdrant_tls_key is None):
+            raise ValueError(
+                "SEARCH_QDRANT_TLS_CERTIFICATE and SEARCH_QDRANT_TLS_KEY belong together, one is not set"
             )
         return self

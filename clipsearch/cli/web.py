@@ -10,7 +10,7 @@ import typer
 
 from clipsearch.cli.access import access
 from clipsearch.cli.options import DEFAULT_ENCODER, DEFAULT_SERVER, Encoder, Server
-from clipsearch.cli.output import plain, stdout
+from clipsearch.cli.output import plain, stderr, stdout
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def web(
 
     local = is_loopback(host)
     check_tls(host, local, tls_certificate, tls_key, insecure)
+    if not root:
+        stderr().print("note: without --root FOLDER the page shows no pictures")
     sides = {"a": Side(server, encoder)}
     if compare_server or compare_encoder:
         sides["b"] = Side(compare_server or server, compare_encoder or encoder)

@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from pathlib import Path
-from typing import TypeVar
 
 from clipsearch.aio import AsyncClient
-from clipsearch.backoff import PASSING, Patience
+from clipsearch.backoff import Patience
+from clipsearch.calling import PatientCalls, reason
 from clipsearch.errors import ClipSearchError
 from clipsearch.ingest.checkpoint import Checkpoint, CheckpointError
 from clipsearch.ingest.flow import Flow, FlowLimits
@@ -33,13 +32,9 @@ from clipsearch.ingest.stream import Stream
 from clipsearch.inputs import Point
 from clipsearch.results import Collection, UpsertResult
 
-Answer = TypeVar("Answer")
 _Read = tuple[Item, Point]
 
-# A whole batch refused for what is in it: halves are tried, down to the item at fault.
-_BLAMES_THE_BATCH = "INVALID_ARGUMENT"
 _TOO_MANY = "COUNT_OUT_OF_RANGE"
-# gRPC itself says "message larger than max" with this code; a full service adds when to come back.
 _NO_ROOM = "RESOURCE_EXHAUSTED"
 
 
@@ -99,6 +94,7 @@ class Ingest:
         self._on_progress = on_progress
         self._flow = Flow(options.flow)
         self._patience = Patience(options.patience_s)
+        self._calls = PatientCalls(self._patience, self._wait)
         self._tally = Tally(on_failure)
         self._in_flight: set[str] = set()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -134,7 +130,7 @@ class Ingest:
 
     async def _described(self) -> Collection:
         """The collection, if the source's vectors can go there. Raises SourceError."""
-        collection = await self._patiently(partial(self._client.get_collection, self._collection))
+        collection = await self._calls.make(partial(self._client.get_collection, self._collection))
         dimension = self._source.dimension
         if dimension is not None and dimension != collection.dimension:
             raise SourceError(
@@ -226,78 +222,37 @@ class Ingest:
         if not ids:
             return {}
         ask = partial(self._client.get_points, self._collection, ids, payload=[CONTENT_HASH])
-        return {point.id: point.payload.get(CONTENT_HASH) for point in await self._patiently(ask)}
+        return {point.id: point.payload.get(CONTENT_HASH) for point in await self._calls.make(ask)}
 
     async def _write(self, read: list[_Read]) -> None:
-        """Upserts, again and again for points that only met a busy service."""
-        for attempt in count():
-            if not read:
-                return
-            refused = await self._upsert(read)
-            if refused:
-                await self._wait(refused[0][1], attempt)
-            read = [one for one, _ in refused]
+        await self._calls.write(read, self._upsert, written=self._written, failed=self._fail)
 
-    async def _upsert(self, read: list[_Read]) -> list[tuple[_Read, ClipSearchError]]:
-        """One attempt; returns those to try again and why."""
+    async def _upsert(self, read: Sequence[_Read]) -> list[UpsertResult]:
+        """One call; the flow hears how it went."""
         points = [point for _, point in read]
-        try:
-            results = await self._patiently(partial(self._timed_upsert, points))
-        except ClipSearchError as error:
-            if not _is_about_content(error):
-                raise
-            if error.reason == _TOO_MANY:
-                self._flow.too_many(len(read))
-            if len(read) == 1:
-                self._fail(read[0], error)
-                return []
-            middle = len(read) // 2
-            return await self._upsert(read[:middle]) + await self._upsert(read[middle:])
-        return self._sort(read, results)
-
-    async def _timed_upsert(self, points: list[Point]) -> list[UpsertResult]:
         started = time.monotonic()
-        results = await self._client.upsert(self._collection, points, fingerprint=self._fingerprint)
+        try:
+            results = await self._client.upsert(self._collection, points, fingerprint=self._fingerprint)
+        except ClipSearchError as error:
+            if error.reason == _TOO_MANY:
+                self._flow.too_many(len(points))
+            raise
         if all(result.error is None or result.error.code != _NO_ROOM for result in results):
             self._flow.answered(len(points), time.monotonic() - started)
         return results
 
-    def _sort(self, read: list[_Read], results: list[UpsertResult]) -> list[tuple[_Read, ClipSearchError]]:
-        refused = []
-        for one, result in zip(read, results, strict=True):
-            if result.error is None:
-                self._tally.indexed += 1
-                self._patience.renew()
-            elif result.error.code in PASSING:
-                refused.append((one, result.error))
-            else:
-                self._fail(one, result.error)
-        return refused
+    def _written(self, one: _Read, result: UpsertResult) -> None:
+        self._tally.indexed += 1
 
     def _fail(self, one: _Read, error: ClipSearchError) -> None:
-        """The message goes without the field, whose index counts in a batch that the user never sees."""
         item, point = one
-        self._tally.failure(Failure(item.place, error.message.removeprefix(f"{error.field}: "), point.id))
+        self._tally.failure(Failure(item.place, reason(error), point.id))
 
-    async def _patiently(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Makes a call until it is answered, or patience ends."""
-        for attempt in count():
-            try:
-                answer = await call()
-            except ClipSearchError as error:
-                if error.code not in PASSING or _is_about_content(error):
-                    raise
-                await self._wait(error, attempt)
-            else:
-                return answer
-        raise AssertionError("count() has no end")
-
-    async def _wait(self, error: ClipSearchError, attempt: int) -> None:
+    async def _wait(self, error: ClipSearchError, seconds: float) -> None:
         if error.code == _NO_ROOM:
             self._flow.refused()
-        pause = self._patience.pause(error, attempt)
         try:
-            await asyncio.wait_for(self._halt.wait(), pause)
+            await asyncio.wait_for(self._halt.wait(), seconds)
         except TimeoutError:
             return
         raise _Halted
@@ -324,9 +279,3 @@ def _why(item: Item, error: OSError) -> str:
 def _is_same(point: Point, stored: dict[str, str | None]) -> bool:
     digest = point.payload.get(CONTENT_HASH)
     return digest is not None and stored.get(point.id) == digest
-
-
-def _is_about_content(error: ClipSearchError) -> bool:
-    if error.code == _NO_ROOM:
-        return error.retry_after is None and not error.reason
-    return error.code == _BLAMES_THE_BATCH

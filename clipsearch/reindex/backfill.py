@@ -10,15 +10,15 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 
 from clipsearch.aio import AsyncClient
-from clipsearch.backoff import PASSING, Patience
+from clipsearch.backoff import Patience
+from clipsearch.calling import PatientCalls, reason
 from clipsearch.errors import ClipSearchError
 from clipsearch.inputs import Point
-from clipsearch.reindex.calls import is_too_large, pages, patiently
+from clipsearch.reindex.pages import pages
 from clipsearch.reindex.sources import Fields, Lacking, source_of
-from clipsearch.results import StoredPoint
+from clipsearch.results import StoredPoint, UpsertResult
 
 _PAGE = 256
 # Enough to keep an encoder busy. The writes of others wait behind what is in flight here, by the same
@@ -60,7 +60,7 @@ class Backfill:
         self.client = client
         self.old = old
         self.new = new
-        self.patience = Patience(_PATIENCE_S)
+        self.calls = PatientCalls(Patience(_PATIENCE_S))
         self.lacking: dict[str, Lacking] = {}
         self.progress = Progress()
         self._fields = fields
@@ -73,7 +73,7 @@ class Backfill:
             async with asyncio.TaskGroup() as group:
                 for _ in range(_FLIGHTS):
                     group.create_task(self._work(batches))
-                async for page in pages(self.client, self.patience, self.old, _PAGE):
+                async for page in pages(self.client, self.calls, self.old, _PAGE):
                     for first in range(0, len(page), _BATCH):
                         await batches.put(page[first : first + _BATCH])
                 for _ in range(_FLIGHTS):
@@ -85,7 +85,7 @@ class Backfill:
         """Writes those of some points of the old collection that the new one has not got."""
         ids = [point.id for point in points]
         ask = partial(self.client.get_points, self.new, ids, payload=False)
-        there = {point.id for point in await patiently(self.patience, ask)} if ids else set()
+        there = {point.id for point in await self.calls.make(ask)} if ids else set()
         sources = await asyncio.to_thread(
             lambda: [source_of(point, self._fields) for point in points if point.id not in there]
         )
@@ -103,38 +103,17 @@ class Backfill:
         while (batch := await batches.get()) is not None:
             await self.fill(batch)
 
-    async def _write(self, points: list[Point]) -> None:
-        """Upserts, again and again for points that only met a busy service."""
-        for attempt in count():
-            refused = await self._upsert(points)
-            if not refused:
-                return
-            await asyncio.sleep(self.patience.pause(refused[0][1], attempt))
-            points = [point for point, _ in refused]
+    async def _write(self, points: Sequence[Point]) -> None:
+        await self.calls.write(points, self._insert, written=self._written, failed=self._failed)
 
-    async def _upsert(self, points: list[Point]) -> list[tuple[Point, ClipSearchError]]:
-        """One attempt; returns those to try again and why. Halves a batch that is refused as a whole."""
-        send = partial(self.client.upsert, self.new, points, insert_only=True)
-        try:
-            results = await patiently(self.patience, send)
-        except ClipSearchError as error:
-            if error.code != "INVALID_ARGUMENT" and not is_too_large(error):
-                raise
-            if len(points) == 1:
-                self._lack(Lacking(points[0].id, "failed", error.message))
-                return []
-            middle = len(points) // 2
-            return await self._upsert(points[:middle]) + await self._upsert(points[middle:])
-        again = []
-        for point, result in zip(points, results, strict=True):
-            if result.error is None:
-                self._count(encoded=not result.skipped, already=result.skipped)
-            elif result.error.code in PASSING:
-                again.append((point, result.error))
-            else:
-                reason = result.error.message.removeprefix(f"{result.error.field}: ")
-                self._lack(Lacking(point.id, "failed", reason))
-        return again
+    async def _insert(self, points: Sequence[Point]) -> list[UpsertResult]:
+        return await self.client.upsert(self.new, points, insert_only=True)
+
+    def _written(self, point: Point, result: UpsertResult) -> None:
+        self._count(encoded=not result.skipped, already=result.skipped)
+
+    def _failed(self, point: Point, error: ClipSearchError) -> None:
+        self._lack(Lacking(point.id, "failed", reason(error)))
 
     def _lack(self, lacking: Lacking) -> None:
         self.lacking[lacking.id] = lacking

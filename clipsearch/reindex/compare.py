@@ -9,9 +9,9 @@ from statistics import mean, median
 
 from clipsearch.aio import AsyncClient
 from clipsearch.backoff import Patience
+from clipsearch.calling import PatientCalls
 from clipsearch.errors import ClipSearchError
 from clipsearch.inputs import Search
-from clipsearch.reindex.calls import patiently
 from clipsearch.reindex.verify import Sample
 from clipsearch.results import SearchResult
 
@@ -58,13 +58,11 @@ async def compare(
         (sample.id, {**page, "point_id": sample.id, "target": sample.side}) for sample in samples
     ]
     asked += [(words, {**page, "text": words}) for words in queries]
-    patience = Patience(_PATIENCE_S)
+    calls = PatientCalls(Patience(_PATIENCE_S))
     compared: list[Compared] = []
     for query, search in asked:
         try:
-            before, after = [
-                await patiently(patience, partial(client.search, name, **search)) for name in (old, new)
-            ]
+            before, after = [await calls.make(partial(client.search, name, **search)) for name in (old, new)]
         except ClipSearchError as error:
             if error.reason != "POINT_NOT_FOUND":  # deleted since it was drawn
                 raise

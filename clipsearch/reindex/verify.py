@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from clipsearch.reindex.backfill import Backfill
-from clipsearch.reindex.calls import pages, patiently
+from clipsearch.reindex.pages import pages
 from clipsearch.reindex.sources import Lacking
 from clipsearch.results import Side, StoredPoint
 
@@ -82,14 +82,14 @@ async def verify(backfill: Backfill, samples: int) -> Verification:
 async def _pass(backfill: Backfill, samples: int) -> _Round:
     found = _Round()
     draw = random.Random(0)  # noqa: S311 - the same sample every time
-    async for page in pages(backfill.client, backfill.patience, backfill.old, _PAGE):
+    async for page in pages(backfill.client, backfill.calls, backfill.old, _PAGE):
         found.points += len(page)
         missing, differing = await _look(backfill, page)
         found.missing += missing
         found.differing += differing
         odd = {*missing, *differing}
         _sample(found, [point for point in page if point.id not in odd], samples, draw)
-    async for page in pages(backfill.client, backfill.patience, backfill.new, _PAGE, payload=False):
+    async for page in pages(backfill.client, backfill.calls, backfill.new, _PAGE, payload=False):
         ids = [point.id for point in page]
         for _ in range(2):  # what was written since the page was read is there the second time
             there = {point.id for point in await _get(backfill, backfill.old, ids)}
@@ -122,7 +122,7 @@ async def _renew(backfill: Backfill, ids: Sequence[str], delete: bool) -> None:
     for first in range(0, len(ids), _PAGE):
         part = ids[first : first + _PAGE]
         if delete:
-            await patiently(backfill.patience, partial(backfill.client.delete_points, backfill.new, part))
+            await backfill.calls.make(partial(backfill.client.delete_points, backfill.new, part))
         await backfill.fill(await _get(backfill, backfill.old, part, payload=True))
 
 
@@ -132,7 +132,7 @@ async def _get(
     if not ids:
         return []
     ask = partial(backfill.client.get_points, collection, list(ids), payload=payload)
-    return await patiently(backfill.patience, ask)
+    return await backfill.calls.make(ask)
 
 
 def _sample(found: _Round, points: Sequence[StoredPoint], most: int, draw: random.Random) -> None:

@@ -16,6 +16,8 @@ MAX_TERMS = 32
 MAX_CONDITIONS = 32
 MAX_LABELS = 256
 
+MAX_NAME = 2_048  # characters of a collection's name, an id, a field: services quote them in errors
+
 # Characters, a multiple of 4. To decode a picture at once holds Python's lock for 100 ms.
 _SLICE = 256 * 1024
 
@@ -34,6 +36,7 @@ def _decoded(value: Any) -> bytes:
         raise PydanticCustomError("base64", "is not base64") from None
 
 
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 PictureBytes = Annotated[bytes, BeforeValidator(_decoded)]
 
 
@@ -46,7 +49,7 @@ class TermAsked(_Asked):
 
     text: str | None = None
     picture: PictureBytes | None = None
-    point_id: str | None = None
+    point_id: Name | None = None
     weight: float = 1.0
 
     @model_validator(mode="after")
@@ -63,7 +66,7 @@ class TermAsked(_Asked):
 class ConditionAsked(_Asked):
     """One condition. The JSON type of `value` says what is compared; of a list any of its values will do."""
 
-    field: Annotated[str, Field(min_length=1)]
+    field: Name
     op: Literal["=", "!=", "<", "<=", ">", ">=", "~"]
     value: str | bool | int | float | list[str | int]
 
@@ -72,7 +75,7 @@ class SearchAsked(_Asked):
     """A search."""
 
     side: SideName = "a"
-    collection: str
+    collection: Name
     terms: Annotated[list[TermAsked], Field(min_length=1, max_length=MAX_TERMS)]
     target: Target = "any"
     filter: Annotated[list[ConditionAsked], Field(max_length=MAX_CONDITIONS)] = []
@@ -89,8 +92,8 @@ class SearchAsked(_Asked):
 class PointAsked(_Asked):
     """A stored point."""
 
-    collection: str
-    id: str
+    collection: Name
+    id: Name
 
 
 class ClassifyAsked(_Asked):

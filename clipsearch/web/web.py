@@ -8,9 +8,10 @@ from typing import cast
 from starlette.requests import Request
 
 from clipsearch.web.access import Access
+from clipsearch.web.asked import MAX_NAME
 from clipsearch.web.bodies import Bodies
 from clipsearch.web.clients import Clients
-from clipsearch.web.errors import WebError
+from clipsearch.web.errors import WebError, bad
 from clipsearch.web.pictures import Pictures
 from clipsearch.web.settings import WebSettings
 
@@ -38,8 +39,10 @@ def web_of(request: Request) -> Web:
 
 
 def query(request: Request, name: str) -> str:
-    """A parameter of the address. Raises WebError where it is missing or empty."""
+    """A parameter of the address. Raises WebError where it is missing, empty or too long."""
     value = request.query_params.get(name)
     if not value:
-        raise WebError(400, "INVALID_FIELD", f"{name}: is missing", field=name)
+        raise bad(name, f"{name}: is missing")
+    if len(value) > MAX_NAME:
+        raise bad(name, f"{name}: has {len(value)} characters, the limit is {MAX_NAME}")
     return value

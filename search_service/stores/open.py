@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipsearch.credentials import ClientTls
 from search_service.stores.edge import QdrantEdge
 from search_service.stores.edge_live import Upkeep
 from search_service.stores.protocol import VectorStore
@@ -17,6 +18,7 @@ async def open_store(
     *,
     qdrant_url: str,
     qdrant_api_key: str | None,
+    qdrant_tls: ClientTls,
     qdrant_grpc_port: int,
     qdrant_channels: int,
     data_dir: Path,
@@ -29,7 +31,7 @@ async def open_store(
 
     `timeout` is the longest that one call to a server may take, in seconds; `ordering` of writes and
     `consistency` of reads are for a cluster with replicas. Raises StoreInUseError if another process
-    has `data_dir` open.
+    has `data_dir` open, CredentialsError if a file of `qdrant_tls` is not usable.
     """
     if qdrant_url:
         # Here, because qdrant-client takes longer to load than the rest of the service together: a
@@ -40,6 +42,7 @@ async def open_store(
             qdrant_url,
             qdrant_api_key,
             timeout=timeout,
+            tls=qdrant_tls,
             grpc_port=qdrant_grpc_port,
             channels=qdrant_channels,
             ordering=ordering,

@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias
 
 from qdrant_client import AsyncQdrantClient, models
 
+from clipsearch.credentials import ClientTls
 from clipsearch.serving.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -37,7 +38,7 @@ from search_service.stores.protocol import (
     VectorQuery,
     point_uuid,
 )
-from search_service.stores.server_channel import GRPC_OPTIONS
+from search_service.stores.server_channel import grpc_options
 from search_service.stores.server_describe import describe, our_specs
 from search_service.stores.server_errors import check_done, store_errors
 from search_service.stores.server_filter import server_filter
@@ -84,6 +85,7 @@ class QdrantServer:
         api_key: str | None,
         *,
         timeout: float,
+        tls: ClientTls | None = None,
         grpc_port: int = 6334,
         channels: int = 3,
         ordering: Ordering = "weak",
@@ -91,7 +93,8 @@ class QdrantServer:
     ) -> QdrantServer:
         """`url` is the server's REST address (http://host:6333), of which host and scheme are used.
 
-        Calls take turns on as many connections as there are `channels`.
+        Calls take turns on as many connections as there are `channels`. The files of `tls` are read
+        once; raises CredentialsError.
         """
         client = AsyncQdrantClient(
             url=url,
@@ -100,7 +103,7 @@ class QdrantServer:
             prefer_grpc=True,
             check_compatibility=False,  # it would ask over REST, which may be closed
             timeout=math.ceil(timeout),
-            grpc_options=dict(GRPC_OPTIONS),
+            grpc_options=grpc_options(tls),
             pool_size=channels,
         )
         return cls(client, timeout, ordering=ordering, consistency=consistency)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from clipsearch.credentials import ClientTls, check_pair, read_pem
+
 # gRPC itself repeats these calls when the server cannot be reached, within their deadline and not
 # without end: all of them read, or write what writing again does not change. `Delete` is not among
 # them, because its count of deleted points would be that of the second attempt.
@@ -31,7 +33,7 @@ _SERVICE_CONFIG = {
     "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
 }
 
-GRPC_OPTIONS: dict[str, str | int] = {
+_OPTIONS: dict[str, str | int] = {
     "grpc.service_config": json.dumps(_SERVICE_CONFIG),
     # Channels to one address share a connection otherwise, however many there are.
     "grpc.use_local_subchannel_pool": 1,
@@ -42,3 +44,13 @@ GRPC_OPTIONS: dict[str, str | int] = {
     "grpc.keepalive_time_ms": 30_000,
     "grpc.keepalive_timeout_ms": 10_000,
 }
+
+
+def grpc_options(tls: ClientTls | None) -> dict[str, str | int | bytes]:
+    """What qdrant-client hands to its channels, the files of TLS among it. Raises CredentialsError."""
+    if tls is None:
+        return dict(_OPTIONS)
+    if tls.certificate is not None and tls.key is not None:
+        check_pair(tls.certificate, tls.key)
+    files = {"root_certificates": tls.ca, "private_key": tls.key, "certificate_chain": tls.certificate}
+    return {**_OPTIONS, **{name: read_pem(path) for name, path in files.items() if path is not None}}

@@ -1,23 +1,39 @@
-"""deploy/README.md names what exists: files, overlays, components, commands, settings; its overlay builds."""
+"""deploy/README.md names what exists: files, overlays, components, commands, settings; its overlay builds.
+
+None of its commands is run here. Why stands below, and each is checked as far as that goes.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import shutil
+import subprocess
+from functools import cache
 
-import typer
 import yaml
 
-from clipsearch.cli import app
 from clipsearch.serving.settings import environment_names
 from encoder_service.settings import EncoderSettings
 from search_service.settings import SearchSettings
-from tests.deploy.conftest import build
+from tests import documents
+from tests.deploy.conftest import KUBECTL, build
 from tests.deploy.manifests import DEPLOY, OVERLAYS, ROOT
 
 TEXT = (DEPLOY / "README.md").read_text()
 CODE = re.findall(r"```\w*\n(.*?)```|`([^`\n]+)`", TEXT, re.DOTALL)
 SNIPPETS = [block or inline for block, inline in CODE]
+
+NOT_RUN = {
+    r"make model && make serve": "serves without end",
+    r"(MODEL=\S+ )?docker .*": "needs a container engine",
+    r"(deploy/kubernetes/secrets\.sh \| )?kubectl .*": "needs a cluster; test_secrets.py runs the script",
+    r"for node in 0 1 2; do\n.*kubectl .*": "needs a cluster with Qdrant in it",
+    r"export \w+=.*|digest\(\) \{.*": "names a registry, and asks it for digests",
+    r"cp -a .*": "copies a stopped service's data: test_operations.py does",
+}
+"""Commands, as regular expressions, and why they are not run."""
 
 
 def test_files_exist():
@@ -45,12 +61,52 @@ def test_settings_exist():
     assert named - reasons <= known
 
 
-def test_commands_exist():
-    group = typer.main.get_command(app)
-    named = {
-        word for snippet in SNIPPETS for word in re.findall(r"^clipsearch ([a-z]+)", snippet, re.MULTILINE)
+def test_every_command_is_known_and_would_be_understood():
+    for command in documents.all_commands(TEXT):
+        assert any(re.fullmatch(pattern, command, re.DOTALL) for pattern in NOT_RUN), (
+            f"not checked: {command}"
+        )
+        documents.check(command)
+    for command in documents.inline(TEXT, "clipsearch", "make", "kubectl"):
+        documents.check(command)
+
+
+def test_each_exception_still_has_its_command():
+    for pattern in NOT_RUN:
+        assert any(re.fullmatch(pattern, command, re.DOTALL) for command in documents.all_commands(TEXT)), (
+            pattern
+        )
+
+
+def test_kubectl_knows_its_commands_and_options():
+    calls = {
+        call.strip()
+        for command in [*documents.all_commands(TEXT), *documents.inline(TEXT, "kubectl")]
+        for call in re.findall(r"\bkubectl ([^|&#\n]+)", command)
     }
-    assert {"health", "token", "serve", "collections"} <= named <= set(group.commands)
+    assert len(calls) > 8
+    for call in calls:
+        words = shlex.split(call.replace("-n clipsearch ", "").partition(" ... ")[0])
+        verb = [word for word in words if re.fullmatch(r"[a-z-]+", word) and word[0] != "-"][:3]
+        help = kubectl_help(verb[0], *verb[1:])
+        assert f"kubectl {verb[0]}" in help, call
+        for option in (word.partition("=")[0] for word in words if word.startswith("--")):
+            assert re.search(rf"{option}\b", help), call
+
+
+@cache
+def kubectl_help(*words: str) -> str:
+    return subprocess.run([KUBECTL, *words, "--help"], capture_output=True, text=True, check=True).stdout
+
+
+def test_bake_knows_its_targets():
+    bake = json.loads((DEPLOY / "docker" / "docker-bake.json").read_text())
+    called = [command for command in documents.all_commands(TEXT) if "buildx bake" in command]
+    assert len(called) == 4
+    for command in called:
+        words = shlex.split(command.partition("docker-bake.json")[2])
+        targets = {word for word in words if not word.startswith(("-", "*"))}
+        assert targets <= {*bake["target"], *bake["group"]}
 
 
 def test_links_inside_lead_somewhere():

@@ -220,7 +220,7 @@ def test_the_page_itself_and_its_state(page):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_when_it_is_told_to_and_that_is_no_failure(start, search, encoder, number):
-    page = start("--server", search.address, "--encoder", encoder.address)
+    page = start("--server", search.address, "--encoder", encoder.address, "--root", "/usr/share")
     idle = http.client.HTTPConnection(page.address, timeout=30)
     idle.request("GET", "/api/state")
     assert idle.getresponse().read()

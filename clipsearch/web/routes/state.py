@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from clipsearch.errors import ClipSearchError
 from clipsearch.results import Collection, Model
 from clipsearch.web import shown
+from clipsearch.web.asked import MAX_NAME
 from clipsearch.web.clients import Clients, Services
 from clipsearch.web.errors import WebError, from_service
 from clipsearch.web.routes.maps import listed_maps
@@ -29,7 +30,7 @@ _REFUSED = {"TOKEN_MISSING", "TOKEN_UNKNOWN", "UNAUTHENTICATED"}
 async def state(request: Request) -> Response:
     """Always 200. `collection` (repeated) names collections for a token that may not list them."""
     web = web_of(request)
-    named = request.query_params.getlist("collection")[:_MOST_NAMED]
+    named = [name[:MAX_NAME] for name in request.query_params.getlist("collection")[:_MOST_NAMED]]
     own = web.access.own(request)
     try:
         token = web.access.token(request)

@@ -48,3 +48,17 @@ def test_payloads_are_on_disk_unless_told_otherwise():
 def test_a_misspelt_choice_is_named():
     with pytest.raises(ValueError, match="quantization_encoding: 'three_bits' is none of one_bit"):
         requests.create_collection("c", quantization="binary", quantization_encoding="three_bits")  # type: ignore[arg-type]
+
+
+def test_pictures_go_in_calls_of_a_size_that_the_encoder_takes():
+    pictures = [bytes([n]) for n in range(70)]
+    encoded = list(requests.encode_images(iter(pictures)))
+    assert [(first, len(request.images)) for first, request in encoded] == [(0, 32), (32, 32), (64, 6)]
+    labels = iter(["cat", "dog"])
+    classified = list(requests.classify(iter(pictures), labels, ""))
+    assert [image for request in classified for image in request.images] == pictures
+    assert [len(request.images) for request in classified] == [32, 32, 6]
+    assert all(request.labels == ["cat", "dog"] for request in classified)
+    large = [bytes(20 * 1024 * 1024)] * 2
+    assert [len(request.images) for request in requests.classify(large, ["cat"], "")] == [1, 1]
+    assert list(requests.classify([], ["cat"], "")) == []

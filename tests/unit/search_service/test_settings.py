@@ -66,6 +66,22 @@ def test_a_certificate_for_the_encoder_needs_its_key(monkeypatch, name):
         load_settings(SearchSettings)
 
 
+@pytest.mark.parametrize("name", ["CA", "CERTIFICATE"])
+def test_tls_files_for_qdrant_are_not_ignored_over_http(monkeypatch, name):
+    monkeypatch.setenv("QDRANT_URL", "http://qdrant:6333")
+    monkeypatch.setenv(f"SEARCH_QDRANT_TLS_{name}", "x")
+    with pytest.raises(SettingsError, match="https://"):
+        load_settings(SearchSettings)
+
+
+@pytest.mark.parametrize("name", ["CERTIFICATE", "KEY"])
+def test_a_certificate_for_qdrant_needs_its_key(monkeypatch, name):
+    monkeypatch.setenv("QDRANT_URL", "https://qdrant:6333")
+    monkeypatch.setenv(f"SEARCH_QDRANT_TLS_{name}", "x")
+    with pytest.raises(SettingsError, match="belong together"):
+        load_settings(SearchSettings)
+
+
 def test_the_encoders_token_is_masked(monkeypatch):
     monkeypatch.setenv("SEARCH_ENCODER_TOKEN", "cs_hush")
     assert "cs_hush" not in repr(load_settings(SearchSettings))

@@ -38,7 +38,9 @@ def pem(folder: Path, name: str) -> list[str]:
 
 def test_by_default_only_this_machine_is_served_with_its_token(served, monkeypatch):
     monkeypatch.setenv("CLIPSEARCH_TOKEN", "own")
-    assert run()[0] == 0
+    code, output = run()
+    assert code == 0
+    assert "without --root FOLDER the page shows no pictures" in output
     assert (served[0].local, served[0].secure, served[0].token) == (True, False, "own")
     assert set(served[0].sides) == {"a"}
     assert "own" not in repr(served[0])

@@ -276,6 +276,7 @@ def test_what_the_address_lacks_is_named(page):
     assert error_of(page.get("/api/values?field=a"))["field"] == "collection"
     assert error_of(page.get("/thumb?collection=c"))["field"] == "id"
     assert error_of(page.get("/thumb?collection=c&id=1&size=5000"))["field"] == "size"
+    assert error_of(page.get(f"/thumb?collection=c&id={'x' * 2049}"))["field"] == "id"
 
 
 # Small pictures

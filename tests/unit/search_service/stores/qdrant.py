@@ -28,7 +28,7 @@ class Qdrant:
 
     `down` RPCs fail always with UNAVAILABLE. `asked` and `calls` are what came in, over the connections
     of `peers` and `most_at_once` at a time, `metadata` what came with the last call. With `api_key`
-    set, calls without it are refused.
+    set, calls without it are refused. It speaks TLS with `credentials`.
     """
 
     failures: list[Failure] = field(default_factory=list)
@@ -37,6 +37,7 @@ class Qdrant:
     delay_s: float = 0.0
     short_by: int = 0  # answers that are missing in a QueryBatch
     api_key: str | None = None
+    credentials: grpc.ServerCredentials | None = None
     asked: list[Any] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     metadata: dict[str, str] = field(default_factory=dict)
@@ -51,7 +52,11 @@ class Qdrant:
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         wire.add_PointsServicer_to_server(_Points(self), self._server)
         wire.add_CollectionsServicer_to_server(_Collections(self), self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        address = f"127.0.0.1:{self.port}"
+        if self.credentials is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, self.credentials)
         await self._server.start()
 
     async def stop(self) -> None:

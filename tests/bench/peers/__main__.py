@@ -1,0 +1,151 @@
+"""The encoder beside infinity-emb, each over its own API: `make bench-peers`, about 12 minutes on two cores.
+
+The same CLIP ViT-B/32 architecture and weights, the same pictures and queries, the same client
+process; servers take turns, and only one is loaded at a time. infinity-emb runs in float32 and in
+int8, and is judged by whichever is faster. That both give the same vectors is checked first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from encoder_service.bundle import Tower
+from tests.bench import bundles
+from tests.bench.bundles import CLIP, OUT
+from tests.bench.encoder.corpus import make_corpus
+from tests.bench.machine import OtherProcesses, describe
+from tests.bench.peers.calls import Load, Pattern, System, items, run_load, vectors
+from tests.bench.peers.infinity import PACKAGES, Infinity, PeerPrecision, install, write_checkpoint
+from tests.bench.peers.run import OURS, PATTERNS, PEERS, Row, Run
+from tests.bench.rig import Rig
+from tests.bench.summary import Summary
+from tests.bench.tables import number, warn_of_others
+
+ROUNDS = 3
+WARM_S = 1.0
+SECONDS: dict[Tower, float] = {"image": 10.0, "text": 3.0}
+COMPARED = 32  # items whose vectors are compared
+SAME = 0.999  # cosine of two float32 runtimes on the same weights, JPEG and all
+CORPUS = OUT / "corpus"
+TOWERS: tuple[Tower, ...] = ("text", "image")
+PEER_PRECISIONS: tuple[PeerPrecision, ...] = ("float32", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs, and how to talk to it."""
+
+    name: str
+    system: System
+    address: str
+
+
+def main() -> None:
+    """Prepares, measures, writes build/bench/peers.json and prints the table."""
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    with Rig(OUT, console) as rig:
+        _prepare(rig)
+        others = OtherProcesses()
+        run = _measure(rig)
+    run = replace(run, other_cores=others.cores())
+    (OUT / "peers.json").write_text(json.dumps(run.document(), indent=2) + "\n", encoding="utf-8")
+    _show(run, console)
+
+
+def _prepare(rig: Rig) -> None:
+    if bundles.missing(CLIP):
+        rig.say(f"building {CLIP.name}")
+        bundles.build(CLIP)
+    make_corpus(CORPUS)
+    rig.say("the peer: an environment of its own, and the bundle's weights as a checkpoint")
+    install(OUT / "peers" / "infinity")
+    write_checkpoint(CLIP, OUT / "peers" / "checkpoint")
+
+
+def _measure(rig: Rig) -> Run:
+    with ExitStack() as stack:
+        servers = _start(rig, stack)
+        cosines = _compare_vectors(rig, servers)
+        rows = _loads(rig, servers)
+    packages = ("onnxruntime", "torch", "transformers", "grpcio", "httpx", "pillow")
+    pinned = [line for line in PACKAGES.read_text().splitlines() if "==" in line]
+    return Run(describe(packages), dict(line.split("==") for line in pinned), cosines, rows)
+
+
+def _start(rig: Rig, stack: ExitStack) -> list[Server]:
+    servers = []
+    for name in OURS:
+        precision = name.split()[1]
+        towers = {f"ENCODER_{tower.upper()}_PRECISION": precision for tower in TOWERS}
+        service = rig.start_service("encoder", name, ENCODER_MODEL=str(CLIP), **towers)
+        servers.append(Server(name, "clipsearch", service.address))
+    for name, dtype in zip(PEERS, PEER_PRECISIONS, strict=True):
+        log = OUT / "logs" / f"infinity-{dtype}.log"
+        checkpoint = OUT / "peers" / "checkpoint"
+        peer = stack.enter_context(Infinity(OUT / "peers" / "infinity", checkpoint, dtype, log))
+        rig.say(f"{name}: serving")
+        servers.append(Server(name, "infinity", peer.address))
+    return servers
+
+
+def _compare_vectors(rig: Rig, servers: list[Server]) -> dict[str, dict[Tower, float]]:
+    """The smallest cosine to the peer's float32 vectors. Raises RuntimeError if fp32 is not the same."""
+    cosines: dict[str, dict[Tower, float]] = {server.name: {} for server in servers}
+    for tower in TOWERS:
+        sent = items(CORPUS, tower, 0, COMPARED)
+        found = {s.name: rig.run("client", vectors, s.system, s.address, tower, sent) for s in servers}
+        for name, rows in found.items():
+            cosines[name][tower] = float(np.min(np.sum(rows * found[PEERS[0]], axis=1)))
+        if cosines["clipsearch fp32"][tower] < SAME:
+            raise RuntimeError(
+                f"{tower}: fp32 differs from the peer: cosine {cosines['clipsearch fp32'][tower]}"
+            )
+    return cosines
+
+
+def _loads(rig: Rig, servers: list[Server]) -> list[Row]:
+    first = itertools.count(1 << 10, 1 << 13)  # every load has numbers of its own
+    found: dict[tuple[str, Tower, Pattern], list[tuple[Summary, float]]] = {}
+    for number_of_round in range(1, ROUNDS + 1):
+        for tower, pattern, server in itertools.product(TOWERS, PATTERNS, servers):
+            load = Load(
+                server.system, server.address, CORPUS, tower, pattern, next(first), WARM_S, SECONDS[tower]
+            )
+            summary, cores = rig.run("client", run_load, load)
+            found.setdefault((server.name, tower, pattern), []).append((summary, cores))
+            rate = summary.ok_per_s * pattern.items
+            rig.say(f"round {number_of_round}, {tower}, {pattern}: {server.name} {rate:.1f}/s")
+    return [
+        Row(name, tower, pattern, [s for s, _ in measured], max(cores for _, cores in measured))
+        for (name, tower, pattern), measured in found.items()
+    ]
+
+
+def _show(run: Run, console: Console) -> None:
+    table = Table(title=f"medians of {ROUNDS} rounds; CLIP ViT-B/32, 640x480 JPEGs, queries of 3-12 words")
+    for column in ("server", "load", "items/s", "p50 ms", "p99 ms", "errors", "client's cores"):
+        table.add_column(column, justify="left" if column in ("server", "load") else "right")
+    for row in run.rows:
+        name = "texts" if row.tower == "text" else "pictures"
+        numbers = (number(row.items_per_s), number(row.p50_ms), number(row.p99_ms), str(row.errors))
+        table.add_row(row.server, f"{name}, {row.pattern}", *numbers, number(row.client_cores, 2))
+    console.print(table)
+    for name, value in run.figures().items():
+        console.print(f"{name:<36}{value:6.1f}")
+    for name, values in run.cosines.items():
+        console.print(f"smallest cosine to infinity-emb float32: {name} {values}", highlight=False)
+    if run.disturbed:
+        warn_of_others(console, run.other_cores)
+    console.print(f"written: {OUT / 'peers.json'}")
+
+
+if __name__ == "__main__":
+    main()

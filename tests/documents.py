@@ -1,0 +1,164 @@
+"""The code and commands that a document shows, and what is checked of a command without running it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from clipsearch.cli import app
+from clipsearch.serving.settings import environment_names
+from encoder_service.settings import EncoderSettings
+from search_service.settings import SearchSettings
+
+ROOT = Path(__file__).parent.parent
+_SERVICES = ("ENCODER_", "SEARCH_", "QDRANT_")
+_ENDS_A_COMMAND = {"|", "||", "&&", ";", "&", ">", ">>"}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: its language ("" = none) and text."""
+
+    language: str
+    text: str
+
+
+def blocks(document: str) -> list[Block]:
+    """The fenced blocks, in order."""
+    return [
+        Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", document, re.DOTALL | re.MULTILINE)
+    ]
+
+
+def all_commands(document: str) -> list[str]:
+    """The commands of all its `sh` blocks."""
+    return [
+        command for block in blocks(document) if block.language == "sh" for command in commands(block.text)
+    ]
+
+
+def commands(script: str) -> list[str]:
+    """The commands of a shell script, comments and line breaks inside of them removed; a loop is one."""
+    found, begun = [], ""
+    for line in script.replace("\\\n", " ").splitlines():
+        line = re.sub(r"(^|\s+)#(\s.*)?$", "", line)
+        begun = f"{begun}\n{line}" if begun else line.strip()
+        checked = subprocess.run(["bash", "-n", "-c", begun], capture_output=True, check=False)
+        if begun and checked.returncode == 0:
+            found.append(re.sub(r"  +", " ", begun))
+            begun = ""
+    assert not begun, f"no shell command: {begun}"
+    return found
+
+
+def inline(document: str, *programs: str) -> list[str]:
+    """Commands of some programs that stand in backticks in the text."""
+    text = re.sub(r"^```.*?^```$", "", document, flags=re.DOTALL | re.MULTILINE)
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+    return [span for span in spans if span.split()[0] in programs]
+
+
+def check(command: str) -> None:
+    """Asserts that a command would be understood: programs, options, files, targets and variables exist."""
+    lexer = shlex.shlex(command, posix=True, punctuation_chars="|&;<>")
+    lexer.whitespace_split = True
+    part: list[str] = []
+    for word in [*lexer, ";"]:
+        if word not in _ENDS_A_COMMAND:
+            part.append(word)
+        elif part:
+            _check_one(part)
+            part = []
+
+
+def _check_one(words: list[str]) -> None:
+    while re.match(r"[A-Za-z_]+=", words[0]):
+        name = words.pop(0).partition("=")[0]
+        assert not name.startswith(_SERVICES) or name in _variables(), f"no such setting: {name}"
+        if not words:
+            return
+    program, *rest = words
+    if program == "clipsearch":
+        _check_clipsearch(rest)
+    elif program == "make":
+        _check_make(rest)
+    elif program == "python" and rest[:1] == ["-m"] and rest[1].startswith("tests."):
+        _check_module(rest[1], rest[2:])
+    elif program == "pip":
+        _check_extras(rest)
+    elif "/" in program:
+        assert (ROOT / program).is_file(), f"no such file: {program}"
+    for option, value in pairwise(rest):
+        if option in ("-f", "-k") and value.startswith("deploy/"):
+            assert (ROOT / value).exists(), f"no such path: {value}"
+
+
+@cache
+def _variables() -> frozenset[str]:
+    return frozenset(
+        {*environment_names(EncoderSettings).values(), *environment_names(SearchSettings).values()}
+    )
+
+
+def _check_clipsearch(words: list[str]) -> None:
+    """The group, the command and each option by name; what values may be is the command's own tests' job."""
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        name = words.pop(0)
+        assert name in command.commands, f"no command clipsearch {name}"
+        command = command.commands[name]
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
+    for word in words:
+        if re.match(r"--?[a-z]", word):
+            option = word.partition("=")[0]
+            assert option in known, f"clipsearch {command.name} has no option {option}"
+
+
+def _check_extras(words: list[str]) -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    for name in re.findall(r"clipsearch\[(\w+)\]", " ".join(words)):
+        assert name in extras, f"no extra {name!r}"
+
+
+def _check_make(words: list[str]) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"make {' '.join(words)}: {done.stderr}"
+    for module, rest in re.findall(r"-m (tests[\w.]+)(.*)", done.stdout):
+        _check_module(module, shlex.split(rest))
+
+
+def _check_module(module: str, words: list[str]) -> None:
+    path = ROOT / module.replace(".", "/")
+    files = [file for file in (path.with_suffix(".py"), path / "__main__.py") if file.is_file()]
+    assert files, f"no module {module}"
+    known = ""
+    for word in words:
+        option = word.partition("=")[0]
+        if option.startswith("--"):
+            known = known or _help(module) + files[0].read_text()
+            assert re.search(rf"{option}(?![\w-])", known), f"python -m {module} has no option {option}"
+
+
+@cache
+def _help(module: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout

@@ -1,0 +1,53 @@
+"""Finding the commands of a document, and telling those that would not be understood."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests import documents
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("clipsearch serch x", "no command clipsearch serch"),
+        ("clipsearch collections show x --nowhere 1", "show has no option --nowhere"),
+        ("make benchmark", "make benchmark"),
+        ("make load ARGS='--senarios text'", "tests.load has no option --senarios"),
+        ("python -m tests.lode", "no module tests.lode"),
+        ("python -m tests.load.compare a b --max 1", "compare has no option --max"),
+        ("ENCODER_PROT=1 clipsearch serve encoder", "no such setting: ENCODER_PROT"),
+        ("docker compose -f deploy/nothing.yaml up", "no such path: deploy/nothing.yaml"),
+        ("deploy/nothing.sh | kubectl apply -f -", "no such file: deploy/nothing.sh"),
+        ("pip install 'clipsearch[nothing]'", "no extra 'nothing'"),
+    ],
+)
+def test_a_command_that_would_not_be_understood_is_found_out(command, complaint):
+    with pytest.raises(AssertionError, match=re.escape(complaint)):
+        documents.check(command)
+
+
+def test_a_script_is_cut_into_its_commands():
+    script = """
+        # all of it
+        make test   # every test
+        a --b \\
+          c
+        for x in 1 2; do
+          echo $x  # twice
+        done
+    """
+    first, second, third = documents.commands(script)
+    assert (first, second) == ("make test", "a --b c")
+    assert third.split() == ["for", "x", "in", "1", "2;", "do", "echo", "$x", "done"]
+
+
+def test_blocks_and_commands_in_the_text_are_told_apart():
+    text = "Run `make\n  test`, not `ls`.\n\n```sh\nmake demo\n```\n\n```\nprinted `make nothing`\n```\n"
+    assert documents.blocks(text) == [
+        documents.Block("sh", "make demo\n"),
+        documents.Block("", "printed `make nothing`\n"),
+    ]
+    assert documents.inline(text, "make") == ["make test"]

@@ -14,7 +14,6 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.space.thumbnails import thumbnail
-from clipsearch.weak import is_weak
 
 if TYPE_CHECKING:
     from clipsearch.results import Hit, Page, SearchResult
@@ -35,7 +34,7 @@ _LONG = f"{_LEFT};min-width:16em;max-width:28em;overflow-wrap:anywhere;white-spa
 _LONG_FROM = 36  # characters: an id that is a hash or a UUID stays on one line
 
 
-def hits_table(result: SearchResult, fields: Sequence[str] | None, weak_below: float, thumbnails: int) -> str:
+def hits_table(result: SearchResult, fields: Sequence[str] | None, thumbnails: int) -> str:
     """The hits of a search, best first."""
     hits = result.hits[:_MOST_ROWS]
     columns = _columns([hit.payload for hit in hits], fields)
@@ -44,11 +43,10 @@ def hits_table(result: SearchResult, fields: Sequence[str] | None, weak_below: f
     heads = ["#", *([""] if pictures else []), "score", "matched", "id", *columns]
     rows = []
     for i, hit in enumerate(hits):
-        weak = is_weak(hit, weak_below)
         cells = [
             _words(str(i + 1)),
             *([_picture_cell(pictures.get(i), hit.payload)] if pictures else []),
-            f'<td style="{_LEFT}">{_score(hit, scale, weak)}</td>',
+            f'<td style="{_LEFT}">{_score(hit, scale)}</td>',
             _words(hit.matched),
             _words(hit.id),
             *(_words(_text(hit.payload.get(column))) for column in columns),
@@ -89,9 +87,9 @@ def _about(result: SearchResult) -> list[str]:
     return lines
 
 
-def _score(hit: Hit, scale: float, weak: bool) -> str:
+def _score(hit: Hit, scale: float) -> str:
     share = min(1.0, max(0.0, hit.score / scale)) if scale > 0 else 0.0
-    mark = ' <span style="opacity:0.75">weak</span>' if weak else ""
+    mark = ' <span style="opacity:0.75">weak</span>' if hit.weak else ""
     return (
         f"{hit.score:.3f}{mark}"
         '<div style="width:90px;height:5px;background-color:rgba(128,128,128,0.3)">'

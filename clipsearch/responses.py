@@ -40,6 +40,7 @@ def search_result(response: search_pb2.SearchResponse) -> SearchResult:
         encode_ms=response.timings.encode_ms,
         store_ms=response.timings.store_ms,
         tokens_dropped=dict(response.tokens_dropped),
+        weak_match_below=response.weak_match_below,
     )
 
 
@@ -195,6 +196,7 @@ def _hit(hit: search_pb2.Hit) -> Hit:
         text_rank=hit.text_rank or None,
         image_vector=array(hit.image_vector) if hit.HasField("image_vector") else None,
         text_vector=array(hit.text_vector) if hit.HasField("text_vector") else None,
+        weak=hit.weak,
     )
 
 

@@ -26,6 +26,7 @@ class Hit:
 
     `cosine` is always the cosine to the matched side. Ranks count from 1 and are None where the hit
     was not among that side's candidates or nothing was fused. Vectors are float32 [dimension].
+    `weak`: a picture that words matched with a cosine below `SearchResult.weak_match_below`.
     """
 
     id: str
@@ -37,14 +38,16 @@ class Hit:
     text_rank: int | None = None
     image_vector: Vector | None = None
     text_vector: Vector | None = None
+    weak: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """The hits of one search, best first; iterate over it, index it, take its length.
 
-    `tokens_dropped` says which terms of the query were cut, and by how many tokens. A notebook shows
-    it as a table.
+    `tokens_dropped` says which terms of the query were cut, and by how many tokens.
+    `weak_match_below`: of a query of words alone, the cosine to pictures below which the model's
+    matches are weak; 0 = not known. A notebook shows the result as a table.
     """
 
     hits: tuple[Hit, ...]
@@ -53,6 +56,7 @@ class SearchResult:
     encode_ms: float
     store_ms: float
     tokens_dropped: Mapping[int, int] = field(default_factory=dict)
+    weak_match_below: float = 0.0
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
@@ -78,15 +82,13 @@ class SearchResult:
         self,
         *,
         fields: Sequence[str] | None = None,
-        weak_below: float = 0.0,
         thumbnails: int = notebook.THUMBNAILS,
     ) -> str:
         """A table: rank, thumbnail, score, matched side, id, and the payload's `fields` (None = a few).
 
-        `weak_below` marks weak matches of a search by words: the model's `weak_match_below`.
         At most `thumbnails` pictures are shown, of local files that the payload's `path` names.
         """
-        return notebook.hits_table(self, fields, weak_below, thumbnails)
+        return notebook.hits_table(self, fields, thumbnails)
 
     def _repr_html_(self) -> str:
         return self.to_html()

@@ -58,6 +58,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             embeddings=[_embedding(outcome, request.format) for outcome in outcomes],
             fingerprint=self._encoder.manifest.fingerprint,
             timings=_timings(outcomes),
+            weak_match_below=self._encoder.manifest.weak_match_below,
         )
 
     async def EncodeImage(self, request: pb.EncodeImageRequest, context: Context) -> pb.EncodeImageResponse:  # noqa: N802

@@ -55,11 +55,24 @@ Outcome: TypeAlias = Encoded | InvalidArgument
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """One outcome a text and one a picture, in order, and the space that the vectors belong to."""
+    """One outcome a text and one a picture, in order, and the space that the vectors belong to.
+
+    `weak_match_below`: the model's bound for cosines of texts to pictures; 0 = not known.
+    """
 
     texts: list[Outcome]
     images: list[Outcome]
     fingerprint: str
+    weak_match_below: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """That of one call."""
+
+    outcomes: list[Outcome]
+    fingerprint: str
+    weak_match_below: float = 0.0
 
 
 class Encoder(Protocol):
@@ -132,20 +145,22 @@ class EncoderClient:
         )
         of_texts, of_images = answers[: len(text_parts)], answers[len(text_parts) :]
         return Encoding(
-            texts=[outcome for outcomes, _ in of_texts for outcome in outcomes],
-            images=[outcome for outcomes, _ in of_images for outcome in outcomes],
-            fingerprint=_one_fingerprint({fingerprint for _, fingerprint in answers}),
+            texts=[outcome for answer in of_texts for outcome in answer.outcomes],
+            images=[outcome for answer in of_images for outcome in answer.outcomes],
+            fingerprint=_one_fingerprint({answer.fingerprint for answer in answers}),
+            weak_match_below=of_texts[0].weak_match_below if of_texts else 0.0,
         )
 
-    async def _encode_texts(self, texts: list[str], deadline: Deadline) -> tuple[list[Outcome], str]:
+    async def _encode_texts(self, texts: list[str], deadline: Deadline) -> _Answer:
         request = encoder_pb2.EncodeTextRequest(texts=texts, format=_F32)
         answer = await self._call(self._peer.stub.EncodeText, request, deadline)
-        return _outcomes(answer.embeddings, len(texts)), answer.fingerprint
+        outcomes = _outcomes(answer.embeddings, len(texts))
+        return _Answer(outcomes, answer.fingerprint, answer.weak_match_below)
 
-    async def _encode_images(self, images: list[bytes], deadline: Deadline) -> tuple[list[Outcome], str]:
+    async def _encode_images(self, images: list[bytes], deadline: Deadline) -> _Answer:
         request = encoder_pb2.EncodeImageRequest(images=images, format=_F32)
         answer = await self._call(self._peer.stub.EncodeImage, request, deadline)
-        return _outcomes(answer.embeddings, len(images)), answer.fingerprint
+        return _Answer(_outcomes(answer.embeddings, len(images)), answer.fingerprint)
 
     async def _call(
         self,

@@ -57,10 +57,18 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The hits, best first. `tokens_dropped`: index of a term whose text was cut -> tokens that it lost."""
+    """The hits, best first. `tokens_dropped`: index of a term whose text was cut -> tokens that it lost.
+
+    `weak_match_below`: of a query of words alone, the cosine to pictures below which matches are weak.
+    """
 
     hits: list[Hit]
     fused: bool
     fingerprint: str
     timings: Timings
     tokens_dropped: dict[int, int] = field(default_factory=dict)
+    weak_match_below: float = 0.0
+
+    def weak(self, hit: Hit) -> bool:
+        """Whether words matched a picture no better than chance would."""
+        return hit.matched == "image" and hit.cosine < self.weak_match_below

@@ -47,6 +47,7 @@ class _Run:
     spec: CollectionSpec
     vectors: dict[int, Vector] = field(default_factory=dict)
     tokens_dropped: dict[int, int] = field(default_factory=dict)
+    weak_match_below: float = 0.0
 
     def terms(self, kind: type[What]) -> list[tuple[int, What]]:
         """The terms of one kind, with their indexes."""
@@ -84,7 +85,7 @@ class Search:
             )
         timings = Timings(clock.encode_s, clock.store_s)
         return [
-            Answer(hits, fused, run.spec.fingerprint, timings, run.tokens_dropped)
+            Answer(hits, fused, run.spec.fingerprint, timings, run.tokens_dropped, run.weak_match_below)
             for run, (hits, fused) in zip(runs, ranked, strict=True)
         ]
 
@@ -143,6 +144,10 @@ class Search:
         encoding = await self._encoders.encode_for(
             runs[0].spec, [text for *_, text in words], [data for *_, data in pictures], deadline
         )
+        for run in runs:
+            # The bound is one of texts against pictures; a picture in the query lies nearer to all pictures.
+            if all(isinstance(term.what, Words) for term in run.query.terms):
+                run.weak_match_below = encoding.weak_match_below
         for (run, i, _), outcome in zip(words, encoding.texts, strict=True):
             _settle(run, i, "text", outcome, encoding.fingerprint)
         for (run, i, _), outcome in zip(pictures, encoding.images, strict=True):

@@ -48,13 +48,14 @@ def read_search(proto: search_pb2.SearchRequest, limits: SearchSettings, place: 
 def write_answer(answer: Answer, format: VectorFormat) -> search_pb2.SearchResponse:
     """The answer as it travels."""
     return search_pb2.SearchResponse(
-        hits=[_hit(hit, format) for hit in answer.hits],
+        hits=[_hit(hit, answer.weak(hit), format) for hit in answer.hits],
         fingerprint=answer.fingerprint,
         timings=search_pb2.SearchTimings(
             encode_ms=1000 * answer.timings.encode_s, store_ms=1000 * answer.timings.store_s
         ),
         tokens_dropped=answer.tokens_dropped,
         fused=answer.fused,
+        weak_match_below=answer.weak_match_below,
     )
 
 
@@ -143,7 +144,7 @@ def _oversampling(params: search_pb2.SearchParams) -> float:
     return factor
 
 
-def _hit(hit: Hit, format: VectorFormat) -> search_pb2.Hit:
+def _hit(hit: Hit, weak: bool, format: VectorFormat) -> search_pb2.Hit:
     return search_pb2.Hit(
         id=hit.point.id,
         score=hit.score,
@@ -154,4 +155,5 @@ def _hit(hit: Hit, format: VectorFormat) -> search_pb2.Hit:
         image_rank=hit.image_rank,
         text_rank=hit.text_rank,
         cosine=hit.cosine,
+        weak=weak,
     )

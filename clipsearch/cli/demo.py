@@ -34,7 +34,6 @@ class Answer:
 
     title: str
     hits: tuple[Hit, ...]
-    bound: float
     picture: Path | None = None
 
 
@@ -133,43 +132,39 @@ def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool)
         console.print(f"   {indexed.indexed} indexed, {indexed.failed} could not be read")
         if not indexed.indexed:
             raise Problem(f"none of the pictures in {folder} could be indexed")
-        answers = _search(client, about, folder, own=own)
+        answers = _search(client, folder, own=own)
         chosen = folder / CLASSIFIED_PICTURE if not own else Path(answers[0].hits[0].payload["path"])
         classification = _classify(encoder, chosen)
         _map(client, encoder, folder, out, own=own)
         return Report(about, client.count(DEFAULT_COLLECTION), answers, chosen, classification)
 
 
-def _search(client: Client, about: Model, folder: Path, *, own: bool) -> tuple[Answer, ...]:
+def _search(client: Client, folder: Path, *, own: bool) -> tuple[Answer, ...]:
     """Five queries by words and one by picture; prints each."""
     stdout().print("== searching")
     answers = []
     for words in QUERIES:
         result = client.search(DEFAULT_COLLECTION, words, limit=SHOWN)
-        answers.append(_show(f'"{words}"', result, about.weak_match_below))
+        answers.append(_show(f'"{words}"', result))
     query = folder / QUERY_PICTURE if not own else Path(answers[0].hits[0].payload["path"])
     # The picture is in the collection, so it finds itself first; one more makes up for it.
     result = client.search(DEFAULT_COLLECTION, image=query, limit=SHOWN + 1)
     others = [hit for hit in result if Path(hit.payload["path"]) != query.resolve()][:SHOWN]
-    answers.append(_show(f"pictures like {query.name}", others, 0.0, query))
+    answers.append(_show(f"pictures like {query.name}", others, query))
     return tuple(answers)
 
 
-def _show(
-    title: str, result: SearchResult | Sequence[Hit], bound: float, picture: Path | None = None
-) -> Answer:
+def _show(title: str, result: SearchResult | Sequence[Hit], picture: Path | None = None) -> Answer:
     from clipsearch.cli.output import table
-    from clipsearch.weak import is_weak
 
     hits = table("#>", "score>", "", "picture", title=plain(title))
     for rank, hit in enumerate(result, start=1):
-        weak = is_weak(hit, bound)
         name = plain(Path(hit.payload["path"]).name)
         hits.add_row(
-            str(rank), f"{hit.score:.3f}", "weak" if weak else "", name, style="dim" if weak else None
+            str(rank), f"{hit.score:.3f}", "weak" if hit.weak else "", name, style="dim" if hit.weak else None
         )
     stdout().print(hits)
-    return Answer(title, tuple(result), bound, picture)
+    return Answer(title, tuple(result), picture)
 
 
 def _classify(encoder: EncoderClient, picture: Path) -> Classification:

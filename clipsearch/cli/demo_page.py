@@ -9,8 +9,6 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from clipsearch.weak import is_weak
-
 if TYPE_CHECKING:
     from clipsearch.cli.demo import Answer, Report
     from clipsearch.results import Hit
@@ -48,14 +46,13 @@ def write_page(report: Report, out: Path) -> Path:
 
 def _answer(answer: Answer) -> str:
     query = f'<figure class="query">{_picture(answer.picture)}</figure>' if answer.picture else ""
-    hits = "".join(_hit(hit, answer.bound) for hit in answer.hits)
+    hits = "".join(_hit(hit) for hit in answer.hits)
     return f'<section><h2>{html.escape(answer.title)}</h2><div class="row">{query}{hits}</div></section>'
 
 
-def _hit(hit: Hit, bound: float) -> str:
+def _hit(hit: Hit) -> str:
     path = Path(hit.payload["path"])
-    weak = is_weak(hit, bound)
-    mark, style = (' <span class="mark">weak</span>', ' class="weak"') if weak else ("", "")
+    mark, style = (' <span class="mark">weak</span>', ' class="weak"') if hit.weak else ("", "")
     return (
         f"<figure{style}>{_picture(path)}"
         f"<figcaption><b>{hit.score:.3f}</b>{mark}<span>{html.escape(path.name)}</span></figcaption></figure>"

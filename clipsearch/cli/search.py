@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from clipsearch.cli.access import access
-from clipsearch.cli.options import (
-    DEFAULT_COLLECTION,
-    DEFAULT_ENCODER,
-    DEFAULT_SERVER,
-    Collection,
-    Encoder,
-    Json,
-    Server,
-)
+from clipsearch.cli.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Collection, Json, Server
 from clipsearch.cli.output import describe, plain, print_json, stderr, stdout, table
-from clipsearch.weak import is_weak, weak_bound
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,7 +50,6 @@ def search(
     ] = None,
     collection: Collection = DEFAULT_COLLECTION,
     server: Server = DEFAULT_SERVER,
-    encoder: Encoder = DEFAULT_ENCODER,
     json: Json = False,
 ) -> None:
     """Finds pictures and texts by words, by a picture, or by both."""
@@ -72,9 +62,8 @@ def search(
         options["image"] = image
     with Client(server, **access()) as client:
         result = client.search(collection, words or None, **options)
-    bound = known_weak_bound(encoder, result) if image is None else 0.0
     if json:
-        print_json(as_json(collection, result, bound))
+        print_json(as_json(collection, result))
         return
     for position, dropped in result.tokens_dropped.items():
         stderr().print(f"note: term {position + 1} was too long for the model; {dropped} tokens were cut off")
@@ -82,46 +71,34 @@ def search(
     if not result:
         console.print("nothing found")
         return
-    console.print(hits_table(result, bound))
-    if any(is_weak(hit, bound) for hit in result):
+    console.print(hits_table(result))
+    if any(hit.weak for hit in result):
+        bound = result.weak_match_below
         console.print(f"[dim]weak: below {bound:.2f}, where this model's matches are mostly chance[/dim]")
 
 
 search.__doc__ = f"{search.__doc__}\n{_EXAMPLES}"
 
 
-def known_weak_bound(encoder: str, result: SearchResult) -> float:
-    """The bound of weak matches; 0 where the encoder cannot be asked, which fails no search."""
-    from clipsearch.client import EncoderClient
-    from clipsearch.errors import ClipSearchError
-
-    try:
-        with EncoderClient(encoder, timeout=2.0, **access()) as client:
-            return weak_bound(client.model(), result)
-    except ClipSearchError:
-        return 0.0
-
-
-def hits_table(result: SearchResult, bound: float, title: str | None = None) -> Table:
+def hits_table(result: SearchResult, title: str | None = None) -> Table:
     """Score, id and path of each hit; fused hits also show the side that matched."""
     sides = ("matched",) if result.fused else ()
     hits = table("#>", "score>", "", *sides, "id", "path", title=title)
     for rank, hit in enumerate(result, start=1):
-        weak = is_weak(hit, bound)
         side = (hit.matched,) if result.fused else ()
         hits.add_row(
             str(rank),
             f"{hit.score:.3f}",
-            "weak" if weak else "",
+            "weak" if hit.weak else "",
             *side,
             plain(hit.id),
             plain(describe(hit.payload)),
-            style="dim" if weak else None,
+            style="dim" if hit.weak else None,
         )
     return hits
 
 
-def as_json(collection: str, result: SearchResult, bound: float) -> dict[str, Any]:
+def as_json(collection: str, result: SearchResult) -> dict[str, Any]:
     """A search's answer for scripts."""
     return {
         "collection": collection,
@@ -133,7 +110,7 @@ def as_json(collection: str, result: SearchResult, bound: float) -> dict[str, An
                 "score": round(hit.score, 6),
                 "cosine": round(hit.cosine, 6),
                 "matched": hit.matched,
-                "weak": is_weak(hit, bound),
+                "weak": hit.weak,
                 "payload": dict(hit.payload),
             }
             for hit in result

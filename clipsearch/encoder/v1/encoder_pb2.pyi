@@ -271,8 +271,13 @@ class EncodeTextResponse(_message.Message):
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    WEAK_MATCH_BELOW_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.str
     """The space that these vectors belong to."""
+    weak_match_below: _builtins.float
+    """Cosines of these vectors to those of pictures below this are weak matches, as in GetModelResponse;
+    0 = not known.
+    """
     @_builtins.property
     def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Embedding]:
         """In the order of the request, exactly one a text."""
@@ -287,10 +292,11 @@ class EncodeTextResponse(_message.Message):
         embeddings: _abc.Iterable[Global___Embedding] | None = ...,
         fingerprint: _builtins.str = ...,
         timings: Global___EncodeTimings | None = ...,
+        weak_match_below: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "fingerprint", b"fingerprint", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "fingerprint", b"fingerprint", "timings", b"timings", "weak_match_below", b"weak_match_below"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -325,6 +325,7 @@ class Hit(_message.Message):
     IMAGE_RANK_FIELD_NUMBER: _builtins.int
     TEXT_RANK_FIELD_NUMBER: _builtins.int
     COSINE_FIELD_NUMBER: _builtins.int
+    WEAK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id that the point was written with."""
     score: _builtins.float
@@ -337,6 +338,8 @@ class Hit(_message.Message):
     """Rank from 1 among the text vectors, 0 = not among the candidates there. Set for fused hits."""
     cosine: _builtins.float
     """Cosine to the matched side, also where `score` is a fused score."""
+    weak: _builtins.bool
+    """True for a picture that words matched with a cosine below `weak_match_below`: probably chance."""
     @_builtins.property
     def payload(self) -> _struct_pb2.Struct:
         """The point's payload."""
@@ -361,10 +364,11 @@ class Hit(_message.Message):
         image_rank: _builtins.int = ...,
         text_rank: _builtins.int = ...,
         cosine: _builtins.float = ...,
+        weak: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_image_vector", b"_image_vector", "_text_vector", b"_text_vector", "image_vector", b"image_vector", "payload", b"payload", "text_vector", b"text_vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_vector", b"_image_vector", "_text_vector", b"_text_vector", "cosine", b"cosine", "id", b"id", "image_rank", b"image_rank", "image_vector", b"image_vector", "matched", b"matched", "payload", b"payload", "score", b"score", "text_rank", b"text_rank", "text_vector", b"text_vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_vector", b"_image_vector", "_text_vector", b"_text_vector", "cosine", b"cosine", "id", b"id", "image_rank", b"image_rank", "image_vector", b"image_vector", "matched", b"matched", "payload", b"payload", "score", b"score", "text_rank", b"text_rank", "text_vector", b"text_vector", "weak", b"weak"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__image_vector: _TypeAlias = _typing.Literal["image_vector"]  # noqa: Y015
     _WhichOneofArgType__image_vector: _TypeAlias = _typing.Literal["_image_vector", b"_image_vector"]  # noqa: Y015
@@ -408,10 +412,15 @@ class SearchResponse(_message.Message):
     TIMINGS_FIELD_NUMBER: _builtins.int
     TOKENS_DROPPED_FIELD_NUMBER: _builtins.int
     FUSED_FIELD_NUMBER: _builtins.int
+    WEAK_MATCH_BELOW_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.str
     """The space of the collection."""
     fused: _builtins.bool
     """True where scores are fused (TARGET_ANY over two sides), false where they are cosines."""
+    weak_match_below: _builtins.float
+    """Of a query of words alone: the cosine to pictures below which this model's matches are weak,
+    mostly what chance would give. 0 = not known, or a query of another kind.
+    """
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
         """Best first; ties in the order of their ids."""
@@ -432,10 +441,11 @@ class SearchResponse(_message.Message):
         timings: Global___SearchTimings | None = ...,
         tokens_dropped: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
         fused: _builtins.bool = ...,
+        weak_match_below: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "fused", b"fused", "hits", b"hits", "timings", b"timings", "tokens_dropped", b"tokens_dropped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "fused", b"fused", "hits", b"hits", "timings", b"timings", "tokens_dropped", b"tokens_dropped", "weak_match_below", b"weak_match_below"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -133,10 +133,9 @@ def test_fields_are_the_chosen_ones_or_a_few():
     assert [row[4:] for row in chosen.rows] == [["field7", "nowhere"], ["7", ""]]
 
 
-def test_weak_matches_are_marked_where_the_bound_is_known():
-    hits = a_hit(score=0.5), a_hit(score=0.1), a_hit(score=0.1, matched="text")
-    assert "weak" not in a_result(*hits).to_html()
-    marked = Seen(a_result(*hits).to_html(weak_below=0.15))
+def test_weak_matches_are_marked():
+    hits = a_hit(score=0.5), a_hit(score=0.1, weak=True), a_hit(score=0.1, matched="text")
+    marked = Seen(a_result(*hits).to_html())
     assert [row[1] for row in marked.rows[1:]] == ["0.500", "0.100 weak", "0.100"]
 
 

@@ -47,6 +47,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
     def __init__(self) -> None:
         self.name = "fake"
         self.fingerprint = "fake-1"
+        self.weak_match_below = 0.0
         self.vectors: dict[str | bytes, np.ndarray] = {}
         self.delay_s = 0.0
         self.error: ServiceError | None = None
@@ -75,7 +76,9 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
         await self._called("EncodeText", len(request.texts))
         assert request.format == vector_pb2.VECTOR_FORMAT_F32_BYTES
         embeddings = [self._text(text, i) for i, text in enumerate(request.texts)]
-        return encoder_pb2.EncodeTextResponse(embeddings=embeddings, fingerprint=self.fingerprint)
+        return encoder_pb2.EncodeTextResponse(
+            embeddings=embeddings, fingerprint=self.fingerprint, weak_match_below=self.weak_match_below
+        )
 
     async def EncodeImage(self, request, context):
         await self._called("EncodeImage", len(request.images))

@@ -1,0 +1,68 @@
+"""Weak matches: pictures that words met with a cosine that chance would give too."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from clipsearch.search.v1 import search_pb2
+from tests.unit.search_service.served import Client, FakeEncoder, term, unit
+
+pytestmark = pytest.mark.usefixtures("arc")
+
+
+@pytest.fixture(autouse=True)
+def bound(encoder: FakeEncoder) -> float:
+    """Between p4 and p5, as "first" sees them."""
+    encoder.weak_match_below = math.cos(0.45)
+    return encoder.weak_match_below
+
+
+async def test_pictures_below_the_models_bound_are_weak_matches_of_words(client: Client, bound):
+    found = await client.search(term("first"))
+
+    assert found.weak_match_below == pytest.approx(bound)
+    assert [hit.weak for hit in found.hits] == 5 * [False] + 5 * [True]
+
+
+async def test_texts_are_not(client: Client):
+    await client.upsert({"id": "far", "text_vector": unit(0, 0, 1)})
+
+    [hit] = (await client.search(term("first"), target=search_pb2.TARGET_TEXT)).hits
+
+    assert not hit.weak
+
+
+async def test_a_fused_hit_is_judged_by_its_cosine(client: Client):
+    await client.upsert({"id": "far", "text_vector": unit(0, 0, 1)})
+
+    found = await client.search(term("first"), limit=20)
+
+    assert found.fused
+    assert {hit.id for hit in found.hits if hit.weak} == {f"p{i}" for i in range(5, 10)}
+
+
+@pytest.mark.parametrize("other", [term(b"first"), term(unit(1)), term(point_id="p0")])
+async def test_the_bound_says_nothing_of_other_queries(client: Client, other):
+    for query in ([other], [term("first"), other]):
+        found = await client.search(*query)
+
+        assert found.weak_match_below == 0
+        assert not any(hit.weak for hit in found.hits)
+
+
+async def test_each_search_of_a_batch_is_judged_by_its_own_terms(client: Client, bound):
+    searches = [
+        search_pb2.SearchRequest(collection="c", query=query)
+        for query in ([term("first")], [term(b"first")], [term("first"), term("last", weight=-0.1)])
+    ]
+    answer = await client.points.SearchBatch(search_pb2.SearchBatchRequest(searches=searches))
+
+    assert [result.weak_match_below for result in answer.results] == pytest.approx([bound, 0, bound])
+
+
+async def test_a_model_without_a_bound_has_no_weak_matches(client: Client, encoder: FakeEncoder):
+    encoder.weak_match_below = 0.0
+
+    assert not any(hit.weak for hit in (await client.search(term("first"))).hits)

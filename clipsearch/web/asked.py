@@ -83,11 +83,6 @@ class SearchAsked(_Asked):
     offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     score_threshold: float | None = None
 
-    @property
-    def words_only(self) -> bool:
-        """Whether the query is words alone, for which the model knows a weak match."""
-        return all(term.text is not None for term in self.terms)
-
 
 class PointAsked(_Asked):
     """A stored point."""

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from clipsearch.aio import AsyncClient, AsyncEncoderClient
-from clipsearch.errors import ClipSearchError
-from clipsearch.results import Model
 from clipsearch.web.settings import WebSettings
 
 CALL_S = 20.0
 MOST = 64
-_MODEL_S = 30.0
-_MISSED_S = 5.0
-_PROBE_S = 2.0
 
 
 class Services:
@@ -28,22 +22,6 @@ class Services:
         self.search = search
         self.encoder = encoder
         self.users = 0
-        self._model: Model | None = None
-        self._model_until = 0.0
-
-    async def known_model(self) -> Model | None:
-        """The encoder's model, asked for twice a minute; None for some seconds after it did not tell."""
-        if time.monotonic() >= self._model_until:
-            try:
-                async with asyncio.timeout(_PROBE_S):
-                    self.remember(await self.encoder.model())
-            except (ClipSearchError, TimeoutError):
-                self._model, self._model_until = None, time.monotonic() + _MISSED_S
-        return self._model
-
-    def remember(self, model: Model) -> None:
-        """What `known_model` answers for the next half minute."""
-        self._model, self._model_until = model, time.monotonic() + _MODEL_S
 
     async def close(self) -> None:
         """Closes both connections."""

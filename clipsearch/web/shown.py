@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from clipsearch.results import Classification, Collection, Hit, Model, SearchResult
-from clipsearch.weak import is_weak
 
 MAX_VALUES = 200
 MAX_CHARACTERS = 2_000
@@ -49,12 +48,11 @@ def hits(
     side: str,
     collection: str,
     limit: int,
-    bound: float,
     pictured: Container[object],
 ) -> dict[str, Any]:
     """A search's answer; a hit beyond `limit` tells of more. `pictured` are the paths that can be shown."""
     shown = [
-        {**_hit(hit, bound), "thumb": _thumb(hit, side, collection) if path_of(hit) in pictured else None}
+        {**_hit(hit), "thumb": _thumb(hit, side, collection) if path_of(hit) in pictured else None}
         for hit in result.hits[:limit]
     ]
     return {
@@ -63,6 +61,7 @@ def hits(
         "more": len(result) > limit,
         "tokens_dropped": {str(term): dropped for term, dropped in result.tokens_dropped.items()},
         "fingerprint": result.fingerprint,
+        "weak_match_below": number(result.weak_match_below),
     }
 
 
@@ -99,7 +98,7 @@ def path_of(hit: Hit) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def _hit(hit: Hit, bound: float) -> dict[str, Any]:
+def _hit(hit: Hit) -> dict[str, Any]:
     written = next((v for name in _TEXTS if isinstance(v := hit.payload.get(name), str) and v.strip()), None)
     name = PurePath(path_of(hit) or "").name
     return {
@@ -107,7 +106,7 @@ def _hit(hit: Hit, bound: float) -> dict[str, Any]:
         "score": number(hit.score),
         "cosine": number(hit.cosine),
         "matched": hit.matched,
-        "weak": is_weak(hit, bound),
+        "weak": hit.weak,
         "payload": payload(hit.payload),
         "title": text(name or written or hit.id),
         "text": text(written) if written else None,

@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clipsearch.errors import ClipSearchError
-from clipsearch.results import Model, SearchResult
-from clipsearch.weak import weak_bound
+from clipsearch.results import SearchResult
 from clipsearch.web import shown
 from clipsearch.web.asked import SearchAsked, read
 from clipsearch.web.clients import Services
@@ -34,7 +33,7 @@ async def _answered(web: Web, asked: SearchAsked, token: str | None) -> Response
     started = time.perf_counter()
     filter = PageFilter(asked.filter)
     async with web.clients.use(web.known_side(asked.side), token) as services:
-        result, model = await asyncio.gather(_search(services, asked, filter), _model(services, asked))
+        result = await _search(services, asked, filter)
     pictured = await web.pictures.shown([shown.path_of(hit) for hit in result])
 
     def answer() -> Response:
@@ -43,7 +42,6 @@ async def _answered(web: Web, asked: SearchAsked, token: str | None) -> Response
             side=asked.side,
             collection=asked.collection,
             limit=asked.limit,
-            bound=weak_bound(model, result),
             pictured=pictured,
         )
         total = (time.perf_counter() - started) * 1000
@@ -73,7 +71,3 @@ async def _search(services: Services, asked: SearchAsked, filter: PageFilter) ->
         raise from_service(error, services.side, "search", page_field) from None
     except ValueError as error:
         raise bad(None, str(error)) from None
-
-
-async def _model(services: Services, asked: SearchAsked) -> Model | None:
-    return await services.known_model() if asked.words_only else None

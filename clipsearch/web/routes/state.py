@@ -119,7 +119,6 @@ async def _encoder(services: Services) -> tuple[dict[str, Any], Model | None]:
         return {"ok": False, "message": told.message, "reason": told.reason, "model": None}, None
     except TimeoutError:
         return {**_late("encoder"), "model": None}, None
-    services.remember(model)
     return {**_up(), "model": shown.model(model)}, model
 
 

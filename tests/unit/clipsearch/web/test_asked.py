@@ -21,7 +21,6 @@ def test_a_search_has_defaults():
     asked = read(SearchAsked, json.dumps(search()).encode())
     assert (asked.side, asked.target, asked.limit, asked.offset) == ("a", "any", 24, 0)
     assert asked.terms[0].term().weight == 1.0
-    assert asked.words_only
 
 
 def test_terms_of_every_kind():
@@ -34,7 +33,6 @@ def test_terms_of_every_kind():
         (None, b"\x89PNG", None, -0.5),
         (None, None, "7", 2.0),
     ]
-    assert not asked.words_only
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 196_607, 196_608, 196_609, 1_000_000])

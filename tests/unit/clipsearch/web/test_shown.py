@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from clipsearch.results import Classification, Hit, LabelScore, Model, SearchResult
-from clipsearch.weak import weak_bound
+from clipsearch.results import Classification, Hit, LabelScore, SearchResult
 from clipsearch.web import shown
 
 
@@ -15,13 +14,11 @@ def hit(id="7", payload=None, cosine=0.5, matched="image", score=0.5):
     return Hit(id=id, score=score, matched=matched, cosine=cosine, payload=payload or {})
 
 
-def shown_hits(*hits, limit=10, bound=0.0, pictured=()):
+def shown_hits(*hits, limit=10, pictured=()):
     result = SearchResult(
         hits=hits, fused=False, fingerprint="f", encode_ms=1, store_ms=1, tokens_dropped={0: 3}
     )
-    return shown.hits(
-        result, side="a", collection="my shop", limit=limit, bound=bound, pictured=frozenset(pictured)
-    )
+    return shown.hits(result, side="a", collection="my shop", limit=limit, pictured=frozenset(pictured))
 
 
 def test_a_hit_more_than_asked_for_says_that_there_are_more():
@@ -59,17 +56,12 @@ def test_only_pictures_that_can_be_shown_have_an_address():
     ]
 
 
-def test_weak_matches_are_pictures_below_the_bound():
-    hits = [hit(cosine=0.1), hit(cosine=0.2), hit(cosine=0.1, matched="text")]
-    assert [one["weak"] for one in shown_hits(*hits, bound=0.15)["hits"]] == [True, False, False]
-
-
-def test_the_bound_is_that_of_the_model_that_filled_the_collection():
-    result = SearchResult(hits=(), fused=False, fingerprint="f", encode_ms=0, store_ms=0)
-    model = Model("m", "f", 2, 1, 1, "", "", "", True, 1.0, 0.0, 0.15, "")
-    assert weak_bound(model, result) == 0.15
-    assert weak_bound(Model("m", "g", 2, 1, 1, "", "", "", True, 1.0, 0.0, 0.15, ""), result) == 0.0
-    assert weak_bound(None, result) == 0.0
+def test_weak_matches_are_marked_with_their_bound():
+    weak = Hit(id="7", score=0.1, matched="image", cosine=0.1, payload={}, weak=True)
+    result = SearchResult((weak, hit()), False, "f", 1, 1, weak_match_below=0.15)
+    found = shown.hits(result, side="a", collection="c", limit=10, pictured=frozenset())
+    assert [one["weak"] for one in found["hits"]] == [True, False]
+    assert found["weak_match_below"] == 0.15
 
 
 def test_markup_stays_what_it_is():

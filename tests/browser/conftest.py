@@ -44,22 +44,31 @@ class Stage:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def chromium() -> str:
+    """The path of the system's Chromium; without one the tests skip."""
     path = chromium_path()
     if path is None:
         pytest.skip(
             f"needs a browser: none of {', '.join(NAMES)} is installed (Debian: apt-get install chromium)"
         )
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """A module's browser. Not the session's: while Playwright runs, its event loop is this thread's, and
+    tests of other packages that start one of their own would fail.
+    """
     with sync_playwright() as playwright:
         # A container's root has no sandbox of the kernel's to offer to Chromium.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
 
 
 @pytest.fixture(scope="session")
 def stage(
-    browser: Browser, starter_bundle: Path, photos: list[Path], tmp_path_factory: pytest.TempPathFactory
+    chromium: str, starter_bundle: Path, photos: list[Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("browser")
     (folder / "names").mkdir()

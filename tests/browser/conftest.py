@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from clipsearch import Client
 from clipsearch.cli.demo_map import draw_samples
@@ -23,6 +23,7 @@ from tests.integration.conftest import ServiceProcess, photos
 __all__ = ["photos"]  # a fixture
 
 WIDE, PHONE = (1280, 900), (390, 844)
+_PATIENCE_MS = 10_000  # a machine that runs other tests too is slow
 
 OpenPage = Callable[..., Page]
 
@@ -59,6 +60,7 @@ def browser(chromium: str) -> Iterator[Browser]:
     """A module's browser. Not the session's: while Playwright runs, its event loop is this thread's, and
     tests of other packages that start one of their own would fail.
     """
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         # A container's root has no sandbox of the kernel's to offer to Chromium.
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -91,7 +93,7 @@ def pages(browser: Browser) -> Iterator[OpenPage]:
         context = browser.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, reduced_motion="reduce"
         )
-        context.set_default_timeout(8000)
+        context.set_default_timeout(_PATIENCE_MS)
         page = context.new_page()
         watch = Watch(page, url)
         page.watch = watch  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ def test_two_pairs_of_services_are_compared(open_page, stage, tmp_path):
     with web(tmp_path, [*services, *second]) as url:
         page = open_page(f"{url}/?view=compare&collection={PHOTOS}&q=a+cat")
         right = page.get_by_label("Right collection")
-        assert right.locator("optgroup").count() == 2
+        expect(right.locator("optgroup")).to_have_count(2)
         right.select_option(value=f'["b","{PHOTOS}"]')
         expect(page.locator(".share")).to_have_text("10 of the first 10 are in both")
         expect(page.get_by_text("same rank")).to_have_count(20)

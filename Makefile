@@ -14,10 +14,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constr
 
 RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
+GPU_READY  := $(VENV)-gpu/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo web test test-web pictures lint kill-ingest load-million torture drain fuzz overload bench \
-	bench-encoder bench-search bench-peers bench-map load load-ui deploy-check model serve protos clean
+	bench-encoder bench-search bench-peers bench-gpu bench-map load load-ui deploy-check model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -72,6 +73,12 @@ bench-search: $(FULL_READY) ## measure search against qdrant-client's local mode
 bench-peers: $(FULL_READY) ## measure the encoder beside infinity-emb, installed for it: build/bench/peers.json
 	$(BIN)/python -m tests.bench.peers
 
+# An environment of its own: the wheels of ONNX Runtime for CPUs and for GPUs cannot stand side by side.
+bench-gpu: ## measure the encoder on a CUDA GPU against torch: build/bench/gpu.json (without a GPU: nothing)
+	if $(PYTHON) -c "import ctypes; ctypes.CDLL('libcuda.so.1')" 2> /dev/null; then \
+		$(MAKE) --no-print-directory $(GPU_READY) && $(VENV)-gpu/bin/python -m tests.bench.gpu $(ARGS); \
+	else echo "bench-gpu: there is no NVIDIA driver here (libcuda.so.1 is not found); nothing was measured"; fi
+
 bench-map: $(FULL_READY) ## time and memory of a map of 100,000 vectors: build/bench/map.json
 	$(BIN)/python -m tests.bench.space
 
@@ -105,7 +112,7 @@ protos: $(FULL_READY) ## regenerate the Python API from protos/
 	echo "generated clipsearch/encoder/v1 and clipsearch/search/v1"
 
 clean: ## remove the virtual environment and everything built
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(VENV)-gpu build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 build/models/starter/manifest.json: | $(RUN_READY)
@@ -130,3 +137,10 @@ $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing everything for development and export (torch included: a large download)"
 	$(PIP) --editable '.[cpu,starter,map,web,notebook,parquet,otel,export,plan,load,dev,deploy]'
 	touch $(RUN_READY) $@
+
+$(GPU_READY): pyproject.toml requirements.lock
+	echo "== installing ONNX Runtime for CUDA, torch and the exporter in $(VENV)-gpu (a large download)"
+	$(PYTHON) -m venv $(VENV)-gpu
+	$(VENV)-gpu/bin/python -m pip --disable-pip-version-check --quiet install --constraint requirements.lock \
+		--editable '.[gpu,export]'
+	touch $@

@@ -57,7 +57,8 @@ class Batcher(Generic[Item]):
 
     `run` maps items to float32 [items, dimension] and blocks: it runs in `executor`. `weigh` is an
     item's share of a batch (1 for a picture, its tokens for a text); a batch costs its number of
-    items times the heaviest of them, up to `capacity`.
+    items times the heaviest of them, up to `capacity`. `in_flight` batches may run at once: more than one
+    where the next can be gathered and copied while the session computes; the executor has as many threads.
     """
 
     def __init__(
@@ -66,24 +67,26 @@ class Batcher(Generic[Item]):
         executor: Executor,
         capacity: int,
         weigh: Callable[[Item], int],
+        in_flight: int = 1,
     ) -> None:
         self.capacity = capacity
+        self._in_flight = in_flight
         self._run = run
         self._executor = executor
         self._weigh = weigh
         self._queue: list[_Entry[Item]] = []
         self._arrived = asyncio.Event()
         self._seconds_per_weight = 0.0
-        self._loop: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Batcher[Item]:
-        self._loop = asyncio.create_task(self._serve())
+        self._loops = [asyncio.create_task(self._serve()) for _ in range(self._in_flight)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._loop is not None
-        self._loop.cancel()
-        await asyncio.wait([self._loop])
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.wait(self._loops)
         _fail(self._queue, _stopping())
         self._queue.clear()
 
@@ -99,7 +102,7 @@ class Batcher(Generic[Item]):
         session, so that a small one need not wait for all of them.
         Raises DeadlineExceeded if the deadline passes first, Unavailable when the batcher closes.
         """
-        if self._loop is None or self._loop.done():
+        if not self._loops or any(loop.done() for loop in self._loops):
             raise _stopping()
         now = time.monotonic()
         due = min(deadline, now + HORIZON_S) + ahead * self._seconds_per_weight
@@ -170,7 +173,7 @@ class Batcher(Generic[Item]):
             _fail(batch, error)
             return
         seconds = time.monotonic() - started
-        self._pace(seconds / (len(batch) * max(entry.weight for entry in batch)))
+        self._pace(seconds / (self._in_flight * len(batch) * max(entry.weight for entry in batch)))
         for entry, vector in answers:
             if not entry.answer.done():
                 entry.answer.set_result(Computed(vector, started - entry.queued, seconds))

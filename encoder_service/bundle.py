@@ -122,6 +122,9 @@ class Manifest(_Part):
     preferred_cpu: dict[Tower, Precision] = Field(
         description="what a CPU should run; int8 only where its parity report passes"
     )
+    preferred_gpu: dict[Tower, Precision] = Field(
+        default={}, description="what a GPU should run; a tower that is not here runs in fp32 there"
+    )
     fingerprint: str = Field(pattern=r"^[0-9a-f]{32}$")
     files: dict[str, FileEntry]
     known_answer: KnownAnswer

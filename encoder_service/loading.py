@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,17 +31,27 @@ from encoder_service.bundle import (
 from encoder_service.cache import TextCache
 from encoder_service.cpus import available_cpus
 from encoder_service.encoder import Encoder, ImageTower, Running, TextTower
+from encoder_service.feeding import Feeding, feed_pictures, feed_texts, tensorrt_shapes
 from encoder_service.images import ImageLimits
 from encoder_service.metrics import EncoderMetrics
-from encoder_service.session import OnnxSession, picture_runner, text_runner
+from encoder_service.precision import choose_precision
+from encoder_service.providers import (
+    Choice,
+    Device,
+    ProviderName,
+    SessionError,
+    both_wheels,
+    choose_provider,
+    installed_wheels,
+)
+from encoder_service.session import OnnxSession
 from encoder_service.settings import MIB, EncoderSettings
-from encoder_service.tokens import TextTokenizer
+from encoder_service.tokens import TextTokenizer, Tokens
 from encoder_service.warmup import best_batch, check_known_answer
 
-# What measuring batch sizes may take for each tower, and the sizes it may choose: pictures, short texts.
+TOWERS: tuple[Tower, Tower] = ("image", "text")
+# What measuring batch sizes may take for each tower.
 MEASURE_S = 0.35
-IMAGE_BATCHES = (4, 32)
-TEXT_BATCHES = (16, 64)
 
 _log = structlog.get_logger(__name__)
 
@@ -57,121 +67,181 @@ class _Graph:
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """A bundle in memory."""
+    """A bundle in memory, and why it is where it is."""
 
     manifest: Manifest
     tokenizer: TextTokenizer
+    choice: Choice
     image: _Graph
     text: _Graph
+
+
+@dataclass(frozen=True, slots=True)
+class _Feedings:
+    """How the towers are run, and how much at once: pictures, and tokens."""
+
+    pictures: Feeding[NDArray[np.uint8]]
+    texts: Feeding[Tokens]
+    pictures_at_once: int
+    tokens_at_once: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """A model that has proved itself, and the batchers of its towers."""
+
+    manifest: Manifest
+    running: Running
+    tokenizer: TextTokenizer
+    pictures: Batcher[NDArray[np.uint8]]
+    texts: Batcher[Tokens]
 
 
 @asynccontextmanager
 async def open_encoder(
     settings: EncoderSettings, metrics: EncoderMetrics | None = None
 ) -> AsyncIterator[Encoder]:
-    """Loads the bundle and runs its batchers until the block ends; `metrics` tell of them.
+    """Loads the bundle and runs all that encodes with it until the block ends; `metrics` tell of it.
 
     Raises BundleError or SessionError.
     """
-    cpus = available_cpus()
-    threads, decode_threads = settings.threads or cpus, settings.decode_threads or cpus
-    model = await _load(settings, threads)
-    pictures_at_once, tokens_at_once = await asyncio.to_thread(_warm_up, settings, model)
-    _report(model)
-    _log.info(
-        "encoder is ready",
-        threads=threads,
-        decode_threads=decode_threads,
-        max_batch=pictures_at_once,
-        max_batch_tokens=tokens_at_once,
-    )
     metrics = metrics or EncoderMetrics(CollectorRegistry())
-    run_pictures = metrics.measured("image", picture_runner(model.image.session))
-    run_texts = metrics.measured("text", text_runner(model.text.session, model.manifest.text))
-    with (
-        ThreadPoolExecutor(decode_threads, "decode") as decoders,
-        # A session's own thread each: ONNX Runtime brings the others.
-        ThreadPoolExecutor(1, "image-session") as image_thread,
-        ThreadPoolExecutor(1, "text-session") as text_thread,
-    ):
-        async with (
-            Batcher(run_pictures, image_thread, pictures_at_once, weigh=lambda pixels: 1) as pictures,
-            Batcher(run_texts, text_thread, tokens_at_once, weigh=lambda tokens: len(tokens.ids)) as texts,
-        ):
-            running = Running(model.image.precision, model.text.precision, model.image.session.provider)
+    decode_threads = settings.decode_threads or available_cpus()
+    async with open_model(settings, metrics) as model:
+        with ThreadPoolExecutor(decode_threads, "decode") as decoders:
             images = ImageTower(
-                pictures,
+                model.pictures,
                 Admission("pictures", settings.queue_images, settings.queue_bytes),
                 ImageLimits(settings.max_image_bytes, settings.max_pixels),
                 decoders,
                 decode_threads,
             )
             words = TextTower(
-                texts,
+                model.texts,
                 Admission("texts", settings.queue_texts, settings.queue_bytes),
                 model.tokenizer,
                 TextCache(settings.text_cache_mb * MIB),
                 settings.max_text_bytes,
             )
-            metrics.watch(model.manifest, running, images, words)
-            yield Encoder(model.manifest, running, images, words, metrics.encoded)
+            metrics.watch(model.manifest, model.running, images, words)
+            yield Encoder(model.manifest, model.running, images, words, metrics.encoded)
+
+
+@asynccontextmanager
+async def open_model(settings: EncoderSettings, metrics: EncoderMetrics) -> AsyncIterator[OpenModel]:
+    """Loads the bundle and runs its batchers until the block ends. Raises BundleError or SessionError."""
+    cpus = available_cpus()
+    threads = settings.threads or cpus
+    model = await _load(settings, threads)
+    with ExitStack() as closing:
+        feedings = await asyncio.to_thread(_warm_up, settings, model, closing)
+        _report(model)
+        _log.info(
+            "encoder is ready",
+            threads=threads,
+            decode_threads=settings.decode_threads or cpus,
+            max_batch=feedings.pictures_at_once,
+            max_batch_tokens=feedings.tokens_at_once,
+        )
+        pictures, texts = feedings.pictures, feedings.texts
+        # A session's own threads: ONNX Runtime brings those that compute.
+        image_threads = closing.enter_context(ThreadPoolExecutor(pictures.in_flight, "image-session"))
+        text_threads = closing.enter_context(ThreadPoolExecutor(texts.in_flight, "text-session"))
+        async with (
+            Batcher(
+                metrics.measured("image", pictures.run),
+                image_threads,
+                feedings.pictures_at_once,
+                pictures.weigh,
+                pictures.in_flight,
+            ) as picture_batches,
+            Batcher(
+                metrics.measured("text", texts.run),
+                text_threads,
+                feedings.tokens_at_once,
+                texts.weigh,
+                texts.in_flight,
+            ) as text_batches,
+        ):
+            running = Running(model.image.precision, model.text.precision, model.image.session.provider)
+            yield OpenModel(model.manifest, running, model.tokenizer, picture_batches, text_batches)
 
 
 async def _load(settings: EncoderSettings, threads: int) -> _Model:
     """Hashing files and optimising graphs leave the GIL alone, so they go side by side."""
+    if problem := both_wheels(installed_wheels()):
+        _log.warning(problem)
     manifest = read_manifest(settings.model)
     checking = asyncio.create_task(asyncio.to_thread(check_files, settings.model, manifest))
     try:
-        tokenizer, image, text = await asyncio.gather(
+        tokenizer, (choice, image, text) = await asyncio.gather(
             asyncio.to_thread(TextTokenizer, settings.model, manifest.text),
-            asyncio.to_thread(_open_graph, settings, manifest, "image", settings.image_precision, threads),
-            asyncio.to_thread(_open_graph, settings, manifest, "text", settings.text_precision, threads),
+            _open_graphs(settings, manifest, threads),
         )
     finally:
         await checking  # an altered file is told before a graph that does not load, which it explains
-    return _Model(manifest, tokenizer, image, text)
+    return _Model(manifest, tokenizer, choice, image, text)
 
 
-def _warm_up(settings: EncoderSettings, model: _Model) -> tuple[int, int]:
+async def _open_graphs(
+    settings: EncoderSettings, manifest: Manifest, threads: int
+) -> tuple[Choice, _Graph, _Graph]:
+    """Both towers on the provider asked for; `auto` takes the CPU for what a card cannot run."""
+
+    async def on(choice: Choice) -> tuple[Choice, _Graph, _Graph]:
+        image, text = await asyncio.gather(
+            *(asyncio.to_thread(_open_graph, settings, manifest, tower, choice.provider, threads)
+              for tower in TOWERS),
+        )  # fmt: skip
+        return choice, image, text
+
+    choice = await asyncio.to_thread(choose_provider, settings.provider, settings.gpu_device)
+    try:
+        return await on(choice)
+    except (BundleError, SessionError) as error:
+        if settings.provider != "auto" or choice.provider == "cpu":
+            raise
+        return await on(Choice("cpu", str(error)))
+
+
+def _warm_up(settings: EncoderSettings, model: _Model, closing: ExitStack) -> _Feedings:
     """Asks for the known answer and measures batch sizes: pictures, and tokens, that a batch may hold."""
     manifest, known = model.manifest, model.manifest.known_answer
-    run_pictures = picture_runner(model.image.session)
-    run_texts = text_runner(model.text.session, manifest.text)
+    gpu = None if model.choice.provider == "cpu" else settings.gpu_device
+    # One after the other: while a CUDA graph is captured, nobody else may use the card.
+    pictures = feed_pictures(model.image.session, manifest, settings.max_batch, gpu)
+    closing.callback(pictures.close)
+    texts = feed_texts(model.text.session, manifest, settings.max_batch_tokens, gpu)
+    closing.callback(texts.close)
     picture = known_answer_pixels(manifest.image.size)
     tokens = model.tokenizer.encode([known.text])[0]
-    _prove(manifest, "image", model.image, run_pictures([picture])[0], known.image_vector)
-    _prove(manifest, "text", model.text, run_texts([tokens])[0], known.text_vector)
-    pictures_at_once = settings.max_batch or best_batch(run_pictures, picture, *IMAGE_BATCHES, MEASURE_S)
-    tokens_at_once = settings.max_batch_tokens or len(tokens.ids) * best_batch(
-        run_texts, tokens, *TEXT_BATCHES, MEASURE_S
+    _prove(manifest, "image", model.image, pictures.run([picture])[0], known.image_vector)
+    _prove(manifest, "text", model.text, texts.run([tokens])[0], known.text_vector)
+    pictures_at_once = settings.max_batch or best_batch(pictures.run, picture, *pictures.sizes, MEASURE_S)
+    tokens_at_once = settings.max_batch_tokens or texts.weigh(tokens) * best_batch(
+        texts.run, tokens, *texts.sizes, MEASURE_S
     )
-    return pictures_at_once, tokens_at_once
+    return _Feedings(
+        pictures,
+        texts,
+        min(pictures_at_once, pictures.capacity or pictures_at_once),
+        min(tokens_at_once, texts.capacity or tokens_at_once),
+    )
 
 
 def _open_graph(
-    settings: EncoderSettings, manifest: Manifest, tower: Tower, asked: str, threads: int
+    settings: EncoderSettings, manifest: Manifest, tower: Tower, provider: ProviderName, threads: int
 ) -> _Graph:
-    precision, reason = choose_precision(manifest, tower, asked)
-    provider = "cpu" if settings.provider == "auto" else settings.provider
-    return _Graph(
-        OnnxSession(settings.model / graph_file(tower, precision), provider, threads), precision, reason
+    asked = settings.image_precision if tower == "image" else settings.text_precision
+    precision, reason = choose_precision(manifest, tower, asked, provider)
+    session = OnnxSession(
+        settings.model / graph_file(tower, precision),
+        provider,
+        threads,
+        Device(settings.gpu_device, settings.gpu_memory_mb),
+        tensorrt_shapes(manifest, tower) if provider == "tensorrt" else None,
     )
-
-
-def choose_precision(manifest: Manifest, tower: Tower, asked: str) -> tuple[Precision, str]:
-    """The precision to run and why. Raises BundleError if the bundle has no such graph."""
-    there = manifest.precisions[tower]
-    if asked != "auto":
-        for precision in there:
-            if precision == asked:
-                return precision, "asked for"
-        raise BundleError(f"the bundle has no {asked} graph of the {tower} tower; it has {', '.join(there)}")
-    chosen = manifest.preferred_cpu[tower]
-    failed = [check for check in manifest.parity if check.tower == tower and not check.passed]
-    if chosen == "fp32" and "int8" in there and failed:
-        reasons = ", ".join(f"{check.name} {check.value:.4f}, bound {check.bound}" for check in failed)
-        return chosen, f"int8 did not pass: {reasons}"
-    return chosen, "the bundle's choice for CPUs"
+    return _Graph(session, precision, reason)
 
 
 def _prove(manifest: Manifest, tower: Tower, graph: _Graph, vector: NDArray[np.float32], known: str) -> None:
@@ -188,6 +258,7 @@ def _report(model: _Model) -> None:
             model=model.manifest.name,
             fingerprint=model.manifest.fingerprint,
             provider=graph.session.provider,
+            provider_because=model.choice.reason,
             precision=graph.precision,
             precision_because=graph.reason,
         )

@@ -20,14 +20,20 @@ class EncoderSettings(ServingSettings):
 
     port: int = Field(default=50051, ge=0, le=65535, description="port to listen on; 0 = any free one")
     model: Path = Field(default=Path("build/models/starter"), description="folder of the model bundle")
-    provider: Literal["auto", "cpu"] = Field(
-        default="auto", description="ONNX Runtime provider; one that is asked for is the one that runs"
+    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        default="auto",
+        description="ONNX Runtime provider; one that is asked for is the one that runs, "
+        "auto = CUDA where it can be had",
+    )
+    gpu_device: int = Field(default=0, ge=0, le=255, description="number of the GPU, as the driver counts")
+    gpu_memory_mb: int = Field(
+        default=0, ge=0, description="MiB of GPU memory that each tower's session may take; 0 = no limit"
     )
     image_precision: Literal["auto", "fp32", "int8", "fp16"] = Field(
-        default="auto", description="graph of the image tower; auto = the manifest's choice for CPUs"
+        default="auto", description="graph of the image tower; auto = the bundle's choice"
     )
     text_precision: Literal["auto", "fp32", "int8", "fp16"] = Field(
-        default="auto", description="graph of the text tower; auto = the manifest's choice for CPUs"
+        default="auto", description="graph of the text tower; auto = the bundle's choice"
     )
 
     threads: int = Field(

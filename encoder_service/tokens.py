@@ -76,12 +76,13 @@ def check_text(text: str, max_bytes: int = MAX_TEXT_BYTES) -> None:
         )
 
 
-def pad(batch: Sequence[Tokens], rules: TextRules) -> dict[str, NDArray[np.int64]]:
+def pad(batch: Sequence[Tokens], rules: TextRules, least: int = 1) -> dict[str, NDArray[np.int64]]:
     """The text graph's inputs for a batch: int64 [batch, sequence], cut to the longest text of the batch.
 
-    `sequence` is the context length where the rules ask for padding to it (SigLIP sees its padding).
+    `sequence` is at least `least`, and the context length where the rules ask for padding to it (SigLIP
+    sees its padding).
     """
-    longest = max(len(tokens.ids) for tokens in batch)
+    longest = max(least, *(len(tokens.ids) for tokens in batch))
     length = rules.context_length if rules.padding == "max_length" else longest
     ids = np.full((len(batch), length), rules.pad_id, dtype=np.int64)
     for row, tokens in zip(ids, batch, strict=True):

@@ -45,17 +45,19 @@ def export(
         typer.Option(metavar="NAME", help="In place of SOURCE: a known architecture with random weights."),
     ] = None,
     precision: Annotated[
-        str, typer.Option(metavar="LIST", help="What to write: fp32, or fp32,int8.")
+        str, typer.Option(metavar="LIST", help="What to write: fp32, and with it int8 (CPUs), fp16 (GPUs).")
     ] = "fp32,int8",
 ) -> None:
     """Turns a CLIP, SigLIP or SigLIP 2 checkpoint into a bundle that the encoder serves.
 
-    The bundle is checked against transformers before it gets its name; int8 becomes what CPUs run only
-    in the towers where it passes. Needs torch, which the extra `export` installs.
+    The bundle is checked against transformers before it gets its name; int8 becomes what CPUs run, and
+    fp16 what GPUs run, only in the towers where it passes. Needs torch, which the extra `export` installs.
 
     Examples:
 
       clipsearch model export openai/clip-vit-base-patch32 --out models/clip
+
+      clipsearch model export openai/clip-vit-base-patch32 --out models/clip --precision fp32,int8,fp16
 
       clipsearch model export ~/checkpoints/my-siglip --out models/mine --precision fp32
 
@@ -168,6 +170,7 @@ def manifest_table(manifest: Manifest) -> Table:
         f"{', lower-cased' if text.lowercase else ''}",
         "scoring": f"{manifest.scoring}, scale {manifest.logit_scale:.2f}, bias {manifest.logit_bias:.2f}",
         "on CPUs": ", ".join(f"{tower} {chosen}" for tower, chosen in manifest.preferred_cpu.items()),
+        "on GPUs": ", ".join(f"{tower} {chosen}" for tower, chosen in manifest.preferred_gpu.items()),
     }
     result = table("field", "value", title=plain(manifest.name))
     for name, value in rows.items():
@@ -206,10 +209,12 @@ def _figure(check: ParityCheck) -> str:
 
 
 def _precisions(names: str) -> list[Precision]:
-    known: dict[str, Precision] = {"fp32": "fp32", "int8": "int8"}
+    known: dict[str, Precision] = {"fp32": "fp32", "int8": "int8", "fp16": "fp16"}
     chosen = [name.strip() for name in names.split(",")]
     if unknown := [name for name in chosen if name not in known]:
-        raise typer.BadParameter(f"{', '.join(unknown)}: there are fp32 and int8", param_hint="--precision")
+        raise typer.BadParameter(
+            f"{', '.join(unknown)}: there are fp32, int8 and fp16", param_hint="--precision"
+        )
     if "fp32" not in chosen:
         raise typer.BadParameter("fp32 is always part of it: fp32,int8", param_hint="--precision")
     return list(dict.fromkeys(known[name] for name in chosen))

@@ -39,6 +39,8 @@ def explain(error: Exception) -> str | None:
         return f"{error.message}{_hint(error)}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
+        return str(error)
     expected = CheckpointError | CredentialsError | FilterError | Problem | SettingsError | SourceError
     if isinstance(error, expected | StartError):
         return str(error)

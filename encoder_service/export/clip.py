@@ -24,6 +24,7 @@ from encoder_service.cpus import available_cpus
 from encoder_service.export import golden, towers
 from encoder_service.export.checkpoint import Checkpoint, load_checkpoint, random_checkpoint
 from encoder_service.export.errors import ExportError
+from encoder_service.export.half import halve
 from encoder_service.export.output import bundle_folder, check_target
 from encoder_service.export.quantize import quantize
 from encoder_service.export.tokenizer import tokenizer_json
@@ -50,7 +51,8 @@ def export_bundle(
 
     `source` is a Hugging Face id or a checkpoint folder, or with `random_init` the name of a known
     architecture. An older bundle in `out` is replaced once the new one is whole. int8 becomes the
-    choice for CPUs only in the towers whose checks it passes. Raises ExportError, WheelError.
+    choice for CPUs, and fp16 for GPUs, only in the towers whose checks it passes.
+    Raises ExportError, WheelError.
     """
     say = progress or (lambda _: None)
     _check_precisions(precisions)
@@ -68,9 +70,9 @@ def export_bundle(
 
 
 def _check_precisions(precisions: Sequence[Precision]) -> None:
-    unknown = sorted(set(precisions) - {"fp32", "int8"})
+    unknown = sorted(set(precisions) - {"fp32", "int8", "fp16"})
     if unknown or "fp32" not in precisions:
-        raise ExportError(f"precisions {', '.join(precisions)}: fp32, or fp32 and int8")
+        raise ExportError(f"precisions {', '.join(precisions)}: fp32, and with it int8, fp16 or both")
 
 
 def _write_graphs(
@@ -85,10 +87,13 @@ def _write_graphs(
     say("exporting the text tower")
     reader = towers.SiglipText if checkpoint.family == "siglip" else towers.ClipText
     towers.export_text(reader(model), checkpoint.text.context_length, text)
-    if "int8" in precisions:
-        for tower_name, fp32 in zip(TOWERS, (image, text), strict=True):
+    for tower_name, fp32 in zip(TOWERS, (image, text), strict=True):
+        if "int8" in precisions:
             say(f"quantising the {tower_name} tower to int8")
             quantize(fp32, folder / graph_file(tower_name, "int8"))
+        if "fp16" in precisions:
+            say(f"halving the {tower_name} tower to fp16")
+            halve(fp32, folder / graph_file(tower_name, "fp16"))
 
 
 def _manifest(checkpoint: Checkpoint, folder: Path, precisions: Sequence[Precision]) -> Manifest:
@@ -109,6 +114,7 @@ def _manifest(checkpoint: Checkpoint, folder: Path, precisions: Sequence[Precisi
         logit_bias=checkpoint.logit_bias,
         precisions={tower: list(precisions) for tower in TOWERS},
         preferred_cpu=dict.fromkeys(TOWERS, "int8" if "int8" in precisions else "fp32"),
+        preferred_gpu=dict.fromkeys(TOWERS, "fp16" if "fp16" in precisions else "fp32"),
         fingerprint=fingerprint,
         files=files,
         known_answer=_known_answer(checkpoint, folder),

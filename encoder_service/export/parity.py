@@ -17,6 +17,7 @@ MIN_COSINE_TO_TORCH = 0.99999
 MAX_DIFFERENCE_FP32 = 1e-5
 # A lower precision against fp32.
 MIN_MEAN_COSINE = 0.99
+MIN_COSINE_FP16 = 0.999
 MAX_RECALL_LOST = 1.0
 # A lower precision with and without batch-mates.
 MIN_COSINE_TO_ALONE = 0.999
@@ -86,9 +87,15 @@ def against_fp32(
     lost = 100 * (recall_among(fp32, group_size) - recall_among(vectors, group_size))
     return [
         at_least(name, tower, "mean cosine", float(cosine.mean()), MIN_MEAN_COSINE, n),
-        told(name, tower, "minimum cosine", float(cosine.min()), n),
+        _lowest(name, tower, precision, float(cosine.min()), n),
         at_most(name, tower, f"R@{RECALL_AT} lost, points", lost, MAX_RECALL_LOST, n),
     ]
+
+
+def _lowest(name: str, tower: Tower, precision: Precision, value: float, samples: int) -> ParityCheck:
+    if precision == "fp16":
+        return at_least(name, tower, "minimum cosine", value, MIN_COSINE_FP16, samples)
+    return told(name, tower, "minimum cosine", value, samples)
 
 
 def cosines(left: Vectors, right: Vectors) -> NDArray[np.float64]:

@@ -45,6 +45,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
 from encoder_service.export.errors import ExportError
+from encoder_service.export.graph_edit import Floats, add_constant, constant_of, uint8_source
 from encoder_service.export.towers import save_graph
 
 _RUNTIME = "com.microsoft"  # the domain of ONNX Runtime's own operators
@@ -60,8 +61,6 @@ _SMALLEST = 1e-10
 
 # Tables of fewer numbers (positions, probes) are not worth two lookups.
 _LARGE_TABLE = 65_536
-
-Floats = NDArray[np.float32]
 
 
 def quantize(fp32: Path, int8: Path) -> None:
@@ -117,17 +116,11 @@ def _steps(values: Floats, largest: Floats) -> tuple[NDArray[np.int8], Floats]:
     return np.rint(values / scales).astype(np.int8), scales.astype(np.float32)
 
 
-def _constant(value: ir.Value | None) -> Floats | None:
-    if value is None or not value.is_initializer() or value.const_value is None:
-        return None
-    return value.const_value.numpy() if value.const_value.dtype == ir.DataType.FLOAT else None
-
-
 def _weight(node: ir.Node) -> Floats | None:
     """The constant right side of a product, [inputs, outputs]; None for any other node."""
     if node.domain not in ("", "ai.onnx") or node.op_type not in ("MatMul", "Gemm"):
         return None
-    weight = _constant(node.inputs[1])
+    weight = constant_of(node.inputs[1])
     if weight is None or weight.ndim != 2:
         return None
     if node.op_type == "MatMul":
@@ -139,7 +132,7 @@ def _weight(node: ir.Node) -> Floats | None:
 
 
 def _is_large_table(node: ir.Node) -> bool:
-    table = _constant(node.inputs[0])
+    table = constant_of(node.inputs[0])
     rows = node.attributes.get_int("axis", 0) == 0
     return rows and table is not None and table.ndim == 2 and table.size >= _LARGE_TABLE
 
@@ -164,7 +157,7 @@ class _Writer:
             raise ExportError(f"the product {name} has no left side")
         steps, scales = per_column(weight)
         w, w_scale = self._add(f"{name}.weight", steps), self._add(f"{name}.scale", scales)
-        pixels = _uint8_source(x)
+        pixels = uint8_source(x)
         if pixels is not None:  # whole numbers already: nothing is rounded
             result = self._product(node, pixels, w, w_scale, self._zero)
         else:
@@ -177,7 +170,7 @@ class _Writer:
 
     def replace_lookup(self, node: ir.Node) -> None:
         """table[ids] becomes int8 rows times one scale a row."""
-        table, ids, name = _constant(node.inputs[0]), node.inputs[1], node.outputs[0].name
+        table, ids, name = constant_of(node.inputs[0]), node.inputs[1], node.outputs[0].name
         if table is None:
             raise ExportError(f"the lookup {name} has no table")
         steps, scales = per_row(table)
@@ -202,12 +195,7 @@ class _Writer:
         return self._node(node, "MatMulIntegerToFloat", *inputs, domain=_RUNTIME)
 
     def _add(self, name: str, array: NDArray[np.generic]) -> ir.Value:
-        tensor = ir.tensor(array, name=name)
-        value = ir.Value(
-            name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-        )
-        self._graph.register_initializer(value)
-        return value
+        return add_constant(self._graph, name, array)
 
     def _node(
         self, before: ir.Node, op: str, *inputs: ir.Value | None, domain: str = "", **attributes: int
@@ -221,12 +209,3 @@ class _Writer:
         result.type, result.shape = old.type, old.shape
         ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
         self._graph.remove(node, safe=True)
-
-
-def _uint8_source(x: ir.Value) -> ir.Value | None:
-    """What was cast to float to make x, if that was uint8."""
-    node = x.producer()
-    if node is None or node.op_type != "Cast":
-        return None
-    source = node.inputs[0]
-    return source if source is not None and source.dtype == ir.DataType.UINT8 else None

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,9 @@ OPSET = 23  # the first with Attention
 # protobuf cannot hold 2 GiB. Past this, weights lie beside the graph in `<graph>.data`.
 MAX_INLINE_BYTES = 1_800_000_000
 
+# Takes one position out of [batch, sequence, width]: [batch, 1, width].
+Pick = Callable[[Tensor], Tensor]
+
 
 class Layer(nn.Module):
     """One transformer layer; CLIP's and SigLIP's have the same parts under the same names."""
@@ -44,8 +47,11 @@ class Layer(nn.Module):
         self.heads: int = layer.self_attn.num_heads
         self.causal = causal
         self.norm1, self.norm2 = layer.layer_norm1, layer.layer_norm2
-        self.query, self.key = layer.self_attn.q_proj, layer.self_attn.k_proj
-        self.value, self.out = layer.self_attn.v_proj, layer.self_attn.out_proj
+        self.query = layer.self_attn.q_proj
+        key, value = layer.self_attn.k_proj, layer.self_attn.v_proj
+        self.key, self.value, self.out = fold_biases(
+            key.weight, (value.weight, value.bias), layer.self_attn.out_proj
+        )
         self.mlp = layer.mlp
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,17 +60,14 @@ class Layer(nn.Module):
         mixed = attend(self.query(y), self.key(y), self.value(y), self.heads, causal=self.causal)
         return self._feed_forward(x + self.out(mixed))
 
-    def pooled(self, x: Tensor, index: Tensor) -> Tensor:
-        """The same at one position of each sequence only: `index` int64 [batch]; [batch, 1, width] out."""
-        at = index.view(-1, 1, 1).expand(-1, 1, x.shape[2])
+    def pooled(self, x: Tensor, pick: Pick, seen: Tensor | None = None) -> Tensor:
+        """The same at the one position of each sequence that `pick` takes; [batch, 1, width] out.
+
+        `seen` is true where that position sees a key, bool [batch, 1, 1, sequence]; None = everywhere.
+        """
         y = self.norm1(x)
-        seen = None
-        if self.causal:
-            positions = torch.arange(x.shape[1])
-            seen = (positions[None] <= index[:, None])[:, None, None]
-        query = self.query(y.gather(1, at))
-        mixed = attend(query, self.key(y), self.value(y), self.heads, mask=seen)
-        return self._feed_forward(x.gather(1, at) + self.out(mixed))
+        mixed = attend(self.query(pick(y)), self.key(y), self.value(y), self.heads, mask=seen)
+        return self._feed_forward(pick(x) + self.out(mixed))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         y: Tensor = x + self.mlp(self.norm2(x))
@@ -121,8 +124,7 @@ class ClipImage(nn.Module):
         """uint8 [batch, size, size, 3] to unit vectors [batch, dimension]."""
         x = self.patches(pixels) + self.position
         x = self.norm(torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1))
-        first = torch.zeros(x.shape[0], dtype=torch.int64)
-        return _unit(self.projection(self.final_norm(_pooled(self.layers, x, first))))
+        return _unit(self.projection(self.final_norm(_pooled(self.layers, x, lambda y: y[:, :1]))))
 
 
 class ClipText(nn.Module):
@@ -142,8 +144,14 @@ class ClipText(nn.Module):
         """int64 [batch, sequence] to unit vectors [batch, dimension]."""
         x = self.tokens(input_ids) + self.position[: input_ids.shape[1]]
         # Configurations made before 2023 say 2 and mean the highest id; transformers keeps to that.
-        marks = input_ids.int() if self.end == 2 else (input_ids == self.end).int()
-        return _unit(self.projection(self.final_norm(_pooled(self.layers, x, marks.argmax(-1)))))
+        end = input_ids.int().amax(-1, keepdim=True) if self.end == 2 else self.end
+        marks = (input_ids == end).float()
+        # Up to the first mark. Index arithmetic would do it too, but CUDA has no ArgMax of integers, and
+        # one node on the CPU is enough to make CUDA graphs impossible.
+        seen = marks.cumsum(-1) - marks == 0
+        first = (marks * seen.float()).unsqueeze(1)
+        last = _pooled(self.layers, x, lambda y: first @ y, seen[:, None, None])
+        return _unit(self.projection(self.final_norm(last)))
 
 
 class SiglipImage(nn.Module):
@@ -176,8 +184,8 @@ class ProbeHead(nn.Module):
         biases = attention.in_proj_bias.detach().chunk(3)
         self.heads: int = attention.num_heads
         self.query = nn.Parameter(F.linear(head.probe.detach(), query, biases[0]))
-        self.key, self.value = _linear(key, biases[1]), _linear(value, biases[2])
-        self.out, self.norm, self.mlp = attention.out_proj, head.layernorm, head.mlp
+        self.key, self.value, self.out = fold_biases(key, (value, biases[2]), attention.out_proj)
+        self.norm, self.mlp = head.layernorm, head.mlp
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, sequence, width] to [batch, width]."""
@@ -201,30 +209,45 @@ class SiglipText(nn.Module):
     def forward(self, input_ids: Tensor) -> Tensor:
         """int64 [batch, sequence] to unit vectors [batch, dimension]."""
         x = self.tokens(input_ids) + self.position[: input_ids.shape[1]]
-        last = torch.zeros_like(input_ids[:, 0]) + (input_ids.shape[1] - 1)
-        return _unit(self.head(self.final_norm(_pooled(self.layers, x, last))))
+        return _unit(self.head(self.final_norm(_pooled(self.layers, x, lambda y: y[:, -1:]))))
 
 
 def _layers(tower: Any, causal: bool) -> nn.ModuleList:
     return nn.ModuleList([Layer(layer, causal) for layer in tower.encoder.layers])
 
 
-def _pooled(layers: nn.ModuleList, x: Tensor, index: Tensor) -> Tensor:
+def _pooled(layers: nn.ModuleList, x: Tensor, pick: Pick, seen: Tensor | None = None) -> Tensor:
     *before, last = layers
     for layer in before:
         x = layer(x)
-    y: Tensor = last.pooled(x, index)[:, 0]  # type: ignore[operator]  # a Layer; ModuleList forgets
+    y: Tensor = last.pooled(x, pick, seen)[:, 0]  # type: ignore[operator]  # a Layer; ModuleList forgets
     return y
 
 
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    linear = nn.Linear(weight.shape[1], weight.shape[0])
-    linear.weight.data, linear.bias.data = weight.clone(), bias.clone()
+def fold_biases(
+    key: Tensor, value: tuple[Tensor, Tensor], out: nn.Linear
+) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+    """Projections to keys, to values and out of attention, without the biases of the first two.
+
+    `key` is a weight, `value` weight and bias. A key's bias adds the same to all scores of a query, which
+    softmax takes away again. A value's comes through attention as it is, because the shares add up to one:
+    it is added once, to the bias of `out`.
+    """
+    bias = out.bias.detach().double() + out.weight.detach().double() @ value[1].detach().double()
+    return _linear(key), _linear(value[0]), _linear(out.weight, bias.to(out.weight.dtype))
+
+
+def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    linear.weight.data = weight.detach().clone()
+    if bias is not None:
+        linear.bias.data = bias.detach().clone()
     return linear
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    return F.normalize(vectors, dim=-1)
+    # What F.normalize does, in nodes that run well everywhere: the CUDA provider leaves ReduceL2 to cuDNN.
+    return vectors / (vectors * vectors).sum(-1, keepdim=True).sqrt().clamp_min(1e-12)
 
 
 def export_image(tower: nn.Module, size: int, path: Path) -> None:

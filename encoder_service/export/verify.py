@@ -52,7 +52,7 @@ def verify_bundle(
 
     `source` is the checkpoint (folder or hub id) that the bundle was made from; without it, random
     weights are made again by their seed and a hub id is looked for in the hub's cache. A tower that
-    misses an int8 bound is set back to fp32. Raises BundleError, ExportError, WheelError.
+    misses a bound of int8 or fp16 is set back to fp32. Raises BundleError, ExportError, WheelError.
     """
     say = progress or (lambda _: None)
     manifest = open_bundle(folder)
@@ -72,12 +72,20 @@ def report(manifest: Manifest, checks: Sequence[ParityCheck]) -> Manifest:
     made = {(check.name, check.tower, check.metric) for check in checks}
     kept = [check for check in manifest.parity if (check.name, check.tower, check.metric) not in made]
     parity_report = [*checks, *kept]
-    preferred = dict(manifest.preferred_cpu)
-    for tower, precision in preferred.items():
-        mine = [c for c in parity_report if c.tower == tower and c.name.startswith(f"{precision} ")]
-        if not all(check.passed for check in mine):
-            preferred[tower] = "fp32"
-    return manifest.model_copy(update={"parity": parity_report, "preferred_cpu": preferred})
+    update = {
+        "parity": parity_report,
+        "preferred_cpu": _where_passed(manifest.preferred_cpu, parity_report),
+        "preferred_gpu": _where_passed(manifest.preferred_gpu, parity_report),
+    }
+    return manifest.model_copy(update=update)
+
+
+def _where_passed(preferred: dict[Tower, Precision], checks: Sequence[ParityCheck]) -> dict[Tower, Precision]:
+    """The same with fp32 for a precision that missed a bound."""
+    missed = {(check.tower, check.name.split()[0]) for check in checks if not check.passed}
+    return {
+        tower: "fp32" if (tower, precision) in missed else precision for tower, precision in preferred.items()
+    }
 
 
 def check_bundle(

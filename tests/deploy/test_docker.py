@@ -129,6 +129,7 @@ def test_a_services_image_agrees_with_its_settings(target, prefix, settings, mon
         settings()  # an image that listens to everybody has to be told so
     monkeypatch.setenv(f"{prefix}INSECURE", "true")
     told = settings()
+    assert getattr(told, "provider", None) == {"encoder-cpu": "auto", "encoder-gpu": "cuda"}.get(target)
     assert last(target, "EXPOSE") == f"{told.port} {told.metrics_port}"
     assert f"127.0.0.1:{told.port}" in last(target, "HEALTHCHECK")
 

@@ -318,3 +318,33 @@ async def _play(executor: ThreadPoolExecutor, calls: list[Call], capacity: int) 
     assert sorted(session.seen) == sorted(name for name, _ in asked["answered"])
     for batch in session.batches:
         assert len(batch) == 1 or len(batch) * max(item.weight for item in batch) <= capacity
+
+
+async def test_two_batches_are_in_flight_where_that_is_asked_for() -> None:
+    session = RecordingSession()
+    session.free.clear()
+    with ThreadPoolExecutor(2) as pool:
+        async with Batcher(session.run, pool, 2, weigh=lambda item: item.weight, in_flight=2) as made:
+            calls = [asyncio.create_task(made.compute(Item(name), math.inf)) for name in range(7)]
+            await until(lambda: len(session.batches) == 2)
+            await asyncio.sleep(0.01)
+            assert len(session.batches) == 2  # the third waits for one of them
+            session.free.set()
+            answers = await asyncio.gather(*calls)
+    assert [int(answer.vector[0]) for answer in answers] == list(range(7))
+    assert sorted(session.seen) == list(range(7))
+    assert max(map(len, session.batches)) <= 2
+
+
+async def test_closing_fails_all_that_is_in_flight() -> None:
+    session = RecordingSession()
+    session.free.clear()
+    with ThreadPoolExecutor(2) as pool:
+        async with Batcher(session.run, pool, 1, weigh=lambda item: item.weight, in_flight=2) as made:
+            calls = [asyncio.create_task(made.compute(Item(name), math.inf)) for name in range(3)]
+            await until(lambda: len(session.batches) == 2)
+        session.free.set()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
+    with pytest.raises(Unavailable):
+        await made.compute(Item(9), math.inf)

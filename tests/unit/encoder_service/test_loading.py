@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from encoder_service import feeding, loading
 from encoder_service.bundle import (
     BundleError,
     KnownAnswer,
@@ -21,8 +24,11 @@ from encoder_service.bundle import (
     read_manifest,
     write_manifest,
 )
+from encoder_service.cuda import HostMemory
 from encoder_service.encoder import Encoded
-from encoder_service.loading import choose_precision, open_encoder
+from encoder_service.loading import open_encoder
+from encoder_service.precision import choose_precision
+from encoder_service.providers import Choice
 from encoder_service.session import SessionError
 from encoder_service.settings import EncoderSettings
 
@@ -150,6 +156,97 @@ def test_auto_follows_the_bundle_and_says_why_int8_does_not_run(both: Manifest) 
 def test_what_is_asked_for_runs(both: Manifest) -> None:
     assert choose_precision(both, "image", "int8")[0] == "int8"
     assert choose_precision(both, "text", "fp32")[0] == "fp32"
+
+
+def test_a_gpu_runs_what_the_bundle_chose_for_gpus_else_fp32(both: Manifest) -> None:
+    precision, reason = choose_precision(both, "text", "auto", "cuda")
+    assert precision == "fp32"
+    assert "the bundle has no fp16 graph" in reason
+    halved = both.model_copy(
+        update={
+            "precisions": {tower: ["fp32", "int8", "fp16"] for tower in ("image", "text")},
+            "preferred_gpu": {"image": "fp16", "text": "fp32"},
+            "parity": [both.parity[0].model_copy(update={"name": "fp16 against fp32", "tower": "text"})],
+        }
+    )
+    assert choose_precision(halved, "image", "auto", "cuda") == ("fp16", "the bundle's choice for GPUs")
+    assert choose_precision(halved, "text", "auto", "cuda")[1].startswith("fp16 did not pass: fp16 against")
+    assert choose_precision(halved, "text", "fp16", "cuda") == ("fp16", "asked for")
+
+
+def test_int8_is_for_cpus(both: Manifest) -> None:
+    with pytest.raises(BundleError, match="int8 was asked for in the text tower, which runs on CPUs only"):
+        choose_precision(both, "text", "int8", "cuda")
+    only = both.model_copy(update={"precisions": {"image": ["fp32"], "text": ["int8"]}})
+    with pytest.raises(BundleError, match="no graph of the text tower for a GPU, fp16 or fp32; it has int8"):
+        choose_precision(only, "text", "auto", "cuda")
+
+
+async def test_a_provider_that_cannot_be_had_is_no_start(toy_bundle: Path) -> None:
+    message = await fails(toy_bundle, provider="cuda")
+    assert message.startswith("CUDAExecutionProvider was asked for, but the ONNX Runtime that is installed")
+    assert "\n" not in message
+
+
+async def test_auto_says_why_it_runs_on_the_cpu(toy_bundle: Path) -> None:
+    with capture_logs() as logs:
+        async with open_encoder(settings(toy_bundle)):
+            pass
+    reasons = {entry.get("provider_because") for entry in logs} - {None}
+    assert reasons == {"the ONNX Runtime that is installed is the one for CPUs"}
+
+
+@pytest.mark.parametrize("provider", ["auto", "cuda"])
+async def test_what_a_card_cannot_run_goes_to_the_cpu_only_by_auto(
+    toy_bundle: Path, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "choose_provider", lambda asked, device: Choice("cuda", "a card"))
+    opened = loading.OnnxSession
+
+    def open_on(path: Path, provider: str, *rest: Any) -> Any:
+        if provider == "cuda":
+            raise SessionError(f"{path.name}: ArgMax would run on the CPU")
+        return opened(path, provider, *rest)
+
+    monkeypatch.setattr(loading, "OnnxSession", open_on)
+    if provider == "cuda":
+        assert "ArgMax would run on the CPU" in await fails(toy_bundle, provider=provider)
+        return
+    with capture_logs() as logs:
+        async with open_encoder(settings(toy_bundle)) as encoder:
+            assert encoder.running.provider == "CPUExecutionProvider"
+    assert any("ArgMax would run on the CPU" in str(entry.get("provider_because")) for entry in logs)
+
+
+async def test_a_card_is_fed_through_bound_buffers(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way of a card, with the CPU in its place: same vectors, capacities from the buckets."""
+    opened = loading.OnnxSession
+    monkeypatch.setattr(loading, "choose_provider", lambda asked, device: Choice("cuda", "a card"))
+    monkeypatch.setattr(
+        loading, "OnnxSession", lambda path, provider, threads, *rest: opened(path, "cpu", threads)
+    )
+    monkeypatch.setattr(feeding, "CudaMemory", lambda device: HostMemory())
+    texts = [f"a red {'dog ' * n}photo" for n in range(1, 9)] * 3
+    pixels = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+
+    async def vectors(**changes: object) -> list[np.ndarray]:
+        async with open_encoder(settings(toy_bundle, **changes)) as encoder:
+            outcomes = await asyncio.gather(
+                encoder.encode_pixels(pixels, math.inf), encoder.encode_texts(texts, math.inf)
+            )
+        return [outcome.vector for group in outcomes for outcome in group if isinstance(outcome, Encoded)]
+
+    with capture_logs() as logs:
+        by_card = await vectors(max_batch=0, max_batch_tokens=0)
+    told = {name: value for entry in logs for name, value in entry.items()}
+    assert 16 <= told["max_batch"] <= 512
+    assert told["max_batch_tokens"] >= 64 * 8
+    small = await vectors(max_batch=3, max_batch_tokens=20)
+    monkeypatch.undo()
+    plain = await vectors()
+    assert len(by_card) == len(small) == len(plain) == 44
+    assert np.array(by_card) == pytest.approx(np.array(plain), abs=1e-6)
+    assert np.array(small) == pytest.approx(np.array(plain), abs=1e-6)
 
 
 def teardown_module() -> None:

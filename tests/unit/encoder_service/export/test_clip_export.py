@@ -151,9 +151,9 @@ def test_weights_too_large_for_one_file_lie_beside_the_graph(
         check_files(tmp_path / "bundle", manifest)
 
 
-@pytest.mark.parametrize("precisions", [["int8"], ["fp32", "fp16"], []])
+@pytest.mark.parametrize("precisions", [["int8"], ["fp16"], ["fp32", "bf16"], []])
 def test_other_precisions_are_refused(tmp_path: Path, precisions: list[str]) -> None:
-    with pytest.raises(ExportError, match="fp32, or fp32 and int8"):
+    with pytest.raises(ExportError, match="fp32, and with it int8, fp16 or both"):
         export_bundle(TINY, tmp_path / "bundle", random_init=True, precisions=precisions)  # type: ignore[arg-type]
 
 

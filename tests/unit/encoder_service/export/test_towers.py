@@ -26,14 +26,22 @@ def clip(**text: Any) -> Any:
     configuration = CLIPConfig(
         text_config={**TEXT, **ENDS, **text}, vision_config={**IMAGE, **text}, projection_dim=24
     )
-    return CLIPModel(configuration).eval()
+    return with_biases(CLIPModel(configuration))
 
 
 def siglip() -> Any:
     torch.manual_seed(0)
     ends = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
     configuration = SiglipConfig(text_config={**TEXT, **ends, "projection_size": 32}, vision_config=IMAGE)
-    return SiglipModel(configuration).eval()
+    return with_biases(SiglipModel(configuration))
+
+
+def with_biases(model: Any) -> Any:
+    """Trained weights have them; fresh ones are 0, and a bias that got lost would not show."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.5)
+    return model.eval()
 
 
 def onnx(path: Path, **inputs: np.ndarray) -> np.ndarray:

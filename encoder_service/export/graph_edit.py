@@ -1,0 +1,35 @@
+"""What rewriting a graph to a lower precision needs: its constants, and where uint8 comes in."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+def constant_of(value: ir.Value | None) -> Floats | None:
+    """The float32 numbers that the graph carries under this value; None for any other value."""
+    if value is None or not value.is_initializer() or value.const_value is None:
+        return None
+    return value.const_value.numpy() if value.const_value.dtype == ir.DataType.FLOAT else None
+
+
+def add_constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
+    """Puts a tensor into the graph."""
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(
+        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def uint8_source(x: ir.Value) -> ir.Value | None:
+    """What was cast to float to make x, if that was uint8."""
+    node = x.producer()
+    if node is None or node.op_type != "Cast":
+        return None
+    source = node.inputs[0]
+    return source if source is not None and source.dtype == ir.DataType.UINT8 else None

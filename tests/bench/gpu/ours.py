@@ -1,0 +1,117 @@
+"""Our session: tensors in the host's memory in, vectors there out, as the service runs it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoder_service.bound import (
+    SLOTS,
+    BoundSession,
+    bound_picture_runner,
+    bound_text_runner,
+    picture_feeds,
+    text_feeds,
+)
+from encoder_service.buckets import picture_buckets, text_buckets
+from encoder_service.bundle import Precision, Tower
+from encoder_service.cpus import available_cpus
+from encoder_service.cuda import CudaMemory, HostMemory
+from encoder_service.export.parity import cosines
+from encoder_service.providers import ProviderName
+from encoder_service.session import OnnxSession, picture_runner, text_runner
+from encoder_service.tokens import TextInput, Tokens
+from tests.bench.gpu.model import TOKENS, Model
+from tests.bench.gpu.timing import p50_ms, rate
+
+Run = Callable[[Sequence[Any]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """Both towers on a provider."""
+
+    model: Model
+    runs: dict[Tower, Run]
+
+    def rate(self, tower: Tower, batch: int, seconds: float) -> float:
+        """Items a second in batches of this size, two of them in flight."""
+        items, run = some_items(self.model, tower, batch), self.runs[tower]
+        return rate(lambda: run(items), batch, seconds, threads=SLOTS)
+
+    def p50_ms(self, tower: Tower, seconds: float) -> float:
+        """Median milliseconds of a batch of one."""
+        items, run = some_items(self.model, tower, 1), self.runs[tower]
+        return p50_ms(lambda: run(items), seconds)
+
+    def lowest_cosine(self, tower: Tower, count: int) -> float:
+        """Of vectors to those of fp32 on the CPU."""
+        items, model = some_items(self.model, tower, count), self.model
+        exact = OnnxSession(model.graphs[tower, "fp32"], "cpu", available_cpus())
+        plain = picture_runner(exact) if tower == "image" else text_runner(exact, model.text)
+        return float(cosines(self.runs[tower](items), plain(items)).min())
+
+    def memory_growth(self, batches: int, largest: int, used: Callable[[], int]) -> int:
+        """Bytes by which `used` grows over so many batches of both towers, their sizes drawn at random.
+
+        The first twentieth does not count: what it takes, it keeps.
+        """
+        sizes = random.Random(0)
+        items = {tower: some_items(self.model, tower, largest) for tower in self.runs}
+        before = 0
+        for number in range(batches):
+            if number == batches // 20:
+                before = used()
+            for tower, run in self.runs.items():
+                run(items[tower][: sizes.randint(1, largest)])
+        return used() - before
+
+
+@contextmanager
+def open_ours(model: Model, provider: ProviderName, precision: Precision, largest: int) -> Iterator[Ours]:
+    """Both towers with fixed buffers for up to `largest` items; on the CPU the same without a card."""
+    memory = HostMemory() if provider == "cpu" else CudaMemory(0)
+    graphs = provider == "cuda"
+    sessions: list[BoundSession] = []
+    try:
+        for tower, feeds, buckets in (
+            ("image", picture_feeds(model.image), picture_buckets(largest)),
+            ("text", text_feeds(model.text), text_buckets(largest * 16, model.text.context_length)),
+        ):
+            onnx = OnnxSession(model.graphs[tower, precision], provider, available_cpus())
+            sessions.append(BoundSession(onnx.onnx, feeds, model.dimension, buckets, memory, graphs=graphs))
+        image, text = sessions
+        runs: dict[Tower, Run] = {
+            "image": bound_picture_runner(image),
+            "text": bound_text_runner(text, model.text),
+        }
+        yield Ours(model, runs)
+    finally:
+        for session in sessions:
+            session.close()
+
+
+def some_items(model: Model, tower: Tower, count: int) -> list[Any]:
+    """Pictures of noise, or texts of 12 words."""
+    numbers = np.random.default_rng(count)
+    if tower == "image":
+        return list(numbers.integers(0, 256, (count, model.image.size, model.image.size, 3), dtype=np.uint8))
+    end = model.vocabulary - 1
+    ids = numbers.integers(2, end, (count, TOKENS))
+    return [Tokens((*map(int, row[:-1]), end), TextInput(TOKENS)) for row in ids]
+
+
+def kernels(run: Callable[[], object]) -> dict[str, float]:
+    """Microseconds that each kernel took on the card during a call, by name, most first."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        run()
+    taken = {event.key: float(event.device_time_total) for event in profiler.key_averages()}
+    return dict(sorted(taken.items(), key=lambda item: -item[1]))

@@ -17,8 +17,8 @@ FULL_READY := $(VENV)/.ready-full
 GPU_READY  := $(VENV)-gpu/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint kill-ingest load-million torture drain fuzz overload bench bench-encoder bench-search \
-	bench-peers bench-gpu bench-map load load-ui deploy-check model serve protos clean
+.PHONY: help demo web test test-web pictures lint kill-ingest load-million torture drain fuzz overload bench \
+	bench-encoder bench-search bench-peers bench-gpu bench-map load load-ui deploy-check model serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -30,9 +30,19 @@ demo: $(RUN_READY) ## search real photographs by words and by picture (IMAGES=fo
 	$(MAKE) --no-print-directory $(BUNDLE)/manifest.json MODEL=$(MODEL)
 	$(BIN)/clipsearch demo --model $(BUNDLE) $(if $(IMAGES),--images $(IMAGES))
 
+web: $(RUN_READY) ## the demo, and then its search page in a browser until Ctrl-C
+	$(MAKE) --no-print-directory $(BUNDLE)/manifest.json MODEL=$(MODEL)
+	$(BIN)/clipsearch demo --model $(BUNDLE) $(if $(IMAGES),--images $(IMAGES)) --web
+
 test: $(FULL_READY) ## run every test
 	echo "== tests (all of them, a few minutes)"
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-web: $(FULL_READY) build/models/starter/manifest.json ## the search page and the map in a real browser (Chromium)
+	$(BIN)/python -m pytest tests/browser $(ARGS)
+
+pictures: $(FULL_READY) build/models/starter/manifest.json ## make the README's pictures anew, of the demo in Chromium
+	$(BIN)/python -m tests.browser.pictures
 
 lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
 	echo "== ruff";         $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
@@ -120,12 +130,12 @@ $(BIN)/python:
 
 $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing the services and the client (exact versions of requirements.lock)"
-	$(PIP) --editable '.[cpu,starter,map]'
+	$(PIP) --editable '.[cpu,starter,map,web]'
 	touch $@
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing everything for development and export (torch included: a large download)"
-	$(PIP) --editable '.[cpu,starter,map,notebook,parquet,otel,export,plan,load,dev,deploy]'
+	$(PIP) --editable '.[cpu,starter,map,web,notebook,parquet,otel,export,plan,load,dev,deploy]'
 	touch $(RUN_READY) $@
 
 $(GPU_READY): pyproject.toml requirements.lock

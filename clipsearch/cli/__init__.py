@@ -14,6 +14,7 @@ from clipsearch.cli.plan import plan
 from clipsearch.cli.problems import Commands
 from clipsearch.cli.reindex import reindex
 from clipsearch.cli.search import search
+from clipsearch.cli.web import web
 
 app = typer.Typer(
     cls=Commands,
@@ -30,6 +31,8 @@ app = typer.Typer(
 
       clipsearch search "a cat"
 
+      clipsearch web --root ~/Pictures      the same in a browser
+
     Services with tokens or TLS: CLIPSEARCH_TOKEN, CLIPSEARCH_TLS_CA (and CLIPSEARCH_TLS_CERT, _KEY for mTLS).
     """,
 )
@@ -39,6 +42,7 @@ app.command()(search)
 app.command()(classify)
 app.command()(reindex)
 app.command()(map)
+app.command()(web)
 app.add_typer(collections.app, name="collections")
 app.add_typer(model.app, name="model")
 app.add_typer(token.app, name="token")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,6 +61,9 @@ def demo(
     ] = None,
     model: Annotated[Path, typer.Option(help="Folder of the model bundle.")] = Path("build/models/starter"),
     out: Annotated[Path, typer.Option(help="Folder for the page.")] = Path("build/demo"),
+    web: Annotated[
+        bool, typer.Option("--web", help="Then serve the search page on what was indexed, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Starts both services, indexes photographs, searches them, and writes a page with what was found.
 
@@ -69,19 +73,28 @@ def demo(
 
       clipsearch demo
 
-      clipsearch demo --images ~/Pictures
+      clipsearch demo --images ~/Pictures --web
     """
     from clipsearch.cli.demo_page import write_page
+    from clipsearch.cli.web import check_installed
 
     console = stdout()
+    if web:
+        check_installed()
     if not (model / "manifest.json").is_file():
         raise Problem(f"{model} is no model bundle; make one: clipsearch model starter --out {model}")
     with processes.exit_on_sigterm(), tempfile.TemporaryDirectory(prefix="clipsearch-demo-") as scratch:
         folder = images if images is not None else _sample_photographs(Path(scratch) / "photographs")
-        report = _run(folder, model, Path(scratch), out, own=images is not None)
-        page = write_page(report, out)  # while the photographs are there
-    console.print(f"\nThe pictures that were found: [bold]{page.resolve().as_uri()}[/bold]")
-    console.print(f"The map of the space:         [bold]{(out / 'map.html').resolve().as_uri()}[/bold]")
+        console.print("== starting the encoder and the search service, each a process of its own")
+        with _services(model, Path(scratch)) as (encoder_at, search_at):
+            report = _run(encoder_at, search_at, folder, out, own=images is not None)
+            page = write_page(report, out)  # while the photographs are there
+            console.print(f"\nThe pictures that were found: [bold]{page.resolve().as_uri()}[/bold]")
+            console.print(
+                f"The map of the space:         [bold]{(out / 'map.html').resolve().as_uri()}[/bold]"
+            )
+            if web:
+                _serve_page(encoder_at, search_at, folder, out)
     console.print(_next_steps(model, images), highlight=False)
 
 
@@ -92,20 +105,24 @@ def _sample_photographs(folder: Path) -> Path:
     return folder
 
 
-def _run(folder: Path, bundle: Path, scratch: Path, out: Path, *, own: bool) -> Report:
+@contextmanager
+def _services(bundle: Path, scratch: Path) -> Iterator[tuple[str, str]]:
+    """The addresses of the encoder and of the search service, which run while the block does."""
+    data = ["--data-dir", str(scratch / "data")]
+    with (
+        processes.service("encoder", ["--model", str(bundle)], scratch) as encoder_at,
+        processes.service("search", ["--encoder", encoder_at, *data], scratch) as search_at,
+    ):
+        yield encoder_at, search_at
+
+
+def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool) -> Report:
     from clipsearch.cli.index import index_source
     from clipsearch.client import Client, EncoderClient
     from clipsearch.ingest import PictureFolder
 
     console = stdout()
-    console.print("== starting the encoder and the search service, each a process of its own")
-    data = ["--data-dir", str(scratch / "data")]
-    with (
-        processes.service("encoder", ["--model", str(bundle)], scratch) as encoder_at,
-        processes.service("search", ["--encoder", encoder_at, *data], scratch) as search_at,
-        EncoderClient(encoder_at) as encoder,
-        Client(search_at) as client,
-    ):
+    with EncoderClient(encoder_at) as encoder, Client(search_at) as client:
         about = encoder.model()
         console.print(f"   model {about.name}, {about.dimension} dimensions, fingerprint {about.fingerprint}")
         if not about.pretrained:
@@ -174,12 +191,28 @@ def _map(client: Client, encoder: EncoderClient, folder: Path, out: Path, *, own
     stdout().print(numbers_table(drawn))
 
 
+def _serve_page(encoder_at: str, search_at: str, folder: Path, out: Path) -> None:
+    """The search page on what the demo has indexed, with its map, until Ctrl-C."""
+    from clipsearch.cli.web import DEFAULT_PORT, run, web_settings
+    from clipsearch.web.settings import Side
+
+    stdout().print("== serving the search page; the services run as long as it does")
+    settings = web_settings({"a": Side(search_at, encoder_at)}, [folder], [out])
+    try:
+        run(settings, port=DEFAULT_PORT, open_browser=True)
+    except Problem:  # the port is taken
+        run(settings, port=0, open_browser=True)
+
+
 def _next_steps(bundle: Path, images: Path | None) -> str:
     folder = plain(images) if images is not None else "~/Pictures"
+    again = "make web" if images is None else f"make web IMAGES={folder}"
     return f"""
-Next, with pictures of your own:
+Next, search these in a browser: {again}
+
+Or pictures of your own:
 
   .venv/bin/clipsearch serve all --model {plain(bundle)}
   .venv/bin/clipsearch index {folder}              (in another terminal)
-  .venv/bin/clipsearch search "a cat"
+  .venv/bin/clipsearch web --root {folder} --open   (or: clipsearch search "a cat")
   .venv/bin/clipsearch --help"""

@@ -70,7 +70,8 @@
     if (texts.length && texts.length <= LABELLED) {
       drawn.push({
         type: "scatter",
-        mode: "text",
+        mode: "markers+text",
+        marker: { size: 12, opacity: 0 }, // not seen: it keeps the text off the dot
         x: texts.map((row) => view.x[row]),
         y: texts.map((row) => view.y[row]),
         text: texts.map((row) => plain(short(map.captions[item[row]], 24))),
@@ -129,15 +130,28 @@
     });
   }
 
+  /** The range of the values and a share of it more at either end. */
+  function spread(values, share) {
+    let low = Infinity;
+    let high = -Infinity;
+    for (const value of values) {
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+    const more = (high - low || 1) * share;
+    return [low - more, high + more];
+  }
+
   function draw() {
-    const axis = { visible: false };
+    const { view } = state;
+    const narrow = element("plot").clientWidth < 480;
     Plotly.react("plot", traces(), {
       margin: { l: 8, r: 8, t: 8, b: 8 },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: ink().ink, family: "system-ui, sans-serif" },
-      xaxis: axis,
-      yaxis: axis,
+      xaxis: { visible: false, range: spread(view.x, narrow ? 0.2 : 0.08) }, // room for the texts at the edges
+      yaxis: { visible: false, range: spread(view.y, 0.08) },
       legend: { orientation: "h", y: -0.02, yanchor: "top", itemsizing: "constant", font: { size: 11 } },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: ink().dim, activecolor: ink().accent },
       annotations: annotations(),
@@ -190,7 +204,7 @@
     const body = node("tbody");
     const spaces = map.summary.spaces;
     const names = Object.keys(spaces);
-    const number = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
+    const number = (value) => (value === null || value === undefined ? "–" : value.toFixed(3).replace("-", "−"));
     const line = (title, of) => {
       const cells = names.map((name) => of(spaces[name]));
       if (cells.every((cell) => cell === "–")) return;
@@ -247,8 +261,9 @@
       state.way = ways.find((way) => way.name === event.target.value);
       draw();
     });
-    element("find").addEventListener("submit", (event) => {
-      event.preventDefault();
+    // No form: in the frame of `clipsearch web` none may be sent.
+    element("wanted").addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
       const wanted = element("wanted").value.trim().toLowerCase();
       const found = item.findIndex((i) => map.captions[i].toLowerCase().includes(wanted) || map.ids[i].toLowerCase() === wanted);
       if (wanted && found >= 0) choose({ row: found });

@@ -1,8 +1,12 @@
-"""The demo, as `make demo` runs it."""
+"""The demo, as `make web` runs it: what `make demo` does, and then the search page."""
 
 from __future__ import annotations
 
+import http.client
+import json
+import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -10,31 +14,45 @@ import pytest
 
 
 @pytest.mark.slow
-def test_the_demo_finds_the_right_pictures_and_stops_what_it_started(starter_bundle, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "clipsearch.cli",
-            "demo",
-            "--model",
-            str(starter_bundle),
-            "--out",
-            str(tmp_path),
-        ],
-        capture_output=True,
+def test_the_demo_finds_the_right_pictures_serves_the_page_and_stops_what_it_started(
+    starter_bundle, tmp_path
+):
+    command = [sys.executable, "-m", "clipsearch.cli", "demo", "--web"]
+    demo = subprocess.Popen(
+        [*command, "--model", str(starter_bundle), "--out", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=100,
-        check=False,
+        # No browser here: opening the page must not be what fails.
+        env={
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            "BROWSER": "true",
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        },
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    firsts = dict(re.findall(r'^"?([^"\n]+?)"? *\n(?:.*\n){3} +1 +[\d.]+ +(\S+)', done.stdout, re.MULTILINE))
+    assert demo.stdout is not None
+    printed = ""
+    try:
+        while (served := re.search(r"^the page: http://(\S+)/", printed, re.MULTILINE)) is None:
+            read = demo.stdout.readline()
+            assert read, printed
+            printed += read
+        _check_page(served[1])
+        demo.send_signal(signal.SIGINT)
+        printed += demo.stdout.read()
+        assert demo.wait(40) == 0, printed
+    finally:
+        demo.kill()
+    firsts = dict(re.findall(r'^"?([^"\n]+?)"? *\n(?:.*\n){3} +1 +[\d.]+ +(\S+)', printed, re.MULTILINE))
     assert firsts["a cat"] == "chelsea.png"
     assert firsts["a cup of coffee"] == "coffee.png"
     assert firsts["a motorcycle"].startswith("motorcycle")
     assert firsts["a flower"] == "flower.jpg"
     assert firsts["a rocket"] == "rocket.jpg"
     assert firsts["pictures like motorcycle_left.png"] == "motorcycle_right.png"
+    assert "clipsearch web --root ~/Pictures --open" in printed
+    assert "make web" in printed
     page = (tmp_path / "index.html").read_text()
     assert page.count("data:image/jpeg;base64,") >= 24
     assert not re.search(r'(?:src|href)="https?:', page)
@@ -42,3 +60,20 @@ def test_the_demo_finds_the_right_pictures_and_stops_what_it_started(starter_bun
     assert (
         str(starter_bundle) not in running.replace(" ".join(sys.argv), "") or "serve encoder" not in running
     )
+
+
+def _check_page(address: str) -> None:
+    """The page has what the demo indexed, and its map."""
+    browser = http.client.HTTPConnection(address, timeout=20)
+    browser.request("GET", "/api/state")
+    state = json.loads(browser.getresponse().read())
+    assert {one["name"] for one in state["sides"]["a"]["collections"]} == {"images", "words-and-photographs"}
+    browser.request("GET", state["maps"][0]["url"])
+    assert b"Map of words-and-photographs" in browser.getresponse().read()
+    asked = json.dumps({"collection": "images", "terms": [{"text": "a cat"}]})
+    browser.request("POST", "/api/search", asked, {"content-type": "application/json"})
+    hit = json.loads(browser.getresponse().read())["hits"][0]
+    assert hit["title"] == "chelsea.png"
+    browser.request("GET", hit["thumb"])
+    assert browser.getresponse().status == 200
+    browser.close()

@@ -1,0 +1,216 @@
+"""`clipsearch web`: the search page."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.access import access
+from clipsearch.cli.options import DEFAULT_ENCODER, DEFAULT_SERVER, Encoder, Server
+from clipsearch.cli.output import plain, stderr, stdout
+from clipsearch.cli.problems import Problem
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping, Sequence
+
+    from clipsearch.web.settings import Side, WebSettings
+
+_NEEDED = ("starlette", "uvicorn")
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8080
+
+
+def web(
+    server: Server = DEFAULT_SERVER,
+    encoder: Encoder = DEFAULT_ENCODER,
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Folder whose pictures may be shown. Repeatable.",
+            show_default="no pictures",
+        ),
+    ] = None,
+    map: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, file_okay=False, help="Folder that `clipsearch map` wrote. Repeatable."),
+    ] = None,
+    compare_server: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="A second search service, to compare with.")
+    ] = None,
+    compare_encoder: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The second encoder.", show_default="--encoder")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = DEFAULT_HOST,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 = any free one.")
+    ] = DEFAULT_PORT,
+    port_file: Annotated[
+        Path | None, typer.Option(help="File to write host:port into once it is serving.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="PEM file of the certificate chain.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="PEM file of the private key.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond this machine without TLS.")
+    ] = False,
+    open: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Serves the search page: search by words and pictures, compare, classify, look at maps.
+
+    Only this machine reaches it, unless --host says otherwise; then it needs TLS, and whoever opens the
+    page signs in with a token of the services. CLIPSEARCH_TOKEN is used on this machine only.
+
+    Examples:
+
+      clipsearch web --root ~/Pictures --open
+
+      clipsearch web --root ~/Pictures --map images-map
+
+      clipsearch web --compare-server 127.0.0.1:50062 --compare-encoder 127.0.0.1:50061
+
+      clipsearch web --host 0.0.0.0 --tls-certificate crt.pem --tls-key key.pem
+    """
+    check_installed()
+    from clipsearch.serving.settings import is_loopback
+    from clipsearch.web.settings import Side
+
+    local = is_loopback(host)
+    check_tls(host, local, tls_certificate, tls_key, insecure)
+    if not root:
+        stderr().print("note: without --root FOLDER the page shows no pictures")
+    sides = {"a": Side(server, encoder)}
+    if compare_server or compare_encoder:
+        sides["b"] = Side(compare_server or server, compare_encoder or encoder)
+    run(
+        web_settings(
+            sides, root or (), map or (), local=local, secure=tls_certificate is not None, host=host
+        ),
+        host,
+        port,
+        port_file=port_file,
+        certificate=tls_certificate,
+        key=tls_key,
+        open_browser=open,
+    )
+
+
+def check_installed() -> None:
+    """Raises Problem if the extra is missing."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Problem(f"the page needs {', '.join(missing)}; install it: pip install 'clipsearch[web]'")
+
+
+def check_tls(host: str, local: bool, certificate: Path | None, key: Path | None, insecure: bool) -> None:
+    """Raises Problem where tokens would travel in the clear, and for files that are no pair."""
+    from clipsearch.credentials import check_pair
+
+    if (certificate is None) != (key is None):
+        raise Problem("--tls-certificate and --tls-key belong together, one is not given")
+    if certificate is not None and key is not None:
+        check_pair(certificate, key)
+    elif not local and not insecure:
+        raise Problem(
+            f"--host {host} can be reached from other machines: give --tls-certificate and --tls-key, "
+            "or --insecure"
+        )
+
+
+def web_settings(
+    sides: Mapping[str, Side],
+    roots: Sequence[Path],
+    maps: Sequence[Path],
+    *,
+    local: bool = True,
+    secure: bool = False,
+    host: str = DEFAULT_HOST,
+) -> WebSettings:
+    """The settings of a server. Raises Problem for a map's folder without a page, CredentialsError."""
+    from clipsearch.credentials import channel_credentials
+    from clipsearch.web.picture_cache import default_folder
+    from clipsearch.web.routes.maps import map_page_in
+    from clipsearch.web.settings import WebSettings
+
+    pages = []
+    for folder in maps:
+        page = map_page_in(folder)
+        if page is None:
+            raise Problem(f"--map {folder}: there is no map.html in it; `clipsearch map` writes one")
+        pages.append(page)
+    shown = access()
+    if shown["tls"] is not None:
+        channel_credentials(shown["tls"])  # that the files are no good is said at start, not to a browser
+    return WebSettings(
+        sides=sides,
+        roots=tuple(roots),
+        maps=tuple(pages),
+        local=local,
+        secure=secure,
+        hosts=frozenset({"localhost", "127.0.0.1", "::1", host.strip("[]")}),
+        token=shown["token"] if local else None,
+        tls=shown["tls"],
+        cache=default_folder(),
+    )
+
+
+def run(
+    settings: WebSettings,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    *,
+    port_file: Path | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    open_browser: bool = False,
+) -> None:
+    """Serves the page until Ctrl-C or SIGTERM. Raises Problem if the port is taken, and OSError."""
+    from clipsearch.web.app import create_app
+    from clipsearch.web.server import listen, serve
+
+    try:
+        listener = listen(host.strip("[]"), port)
+    except OSError as error:
+        raise Problem(
+            f"cannot listen on {host}:{port}: {error.strerror}; --port 0 takes a free one"
+        ) from None
+
+    def ready() -> None:
+        address = _address(listener)
+        url = f"{'https' if certificate else 'http'}://{address}/"
+        stdout().print(f"the page: [bold]{plain(url)}[/bold]   (Ctrl-C ends it)")
+        if port_file is not None:
+            port_file.write_text(address, encoding="utf-8")
+        if open_browser:
+            _open(url)
+
+    with listener:
+        serve(create_app(settings, ready), listener, certificate, key)
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _open(url: str) -> None:
+    """If there is a browser; in a thread, as some only return when they are closed."""
+    import os
+    import threading
+    import webbrowser
+
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:
+        return
+    # One that runs in the terminal would take it from us. Whoever sets BROWSER means it.
+    if type(browser) is not webbrowser.GenericBrowser or os.environ.get("BROWSER"):
+        threading.Thread(target=browser.open, args=(url,), daemon=True).start()

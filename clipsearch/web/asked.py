@@ -1,0 +1,138 @@
+"""What the page sends, checked: JSON to plain values, each error naming its field."""
+
+from __future__ import annotations
+
+import binascii
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from clipsearch.inputs import Target, Term
+from clipsearch.web.errors import WebError, bad
+
+MAX_LIMIT = 100
+MAX_TERMS = 32
+MAX_CONDITIONS = 32
+MAX_LABELS = 256
+
+MAX_NAME = 2_048  # characters of a collection's name, an id, a field: services quote them in errors
+
+# Characters, a multiple of 4. To decode a picture at once holds Python's lock for 100 ms.
+_SLICE = 256 * 1024
+
+SideName = Literal["a", "b"]
+
+
+def _decoded(value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise PydanticCustomError("base64", "must be a string of base64")
+    try:
+        if "=" in value[:-2]:  # the end of a slice would be taken for the end of all
+            raise ValueError
+        slices = (value[start : start + _SLICE] for start in range(0, len(value), _SLICE))
+        return b"".join(binascii.a2b_base64(part, strict_mode=True) for part in slices)
+    except (ValueError, binascii.Error):
+        raise PydanticCustomError("base64", "is not base64") from None
+
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+PictureBytes = Annotated[bytes, BeforeValidator(_decoded)]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class TermAsked(_Asked):
+    """One term: exactly one of text, picture (base64) and point_id."""
+
+    text: str | None = None
+    picture: PictureBytes | None = None
+    point_id: Name | None = None
+    weight: float = 1.0
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(part is not None for part in (self.text, self.picture, self.point_id)) != 1:
+            raise PydanticCustomError("one_of", "must hold exactly one of text, picture and point_id")
+        return self
+
+    def term(self) -> Term:
+        """For the client."""
+        return Term(text=self.text, image=self.picture, point_id=self.point_id, weight=self.weight)
+
+
+class ConditionAsked(_Asked):
+    """One condition. The JSON type of `value` says what is compared; of a list any of its values will do."""
+
+    field: Name
+    op: Literal["=", "!=", "<", "<=", ">", ">=", "~"]
+    value: str | bool | int | float | list[str | int]
+
+
+class SearchAsked(_Asked):
+    """A search."""
+
+    side: SideName = "a"
+    collection: Name
+    terms: Annotated[list[TermAsked], Field(min_length=1, max_length=MAX_TERMS)]
+    target: Target = "any"
+    filter: Annotated[list[ConditionAsked], Field(max_length=MAX_CONDITIONS)] = []
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 24
+    offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    score_threshold: float | None = None
+
+
+class PointAsked(_Asked):
+    """A stored point."""
+
+    collection: Name
+    id: Name
+
+
+class ClassifyAsked(_Asked):
+    """A picture, or a stored point that names one, and labels."""
+
+    side: SideName = "a"
+    picture: PictureBytes | None = None
+    point: PointAsked | None = None
+    labels: Annotated[list[str], Field(min_length=1, max_length=MAX_LABELS)]
+    template: str = ""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.picture is None) == (self.point is None):
+            raise PydanticCustomError("one_of", "give either picture or point")
+        return self
+
+
+class TokenAsked(_Asked):
+    """A token to sign in with."""
+
+    token: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9._~+/=-]+$")]
+
+
+Asked = TypeVar("Asked", bound=_Asked)
+
+
+def read(kind: type[Asked], body: bytes) -> Asked:
+    """The request in a body. Raises WebError for the first thing that is wrong with it."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = _path(first["loc"])
+        if first["type"] == "json_invalid":
+            raise WebError(400, "NOT_JSON", "the request is not JSON") from None
+        raise bad(field, f"{field or 'the request'}: {first['msg']}") from None
+
+
+def _path(location: tuple[int | str, ...]) -> str | None:
+    """`("terms", 0, "text")` as `terms[0].text`. What follows a value is pydantic's name of a type."""
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+        if part == "value":
+            break
+    return path or None

@@ -1,0 +1,128 @@
+"""What goes wrong, as the page is told: a status and one JSON object."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from clipsearch.errors import ClipSearchError
+
+Service = Literal["search", "encoder"]
+
+_STATUS = {
+    "INVALID_ARGUMENT": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "FAILED_PRECONDITION": 409,
+    "ALREADY_EXISTS": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+NAMES = {"search": "search service", "encoder": "encoder"}
+_BY_STATUS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
+
+
+class WebError(Exception):
+    """A request that is not answered as it was meant to be; `message` is one sentence for people."""
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        message: str,
+        *,
+        field: str | None = None,
+        side: str | None = None,
+        service: Service | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.field = field
+        self.side = side
+        self.service = service
+        self.retry_after = retry_after
+
+
+def bad(field: str | None, message: str, reason: str = "INVALID_FIELD") -> WebError:
+    """A request that cannot be understood."""
+    return WebError(400, reason, message, field=field)
+
+
+def from_service(
+    error: ClipSearchError,
+    side: str,
+    service: Service,
+    page_field: Callable[[str], str] = lambda field: field,
+) -> WebError:
+    """What a service said. `page_field` turns its name of a field into the page's."""
+    if error.reason.startswith("ENCODER_"):
+        service = "encoder"
+    return WebError(
+        _STATUS.get(error.code, 502),
+        error.reason or error.code,
+        _sentence(error, service),
+        field=page_field(error.field) if error.field else None,
+        side=side,
+        service=service,
+        retry_after=error.retry_after,
+    )
+
+
+def _sentence(error: ClipSearchError, service: Service) -> str:
+    """Without gRPC's own words, which may hold addresses, and without the field, which stands beside it."""
+    if error.reason == "SERVER_UNREACHABLE":
+        return f"the {NAMES[service]} cannot be reached"
+    if error.reason == "DEADLINE_EXCEEDED":
+        return f"the {NAMES[service]} did not answer in time"
+    if not error.reason:
+        return f"the {NAMES[service]} failed ({error.code})"
+    return error.message.removeprefix(f"{error.field}: ") if error.field else error.message
+
+
+def answer(error: WebError) -> Response:
+    """The error as it travels."""
+    body: dict[str, Any] = {
+        "error": {
+            "reason": error.reason,
+            "message": error.message,
+            "field": error.field,
+            "side": error.side,
+            "service": error.service,
+            "retry_after_s": error.retry_after,
+        }
+    }
+    headers = {"retry-after": str(max(1, math.ceil(error.retry_after)))} if error.retry_after else None
+    # ASCII: a message may quote what is no valid Unicode.
+    return Response(json.dumps(body), error.status, headers, "application/json")
+
+
+async def on_web_error(_: Request, error: Exception) -> Response:
+    """Answers with a WebError that a route raised."""
+    assert isinstance(error, WebError)
+    return answer(error)
+
+
+async def on_http_error(_: Request, error: Exception) -> Response:
+    """Answers with an error of Starlette's own: no such route, no such method."""
+    assert isinstance(error, HTTPException)
+    reason = _BY_STATUS.get(error.status_code, "HTTP_ERROR")
+    response = answer(WebError(error.status_code, reason, error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def on_fault(_: Request, error: Exception) -> Response:
+    """Answers for a bug; the server's log has its trace."""
+    return answer(WebError(500, "INTERNAL", "the web server failed; its log tells why"))

@@ -1,0 +1,62 @@
+"""POST /api/classify: which label fits a picture best."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from clipsearch.errors import ClipSearchError
+from clipsearch.results import Classification
+from clipsearch.web import shown
+from clipsearch.web.asked import ClassifyAsked, PointAsked, read
+from clipsearch.web.clients import Services
+from clipsearch.web.errors import WebError, bad, from_service
+from clipsearch.web.routes.thumb import path_of
+from clipsearch.web.wanted import while_wanted
+from clipsearch.web.web import Web, web_of
+
+
+async def classify(request: Request) -> Response:
+    """Labels with their probability and cosine, best first."""
+    web = web_of(request)
+    async with web.bodies.read(request) as body:
+        asked = await asyncio.to_thread(read, ClassifyAsked, body)
+        del body
+        token = web.access.token(request)
+        result = await while_wanted(request, _classified(web, asked, token))
+    return JSONResponse(shown.classification(result))
+
+
+async def _classified(web: Web, asked: ClassifyAsked, token: str | None) -> Classification:
+    async with web.clients.use(web.known_side(asked.side), token) as services:
+        picture = asked.picture
+        if asked.point is not None:
+            picture = await _picture_of(web, services, asked.point)
+        assert picture is not None
+        try:
+            (result,) = await services.encoder.classify(
+                [picture], asked.labels, prompt_template=asked.template
+            )
+        except ClipSearchError as error:
+            raise from_service(error, asked.side, "encoder", _page_field) from None
+        except ValueError as error:
+            raise bad(None, str(error)) from None
+    if result.error is not None:
+        raise from_service(result.error, asked.side, "encoder", _page_field)
+    return result
+
+
+async def _picture_of(web: Web, services: Services, point: PointAsked) -> bytes:
+    path = await path_of(services, point.collection, point.id)
+    try:
+        return await web.pictures.whole(path)
+    except WebError as error:
+        if error.status != 404:
+            raise
+        raise bad("point", "this point's picture does not lie in a folder that is served here") from None
+
+
+def _page_field(field: str) -> str:
+    return {"prompt_template": "template", "images[0]": "picture", "images": "picture"}.get(field, field)

@@ -1,0 +1,136 @@
+"""GET /api/state: what there is to search, and what is down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from clipsearch.errors import ClipSearchError
+from clipsearch.results import Collection, Model
+from clipsearch.web import shown
+from clipsearch.web.asked import MAX_NAME
+from clipsearch.web.clients import Clients, Services
+from clipsearch.web.errors import WebError, from_service
+from clipsearch.web.routes.maps import listed_maps
+from clipsearch.web.wanted import while_wanted
+from clipsearch.web.web import web_of
+
+VERSION = version("clipsearch")
+_WAIT_S = 3.0
+_MOST_NAMED = 8
+_TAKEN = {"", "COLLECTION_FORBIDDEN", "SCOPE_MISSING", "RATE_LIMITED"}
+_REFUSED = {"TOKEN_MISSING", "TOKEN_UNKNOWN", "UNAUTHENTICATED"}
+
+
+async def state(request: Request) -> Response:
+    """Always 200. `collection` (repeated) names collections for a token that may not list them."""
+    web = web_of(request)
+    named = [name[:MAX_NAME] for name in request.query_params.getlist("collection")[:_MOST_NAMED]]
+    own = web.access.own(request)
+    try:
+        token = web.access.token(request)
+    except WebError as refused:
+        sides = {side: _unasked(refused) for side in web.settings.sides}
+    else:
+        looks = [_side(web.clients, side, token, named) for side in web.settings.sides]
+        sides = dict(zip(web.settings.sides, await while_wanted(request, _all(looks)), strict=True))
+    signed_in, token_needed = _signing(sides, own is not None)
+    return JSONResponse(
+        {
+            "version": VERSION,
+            "signed_in": signed_in,
+            "token_needed": token_needed,
+            "sides": sides,
+            "maps": listed_maps(web.settings.maps),
+        }
+    )
+
+
+def _signing(sides: Mapping[str, dict[str, Any]], with_token: bool) -> tuple[bool, bool]:
+    """Whether the browser's token is good for something, and whether it should bring another.
+
+    Takes the reasons out of `sides`, from which they follow.
+    """
+    of_search = [side["search"].pop("reason") for side in sides.values()]
+    reasons = of_search + [side["encoder"].pop("reason") for side in sides.values()]
+    refused = not _REFUSED.isdisjoint(reasons)
+    searches = with_token and not _TAKEN.isdisjoint(of_search)
+    return with_token and not _TAKEN.isdisjoint(reasons), refused and not searches
+
+
+async def _all(looks: Sequence[Coroutine[Any, Any, dict[str, Any]]]) -> list[dict[str, Any]]:
+    return list(await asyncio.gather(*looks))
+
+
+async def _side(clients: Clients, side: str, token: str | None, named: Sequence[str]) -> dict[str, Any]:
+    async with clients.use(side, token) as services:
+        (search, collections), (encoder, model) = await asyncio.gather(
+            _search(services, named), _encoder(services)
+        )
+    return {
+        "search": search,
+        "encoder": encoder,
+        "collections": [shown.collection(found, model) for found in collections],
+    }
+
+
+async def _search(services: Services, named: Sequence[str]) -> tuple[dict[str, Any], Sequence[Collection]]:
+    try:
+        async with asyncio.timeout(_WAIT_S):
+            return _up(), await _collections(services, named)
+    except ClipSearchError as error:
+        told = from_service(error, services.side, "search")
+        restricted = told.reason == "COLLECTION_FORBIDDEN"
+        return {"ok": restricted, "message": told.message, "reason": told.reason}, ()
+    except TimeoutError:
+        return _late("search service"), ()
+
+
+async def _collections(services: Services, named: Sequence[str]) -> Sequence[Collection]:
+    try:
+        return await services.search.list_collections()
+    except ClipSearchError as error:
+        if error.reason != "COLLECTION_FORBIDDEN" or not named:
+            raise
+    found = await asyncio.gather(*(_collection(services, name) for name in dict.fromkeys(named)))
+    return [collection for collection in found if collection is not None]
+
+
+async def _collection(services: Services, name: str) -> Collection | None:
+    try:
+        return await services.search.get_collection(name)
+    except ClipSearchError as error:
+        if error.code in ("NOT_FOUND", "PERMISSION_DENIED", "INVALID_ARGUMENT"):
+            return None
+        raise
+
+
+async def _encoder(services: Services) -> tuple[dict[str, Any], Model | None]:
+    try:
+        async with asyncio.timeout(_WAIT_S):
+            model = await services.encoder.model()
+    except ClipSearchError as error:
+        told = from_service(error, services.side, "encoder")
+        return {"ok": False, "message": told.message, "reason": told.reason, "model": None}, None
+    except TimeoutError:
+        return {**_late("encoder"), "model": None}, None
+    return {**_up(), "model": shown.model(model)}, model
+
+
+def _up() -> dict[str, Any]:
+    return {"ok": True, "message": "", "reason": ""}
+
+
+def _late(service: str) -> dict[str, Any]:
+    message = f"the {service} did not answer within {_WAIT_S:g} seconds"
+    return {"ok": False, "message": message, "reason": "DEADLINE_EXCEEDED"}
+
+
+def _unasked(refused: WebError) -> dict[str, Any]:
+    down = {"ok": False, "message": refused.message, "reason": refused.reason}
+    return {"search": dict(down), "encoder": {**down, "model": None}, "collections": []}

@@ -1,0 +1,50 @@
+"""GET /thumb: a small picture of a stored point. The path is the point's, never the browser's."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from clipsearch.errors import ClipSearchError
+from clipsearch.web.clients import Services
+from clipsearch.web.errors import WebError, bad, from_service
+from clipsearch.web.pictures import SIZES, SmallPicture
+from clipsearch.web.wanted import while_wanted
+from clipsearch.web.web import Web, query, web_of
+
+_CACHED_S = 300
+
+
+async def thumb(request: Request) -> Response:
+    """image/webp; 404 where the point names no picture under a root."""
+    web = web_of(request)
+    size = request.query_params.get("size", str(SIZES[0]))
+    if size not in map(str, SIZES):
+        raise bad("size", f"size: must be one of {', '.join(map(str, SIZES))}")
+    token = web.access.token(request)
+    small = await while_wanted(request, _small(web, request, token, int(size)))
+    headers = {"etag": small.etag, "cache-control": f"private, max-age={_CACHED_S}", "vary": "cookie"}
+    if request.headers.get("if-none-match") == small.etag:
+        return Response(status_code=304, headers=headers)
+    return Response(small.data, headers=headers, media_type="image/webp")
+
+
+async def _small(web: Web, request: Request, token: str | None, size: int) -> SmallPicture:
+    side = web.known_side(request.query_params.get("side", "a"))
+    collection, id = query(request, "collection"), query(request, "id")
+    async with web.clients.use(side, token) as services:
+        path = await path_of(services, collection, id)
+    return await web.pictures.small(path, size)
+
+
+async def path_of(services: Services, collection: str, id: str) -> object:
+    """What the point's payload holds as `path`. Raises WebError, 404 for a point that is not there."""
+    try:
+        points = await services.search.get_points(collection, [id], payload=["path"])
+    except ClipSearchError as error:
+        raise from_service(error, services.side, "search") from None
+    except ValueError as error:
+        raise bad(None, str(error)) from None
+    if not points:
+        raise WebError(404, "POINT_NOT_FOUND", "there is no such point", field="id", side=services.side)
+    return points[0].payload.get("path")

@@ -1,0 +1,126 @@
+"""One set of real services and one `clipsearch web` a session, driven in Debian's Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from clipsearch import Client
+from clipsearch.cli.demo_map import draw_samples
+from clipsearch.client import EncoderClient
+from tests.browser.chromium import NAMES, chromium_path
+from tests.browser.corpus import fill
+from tests.browser.processes import services, web
+from tests.browser.watched import Watch
+from tests.integration.conftest import ServiceProcess, photos
+
+__all__ = ["photos"]  # a fixture
+
+WIDE, PHONE = (1280, 900), (390, 844)
+_PATIENCE_MS = 10_000  # a machine that runs other tests too is slow
+
+OpenPage = Callable[..., Page]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What runs: the services, the page's address, and the folder of the sample photographs."""
+
+    encoder: ServiceProcess
+    search: ServiceProcess
+    url: str
+    photos: Path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the system's Chromium; without one the tests skip."""
+    path = chromium_path()
+    if path is None:
+        pytest.skip(
+            f"needs a browser: none of {', '.join(NAMES)} is installed (Debian: apt-get install chromium)"
+        )
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """A module's browser. Not the session's: while Playwright runs, its event loop is this thread's, and
+    tests of other packages that start one of their own would fail.
+    """
+    expect.set_options(timeout=_PATIENCE_MS)
+    with sync_playwright() as playwright:
+        # A container's root has no sandbox of the kernel's to offer to Chromium.
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def stage(
+    chromium: str, starter_bundle: Path, photos: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "names").mkdir()
+    with services(folder, starter_bundle) as (encoder, search):
+        with Client(search.address) as client, EncoderClient(encoder.address) as encoding:
+            fill(client, photos, folder / "names")
+            draw_samples(client, encoding, photos[0].parent, folder / "map")
+        roots = ["--root", str(photos[0].parent), "--root", str(folder / "names")]
+        addresses = ["--server", search.address, "--encoder", encoder.address]
+        with web(folder, [*addresses, *roots, "--map", str(folder / "map")]) as url:
+            yield Stage(encoder, search, url, photos[0].parent)
+
+
+@contextmanager
+def pages(browser: Browser) -> Iterator[OpenPage]:
+    """Opens addresses, each in a new context; at the end every page must have behaved (see watched.py)."""
+    opened: list[tuple[BrowserContext, Watch]] = []
+
+    def new(url: str, size: tuple[int, int] = WIDE, scheme: str = "light") -> Page:
+        context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        context.set_default_timeout(_PATIENCE_MS)
+        page = context.new_page()
+        watch = Watch(page, url)
+        page.watch = watch  # type: ignore[attr-defined]
+        opened.append((context, watch))
+        page.goto(url)
+        return page
+
+    yield new
+    for context, _ in opened:
+        context.close()
+    for _, watch in opened:
+        watch.check()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    with pages(browser) as new:
+        yield new
+
+
+@pytest.fixture
+def visit(open_page: OpenPage, stage: Stage) -> OpenPage:
+    """Opens the stage's page with these parts of the address, and waits until it is drawn."""
+
+    def new(address: str = "/", **how: Any) -> Page:
+        page = open_page(stage.url + address, **how)
+        page.locator(".state").wait_for()
+        return page
+
+    return new

@@ -1,0 +1,139 @@
+"""axe-core over every view and state: at desk and phone width, light and dark."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import PHONE, WIDE
+from tests.browser.corpus import PHOTOS
+from tests.browser.scan import findings
+
+SMALLEST = (320, 640)
+
+
+def is_fine(page: Page) -> None:
+    """In all its forms: no finding, and nothing to scroll sideways."""
+    for size in (WIDE, PHONE):
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        assert findings(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert findings(page, "color-contrast") == []
+    page.set_viewport_size({"width": SMALLEST[0], "height": SMALLEST[1]})
+    assert page.evaluate("document.documentElement.scrollWidth") <= SMALLEST[0]
+
+
+def opened(page: Page) -> None:
+    page.locator("[data-id] .open").first.click()
+    expect(page.get_by_role("dialog").locator("img")).to_be_visible()
+
+
+def classified(page: Page) -> None:
+    page.locator("[data-id] .open").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Classify").click()
+    page.locator(".probabilities").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("address", "then"),
+    [
+        ("/", lambda page: None),
+        (
+            f"/?collection={PHOTOS}&q=a+cat&like=coffee.png&w=-0.5&filter=kind%3D%22png%22",
+            lambda page: page.locator("[data-id]").first.wait_for(),
+        ),
+        (
+            f"/?collection={PHOTOS}&q=nothing&filter=kind%3D%22none%22",
+            lambda page: page.get_by_text("Nothing found").first.wait_for(),
+        ),
+        (f"/?collection={PHOTOS}&q=a+cat", opened),
+        (f"/?collection={PHOTOS}&q=a+cat", classified),
+        (
+            f"/?view=compare&collection={PHOTOS}&right=words-and-photographs&q=a+cat",
+            lambda page: page.locator(".share").wait_for(),
+        ),
+        ("/?view=map", lambda page: page.locator("iframe").wait_for()),
+    ],
+    ids=["start", "results", "nothing", "dialog", "classified", "compare", "map"],
+)
+def test_views(visit, address, then):
+    page = visit(address)
+    then(page)
+    is_fine(page)
+
+
+def without_services(state):
+    for service in ("search", "encoder"):
+        state["sides"]["a"][service].update(ok=False, message="the service cannot be reached")
+    state["sides"]["a"].update(collections=[])
+
+
+def without_collections(state):
+    state["sides"]["a"]["collections"] = []
+    state["maps"] = []
+
+
+def without_token(state):
+    state["token_needed"] = True
+
+
+@pytest.mark.parametrize(
+    ("address", "change", "shown"),
+    [
+        ("/", without_services, "The search service is not available"),
+        ("/", without_collections, "No collection yet"),
+        ("/?view=map", without_collections, "No map yet"),
+        ("/", without_token, "Sign in"),
+    ],
+    ids=["down", "empty", "no map", "sign in"],
+)
+def test_states(open_page, stage, address, change, shown):
+    page = open_page("about:blank")
+    page.watch.expected.append("request to elsewhere: ")  # about:blank has no origin of its own
+
+    def changed(route):
+        state = json.loads(route.fetch().text())
+        change(state)
+        route.fulfill(json=state)
+
+    page.route("**/api/state*", changed)
+    page.goto(stage.url + address)
+    expect(page.get_by_role("heading", name=shown)).to_be_visible()
+    is_fine(page)
+
+
+def test_a_search_that_failed(visit):
+    page = visit(f"/?collection={PHOTOS}")
+    page.watch.expected.append("status of 429")
+    error = {
+        "reason": "RATE_LIMITED",
+        "message": "more calls than you may make",
+        "field": None,
+        "side": "a",
+        "service": "search",
+        "retry_after_s": 30,
+    }
+    page.route("**/api/search", lambda route: route.fulfill(status=429, json={"error": error}))
+    page.get_by_label("Words to search by").fill("a cat")
+    page.keyboard.press("Enter")
+    page.get_by_role("alert").wait_for()
+    is_fine(page)
+
+
+def test_the_page_waits_with_skeletons_and_keeps_what_it_had(visit):
+    page = visit(f"/?collection={PHOTOS}")
+    held = []
+    page.route("**/api/search", lambda route: held.append(route))
+    page.get_by_label("Words to search by").fill("a cat")
+    page.keyboard.press("Enter")
+    expect(page.locator(".skeleton").first).to_be_visible()
+    is_fine(page)
+    held.pop().continue_()
+    page.locator("[data-id]").first.wait_for()
+    page.get_by_label("Words to search by").fill("a dog")
+    page.keyboard.press("Enter")
+    expect(page.locator("[aria-busy=true] [data-id]").first).to_be_visible()
+    held.pop().continue_()
+    expect(page.locator(".found")).to_have_text("a dog")

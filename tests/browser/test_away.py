@@ -1,0 +1,66 @@
+"""A service that is gone: the page says which, what to do, and goes on once it is back."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from tests.browser.corpus import PHOTOS
+
+
+def test_the_encoder_goes_and_comes_back(visit, stage):
+    page = visit(f"/?collection={PHOTOS}&q=a+cat")
+    page.watch.expected += ["status of 503", "status of 504"]
+    first = page.locator("[data-id]").first
+    expect(first).to_have_attribute("data-id", "chelsea.png")
+    port = stage.encoder.port
+    stage.encoder.stop()
+    try:
+        page.get_by_label("Words to search by").fill("a rocket, high up")
+        page.keyboard.press("Enter")
+        told = page.get_by_role("alert").filter(has_text="The encoder service is not available")
+        expect(told).to_be_visible(timeout=20_000)
+        expect(told).to_contain_text("clipsearch serve encoder")
+        expect(page.locator(".state")).to_have_text("encoder down")
+        page.goto(f"{stage.url}/?collection={PHOTOS}&like=rocket.jpg")  # needs no encoder
+        expect(first).to_be_visible()
+        expect(page.get_by_text("by another model")).to_have_count(0)
+        page.goto(f"{stage.url}/?collection={PHOTOS}&q=a+rocket,+high+up")
+        expect(page.locator(".found")).to_have_text("No results", timeout=20_000)
+    finally:
+        stage.encoder.start(port)
+    expect(first).to_have_attribute("data-id", "rocket.jpg", timeout=20_000)  # by itself
+    expect(page.locator(".state")).to_have_text("ready")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_busy_service_says_when_to_try_again(visit):
+    page = visit(f"/?collection={PHOTOS}")
+    page.watch.expected.append("status of 429")
+    error = {
+        "reason": "RATE_LIMITED",
+        "message": "more calls than you may make",
+        "field": None,
+        "side": "a",
+        "service": "search",
+        "retry_after_s": 0.7,
+    }
+    page.route("**/api/search", lambda route: route.fulfill(status=429, json={"error": error}), times=1)
+    page.get_by_label("Words to search by").fill("a cat")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("It can be tried again in 1 s")
+    again = page.get_by_role("button", name="Try again")
+    expect(again).to_be_disabled()
+    again.click()  # waits until it is enabled
+    expect(page.locator("[data-id]").first).to_have_attribute("data-id", "chelsea.png")
+
+
+def test_the_pages_own_server_is_gone(visit):
+    page = visit(f"/?collection={PHOTOS}")
+    page.watch.expected.append("ERR_FAILED")
+    page.route("**/api/**", lambda route: route.abort())
+    page.get_by_label("Words to search by").fill("a cat")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("clipsearch web")
+    page.unroute("**/api/**")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("[data-id]").first).to_have_attribute("data-id", "chelsea.png")

@@ -1,0 +1,80 @@
+"""Names and payloads that would like to be markup are shown as the text they are."""
+
+from __future__ import annotations
+
+import shutil
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import PHONE
+from tests.browser.corpus import HOSTILE, LONG_WORD, MARKUP_NAME, MARKUP_TEXT
+
+ADDRESS = f"/?collection={HOSTILE}&q=a+cat"
+
+
+def nothing_ran(page: Page) -> None:
+    """No element was made of foreign text: only our own script, no handlers, no frames."""
+    assert page.locator("script").count() == 1
+    assert page.locator("[onerror], [onload], [onmouseover], iframe, img[src='x']").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_a_picture_named_like_markup_is_shown_by_its_name(visit):
+    page = visit(ADDRESS)
+    expect(page.get_by_text(MARKUP_NAME, exact=True)).to_be_visible()
+    nothing_ran(page)
+    page.locator("[data-id] .open").filter(has_text=MARKUP_NAME).click()
+    dialog = page.get_by_role("dialog")
+    for text in (
+        "<script>alert(3)</script>",
+        "javascript:alert(4)",
+        "'\"><svg onload=alert(6)>",
+        "<i onmouseover=alert(7)>",
+    ):
+        expect(dialog.get_by_text(text).first).to_be_visible()
+    nothing_ran(page)
+    dialog.get_by_role("button", name="More like this").click()
+    expect(page.locator(".found")).to_have_text(f"more like {MARKUP_NAME}")
+    page.reload()  # now from the address
+    expect(page.locator(".found")).to_contain_text("<svg onload=alert(6)>")
+    nothing_ran(page)
+
+
+def test_letters_that_turn_the_order_around_are_made_visible(visit):
+    page = visit(ADDRESS)
+    expect(page.get_by_text("cat⟨U+202E⟩gnp.exe.png", exact=True)).to_be_visible()
+    page.locator(".choices[aria-busy]").first.wait_for(state="detached")
+    expect(page.locator(".choices")).to_contain_text("⟨U+202E⟩evil")
+    assert "\u202e" not in page.locator("body").inner_text()
+
+
+def test_texts_and_values_of_a_filter_are_text(visit):
+    page = visit(ADDRESS)
+    expect(page.get_by_text(MARKUP_TEXT, exact=True).first).to_be_visible()
+    page.get_by_role("checkbox", name="<script>alert(2)</script>").check()
+    expect(page.locator("[data-id]")).to_have_count(1)
+    nothing_ran(page)
+
+
+def test_very_long_words_widen_nothing(visit):
+    page = visit(ADDRESS, size=PHONE)
+    expect(page.locator("[data-id]")).to_have_count(4)
+    nothing_ran(page)
+    page.locator("[data-id] .open").filter(has_text=LONG_WORD[:40]).last.click()
+    inside = page.get_by_role("dialog").get_by_label("Details")
+    assert inside.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
+
+
+def test_a_hostile_query_label_and_file_of_ones_own(visit, stage, tmp_path):
+    page = visit(f"/?collection={HOSTILE}&q=%3Cimg+src%3Dx+onerror%3Dalert(8)%3E&filter=%3Cb%3E%3D%22x%22")
+    page.watch.expected.append("status of 400")  # no point has such a field
+    expect(page.get_by_label("Words to search by")).to_have_value("<img src=x onerror=alert(8)>")
+    nothing_ran(page)
+    page.get_by_role("tab", name="Classify").click()
+    page.get_by_label("Labels").fill("<img src=x onerror=alert(9)>, a cat")
+    picture = tmp_path / MARKUP_NAME
+    shutil.copy(stage.photos / "chelsea.png", picture)
+    page.locator("#view-classify input[type=file]").set_input_files(picture)
+    expect(page.get_by_role("rowheader", name="<img src=x onerror=alert(9)>")).to_be_visible()
+    expect(page.locator(".stage")).to_contain_text(MARKUP_NAME)
+    nothing_ran(page)

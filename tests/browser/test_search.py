@@ -1,0 +1,266 @@
+"""Each way of searching, as people do it."""
+
+from __future__ import annotations
+
+import json
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.corpus import MANY, PHOTOS
+
+WORDS = f"/?collection={PHOTOS}"
+
+
+def first(page: Page) -> str:
+    """The id of the first hit."""
+    return page.locator("[data-id]").first.get_attribute("data-id") or ""
+
+
+def ids(page: Page) -> list[str]:
+    return [hit.get_attribute("data-id") or "" for hit in page.locator("[data-id]").all()]
+
+
+def asked(page: Page) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(page.url).query)
+
+
+def search(page: Page, words: str) -> None:
+    page.get_by_label("Words to search by").fill(words)
+    page.keyboard.press("Enter")
+
+
+def finds_first(page: Page, id: str) -> None:
+    expect(page.locator("[data-id]").first).to_have_attribute("data-id", id)
+
+
+def test_words_find_pictures_with_bar_number_and_weak_mark(visit):
+    page = visit(WORDS)
+    search(page, "a cat")
+    finds_first(page, "chelsea.png")
+    cat = page.locator("[data-id]").first
+    cosine = float(cat.locator(".number").inner_text())
+    assert cosine > 0.3
+    assert cat.locator(".fill").evaluate("bar => bar.getBoundingClientRect().width") > 100
+    assert cat.locator(".mark").count() == 0
+    weak = page.locator(".hit.weak").first
+    assert weak.locator(".mark").inner_text() == "weak match"
+    expect(page.get_by_role("status")).to_contain_text("hits. First: chelsea.png")
+    expect(page).to_have_title(re.compile("a cat"))
+    assert cat.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+
+
+def test_several_terms_with_a_minus_push_away(visit):
+    page = visit(WORDS)
+    page.get_by_label("Pictures", exact=True).check(force=True)
+    search(page, "a vehicle")
+    page.locator("[data-id]").first.wait_for()
+    before = ids(page).index("motorcycle_left.png")
+    page.get_by_role("button", name="+ Words").click()
+    page.keyboard.type("a motorcycle")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Turn the sign of a motorcycle").click()
+    expect(page.locator(".found")).to_have_text("a vehicle − a motorcycle")
+    expect(page.locator(".term output")).to_have_text("−1.0")
+    assert asked(page)["w"] == ["-1"]
+    assert ids(page).index("motorcycle_left.png") > before
+    slider = page.get_by_role("slider", name="Weight of a motorcycle")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".term output")).to_have_text("−0.9")
+    expect(slider).to_be_focused()
+
+
+def test_a_picture_that_is_chosen_finds_itself_and_can_be_removed(visit, stage):
+    page = visit(WORDS)
+    with page.expect_file_chooser() as chosen:
+        page.get_by_role("button", name="Picture…").first.click()
+    chosen.value.set_files(stage.photos / "coffee.png")
+    finds_first(page, "coffee.png")
+    preview = page.locator(".term img")
+    assert preview.evaluate("image => image.decode().then(() => image.naturalWidth)") == 600
+    page.get_by_role("button", name="Remove picture coffee.png").click()
+    expect(page.locator(".found")).to_have_text("What are you looking for?")
+    expect(page.get_by_label("Words to search by")).to_be_focused()
+
+
+def test_a_picture_is_dropped_from_the_desktop(visit, stage):
+    page = visit(WORDS)
+    drag = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(stage.photos / "rocket.jpg")], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver"):
+        drag.send("Input.dispatchDragEvent", {"type": kind, "x": 600, "y": 500, "data": data})
+    expect(page.get_by_text("Drop the picture", exact=True)).to_be_visible()
+    drag.send("Input.dispatchDragEvent", {"type": "drop", "x": 600, "y": 500, "data": data})
+    finds_first(page, "rocket.jpg")
+    expect(page.get_by_text("Drop the picture", exact=True)).to_be_hidden()
+
+
+def test_a_picture_is_pasted_from_the_clipboard(visit, stage):
+    page = visit(WORDS)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate(
+        """async (bytes) => {
+            const picture = new Blob([new Uint8Array(bytes)], { type: "image/png" });
+            await navigator.clipboard.write([new ClipboardItem({ "image/png": picture })]);
+        }""",
+        list((stage.photos / "coins.png").read_bytes()),
+    )
+    page.keyboard.press("Control+V")
+    finds_first(page, "coins.png")
+
+
+def test_what_is_no_picture_is_refused_before_it_is_sent(visit, tmp_path):
+    page = visit(WORDS)
+    letter = tmp_path / "letter.txt"
+    letter.write_text("no picture")
+    page.locator("input[type=file]").first.set_input_files(letter)
+    expect(page.get_by_role("alert")).to_contain_text("letter.txt is no picture")
+    assert not any(url.endswith("/api/search") for url in page.watch.requests)
+
+
+def test_a_damaged_picture_is_told_with_its_reason(visit, tmp_path, stage):
+    page = visit(WORDS)
+    page.watch.expected.append("status of 400")
+    half = tmp_path / "half.png"
+    half.write_bytes((stage.photos / "coins.png").read_bytes()[:4000])
+    page.locator("input[type=file]").first.set_input_files(half)
+    expect(page.get_by_role("alert")).to_contain_text("terms[0].picture")
+
+
+def test_more_like_this_and_push_away_from_the_details(visit):
+    page = visit(f"{WORDS}&q=a+motorcycle&target=image")
+    card = page.locator("[data-id]").first
+    card.wait_for()
+    name = first(page)
+    card.get_by_role("button", name="More like this").click()
+    expect(page.locator(".found")).to_have_text(f"more like {name}")
+    assert set(ids(page)[:1]) <= {"motorcycle_left.png", "motorcycle_right.png"}
+    page.locator("[data-id] .open").last.click()
+    dialog = page.get_by_role("dialog")
+    far = dialog.locator(".id").inner_text()
+    dialog.get_by_role("button", name="Push away").click()
+    expect(page.locator(".found")).to_contain_text(f"− more like {far}")
+    assert asked(page)["like"] == [name, far]
+    assert asked(page)["w"] == ["-0.5"]
+
+
+def test_the_details_show_payload_ranks_and_scores(visit):
+    page = visit(f"{WORDS}&q=a+cat")
+    page.locator("[data-id] .open").first.click()
+    dialog = page.get_by_role("dialog")
+
+    def row(name: str) -> Locator:
+        return dialog.get_by_role("row").filter(has=page.get_by_role("rowheader", name=name, exact=True))
+
+    expect(row("rank among pictures").get_by_role("cell")).to_have_text("1")
+    expect(row("kind").get_by_role("cell")).to_have_text("png")
+    assert 0.3 < float(row("cosine").locator(".number").inner_text()) < 1
+    assert 0 < float(row("score, fused of ranks").get_by_role("cell").inner_text()) < 0.1
+    page.keyboard.press("ArrowRight")
+    expect(dialog.locator(".steps")).to_contain_text("2 of 22")
+    page.keyboard.press("Escape")
+    expect(page.locator("[data-id] .open").nth(1)).to_be_focused()
+
+
+@pytest.mark.parametrize(
+    ("narrow", "kept"),
+    [
+        (lambda page: page.get_by_role("checkbox", name="jpg").check(), lambda id: id.endswith(".jpg")),
+        (
+            lambda page: (
+                page.get_by_role("checkbox", name="png").check(),
+                page.get_by_label("all but these").check(),
+            ),
+            lambda id: not id.endswith(".png"),
+        ),
+        (
+            lambda page: (page.get_by_label("size from").fill("300000"), page.keyboard.press("Enter")),
+            lambda id: True,  # a number of them, which the count tells
+        ),
+        (
+            lambda page: (page.get_by_label("taken to").fill("2001-05-01"), page.keyboard.press("Tab")),
+            lambda id: id == "astronaut.png",
+        ),
+        (
+            lambda page: (
+                page.get_by_label("note has the words").fill("number 3"),
+                page.keyboard.press("Enter"),
+            ),
+            lambda id: id == "chelsea.png",
+        ),
+    ],
+    ids=["keyword", "not", "number", "date", "words"],
+)
+def test_filters_keep_what_passes(visit, narrow, kept):
+    page = visit(f"{WORDS}&q=a+photograph")
+    page.locator(".choices[aria-busy]").first.wait_for(state="detached")
+    before = len(ids(page))
+    narrow(page)
+    expect(page.locator(".filters summary").first).to_have_text("Filters (1)")
+    expect(page.locator("[data-id]")).not_to_have_count(before)
+    found = ids(page)
+    assert found
+    assert all(kept(id) for id in found)
+    page.locator(".chips .chip").click()
+    expect(page.locator(".filters summary").first).to_be_focused()
+    expect(page.locator("[data-id]")).to_have_count(before)
+
+
+def test_a_field_without_an_index_is_filtered_by_name(visit):
+    page = visit(f"{WORDS}&q=words")
+    page.get_by_text("Another field").click()
+    page.get_by_label("Field", exact=True).fill("text")
+    page.get_by_label("Value", exact=True).fill("a short history of rockets")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator("[data-id]")).to_have_count(1)
+    finds_first(page, "text-2")
+
+
+def test_the_target_chooses_pictures_or_texts(visit):
+    page = visit(f"{WORDS}&q=coffee")
+    page.get_by_label("Texts", exact=True).check(force=True)
+    expect(page.locator("[data-id]")).to_have_count(4)
+    assert {id.split("-")[0] for id in ids(page)} == {"text"}
+    page.get_by_label("Pictures", exact=True).check(force=True)
+    expect(page.locator("[data-id]")).to_have_count(18)
+    assert asked(page)["target"] == ["image"]
+
+
+def test_show_more_appends_and_moves_on_to_the_first_new_hit(visit):
+    page = visit(f"/?collection={MANY}&q=note")
+    expect(page.locator("[data-id]")).to_have_count(24)
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator("[data-id]")).to_have_count(48)
+    expect(page.locator("[data-id] .open").nth(24)).to_be_focused()
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator("[data-id]")).to_have_count(60)
+    expect(page.get_by_text("That is all.")).to_be_visible()
+    assert len(set(ids(page))) == 60
+    page.reload()
+    expect(page.locator("[data-id]")).to_have_count(60)
+
+
+def test_a_newer_search_overtakes_an_older_one(visit):
+    page = visit(WORDS)
+
+    def slow_cat(route):
+        if json.loads(route.request.post_data)["terms"][0]["text"] == "a cat":
+            page.wait_for_timeout(400)
+        route.continue_()
+
+    page.route("**/api/search", slow_cat)
+    search(page, "a cat")
+    search(page, "a rocket")
+    finds_first(page, "rocket.jpg")
+    page.wait_for_timeout(600)
+    finds_first(page, "rocket.jpg")
+    page.watch.expected.append("ERR_ABORTED")
+
+
+def test_a_text_too_long_for_the_model_is_told(visit):
+    page = visit(WORDS)
+    search(page, "cat " * 900)
+    expect(page.get_by_text("too long for the model")).to_be_visible()

@@ -1,0 +1,80 @@
+"""Services that ask for a token: the form, a wrong token, a right one, one for some collections only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from clipsearch import Client, Point
+from clipsearch.serving.tokens import Grant, create_token, line, sha256
+from tests.browser.processes import services, web
+
+EVERYTHING = ["encode", "search", "write", "admin"]
+
+
+def grant(file: Path, name: str, scopes: list[str], collections: list[str] | None = None) -> str:
+    token = create_token()
+    given = Grant.model_validate(
+        {"name": name, "sha256": sha256(token), "scopes": scopes, "collections": collections}
+    )
+    with file.open("a") as tokens:
+        tokens.write(line(given) + "\n")
+    return token
+
+
+@pytest.fixture(scope="module")
+def closed(browser, starter_bundle, tmp_path_factory) -> Iterator[tuple[str, dict[str, str]]]:
+    """The address of a page before closed services, and tokens by name."""
+    folder = tmp_path_factory.mktemp("closed")
+    file = folder / "tokens"
+    tokens = {
+        "all": grant(file, "all", EVERYTHING),
+        "some": grant(file, "some", ["encode", "search"], ["shop"]),
+    }
+    search = {"SEARCH_TOKENS_FILE": str(file), "SEARCH_ENCODER_TOKEN": tokens["all"]}
+    with services(folder, starter_bundle, search, ENCODER_TOKENS_FILE=str(file)) as (encoder, searching):
+        with Client(searching.address, token=tokens["all"]) as client:
+            client.create_collection("shop")
+            client.upsert(
+                "shop", [Point("mug", text="a red coffee mug", payload={"text": "a red coffee mug"})]
+            )
+        with web(folder, ["--server", searching.address, "--encoder", encoder.address]) as url:
+            yield url, tokens
+
+
+def test_a_wrong_token_is_refused_and_a_right_one_opens_the_page(open_page, closed):
+    url, tokens = closed
+    page = open_page(f"{url}/?q=a+mug")
+    page.watch.expected.append("status of 401")
+    field = page.get_by_label("Token")
+    expect(field).to_be_focused()
+    expect(page.get_by_role("tabpanel")).to_have_count(0)
+    field.fill(create_token())
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("This token is not known.")
+    expect(field).to_be_focused()
+    field.fill(tokens["all"])
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-id]").first).to_have_attribute("data-id", "mug")
+    (cookie,) = page.context.cookies()
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] == "Strict"
+    assert tokens["all"] not in page.content()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    expect(page.get_by_role("tabpanel")).to_have_count(0)
+
+
+def test_a_token_for_some_collections_names_its_own(open_page, closed):
+    url, tokens = closed
+    page = open_page(url)
+    page.get_by_label("Token").fill(tokens["some"])
+    page.keyboard.press("Enter")
+    page.get_by_label("Collection", exact=True).and_(page.get_by_role("textbox")).fill("shop")
+    page.keyboard.press("Enter")
+    page.get_by_label("Words to search by").fill("a mug")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-id]").first).to_have_attribute("data-id", "mug")

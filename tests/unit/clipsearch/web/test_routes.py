@@ -1,0 +1,355 @@
+"""Each route, in front of services that answer what they are told."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from clipsearch.encoder.v1 import encoder_pb2
+from clipsearch.search.v1 import collection_pb2, search_pb2
+from clipsearch.web.errors import WebError, answer
+from clipsearch.web.settings import Side
+from tests.unit.clipsearch.web.told import picture, status
+
+SEARCH = {"collection": "c", "terms": [{"text": "a cat"}]}
+
+
+def hits(*payloads, **more):
+    found = [
+        search_pb2.Hit(id=str(i), score=0.5, cosine=0.1, matched=search_pb2.TARGET_IMAGE, payload=payload)
+        for i, payload in enumerate(payloads)
+    ]
+    return search_pb2.SearchResponse(hits=found, fingerprint="f1", **more)
+
+
+def error_of(answer) -> dict:
+    return answer.json()["error"]
+
+
+# Search
+
+
+def test_a_search_is_passed_on(page, told, root):
+    picture(root / "cat.png")
+    told.answers["Search"] = hits({"path": str(root / "cat.png")}, {"n": 1}, {})
+    asked = {
+        "side": "a",
+        "collection": "c",
+        "terms": [
+            {"text": "a cat", "weight": 2},
+            {"picture": base64.b64encode(b"jpeg").decode()},
+            {"point_id": "7", "weight": -1},
+        ],
+        "target": "image",
+        "filter": [{"field": "price", "op": "<", "value": 20}],
+        "limit": 2,
+        "offset": 4,
+        "score_threshold": 0.25,
+    }
+    answer = page.post("/api/search", json=asked).json()
+    (request,) = [request for request in told.requests if isinstance(request, search_pb2.SearchRequest)]
+    text, image, point = request.query
+    assert (text.text, text.weight) == ("a cat", 2)
+    assert (image.image, image.weight) == (b"jpeg", 1)
+    assert (point.point_id, point.weight) == ("7", -1)
+    assert (request.target, request.limit, request.offset) == (search_pb2.TARGET_IMAGE, 3, 4)
+    assert request.score_threshold == 0.25
+    assert request.filter.must[0].field.range.lt == 20
+    assert answer["more"]
+    assert [found["thumb"] for found in answer["hits"]] == ["/thumb?side=a&collection=c&id=0&size=160", None]
+    assert set(answer["took_ms"]) == {"encode", "store", "total"}
+
+
+def test_a_search_asks_the_encoder_nothing(page, told):
+    told.answers["Search"] = hits({})
+    assert page.post("/api/search", json=SEARCH).status_code == 200
+    assert not any(isinstance(request, encoder_pb2.GetModelRequest) for request in told.requests)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected", "reason", "field", "service"),
+    [
+        (("INVALID_ARGUMENT", "X", "no", "query[1].text"), 400, "X", "terms[1].text", "search"),
+        (("INVALID_ARGUMENT", "X", "no", "query[0].image"), 400, "X", "terms[0].picture", "search"),
+        (("INVALID_ARGUMENT", "X", "no", "filter.must_not[0].field"), 400, "X", "filter[1]", "search"),
+        (("FAILED_PRECONDITION", "FINGERPRINT_MISMATCH", "f"), 409, "FINGERPRINT_MISMATCH", None, "search"),
+        (("NOT_FOUND", "COLLECTION_NOT_FOUND", "no c"), 404, "COLLECTION_NOT_FOUND", None, "search"),
+        (("UNAUTHENTICATED", "TOKEN_UNKNOWN", "who?"), 401, "TOKEN_UNKNOWN", None, "search"),
+        (("PERMISSION_DENIED", "SCOPE_MISSING", "no"), 403, "SCOPE_MISSING", None, "search"),
+        (("RESOURCE_EXHAUSTED", "QUEUE_FULL", "full", "", 2), 429, "QUEUE_FULL", None, "search"),
+        (("UNAVAILABLE", "ENCODER_UNAVAILABLE", "away", "", 1), 503, "ENCODER_UNAVAILABLE", None, "encoder"),
+        (("UNAVAILABLE", "STORE_UNAVAILABLE", "away"), 503, "STORE_UNAVAILABLE", None, "search"),
+        (("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "late"), 504, "DEADLINE_EXCEEDED", None, "search"),
+        (("INTERNAL", "INTERNAL", "incident 5"), 502, "INTERNAL", None, "search"),
+        (("UNIMPLEMENTED", "", "no such method"), 502, "UNIMPLEMENTED", None, "search"),
+    ],
+)  # fmt: skip
+def test_what_the_service_says_reaches_the_page(page, told, said, expected, reason, field, service):
+    told.errors["Search"] = status(*said)
+    conditions = [{"field": "a", "op": "=", "value": 1}, {"field": "b", "op": "!=", "value": 2}]
+    answer = page.post("/api/search", json={**SEARCH, "filter": conditions})
+    assert answer.status_code == expected
+    error = error_of(answer)
+    assert (error["reason"], error["field"], error["side"], error["service"]) == (reason, field, "a", service)
+    retry_s = said[4] if len(said) > 4 else None
+    assert error["retry_after_s"] == retry_s
+    assert answer.headers.get("retry-after") == (str(retry_s) if retry_s else None)
+    assert not error["message"].startswith("query[")
+
+
+def test_a_service_that_is_away_is_told_without_its_address(open_page, told):
+    page = open_page(sides={"a": Side("127.0.0.1:9", told.address)})
+    answer = page.post("/api/search", json=SEARCH)
+    assert answer.status_code == 503
+    assert error_of(answer)["message"] == "the search service cannot be reached"
+    state = page.get("/api/state")
+    assert state.status_code == 200
+    side = state.json()["sides"]["a"]
+    assert side["search"] == {"ok": False, "message": "the search service cannot be reached"}
+    assert side["encoder"]["ok"]
+
+
+def test_the_other_side(open_page, told):
+    page = open_page(sides={"a": Side("127.0.0.1:9", "127.0.0.1:9"), "b": Side(told.address, told.address)})
+    assert page.post("/api/search", json={**SEARCH, "side": "b"}).status_code == 200
+    assert set(page.get("/api/state").json()["sides"]) == {"a", "b"}
+
+
+def test_there_may_be_no_other_side(page):
+    answer = page.post("/api/search", json={**SEARCH, "side": "b"})
+    assert (answer.status_code, error_of(answer)["reason"]) == (404, "SIDE_UNKNOWN")
+
+
+def test_a_body_that_is_too_long(page, told):
+    headers = {"content-type": "application/json", "content-length": str(40 * 1024 * 1024)}
+    answer = page.post("/api/search", content=b"{", headers=headers)
+    assert answer.status_code == 413
+    assert "32 MiB" in error_of(answer)["message"]
+    assert not told.requests
+
+
+# State
+
+
+def test_the_state_tells_what_can_be_searched(page, told):
+    found = [
+        collection_pb2.Collection(
+            name="shop",
+            fingerprint=fingerprint,
+            points=3,
+            aliases=["s"],
+            payload_indexes=[
+                collection_pb2.PayloadIndex(field="price", type=collection_pb2.PAYLOAD_INDEX_TYPE_FLOAT)
+            ],
+        )
+        for fingerprint in ("f1", "f2")
+    ]
+    told.answers["ListCollections"] = collection_pb2.ListCollectionsResponse(collections=found)
+    state = page.get("/api/state").json()
+    side = state["sides"]["a"]
+    assert [one["fits_encoder"] for one in side["collections"]] == [True, False]
+    assert side["collections"][0]["indexes"] == {"price": "float"}
+    assert side["encoder"]["model"]["weak_match_below"] == 0.15
+    assert "reason" not in side["search"]
+    assert state["version"]
+
+
+# Classify
+
+
+def classified(*labels):
+    scores = [encoder_pb2.LabelScore(label=label, probability=0.5, cosine=0.25) for label in labels]
+    return encoder_pb2.ClassifyResponse(classifications=[encoder_pb2.Classification(scores=scores)])
+
+
+def test_a_picture_is_classified(page, told):
+    told.answers["Classify"] = classified("cat", "dog")
+    asked = {"picture": base64.b64encode(b"jpeg").decode(), "labels": ["dog", "cat"], "template": "my {}"}
+    answer = page.post("/api/classify", json=asked).json()
+    assert answer["scores"][0] == {"label": "cat", "probability": 0.5, "cosine": 0.25}
+    (request,) = told.requests
+    assert (list(request.images), list(request.labels)) == ([b"jpeg"], ["dog", "cat"])
+    assert request.prompt_template == "my {}"
+
+
+def test_a_stored_point_is_classified_by_its_file(page, told, root):
+    data = picture(root / "cat.png")
+    told.answers["Classify"] = classified("cat")
+    told.answers["GetPoints"] = points({"path": str(root / "cat.png")})
+    asked = {"point": {"collection": "c", "id": "7"}, "labels": ["cat"]}
+    assert page.post("/api/classify", json=asked).status_code == 200
+    assert list(told.requests[-1].images) == [data]
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "missing.png", None])
+def test_a_stored_point_without_a_file_under_a_root_is_not(page, told, path):
+    told.answers["GetPoints"] = points({"path": path})
+    asked = {"point": {"collection": "c", "id": "7"}, "labels": ["cat"]}
+    answer = page.post("/api/classify", json=asked)
+    assert (answer.status_code, error_of(answer)["field"]) == (400, "point")
+
+
+def test_a_picture_that_cannot_be_read_is_named(page, told):
+    failed = encoder_pb2.Classification()
+    failed.error.CopyFrom(status("INVALID_ARGUMENT", "IMAGE_TRUNCATED", "cut", "images[0]"))
+    told.answers["Classify"] = encoder_pb2.ClassifyResponse(classifications=[failed])
+    answer = page.post("/api/classify", json={"picture": "AAAA", "labels": ["cat"]})
+    error = error_of(answer)
+    assert answer.status_code == 400
+    assert (error["reason"], error["field"], error["message"]) == ("IMAGE_TRUNCATED", "picture", "cut")
+
+
+# Values
+
+
+def points(*payloads):
+    return search_pb2.GetPointsResponse(
+        points=[search_pb2.StoredPoint(id=str(i), payload=payload) for i, payload in enumerate(payloads)]
+    )
+
+
+def indexed(told, **types):
+    told.answers["GetCollection"].collection.payload_indexes.extend(
+        collection_pb2.PayloadIndex(
+            field=field, type=collection_pb2.PayloadIndexType.Value(f"PAYLOAD_INDEX_TYPE_{type.upper()}")
+        )
+        for field, type in types.items()
+    )
+
+
+def test_values_are_counted_the_most_frequent_first(page, told):
+    indexed(told, **{"a.b": "keyword"})
+    payloads = [{"a": {"b": "x"}}, {"a": {"b": ["y", "x"]}}, {"a": 5}, {}, {"a": [{"b": "z"}, {"b": "x"}]}]
+    told.answers["ListPoints"].points.extend(points(*payloads).points)
+    found = page.get("/api/values?collection=c&field=a.b").json()
+    assert found == {
+        "values": [{"value": "x", "count": 3}, {"value": "y", "count": 1}, {"value": "z", "count": 1}],
+        "more": False,
+        "sampled": 5,
+    }
+    assert list(told.requests[-1].payload.include) == ["a.b"]
+
+
+def test_true_is_not_one(page, told):
+    indexed(told, a="bool")
+    told.answers["ListPoints"].points.extend(points({"a": True}, {"a": 1}, {"a": False}).points)
+    found = page.get("/api/values?collection=c&field=a").json()["values"]
+    assert {(type(one["value"]), one["value"], one["count"]) for one in found} == {
+        (bool, True, 1), (int, 1, 1), (bool, False, 1),
+    }  # fmt: skip
+
+
+def test_only_so_many_points_and_values_are_looked_at(page, told):
+    indexed(told, a="keyword")
+    told.answers["ListPoints"].next_page_token = "more"  # for ever
+    told.answers["ListPoints"].points.extend(points(*({"a": f"v{i}"} for i in range(1000))).points)
+    found = page.get("/api/values?collection=c&field=a").json()
+    assert found["more"]
+    assert len(found["values"]) == 100
+    assert found["sampled"] <= 5000
+
+
+@pytest.mark.parametrize("field", ["price", "none"])
+def test_a_field_without_names_has_no_values(page, told, field):
+    indexed(told, price="float")
+    answer = page.get(f"/api/values?collection=c&field={field}")
+    assert (answer.status_code, error_of(answer)["field"]) == (400, "field")
+
+
+def test_what_the_address_lacks_is_named(page):
+    assert error_of(page.get("/api/values?field=a"))["field"] == "collection"
+    assert error_of(page.get("/thumb?collection=c"))["field"] == "id"
+    assert error_of(page.get("/thumb?collection=c&id=1&size=5000"))["field"] == "size"
+    assert error_of(page.get(f"/thumb?collection=c&id={'x' * 2049}"))["field"] == "id"
+
+
+# Small pictures
+
+
+def test_a_small_picture_of_a_point(page, told, root):
+    picture(root / "猫.png")
+    told.answers["GetPoints"] = points({"path": str(root / "猫.png")})
+    answer = page.get("/thumb?side=a&collection=c&id=7&size=160")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/webp")
+    assert answer.content[8:12] == b"WEBP"
+    assert answer.headers["cache-control"] == "private, max-age=300"
+    assert list(told.requests[0].ids) == ["7"]
+    assert list(told.requests[0].payload.include) == ["path"]
+    again = page.get("/thumb?side=a&collection=c&id=7", headers={"if-none-match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert "default-src 'none'" in again.headers["content-security-policy"]
+
+
+def test_the_browser_names_no_path(page, told, root):
+    picture(root / "a.png")
+    told.answers["GetPoints"] = points({})
+    assert page.get(f"/thumb?collection=c&id=7&path={root}/a.png").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "page.html", "broken.png"])
+def test_what_is_no_picture_is_not_served(page, told, root, name):
+    (root / name).write_bytes(b"<script>secret</script>")
+    told.answers["GetPoints"] = points({"path": str(root / name)})
+    answer = page.get("/thumb?collection=c&id=7")
+    assert (answer.status_code, error_of(answer)["reason"]) == (404, "PICTURE_NOT_FOUND")
+    assert "secret" not in answer.text
+
+
+def test_the_services_decide_who_sees_a_picture(open_page, told, root):
+    picture(root / "a.png")
+    told.answers["GetPoints"] = points({"path": str(root / "a.png")})
+    told.known = {"mine"}
+    page = open_page(local=False)
+    assert page.get("/thumb?collection=c&id=7").status_code == 401
+    page.cookies.set("clipsearch-token", "mine")
+    assert page.get("/thumb?collection=c&id=7").status_code == 200
+
+
+def test_a_point_that_is_not_there(page):
+    answer = page.get("/thumb?collection=c&id=7")
+    assert (answer.status_code, error_of(answer)["reason"]) == (404, "POINT_NOT_FOUND")
+
+
+# Maps
+
+
+def test_a_map_runs_in_a_sandbox_of_its_own(open_page, map_page):
+    page = open_page(maps=(map_page,))
+    assert page.get("/api/state").json()["maps"] == [{"name": "images", "url": "/map/0/"}]
+    answer = page.get("/map/0/")
+    assert "<title>map</title>" in answer.text
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("sandbox allow-scripts;")
+    assert "allow-same-origin" not in policy
+    assert "connect-src" not in policy  # default-src 'none'
+    assert "frame-ancestors 'self'" in policy
+    # Browsers refuse a sandboxed page with an opener policy.
+    assert answer.headers["cross-origin-opener-policy"] == "unsafe-none"
+
+
+def test_there_is_no_other_map_and_no_other_file_of_its_folder(open_page, map_page):
+    page = open_page(maps=(map_page,))
+    for path in ("/map/1/", "/map/-1/", "/map/0/map.json", "/map/0/%2e%2e/", "/map/99999999999999999999/"):
+        assert page.get(path).status_code == 404
+    map_page.path.unlink()
+    assert page.get("/map/0/").status_code == 404
+
+
+# The page itself
+
+
+def test_the_page_and_its_files(page):
+    answer = page.get("/")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.headers["cache-control"] == "no-cache"
+    again = page.get("/", headers={"if-none-match": answer.headers["etag"]})
+    assert again.status_code == 304
+    script = page.get("/static/main.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert page.get("/static/").status_code == 404
+
+
+def test_errors_may_quote_anything():
+    assert b"\\ud800" in answer(WebError(400, "X", "\ud800 is half a character")).body

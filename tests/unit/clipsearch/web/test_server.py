@@ -1,0 +1,150 @@
+"""The server itself, on a socket: what slow and broken browsers do to it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import grpc
+import pytest
+import uvicorn
+
+from clipsearch.search.v1 import search_pb2, search_pb2_grpc
+from clipsearch.web import patience
+from clipsearch.web.app import create_app
+from clipsearch.web.patience import PatientProtocol
+from clipsearch.web.server import listen
+from clipsearch.web.settings import Side, WebSettings
+
+BODY = json.dumps({"collection": "c", "terms": [{"picture": "AAAA"}]})
+
+
+class Slow(search_pb2_grpc.SearchServiceServicer):
+    """Searches until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.cancelled = threading.Event()
+
+    def Search(self, request, context):
+        context.add_callback(self.cancelled.set)
+        self.began.set()
+        self.cancelled.wait(20)
+        return search_pb2.SearchResponse()
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def at(slow, monkeypatch) -> Iterator[tuple[str, int]]:
+    """Where a server listens, in front of a slow service."""
+    monkeypatch.setattr(patience, "HEAD_S", 0.3)
+    service = grpc.server(ThreadPoolExecutor(2))
+    search_pb2_grpc.add_SearchServiceServicer_to_server(slow, service)
+    port = service.add_insecure_port("127.0.0.1:0")
+    service.start()
+    listener = listen("127.0.0.1", 0)
+    app = create_app(WebSettings({"a": Side(f"127.0.0.1:{port}", "127.0.0.1:9")}))
+    config = uvicorn.Config(app, http=PatientProtocol, lifespan="on", log_config=None, log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield listener.getsockname()
+    server.should_exit = True
+    thread.join(10)
+    service.stop(None).wait()
+    assert not thread.is_alive()
+
+
+def ask(at, *, method="POST", path="/api/search", body=BODY) -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection(*at, timeout=10)
+    connection.request(method, path, body, {"content-type": "application/json"})
+    return connection
+
+
+def test_a_browser_that_leaves_cancels_its_search(at, slow):
+    connection = ask(at)
+    assert slow.began.wait(5)
+    assert not slow.cancelled.is_set()
+    connection.close()
+    assert slow.cancelled.wait(5)
+
+
+def closed_after(connection: socket.socket) -> float:
+    connection.settimeout(5)
+    began = time.monotonic()
+    while connection.recv(65536):
+        pass
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: 127", b"POST /x HTTP/1.1\r\n"])
+def test_a_head_that_never_ends_is_not_waited_for(at, sent):
+    with socket.create_connection(at) as connection:
+        connection.sendall(sent)
+        assert closed_after(connection) < 3
+
+
+def test_nor_one_that_comes_byte_by_byte_after_an_answer(at):
+    with socket.create_connection(at) as connection:
+        connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 404")
+        began = time.monotonic()
+        connection.settimeout(0.02)
+        answer = None
+        with suppress(ConnectionError):
+            while answer != b"" and time.monotonic() - began < 5:
+                connection.sendall(b"y")
+                with suppress(TimeoutError):
+                    answer = connection.recv(1)
+        assert time.monotonic() - began < 3
+
+
+def test_a_request_may_take_longer_than_its_head(at, slow):
+    connection = ask(at)
+    time.sleep(0.6)
+    slow.cancelled.set()
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_a_body_that_is_too_long_is_answered_not_cut_off(at):
+    connection = http.client.HTTPConnection(*at, timeout=10)
+    size = 40 * 1024 * 1024
+    connection.putrequest("POST", "/api/search")
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Content-Length", str(size))
+    connection.endheaders()
+    for _ in range(40):
+        connection.send(bytes(1024 * 1024))
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET http://evil.example/api/state HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"GET /api/state HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n",
+        b"GET /api/state HTTP/1.0\r\n\r\n",
+        b"GET /static/../app.py HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET /static//etc/passwd HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET /static/%00 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET /thumb?collection=%ff%00&id=%00 HTTP/1.1\r\nHost: evil\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+def test_raw_requests_that_are_refused(at, raw):
+    with socket.create_connection(at, timeout=5) as connection:
+        connection.sendall(raw)
+        status = connection.recv(65536).split(b"\r\n")[0]
+        assert status.split()[1][:1] == b"4", status

@@ -1,0 +1,66 @@
+"""Work ends with the browser's wish for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from starlette.requests import Request
+
+from clipsearch.web import wanted
+from clipsearch.web.errors import WebError
+from clipsearch.web.wanted import Gone, while_wanted
+
+
+def request(leave: asyncio.Event) -> Request:
+    """A request whose browser stays until told to leave."""
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        await leave.wait()
+        return {"type": "http.disconnect"}
+
+    return Request({"type": "http", "method": "GET", "headers": []}, receive)
+
+
+async def test_what_is_wanted_is_awaited():
+    async def work():
+        await asyncio.sleep(0.01)
+        return 5
+
+    assert await while_wanted(request(asyncio.Event()), work()) == 5
+
+
+async def test_what_work_raises_is_raised():
+    async def work():
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        await while_wanted(request(asyncio.Event()), work())
+
+
+@pytest.mark.parametrize("end", ["leaves", "waits too long", "is cancelled"])
+async def test_work_is_cancelled_when_the_browser(end, monkeypatch):
+    monkeypatch.setattr(wanted, "REQUEST_S", 0.05 if end == "waits too long" else 30)
+    cancelled, leave = asyncio.Event(), asyncio.Event()
+
+    async def work():
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    asking = asyncio.create_task(while_wanted(request(leave), work()))
+    await asyncio.sleep(0.01)
+    if end == "leaves":
+        leave.set()
+    elif end == "is cancelled":
+        asking.cancel()
+    with pytest.raises({"leaves": Gone, "is cancelled": asyncio.CancelledError}.get(end, WebError)):
+        await asking
+    assert cancelled.is_set()
+    await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) == 1

@@ -17,8 +17,9 @@ FULL_READY := $(VENV)/.ready-full
 GPU_READY  := $(VENV)-gpu/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo web test test-web pictures lint kill-ingest load-million torture drain fuzz overload bench \
-	bench-encoder bench-search bench-peers bench-gpu bench-map load load-ui deploy-check model serve protos clean
+.PHONY: help demo web test test-web pictures lint kill-ingest load-million torture drain kill-frontends fuzz overload \
+	bench bench-encoder bench-frontends bench-search bench-peers bench-gpu bench-map load load-ui deploy-check model \
+	serve protos clean
 .SILENT:
 
 help: ## list the targets
@@ -62,10 +63,16 @@ torture: $(FULL_READY) ## kill the search service 100 times while points are wri
 drain: $(BUNDLE)/manifest.json $(FULL_READY) ## stop replicas 20 times under load: no call fails (build/drain.json)
 	$(BIN)/python -m tests.faults.drain --model $(BUNDLE) $(ARGS)
 
+kill-frontends: $(FULL_READY) ## kill front ends of the encoder 20 times (KILLS=20) under load: no call fails, nothing is left
+	KILLS=$(or $(KILLS),20) $(BIN)/python -m pytest -s -q tests/faults/test_frontends.py -k killed_under_load
+
 bench: bench-encoder bench-search ## run the benchmarks (build/bench/)
 
 bench-encoder: $(FULL_READY) ## measure the encoder against its baselines: tables, build/bench/encoder.json, charts
 	$(BIN)/python -m tests.bench.encoder
+
+bench-frontends: $(FULL_READY) ## measure what decoding and receiving cost before the model, with and without front ends
+	$(BIN)/python -m tests.bench.frontends
 
 bench-search: $(FULL_READY) ## measure search against qdrant-client's local mode (FULL=1: a million points too)
 	$(BIN)/python -m tests.bench.search $(if $(FULL),--full)
@@ -76,7 +83,7 @@ bench-peers: $(FULL_READY) ## measure the encoder beside infinity-emb, installed
 # An environment of its own: the wheels of ONNX Runtime for CPUs and for GPUs cannot stand side by side.
 bench-gpu: ## measure the encoder on a CUDA GPU against torch: build/bench/gpu.json (without a GPU: nothing)
 	if $(PYTHON) -c "import ctypes; ctypes.CDLL('libcuda.so.1')" 2> /dev/null; then \
-		$(MAKE) --no-print-directory $(GPU_READY) && $(VENV)-gpu/bin/python -m tests.bench.gpu $(ARGS); \
+		make --no-print-directory $(GPU_READY) && $(VENV)-gpu/bin/python -m tests.bench.gpu $(ARGS); \
 	else echo "bench-gpu: there is no NVIDIA driver here (libcuda.so.1 is not found); nothing was measured"; fi
 
 bench-map: $(FULL_READY) ## time and memory of a map of 100,000 vectors: build/bench/map.json

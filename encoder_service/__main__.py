@@ -9,7 +9,6 @@ import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from clipsearch.encoder.v1 import encoder_pb2_grpc
 from clipsearch.serving.lifecycle import Service, StartError, serve
 from clipsearch.serving.log import configure_logging
 from clipsearch.serving.metrics import Metrics
@@ -17,14 +16,16 @@ from clipsearch.serving.settings import SettingsError, load_settings
 from encoder_service.bundle import BundleError
 from encoder_service.loading import open_encoder
 from encoder_service.metrics import EncoderMetrics
-from encoder_service.servicer import SERVICE_NAME, EncoderServicer
+from encoder_service.servicer import encoder_services
 from encoder_service.session import SessionError
 from encoder_service.settings import EncoderSettings
 
 
 def run(settings: EncoderSettings) -> None:
     """Serves until SIGTERM or SIGINT. Raises StartError with one line for the operator."""
-    configure_logging(settings.log_level, settings.log_format, "encoder")
+    configure_logging(
+        settings.log_level, settings.log_format, "encoder", "session" if settings.frontends else ""
+    )
     # Pillow warns of damaged metadata and of sizes below our own limit: nothing an operator could act on.
     warnings.filterwarnings("ignore", module="PIL")
     # Else the tokenizer starts a thread for each CPU of the host, whatever the cgroup grants.
@@ -34,16 +35,16 @@ def run(settings: EncoderSettings) -> None:
     @asynccontextmanager
     async def open_services() -> AsyncIterator[Sequence[Service]]:
         async with open_encoder(settings, EncoderMetrics(metrics.registry)) as encoder:
-            servicer = EncoderServicer(encoder, settings)
-            yield [
-                Service(
-                    SERVICE_NAME,
-                    lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server),
-                )
-            ]
+            yield encoder_services(encoder, settings)
 
     try:
-        asyncio.run(serve(settings, "encoder", open_services, metrics))
+        if settings.frontends:
+            # Here alone, so that one process stays what it is.
+            from encoder_service.frontends.service import serve_frontends
+
+            asyncio.run(serve_frontends(settings, metrics))
+        else:
+            asyncio.run(serve(settings, "encoder", open_services, metrics))
     except (BundleError, SessionError) as error:
         raise StartError(str(error)) from error
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from clipsearch.serving.errors import DeadlineExceeded, Unavailable
 
 Item = TypeVar("Item")
+Item_contra = TypeVar("Item_contra", contravariant=True)
 
 # Calls without a deadline, or with one far off, queue as if they had this much time: they must not
 # wait behind everybody for ever.
@@ -40,6 +41,15 @@ class Computed:
     vector: NDArray[np.float32]
     queue_s: float
     infer_s: float
+
+
+class Computes(Protocol[Item_contra]):
+    """What a tower needs of its batcher, which may run in another process."""
+
+    def __len__(self) -> int: ...
+
+    async def compute(self, item: Item_contra, deadline: float, ahead: int = 0) -> Computed:
+        """See Batcher.compute."""
 
 
 @dataclass(slots=True)
@@ -102,6 +112,10 @@ class Batcher(Generic[Item]):
         session, so that a small one need not wait for all of them.
         Raises DeadlineExceeded if the deadline passes first, Unavailable when the batcher closes.
         """
+        return await self.submit(item, deadline, ahead)
+
+    def submit(self, item: Item, deadline: float, ahead: int = 0) -> asyncio.Future[Computed]:
+        """Queues an item as `compute` does; cancelling the future takes it out again."""
         if not self._loops or any(loop.done() for loop in self._loops):
             raise _stopping()
         now = time.monotonic()
@@ -110,7 +124,7 @@ class Batcher(Generic[Item]):
         entry = _Entry(due, item, self._weigh(item), deadline, now, answer)
         bisect.insort(self._queue, entry, key=lambda e: e.due)
         self._arrived.set()
-        return await answer
+        return answer
 
     async def _serve(self) -> None:
         while True:

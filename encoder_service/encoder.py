@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument
 from encoder_service.admission import Admission
-from encoder_service.batching import Batcher, Computed
+from encoder_service.batching import Computed, Computes
 from encoder_service.bundle import Manifest, Precision, Tower
 from encoder_service.cache import SingleFlight, TextCache
 from encoder_service.images import ImageInput, ImageLimits, Picture, prepare_image
@@ -61,7 +61,7 @@ class Running:
 class ImageTower:
     """The parts that a picture passes through."""
 
-    batcher: Batcher[NDArray[np.uint8]]
+    batcher: Computes[NDArray[np.uint8]]
     admission: Admission
     limits: ImageLimits
     decoders: Executor
@@ -72,7 +72,7 @@ class ImageTower:
 class TextTower:
     """The parts that a text passes through."""
 
-    batcher: Batcher[Tokens]
+    batcher: Computes[Tokens]
     admission: Admission
     tokenizer: TextTokenizer
     cache: TextCache

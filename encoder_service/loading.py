@@ -16,7 +16,7 @@ import structlog
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from encoder_service.admission import Admission
+from encoder_service.assembly import assemble, decode_threads
 from encoder_service.batching import Batcher
 from encoder_service.bundle import (
     BundleError,
@@ -28,11 +28,9 @@ from encoder_service.bundle import (
     known_answer_pixels,
     read_manifest,
 )
-from encoder_service.cache import TextCache
 from encoder_service.cpus import available_cpus
-from encoder_service.encoder import Encoder, ImageTower, Running, TextTower
+from encoder_service.encoder import Encoder, Running
 from encoder_service.feeding import Feeding, feed_pictures, feed_texts, tensorrt_shapes
-from encoder_service.images import ImageLimits
 from encoder_service.metrics import EncoderMetrics
 from encoder_service.precision import choose_precision
 from encoder_service.providers import (
@@ -45,7 +43,7 @@ from encoder_service.providers import (
     installed_wheels,
 )
 from encoder_service.session import OnnxSession
-from encoder_service.settings import MIB, EncoderSettings
+from encoder_service.settings import EncoderSettings
 from encoder_service.tokens import TextTokenizer, Tokens
 from encoder_service.warmup import best_batch, check_known_answer
 
@@ -106,32 +104,17 @@ async def open_encoder(
     Raises BundleError or SessionError.
     """
     metrics = metrics or EncoderMetrics(CollectorRegistry())
-    decode_threads = settings.decode_threads or available_cpus()
     async with open_model(settings, metrics) as model:
-        with ThreadPoolExecutor(decode_threads, "decode") as decoders:
-            images = ImageTower(
-                model.pictures,
-                Admission("pictures", settings.queue_images, settings.queue_bytes),
-                ImageLimits(settings.max_image_bytes, settings.max_pixels),
-                decoders,
-                decode_threads,
-            )
-            words = TextTower(
-                model.texts,
-                Admission("texts", settings.queue_texts, settings.queue_bytes),
-                model.tokenizer,
-                TextCache(settings.text_cache_mb * MIB),
-                settings.max_text_bytes,
-            )
-            metrics.watch(model.manifest, model.running, images, words)
-            yield Encoder(model.manifest, model.running, images, words, metrics.encoded)
+        with assemble(
+            settings, metrics, model.manifest, model.running, model.tokenizer, model.pictures, model.texts
+        ) as encoder:
+            yield encoder
 
 
 @asynccontextmanager
 async def open_model(settings: EncoderSettings, metrics: EncoderMetrics) -> AsyncIterator[OpenModel]:
     """Loads the bundle and runs its batchers until the block ends. Raises BundleError or SessionError."""
-    cpus = available_cpus()
-    threads = settings.threads or cpus
+    threads = settings.threads or available_cpus()
     model = await _load(settings, threads)
     with ExitStack() as closing:
         feedings = await asyncio.to_thread(_warm_up, settings, model, closing)
@@ -139,7 +122,7 @@ async def open_model(settings: EncoderSettings, metrics: EncoderMetrics) -> Asyn
         _log.info(
             "encoder is ready",
             threads=threads,
-            decode_threads=settings.decode_threads or cpus,
+            decode_threads=decode_threads(settings),
             max_batch=feedings.pictures_at_once,
             max_batch_tokens=feedings.tokens_at_once,
         )

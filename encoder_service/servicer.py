@@ -13,6 +13,8 @@ import numpy as np
 from clipsearch.encoder.v1 import encoder_pb2 as pb
 from clipsearch.encoder.v1 import encoder_pb2_grpc, vector_pb2
 from clipsearch.serving.errors import InvalidArgument, to_status
+from clipsearch.serving.health import Probe
+from clipsearch.serving.lifecycle import Service
 from encoder_service.classify import DEFAULT_TEMPLATE, LabelScore, classify
 from encoder_service.encoder import Encoded, Encoder, Outcome
 from encoder_service.images import ImageInput
@@ -103,6 +105,20 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                 f"{len(raw.rgb)} bytes, {raw.count} pictures of {size} x {size} x 3 have {expected}",
             )
         return np.frombuffer(raw.rgb, dtype=np.uint8).reshape(raw.count, size, size, 3)
+
+
+def encoder_services(
+    encoder: Encoder, settings: EncoderSettings, ready: Probe | None = None
+) -> list[Service]:
+    """What the encoder serves; `ready` is asked where the encoder depends on another process."""
+    servicer = EncoderServicer(encoder, settings)
+    return [
+        Service(
+            SERVICE_NAME,
+            lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server),
+            ready,
+        )
+    ]
 
 
 def _deadline(context: Context) -> float:

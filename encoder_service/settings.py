@@ -36,11 +36,21 @@ class EncoderSettings(ServingSettings):
         default="auto", description="graph of the text tower; auto = the bundle's choice"
     )
 
+    frontends: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="processes that serve gRPC, decode and tokenise, in front of one that runs the model; "
+        "0 = one process does all",
+    )
     threads: int = Field(
         default=0, ge=0, le=1024, description="threads of a session; 0 = the CPUs granted to the process"
     )
     decode_threads: int = Field(
-        default=0, ge=0, le=1024, description="threads that decode pictures; 0 = the CPUs granted"
+        default=0,
+        ge=0,
+        le=1024,
+        description="threads that decode pictures, in each front end; 0 = its share of the CPUs granted",
     )
     max_batch: int = Field(
         default=0, ge=0, le=1024, description="largest batch of pictures; 0 = measured at start"
@@ -62,7 +72,10 @@ class EncoderSettings(ServingSettings):
         default=256 * MIB, ge=MIB, description="bytes of them, of pictures and of texts each"
     )
     text_cache_mb: int = Field(
-        default=64, ge=0, le=64 * 1024, description="memory for vectors of texts seen before, MiB; 0 = none"
+        default=64,
+        ge=0,
+        le=64 * 1024,
+        description="memory for vectors of texts seen before, MiB, in each front end; 0 = none",
     )
 
     max_images: int = Field(default=64, ge=1, description="pictures in a request")

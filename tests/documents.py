@@ -140,7 +140,7 @@ def _check_make(words: list[str]) -> None:
         check=False,
     )
     assert done.returncode == 0, f"make {' '.join(words)}: {done.stderr}"
-    for module, rest in re.findall(r"-m (tests[\w.]+)(.*)", done.stdout):
+    for module, rest in re.findall(r"-m (tests[\w.]+)([^;\n]*)", done.stdout):
         _check_module(module, shlex.split(rest))
 
 

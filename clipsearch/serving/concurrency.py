@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from clipsearch.serving.errors import ResourceExhausted
+from clipsearch.serving.tally import Tally
 from clipsearch.serving.wrapping import HEALTH, Call, Context, Continuation, Handler, refuse, wrap
 
 # Weight of the newest call in the mean time of a call.
@@ -19,12 +20,18 @@ class ConcurrencyInterceptor(grpc.aio.ServerInterceptor):
     """Refuses calls past `limit`, before their request is read where that is known by then.
 
     gRPC's own `maximum_concurrent_rpcs` would refuse health checks too, and without RetryInfo.
+    `calls` counts those of several processes where these share the limit.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, calls: Tally | None = None) -> None:
         self._limit = limit
+        self._calls = calls if calls is not None else Tally()
         self._mean_s = 0.0
-        self.in_progress = 0
+
+    @property
+    def in_progress(self) -> int:
+        """Calls, of all processes that share the limit."""
+        return self._calls.total
 
     async def intercept_service(  # noqa: D102
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -38,14 +45,15 @@ class ConcurrencyInterceptor(grpc.aio.ServerInterceptor):
 
     def _counted(self, call: Call) -> Call:
         async def counted(request: Any, context: Context) -> Any:
-            if self.in_progress >= self._limit:  # others came while the request was read
+            self._calls.own += 1  # counted first: of two processes neither overlooks the other
+            if self.in_progress > self._limit:  # others came while the request was read
+                self._calls.own -= 1
                 raise self._full()
             start = time.monotonic()
-            self.in_progress += 1
             try:
                 return await call(request, context)
             finally:
-                self.in_progress -= 1
+                self._calls.own -= 1
                 self._mean_s += _NEWEST * (time.monotonic() - start - self._mean_s)
 
         return counted

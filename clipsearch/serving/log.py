@@ -9,14 +9,19 @@ from typing import Literal
 import structlog
 
 
-def configure_logging(level: str, format: Literal["auto", "text", "json"], service: str) -> None:
-    """Sends structlog's and the standard library's records to stderr in one format."""
+def configure_logging(
+    level: str, format: Literal["auto", "text", "json"], service: str, process: str = ""
+) -> None:
+    """Sends structlog's and the standard library's records to stderr in one format.
+
+    `process` names this one where the service is made of several.
+    """
     text = format == "text" or (format == "auto" and sys.stderr.isatty())
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _add_service(service),
+        _add(service=service, **({"process": process} if process else {})),
     ]
     renderer: structlog.types.Processor = (
         # Its usual tracebacks print local variables, the request among them.
@@ -50,11 +55,11 @@ def _without_metadata(record: logging.LogRecord) -> bool:
     return True
 
 
-def _add_service(service: str) -> structlog.types.Processor:
+def _add(**names: str) -> structlog.types.Processor:
     def add(
         _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
     ) -> structlog.types.EventDict:
-        event["service"] = service
+        event.update(names)
         return event
 
     return add

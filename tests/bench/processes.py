@@ -18,11 +18,15 @@ STOP_SECONDS = 30.0
 
 
 class ServiceProcess:
-    """`clipsearch serve KIND` in a process of its own; a context manager that ends it."""
+    """`clipsearch serve KIND` in a process of its own; a context manager that ends it.
 
-    def __init__(self, kind: str, folder: Path, **environment: str) -> None:
+    `module` is run in its place where something stands in for the service.
+    """
+
+    def __init__(self, kind: str, folder: Path, module: str | None = None, **environment: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._kind = kind
+        self._arguments = ["clipsearch.cli", "serve", kind] if module is None else [module]
         self._log = folder / f"{kind}-{os.urandom(3).hex()}.log"
         self._port_file = self._log.with_suffix(".port")
         self._environment = environment
@@ -32,11 +36,12 @@ class ServiceProcess:
 
     def __enter__(self) -> Self:
         begun = time.perf_counter()
-        flags = ["--port", "0", "--port-file", str(self._port_file)]
+        prefix = self._kind.upper()
+        told = {f"{prefix}_PORT": "0", f"{prefix}_PORT_FILE": str(self._port_file)}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "clipsearch.cli", "serve", self._kind, *flags],
-                env={**_own_environment(), **self._environment},
+                [sys.executable, "-m", *self._arguments],
+                env={**_own_environment(), **self._environment, **told},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -89,6 +94,10 @@ class ServiceProcess:
     def cpu_seconds(self) -> float:
         """CPU time used so far: by the service and its children, also those that have ended."""
         return sum(_cpu_seconds(pid) for pid in _family(self._process.pid))
+
+    def own_cpu_seconds(self) -> float:
+        """CPU time used so far by the service's first process alone, and by children that have ended."""
+        return _cpu_seconds(self._process.pid)
 
     def _status_mb(self, field: str) -> float:
         for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():

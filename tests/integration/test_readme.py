@@ -38,6 +38,7 @@ NOT_RUN = {
     r"clipsearch reindex .*|clipsearch collections (alias shop|delete) shop-1": "needs a second model: "
     "test_reindex.py moves a collection to one",
     r"python -m tests\.load.*": "loads the services for minutes: test_load.py does it for a moment",
+    r"clipsearch model export openai/.*": "needs the hub: test_clip_export.py exports local ones",
     r"docker .*|kubectl .*|deploy/kubernetes/secrets\.sh .*": "needs a container engine or a cluster: "
     "tests/deploy checks what can be checked",
 }

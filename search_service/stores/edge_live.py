@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,11 @@ from search_service.stores.protocol import CollectionSpec, IndexType
 
 _log = structlog.get_logger(__name__)
 _MOST_WRITERS = 256
-_PART = 64  # points that the engine takes at once: 5 ms, of 512 dimensions
+# Points that the engine takes at once (4 ms, of 512 dimensions), and how many such parts are with it: it
+# waits for none, and a search waits for at most two. Loading over gRPC, two cores, medians of 3: 1 x 64
+# points 6,623/s, 2 x 64 7,323/s, 3 x 32 7,045/s, 2 x 48 8,217/s.
+_PART = 48
+_PARTS_AHEAD = 2
 # Written between two flushes: what a restart after a crash has to do again, 2 s. A flush stops the
 # engine for 0.1 to 0.7 s (on busy cores), however little there is to flush.
 _FLUSH_POINTS = 50_000
@@ -121,7 +126,7 @@ class LiveCollection:
         """Writes points. With `insert_only` those that are there stay; returns their ids.
 
         Raises what `write` does; part of the points may be there then. The engine takes them in parts,
-        so that a search waits for one part and not for all.
+        so that a search waits for two of them and not for all.
         """
         parts = [(points[start : start + _PART], insert_only) for start in range(0, len(points), _PART)]
         there: list[frozenset[str]] = await self._write(
@@ -142,11 +147,31 @@ class LiveCollection:
             async with self._breaker.call(), until(deadline):
                 async with self.writing:
                     self._wrote(points)
-                    results = [await self._ask(method, *call, deadline=deadline) for call in calls]
+                    results = await self._ask_in_turn(method, calls, deadline)
                 if durable:
                     await self._flush_log()
         finally:
             self._writers -= 1
+        return results
+
+    async def _ask_in_turn(self, method: str, calls: Sequence[tuple[Any, ...]], deadline: float) -> list[Any]:
+        """The calls' results, in order. The engine has the next call when it is done with one.
+
+        The first that fails ends it; one that the engine has by then is done all the same.
+        """
+        results: list[Any] = []
+        asked: deque[asyncio.Task[Any]] = deque()
+        try:
+            for call in calls:
+                if len(asked) == _PARTS_AHEAD:
+                    results.append(await asked.popleft())
+                asked.append(asyncio.create_task(self._ask(method, *call, deadline=deadline)))
+            while asked:
+                results.append(await asked.popleft())
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
         return results
 
     async def _ask(self, method: str, *arguments: Any, deadline: float) -> Any:

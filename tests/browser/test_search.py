@@ -197,6 +197,7 @@ def test_the_details_show_payload_ranks_and_scores(visit):
 def test_filters_keep_what_passes(visit, narrow, kept):
     page = visit(f"{WORDS}&q=a+photograph")
     page.locator(".choices[aria-busy]").first.wait_for(state="detached")
+    page.locator("[data-id]").first.wait_for()
     before = len(ids(page))
     narrow(page)
     expect(page.locator(".filters summary").first).to_have_text("Filters (1)")

@@ -238,6 +238,14 @@ async def test_an_engine_at_work_for_long_is_not_stuck(store, spec, monkeypatch,
     assert await store.count("shop") == 0
 
 
+async def test_the_parts_of_a_write_are_done_in_their_order(store, spec, points):
+    await store.create_collection(spec)
+    await store.upsert("shop", [*points(100), *points(100, again=True)])
+
+    assert await store.count("shop") == 100
+    assert await store.count("shop", Filter(must=(MatchValue("again", True),))) == 100
+
+
 async def test_a_slow_engine_meets_the_deadline_and_what_waited_is_not_begun(store, spec, points):
     await store.create_collection(spec)
     engine = await store._live["shop"].engine()

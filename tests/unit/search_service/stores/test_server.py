@@ -118,7 +118,8 @@ def collection(store) -> str:
 async def test_a_large_write_goes_in_parts_of_which_a_few_are_on_their_way(store, qdrant, collection):
     qdrant.delay_s = 0.05
     await store.upsert(collection, points(1000))
-    assert [len(request.points) for request in qdrant.asked] == [64] * 15 + [40]
+    # Over several connections, so not in their order.
+    assert sorted(len(request.points) for request in qdrant.asked) == [40] + [64] * 15
     sent = {point.payload["n"].integer_value for request in qdrant.asked for point in request.points}
     assert sent == set(range(1000))
     assert 2 <= qdrant.most_at_once <= 8

@@ -55,7 +55,7 @@ def channel(address: str, tls: ClientTls | None = None) -> grpc.Channel:
 
     `tls` None = plaintext. Raises CredentialsError.
     """
-    target, options = _target(address), _options(address)
+    target, options = _target(address), channel_arguments(address)
     if tls is None:
         return grpc.insecure_channel(target, options)
     return grpc.secure_channel(target, channel_credentials(tls), [*options, *channel_options(tls)])
@@ -65,7 +65,7 @@ def aio_channel(
     address: str, interceptors: Sequence[grpc.aio.ClientInterceptor] = (), tls: ClientTls | None = None
 ) -> grpc.aio.Channel:
     """The same for asyncio; belongs to the running loop."""
-    target, options, seen_by = _target(address), _options(address), list(interceptors)
+    target, options, seen_by = _target(address), channel_arguments(address), list(interceptors)
     if tls is None:
         return grpc.aio.insecure_channel(target, options, interceptors=seen_by)
     options += channel_options(tls)
@@ -76,11 +76,15 @@ def _target(address: str) -> str:
     return address if _WITH_SCHEME.match(address) else f"dns:///{address}"
 
 
-def _options(address: str) -> list[tuple[str, str | int]]:
+def channel_arguments(address: str) -> list[tuple[str, str | int]]:
+    """What a channel to the address is told, as gRPC takes it."""
     options: list[tuple[str, str | int]] = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        # What a call has sent is kept for the next attempt, with its metadata. By default up to 256 KiB:
+        # a picture or a batch of points that is larger would be made again by nobody.
+        ("grpc.per_rpc_retry_buffer_size", 2 * MAX_MESSAGE_BYTES),
         # As the servers permit it: see clipsearch/serving/lifecycle.py.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),

@@ -35,6 +35,9 @@ _SERVICE_CONFIG = {
 
 _OPTIONS: dict[str, str | int] = {
     "grpc.service_config": json.dumps(_SERVICE_CONFIG),
+    # What a call has sent is kept for the next attempt: by default up to 256 KiB, and a part of a write
+    # (server_flight) has more, of many dimensions or with large payloads.
+    "grpc.per_rpc_retry_buffer_size": 64 << 20,
     # Channels to one address share a connection otherwise, however many there are.
     "grpc.use_local_subchannel_pool": 1,
     # A server that comes back is found within seconds; gRPC's own default grows to 2 minutes.

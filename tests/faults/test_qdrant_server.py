@@ -51,6 +51,11 @@ OPERATIONS: dict[str, tuple[CALL, str, int]] = {
         "Points/Upsert",
         4,
     ),
+    "upsert of 300 kB": (
+        lambda store: store.upsert(COLLECTION, [StoredPoint("a", {"text": 300_000 * "x"}, image=VECTOR)]),
+        "Points/Upsert",
+        4,
+    ),
     "get": (lambda store: store.get(COLLECTION, ["a"]), "Points/Get", 4),
     "delete": (
         lambda store: store.delete(COLLECTION, Filter(must=(MatchValue("a", 1),))),

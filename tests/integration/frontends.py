@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -10,21 +9,17 @@ from typing import Any
 
 import grpc
 
+from clipsearch.connection import channel_arguments
 from clipsearch.encoder.v1 import encoder_pb2_grpc
 from tests.integration.conftest import ServiceProcess
 
 
 @asynccontextmanager
 async def connections(address: str, count: int, retries: bool = False) -> AsyncIterator[list[Any]]:
-    """Stubs with a connection of their own. `retries` as the project's clients make them."""
+    """Stubs with a connection of their own. `retries` as the project's clients make them, or none."""
     options: list[tuple[str, Any]] = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
     if retries:
-        policy = {
-            "maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "2s", "backoffMultiplier": 2,
-            "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
-        }  # fmt: skip
-        config = {"methodConfig": [{"name": [{}], "retryPolicy": policy}]}
-        options += [("grpc.service_config", json.dumps(config)), ("grpc.initial_reconnect_backoff_ms", 100)]
+        options += channel_arguments(address)
     async with AsyncExitStack() as stack:
         channels = [
             await stack.enter_async_context(grpc.aio.insecure_channel(address, options)) for _ in range(count)

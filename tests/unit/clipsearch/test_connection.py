@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 from clipsearch import connection
+from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import ResourceExhausted, ServiceError, Unavailable
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from tests.unit.clipsearch.serving.served import METHODS, Running, by_path, call, path, refusal, running
@@ -36,7 +37,8 @@ async def test_only_calls_that_may_happen_twice_are_made_again(method):
         assert len(calls) == (1 if by_path(method).name in ONCE else 4)
 
 
-async def test_a_call_that_a_stopping_server_cuts_is_made_again():
+@pytest.mark.parametrize("bytes_sent", [0, 300_000, 4_000_000], ids=["small", "300 kB", "4 MB"])
+async def test_a_call_that_a_stopping_server_cuts_is_made_again(bytes_sent):
     method = "/clipsearch.search.v1.SearchService/Search"
     async with running(ErrorInterceptor()) as server, connection.aio_channel(server.address) as channel:
         calls = []
@@ -47,7 +49,8 @@ async def test_a_call_that_a_stopping_server_cuts_is_made_again():
                 await context.abort(grpc.StatusCode.CANCELLED, "")
 
         server.answers[method] = answer
-        await call(channel, method)
+        term = search_pb2.QueryTerm(image=bytes(bytes_sent))
+        await call(channel, method, search_pb2.SearchRequest(query=[term]))
         assert len(calls) == 2
 
 

@@ -27,6 +27,7 @@ from clipsearch.inputs import (
     VectorLike,
     picture_bytes,
 )
+from clipsearch.parts import parts
 from clipsearch.search.v1 import collection_pb2, filter_pb2, search_pb2
 
 Name = TypeVar("Name", bound=str)
@@ -264,7 +265,7 @@ def encode_texts(texts: Sequence[str]) -> Iterator[tuple[int, encoder_pb2.Encode
 def encode_images(images: Iterable[Picture]) -> Iterator[tuple[int, encoder_pb2.EncodeImageRequest]]:
     """Pictures to encode, likewise. Reads them as they are needed."""
     first = 0
-    for part in _picture_batches(images):
+    for part in parts(map(picture_bytes, images), _IMAGES_A_REQUEST, _IMAGE_BYTES_A_REQUEST):
         yield first, encoder_pb2.EncodeImageRequest(images=part, format=F32)
         first += len(part)
 
@@ -274,7 +275,7 @@ def classify(
 ) -> Iterator[encoder_pb2.ClassifyRequest]:
     """Pictures and the labels to choose from, likewise."""
     choices = list(labels)
-    for part in _picture_batches(images):
+    for part in parts(map(picture_bytes, images), _IMAGES_A_REQUEST, _IMAGE_BYTES_A_REQUEST):
         yield encoder_pb2.ClassifyRequest(images=part, labels=choices, prompt_template=prompt_template)
 
 
@@ -297,19 +298,6 @@ def payload_selector(payload: bool | Sequence[str]) -> search_pb2.PayloadSelecto
     if not payload:
         return search_pb2.PayloadSelector(none=True)
     return search_pb2.PayloadSelector(include=payload)
-
-
-def _picture_batches(images: Iterable[Picture]) -> Iterator[list[bytes]]:
-    part, size = list[bytes](), 0
-    for image in images:
-        data = picture_bytes(image)
-        if part and (len(part) == _IMAGES_A_REQUEST or size + len(data) > _IMAGE_BYTES_A_REQUEST):
-            yield part
-            part, size = [], 0
-        part.append(data)
-        size += len(data)
-    if part:
-        yield part
 
 
 def _term(term: Term, where: str) -> search_pb2.QueryTerm:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument
+from clipsearch.serving.together import together
 from encoder_service.admission import Admission
 from encoder_service.batching import Computed, Computes
 from encoder_service.bundle import Manifest, Precision, Tower
@@ -119,7 +120,7 @@ class Encoder:
             return encoded
 
         with tower.admission.admit(len(images), sum(map(len, images)), deadline) as done:
-            outcomes = await _together([encode(index, data) for index, data in enumerate(images)])
+            outcomes = await together([encode(index, data) for index, data in enumerate(images)])
         self._observe("image", outcomes)
         return outcomes
 
@@ -135,7 +136,7 @@ class Encoder:
             return _encoded(computed, raw, 0.0, 0.0)
 
         with tower.admission.admit(len(pixels), pixels.nbytes, deadline) as done:
-            outcomes = await _together([encode(index) for index in range(len(pixels))])
+            outcomes = await together([encode(index) for index in range(len(pixels))])
         self._observe("image", outcomes)
         return outcomes
 
@@ -171,7 +172,7 @@ class Encoder:
             for text, tokens in zip(texts, tokenised, strict=True):
                 work.append(self._flying_text(text, tokens, ahead, deadline, preprocess_s, done))
                 ahead += len(tokens.ids)
-            return await _together(work)
+            return await together(work)
 
     async def _flying_text(
         self,
@@ -245,15 +246,3 @@ def _at(error: InvalidArgument, field: str) -> InvalidArgument:
 
 def _placed(outcome: Outcome, field: str) -> Outcome:
     return _at(outcome, field) if isinstance(outcome, InvalidArgument) else outcome
-
-
-async def _together(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results in order; the first failure cancels what is still under way."""
-    if len(work) == 1:
-        return [await work[0]]
-    tasks = [asyncio.create_task(coroutine) for coroutine in work]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()

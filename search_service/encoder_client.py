@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -12,13 +12,14 @@ import numpy as np
 from clipsearch.connection import aio_channel
 from clipsearch.credentials import ClientTls, bearer
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc, vector_pb2
+from clipsearch.parts import parts
 from clipsearch.serving.errors import InvalidArgument, Unavailable
 from clipsearch.serving.peer import Peer
 from clipsearch.serving.request_id import forwarded
+from clipsearch.serving.together import together
 from search_service.deadline import Deadline
 from search_service.encoder_errors import call_error, item_error, log_failure
 from search_service.stores.protocol import Vector
-from search_service.together import together
 
 # What one call carries at most, within the encoder's default limits. Longer lists go in several
 # calls at once, which also spreads them over the encoder's replicas.
@@ -27,7 +28,6 @@ IMAGES_A_CALL = 32
 BYTES_A_CALL = 32 * 1024 * 1024
 
 _F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
-Item = TypeVar("Item", str, bytes)
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
@@ -138,7 +138,8 @@ class EncoderClient:
 
     async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
         """Encodes texts and pictures, at least one of either."""
-        text_parts, image_parts = list(_parts(texts, TEXTS_A_CALL)), list(_parts(images, IMAGES_A_CALL))
+        text_parts = list(parts(texts, TEXTS_A_CALL, BYTES_A_CALL))
+        image_parts = list(parts(images, IMAGES_A_CALL, BYTES_A_CALL))
         answers = await together(
             [self._encode_texts(part, deadline) for part in text_parts]
             + [self._encode_images(part, deadline) for part in image_parts]
@@ -180,20 +181,6 @@ class EncoderClient:
 
 def _stub(channel: grpc.aio.Channel) -> encoder_pb2_grpc.EncoderServiceAsyncStub:
     return encoder_pb2_grpc.EncoderServiceStub(channel)
-
-
-def _parts(items: Sequence[Item], count: int) -> Iterator[list[Item]]:
-    """`items` in order, in lists of at most `count` and of about BYTES_A_CALL bytes."""
-    part: list[Item] = []
-    size = 0
-    for item in items:
-        if part and (len(part) == count or size + len(item) > BYTES_A_CALL):
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += len(item)
-    if part:
-        yield part
 
 
 def _outcomes(embeddings: Sequence[encoder_pb2.Embedding], expected: int) -> list[Outcome]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from clipsearch.serving.errors import InvalidArgument, NotFound
+from clipsearch.serving.together import together
 from search_service.collections import check_fingerprint
 from search_service.deadline import Deadline
 from search_service.encoder_client import Outcome
@@ -33,7 +34,6 @@ from search_service.stores.protocol import (
     VectorStore,
 )
 from search_service.terms import Picture, Ready, Stored, Words, check_weights, compose
-from search_service.together import together
 from search_service.vectors import check_dimension
 
 What = TypeVar("What", Words, Picture, Ready, Stored)

@@ -120,7 +120,8 @@ class SearchSettings(ServingSettings):
             raise ValueError(
                 "SEARCH_ENCODER_TLS_CERTIFICATE and SEARCH_ENCODER_TLS_KEY belong together, one is not set"
             )
-        if (self.qdrant_tls_ca or self.qdrant_tls_certificate) and not self.qdrant_url.startswith("https://"):
+        of_qdrant = (self.qdrant_tls_ca, self.qdrant_tls_certificate, self.qdrant_tls_key)
+        if any(of_qdrant) and not self.qdrant_url.startswith("https://"):
             raise ValueError("settings SEARCH_QDRANT_TLS_... need a QDRANT_URL with https://")
         if (self.qdrant_tls_certificate is None) != (self.qdrant_tls_key is None):
             raise ValueError(

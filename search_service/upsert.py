@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from clipsearch.serving.errors import FailedPrecondition, InvalidArgument, ServiceError
+from clipsearch.serving.together import together
 from search_service.collections import check_fingerprint
 from search_service.deadline import Deadline
 from search_service.encoder_client import Encoded, Outcome
@@ -25,7 +26,6 @@ from search_service.stores.protocol import (
     VectorStore,
 )
 from search_service.successors import Chain, Successors, on_successor
-from search_service.together import together
 from search_service.vectors import check_dimension
 
 

@@ -38,7 +38,7 @@ from search_service.stores.protocol import (
     VectorQuery,
     point_uuid,
 )
-from search_service.stores.server_channel import grpc_options
+from search_service.stores.server_channel import open_client
 from search_service.stores.server_describe import describe, our_specs
 from search_service.stores.server_errors import check_done, store_errors
 from search_service.stores.server_filter import server_filter
@@ -96,16 +96,7 @@ class QdrantServer:
         Calls take turns on as many connections as there are `channels`. The files of `tls` are read
         once; raises CredentialsError.
         """
-        client = AsyncQdrantClient(
-            url=url,
-            grpc_port=grpc_port,
-            api_key=api_key,
-            prefer_grpc=True,
-            check_compatibility=False,  # it would ask over REST, which may be closed
-            timeout=math.ceil(timeout),
-            grpc_options=grpc_options(tls),
-            pool_size=channels,
-        )
+        client = open_client(url, api_key, timeout, tls, grpc_port, channels)
         return cls(client, timeout, ordering=ordering, consistency=consistency)
 
     async def ping(self) -> None:

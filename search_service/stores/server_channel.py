@@ -1,8 +1,11 @@
-"""How the gRPC channels to a Qdrant server behave: which calls gRPC repeats by itself, how they reconnect."""
+"""The client of a Qdrant server: its channels, which calls gRPC repeats by itself, how they reconnect."""
 
 from __future__ import annotations
 
 import json
+import math
+
+from qdrant_client import AsyncQdrantClient
 
 from clipsearch.credentials import ClientTls, check_pair, read_pem
 
@@ -49,11 +52,27 @@ _OPTIONS: dict[str, str | int] = {
 }
 
 
-def grpc_options(tls: ClientTls | None) -> dict[str, str | int | bytes]:
-    """What qdrant-client hands to its channels, the files of TLS among it. Raises CredentialsError."""
+def open_client(
+    url: str, api_key: str | None, timeout: float, tls: ClientTls | None, grpc_port: int, channels: int
+) -> AsyncQdrantClient:
+    """A client over gRPC that connects at its first call. Raises CredentialsError."""
+    return AsyncQdrantClient(
+        url=url,
+        grpc_port=grpc_port,
+        api_key=api_key,
+        prefer_grpc=True,
+        check_compatibility=False,  # it would ask over REST, which may be closed
+        timeout=math.ceil(timeout),
+        grpc_options={**_OPTIONS, **_tls_options(tls)},
+        pool_size=channels,
+    )
+
+
+def _tls_options(tls: ClientTls | None) -> dict[str, bytes]:
+    """Files of TLS as qdrant-client takes them, among the options of its channels."""
     if tls is None:
-        return dict(_OPTIONS)
+        return {}
     if tls.certificate is not None and tls.key is not None:
         check_pair(tls.certificate, tls.key)
     files = {"root_certificates": tls.ca, "private_key": tls.key, "certificate_chain": tls.certificate}
-    return {**_OPTIONS, **{name: read_pem(path) for name, path in files.items() if path is not None}}
+    return {name: read_pem(path) for name, path in files.items() if path is not None}

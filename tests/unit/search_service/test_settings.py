@@ -59,26 +59,20 @@ def test_tls_to_the_encoder_is_not_left_out_in_silence(monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", ["CERTIFICATE", "KEY"])
-def test_a_certificate_for_the_encoder_needs_its_key(monkeypatch, name):
+@pytest.mark.parametrize("server", ["ENCODER", "QDRANT"])
+def test_a_certificate_needs_its_key(monkeypatch, server, name):
     monkeypatch.setenv("SEARCH_ENCODER_TLS", "true")
-    monkeypatch.setenv(f"SEARCH_ENCODER_TLS_{name}", "x")
-    with pytest.raises(SettingsError, match="belong together"):
+    monkeypatch.setenv("QDRANT_URL", "https://qdrant:6333")
+    monkeypatch.setenv(f"SEARCH_{server}_TLS_{name}", "x")
+    with pytest.raises(SettingsError, match=f"SEARCH_{server}_TLS_KEY belong together"):
         load_settings(SearchSettings)
 
 
-@pytest.mark.parametrize("name", ["CA", "CERTIFICATE"])
+@pytest.mark.parametrize("name", ["CA", "CERTIFICATE", "KEY"])
 def test_tls_files_for_qdrant_are_not_ignored_over_http(monkeypatch, name):
     monkeypatch.setenv("QDRANT_URL", "http://qdrant:6333")
     monkeypatch.setenv(f"SEARCH_QDRANT_TLS_{name}", "x")
     with pytest.raises(SettingsError, match="https://"):
-        load_settings(SearchSettings)
-
-
-@pytest.mark.parametrize("name", ["CERTIFICATE", "KEY"])
-def test_a_certificate_for_qdrant_needs_its_key(monkeypatch, name):
-    monkeypatch.setenv("QDRANT_URL", "https://qdrant:6333")
-    monkeypatch.setenv(f"SEARCH_QDRANT_TLS_{name}", "x")
-    with pytest.raises(SettingsError, match="belong together"):
         load_settings(SearchSettings)
 
 

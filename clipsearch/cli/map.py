@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipsearch.cli.access import access
+from clipsearch.cli.extras import need
 from clipsearch.cli.options import DEFAULT_ENCODER, DEFAULT_SERVER, Encoder, Json, Server
 from clipsearch.cli.output import plain, print_json, stderr, stdout, table
 from clipsearch.cli.problems import Problem
@@ -86,9 +86,7 @@ def map(
 
       clipsearch map shop --points 100000 --filter 'price<20' --json
     """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise Problem(f"maps need {', '.join(missing)}; install them: pip install 'clipsearch[map]'")
+    need("a map", "map", _NEEDED)
     from clipsearch.client import Client, EncoderClient
     from clipsearch.space.sample import NothingToShow
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipsearch.cli.access import access
+from clipsearch.cli.extras import need
 from clipsearch.cli.options import DEFAULT_ENCODER, DEFAULT_SERVER, Encoder, Server
 from clipsearch.cli.output import plain, stderr, stdout
 from clipsearch.cli.problems import Problem
@@ -105,9 +105,7 @@ def web(
 
 def check_installed() -> None:
     """Raises Problem if the extra is missing."""
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise Problem(f"the page needs {', '.join(missing)}; install it: pip install 'clipsearch[web]'")
+    need("the page", "web", _NEEDED)
 
 
 def check_tls(host: str, local: bool, certificate: Path | None, key: Path | None, insecure: bool) -> None:

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import PHONE, WIDE
 from tests.browser.corpus import PHOTOS
+from tests.browser.refused import refuse_a_search
 from tests.browser.scan import findings
 
 SMALLEST = (320, 640)
@@ -106,18 +107,7 @@ def test_states(open_page, stage, address, change, shown):
 
 def test_a_search_that_failed(visit):
     page = visit(f"/?collection={PHOTOS}")
-    page.watch.expected.append("status of 429")
-    error = {
-        "reason": "RATE_LIMITED",
-        "message": "more calls than you may make",
-        "field": None,
-        "side": "a",
-        "service": "search",
-        "retry_after_s": 30,
-    }
-    page.route("**/api/search", lambda route: route.fulfill(status=429, json={"error": error}))
-    page.get_by_label("Words to search by").fill("a cat")
-    page.keyboard.press("Enter")
+    refuse_a_search(page, 30)
     page.get_by_role("alert").wait_for()
     is_fine(page)
 

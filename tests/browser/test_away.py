@@ -5,6 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import expect
 
 from tests.browser.corpus import PHOTOS
+from tests.browser.refused import refuse_a_search
 
 
 def test_the_encoder_goes_and_comes_back(visit, stage):
@@ -35,18 +36,7 @@ def test_the_encoder_goes_and_comes_back(visit, stage):
 
 def test_a_busy_service_says_when_to_try_again(visit):
     page = visit(f"/?collection={PHOTOS}")
-    page.watch.expected.append("status of 429")
-    error = {
-        "reason": "RATE_LIMITED",
-        "message": "more calls than you may make",
-        "field": None,
-        "side": "a",
-        "service": "search",
-        "retry_after_s": 0.7,
-    }
-    page.route("**/api/search", lambda route: route.fulfill(status=429, json={"error": error}), times=1)
-    page.get_by_label("Words to search by").fill("a cat")
-    page.keyboard.press("Enter")
+    refuse_a_search(page, 0.7, times=1)
     expect(page.get_by_role("alert")).to_contain_text("It can be tried again in 1 s")
     again = page.get_by_role("button", name="Try again")
     expect(again).to_be_disabled()

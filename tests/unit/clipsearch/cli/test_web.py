@@ -107,4 +107,4 @@ def test_without_the_extra(served, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else find(name))
     code, output = run()
     assert code == 1
-    assert output == "error: the page needs uvicorn; install it: pip install 'clipsearch[web]'"
+    assert output == "error: the page needs uvicorn: pip install 'clipsearch[web]'"

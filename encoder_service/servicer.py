@@ -112,11 +112,17 @@ def encoder_services(
 ) -> list[Service]:
     """What the encoder serves; `ready` is asked where the encoder depends on another process."""
     servicer = EncoderServicer(encoder, settings)
+
+    async def proved() -> None:
+        if ready is not None:
+            await ready()
+        await encoder.prove()
+
     return [
         Service(
             SERVICE_NAME,
             lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server),
-            ready,
+            proved,
         )
     ]
 

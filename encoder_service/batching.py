@@ -132,6 +132,7 @@ class Batcher(Generic[Item]):
             batch = self._next_batch()
             if batch:
                 await self._dispatch(batch)
+                del batch  # and with it the items: they may lie in memory that somebody wants back
             if not self._queue:
                 self._arrived.clear()
 

@@ -62,7 +62,8 @@ class Answering(asyncio.Protocol):
         self.heard = time.monotonic()
         self.gone = asyncio.Event()
         self.snapshot = ""
-        self._pictures, self._texts, self._slots = pictures, texts, slots
+        self._pictures, self._texts = pictures, texts
+        self._slots: Segment | None = slots  # until it is gone: its memory is not to wait for the collector
         self._longest_text = longest_text
         self._on_change = on_change
         self._frames = Frames()
@@ -83,6 +84,7 @@ class Answering(asyncio.Protocol):
         for work in list(self._work.values()):
             work.cancel()
         self.serving = self.listens = False
+        self._slots = self._told = None
         self.gone.set()
         self._on_change()
 
@@ -121,6 +123,7 @@ class Answering(asyncio.Protocol):
     def _take(self, message: Message) -> None:
         if isinstance(message, Picture):
             id, slot, ahead, deadline = message
+            assert self._slots is not None
             if slot >= len(self._slots.pixels):
                 raise WireError(f"slot {slot} of {len(self._slots.pixels)}")
             self._queue(self._pictures, self._slots.pixels[slot], id, deadline, ahead, slot)
@@ -167,7 +170,7 @@ class Answering(asyncio.Protocol):
 
     def _done(self, id: int, slot: int | None, work: asyncio.Future[Computed]) -> None:
         del self._work[id]
-        if work.cancelled():
+        if work.cancelled() or self._slots is None:
             return
         error = work.exception()
         if error is None:

@@ -139,8 +139,8 @@ async def test_front_ends_that_are_killed_under_load_cost_no_call_and_leave_noth
     print(
         f"\n{KILLS} kills, {loaded.outcomes['OK']} calls: files {files}, MB {[round(mb) for mb in resident]}"
     )
-    # Two front ends' slots, the counts, and the slots that the last batch came from.
-    assert set(mappings) <= {3, 4}
+    # Two front ends' slots, and the counts.
+    assert set(mappings) == {3}
     assert max(files) - min(files) <= 2
     assert resident[-1] - resident[0] < 20
     assert encoder.stop() == 0

@@ -98,11 +98,13 @@ async def test_an_idle_session_gets_a_single_item_at_once(executor: ThreadPoolEx
     session = RecordingSession()
     async with batcher(session, executor) as made:
         await made.compute(Item(0), math.inf)
-        start = time.perf_counter()
-        computed = await made.compute(Item(5), math.inf)
-    assert computed.vector.tolist() == [5, 5]
-    assert time.perf_counter() - start < 0.1
-    assert session.batches == [[Item(0)], [Item(5)]]
+        waited = []
+        for name in range(1, 21):
+            computed = await made.compute(Item(name), math.inf)
+            assert computed.vector.tolist() == [name, name]
+            waited.append(computed.queue_s)
+    assert min(waited) < 0.001, "an item waits for company"
+    assert session.batches == [[Item(name)] for name in range(21)]
 
 
 async def test_what_arrives_while_the_session_is_busy_makes_up_the_next_batches(

@@ -89,7 +89,7 @@ def test_the_batch_is_never_smaller_than_what_handing_over_is_worth() -> None:
 def test_the_search_keeps_to_its_budget_on_a_slow_machine() -> None:
     start = time.perf_counter()
     best_batch(machine(0.05, 0.02), 0, smallest=1, largest=64, budget_s=0.3)
-    assert time.perf_counter() - start < 0.6
+    assert time.perf_counter() - start < 1.5, "3 s without a budget"
 
 
 def test_one_slow_run_does_not_decide() -> None:

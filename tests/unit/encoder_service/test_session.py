@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from encoder_service import warmup
 from encoder_service.bundle import encode_vector, graph_file, known_answer_pixels, read_manifest
 from encoder_service.session import OnnxSession, SessionError, picture_runner, text_runner
 from encoder_service.tokens import TextTokenizer
@@ -64,41 +65,50 @@ def test_another_answer_is_an_error(vector: NDArray[np.float32], precision: str)
         check_known_answer("text", vector, encode_vector(unit(1, 2, 3)), precision)  # type: ignore[arg-type]
 
 
-def machine(fixed_s: float, each_s: float) -> Callable[[Sequence[int]], NDArray[np.float32]]:
-    """A session that takes a fixed time and some for each item."""
+class Machine:
+    """A session that takes a fixed time and some for each item, by a clock that only its runs move."""
 
-    def run(items: Sequence[int]) -> NDArray[np.float32]:
-        time.sleep(fixed_s + each_s * len(items))
+    def __init__(self, fixed_s: float, each_s: float, late: dict[int, float] | None = None) -> None:
+        self.fixed_s, self.each_s = fixed_s, each_s
+        self.late = late or {}  # seconds more that a run takes, by its number
+        self.runs = 0
+        self.now = 0.0
+
+    def __call__(self, items: Sequence[int]) -> NDArray[np.float32]:
+        self.runs += 1
+        self.now += self.fixed_s + self.each_s * len(items) + self.late.get(self.runs, 0.0)
         return np.zeros((len(items), 2), dtype=np.float32)
 
-    return run
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`best_batch` by the machine's clock."""
+
+    def found(machine: Machine, smallest: int, largest: int, budget_s: float) -> int:
+        monkeypatch.setattr(warmup, "time", SimpleNamespace(perf_counter=lambda: machine.now))
+        return best_batch(machine, 0, smallest, largest, budget_s)
+
+    return found
 
 
-def test_where_a_larger_batch_brings_nothing_the_batch_is_small() -> None:
-    assert best_batch(machine(0.0, 0.004), 0, smallest=1, largest=32, budget_s=0.4) <= 2
+def test_where_a_larger_batch_brings_nothing_the_batch_is_small(found: Callable[..., int]) -> None:
+    assert found(Machine(0.0, 0.004), smallest=1, largest=32, budget_s=0.4) == 1
 
 
-def test_where_a_run_costs_much_and_an_item_little_the_batch_is_large() -> None:
-    assert best_batch(machine(0.01, 0.0), 0, smallest=1, largest=16, budget_s=0.4) == 16
+def test_where_a_run_costs_much_and_an_item_little_the_batch_is_large(found: Callable[..., int]) -> None:
+    assert found(Machine(0.01, 0.0), smallest=1, largest=16, budget_s=0.4) == 16
 
 
-def test_the_batch_is_never_smaller_than_what_handing_over_is_worth() -> None:
-    assert best_batch(machine(0.0, 0.01), 0, smallest=4, largest=8, budget_s=0.1) >= 4
+def test_the_batch_is_never_smaller_than_what_handing_over_is_worth(found: Callable[..., int]) -> None:
+    assert found(Machine(0.0, 0.01), smallest=4, largest=8, budget_s=0.1) == 4
 
 
-def test_the_search_keeps_to_its_budget_on_a_slow_machine() -> None:
-    start = time.perf_counter()
-    best_batch(machine(0.05, 0.02), 0, smallest=1, largest=64, budget_s=0.3)
-    assert time.perf_counter() - start < 1.5, "3 s without a budget"
+def test_the_search_keeps_to_its_budget_on_a_slow_machine(found: Callable[..., int]) -> None:
+    machine = Machine(0.05, 0.02)
+    found(machine, smallest=1, largest=64, budget_s=0.3)
+    assert machine.now <= 0.07 + 0.3, "a run before the budget begins, and the budget"
 
 
-def test_one_slow_run_does_not_decide() -> None:
-    calls = 0
-
-    def run(items: Sequence[int]) -> NDArray[np.float32]:
-        nonlocal calls
-        calls += 1
-        time.sleep(0.01 + (0.05 if calls == 5 else 0))  # the first run of 8
-        return np.zeros((len(items), 2), dtype=np.float32)
-
-    assert best_batch(run, 0, smallest=1, largest=8, budget_s=0.3) == 8
+def test_one_slow_run_does_not_decide(found: Callable[..., int]) -> None:
+    first_of_8 = 5
+    assert found(Machine(0.01, 0.0, late={first_of_8: 0.05}), smallest=1, largest=8, budget_s=0.3) == 8

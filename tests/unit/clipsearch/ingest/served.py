@@ -39,6 +39,7 @@ class FakeSearch(search_pb2_grpc.SearchServiceServicer, collection_pb2_grpc.Coll
         self.at_once = 0
         self.most_at_once = 0
         self.call_sizes: list[int] = []
+        self.upsert_takes_s = 0.005
         self.refuse_call: Callable[[int, search_pb2.UpsertRequest], ServiceError | None] = (
             lambda number, request: None
         )
@@ -69,7 +70,7 @@ class FakeSearch(search_pb2_grpc.SearchServiceServicer, collection_pb2_grpc.Coll
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(self.upsert_takes_s)
             refused = self.refuse_call(number, request)
             if refused is not None:
                 raise refused

@@ -38,6 +38,7 @@ async def load(client, folder: Path, **settings) -> IngestReport:
 
 async def test_every_picture_is_written_once(served, folder):
     fake, client = served
+    fake.upsert_takes_s = 0.2  # so that the third is sent before the first is done
     report = await load(client, folder)
     assert (report.indexed, report.already, report.failed) == (20, 0, 0)
     assert len(fake.stored) == 20

@@ -15,6 +15,9 @@ from search_service.stores.edge import QdrantEdge
 from search_service.stores.edge_live import Upkeep
 from search_service.stores.protocol import StoredPoint, VectorQuery
 
+# An index is built with what others leave: minutes where many want the cores.
+pytestmark = pytest.mark.timeout(300)
+
 EAGER = Upkeep(index_threshold=2000, quiet_s=0.1)
 
 INDEX_FOR_EVER = """
@@ -46,7 +49,7 @@ async def opened(folder, upkeep):
         await store.close()
 
 
-async def until(condition, seconds=100.0):
+async def until(condition, seconds=250.0):
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -89,7 +92,7 @@ async def test_writers_that_never_pause_do_not_keep_a_collection_from_its_index(
     async with opened(tmp_path, Upkeep(index_threshold=1000, quiet_s=600, busy_s=0.3)) as store:
         await store.create_collection(spec)
         written = 0
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(250):
             while store._live["shop"].shard == "shard.1":
                 await store.upsert("shop", points(100, start=written))
                 written += 100

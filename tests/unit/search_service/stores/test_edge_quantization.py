@@ -41,7 +41,7 @@ def clustered(count: int, seed: int) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("quantization", "params", "bound"), SETTINGS)
 async def test_quantised_searches_find_the_true_neighbours(tmp_path, quantization, params, bound):
     spec = CollectionSpec(
@@ -59,7 +59,7 @@ async def test_quantised_searches_find_the_true_neighbours(tmp_path, quantizatio
         for start in range(0, COUNT, 500):
             part = range(start, min(start + 500, COUNT))
             await store.upsert("c", [StoredPoint(str(n), {"shard": n % 2}, image=vectors[n]) for n in part])
-        async with asyncio.timeout(250):
+        async with asyncio.timeout(500):
             while (  # noqa: ASYNC110 - the store tells nobody
                 await store.get_collection("c")
             ).indexed_share < 0.99:

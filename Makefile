@@ -42,7 +42,7 @@ test: $(FULL_READY) ## run every test
 test-web: $(FULL_READY) build/models/starter/manifest.json ## the search page and the map in a real browser (Chromium)
 	$(BIN)/python -m pytest tests/browser $(ARGS)
 
-pictures: $(FULL_READY) build/models/starter/manifest.json ## make the README's pictures anew, of the demo in Chromium
+pictures: $(FULL_READY) build/models/starter/manifest.json ## make the pictures in docs/ anew, of the demo in Chromium
 	$(BIN)/python -m tests.browser.pictures
 
 lint: $(FULL_READY) ## format check, lint, types, import contracts, protos

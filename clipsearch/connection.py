@@ -12,7 +12,7 @@ from clipsearch.credentials import ClientTls, channel_credentials, channel_optio
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
-# The retry policy that the README documents. It covers the moment in which a replica goes, not one
+# The retry policy that docs/operations.md tells of. It covers the moment in which a replica goes, not one
 # that stays away: that is for the caller to decide. A service that has itself tried a dependency in
 # vain tells gRPC here not to repeat that (`errors_interceptor`), so retries do not multiply.
 # Only what may safely happen twice. Creating and deleting a collection answers differently the

@@ -21,6 +21,9 @@ from encoder_service.settings import EncoderSettings
 from search_service.settings import SearchSettings
 
 ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+"""What a reader is given, by path; deploy/README.md has tests of its own in tests/deploy."""
+
 _SERVICES = ("ENCODER_", "SEARCH_", "QDRANT_")
 _ENDS_A_COMMAND = {"|", "||", "&&", ";", "&", ">", ">>"}
 
@@ -31,6 +34,11 @@ class Block:
 
     language: str
     text: str
+
+
+def read(page: str) -> str:
+    """The text of a page."""
+    return (ROOT / page).read_text()
 
 
 def blocks(document: str) -> list[Block]:
@@ -63,9 +71,43 @@ def commands(script: str) -> list[str]:
 
 def inline(document: str, *programs: str) -> list[str]:
     """Commands of some programs that stand in backticks in the text."""
-    text = re.sub(r"^```.*?^```$", "", document, flags=re.DOTALL | re.MULTILINE)
+    text = _without_blocks(document)
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
     return [span for span in spans if span.split()[0] in programs]
+
+
+def links(document: str) -> list[str]:
+    """Where its links and pictures lead, as written."""
+    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]+`", "", _without_blocks(document)))
+
+
+def anchors(document: str) -> set[str]:
+    """The names that GitHub gives to its headings."""
+    found: list[str] = []
+    for heading in re.findall(r"^#+ (.*)$", _without_blocks(document), re.MULTILINE):
+        name = re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
+        before = found.count(name)
+        found.append(name)
+        if before:
+            found.append(f"{name}-{before}")
+    return set(found)
+
+
+def broken_links(path: Path) -> list[str]:
+    """The relative links of a file that lead to no file, or to no heading of one."""
+    return [
+        link for link in links(path.read_text()) if "://" not in link and not _leads_somewhere(path, link)
+    ]
+
+
+def _leads_somewhere(path: Path, link: str) -> bool:
+    file, _, anchor = link.partition("#")
+    target = path.parent / file if file else path
+    return target.exists() and (not anchor or anchor in anchors(target.read_text()))
+
+
+def _without_blocks(document: str) -> str:
+    return re.sub(r"^```.*?^```$", "", document, flags=re.DOTALL | re.MULTILINE)
 
 
 def check(command: str) -> None:

@@ -103,6 +103,6 @@ REASONS: dict[str, Reason] = {
 
 
 def markdown_table() -> str:
-    """A row for each reason: reason, status, meaning. The README's table is made of it."""
+    """A row for each reason: reason, status, meaning. docs/errors.md is made of it."""
     rows = [f"| `{name}` | {reason.status} | {reason.meaning} |" for name, reason in REASONS.items()]
     return "\n".join(["| Reason | Status | Meaning |", "|---|---|---|", *rows]) + "\n"

@@ -13,7 +13,7 @@ MASK = "********"
 
 
 def markdown_table(cls: type[ServingSettings]) -> str:
-    """A row for each setting of `cls`: variable, default, meaning. The README's tables are made of it."""
+    """A row for each setting of `cls`: variable, default, meaning. docs/settings.md is made of it."""
     names = environment_names(cls)
     rows = [
         f"| `{names[name]}` | {_default(field.get_default())} | {field.description or ''} |"

@@ -1,4 +1,4 @@
-"""The README's pictures: `clipsearch demo --web` as it comes, seen in Chromium. `make pictures` runs this."""
+"""The pictures in docs/: `clipsearch demo --web` as it comes, seen in Chromium. `make pictures` runs this."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def deployed(request, built, built_with, starter_bundle, tmp_path_factory) -> It
     made = make_secrets()
     secrets = dict(made.content)
     authority = trustme.CA()
-    # As the README asks of the certificates; 127.0.0.1 is this machine's part.
+    # As deploy/README.md asks of the certificates; 127.0.0.1 is this machine's part.
     issued = authority.issue_cert("encoder", "search", "127.0.0.1")
     certificate = {
         "ca.crt": authority.cert_pem.bytes().decode(),

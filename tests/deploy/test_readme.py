@@ -1,6 +1,7 @@
-"""deploy/README.md names what exists: files, overlays, components, commands, settings; its overlay builds.
+"""deploy/README.md names what exists: files, overlays, components, commands; its overlay builds.
 
-None of its commands is run here. Why stands below, and each is checked as far as that goes.
+None of its commands is run here. Why stands below, and each is checked as far as that goes. Its links and
+settings are checked in tests/unit/test_docs.py.
 """
 
 from __future__ import annotations
@@ -14,9 +15,6 @@ from functools import cache
 
 import yaml
 
-from clipsearch.serving.settings import environment_names
-from encoder_service.settings import EncoderSettings
-from search_service.settings import SearchSettings
 from tests import documents
 from tests.deploy.conftest import KUBECTL, build
 from tests.deploy.manifests import DEPLOY, OVERLAYS, ROOT
@@ -51,24 +49,18 @@ def test_overlays_and_components_are_those_that_exist():
     assert {*OVERLAYS, *components} <= set(rows)
 
 
-def test_settings_exist():
-    known = {*environment_names(EncoderSettings).values(), *environment_names(SearchSettings).values()}
-    named = {
-        name for snippet in SNIPPETS for name in re.findall(r"\b(?:ENCODER|SEARCH)_[A-Z_]+[A-Z]", snippet)
-    }
-    assert named
-    reasons = {"ENCODER_UNAVAILABLE", "STORE_UNAVAILABLE"}
-    assert named - reasons <= known
-
-
 def test_every_command_is_known_and_would_be_understood():
     for command in documents.all_commands(TEXT):
         assert any(re.fullmatch(pattern, command, re.DOTALL) for pattern in NOT_RUN), (
             f"not checked: {command}"
         )
         documents.check(command)
-    for command in documents.inline(TEXT, "clipsearch", "make", "kubectl"):
+    for command in documents.inline(TEXT, "clipsearch", "make", "python", "pip", "kubectl"):
         documents.check(command)
+
+
+def test_it_shows_nothing_of_a_kind_that_is_not_checked():
+    assert {block.language for block in documents.blocks(TEXT)} == {"sh", "yaml"}
 
 
 def test_each_exception_still_has_its_command():
@@ -107,15 +99,6 @@ def test_bake_knows_its_targets():
         words = shlex.split(command.partition("docker-bake.json")[2])
         targets = {word for word in words if not word.startswith(("-", "*"))}
         assert targets <= {*bake["target"], *bake["group"]}
-
-
-def test_links_inside_lead_somewhere():
-    headings = {
-        re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-")
-        for line in re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
-    }
-    for anchor in re.findall(r"\]\(#([\w-]+)\)", TEXT):
-        assert anchor in headings
 
 
 def test_the_overlay_that_it_shows_builds(tmp_path):

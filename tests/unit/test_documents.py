@@ -51,3 +51,15 @@ def test_blocks_and_commands_in_the_text_are_told_apart():
         documents.Block("", "printed `make nothing`\n"),
     ]
     assert documents.inline(text, "make") == ["make test"]
+
+
+def test_a_link_that_leads_nowhere_is_found_out(tmp_path):
+    (tmp_path / "other.md").write_text(
+        "# Other\n\n## Twice, `so`\n\n## Twice, so\n\n```sh\n# no heading\n```\n"
+    )
+    page = tmp_path / "page.md"
+    good = "[a](other.md) [b](other.md#twice-so) [c](other.md#twice-so-1) [d](#page) [e](https://f.example/g)"
+    bad = ["gone.md", "other.md#gone", "other.md#twice-so-2", "other.md#no-heading", "#gone", "gone.webp"]
+    wrong = "".join(f"[x]({link})\n" for link in bad[:-1]) + f"![x]({bad[-1]})\n"
+    page.write_text(f"# Page\n\n{good} `[h](code.md)`\n{wrong}")
+    assert documents.broken_links(page) == bad

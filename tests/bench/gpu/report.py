@@ -1,4 +1,4 @@
-"""What a run on a card gives: build/bench/gpu.json, and the table for the README."""
+"""What a run on a card gives: build/bench/gpu.json, and the table for docs/performance.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes a run down (search.json, a chart) and prints its tables, one of them in Markdown for the README."""
+"""Writes a run down (search.json, a chart) and prints its tables, one of them for docs/performance.md."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def show(run: Run, folder: Path, console: Console) -> None:
     console.print(_local(run))
     console.print(_ingests(run))
     console.print(figures_table("figures (search.json says what each means)", run.figures(), BOUNDS, run.met))
-    console.print("For the README, if the machine was quiet:\n")
+    console.print("For docs/performance.md, if the machine was quiet:\n")
     console.print(markdown(run), markup=False, highlight=False, soft_wrap=True)
     if run.disturbed:
         warn_of_others(console, run.other_cores)

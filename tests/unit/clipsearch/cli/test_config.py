@@ -41,5 +41,5 @@ def test_a_misspelt_variable_is_one_clear_line(monkeypatch):
     assert "SEARCH_PROT: no such setting; did you mean SEARCH_PORT?" in result.output
 
 
-def test_the_table_is_the_one_of_the_readme():
+def test_the_table_is_the_one_of_the_documentation():
     assert config("encoder", "--table").stdout == markdown_table(EncoderSettings)

@@ -1,7 +1,8 @@
-"""Whatever the README shows works: every snippet and command is run in order, as a reader would.
+"""Whatever README.md and docs/ show works: snippets and commands are run in order, as a reader would.
 
-What cannot be run here is listed with the reason, and checked as far as that goes: the commands, their
-options, the targets, files and settings exist.
+A reader may begin with any page: each gets a search service and a home of its own. What cannot be run here is
+listed with the reason, and checked as far as that goes: the commands, their options, the targets, files and
+settings exist. deploy/README.md is checked in tests/deploy.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -27,9 +29,9 @@ from PIL import Image
 
 from clipsearch.wheels import default_cache
 from tests import documents
-from tests.documents import ROOT
+from tests.documents import PAGES, read
+from tests.integration.conftest import ServiceProcess, Start
 
-README = (ROOT / "README.md").read_text()
 BOOK = Path(__file__).with_name("alice.txt")  # from Alice's Adventures in Wonderland, 1865
 
 NOT_RUN = {
@@ -62,9 +64,15 @@ PRINTS = {
 }
 """What must be printed, as regular expressions, by the command or by a snippet that holds these words."""
 
+LEAVES = {
+    'clipsearch map images --query "a pet"': ("images-map/map.html", r"<html"),
+    "clipsearch token create --name search --scope encode >> encoder-tokens": ("encoder-tokens", r"\A.+\n\Z"),
+}
+"""The file that must be there after a command, and what must be in it."""
+
 
 class Reader:
-    """Somebody who tries one after another what the README shows, in a home of their own."""
+    """Somebody who tries one after another what a page shows, in a home of their own."""
 
     def __init__(self, home: Path, search: str, encoder: str) -> None:
         self.home = home
@@ -139,6 +147,12 @@ def runs(command: str) -> bool:
     return not any(re.fullmatch(pattern, command, re.DOTALL) for pattern in NOT_RUN)
 
 
+def runs_in_part(block: documents.Block) -> bool:
+    if block.language == "sh":
+        return any(runs(command) for command in documents.commands(block.text))
+    return block.language == "python" or block.text.startswith("$ ")
+
+
 def in_order(lines: list[str], printed: str) -> bool:
     """Whether the lines are printed in this order; blanks at their ends do not count."""
     left = iter(line.rstrip() for line in printed.splitlines())
@@ -147,7 +161,7 @@ def in_order(lines: list[str], printed: str) -> bool:
 
 @pytest.fixture
 def home(photos: list[Path], tmp_path: Path) -> Path:
-    """What the README takes to be there: pictures, lists, vectors, a book."""
+    """What the pages take to be there: pictures, lists, vectors, a book."""
     by_name = {path.name: path for path in photos}
     pictures = tmp_path / "Pictures"
     pictures.mkdir()
@@ -170,23 +184,43 @@ def home(photos: list[Path], tmp_path: Path) -> Path:
 COPIED = ("chelsea.png", "china.jpg", "coffee.png", "flower.jpg", "rocket.jpg")
 
 
+@pytest.fixture
+def empty_search(service: Start, encoder: ServiceProcess, tmp_path: Path) -> Iterator[ServiceProcess]:
+    """A search service without a collection."""
+    data = str(tmp_path / "data")
+    started = service("search", SEARCH_ENCODER=encoder.address, SEARCH_DATA_DIR=data).start()
+    yield started
+    started.stop()
+
+
 @pytest.mark.slow
-def test_everything_that_is_shown_runs_and_prints_what_it_should(search, encoder, home):
-    reader = Reader(home, search.address, encoder.address)
-    tried = [one for block in documents.blocks(README) for one in reader.run(block)]
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(map(runs_in_part, documents.blocks(read(page))))]
+)
+def test_everything_that_is_shown_runs_and_prints_what_it_should(page, empty_search, encoder, home):
+    reader = Reader(home, empty_search.address, encoder.address)
+    for block in documents.blocks(read(page)):
+        for what, printed in reader.run(block):
+            as_expected(what, printed)
+            if what in LEAVES:
+                name, content = LEAVES[what]
+                assert re.search(content, (home / name).read_text()), what
+
+
+def as_expected(what: str, printed: str) -> None:
     for words, expected in PRINTS.items():
-        of: list[str] = [out for what, out in tried if what == words or ("\n" in what and words in what)]
-        assert len(of) == 1, f"{words} is shown {len(of)} times"
-        assert re.search(expected, of[0], re.MULTILINE if words.startswith("clipsearch") else 0), (
-            f"{words}:\n{of[0]}"
-        )
-    near_duplicates_are_the_copies_and_no_others(tried)
-    assert (home / "images-map" / "map.html").is_file()
-    assert (home / "encoder-tokens").read_text().count("\n") == 1
+        if is_meant(words, what):
+            flags = re.MULTILINE if words.startswith("clipsearch") else 0
+            assert re.search(expected, printed, flags), f"{words}:\n{printed}"
+    if "picture.id < other.id" in what:
+        near_duplicates_are_the_copies_and_no_others(printed)
 
 
-def near_duplicates_are_the_copies_and_no_others(tried: list[tuple[str, str]]) -> None:
-    (printed,) = (out for what, out in tried if "picture.id < other.id" in what)
+def is_meant(words: str, what: str) -> bool:
+    return what == words or ("\n" in what and words in what)
+
+
+def near_duplicates_are_the_copies_and_no_others(printed: str) -> None:
     pairs = {
         frozenset(Path(path).name for path in line.split(" ", 1)[1].split(" "))
         for line in printed.splitlines()
@@ -195,20 +229,40 @@ def near_duplicates_are_the_copies_and_no_others(tried: list[tuple[str, str]]) -
     assert pairs == copies | {frozenset(("motorcycle_left.png", "motorcycle_right.png"))}
 
 
-def test_what_is_not_run_would_be_understood():
-    for command in documents.all_commands(README):
+def shown_by(block: documents.Block) -> list[str]:
+    return documents.commands(block.text) if block.language == "sh" else [block.text]
+
+
+def test_each_expectation_still_has_its_command():
+    shown = [what for page in PAGES for block in documents.blocks(read(page)) for what in shown_by(block)]
+    for words in (*PRINTS, *LEAVES, "picture.id < other.id"):
+        assert any(is_meant(words, what) for what in shown), words
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_is_not_run_would_be_understood(page):
+    for command in documents.all_commands(read(page)):
         if not runs(command):
             documents.check(command)
 
 
 def test_each_exception_still_has_its_command():
-    shown = documents.all_commands(README)
+    shown = [command for page in PAGES for command in documents.all_commands(read(page))]
     for pattern in NOT_RUN:
         assert any(re.fullmatch(pattern, command, re.DOTALL) for command in shown), pattern
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_is_shown_of_a_kind_that_is_not_checked(page):
+    assert {block.language for block in documents.blocks(read(page))} <= {"sh", "python", ""}
+
+
 def test_commands_inside_of_the_text_would_be_understood():
-    named = documents.inline(README, "clipsearch", "make", "python", "pip")
+    named = [
+        command
+        for page in PAGES
+        for command in documents.inline(read(page), "clipsearch", "make", "python", "pip")
+    ]
     assert len(named) > 20
     for command in named:
         documents.check(command)

@@ -1,0 +1,68 @@
+"""What README.md, docs/ and deploy/README.md say is true as far as it can be told without running anything.
+
+`UPDATE_DOCS=1 pytest tests/unit/test_docs.py` renews the tables that are made of the code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from clipsearch.serving import reasons
+from clipsearch.serving.settings import environment_names
+from clipsearch.serving.settings_table import markdown_table
+from encoder_service.settings import EncoderSettings
+from search_service.settings import SearchSettings
+from tests import documents
+from tests.documents import PAGES, ROOT
+
+SOURCES = {".py", ".sh", ".proto", ".yaml", ".html"}
+EVERYWHERE = [*PAGES, "deploy/README.md"]
+
+TABLES = {
+    "settings encoder": ("docs/settings.md", markdown_table(EncoderSettings)),
+    "settings search": ("docs/settings.md", markdown_table(SearchSettings)),
+    "reasons": ("docs/errors.md", reasons.markdown_table()),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_what_the_code_says(name):
+    page, table = TABLES[name]
+    text = (ROOT / page).read_text()
+    start, end = f"<!-- {name} -->\n", "<!-- end -->"
+    before, _, rest = text.partition(start)
+    _, found, after = rest.partition(end)
+    assert found, f"{page} has no place for {name}"
+    wanted = f"{before}{start}{table}{end}{after}"
+    if os.environ.get("UPDATE_DOCS"):
+        (ROOT / page).write_text(wanted)
+    elif text != wanted:
+        pytest.fail(f"{page} is stale: run UPDATE_DOCS=1 pytest tests/unit/test_docs.py")
+
+
+@pytest.mark.parametrize("page", EVERYWHERE)
+def test_links_lead_somewhere(page):
+    assert documents.broken_links(ROOT / page) == []
+
+
+@pytest.mark.parametrize("page", EVERYWHERE)
+def test_settings_and_reasons_that_are_named_exist(page):
+    known = {*environment_names(EncoderSettings).values(), *environment_names(SearchSettings).values()}
+    named = set(re.findall(r"\b(?:ENCODER|SEARCH|QDRANT)_[A-Z][A-Z_]*[A-Z]\b", (ROOT / page).read_text()))
+    assert named <= {*known, *reasons.REASONS}
+
+
+def test_the_readme_leads_to_every_page():
+    targets = {link.partition("#")[0] for link in documents.links(documents.read("README.md"))}
+    assert {*EVERYWHERE} - {"README.md"} <= targets
+
+
+def test_pages_that_the_code_names_exist():
+    folders = ("clipsearch", "encoder_service", "search_service", "protos", "deploy", "tests")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in SOURCES]
+    for path in [*files, ROOT / "Makefile", ROOT / "CHANGELOG.md"]:
+        for page in re.findall(r"\bdocs/[\w-]+\.md\b", path.read_text()):
+            assert (ROOT / page).is_file(), f"{path} names {page}"

@@ -34,8 +34,8 @@ def run(settings: EncoderSettings) -> None:
 
     @asynccontextmanager
     async def open_services() -> AsyncIterator[Sequence[Service]]:
-        async with open_encoder(settings, EncoderMetrics(metrics.registry)) as encoder:
-            yield encoder_services(encoder, settings)
+        async with open_encoder(settings, EncoderMetrics(metrics.registry)) as (encoder, ready):
+            yield encoder_services(encoder, settings, ready)
 
     try:
         if settings.frontends:

@@ -59,6 +59,7 @@ class _Entry(Generic[Item]):
     weight: int
     deadline: float
     queued: float
+    alone: bool
     answer: asyncio.Future[Computed]
 
 
@@ -80,6 +81,8 @@ class Batcher(Generic[Item]):
         in_flight: int = 1,
     ) -> None:
         self.capacity = capacity
+        self.failing_since: float | None = None
+        """When the first of the batches failed that no vector came out of since; None = the last gave one."""
         self._in_flight = in_flight
         self._run = run
         self._executor = executor
@@ -110,18 +113,24 @@ class Batcher(Generic[Item]):
         `deadline` is in seconds of time.monotonic(). `ahead` is the weight of the same request that
         goes before: a large request queues as if its items had come one by one at the pace of the
         session, so that a small one need not wait for all of them.
-        Raises DeadlineExceeded if the deadline passes first, Unavailable when the batcher closes.
+        Raises DeadlineExceeded if the deadline passes first, Unavailable when the batcher closes, and
+        ArithmeticError if what the session gave is no vector.
         """
         return await self.submit(item, deadline, ahead)
 
-    def submit(self, item: Item, deadline: float, ahead: int = 0) -> asyncio.Future[Computed]:
-        """Queues an item as `compute` does; cancelling the future takes it out again."""
+    def submit(
+        self, item: Item, deadline: float, ahead: int = 0, *, alone: bool = False
+    ) -> asyncio.Future[Computed]:
+        """Queues an item as `compute` does; cancelling the future takes it out again.
+
+        `alone` gives it a batch of its own, which no other item can spoil.
+        """
         if not self._loops or any(loop.done() for loop in self._loops):
             raise _stopping()
         now = time.monotonic()
         due = min(deadline, now + HORIZON_S) + ahead * self._seconds_per_weight
         answer: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()
-        entry = _Entry(due, item, self._weigh(item), deadline, now, answer)
+        entry = _Entry(due, item, self._weigh(item), deadline, now, alone, answer)
         bisect.insort(self._queue, entry, key=lambda e: e.due)
         self._arrived.set()
         return answer
@@ -149,6 +158,8 @@ class Batcher(Generic[Item]):
             total += entry.weight
             cost = heaviest * (len(batch) + 1)
             if cost > self.capacity or cost - total > _PADDING_SHARE * total + _PADDING_FREE:
+                break
+            if head.alone or entry.alone:
                 break
             batch.append(entry)
         left = others[len(batch) - 1 :]
@@ -179,19 +190,36 @@ class Batcher(Generic[Item]):
         loop = asyncio.get_running_loop()
         started = time.monotonic()
         try:
-            vectors = await loop.run_in_executor(self._executor, self._run, [entry.item for entry in batch])
-            answers = list(zip(batch, vectors, strict=True))
+            vectors, finite = await loop.run_in_executor(
+                self._executor, self._compute, [entry.item for entry in batch]
+            )
+            answers = list(zip(batch, vectors, finite, strict=True))
         except asyncio.CancelledError:
             _fail(batch, _stopping())
             raise
         except Exception as error:
+            self._note(works=False)
             _fail(batch, error)
             return
         seconds = time.monotonic() - started
+        self._note(works=bool(finite.any()))
         self._pace(seconds / (self._in_flight * len(batch) * max(entry.weight for entry in batch)))
-        for entry, vector in answers:
-            if not entry.answer.done():
+        for entry, vector, is_vector in answers:
+            if is_vector and not entry.answer.done():
                 entry.answer.set_result(Computed(vector, started - entry.queued, seconds))
+        without = [entry for entry, _, is_vector in answers if not is_vector]
+        _fail(without, ArithmeticError("the graph gave a vector that is not finite"))
+
+    def _compute(self, items: Sequence[Item]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The batch's vectors, and which of them are finite. Runs in a thread."""
+        vectors = self._run(items)
+        return vectors, np.all(np.isfinite(vectors), axis=1)
+
+    def _note(self, *, works: bool) -> None:
+        if works:
+            self.failing_since = None
+        elif self.failing_since is None:
+            self.failing_since = time.monotonic()
 
     def _pace(self, seconds_per_weight: float) -> None:
         known = self._seconds_per_weight

@@ -16,6 +16,7 @@ import math
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -186,7 +187,8 @@ class _Slot:
 
     def close(self) -> None:
         while self._pinned:
-            self._memory.unpin(self._pinned.pop())
+            with suppress(CudaError):  # of a card that is broken: the process ends, and with it all of this
+                self._memory.unpin(self._pinned.pop())
 
     def load(self, bucket: Bucket, items: int, fill: Fill) -> None:
         """Writes the batch, repeats its last item up to the bucket's size, copies it to the card."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -18,11 +18,11 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, ServiceError, Unavailable
+from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument
 from clipsearch.serving.together import together
 from encoder_service.admission import Admission
 from encoder_service.batching import Computed, Computes
-from encoder_service.bundle import Manifest, Precision, Tower, known_answer_pixels
+from encoder_service.bundle import Manifest, Precision, Tower
 from encoder_service.cache import SingleFlight, TextCache
 from encoder_service.images import ImageInput, ImageLimits, Picture, prepare_image
 from encoder_service.tokens import TextInput, TextTokenizer, Tokens, check_text
@@ -31,8 +31,6 @@ T = TypeVar("T")
 
 # Characters tokenised on the event loop (about 1 ms); more than that goes to a thread.
 _TOKENISE_HERE = 4096
-# For one batch, ahead of all that have longer.
-_PROOF_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,6 @@ class Encoder:
         self._observe = observe
         self._image_flights: SingleFlight[bytes, Encoded] = SingleFlight()
         self._text_flights: SingleFlight[str, Encoded] = SingleFlight()
-        self._failing: set[Tower] = set()
 
     async def encode_images(self, images: Sequence[bytes], deadline: float) -> list[Outcome]:
         """One outcome a picture, in order.
@@ -134,7 +131,7 @@ class Encoder:
         raw = ImageInput(size, size, "RAW")
 
         async def encode(index: int) -> Outcome:
-            computed = await self._noted("image", tower.batcher.compute(pixels[index], deadline, ahead=index))
+            computed = await tower.batcher.compute(pixels[index], deadline, ahead=index)
             done()
             return _encoded(computed, raw, 0.0, 0.0)
 
@@ -195,45 +192,10 @@ class Encoder:
     async def _text(
         self, text: str, tokens: Tokens, ahead: int, deadline: float, preprocess_s: float
     ) -> Encoded:
-        computed = await self._noted("text", self._texts.batcher.compute(tokens, deadline, ahead))
+        computed = await self._texts.batcher.compute(tokens, deadline, ahead)
         encoded = _encoded(computed, tokens.input, preprocess_s, 0.0)
         self._texts.cache.put(text, encoded.vector, tokens.input)
         return encoded
-
-    async def prove(self) -> None:
-        """Returns while the sessions work; one whose last batch failed must compute the known answer's input.
-
-        A session may be broken for good, by a fault of its card say: all its batches fail, and whoever
-        asks for health must hear of it. Raises Unavailable, DeadlineExceeded.
-        """
-        deadline = time.monotonic() + _PROOF_S
-        for tower in tuple(self._failing):
-            try:
-                if tower == "image":
-                    pixels = known_answer_pixels(self.manifest.image.size)
-                    await self._noted(tower, self._images.batcher.compute(pixels, deadline))
-                else:
-                    (tokens,) = await self._tokenise([self.manifest.known_answer.text], deadline)
-                    await self._noted(tower, self._texts.batcher.compute(tokens, deadline))
-            except ServiceError:
-                raise
-            except Exception as error:
-                kind = type(error).__name__
-                raise Unavailable("encoder", f"the {tower} tower's session fails ({kind})") from error
-
-    async def _noted(self, tower: Tower, work: Awaitable[Computed]) -> Computed:
-        """What the batcher gives. Raises what it raises, and ArithmeticError for what is no vector."""
-        try:
-            computed = await work
-            if not np.isfinite(computed.vector).all():
-                raise ArithmeticError("the graph gave a vector that is not finite")
-        except ServiceError:  # late, or stopping: it says nothing of the session
-            raise
-        except Exception:
-            self._failing.add(tower)
-            raise
-        self._failing.discard(tower)
-        return computed
 
     async def _tokenise(self, texts: list[str], deadline: float) -> list[Tokens]:
         if sum(map(len, texts)) <= _TOKENISE_HERE:
@@ -256,9 +218,7 @@ class Encoder:
                 self._images.decoders, self._decode, data, deadline
             )
         waited_s = time.monotonic() - start - decode_s
-        computed = await self._noted(
-            "image", self._images.batcher.compute(picture.pixels, deadline, ahead=index)
-        )
+        computed = await self._images.batcher.compute(picture.pixels, deadline, ahead=index)
         return _encoded(computed, picture.input, decode_s, waited_s)
 
     def _decode(self, data: bytes, deadline: float) -> tuple[Picture, float]:

@@ -16,6 +16,7 @@ import structlog
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from clipsearch.serving.health import Probe
 from encoder_service.assembly import assemble, decode_threads
 from encoder_service.batching import Batcher
 from encoder_service.bundle import (
@@ -42,6 +43,7 @@ from encoder_service.providers import (
     choose_provider,
     installed_wheels,
 )
+from encoder_service.proving import Proving
 from encoder_service.session import OnnxSession
 from encoder_service.settings import EncoderSettings
 from encoder_service.tokens import TextTokenizer, Tokens
@@ -93,22 +95,23 @@ class OpenModel:
     tokenizer: TextTokenizer
     pictures: Batcher[NDArray[np.uint8]]
     texts: Batcher[Tokens]
+    proving: Proving
 
 
 @asynccontextmanager
 async def open_encoder(
     settings: EncoderSettings, metrics: EncoderMetrics | None = None
-) -> AsyncIterator[Encoder]:
+) -> AsyncIterator[tuple[Encoder, Probe]]:
     """Loads the bundle and runs all that encodes with it until the block ends; `metrics` tell of it.
 
-    Raises BundleError or SessionError.
+    The probe is for health. Raises BundleError or SessionError.
     """
     metrics = metrics or EncoderMetrics(CollectorRegistry())
     async with open_model(settings, metrics) as model:
         with assemble(
             settings, metrics, model.manifest, model.running, model.tokenizer, model.pictures, model.texts
         ) as encoder:
-            yield encoder
+            yield encoder, model.proving.ready
 
 
 @asynccontextmanager
@@ -147,7 +150,14 @@ async def open_model(settings: EncoderSettings, metrics: EncoderMetrics) -> Asyn
             ) as text_batches,
         ):
             running = Running(model.image.precision, model.text.precision, model.image.session.provider)
-            yield OpenModel(model.manifest, running, model.tokenizer, picture_batches, text_batches)
+            proving = Proving(model.manifest, model.tokenizer, picture_batches, text_batches)
+            watching = asyncio.create_task(proving.watch())
+            try:
+                yield OpenModel(
+                    model.manifest, running, model.tokenizer, picture_batches, text_batches, proving
+                )
+            finally:
+                watching.cancel()
 
 
 async def _load(settings: EncoderSettings, threads: int) -> _Model:

@@ -107,22 +107,14 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         return np.frombuffer(raw.rgb, dtype=np.uint8).reshape(raw.count, size, size, 3)
 
 
-def encoder_services(
-    encoder: Encoder, settings: EncoderSettings, ready: Probe | None = None
-) -> list[Service]:
-    """What the encoder serves; `ready` is asked where the encoder depends on another process."""
+def encoder_services(encoder: Encoder, settings: EncoderSettings, ready: Probe) -> list[Service]:
+    """What the encoder serves, and the probe that health asks."""
     servicer = EncoderServicer(encoder, settings)
-
-    async def proved() -> None:
-        if ready is not None:
-            await ready()
-        await encoder.prove()
-
     return [
         Service(
             SERVICE_NAME,
             lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server),
-            proved,
+            ready,
         )
     ]
 

@@ -21,10 +21,14 @@ POLL_S = 1.0
 # A dependency that is frozen does not answer at all: that is a failure too.
 PROBE_TIMEOUT_S = 2.0
 
-# Returns if the service can do its work, raises if not.
+# Returns if the service can do its work, raises if not: Broken if a new process alone could.
 Probe = Callable[[], Awaitable[None]]
 
 _log = structlog.get_logger(__name__)
+
+
+class Broken(Exception):
+    """Raised by a probe: the service will not do its work again in this process. The message says why."""
 
 
 class Readiness:
@@ -43,6 +47,9 @@ class Readiness:
     ) -> None:
         self.servicer = health.aio.HealthServicer()
         self.ready = asyncio.Event()
+        self.broken = asyncio.Event()
+        """A probe has raised Broken; `problem` says why."""
+        self.problem = ""
         self._services = services
         self._unready_after_s = unready_after_s
         self._on_change = on_change
@@ -66,7 +73,7 @@ class Readiness:
     async def check(self) -> None:
         """Asks each probe once and says what came of it."""
         probes = list({probe for probe in self._services.values() if probe is not None})
-        failures = dict(zip(probes, await asyncio.gather(*map(_failure, probes)), strict=True))
+        failures = dict(zip(probes, await asyncio.gather(*map(self._failure, probes)), strict=True))
         now = self._clock()
         for name, probe in self._services.items():
             failure = failures[probe] if probe is not None else None
@@ -87,6 +94,23 @@ class Readiness:
         for name in ("", *self._services):
             await self._set(name, False)
 
+    async def _failure(self, probe: Probe) -> str | None:
+        """Why the probe failed; None = it did not."""
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await probe()
+        except TimeoutError:
+            return f"no answer within {PROBE_TIMEOUT_S:g} s"
+        except Broken as error:
+            self.problem = str(error)
+            self.broken.set()
+            return self.problem
+        except ServiceError as error:
+            return error.message
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        return None
+
     async def _say(self, name: str, ready: bool, problem: str = "") -> None:
         before = self._said.get(name)
         if self._draining or before == ready:
@@ -103,17 +127,3 @@ class Readiness:
         await self.servicer.set(
             name, HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
         )
-
-
-async def _failure(probe: Probe) -> str | None:
-    """Why the probe failed; None = it did not."""
-    try:
-        async with asyncio.timeout(PROBE_TIMEOUT_S):
-            await probe()
-    except TimeoutError:
-        return f"no answer within {PROBE_TIMEOUT_S:g} s"
-    except ServiceError as error:
-        return error.message
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return None

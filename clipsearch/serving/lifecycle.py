@@ -34,7 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 class StartError(Exception):
-    """The service cannot start; the message is one line for the operator."""
+    """The service cannot start, or not go on; the message is one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ async def serve(
     `open_services` loads the model or opens the store on entry and lets go of it on exit. The port
     is bound before, so that a port in use is told at once, and answers only afterwards. `metrics` and
     `traces` are handed in by services that add to the metrics or call others.
-    Raises StartError.
+    Raises StartError; after draining too, where a probe has raised Broken or the gRPC server has ended.
     """
     metrics = metrics or Metrics()
     try:
@@ -119,10 +119,18 @@ async def _serve(
         _register(server, services, readiness, settings)
         stop, hurry = stop_signals() if seat is None else (seat.stop, seat.hurry)
         await server.start()
-        ended = asyncio.Event()
+        problems: list[str] = []
+
+        def fail(problem: str) -> None:
+            if not stop.is_set():
+                _log.error(f"{title} cannot go on", problem=problem)
+                problems.append(problem)
+                stop.set()
+
         background = [
             readiness.watch(),
-            _notice_end(server, ended, stop),
+            _notice_end(server, fail),
+            _notice_broken(readiness, fail),
             *([grants.watch()] if grants is not None else []),
         ]
         if settings.metrics_port is not None:
@@ -135,10 +143,9 @@ async def _serve(
                 if seat is not None:
                     seat.on_serving()
                 await stop.wait()
-            failed = ended.is_set()
             await _drain(server, readiness, settings, hurry)
-        if failed:
-            raise StartError("the gRPC server has ended by itself")
+        if problems:
+            raise StartError(problems[0])
         _log.info(f"{title} has stopped")
 
 
@@ -252,12 +259,17 @@ async def _running(work: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[N
         await asyncio.wait(tasks)
 
 
-async def _notice_end(server: grpc.aio.Server, ended: asyncio.Event, stop: asyncio.Event) -> None:
+async def _notice_end(server: grpc.aio.Server, fail: Callable[[str], None]) -> None:
     """Ends the process where the server ends: one that lives on without it would answer nobody."""
     with suppress(Exception):  # what ended it, which gRPC has logged
         await server.wait_for_termination()
-    ended.set()
-    stop.set()
+    fail("the gRPC server has ended by itself")
+
+
+async def _notice_broken(readiness: Readiness, fail: Callable[[str], None]) -> None:
+    """Ends the process where only a new one helps: alive and never ready again, nobody would replace it."""
+    await readiness.broken.wait()
+    fail(readiness.problem)
 
 
 async def _first(wanted: asyncio.Event, other: asyncio.Event) -> bool:

@@ -53,8 +53,9 @@ class Answering(asyncio.Protocol):
         slots: Segment,
         longest_text: int,
         on_change: Callable[[], None],
+        problem: Callable[[], str],
     ) -> None:
-        """A text has at most `longest_text` ids."""
+        """A text has at most `longest_text` ids. `problem` says which session fails, "" = none."""
         self.listens = False
         self.serving = False
         self.served = False
@@ -65,7 +66,7 @@ class Answering(asyncio.Protocol):
         self._pictures, self._texts = pictures, texts
         self._slots: Segment | None = slots  # until it is gone: its memory is not to wait for the collector
         self._longest_text = longest_text
-        self._on_change = on_change
+        self._on_change, self._problem = on_change, problem
         self._frames = Frames()
         self._transport: asyncio.Transport
         self._outbox: Outbox
@@ -105,7 +106,7 @@ class Answering(asyncio.Protocol):
         """From now on it may say that it is ready."""
         self._go = True
         for id in self._pings:
-            self.send(Pong(id))
+            self._pong(id)
         self._pings.clear()
 
     async def scrape(self, within_s: float) -> None:
@@ -163,7 +164,7 @@ class Answering(asyncio.Protocol):
         try:
             work = batcher.submit(item, deadline, ahead)
         except Unavailable as error:
-            self.send(Failure.of(id, "stopping", error.message))
+            self.send(Failure.of(id, "unavailable", error.message))
             return
         self._work[id] = work
         work.add_done_callback(partial(self._done, id, slot))
@@ -183,7 +184,7 @@ class Answering(asyncio.Protocol):
         elif isinstance(error, DeadlineExceeded):
             self.send(Failure.of(id, "late"))
         elif isinstance(error, Unavailable):
-            self.send(Failure.of(id, "stopping", error.message))
+            self.send(Failure.of(id, "unavailable", error.message))
         else:
             if error is not self._told:  # all items of a batch have the same one
                 self._told = error
@@ -192,12 +193,16 @@ class Answering(asyncio.Protocol):
 
     def _ping(self, id: int) -> None:
         if self._go:
-            self.send(Pong(id))
+            self._pong(id)
             return
         self._pings.append(id)
         if not self.listens:
             self.listens = True
             self._on_change()
+
+    def _pong(self, id: int) -> None:
+        problem = self._problem()
+        self.send(Failure.of(id, "unavailable", problem) if problem else Pong(id))
 
     def _snapshot(self, message: Snapshot) -> None:
         self.snapshot = message.metrics

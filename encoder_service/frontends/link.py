@@ -101,7 +101,10 @@ class Link(asyncio.Protocol):
                 self._outbox.put(Cancel(id))
 
     async def ping(self) -> None:
-        """Returns once the session process answers and all front ends are up."""
+        """Returns once the session process answers and all front ends are up.
+
+        Raises Unavailable if a session fails, or the session process is gone.
+        """
         await self.ask(Ping)
 
     def _take(self, message: Message) -> None:
@@ -181,6 +184,6 @@ def _gone() -> Unavailable:
 def _error(failure: Failure) -> Exception:
     if failure.name == "late":
         return DeadlineExceeded()
-    if failure.name == "stopping":
+    if failure.name == "unavailable":
         return Unavailable("encoder", failure.message)
     return SessionFailed(failure.message)

@@ -20,6 +20,7 @@ from encoder_service.frontends.port import hold_port
 from encoder_service.frontends.supervisor import FrontEnds
 from encoder_service.loading import OpenModel, open_model
 from encoder_service.metrics import EncoderMetrics
+from encoder_service.proving import Proving
 from encoder_service.settings import EncoderSettings
 
 OpenModels = Callable[[EncoderSettings, EncoderMetrics], AbstractAsyncContextManager[OpenModel]]
@@ -37,7 +38,8 @@ async def serve_frontends(
 ) -> None:
     """Serves with `settings.frontends` front ends until SIGTERM or SIGINT, then drains.
 
-    Raises StartError, and what `open_models` raises.
+    Raises StartError, after draining too where a session is broken or no front end lives, and what
+    `open_models` raises.
     """
     if sys.platform != "linux":
         raise StartError("ENCODER_FRONTENDS needs Linux (SO_REUSEPORT, memfd)")
@@ -60,7 +62,7 @@ async def _serve(settings: EncoderSettings, metrics: Metrics, model: OpenModel, 
                 _log.info("metrics are served", address=metrics_address)
             beating = asyncio.create_task(metrics.loop_lag.watch()) if measured else None
             async with fronts:
-                await _until_end(settings, fronts, port, stop, hurry)
+                await _until_end(settings, fronts, model.proving, port, stop, hurry)
             if beating is not None:
                 beating.cancel()
     except MetricsError as error:
@@ -68,19 +70,27 @@ async def _serve(settings: EncoderSettings, metrics: Metrics, model: OpenModel, 
 
 
 async def _until_end(
-    settings: EncoderSettings, fronts: FrontEnds, port: int, stop: asyncio.Event, hurry: asyncio.Event
+    settings: EncoderSettings,
+    fronts: FrontEnds,
+    proving: Proving,
+    port: int,
+    stop: asyncio.Event,
+    hurry: asyncio.Event,
 ) -> None:
-    await _first(fronts.serving, fronts.failed, stop)
+    await _first(fronts.serving, fronts.failed, proving.broken, stop)
     if fronts.serving.is_set() and not stop.is_set():
         address = f"{bracketed(settings.host)}:{port}"
         _log.info("encoder is serving", address=address, frontends=settings.frontends)
         if settings.port_file is not None:
             await asyncio.to_thread(write_whole, settings.port_file, address)
-        await _first(fronts.failed, stop)
+        await _first(fronts.failed, proving.broken, stop)
+    problem = fronts.problem or (proving.problem if proving.broken.is_set() else "")
+    if problem:
+        _log.error("encoder cannot go on", problem=problem)
     _log.info("draining", delay_s=settings.drain_delay_s, grace_s=settings.drain_grace_s)
     await fronts.drain(settings.drain_delay_s + settings.drain_grace_s + _END_S, hurry)
-    if fronts.failed.is_set():
-        raise StartError(fronts.problem)
+    if problem:
+        raise StartError(problem)
 
 
 def _asking(fronts: FrontEnds) -> Callable[[], Sequence[str]]:

@@ -159,6 +159,7 @@ class FrontEnds:
                     Segment.of(slots, shape),
                     manifest.text.context_length,
                     self._changed,
+                    lambda: self._model.proving.problem,
                 )
                 await asyncio.get_running_loop().create_unix_connection(lambda: answering, sock=ours)
                 descriptors = (theirs.fileno(), slots, self._ledger_fd)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 # A snapshot of metrics is the longest message: some 100 KB.
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
-FailureKind = Literal["late", "stopping", "failed"]
+FailureKind = Literal["late", "unavailable", "failed"]
 _KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 _LONGEST_REASON = 500
 
@@ -50,7 +50,7 @@ class Cancel(NamedTuple):
 
 
 class Ping(NamedTuple):
-    """From a front end: it listens, and asks whether it may say that it is ready."""
+    """From a front end: it listens, and asks whether it may say that it is ready: Pong, or a Failure."""
 
     id: int
 
@@ -96,7 +96,7 @@ class TextAnswer(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """To a front end: why there is no vector: a place in the kinds of failure, and words for the log."""
+    """To a front end: why there is no vector or Pong: a place in the kinds of failure, and words for it."""
 
     id: int
     kind: int
@@ -114,7 +114,7 @@ class Failure(NamedTuple):
 
 
 class Pong(NamedTuple):
-    """To a front end: all front ends are up."""
+    """To a front end: all front ends are up, and the sessions work."""
 
     id: int
 

@@ -22,6 +22,7 @@ class ServiceProcess:
 
     def __init__(self, kind: str, folder: Path, **environment: str) -> None:
         self.kind = kind
+        self.command = [sys.executable, "-m", "clipsearch.cli", "serve", kind]
         self.log = folder / f"{kind}-{os.urandom(3).hex()}.log"
         self.port_file = self.log.with_suffix(".port")
         self.environment = environment
@@ -36,10 +37,7 @@ class ServiceProcess:
         environment = {**os.environ, **self.environment, **told}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "clipsearch.cli", "serve", self.kind],
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                self.command, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
         return self._process
 

@@ -27,6 +27,7 @@ from encoder_service.encoder import Running
 from encoder_service.frontends.service import serve_frontends
 from encoder_service.loading import OpenModel
 from encoder_service.metrics import EncoderMetrics
+from encoder_service.proving import Proving
 from encoder_service.servicer import encoder_services
 from encoder_service.settings import EncoderSettings
 from encoder_service.tokens import TextTokenizer, Tokens
@@ -56,7 +57,9 @@ async def open_stand_in(settings: EncoderSettings, metrics: EncoderMetrics) -> A
             Batcher(metrics.measured("text", run_texts), text_thread, BATCH, lambda _: 1) as texts,
         ):
             tokenizer = TextTokenizer(settings.model, manifest.text)
-            yield OpenModel(manifest, Running("fp32", "fp32", "none"), tokenizer, pictures, texts)
+            proving = Proving(manifest, tokenizer, pictures, texts)
+            running = Running("fp32", "fp32", "none")
+            yield OpenModel(manifest, running, tokenizer, pictures, texts, proving)
 
 
 async def _serve_alone(settings: EncoderSettings, metrics: Metrics) -> None:
@@ -70,7 +73,7 @@ async def _serve_alone(settings: EncoderSettings, metrics: Metrics) -> None:
                 settings, of_encoder, model.manifest, model.running, model.tokenizer,
                 model.pictures, model.texts,
             ) as encoder:  # fmt: skip
-                yield encoder_services(encoder, settings)
+                yield encoder_services(encoder, settings, model.proving.ready)
 
     await serve(settings, "encoder", open_services, metrics)
 

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from clipsearch.serving.errors import DeadlineExceeded, Unavailable
 from encoder_service.batching import Batcher, Computed
 
+NO_NUMBER = 666
+
 
 @dataclass(frozen=True)
 class Item:
@@ -45,7 +47,8 @@ class RecordingSession:
         time.sleep(self.seconds)
         if any(item.name < 0 for item in items):
             raise RuntimeError("the session broke")
-        return np.array([[item.name, item.name] for item in items], dtype=np.float32)
+        names = [math.nan if item.name == NO_NUMBER else item.name for item in items]
+        return np.array([[name, name] for name in names], dtype=np.float32)
 
     @property
     def seen(self) -> list[int]:
@@ -231,6 +234,49 @@ async def test_a_session_that_fails_fails_its_batch_and_goes_on(executor: Thread
         with pytest.raises(RuntimeError, match="broke"):
             await made.compute(Item(-1), math.inf)
         assert (await made.compute(Item(4), math.inf)).vector.tolist() == [4, 4]
+
+
+async def test_an_item_that_is_to_be_alone_shares_its_batch_with_nobody(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        async with held(session, made):
+            asked = [ask(made, Item(name), deadline=time.monotonic() + 20) for name in (1, 2)]
+            await asyncio.sleep(0)
+            asked.append(made.submit(Item(3), time.monotonic() + 10, alone=True))  # the most urgent one
+            asked.append(made.submit(Item(4), time.monotonic() + 25, alone=True))
+            asked += [ask(made, Item(-5), deadline=time.monotonic() + 26)]
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert session.batches[0] == [Item(3)]
+    assert [Item(4)] in session.batches
+    assert [type(outcome) for outcome in outcomes] == [Computed] * 4 + [RuntimeError]
+
+
+async def test_a_vector_that_is_not_finite_fails_its_item_alone(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        async with held(session, made):
+            asked = [ask(made, Item(name)) for name in (1, NO_NUMBER, 2)]
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert len(session.batches) == 1
+    assert [type(outcome) for outcome in outcomes] == [Computed, ArithmeticError, Computed]
+    assert made.failing_since is None
+
+
+async def test_a_session_fails_from_its_first_batch_without_a_vector_to_the_next_with_one(
+    executor: ThreadPoolExecutor,
+) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        assert made.failing_since is None
+        seen = []
+        for item in (Item(-1), Item(NO_NUMBER), Item(-1)):
+            with pytest.raises((RuntimeError, ArithmeticError)):
+                await made.compute(item, math.inf)
+            seen.append(made.failing_since)
+        assert seen[0] is not None
+        assert set(seen) == {seen[0]}
+        await made.compute(Item(1), math.inf)
+        assert made.failing_since is None
 
 
 async def test_a_session_that_gives_too_few_vectors_fails_its_batch_and_goes_on(

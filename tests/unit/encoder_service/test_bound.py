@@ -274,6 +274,17 @@ def test_memory_that_cannot_be_pinned_is_told() -> None:
     assert memory.pinned == 0
 
 
+def test_a_card_that_is_broken_is_let_go_of_all_the_same() -> None:
+    class Broken(CountingMemory):
+        def unpin(self, array: NDArray[Any]) -> None:
+            super().unpin(array)
+            raise CudaError("cudaHostUnregister on GPU 0 gives error 700")
+
+    memory = Broken()
+    BoundSession(StandIn(), FEED, 4, picture_buckets(4), memory, graphs=True).close()
+    assert memory.pinned == 0
+
+
 def test_buffers_for_which_the_card_has_no_room_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> Any:
         raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : CUDA failure 2: out of memory")

@@ -17,16 +17,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
+from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted
 from encoder_service.admission import Admission
 from encoder_service.batching import Batcher
 from encoder_service.bundle import read_manifest
 from encoder_service.cache import TextCache
 from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Running, TextTower
 from encoder_service.images import ImageInput, ImageLimits, prepare_image
-from encoder_service.servicer import encoder_services
 from encoder_service.session import picture_runner, text_runner
-from encoder_service.settings import EncoderSettings
 from encoder_service.tokens import TextInput, TextTokenizer
 
 Jpeg = Callable[..., bytes]
@@ -244,55 +242,6 @@ async def test_a_session_that_breaks_fails_the_call_and_the_rest_is_cancelled(
     monkeypatch.setattr(house.image, "run", broken)
     with pytest.raises(RuntimeError, match="out of memory"):
         await house.encoder.encode_images([jpeg((c, 0, 0)) for c in range(5)], math.inf)
-
-
-@pytest.mark.parametrize("tower", ["image", "text"])
-@pytest.mark.parametrize("breaks", ["raises", "gives no numbers"])
-async def test_health_hears_of_a_session_that_fails_every_batch_and_of_its_recovery(
-    house: House, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch, tower: str, breaks: str
-) -> None:
-    def broken(inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        if breaks == "raises":
-            raise RuntimeError("an illegal memory access was encountered")
-        return np.full((1, 16), np.nan, dtype=np.float32)
-
-    async def call() -> list[Outcome]:
-        if tower == "image":
-            return await house.encoder.encode_images([jpeg()], math.inf)
-        return await house.encoder.encode_texts(["a cat"], math.inf)
-
-    session = house.image if tower == "image" else house.text
-    [service] = encoder_services(house.encoder, EncoderSettings())
-    assert service.ready is not None
-    await service.ready()
-    assert session.rows == 0, "nothing has failed, nothing is to be proved"
-    with monkeypatch.context() as patch:
-        patch.setattr(session, "run", broken)
-        with pytest.raises((RuntimeError, ArithmeticError)):
-            await call()
-        for _ in range(2):
-            with pytest.raises(Unavailable, match=f"the {tower} tower's session fails"):
-                await service.ready()
-    await service.ready()
-    assert session.rows == 1
-    await service.ready()
-    assert session.rows == 1, "proved once"
-
-
-async def test_calls_that_come_too_late_say_nothing_of_the_session(
-    house: House, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def late(*_: object, **__: object) -> None:
-        raise DeadlineExceeded()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Batcher, "compute", late)
-        with pytest.raises(DeadlineExceeded):
-            await house.encoder.encode_images([jpeg()], math.inf)
-
-    await house.encoder.prove()
-
-    assert house.image.rows == 0
 
 
 async def test_a_vector_that_is_not_finite_is_an_error_and_never_cached(

@@ -44,7 +44,7 @@ def settings(folder: Path, **changes: object) -> EncoderSettings:
 
 
 async def test_a_good_bundle_opens_and_encodes(toy_bundle: Path) -> None:
-    async with open_encoder(settings(toy_bundle)) as encoder:
+    async with open_encoder(settings(toy_bundle)) as (encoder, _):
         outcome = (await encoder.encode_texts(["a cat"], math.inf))[0]
         assert isinstance(outcome, Encoded)
         assert np.linalg.norm(outcome.vector) == pytest.approx(1)
@@ -213,7 +213,7 @@ async def test_what_a_card_cannot_run_goes_to_the_cpu_only_by_auto(
         assert "ArgMax would run on the CPU" in await fails(toy_bundle, provider=provider)
         return
     with capture_logs() as logs:
-        async with open_encoder(settings(toy_bundle)) as encoder:
+        async with open_encoder(settings(toy_bundle)) as (encoder, _):
             assert encoder.running.provider == "CPUExecutionProvider"
     assert any("ArgMax would run on the CPU" in str(entry.get("provider_because")) for entry in logs)
 
@@ -230,7 +230,7 @@ async def test_a_card_is_fed_through_bound_buffers(toy_bundle: Path, monkeypatch
     pixels = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
 
     async def vectors(**changes: object) -> list[np.ndarray]:
-        async with open_encoder(settings(toy_bundle, **changes)) as encoder:
+        async with open_encoder(settings(toy_bundle, **changes)) as (encoder, _):
             outcomes = await asyncio.gather(
                 encoder.encode_pixels(pixels, math.inf), encoder.encode_texts(texts, math.inf)
             )

@@ -44,7 +44,7 @@ def settings(toy_bundle: Path) -> EncoderSettings:
 
 @pytest.fixture
 async def encoder(settings: EncoderSettings) -> AsyncIterator[Encoder]:
-    async with open_encoder(settings) as opened:
+    async with open_encoder(settings) as (opened, _):
         yield opened
 
 

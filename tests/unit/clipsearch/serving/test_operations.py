@@ -30,6 +30,7 @@ SERVER = textwrap.dedent(
     from pydantic_settings import SettingsConfigDict
     from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
     from clipsearch.serving.errors import Unavailable
+    from clipsearch.serving.health import Broken
     from clipsearch.serving.lifecycle import Service, StartError, serve
     from clipsearch.serving.log import configure_logging
     from clipsearch.serving.settings import ServingSettings, SettingsError, load_settings
@@ -39,9 +40,15 @@ SERVER = textwrap.dedent(
 
     class Toy(encoder_pb2_grpc.EncoderServiceServicer):
         async def GetModel(self, request, context):
+            if ("slow", "yes") in context.invocation_metadata():
+                open(sys.argv[1] + "-asked", "w").close()
+                while not os.path.exists(sys.argv[1] + "-answer"):
+                    await asyncio.sleep(0.02)
             return encoder_pb2.GetModelResponse(name="toy")
 
     async def ready():
+        if os.path.exists(sys.argv[1] + "-broken"):
+            raise Broken("the card is broken")
         if not os.path.exists(sys.argv[1]):
             raise Unavailable("store", "the store cannot be reached")
 
@@ -234,6 +241,23 @@ async def test_sigterm_before_it_was_ever_ready_ends_it_with_0(processes, tmp_pa
     process.signal(signal.SIGTERM)
     assert await process.end() == 0
     assert not process.port_file.exists()
+
+
+async def test_a_service_that_is_broken_drains_and_ends_with_1(processes, tmp_path):
+    process = await start(processes, tmp_path)
+    process.dependency.touch()
+    async with grpc.aio.insecure_channel(await process.address()) as channel:
+        under_way = asyncio.create_task(call(channel, metadata=[("slow", "yes")], timeout=20))
+        await until((tmp_path / "dependency-asked").exists)
+        (tmp_path / "dependency-broken").touch()
+        assert (await process.logged("toy cannot go on"))["problem"] == "the card is broken"
+        await process.logged("draining")
+        (tmp_path / "dependency-answer").touch()
+        assert (await under_way).name == "toy"
+    assert await process.end() == 1
+    errors = [line for line in process.lines() if line["level"] == "error"]
+    assert [line["event"] for line in errors] == ["toy cannot go on"]
+    assert process.log.read_text().splitlines()[-1] == "the card is broken"
 
 
 @pytest.mark.parametrize(

@@ -57,11 +57,19 @@ class Session:
     def __init__(self, model: Model, pictures: Batcher[NDArray[np.uint8]], texts: Batcher[Tokens]) -> None:
         self.model, self._pictures, self._texts = model, pictures, texts
         self.changes = 0
+        self.problem = ""
 
     async def front_end(self) -> FrontEnd:
         descriptor = create("test", SHAPE.bytes)
         ours, theirs = socket.socketpair()
-        answering = Answering(self._pictures, self._texts, Segment.of(descriptor, SHAPE), 16, self._changed)
+        answering = Answering(
+            self._pictures,
+            self._texts,
+            Segment.of(descriptor, SHAPE),
+            16,
+            self._changed,
+            lambda: self.problem,
+        )
         link = Link(lambda hurry: orders.append(hurry), lambda: orders.append("lost"), lambda: "[1]")
         orders: list[object] = []
         loop = asyncio.get_running_loop()
@@ -299,6 +307,21 @@ async def test_a_front_end_may_say_that_it_is_ready_only_when_all_are_up(session
     front.answering.go()
     await asyncio.wait_for(asked, 1)
     await asyncio.wait_for(front.link.ping(), 1)
+
+
+async def test_a_session_that_fails_is_told_to_all_who_ask_how_it_is(session: Session) -> None:
+    one, other = await session.front_end(), await session.front_end()
+    one.answering.go()
+    await one.link.ping()
+    session.problem = "the text tower's session fails"
+    first = asyncio.create_task(other.link.ping())
+    with pytest.raises(Unavailable, match="the text tower's session fails"):
+        await one.link.ping()
+    other.answering.go()
+    with pytest.raises(Unavailable, match="the text tower's session fails"):
+        await first
+    session.problem = ""
+    await asyncio.gather(one.link.ping(), other.link.ping())
 
 
 async def test_orders_and_metrics_travel(session: Session) -> None:

@@ -50,7 +50,9 @@ messages = st.one_of(
     st.builds(Welcome, words),
     st.builds(Answer, ids, seconds, seconds),
     st.builds(TextAnswer, ids, seconds, seconds, vectors),
-    st.builds(Failure.of, ids, st.sampled_from(["late", "stopping", "failed"]), words.map(lambda w: w[:500])),
+    st.builds(
+        Failure.of, ids, st.sampled_from(["late", "unavailable", "failed"]), words.map(lambda w: w[:500])
+    ),
     st.builds(Pong, ids),
     st.builds(Scrape, ids),
     st.builds(Stop, st.booleans()),

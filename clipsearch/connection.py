@@ -11,6 +11,8 @@ import grpc
 from clipsearch.credentials import ClientTls, channel_credentials, channel_options
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+# As options of a channel: without it channels to one address share a connection, however many there are.
+OWN_CONNECTION = {"grpc.use_local_subchannel_pool": 1}
 
 # The retry policy that docs/operations.md tells of. It covers the moment in which a replica goes, not one
 # that stays away: that is for the caller to decide. A service that has itself tried a dependency in
@@ -62,10 +64,19 @@ def channel(address: str, tls: ClientTls | None = None) -> grpc.Channel:
 
 
 def aio_channel(
-    address: str, interceptors: Sequence[grpc.aio.ClientInterceptor] = (), tls: ClientTls | None = None
+    address: str,
+    interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+    tls: ClientTls | None = None,
+    *,
+    own_connection: bool = False,
 ) -> grpc.aio.Channel:
-    """The same for asyncio; belongs to the running loop."""
+    """The same for asyncio; belongs to the running loop.
+
+    `own_connection` = it shares none with other channels to the address.
+    """
     target, options, seen_by = _target(address), channel_arguments(address), list(interceptors)
+    if own_connection:
+        options += OWN_CONNECTION.items()
     if tls is None:
         return grpc.aio.insecure_channel(target, options, interceptors=seen_by)
     options += channel_options(tls)

@@ -1,4 +1,4 @@
-"""A connection to another service for as long as this one lives, whose TLS files may change meanwhile."""
+"""Connections to another service for as long as this one lives, whose TLS files may change meanwhile."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Peer(Generic[Stub]):
-    """`stub` is made on a channel of `connect`, and on a new one after the files of `tls` have changed.
+    """`stub` is on a channel of `connect`, by turns where there are several.
 
-    gRPC's channels keep the credentials that they were made with: a client certificate that is
-    renewed every day would be the expired one at the next reconnection.
+    After the files of `tls` have changed it is on new ones: gRPC's channels keep the credentials that they
+    were made with, and a client certificate that is renewed every day would be the expired one at the next
+    reconnection.
     """
 
     def __init__(
@@ -33,15 +34,30 @@ class Peer(Generic[Stub]):
         connect: Callable[[], grpc.aio.Channel],
         stub: Callable[[grpc.aio.Channel], Stub],
         tls: ClientTls | None,
+        channels: int = 1,
     ) -> None:
         """Connects. Raises CredentialsError."""
         self._connect = connect
         self._make_stub = stub
+        self._count = channels
         self._paths = tls.paths() if tls is not None else []
         self._stamp = stamp(self._paths)
-        self._channel = connect()
+        self._channels = self._connected()
+        self._turn = 0
         self._closing: set[asyncio.Task[None]] = set()
-        self.stub = stub(self._channel)
+
+    @property
+    def stub(self) -> Stub:
+        """Of the channel whose turn it is. One that cannot connect is passed over while another can.
+
+        By turns and not by calls in flight: a connection that fails its calls at once has none in flight.
+        """
+        for _ in self._channels:
+            self._turn = (self._turn + 1) % len(self._channels)
+            channel, stub = self._channels[self._turn]
+            if channel.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                break
+        return stub
 
     async def watch(self) -> None:
         """Connects anew whenever the files have changed, for ever."""
@@ -56,17 +72,21 @@ class Peer(Generic[Stub]):
         """Closes every connection; calls in progress fail."""
         for task in self._closing:
             task.cancel()
-        await self._channel.close()
+        await asyncio.gather(*(channel.close() for channel, _ in self._channels))
+
+    def _connected(self) -> list[tuple[grpc.aio.Channel, Stub]]:
+        channels = [self._connect() for _ in range(self._count)]
+        return [(channel, self._make_stub(channel)) for channel in channels]
 
     def _reconnect(self) -> None:
         try:
-            channel = self._connect()
+            channels = self._connected()
         except CredentialsError as error:
             _log.error("the client's TLS files have changed and are not usable", problem=str(error))
             return
         _log.info("connecting with new TLS files")
-        before, self._channel = self._channel, channel
-        self.stub = self._make_stub(channel)
-        closing = asyncio.create_task(before.close(_GRACE_S))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        before, self._channels = self._channels, channels
+        for channel, _ in before:
+            closing = asyncio.create_task(channel.close(_GRACE_S))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)

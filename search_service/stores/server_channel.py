@@ -7,6 +7,7 @@ import math
 
 from qdrant_client import AsyncQdrantClient
 
+from clipsearch.connection import OWN_CONNECTION
 from clipsearch.credentials import ClientTls, check_pair, read_pem
 
 # gRPC itself repeats these calls when the server cannot be reached, within their deadline and not
@@ -41,8 +42,7 @@ _OPTIONS: dict[str, str | int] = {
     # What a call has sent is kept for the next attempt: by default up to 256 KiB, and a part of a write
     # (server_flight) has more, of many dimensions or with large payloads.
     "grpc.per_rpc_retry_buffer_size": 64 << 20,
-    # Channels to one address share a connection otherwise, however many there are.
-    "grpc.use_local_subchannel_pool": 1,
+    **OWN_CONNECTION,
     # A server that comes back is found within seconds; gRPC's own default grows to 2 minutes.
     "grpc.initial_reconnect_backoff_ms": 200,
     "grpc.max_reconnect_backoff_ms": 2_000,

@@ -52,6 +52,8 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
         self.delay_s = 0.0
         self.error: ServiceError | None = None
         self.calls: list[tuple[str, int]] = []
+        self.peers: list[str] = []
+        """Where each call came from: a connection has a port of its own."""
         self.address = ""
         self._server: grpc.aio.Server | None = None
 
@@ -69,10 +71,12 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
             self._server = None
 
     async def GetModel(self, request, context):
+        self.peers.append(context.peer())
         await self._called("GetModel", 0)
         return encoder_pb2.GetModelResponse(name=self.name, fingerprint=self.fingerprint, dimension=DIMENSION)
 
     async def EncodeText(self, request, context):
+        self.peers.append(context.peer())
         await self._called("EncodeText", len(request.texts))
         assert request.format == vector_pb2.VECTOR_FORMAT_F32_BYTES
         embeddings = [self._text(text, i) for i, text in enumerate(request.texts)]
@@ -81,6 +85,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
         )
 
     async def EncodeImage(self, request, context):
+        self.peers.append(context.peer())
         await self._called("EncodeImage", len(request.images))
         embeddings = [self._image(image, i) for i, image in enumerate(request.images)]
         return encoder_pb2.EncodeImageResponse(embeddings=embeddings, fingerprint=self.fingerprint)

@@ -81,7 +81,9 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    *interceptors: grpc.aio.ServerInterceptor, credentials: grpc.ServerCredentials | None = None
+    *interceptors: grpc.aio.ServerInterceptor,
+    credentials: grpc.ServerCredentials | None = None,
+    port: int = 0,
 ) -> AsyncIterator[Running]:
     it = Running()
     server = grpc.aio.server(interceptors=interceptors)
@@ -89,7 +91,7 @@ async def running(
     health_pb2_grpc.add_HealthServicer_to_server(it.health, server)
     reflection.enable_server_reflection([service.full_name for service in SERVICES], server)
     if credentials is None:
-        it.port = server.add_insecure_port("127.0.0.1:0")
+        it.port = server.add_insecure_port(f"127.0.0.1:{port}")
     else:
         it.port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()

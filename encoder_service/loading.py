@@ -49,7 +49,6 @@ from encoder_service.settings import EncoderSettings
 from encoder_service.tokens import TextTokenizer, Tokens
 from encoder_service.warmup import best_batch, check_known_answer
 
-TOWERS: tuple[Tower, Tower] = ("image", "text")
 # What measuring batch sizes may take for each tower.
 MEASURE_S = 0.35
 
@@ -180,21 +179,23 @@ async def _open_graphs(
     settings: EncoderSettings, manifest: Manifest, threads: int
 ) -> tuple[Choice, _Graph, _Graph]:
     """Both towers on the provider asked for; `auto` takes the CPU for what a card cannot run."""
-
-    async def on(choice: Choice) -> tuple[Choice, _Graph, _Graph]:
-        image, text = await asyncio.gather(
-            *(asyncio.to_thread(_open_graph, settings, manifest, tower, choice.provider, threads)
-              for tower in TOWERS),
-        )  # fmt: skip
-        return choice, image, text
-
     choice = await asyncio.to_thread(choose_provider, settings.provider, settings.gpu_device)
     try:
-        return await on(choice)
+        return await _open_on(choice, settings, manifest, threads)
     except (BundleError, SessionError) as error:
         if settings.provider != "auto" or choice.provider == "cpu":
             raise
-        return await on(Choice("cpu", str(error)))
+        return await _open_on(Choice("cpu", str(error)), settings, manifest, threads)
+
+
+async def _open_on(
+    choice: Choice, settings: EncoderSettings, manifest: Manifest, threads: int
+) -> tuple[Choice, _Graph, _Graph]:
+    image, text = await asyncio.gather(
+        asyncio.to_thread(_open_graph, settings, manifest, "image", choice.provider, threads),
+        asyncio.to_thread(_open_graph, settings, manifest, "text", choice.provider, threads),
+    )
+    return choice, image, text
 
 
 def _warm_up(settings: EncoderSettings, model: _Model, closing: ExitStack) -> _Feedings:

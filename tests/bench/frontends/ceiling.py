@@ -67,7 +67,9 @@ async def _answer(model: Path, seconds: float) -> Ceiling:
     async with open_stand_in(settings, EncoderMetrics(CollectorRegistry())) as standing:
         slots = create("bench", SHAPE.bytes)
         ours, theirs = socket.socketpair()
-        answering = Answering(standing.pictures, standing.texts, Segment.of(slots, SHAPE), 77, lambda: None)
+        answering = Answering(
+            standing.pictures, standing.texts, Segment.of(slots, SHAPE), 77, lambda: None, lambda: ""
+        )
         await asyncio.get_running_loop().create_unix_connection(lambda: answering, sock=ours)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.bench.frontends.ceiling",

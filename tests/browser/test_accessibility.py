@@ -67,7 +67,9 @@ def test_views(visit, address, then):
 
 def without_services(state):
     for service in ("search", "encoder"):
-        state["sides"]["a"][service].update(ok=False, message="the service cannot be reached")
+        state["sides"]["a"][service].update(
+            ok=False, reason="CONNECTION_REFUSED", message="the service cannot be reached"
+        )
     state["sides"]["a"].update(collections=[])
 
 

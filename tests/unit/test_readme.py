@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clipsearch.serving.reasons import REASONS
 from clipsearch.serving.settings_table import markdown_table
+from clipsearch.web.reasons import markdown_table as web_reasons_table
 from encoder_service.settings import EncoderSettings
 from search_service.settings import SearchSettings
 
@@ -20,6 +21,7 @@ def generated() -> dict[str, str]:
         "settings encoder": markdown_table(EncoderSettings),
         "settings search": markdown_table(SearchSettings),
         "reasons": "\n".join(["| Reason | Status | Meaning |", "|---|---|---|", *rows]) + "\n",
+        "web reasons": web_reasons_table(),
     }
 
 

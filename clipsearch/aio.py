@@ -102,6 +102,13 @@ class AsyncClient(_AsyncCaller):
         self._collections: collection_pb2_grpc.CollectionServiceAsyncStub = (
             collection_pb2_grpc.CollectionServiceStub(self._channel)
         )
+        # gRPC serialises on the loop, and a picture of 20 MB takes 25 ms. Bytes it takes as they are.
+        self._search_by_bytes: grpc.aio.UnaryUnaryMultiCallable[bytes, search_pb2.SearchResponse] = (
+            self._channel.unary_unary(
+                "/clipsearch.search.v1.SearchService/Search",
+                response_deserializer=search_pb2.SearchResponse.FromString,
+            )
+        )
 
     async def search(
         self, collection: str, text: str | None = None, **options: Unpack[SearchOptions]
@@ -109,8 +116,9 @@ class AsyncClient(_AsyncCaller):
         """Finds the points nearest to a query."""
         if _has_picture(options):
             request = await asyncio.to_thread(requests.search, collection, text=text, **options)
-        else:
-            request = requests.search(collection, text=text, **options)
+            data = await asyncio.to_thread(request.SerializeToString)
+            return await self._call(self._search_by_bytes, data, responses.search_result)
+        request = requests.search(collection, text=text, **options)
         return await self._call(self._points.Search, request, responses.search_result)
 
     async def search_batch(self, collection: str, searches: Iterable[Search]) -> list[SearchResult]:
@@ -266,6 +274,12 @@ class AsyncEncoderClient(_AsyncCaller):
         self._encoder: encoder_pb2_grpc.EncoderServiceAsyncStub = encoder_pb2_grpc.EncoderServiceStub(
             self._channel
         )
+        self._classify_by_bytes: grpc.aio.UnaryUnaryMultiCallable[bytes, encoder_pb2.ClassifyResponse] = (
+            self._channel.unary_unary(  # as in AsyncClient
+                "/clipsearch.encoder.v1.EncoderService/Classify",
+                response_deserializer=encoder_pb2.ClassifyResponse.FromString,
+            )
+        )
 
     async def model(self) -> Model:
         """The model that the encoder runs."""
@@ -298,7 +312,8 @@ class AsyncEncoderClient(_AsyncCaller):
         results: list[Classification] = []
         parts = requests.classify(images, labels, prompt_template)
         while (request := await asyncio.to_thread(next, parts, None)) is not None:
-            results += await self._call(self._encoder.Classify, request, responses.classifications)
+            data = await asyncio.to_thread(request.SerializeToString)
+            results += await self._call(self._classify_by_bytes, data, responses.classifications)
         return results
 
     async def _stacked(self, matrices: list[Vector]) -> Vector:

@@ -105,9 +105,8 @@ def search(
         raise ValueError(f"offset: must not be negative, is {offset}")
     named = (("text", text), ("image", image), ("vector", vector), ("point_id", point_id))
     single = [Term(**{name: value}) for name, value in named if value is not None]  # type: ignore[arg-type]
-    return search_pb2.SearchRequest(
+    request = search_pb2.SearchRequest(
         collection=collection,
-        query=[_term(term, f"query[{i}]") for i, term in enumerate([*single, *query])],
         target=_choice("target", target, _TARGETS),
         filter=optional_filter(filter),
         limit=limit,
@@ -125,6 +124,9 @@ def search(
         fingerprint=fingerprint,
         vector_format=F32,
     )
+    for i, term in enumerate([*single, *query]):  # filled in place: a picture is copied once, not twice
+        _fill_term(request.query.add(), term, f"query[{i}]")
+    return request
 
 
 def search_batch(collection: str, searches: Iterable[Search]) -> search_pb2.SearchBatchRequest:
@@ -300,13 +302,13 @@ def payload_selector(payload: bool | Sequence[str]) -> search_pb2.PayloadSelecto
     return search_pb2.PayloadSelector(include=payload)
 
 
-def _term(term: Term, where: str) -> search_pb2.QueryTerm:
+def _fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
     given = [name for name in ("text", "image", "vector", "point_id") if getattr(term, name) is not None]
     if len(given) != 1:
         raise ValueError(
             f"{where}: must hold exactly one of text, image, vector and point_id, holds {given or 'none'}"
         )
-    proto = search_pb2.QueryTerm(weight=term.weight)
+    proto.weight = term.weight
     if term.text is not None:
         proto.text = term.text
     elif term.image is not None:
@@ -315,7 +317,6 @@ def _term(term: Term, where: str) -> search_pb2.QueryTerm:
         proto.vector.CopyFrom(values.vector(term.vector))
     elif term.point_id is not None:
         proto.point_id = term.point_id
-    return proto
 
 
 def _fill(proto: search_pb2.Point, point: Point) -> None:

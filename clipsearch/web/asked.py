@@ -116,7 +116,7 @@ class TokenAsked(_Asked):
 Asked = TypeVar("Asked", bound=_Asked)
 
 
-def read(kind: type[Asked], body: bytes) -> Asked:
+def read(kind: type[Asked], body: bytes | bytearray) -> Asked:
     """The request in a body. Raises WebError for the first thing that is wrong with it."""
     try:
         return kind.model_validate_json(body)

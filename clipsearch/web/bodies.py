@@ -28,7 +28,7 @@ class Bodies:
         self._read_s = read_s
 
     @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[bytes]:
+    async def read(self, request: Request) -> AsyncIterator[bytearray]:
         """The body of a request, counted as held while the block runs.
 
         Raises WebError: 411 without a length, 413 past the limit, 408 if it comes too slowly,
@@ -43,26 +43,26 @@ class Bodies:
         finally:
             self._free += length
 
-    async def _whole(self, request: Request, length: int) -> bytes:
-        parts, size, marks = [], 0, 0
+    async def _whole(self, request: Request, length: int) -> bytearray:
+        body, marks = bytearray(), 0
         try:
             async with asyncio.timeout(self._read_s):
                 async for part in request.stream():
-                    size += len(part)
-                    if size > length:
+                    if len(body) + len(part) > length:
                         raise WebError(400, "BODY_TOO_LONG", "the body is longer than its Content-Length")
-                    # Part by part: to count the marks of 32 MiB at once would hold up the loop for 60 ms.
+                    # Part by part: to count the marks of 32 MiB at once would hold up the loop for 60 ms,
+                    # and to join the parts at the end for 35 ms.
                     marks += sum(part.count(mark) for mark in _MARKS)
                     if marks > MAX_MARKS:
                         raise WebError(
                             413, "BODY_TOO_LARGE", f"the request holds more than {MAX_MARKS} values"
                         )
-                    parts.append(part)
+                    body += part
         except TimeoutError:
             raise WebError(
                 408, "BODY_TOO_SLOW", f"the request did not arrive within {self._read_s:g} seconds"
             ) from None
-        return b"".join(parts)
+        return body
 
 
 def _length(request: Request) -> int:

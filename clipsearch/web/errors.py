@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from clipsearch.errors import ClipSearchError
+from clipsearch.web.unreachable import cause
 
 Service = Literal["search", "encoder"]
 
@@ -69,10 +70,11 @@ def from_service(
     """What a service said. `page_field` turns its name of a field into the page's."""
     if error.reason.startswith("ENCODER_"):
         service = "encoder"
+    reason, message = _told(error, service)
     return WebError(
         _STATUS.get(error.code, 502),
-        error.reason or error.code,
-        _sentence(error, service),
+        reason,
+        message,
         field=page_field(error.field) if error.field else None,
         side=side,
         service=service,
@@ -80,15 +82,22 @@ def from_service(
     )
 
 
-def _sentence(error: ClipSearchError, service: Service) -> str:
-    """Without gRPC's own words, which may hold addresses, and without the field, which stands beside it."""
+def _told(error: ClipSearchError, service: Service) -> tuple[str, str]:
+    """Reason and sentence, without gRPC's own words, which may hold addresses.
+
+    And without the field, which stands beside it.
+    """
+    name = NAMES[service]
     if error.reason == "SERVER_UNREACHABLE":
-        return f"the {NAMES[service]} cannot be reached"
+        reason, words = cause(error)
+        return reason, f"the {name} cannot be reached" + (f": {words}" if words else "")
     if error.reason == "DEADLINE_EXCEEDED":
-        return f"the {NAMES[service]} did not answer in time"
-    if not error.reason:
-        return f"the {NAMES[service]} failed ({error.code})"
-    return error.message.removeprefix(f"{error.field}: ") if error.field else error.message
+        return error.reason, f"the {name} did not answer in time"
+    if error.reason:
+        return error.reason, error.message.removeprefix(f"{error.field}: ") if error.field else error.message
+    if error.code == "UNIMPLEMENTED":
+        return error.code, f"what answers at the address of the {name} is another server, or too old a one"
+    return error.code, f"the {name} failed ({error.code})"
 
 
 def answer(error: WebError) -> Response:

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import PHONE, WIDE
-from tests.browser.corpus import PHOTOS
+from tests.browser.corpus import MANY, PHOTOS
 from tests.browser.refused import refuse_a_search
 from tests.browser.scan import findings
 
@@ -19,9 +19,9 @@ def is_fine(page: Page) -> None:
     """In all its forms: no finding, and nothing to scroll sideways."""
     for size in (WIDE, PHONE):
         page.set_viewport_size({"width": size[0], "height": size[1]})
-        assert findings(page) == []
-    page.emulate_media(color_scheme="dark")
-    assert findings(page, "color-contrast") == []
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert findings(page) == [], (size, scheme)
     page.set_viewport_size({"width": SMALLEST[0], "height": SMALLEST[1]})
     assert page.evaluate("document.documentElement.scrollWidth") <= SMALLEST[0]
 
@@ -35,6 +35,12 @@ def classified(page: Page) -> None:
     page.locator("[data-id] .open").first.click()
     page.get_by_role("dialog").get_by_role("button", name="Classify").click()
     page.locator(".probabilities").wait_for()
+
+
+def unfiltered(page: Page) -> None:
+    page.watch.expected.append("status of 400")  # type: ignore[attr-defined]
+    page.get_by_text("The filter does not fit this collection").wait_for()
+    page.locator("#view-compare .filters > summary").click()
 
 
 @pytest.mark.parametrize(
@@ -55,9 +61,11 @@ def classified(page: Page) -> None:
             f"/?view=compare&collection={PHOTOS}&right=words-and-photographs&q=a+cat",
             lambda page: page.locator(".share").wait_for(),
         ),
+        (f"/?view=compare&collection={PHOTOS}&right={MANY}&q=a+cat&filter=kind%3D%22png%22", unfiltered),
+        ("/?view=classify", lambda page: None),
         ("/?view=map", lambda page: page.locator("iframe").wait_for()),
     ],
-    ids=["start", "results", "nothing", "dialog", "classified", "compare", "map"],
+    ids=["start", "results", "nothing", "dialog", "classified", "compare", "unfiltered", "classify", "map"],
 )
 def test_views(visit, address, then):
     page = visit(address)
@@ -67,7 +75,9 @@ def test_views(visit, address, then):
 
 def without_services(state):
     for service in ("search", "encoder"):
-        state["sides"]["a"][service].update(ok=False, message="the service cannot be reached")
+        state["sides"]["a"][service].update(
+            ok=False, reason="CONNECTION_REFUSED", message="the service cannot be reached"
+        )
     state["sides"]["a"].update(collections=[])
 
 

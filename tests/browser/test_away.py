@@ -20,6 +20,9 @@ def test_the_encoder_goes_and_comes_back(visit, stage):
         page.keyboard.press("Enter")
         told = page.get_by_role("alert").filter(has_text="The encoder service is not available")
         expect(told).to_be_visible(timeout=20_000)
+        expect(told).to_contain_text(
+            "cannot be reached: nothing listens at its address. Reason: CONNECTION_REFUSED", timeout=20_000
+        )
         expect(told).to_contain_text("clipsearch serve encoder")
         expect(page.locator(".state")).to_have_text("encoder down")
         page.goto(f"{stage.url}/?collection={PHOTOS}&like=rocket.jpg")  # needs no encoder

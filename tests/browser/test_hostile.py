@@ -78,3 +78,20 @@ def test_a_hostile_query_label_and_file_of_ones_own(visit, stage, tmp_path):
     expect(page.get_by_role("rowheader", name="<img src=x onerror=alert(9)>")).to_be_visible()
     expect(page.locator(".stage")).to_contain_text(MARKUP_NAME)
     nothing_ran(page)
+
+
+def test_a_service_says_why_it_is_down_in_markup(open_page, stage):
+    page = open_page("about:blank")
+    page.watch.expected.append("request to elsewhere: ")  # about:blank has no origin of its own
+    markup = "<img src=x onerror=alert(10)>\u202e"
+
+    def down(route):
+        state = route.fetch().json()
+        state["sides"]["a"]["encoder"].update(ok=False, message=markup, reason=markup)
+        route.fulfill(json=state)
+
+    page.route("**/api/state*", down)
+    page.goto(stage.url)
+    told = page.get_by_role("alert")
+    expect(told).to_contain_text("<img src=x onerror=alert(10)>⟨U+202E⟩. Reason: <img")
+    nothing_ran(page)

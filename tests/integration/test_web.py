@@ -297,10 +297,16 @@ def test_a_service_that_goes_is_told_and_one_that_comes_back_is_used(page, encod
         assert status == 503, told
         assert told["error"]["service"] == ("encoder" if gone is encoder else "search")
         assert time.monotonic() - began < 10
-        status, state, _ = page.ask("GET", "/api/state")
-        assert status == 200
-        side = state["sides"]["a"]["encoder" if gone is encoder else "search"]
-        assert (side["ok"], side["message"]) == (False, f"the {message} cannot be reached")
+        end = time.monotonic() + 20
+        while True:
+            status, state, _ = page.ask("GET", "/api/state")
+            side = state["sides"]["a"]["encoder" if gone is encoder else "search"]
+            assert (status, side["ok"]) == (200, False)
+            if side["reason"] == "CONNECTION_REFUSED":  # at first that its end of the connection is closed
+                break
+            assert time.monotonic() < end, side
+            time.sleep(0.1)
+        assert side["message"] == f"the {message} cannot be reached: nothing listens at its address"
         gone.start(port)
         end = time.monotonic() + 20
         while page.ask("POST", "/api/search", asked)[0] != 200:

@@ -13,6 +13,7 @@ import pytest
 from clipsearch.serving import reasons
 from clipsearch.serving.settings import environment_names
 from clipsearch.serving.settings_table import markdown_table
+from clipsearch.web import reasons as web_reasons
 from encoder_service.settings import EncoderSettings
 from search_service.settings import SearchSettings
 from tests import documents
@@ -25,6 +26,7 @@ TABLES = {
     "settings encoder": ("docs/settings.md", markdown_table(EncoderSettings)),
     "settings search": ("docs/settings.md", markdown_table(SearchSettings)),
     "reasons": ("docs/errors.md", reasons.markdown_table()),
+    "web reasons": ("docs/errors.md", web_reasons.markdown_table()),
 }
 
 

@@ -28,7 +28,10 @@ _REFUSED = {"TOKEN_MISSING", "TOKEN_UNKNOWN", "UNAUTHENTICATED"}
 
 
 async def state(request: Request) -> Response:
-    """Always 200. `collection` (repeated) names collections for a token that may not list them."""
+    """Always 200; of a service that is down it tells reason and message.
+
+    `collection` (repeated) names collections for a token that may not list them.
+    """
     web = web_of(request)
     named = [name[:MAX_NAME] for name in request.query_params.getlist("collection")[:_MOST_NAMED]]
     own = web.access.own(request)
@@ -52,12 +55,9 @@ async def state(request: Request) -> Response:
 
 
 def _signing(sides: Mapping[str, dict[str, Any]], with_token: bool) -> tuple[bool, bool]:
-    """Whether the browser's token is good for something, and whether it should bring another.
-
-    Takes the reasons out of `sides`, from which they follow.
-    """
-    of_search = [side["search"].pop("reason") for side in sides.values()]
-    reasons = of_search + [side["encoder"].pop("reason") for side in sides.values()]
+    """Whether the browser's token is good for something, and whether it should bring another."""
+    of_search = [side["search"]["reason"] for side in sides.values()]
+    reasons = of_search + [side["encoder"]["reason"] for side in sides.values()]
     refused = not _REFUSED.isdisjoint(reasons)
     searches = with_token and not _TAKEN.isdisjoint(of_search)
     return with_token and not _TAKEN.isdisjoint(reasons), refused and not searches

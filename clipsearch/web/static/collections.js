@@ -22,6 +22,10 @@ export function first(state) {
 export const other = (state, side, name) =>
   all(state).find((one) => one.side !== side || one.collection.name !== name);
 
+/** The left collection with those of its payload indexes that the right one has too, of the same type. */
+export const shared = (left, right) =>
+  ({ ...left, indexes: Object.fromEntries(Object.entries(left.indexes).filter(([field, type]) => right.indexes[field] === type)) });
+
 const SIDE_NAMES = { a: "first services", b: "second services" };
 
 export function picker(state, chosen, label, change) {

@@ -1,6 +1,6 @@
 // Filters out of a collection's payload indexes: choices for keywords, bounds for numbers and times, words for texts.
 
-import { button, foreign, make, plain } from "./dom.js";
+import { button, foreign, make, plain, refill } from "./dom.js";
 import * as api from "./api.js";
 
 const FREE = ["=", "!=", "<", "<=", ">", ">=", "~"];
@@ -12,8 +12,23 @@ export function sentence({ field, op, value }) {
   return `${plain(field)} ${said} ${plain([value].flat().join(" or "))}`;
 }
 
-/** The panel of one collection. `change(filter)` gets all conditions, old and new. */
-export function panel(side, collection, filter, change) {
+/** A box that folds. `show` fills it for one collection; `change(filter)` gets all conditions, old and new. */
+export function filterBox(attributes) {
+  const title = make("summary", {}, "Filters");
+  const fields = make("div", { class: "fields" });
+  return {
+    root: make("details", { class: "filters", ...attributes }, title, fields),
+    /** `bare` is said where the collection has no payload index. */
+    show(side, collection, filter, change, bare = "This collection has no payload indexes.") {
+      title.textContent = filter.length ? `Filters (${filter.length})` : "Filters";
+      const inside = fields.contains(document.activeElement);
+      refill(fields, collection ? panel(side, collection, filter, change, bare) : []);
+      if (inside && document.activeElement === document.body) title.focus(); // a chip that is gone now
+    },
+  };
+}
+
+function panel(side, collection, filter, change, bare) {
   const fields = Object.entries(collection.indexes).sort(([a], [b]) => a.localeCompare(b));
   const of = (field) => filter.filter((one) => one.field === field);
   const set = (field, conditions) => change([...filter.filter((one) => one.field !== field), ...conditions]);
@@ -26,7 +41,7 @@ export function panel(side, collection, filter, change) {
     return control && make("fieldset", { class: "facet" }, make("legend", {}, foreign(field), make("span", { class: "dim" }, ` ${type}`)), control);
   });
   const chips = active.length ? make("div", { class: "chips" }, active, active.length > 1 ? button("Clear all", () => change([]), { class: "quiet" }) : null) : null;
-  const none = fields.length ? null : make("p", { class: "dim" }, "This collection has no payload indexes. Any field of the payload can be filtered by its name:");
+  const none = fields.length ? null : make("p", { class: "dim" }, `${bare} Any field of the payload can be filtered by its name:`);
   return [chips, none, groups, free(fields.length === 0, (made) => change([...filter, made]))].flat().filter(Boolean);
 }
 

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { find, foreignModel, picker } from "./collections.js";
 import { details } from "./details.js";
 import { button, count, foreign, make, number, plain, refill, say } from "./dom.js";
-import { panel as filterPanel } from "./filters.js";
+import { filterBox } from "./filters.js";
 import { bars, card, skeletons, title } from "./hits.js";
 import { failure, notice } from "./notice.js";
 import { chooser } from "./pictures.js";
@@ -18,10 +18,8 @@ export function searchView(app, editor) {
   const only = api.latest();
   const wide = matchMedia("(min-width: 56rem)");
   const where = make("div", { class: "where" });
-  const fields = make("div", { class: "fields" });
-  const filterTitle = make("summary", {}, "Filters");
-  const aside = make("details", { class: "filters", open: wide.matches }, filterTitle, fields);
-  wide.addEventListener("change", () => { aside.open = wide.matches; });
+  const filters = filterBox({ open: wide.matches });
+  wide.addEventListener("change", () => { filters.root.open = wide.matches; });
   const about = make("div", { class: "about" });
   const heading = make("h2", { tabindex: "-1", class: "found" });
   const list = make("ol", { class: "hits" });
@@ -29,7 +27,7 @@ export function searchView(app, editor) {
   const results = make("section", { class: "results", "aria-labelledby": "found" }, heading, about, list, foot);
   heading.id = "found";
   const place = make("div", { class: "place" });
-  root.append(place, make("div", { class: "beside" }, make("aside", { "aria-label": "Collection and filters" }, where, aside), results));
+  root.append(place, make("div", { class: "beside" }, make("aside", { "aria-label": "Collection and filters" }, where, filters.root), results));
 
   let hits = [];
   let fused = false;
@@ -48,10 +46,7 @@ export function searchView(app, editor) {
       collection && foreignModel(app.state(), query.side, collection)
         ? make("p", { class: "mark" }, `Filled by another model (${plain(collection.model || "unknown")}) than the encoder runs.`)
         : null);
-    filterTitle.textContent = query.filter.length ? `Filters (${query.filter.length})` : "Filters";
-    const inside = fields.contains(document.activeElement);
-    refill(fields, collection ? filterPanel(query.side, collection, query.filter, (filter) => app.change({ filter, shown: PAGE })) : []);
-    if (inside && document.activeElement === document.body) filterTitle.focus(); // a chip that is gone now
+    filters.show(query.side, collection, query.filter, (filter) => app.change({ filter, shown: PAGE }));
   }
 
   async function run(query) {

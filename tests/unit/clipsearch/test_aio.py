@@ -11,7 +11,8 @@ import grpc
 import pytest
 
 from clipsearch import requests
-from clipsearch.aio import AsyncClient
+from clipsearch.aio import AsyncClient, AsyncEncoderClient
+from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from clipsearch.inputs import Term
 from clipsearch.search.v1 import search_pb2, search_pb2_grpc
 
@@ -21,10 +22,16 @@ class FakeSearch(search_pb2_grpc.SearchServiceServicer):
         return search_pb2.SearchResponse()
 
 
+class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
+    async def Classify(self, request, context):
+        return encoder_pb2.ClassifyResponse()
+
+
 @pytest.fixture
 async def client() -> AsyncIterator[AsyncClient]:
     server = grpc.aio.server()
     search_pb2_grpc.add_SearchServiceServicer_to_server(FakeSearch(), server)
+    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(FakeEncoder(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with AsyncClient(f"127.0.0.1:{port}", timeout=5) as client:
@@ -60,3 +67,20 @@ async def test_a_picture_is_not_read_on_the_loop(client, built_by, tmp_path: Pat
     await client.search("x", query=[Term(text="a cat"), Term(image=path)])
     assert threading.current_thread() not in built_by
     assert len(built_by) == 2
+
+
+async def test_a_picture_is_not_serialised_on_the_loop(client, monkeypatch):
+    threads = []
+
+    class Request:
+        def SerializeToString(self) -> bytes:
+            threads.append(threading.current_thread())
+            return b""
+
+    monkeypatch.setattr(requests, "search", lambda *_, **__: Request())
+    monkeypatch.setattr(requests, "classify", lambda *_: iter([Request()]))
+    await client.search("x", image=b"jpeg")
+    async with AsyncEncoderClient(client.address, timeout=5) as encoder:
+        await encoder.classify([b"jpeg"], ["cat"])
+    assert len(threads) == 2
+    assert threading.current_thread() not in threads

@@ -123,7 +123,7 @@ def test_a_token_for_some_collections_names_them(open_page, told):
     page = open_page(local=False)
     assert page.post("/session", json={"token": "some"}).status_code == 204
     side = page.get("/api/state").json()["sides"]["a"]
-    assert side["search"] == {"ok": True, "message": "restricted"}
+    assert side["search"] == {"ok": True, "reason": "COLLECTION_FORBIDDEN", "message": "restricted"}
     assert side["collections"] == []
     side = page.get("/api/state?collection=mine").json()["sides"]["a"]
     assert [found["name"] for found in side["collections"]] == ["mine"]

@@ -102,11 +102,15 @@ def test_a_service_that_is_away_is_told_without_its_address(open_page, told):
     page = open_page(sides={"a": Side("127.0.0.1:9", told.address)})
     answer = page.post("/api/search", json=SEARCH)
     assert answer.status_code == 503
-    assert error_of(answer)["message"] == "the search service cannot be reached"
+    told = {
+        "reason": "CONNECTION_REFUSED",
+        "message": "the search service cannot be reached: nothing listens at its address",
+    }
+    assert error_of(answer).items() >= told.items()
     state = page.get("/api/state")
     assert state.status_code == 200
     side = state.json()["sides"]["a"]
-    assert side["search"] == {"ok": False, "message": "the search service cannot be reached"}
+    assert side["search"] == {"ok": False, **told}
     assert side["encoder"]["ok"]
 
 
@@ -151,8 +155,27 @@ def test_the_state_tells_what_can_be_searched(page, told):
     assert [one["fits_encoder"] for one in side["collections"]] == [True, False]
     assert side["collections"][0]["indexes"] == {"price": "float"}
     assert side["encoder"]["model"]["weak_match_below"] == 0.15
-    assert "reason" not in side["search"]
+    assert side["search"] == {"ok": True, "reason": "", "message": ""}
     assert state["version"]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "message"),
+    [
+        (("UNAVAILABLE", "STORE_UNAVAILABLE", "the store is away"), "STORE_UNAVAILABLE", "the store is away"),
+        (("UNAUTHENTICATED", "TOKEN_MISSING", "who?"), "TOKEN_MISSING", "who?"),
+        (("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", ""), "DEADLINE_EXCEEDED",
+         "the encoder did not answer in time"),
+        (("UNIMPLEMENTED", "", "Method not found!"), "UNIMPLEMENTED",
+         "what answers at the address of the encoder is another server, or too old a one"),
+        (("UNKNOWN", "", "at 10.0.0.7"), "UNKNOWN", "the encoder failed (UNKNOWN)"),
+    ],
+)  # fmt: skip
+def test_the_state_tells_why_a_service_is_down(page, told, said, reason, message):
+    told.errors["GetModel"] = status(*said)
+    side = page.get("/api/state").json()["sides"]["a"]
+    assert side["encoder"] == {"ok": False, "reason": reason, "message": message, "model": None}
+    assert side["search"]["ok"]
 
 
 # Classify

@@ -1,0 +1,105 @@
+"""Why a service cannot be reached, from what gRPC really says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+
+from clipsearch.aio import AsyncClient
+from clipsearch.credentials import ClientTls
+from clipsearch.errors import ClipSearchError
+from clipsearch.web.errors import from_service
+
+Serve = Callable[[grpc.ServerCredentials | None], str]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts servers; each returns its address."""
+    with ExitStack() as stack:
+
+        def start(credentials: grpc.ServerCredentials | None = None) -> str:
+            server = grpc.server(ThreadPoolExecutor(1))
+            if credentials is None:
+                port = server.add_insecure_port("127.0.0.1:0")
+            else:
+                port = server.add_secure_port("127.0.0.1:0", credentials)
+            server.start()
+            stack.callback(lambda: server.stop(None).wait())
+            return f"127.0.0.1:{port}"
+
+        yield start
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> trustme.CA:
+    """Its certificate lies in `tmp_path/"ca"`, another's in "other"."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(tmp_path / "ca")
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other")
+    return ca
+
+
+def certified(ca: trustme.CA, name: str, *, mutual: bool = False) -> grpc.ServerCredentials:
+    issued = ca.issue_cert(name)
+    pair = (issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())
+    return grpc.ssl_server_credentials([pair], ca.cert_pem.bytes() if mutual else None, mutual)
+
+
+async def told(address: str, trusted: Path | None = None) -> tuple[str, str]:
+    """Reason and message, as the page gets them; the message holds no address."""
+    tls = ClientTls(ca=trusted) if trusted else None
+    async with AsyncClient(address, timeout=20, tls=tls) as client:
+        with pytest.raises(ClipSearchError) as raised:
+            await client.list_collections()
+    error = from_service(raised.value, "a", "search")
+    assert error.status == 503
+    assert not any(part in error.message for part in address.split(":"))
+    return error.reason, error.message
+
+
+async def test_nothing_listens():
+    reason, message = await told("127.0.0.1:9")
+    assert reason == "CONNECTION_REFUSED"
+    assert message == "the search service cannot be reached: nothing listens at its address"
+
+
+async def test_a_name_that_is_not_known():
+    reason, message = await told("nowhere.invalid:50052")
+    assert (reason, message.partition(": ")[2]) == ("NAME_UNKNOWN", "the name in its address is not known")
+
+
+async def test_a_certificate_of_another_ca(serve, ca, tmp_path):
+    reason, message = await told(serve(certified(ca, "127.0.0.1")), tmp_path / "other")
+    assert reason == "TLS_FAILED"
+    assert message.endswith("its certificate is not from a CA that is trusted here")
+
+
+async def test_a_certificate_for_another_name(serve, ca, tmp_path):
+    reason, message = await told(serve(certified(ca, "a.example.com")), tmp_path / "ca")
+    assert (reason, message.partition(": ")[2]) == ("TLS_FAILED", "its certificate is for another name")
+
+
+async def test_tls_where_there_is_none(serve, ca, tmp_path):
+    reason, message = await told(serve(None), tmp_path / "ca")
+    assert (reason, message.partition(": ")[2]) == ("TLS_FAILED", "it is called with TLS and speaks none")
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+async def test_no_tls_or_no_certificate_where_one_is_wanted(serve, ca, tmp_path, mutual):
+    address = serve(certified(ca, "127.0.0.1", mutual=mutual))
+    reason, message = await told(address, tmp_path / "ca" if mutual else None)
+    assert reason == "CONNECTION_CLOSED"
+    assert "wants TLS or a certificate" in message
+
+
+def test_what_grpc_says_in_other_words():
+    error = ClipSearchError("UNAVAILABLE", "cannot reach it (a new phrase)", reason="SERVER_UNREACHABLE")
+    made = from_service(error, "a", "encoder")
+    assert (made.reason, made.message) == ("SERVER_UNREACHABLE", "the encoder cannot be reached")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.corpus import PHOTOS
@@ -44,6 +45,19 @@ def test_a_busy_service_says_when_to_try_again(visit):
     again = page.get_by_role("button", name="Try again")
     expect(again).to_be_disabled()
     again.click()  # waits until it is enabled
+    expect(page.locator("[data-id]").first).to_have_attribute("data-id", "chelsea.png")
+
+
+@pytest.mark.parametrize(("reason", "starts"), [("STORE_UNAVAILABLE", 0), ("CONNECTION_REFUSED", 1)])
+def test_a_service_that_is_away_is_not_called_busy(visit, reason, starts):
+    page = visit(f"/?collection={PHOTOS}")
+    away = {"status": 503, "reason": reason, "message": "the store cannot be reached"}
+    refuse_a_search(page, 0.7, times=1, **away)
+    told = page.get_by_role("alert")
+    expect(told.get_by_role("heading")).to_have_text("The search service is not available")
+    expect(told).to_contain_text("The store cannot be reached")
+    expect(told.get_by_text("clipsearch serve search", exact=True)).to_have_count(starts)
+    page.get_by_role("button", name="Try again").click()
     expect(page.locator("[data-id]").first).to_have_attribute("data-id", "chelsea.png")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
+from tests.browser.conftest import PHONE
 from tests.browser.corpus import PHOTOS
 
 
@@ -33,3 +34,13 @@ def test_a_hit_is_classified_where_it_lies(visit):
     expect(page.locator(".probabilities tbody tr")).to_have_count(10)
     page.go_back()
     expect(page.locator("[data-id]").first).to_have_attribute("data-id", "coffee.png")
+
+
+def test_no_number_is_broken_on_a_phone(visit, stage):
+    page = visit("/?view=classify", size=PHONE)
+    page.locator("#view-classify input[type=file]").set_input_files(stage.photos / "chelsea.png")
+    cosines = page.locator(".probabilities td:last-child")
+    expect(cosines).to_have_count(10)
+    assert any(text.startswith("−") for text in cosines.all_inner_texts())
+    for cell in page.locator(".probabilities tbody :is(th, td)").all():
+        assert cell.bounding_box()["height"] < 40  # one line

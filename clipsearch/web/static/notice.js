@@ -2,10 +2,10 @@
 
 import { button, make, plain } from "./dom.js";
 
-const START = {
-  search: "clipsearch serve search",
-  encoder: "clipsearch serve encoder",
-};
+const OPTIONS = { a: { search: "server", encoder: "encoder" }, b: { search: "compare-server", encoder: "compare-encoder" } };
+
+/** A server's sentence, as one begins on a page. */
+export const spelt = (message) => plain(message.charAt(0).toUpperCase() + message.slice(1));
 
 export const command = (text) => make("pre", { class: "command" }, make("code", {}, text));
 
@@ -14,21 +14,45 @@ export function notice(kind, title, ...children) {
   return make("div", { class: `notice ${kind}`, role: kind === "error" ? "alert" : null }, make("h2", {}, title), ...children);
 }
 
+/** What an operator can do about it; null where the message says all there is. */
+export function advice(side, name, reason) {
+  switch (reason) {
+    case "CONNECTION_REFUSED":
+    case "SERVER_UNREACHABLE":
+    case "ENCODER_UNAVAILABLE":
+      return [make("p", {}, "If it is not running, start it:"), command(`clipsearch serve ${name}`)];
+    case "NAME_UNKNOWN":
+    case "UNIMPLEMENTED":
+      return [make("p", {}, "Its address is given where this page is started:"), command(`clipsearch web --${OPTIONS[side][name]} HOST:PORT`)];
+    case "TLS_FAILED":
+    case "CONNECTION_CLOSED":
+      return make("p", {}, "The page's server calls with TLS if CLIPSEARCH_TLS_CA, _CERT and _KEY name files where it is started.");
+    case "DEADLINE_EXCEEDED":
+      return make("p", {}, "It may be starting, or have more work than it can do; its log tells.");
+    case "TOKEN_MISSING":
+    case "TOKEN_UNKNOWN":
+    case "UNAUTHENTICATED":
+      return make("p", {}, "It wants a token that it knows: CLIPSEARCH_TOKEN where this page is started, or one to sign in with.");
+    default:
+      return null;
+  }
+}
+
 /** An ApiError, or any other, as a notice; `retry()` is offered where it can help. */
 export function failure(error, retry) {
-  const parts = [make("p", {}, plain(error.message))];
+  const parts = [make("p", {}, spelt(error.message))];
   const again = retry ? button("Try again", retry, { class: "strong" }) : null;
   let title = "That did not work";
   if (error.status === 0) {
     title = "The page's server is gone";
     parts.push(make("p", {}, "Start it again, then try again:"), command("clipsearch web"), again);
-  } else if (error.status === 429 || error.retryAfter !== null) {
+  } else if (error.status === 429 || (error.retryAfter !== null && !error.service)) {
     title = "Too much at once";
     parts.push(countdown(error.retryAfter ?? 1, retry));
   } else if (error.status === 503 || error.status === 504) {
     const service = error.service ?? "search";
-    title = error.status === 503 ? `The ${service} service cannot be reached` : `The ${service} service did not answer in time`;
-    parts.push(make("p", {}, "If it is not running, start it:"), command(START[service]), again);
+    title = error.status === 503 ? `The ${service} service is not available` : `The ${service} service did not answer in time`;
+    parts.push(advice(error.side ?? "a", service, error.reason), error.retryAfter === null ? again : countdown(error.retryAfter, retry));
   } else if (error.status === 403) {
     title = "Your token may not do this";
   } else if (error.status === 404) {
@@ -41,7 +65,7 @@ export function failure(error, retry) {
     title = "This cannot be searched";
   }
   if (error.field) parts.push(make("p", { class: "dim" }, `Field: ${plain(error.field)}`));
-  return notice("error", title, parts);
+  return notice("error", title, ...parts);
 }
 
 /** Says when it is worth trying again, and then lets. */

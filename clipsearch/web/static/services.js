@@ -1,10 +1,9 @@
 // What the services say of themselves: a line in the header, and a banner where one is down.
 
 import { button, foreign, make, plain } from "./dom.js";
-import { command, notice } from "./notice.js";
+import { advice, command, notice, spelt } from "./notice.js";
 
 const SIDES = { a: "", b: "second " };
-const OPTIONS = { a: { search: "server", encoder: "encoder" }, b: { search: "compare-server", encoder: "compare-encoder" } };
 
 export const down = (state) =>
   Object.entries(state.sides).flatMap(([side, about]) => ["search", "encoder"].filter((name) => !about[name].ok).map((name) => ({ side, name, reason: about[name].reason, message: about[name].message })));
@@ -21,33 +20,10 @@ export function line(state, signOut) {
   ].filter(Boolean);
 }
 
-/** What an operator can do about it; null where the message says all there is. */
-function advice(side, name, reason) {
-  switch (reason) {
-    case "CONNECTION_REFUSED":
-    case "SERVER_UNREACHABLE":
-      return [make("p", {}, "If it is not running, start it:"), command(`clipsearch serve ${name}`)];
-    case "NAME_UNKNOWN":
-    case "UNIMPLEMENTED":
-      return [make("p", {}, "Its address is given where this page is started:"), command(`clipsearch web --${OPTIONS[side][name]} HOST:PORT`)];
-    case "TLS_FAILED":
-    case "CONNECTION_CLOSED":
-      return make("p", {}, "The page's server calls with TLS if CLIPSEARCH_TLS_CA, _CERT and _KEY name files where it is started.");
-    case "DEADLINE_EXCEEDED":
-      return make("p", {}, "It may be starting, or have more work than it can do; its log tells.");
-    case "TOKEN_MISSING":
-    case "TOKEN_UNKNOWN":
-    case "UNAUTHENTICATED":
-      return make("p", {}, "It wants a token that it knows: CLIPSEARCH_TOKEN where this page is started, or one to sign in with.");
-    default:
-      return null;
-  }
-}
-
 /** A notice for each service that is down, and one for random weights. */
 export function banners(state, retry) {
   const made = down(state).map(({ side, name, reason, message }) => notice("error", `The ${SIDES[side]}${name} service is not available`,
-    make("p", {}, plain(message.charAt(0).toUpperCase() + message.slice(1)), ". ", make("span", { class: "dim" }, "Reason: ", make("code", {}, plain(reason)))),
+    make("p", {}, spelt(message), ". ", make("span", { class: "dim" }, "Reason: ", make("code", {}, plain(reason)))),
     name === "encoder" ? make("p", {}, "Words and pictures cannot be searched by until it is back; “more like this” can.") : null,
     advice(side, name, reason),
     make("p", {}, "This page looks again every few seconds."),

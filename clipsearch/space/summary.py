@@ -52,7 +52,7 @@ def _nearest(drawn: SpaceMap, rows: tuple[int, ...], cosines: tuple[float, ...])
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, 4)
+        return round(value, 6)  # the page rounds to 3, as the command line does: 4 here would round twice
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
     return value

@@ -44,6 +44,15 @@ def test_the_page_needs_no_network_and_carries_the_data(tmp_path):
     assert data["summary"] == json.loads(json.dumps(summary(drawn)))
 
 
+def test_its_numbers_round_to_what_the_command_line_prints(tmp_path):
+    drawn = made(islands(each=3))
+    numbers = dataclasses.replace(drawn.views[0].numbers, gap=0.01152)  # 0.0115 in binary is nearer to 0.011
+    views = (dataclasses.replace(drawn.views[0], numbers=numbers), *drawn.views[1:])
+    write_page(dataclasses.replace(drawn, views=views), tmp_path / "map.html", thumbnails=0)
+    data = data_of((tmp_path / "map.html").read_text())
+    assert f"{data['summary']['spaces']['raw']['gap']:.3f}" == f"{numbers.gap:.3f}" == "0.012"
+
+
 def test_its_policy_allows_just_its_own_scripts(tmp_path):
     write_page(made(islands(each=3)), tmp_path / "map.html", thumbnails=0)
     page = (tmp_path / "map.html").read_text()

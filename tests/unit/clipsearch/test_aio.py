@@ -13,25 +13,51 @@ import pytest
 from clipsearch import requests
 from clipsearch.aio import AsyncClient, AsyncEncoderClient
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
-from clipsearch.inputs import Term
+from clipsearch.inputs import Point, Search, Term
 from clipsearch.search.v1 import search_pb2, search_pb2_grpc
 
 
 class FakeSearch(search_pb2_grpc.SearchServiceServicer):
+    def __init__(self, got: dict[str, int]) -> None:
+        self.got = got  # bytes of the picture, by method
+
     async def Search(self, request, context):
+        self.got["Search"] = len(request.query[0].image)
         return search_pb2.SearchResponse()
+
+    async def SearchBatch(self, request, context):
+        self.got["SearchBatch"] = len(request.searches[0].query[0].image)
+        return search_pb2.SearchBatchResponse()
+
+    async def Upsert(self, request, context):
+        self.got["Upsert"] = len(request.points[0].image)
+        return search_pb2.UpsertResponse()
 
 
 class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
+    def __init__(self, got: dict[str, int]) -> None:
+        self.got = got
+
     async def Classify(self, request, context):
+        self.got["Classify"] = len(request.images[0])
         return encoder_pb2.ClassifyResponse()
+
+    async def EncodeImage(self, request, context):
+        self.got["EncodeImage"] = len(request.images[0])
+        return encoder_pb2.EncodeImageResponse(embeddings=[{"vector": {"values": [1.0]}}])
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[AsyncClient]:
+def got() -> dict[str, int]:
+    """What has arrived at the services."""
+    return {}
+
+
+@pytest.fixture
+async def client(got) -> AsyncIterator[AsyncClient]:
     server = grpc.aio.server()
-    search_pb2_grpc.add_SearchServiceServicer_to_server(FakeSearch(), server)
-    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(FakeEncoder(), server)
+    search_pb2_grpc.add_SearchServiceServicer_to_server(FakeSearch(got), server)
+    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(FakeEncoder(got), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with AsyncClient(f"127.0.0.1:{port}", timeout=5) as client:
@@ -69,18 +95,38 @@ async def test_a_picture_is_not_read_on_the_loop(client, built_by, tmp_path: Pat
     assert len(built_by) == 2
 
 
-async def test_a_picture_is_not_serialised_on_the_loop(client, monkeypatch):
+@pytest.fixture
+def serialised_by(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """The threads that requests of 1 MiB or more were serialised in."""
     threads = []
+    to_thread = asyncio.to_thread
 
-    class Request:
-        def SerializeToString(self) -> bytes:
-            threads.append(threading.current_thread())
-            return b""
+    async def noted(function, /, *args, **options):
+        def run():
+            if function.__name__ == "SerializeToString":
+                threads.append(threading.current_thread())
+            return function(*args, **options)
 
-    monkeypatch.setattr(requests, "search", lambda *_, **__: Request())
-    monkeypatch.setattr(requests, "classify", lambda *_: iter([Request()]))
-    await client.search("x", image=b"jpeg")
+        return await to_thread(run)
+
+    monkeypatch.setattr(asyncio, "to_thread", noted)
+    return threads
+
+
+async def test_large_requests_of_every_kind_are_serialised_in_a_thread_and_arrive(client, got, serialised_by):
+    picture = bytes(2_000_000)
+    await client.search("x", image=picture)
+    await client.search_batch("x", [Search(image=picture)])
+    await client.upsert("x", [Point("p", image=picture)])
     async with AsyncEncoderClient(client.address, timeout=5) as encoder:
-        await encoder.classify([b"jpeg"], ["cat"])
-    assert len(threads) == 2
-    assert threading.current_thread() not in threads
+        await encoder.classify([picture], ["cat"])
+        await encoder.encode_images([picture])
+    assert len(serialised_by) == 5
+    assert threading.current_thread() not in serialised_by
+    assert got == dict.fromkeys(("Search", "SearchBatch", "Upsert", "Classify", "EncodeImage"), len(picture))
+
+
+async def test_small_requests_are_serialised_where_they_are(client, serialised_by):
+    await client.search("x", "a cat")
+    await client.search("x", image=b"jpeg")
+    assert serialised_by == []

@@ -42,8 +42,13 @@ class _Tower(Generic[Item]):
     failures: int = 0
     error: str = ""
 
-    def look(self) -> None:
-        """Starts the count anew if a batch has given a vector meanwhile."""
+    @property
+    def fails(self) -> bool:
+        """A proof has failed, and no batch has given a vector since."""
+        return self.failures > 0 and self.batcher.failing_since == self.since
+
+    def follow(self) -> None:
+        """Takes over since when the batches fail; if one has given a vector, the count starts anew."""
         if self.batcher.failing_since != self.since:
             self.since, self.failures = self.batcher.failing_since, 0
 
@@ -72,11 +77,7 @@ class Proving:
         """Which session fails, and how; "" = none is known to."""
         if self._given_up:
             return self._given_up
-        for tower in self._towers:
-            tower.look()
-            if tower.failures:
-                return f"the {tower.name} tower's session fails ({tower.error})"
-        return ""
+        return next((f"the {t.name} tower's session fails ({t.error})" for t in self._towers if t.fails), "")
 
     async def ready(self) -> None:
         """Health's probe. Raises Unavailable while a session fails, Broken once one is given up."""
@@ -92,7 +93,7 @@ class Proving:
     async def _watch(self, tower: _Tower[Any]) -> None:
         while not self.broken.is_set():
             await asyncio.sleep(POLL_S)
-            tower.look()
+            tower.follow()
             if tower.since is not None:
                 await self._prove(tower)
 
@@ -103,7 +104,7 @@ class Proving:
         except ServiceError:  # too late, or stopping: it says nothing of the session
             return
         except Exception as error:
-            tower.look()
+            tower.follow()
             if tower.since != since:
                 return
             tower.failures, tower.error = tower.failures + 1, type(error).__name__

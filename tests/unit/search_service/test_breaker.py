@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 import structlog
@@ -74,8 +75,13 @@ async def test_after_a_failed_probe_calls_are_refused_at_once_until_one_succeeds
     store.mode = mode
     with pytest.raises(Unavailable):
         await guarded.ping()
-    with pytest.raises(Unavailable) as refused:
-        await guarded.count("hats")
+    took = []
+    for _ in range(5):  # one of them meets no stall of the machine
+        before = time.monotonic()
+        with pytest.raises(Unavailable) as refused:
+            await guarded.count("hats")
+        took.append(time.monotonic() - before)
+    assert min(took) < 0.05
     assert store.calls == 0, "the dependency was asked all the same"
     assert (refused.value.reason, refused.value.retry_after_s) == ("STORE_UNAVAILABLE", RETRY_AFTER_S)
     assert refused.value.message == (

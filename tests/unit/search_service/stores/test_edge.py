@@ -204,11 +204,14 @@ async def test_a_stuck_engine_fails_its_own_callers_fast_and_is_back_by_itself(s
     await store.ping()  # one of two is of use
     with pytest.raises(Unavailable, match="the engine of collection 'shop' does not answer"):
         await waiting
-    begun = time.monotonic()
-    for call in (store.count("shop"), store.upsert("shop", points(1))):
-        with pytest.raises(Unavailable):
-            await call
-    assert time.monotonic() - begun < 0.9
+    took = []
+    for _ in range(5):  # one of them meets no stall of the machine
+        begun = time.monotonic()
+        for call in (store.count("shop"), store.upsert("shop", points(1))):
+            with pytest.raises(Unavailable):
+                await call
+        took.append(time.monotonic() - begun)
+    assert min(took) < 0.1
     assert await store.count("other") == 0
     os.kill(other._process.pid, signal.SIGSTOP)
     with pytest.raises(Unavailable):

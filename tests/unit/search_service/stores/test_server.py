@@ -95,7 +95,7 @@ async def test_a_slow_server_meets_the_callers_deadline_to_the_fraction_of_a_sec
     begun = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         await store.query("x", [QUESTION], timeout=0.2)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 1
 
 
 async def test_reads_are_tried_again(store, qdrant):
@@ -154,7 +154,7 @@ async def test_the_server_is_told_to_give_up_when_the_caller_does(store, qdrant,
     begun = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         await store.upsert(collection, points(300), timeout=0.2)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 1
     async with asyncio.timeout(2):
         while qdrant.at_once:  # noqa: ASYNC110 - cancelled on the server too
             await asyncio.sleep(0.01)

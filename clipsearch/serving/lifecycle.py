@@ -178,7 +178,7 @@ def _options(settings: ServingSettings, shared: bool) -> list[tuple[str, int]]:
         # Clients of this project ping every 30 s; a server that does not permit it hangs up on them.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         # gRPC adds a jitter of 10 %, so that connections made together do not end together.
         ("grpc.max_connection_age_ms", round(settings.max_connection_age_s * 1000)),

@@ -24,8 +24,8 @@ from tests.bench.encoder.corpus import make_corpus
 from tests.bench.frontends import ceiling
 from tests.bench.frontends.load import Kind, pictures_in
 from tests.bench.machine import OtherProcesses, describe
-from tests.bench.processes import ServiceProcess
 from tests.bench.tables import warn_of_others
+from tests.processes import ServiceProcess
 
 FRONT_ENDS = (0, 1, 2)
 KINDS: tuple[Kind, ...] = ("jpeg", "raw")

@@ -155,6 +155,28 @@ async def test_a_build_that_fails_at_any_step_leaves_the_old_engine_in_service(
     assert await shop.count("shop") == 20
 
 
+async def test_a_close_ends_the_process_that_optimises(tmp_path, spec, points, monkeypatch, children):
+    started = Children.start
+    begun = asyncio.Event()
+
+    def start(self, module, *arguments, **more):
+        process = started(self, module, *arguments, **more)
+        if module.endswith("edge_index"):
+            process.send_signal(signal.SIGSTOP)
+            begun.set()
+        return process
+
+    monkeypatch.setattr(Children, "start", start)
+    store = await QdrantEdge.open(tmp_path, Upkeep(index_threshold=5, quiet_s=0))
+    await store.create_collection(spec)
+    await store.upsert("shop", points(10))
+    await begun.wait()
+    await store.close()
+    assert children() == set()
+    assert shards(tmp_path) == ["shard.1"]
+    assert await reopened_count(tmp_path) == 10
+
+
 async def test_a_frozen_engine_of_before_is_gone_when_its_shard_is_removed(shop, tmp_path, monkeypatch):
     old = (await shop._live["shop"].engine())._process
     remove = edge_index._remove

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from clipsearch import Client, ClipSearchError, Point
+from tests.waiting import wait_until
 
 KILLS = int(os.environ.get("INDEX_KILLS", "4"))
 SEED = int(os.environ.get("SEED", "1"))
@@ -117,7 +118,8 @@ def test_every_acknowledged_point_is_there_after_kills_during_ingest_and_indexin
         ]
         for thread in threads:
             thread.start()
-        time.sleep(moments.uniform(0.2, 2.0))
+        wait_until(lambda: len(shards(data)) > 1)  # a build is under way
+        time.sleep(moments.uniform(0.0, 0.5))
         process.stop(signal.SIGKILL)
         building += len(shards(data)) > 1
         for thread in threads:
@@ -130,7 +132,7 @@ def test_every_acknowledged_point_is_there_after_kills_during_ingest_and_indexin
             nearest = client.search("c", vector=vector(sought, writers[0].known[sought]), limit=1)[0]
             assert nearest.id == writers[0].id(sought)
     with Client(process.address) as client:
-        wait_for_index(client)
+        wait_until(lambda: client.get_collection("c").indexed_share > 0.9)
     assert process.stop(signal.SIGTERM) == 0
     (last,) = shards(data)
     print(f"\n{KILLS} kills, {building} during a build; {there} points, now in {last}")
@@ -140,10 +142,3 @@ def test_every_acknowledged_point_is_there_after_kills_during_ingest_and_indexin
 
 def shards(data: Path) -> list[str]:
     return sorted(path.name for path in (data / "collections" / "c").glob("shard.*") if path.is_dir())
-
-
-def wait_for_index(client: Client) -> None:
-    end = time.monotonic() + 30
-    while client.get_collection("c").indexed_share < 0.9:
-        assert time.monotonic() < end, "no index was built"
-        time.sleep(0.1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +18,6 @@ def unit(*numbers: float, dimension: int = 512) -> np.ndarray:
     vector = np.zeros(dimension, np.float32)
     vector[: len(numbers)] = numbers
     return vector
-
-
-def _eventually(call, seconds: float = 10.0):
-    """What the call answers once it is no longer UNAVAILABLE."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            return call()
-        except ClipSearchError as error:
-            if error.code != "UNAVAILABLE" or time.monotonic() > end:
-                raise
-            time.sleep(0.1)
 
 
 def test_points_payloads_and_settings_outlive_the_process(service, encoder, tmp_path):
@@ -58,18 +45,6 @@ def test_points_payloads_and_settings_outlive_the_process(service, encoder, tmp_
         assert client.search("current", "cat")[0].id == "a"
 
 
-def test_acknowledged_points_survive_sigkill(service, encoder, tmp_path):
-    environment = {"SEARCH_ENCODER": encoder.address, "SEARCH_DATA_DIR": str(tmp_path / "data")}
-    first = service("search", **environment).start()
-    with Client(first.address) as client:
-        client.create_collection("kept")
-        client.upsert("kept", [Point(str(n), image_vector=unit(1, n / 50)) for n in range(50)])
-    first.stop(signal.SIGKILL)
-    again = service("search", **environment).start()
-    with Client(again.address) as client:
-        assert client.count("kept") == 50
-
-
 def test_another_models_collection_is_refused_naming_both_fingerprints(search, encoder):
     with Client(search.address) as client:
         foreign = "f" * 32
@@ -88,24 +63,6 @@ def test_another_models_collection_is_refused_naming_both_fingerprints(search, e
             assert own in str(caught.value)
         assert client.search("foreign", vector=unit(1))[0].id == "a"
         assert client.count("foreign") == 1
-
-
-def test_the_encoder_gone_and_back(service, starter_bundle, tmp_path):
-    encoder = service("encoder", ENCODER_MODEL=str(starter_bundle)).start()
-    search = service("search", SEARCH_ENCODER=encoder.address, SEARCH_DATA_DIR=str(tmp_path / "data")).start()
-    with Client(search.address) as client:
-        client.create_collection("c")
-        client.upsert("c", [Point("a", text="a cat")])
-        encoder.stop(signal.SIGKILL)
-        with pytest.raises(ClipSearchError) as caught:
-            client.search("c", "a dog")
-        assert caught.value.code == "UNAVAILABLE"
-        assert "encoder" in str(caught.value)
-        # what needs no encoder works on
-        assert len(client.search("c", point_id="a")) == 0
-        assert client.count("c") == 1
-        encoder.start(port=encoder.port)
-        assert _eventually(lambda: client.search("c", "a dog"))[0].id == "a"
 
 
 def test_a_data_directory_in_use_is_one_clear_line(service, search, encoder):

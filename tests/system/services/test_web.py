@@ -25,6 +25,7 @@ from clipsearch.serving.tokens import Grant, create_token, line, sha256
 from clipsearch.web.app import create_app
 from clipsearch.web.settings import Side, WebSettings
 from tests.processes import WebProcess
+from tests.waiting import HANGS_S
 
 pytestmark = pytest.mark.slow
 
@@ -271,12 +272,10 @@ def test_a_service_that_goes_is_told_and_one_that_comes_back_is_used(page, encod
     for gone, message in ((encoder, "encoder"), (search, "search service")):
         port = gone.port
         gone.stop(signal.SIGKILL)
-        began = time.monotonic()
         status, told, _ = page.ask("POST", "/api/search", asked)
         assert status == 503, told
         assert told["error"]["service"] == ("encoder" if gone is encoder else "search")
-        assert time.monotonic() - began < 10
-        end = time.monotonic() + 20
+        end = time.monotonic() + HANGS_S
         while True:
             status, state, _ = page.ask("GET", "/api/state")
             side = state["sides"]["a"]["encoder" if gone is encoder else "search"]
@@ -287,7 +286,7 @@ def test_a_service_that_goes_is_told_and_one_that_comes_back_is_used(page, encod
             time.sleep(0.1)
         assert side["message"] == f"the {message} cannot be reached: nothing listens at its address"
         gone.start(port)
-        end = time.monotonic() + 20
+        end = time.monotonic() + HANGS_S
         while page.ask("POST", "/api/search", asked)[0] != 200:
             assert time.monotonic() < end
             time.sleep(0.2)

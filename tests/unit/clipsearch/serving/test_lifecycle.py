@@ -14,6 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from tests.waiting import HANGS_S, until
 
 SERVER = textwrap.dedent(
     """
@@ -25,7 +26,8 @@ SERVER = textwrap.dedent(
 
     class Slow(encoder_pb2_grpc.EncoderServiceServicer):
         async def GetModel(self, request, context):
-            await asyncio.sleep(1.0)
+            print("asked", flush=True)
+            await asyncio.sleep(seconds)
             return encoder_pb2.GetModelResponse(name="slow")
 
     @contextlib.asynccontextmanager
@@ -34,7 +36,8 @@ SERVER = textwrap.dedent(
         yield [Service(name, lambda s: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(Slow(), s))]
         print("closed", flush=True)
 
-    port, port_file, grace = sys.argv[1:]
+    port, port_file, grace = sys.argv[1:4]
+    seconds = float(sys.argv[4])
     settings = ServingSettings(port=int(port), port_file=Path(port_file), drain_grace_s=float(grace))
     try:
         asyncio.run(serve(settings, "toy", services))
@@ -45,7 +48,7 @@ SERVER = textwrap.dedent(
 
 
 async def start(
-    tmp_path: Path, port: int = 0, grace: float = 10.0
+    tmp_path: Path, port: int = 0, grace: float = 60.0, seconds: float = 1.0
 ) -> tuple[asyncio.subprocess.Process, Path]:
     port_file = tmp_path / f"port-{os.urandom(4).hex()}"
     process = await asyncio.create_subprocess_exec(
@@ -55,6 +58,7 @@ async def start(
         str(port),
         str(port_file),
         str(grace),
+        str(seconds),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -62,12 +66,14 @@ async def start(
 
 
 async def address(process: asyncio.subprocess.Process, port_file: Path) -> str:
-    for _ in range(400):
-        if os.path.exists(port_file):  # noqa: ASYNC240, PTH110
-            return port_file.read_text().strip()  # noqa: ASYNC240
-        assert process.returncode is None
-        await asyncio.sleep(0.05)
-    raise AssertionError("the server did not start in 20 s")
+    await until(lambda: port_file.exists() or process.returncode is not None)
+    return (await asyncio.to_thread(port_file.read_text)).strip()
+
+
+async def said(process: asyncio.subprocess.Process, words: bytes) -> None:
+    """Reads what the process says until it says this."""
+    while words not in (line := await process.stdout.readline()):
+        assert line, "it has ended"
 
 
 @pytest.fixture
@@ -92,25 +98,25 @@ async def test_sigterm_lets_calls_in_flight_finish_and_exits_0(server):
     process, where = server
     async with grpc.aio.insecure_channel(where) as channel:
         call = encoder_pb2_grpc.EncoderServiceStub(channel).GetModel(encoder_pb2.GetModelRequest())
-        await asyncio.sleep(0.3)
+        await said(process, b"asked")
         process.send_signal(signal.SIGTERM)
         assert (await call).name == "slow"
-    out, _ = await asyncio.wait_for(process.communicate(), 10)
+    out, _ = await asyncio.wait_for(process.communicate(), HANGS_S)
     assert process.returncode == 0
     assert b"closed" in out
 
 
-async def test_a_second_signal_stops_at_once(server):
-    process, where = server
-    async with grpc.aio.insecure_channel(where) as channel:
+async def test_a_second_signal_stops_at_once(tmp_path):
+    process, port_file = await start(tmp_path, grace=3600, seconds=3600)
+    async with grpc.aio.insecure_channel(await address(process, port_file)) as channel:
         call = encoder_pb2_grpc.EncoderServiceStub(channel).GetModel(encoder_pb2.GetModelRequest())
-        await asyncio.sleep(0.2)
+        await said(process, b"asked")
         process.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.2)
+        await said(process, b"draining")
         process.send_signal(signal.SIGTERM)
         with pytest.raises(grpc.aio.AioRpcError):
             await call
-    await asyncio.wait_for(process.wait(), 10)
+    await asyncio.wait_for(process.wait(), HANGS_S)
     assert process.returncode == 0
 
 
@@ -118,6 +124,6 @@ async def test_a_port_in_use_is_one_clear_line(server, tmp_path):
     _, where = server
     port = int(where.rpartition(":")[2])
     second, _ = await start(tmp_path, port=port)
-    _, err = await asyncio.wait_for(second.communicate(), 20)
+    _, err = await asyncio.wait_for(second.communicate(), HANGS_S)
     assert second.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}: the port is in use" in err.decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from clipsearch import (
 from clipsearch.search.v1 import search_pb2, search_pb2_grpc
 from tests.metrics import sample
 from tests.system.services.secured import Secured
+from tests.waiting import HANGS_S
 
 pytestmark = pytest.mark.slow
 
@@ -215,3 +217,14 @@ def test_without_an_encoder_it_starts_and_does_what_needs_none(service, encoder,
         encoder.start(port=encoder.port)
     said.becomes("SERVING")
     assert said.all() == ("SERVING",) * 4
+
+
+def test_a_damaged_bundle_is_one_clear_line(service, starter_bundle, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(starter_bundle, bundle)
+    with (bundle / "tokenizer.json").open("ab") as file:
+        file.write(b" ")
+    process = service("encoder", ENCODER_MODEL=str(bundle))
+    assert process.launch().wait(timeout=HANGS_S) == 1
+    [said] = process.text().splitlines()
+    assert "tokenizer.json" in said

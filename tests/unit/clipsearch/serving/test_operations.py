@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import textwrap
 import time
@@ -230,6 +231,49 @@ async def test_draining_is_told_before_calls_are_refused(processes, tmp_path):
     assert await process.end() == 0
 
 
+async def under_way(channel: grpc.aio.Channel, folder: Path) -> asyncio.Task:
+    """A call that is answered when the test says so."""
+    asked = asyncio.create_task(call(channel, metadata=[("slow", "yes")], timeout=HANGS_S))
+    await until((folder / "dependency-asked").exists)
+    return asked
+
+
+async def test_sigterm_lets_calls_in_flight_finish_and_exits_0(processes, tmp_path):
+    process = await start(processes, tmp_path, drain_grace_s=HANGS_S)
+    process.dependency.touch()
+    async with grpc.aio.insecure_channel(await process.address()) as channel:
+        asked = await under_way(channel, tmp_path)
+        process.signal(signal.SIGTERM)
+        await process.logged("draining")
+        (tmp_path / "dependency-answer").touch()
+        assert (await asked).name == "toy"
+    assert await process.end() == 0
+    await process.logged("toy has stopped")
+
+
+async def test_a_second_signal_stops_at_once(processes, tmp_path):
+    process = await start(processes, tmp_path, drain_grace_s=600)
+    process.dependency.touch()
+    async with grpc.aio.insecure_channel(await process.address()) as channel:
+        asked = await under_way(channel, tmp_path)
+        process.signal(signal.SIGTERM)
+        await process.logged("draining")
+        process.signal(signal.SIGTERM)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await asked
+    assert await process.end() == 0
+
+
+async def test_a_port_in_use_is_one_clear_line(processes, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = await start(processes, tmp_path, port=port)
+        assert await process.end() == 1
+    assert f"cannot listen on 127.0.0.1:{port}: the port is in use" in process.log.read_text()
+
+
 async def test_sigterm_before_it_was_ever_ready_ends_it_with_0(processes, tmp_path):
     process = await start(processes, tmp_path)
     await process.logged("not ready")
@@ -242,13 +286,12 @@ async def test_a_service_that_is_broken_drains_and_ends_with_1(processes, tmp_pa
     process = await start(processes, tmp_path)
     process.dependency.touch()
     async with grpc.aio.insecure_channel(await process.address()) as channel:
-        under_way = asyncio.create_task(call(channel, metadata=[("slow", "yes")], timeout=HANGS_S))
-        await until((tmp_path / "dependency-asked").exists)
+        asked = await under_way(channel, tmp_path)
         (tmp_path / "dependency-broken").touch()
         assert (await process.logged("toy cannot go on"))["problem"] == "the card is broken"
         await process.logged("draining")
         (tmp_path / "dependency-answer").touch()
-        assert (await under_way).name == "toy"
+        assert (await asked).name == "toy"
     assert await process.end() == 1
     errors = [line for line in process.lines() if line["level"] == "error"]
     assert [line["event"] for line in errors] == ["toy cannot go on"]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator
 
 import grpc
@@ -29,6 +28,7 @@ from search_service.stores.server_collections import FRESH_S, Known
 from search_service.stores.server_errors import StoreDataLoss
 from search_service.stores.server_spec import Limits
 from tests.unit.search_service.stores.qdrant import Qdrant
+from tests.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
 QUESTION = VectorQuery(np.array([1, 0], np.float32), "image", 3)
@@ -47,7 +47,7 @@ async def store(qdrant) -> AsyncIterator[QdrantServer]:
     opened = QdrantServer.connect(
         "http://127.0.0.1:1",
         "a key",
-        timeout=10,
+        timeout=3600,  # longer than a test may last: what is given up sooner is so for its caller's sake
         grpc_port=qdrant.port,
         ordering="strong",
         consistency="majority",
@@ -105,11 +105,9 @@ async def test_a_server_that_is_not_there_is_unavailable():
 
 
 async def test_a_slow_server_meets_the_callers_deadline_to_the_fraction_of_a_second(store, qdrant):
-    qdrant.delay_s = 5
-    begun = time.monotonic()
+    qdrant.go_on.clear()
     with pytest.raises(DeadlineExceeded):
-        await store.query("x", [QUESTION], timeout=0.2)
-    assert time.monotonic() - begun < 1
+        await store.query("x", [QUESTION], timeout=0.4)
 
 
 async def test_reads_are_tried_again(store, qdrant):
@@ -130,13 +128,16 @@ def collection(store) -> str:
 
 
 async def test_a_large_write_goes_in_parts_of_which_a_few_are_on_their_way(store, qdrant, collection):
-    qdrant.delay_s = 0.05
-    await store.upsert(collection, points(1000))
+    qdrant.go_on.clear()
+    writing = asyncio.create_task(store.upsert(collection, points(1000)))
+    await until(lambda: qdrant.at_once >= 2)
+    qdrant.go_on.set()
+    await writing
     # Over several connections, so not in their order.
     assert sorted(len(request.points) for request in qdrant.asked) == [40] + [64] * 15
     sent = {point.payload["n"].integer_value for request in qdrant.asked for point in request.points}
     assert sent == set(range(1000))
-    assert 2 <= qdrant.most_at_once <= 8
+    assert qdrant.most_at_once <= 8
     assert all(
         request.wait and request.ordering.type == wire.WriteOrderingType.Strong for request in qdrant.asked
     )
@@ -164,14 +165,10 @@ async def test_upserts_are_tried_again(store, qdrant, collection):
 
 
 async def test_the_server_is_told_to_give_up_when_the_caller_does(store, qdrant, collection):
-    qdrant.delay_s = 5
-    begun = time.monotonic()
+    qdrant.go_on.clear()
     with pytest.raises(DeadlineExceeded):
-        await store.upsert(collection, points(300), timeout=0.2)
-    assert time.monotonic() - begun < 1
-    async with asyncio.timeout(2):
-        while qdrant.at_once:  # noqa: ASYNC110 - cancelled on the server too
-            await asyncio.sleep(0.01)
+        await store.upsert(collection, points(300), timeout=0.4)
+    await until(lambda: qdrant.at_once == 0)  # cancelled on the server too
 
 
 async def test_calls_take_turns_on_several_connections(store, qdrant):

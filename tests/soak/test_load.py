@@ -46,9 +46,8 @@ def test_a_short_load_reports_and_leaves_a_profile_for_the_plan(starter_bundle: 
     assert "https://" not in page
     for name in ("locust.html", "locust_stats.csv", "steps.csv"):
         assert (tmp_path / name).stat().st_size > 0
-    if summary["text_search_knee_qps"] is None:
-        return  # the machine had better things to do
+    assert summary["text_search_knee_qps"] is not None, "no rate was borne"
     profile = load(tmp_path / "profile.json")
     assert profile.knee_qps == pytest.approx(summary["text_search_knee_qps"], abs=0.01)
     # `make load` itself tells whether it is within 25%; here neighbours may come and go.
-    assert 0.1 < summary["plan_knee_qps"] / profile.knee_qps < 10
+    assert 0.4 < summary["plan_knee_qps"] / profile.knee_qps < 2.5

@@ -79,7 +79,7 @@ async def test_it_serves_vectors_without_an_encoder_and_keeps_them(start: Start,
         found = await points.Search(search_pb2.SearchRequest(collection="c", query=[term(unit(1))]))
         assert [hit.id for hit in found.hits] == ["a"]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     (tmp_path / "address").unlink()
     process = start(tmp_path / "data")
     async with grpc.aio.insecure_channel(address(tmp_path / "address", process)) as channel:

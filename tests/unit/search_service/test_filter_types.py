@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from clipsearch.serving.errors import InvalidArgument
-from search_service.filter_types import check_types
+from search_service.filter_types import fitted
 from search_service.filters import (
     DatetimeRange,
     Filter,
@@ -31,9 +31,9 @@ INDEXES = {
 }
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COMPARISONS = {
-    "string": lambda key: MatchValue(key, "x"),
-    "strings": lambda key: MatchAny(key, ("x",)),
-    "other strings": lambda key: MatchExcept(key, ("x",)),
+    "string": lambda key: MatchValue(key, "2024-05-31"),
+    "strings": lambda key: MatchAny(key, ("2024-05-31", "2024-05-31T12:00:00Z")),
+    "other strings": lambda key: MatchExcept(key, ("2024-05-31 12:00",)),
     "words": lambda key: MatchText(key, "x"),
     "integer": lambda key: MatchValue(key, 1),
     "integers": lambda key: MatchAny(key, (1,)),
@@ -59,10 +59,10 @@ FITTING = {
 def test_an_index_fits_values_of_its_own_type_only(index, comparison):
     filter = Filter(must=(COMPARISONS[comparison](index),))
     if comparison in FITTING[index]:
-        check_types(filter, INDEXES)
+        fitted(filter, INDEXES)
         return
     with pytest.raises(InvalidArgument, match=f"index is of type {index}") as caught:
-        check_types(filter, INDEXES)
+        fitted(filter, INDEXES)
     assert caught.value.field == "filter.must[0].field"
     assert caught.value.reason == "FILTER_TYPE_MISMATCH"
 
@@ -70,10 +70,10 @@ def test_an_index_fits_values_of_its_own_type_only(index, comparison):
 def test_the_path_leads_into_nested_filters():
     inner = Filter(must_not=(MatchValue("free", 1), Range("keyword", lt=1)))
     with pytest.raises(InvalidArgument) as caught:
-        check_types(Filter(should=(inner,)), INDEXES)
+        fitted(Filter(should=(inner,)), INDEXES)
     assert caught.value.field == "filter.should[0].filter.must_not[1].field"
 
 
 def test_fields_without_an_index_and_conditions_without_a_type_pass():
     free = tuple(compare("free") for compare in COMPARISONS.values())
-    check_types(Filter(must=(*free, IsEmpty("bool"), IsNull("integer"), HasId(("a",)))), INDEXES)
+    fitted(Filter(must=(*free, IsEmpty("bool"), IsNull("integer"), HasId(("a",)))), INDEXES)

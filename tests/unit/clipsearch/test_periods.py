@@ -58,7 +58,7 @@ def test_the_last_year_has_no_end():
     ],
 )
 def test_what_is_no_date_is_none(text):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         period(text)
 
 

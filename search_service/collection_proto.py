@@ -136,6 +136,7 @@ def write_collection(info: CollectionInfo) -> pb.Collection:
         replication_factor=spec.replication_factor,
         write_consistency_factor=spec.write_consistency_factor,
         successor=spec.successor,
+        damage=info.damage,
     )
 
 

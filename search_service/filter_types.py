@@ -83,7 +83,9 @@ def _readings(filter: Filter, indexes: Mapping[str, IndexType], field: str) -> F
         )
     # Of a day also the word would go with an index of times, which is of no use for words.
     times = [
-        reading for reading in fit if "date" in kinds(reading) and indexes.get(key_of(reading)) == "datetime"
+        reading
+        for reading in fit
+        if indexes.get(key_of(reading)) == "datetime" and kinds(reading) == {"date"}
     ]
     return dataclasses.replace(filter, should=tuple(times or fit))
 

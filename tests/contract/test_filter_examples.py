@@ -13,6 +13,8 @@ from clipsearch.filters import to_proto
 from clipsearch.serving.errors import InvalidArgument
 from search_service.deadline import Deadline
 from search_service.filter_proto import read_filter
+from search_service.filters import Filter, Range
+from search_service.keys import check_key
 from search_service.points import Points
 from search_service.settings import SearchSettings
 from search_service.stores.protocol import PayloadSelection, StoredPoint
@@ -89,3 +91,23 @@ def test_what_cannot_be_read_says_what_was_meant(expression, said):
         to_proto([expression])
     assert said in str(caught.value)
     assert repr(expression) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("unit price", '"unit price"'), ("a.b", '"a.b"'), ("exif:Model", '"exif:Model"'), ("größe", "größe")],
+)
+async def test_a_name_of_any_characters_is_selected_indexed_and_filtered(store, name, path):
+    made = spec(payload_indexes={path: "integer"})
+    await store.create_collection(made)
+    await store.upsert(made.name, [StoredPoint("p", {name: 5, "b": 1, "a": {"b": 2}}, image=unit(1))])
+    (point,) = await store.get(made.name, ["p"], payload=PayloadSelection(include=(path,)))
+    assert point.payload == {name: 5}
+    assert await store.count(made.name, Filter(must=(Range(path, gte=5),))) == 1
+
+
+@pytest.mark.parametrize("key", ['"a\\b"', '"a"b"', "a b", '"', ""])
+def test_what_no_store_can_name_is_refused(key):
+    with pytest.raises(InvalidArgument) as caught:
+        check_key(key, "filter.must[0].field.key")
+    assert caught.value.reason == "KEY_INVALID"

@@ -132,6 +132,10 @@ def _match(match: Mapping[str, Any], where: str) -> filter_pb2.Match:
 
 
 def _match_list(kind: str, values: Any, where: str) -> filter_pb2.Match:
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    elif isinstance(values, Sequence) and not isinstance(values, str):
+        values = [value.item() if isinstance(value, np.generic) else value for value in values]
     if _is_list_of(values, int):
         integers = filter_pb2.Integers(values=[_int64(value, where) for value in values])
         return (

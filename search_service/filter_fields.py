@@ -2,8 +2,8 @@
 
 Payloads have no schema, so a misspelt field looks like one that nothing matches, and `sku!=12` excludes
 nothing where `sku` holds words. Fields with a payload index are judged by it (filter_types.py). Of the
-others, only those are looked into that decide what is found: conditions of `must_not`, and all where
-nothing was found. That costs other calls nothing.
+others, those are looked into that change nothing in silence: conditions of `must_not` and `should`, and
+all where nothing was found. What a field was seen to hold is remembered, so that this costs little.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class FieldChecks:
         `found`: something matches. With `misspelt` also for one that needs a field which no point has,
         though an empty collection refuses none.
         """
-        for field, condition, excluding in _compared(filter, "filter"):
-            key = key_of(condition)
-            if key in spec.payload_indexes or (found and not excluding):
+        for field, condition, clauses in _compared(filter, "filter"):
+            key, excluding = key_of(condition), "must_not" in clauses
+            if key in spec.payload_indexes or (found and clauses == {"must"}):
                 continue
             wanted = kinds(condition)
             held = await self._held(spec.name, key, wanted, deadline)
@@ -71,7 +71,7 @@ class FieldChecks:
                 continue
             if held:
                 raise _mismatch(field, key, held, wanted, condition)
-            if misspelt and not excluding:
+            if misspelt and not found and not excluding:
                 await self._unknown(spec.name, field, key, deadline)
 
     async def _unknown(self, collection: str, field: str, key: str, deadline: Deadline) -> None:
@@ -117,16 +117,18 @@ class FieldChecks:
         return deadline.left(at_most=self._store_timeout_s)
 
 
-def _compared(filter: Filter, place: str, excluding: bool = False) -> Iterator[tuple[str, Condition, bool]]:
-    """Where the filter compares a field, the condition, and whether it excludes what matches."""
+def _compared(
+    filter: Filter, place: str, above: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, Condition, frozenset[str]]]:
+    """Where the filter compares a field, the condition, and the clauses that it stands in."""
     for clause in ("must", "should", "must_not"):
-        negative = excluding or clause == "must_not"
+        clauses = above | {clause}
         for i, condition in enumerate(getattr(filter, clause)):
             here = f"{place}.{clause}[{i}]"
             if isinstance(condition, Filter) and not condition.readings:
-                yield from _compared(condition, f"{here}.filter", negative)
+                yield from _compared(condition, f"{here}.filter", clauses)
             elif not isinstance(condition, IsEmpty | IsNull | HasId):
-                yield f"{here}.{'filter' if isinstance(condition, Filter) else 'field'}", condition, negative
+                yield f"{here}.{'filter' if isinstance(condition, Filter) else 'field'}", condition, clauses
 
 
 def _kinds_of(values: Iterable[object]) -> frozenset[str]:

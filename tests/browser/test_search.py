@@ -242,7 +242,7 @@ def test_what_is_typed_is_read_as_on_the_command_line(visit):
 
 def test_days_are_those_of_the_browsers_time_zone(visit):
     """At noon in UTC it is two o'clock of the next day on Kiritimati."""
-    page = visit(f"{WORDS}&q=a+photograph", timezone_id="Pacific/Kiritimati")
+    page = visit(f"{WORDS}&q=a+photograph", zone="Pacific/Kiritimati")
     for name in ("taken from", "taken to"):
         page.get_by_label(name).fill("2001-05-02")
         page.keyboard.press("Tab")

@@ -28,7 +28,7 @@ class Filter(_message.Message):
     has and no payload index declares is refused (INVALID_ARGUMENT, FILTER_FIELD_UNKNOWN), so that a
     misspelt field does not look like an answer. Likewise every call whose filter compares a field with
     another type than its payload index has, or, without one, than its values are of
-    (FILTER_TYPE_MISMATCH), where that decides what is found: a condition of `must_not`, or any if
+    (FILTER_TYPE_MISMATCH), where that would go unseen: in `must_not` and `should`, and anywhere if
     nothing is found.
     """
 

@@ -23,7 +23,6 @@ import structlog
 from clipsearch.serving.errors import (
     AlreadyExists,
     CollectionDamaged,
-    FailedPrecondition,
     NotFound,
     ResourceExhausted,
     Unavailable,
@@ -37,10 +36,11 @@ from search_service.stores.checks import (
     check_points,
     index_conflict,
 )
+from search_service.stores.edge_aliases import Aliases
+from search_service.stores.edge_children import Children, whole
 from search_service.stores.edge_collection import ShardInfo
-from search_service.stores.edge_damage import Damaged, aliases, sound
+from search_service.stores.edge_damage import Damaged, sound
 from search_service.stores.edge_files import (
-    ALIASES,
     COLLECTIONS,
     FIRST_SHARD,
     DirectoryInUse,
@@ -49,7 +49,6 @@ from search_service.stores.edge_files import (
     open_root,
     publish,
     remove,
-    write_aliases,
 )
 from search_service.stores.edge_live import LiveCollection, Shared, Upkeep
 from search_service.stores.edge_points import pack_point
@@ -80,11 +79,11 @@ class QdrantEdge:
     def __init__(self, root: Path, lock: IO[str], upkeep: Upkeep) -> None:
         self._root = root
         self._lock = lock
-        self._shared = Shared(lock.fileno(), upkeep, asyncio.Semaphore(1))
+        self._children = Children(lock.fileno())
+        self._shared = Shared(self._children, upkeep, asyncio.Semaphore(1))
         self._live: dict[str, LiveCollection] = {}
         self._damaged: dict[str, str] = {}  # collections whose files cannot be used, and why
-        self._aliases: dict[str, str] = {}
-        self._aliases_damage = ""
+        self._aliases = Aliases(root)
         self._changing = asyncio.Lock()  # one creation, deletion or alias change at a time
 
     @classmethod
@@ -97,17 +96,16 @@ class QdrantEdge:
             lock = await asyncio.to_thread(open_root, root)
         except DirectoryInUse:
             raise StoreInUseError(f"the data directory {root} is open in another process") from None
-        store = cls(root, lock, upkeep)
-        await asyncio.to_thread(store._look)
+        try:
+            store = cls(root, lock, upkeep)
+            await asyncio.to_thread(store._look)
+        except BaseException:
+            lock.close()
+            raise
         return store
 
     def _look(self) -> None:
-        """Finds the collections and aliases. Whatever is damaged is told, and keeps nothing from working."""
-        try:
-            self._aliases = aliases(self._root / ALIASES)
-        except Damaged as damage:
-            self._aliases_damage = str(damage)
-            _log.error("the aliases are damaged", damage=self._aliases_damage)
+        """Finds the collections. Whatever is damaged is told, and keeps nothing from working."""
         for folder in collection_folders(self._root):
             try:
                 spec, shard = sound(folder)
@@ -137,30 +135,32 @@ class QdrantEdge:
             raise failures[0]
 
     async def close(self) -> None:
-        """Flushes every collection and lets go of the directory."""
-        async with self._changing:
-            await asyncio.gather(*(live.close() for live in self._live.values()))
-            self._live.clear()
-            self._lock.close()
+        """Flushes every collection and lets go of the directory.
+
+        However it ends, no child process is left and the directory's lock is free. Cancelled, it
+        leaves the flushes out: what is acknowledged is in the write-ahead logs.
+        """
+        try:
+            async with self._changing:
+                closing = [live.close() for live in self._live.values()]
+                failures = [e for e in await asyncio.gather(*closing, return_exceptions=True) if e]
+        finally:
+            await whole(self._end())
+        if failures:
+            raise failures[0]
+
+    async def _end(self) -> None:
+        await self._children.end()
+        await asyncio.gather(*(live.kill() for live in self._live.values()))
+        self._live.clear()
+        self._lock.close()
 
     async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
         """The settings of a collection, by name or alias."""
-        target = self._aliases.get(name, name)
-        if target in self._live or target in self._damaged:
-            return self._get(target).spec
-        if target != name:
-            raise FailedPrecondition(
-                f"alias {name!r} points at collection {target!r}, which does not exist",
-                "ALIAS_BROKEN",
-                {"alias": name, "collection": target},
-            )
-        if self._aliases_damage:
-            raise FailedPrecondition(
-                f"collection {name!r} does not exist; if it is an alias: {self._aliases_damage}",
-                "ALIASES_DAMAGED",
-                {"collection": name},
-            )
-        raise NotFound("collection", name)
+        target = self._aliases.targets.get(name, name)
+        if target not in self._live and target not in self._damaged:
+            raise self._aliases.missing(name)
+        return self._get(target).spec
 
     async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None:
         """Creates a collection; after a crash there is all of it or nothing. Raises AlreadyExists."""
@@ -171,20 +171,27 @@ class QdrantEdge:
                 raise AlreadyExists("collection", spec.name)
             if spec.name in self._damaged:
                 raise AlreadyExists("collection", spec.name, taken_by="a damaged collection")
-            if spec.name in self._aliases:
+            if spec.name in self._aliases.targets:
                 raise AlreadyExists("collection", spec.name, taken_by="an alias")
             folder = self._root / COLLECTIONS / spec.name
             building = folder.with_name(f".{spec.name}.new")
-            engine = await EngineProcess.start(self._shared.lock)
+            engine = await EngineProcess.start(self._children)
             try:
                 with _disk_errors():
                     await asyncio.to_thread(shutil.rmtree, building, True)
                     await engine.call("create", building, spec, self._shared.upkeep.index_threshold)
-                    await asyncio.to_thread(publish, building, folder)
+                    await whole(self._publish(building, folder, spec, engine))
             except BaseException:
-                await engine.kill()
+                if spec.name not in self._live:
+                    await engine.kill()
+                    await whole(asyncio.to_thread(shutil.rmtree, building, True))
                 raise
-            self._live[spec.name] = LiveCollection(folder, spec, FIRST_SHARD, self._shared, spare=engine)
+
+    async def _publish(
+        self, building: Path, folder: Path, spec: CollectionSpec, engine: EngineProcess
+    ) -> None:
+        await asyncio.to_thread(publish, building, folder)
+        self._live[spec.name] = LiveCollection(folder, spec, FIRST_SHARD, self._shared, spare=engine)
 
     async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
         """The collection as it stands."""
@@ -197,7 +204,7 @@ class QdrantEdge:
             text_vectors=info.text_vectors,
             indexed_share=min(1.0, info.indexed_vectors / vectors) if vectors else 0.0,
             disk_bytes=info.disk_bytes,
-            aliases=self._aliases_of(collection),
+            aliases=self._aliases.of(collection),
         )
 
     async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
@@ -208,7 +215,7 @@ class QdrantEdge:
                 found.append(await self.get_collection(name, timeout=timeout))
             except CollectionDamaged as error:
                 unknown = CollectionSpec(name, dimension=0, fingerprint="")
-                aliases = self._aliases_of(name)
+                aliases = self._aliases.of(name)
                 found.append(CollectionInfo(unknown, 0, 0, 0, 0.0, 0, aliases, damage=error.damage))
         return found
 
@@ -222,18 +229,28 @@ class QdrantEdge:
                 for other in self._live.values():
                     if other.spec.successor == collection:
                         await other.set_successor("")
-            await self._save_aliases({a: name for a, name in self._aliases.items() if name != collection})
-            self._live.pop(collection, None)
-            if live is not None:
-                await live.close()
-            folder = self._root / COLLECTIONS / collection
-            doomed = folder.with_name(f".{collection}.deleted")
-            with _disk_errors():
-                await asyncio.to_thread(remove, doomed)
+            await self._save_aliases(
+                {a: name for a, name in self._aliases.targets.items() if name != collection}
+            )
+            await whole(self._delete(collection))
+
+    async def _delete(self, name: str) -> None:
+        live = self._live.pop(name, None)
+        if live is not None:
+            await live.close()
+        folder = self._root / COLLECTIONS / name
+        doomed = folder.with_name(f".{name}.deleted")
+        with _disk_errors():
+            await asyncio.to_thread(remove, doomed)  # of a deletion that could not clear up
+            try:
                 if folder.exists() or folder.is_symlink():
                     await asyncio.to_thread(folder.rename, doomed)
-                self._damaged.pop(collection, None)
-                await asyncio.to_thread(remove, doomed)
+            except OSError:
+                if live is not None:
+                    self._live[name] = LiveCollection(folder, live.spec, live.shard, self._shared)
+                raise
+            self._damaged.pop(name, None)
+            await asyncio.to_thread(shutil.rmtree if doomed.is_dir() else remove, doomed)
 
     async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
         """Points `alias` at a collection, or removes it; returns where it pointed. Raises NotFound."""
@@ -241,8 +258,8 @@ class QdrantEdge:
         async with self._changing:
             if alias in self._live or alias in self._damaged:
                 raise AlreadyExists("alias", alias, taken_by="a collection")
-            previous = self._aliases.get(alias, "")
-            changed = {name: target for name, target in self._aliases.items() if name != alias}
+            previous = self._aliases.targets.get(alias, "")
+            changed = {name: target for name, target in self._aliases.targets.items() if name != alias}
             if collection is not None:
                 self._get(collection)
                 changed[alias] = collection
@@ -353,21 +370,13 @@ class QdrantEdge:
             raise NotFound("collection", collection)
         return live
 
-    def _aliases_of(self, collection: str) -> tuple[str, ...]:
-        return tuple(sorted(alias for alias, name in self._aliases.items() if name == collection))
-
     async def _read(self, collection: str, method: str, *arguments: Any, timeout: float | None) -> Any:
         return await self._get(collection).read(method, *arguments, timeout=_seconds(timeout))
 
-    async def _save_aliases(self, aliases: dict[str, str]) -> None:
-        if aliases != self._aliases:
+    async def _save_aliases(self, targets: dict[str, str]) -> None:
+        if targets != self._aliases.targets:
             with _disk_errors():
-                if self._aliases_damage:  # kept, for whoever wants to mend it
-                    path = self._root / ALIASES
-                    await asyncio.to_thread(path.rename, path.with_name(f"{ALIASES}.damaged"))
-                    self._aliases_damage = ""
-                await asyncio.to_thread(write_aliases, self._root, aliases)
-            self._aliases = aliases
+                await whole(self._aliases.replace(targets))
 
 
 def _seconds(timeout: float | None) -> float:

@@ -236,6 +236,7 @@ def test_what_is_typed_is_read_as_on_the_command_line(visit):
     page.reload()  # the address holds it
     expect(page.locator("[data-id]")).to_have_count(4)
     page.locator(".chips .chip").click()
+    page.watch.expected.append("status of 400")
     add_filter(page, "size", "<", "small")
     expect(page.get_by_text("'small' is neither a number nor a date or time")).to_be_visible()
 

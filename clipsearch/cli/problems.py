@@ -50,6 +50,11 @@ def explain(error: Exception) -> str | None:
 def _hint(error: Any) -> str:
     if error.reason == "SERVER_UNREACHABLE":
         return "\nIs it running? `clipsearch serve all` starts both services here."
+    if error.code == "UNIMPLEMENTED":
+        return (
+            "\nIs that the port of the other service? --server (CLIPSEARCH_SERVER) is the search service, "
+            "--encoder (CLIPSEARCH_ENCODER) the encoder."
+        )
     if error.code == "UNAUTHENTICATED":
         return "\nSet CLIPSEARCH_TOKEN; `clipsearch token create` makes tokens."
     if error.reason == "COLLECTION_NOT_FOUND":

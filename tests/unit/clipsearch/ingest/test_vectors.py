@@ -62,7 +62,7 @@ async def test_without_ids_equal_vectors_are_one_point(served, file, matrix):
     matrix[50] = matrix[10]
     np.save(file, matrix)
     report = await Ingest(client, "things", VectorFile(file), options=OPTIONS).run()
-    assert (report.indexed, report.already) == (COUNT - 1, 1)
+    assert (report.indexed, report.merged, report.already) == (COUNT - 1, 1, 0)
     assert all(len(id) == 32 for id in fake.stored)
 
 

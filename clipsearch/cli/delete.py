@@ -22,7 +22,7 @@ _SHOWN = 10
 
 
 def delete(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of the points.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of the points.")] = None,
     filter: Annotated[
         list[str] | None,
         typer.Option(metavar="EXPRESSION", help="All points that match; may be given several times."),
@@ -55,7 +55,7 @@ def delete(
     with Client(server, timeout=_TIMEOUT_S, **access()) as client:
         if filter:
             count = client.count(collection, filter=filter)
-            first = client.list_page(collection, filter=filter, page_size=_SHOWN).points
+            first = list(client.list_page(collection, filter=filter, page_size=_SHOWN).points)
             missing: list[str] = []
         else:
             unique = list(dict.fromkeys(ids or ()))

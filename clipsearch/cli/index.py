@@ -110,7 +110,7 @@ def index(
       clipsearch index vectors.npy --ids ids.txt --side image --checkpoint load.json
     """
     from clipsearch.cli.index_report import as_json, summarise
-    from clipsearch.cli.index_run import Pruning, index_source
+    from clipsearch.cli.index_run import Pruning, index_source, obeying_interrupts
     from clipsearch.cli.index_source import Columns, open_source
 
     what = open_source(
@@ -122,18 +122,20 @@ def index(
         allow_empty=prune > 0,
     )
     pruning = Pruning(prune, yes)
-    report = asyncio.run(
-        index_source(
-            what,
-            collection,
-            server,
-            checkpoint=checkpoint,
-            fingerprint=fingerprint,
-            failures=failures,
-            pruning=pruning,
-            **access(),
+    with obeying_interrupts() as interrupts:
+        report = asyncio.run(
+            index_source(
+                what,
+                collection,
+                server,
+                checkpoint=checkpoint,
+                fingerprint=fingerprint,
+                failures=failures,
+                pruning=pruning,
+                interrupts=interrupts,
+                **access(),
+            )
         )
-    )
     if json:
         print_json(as_json(report, what))
     else:

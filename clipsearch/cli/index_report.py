@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from clipsearch.ingest import Failure, IngestReport, Source
 
 _SHOWN_FAILURES = 50
+_LONGEST_REASON = 200
 
 
 def summarise(report: IngestReport, source: Source, pruning: Pruning | None = None) -> None:
@@ -35,7 +36,7 @@ def summarise(report: IngestReport, source: Source, pruning: Pruning | None = No
     for remark in remarks(source):
         console.print(plain(remark))
     for failure in report.failures[:_SHOWN_FAILURES]:
-        console.print(f"  [red]failed[/red] {plain(failure.place)}: {plain(failure.reason)}")
+        console.print(f"  [red]failed[/red] {plain(failure.place)}: {plain(_cut(failure.reason))}")
     if report.failed > _SHOWN_FAILURES:
         console.print(f"  and {report.failed - _SHOWN_FAILURES:,} more; --failures FILE lists all")
 
@@ -68,6 +69,11 @@ def remarks(source: Source) -> list[str]:
     """What a source has to say of how it was read; sources of vectors have nothing."""
     say = getattr(source, "remarks", None)
     return list(say()) if say is not None else []
+
+
+def _cut(reason: str) -> str:
+    """A reason may quote a path or a cell of any length; --failures has all of it."""
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
 
 
 def _gone(report: IngestReport, pruning: Pruning | None) -> str:

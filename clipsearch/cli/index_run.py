@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from json import dumps as json_text
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +52,7 @@ async def index_source(
     fingerprint: str = "",
     failures: Path | None = None,
     pruning: Pruning | None = None,
+    interrupts: Interrupts | None = None,
     token: str | None = None,
     tls: ClientTls | None = None,
 ) -> IngestReport:
@@ -59,40 +61,44 @@ async def index_source(
     from clipsearch.ingest import Ingest, IngestStopped, Progress
     from clipsearch.ingest.run import CALL_TIMEOUT_S
 
-    with _interrupts() as interrupts:
-        total = await asyncio.to_thread(source.prepare)
-        async with AsyncClient(server, timeout=CALL_TIMEOUT_S, token=token, tls=tls) as client:
-            if total:
-                await _make_collection(client, collection, source, fingerprint, checkpoint)
-            with _failure_file(failures) as note, _bar() as bar:
-                task = bar.add_task("indexing", total=total, failed="")
+    interrupts = interrupts or Interrupts()
+    total = await asyncio.to_thread(source.prepare)
+    async with AsyncClient(server, timeout=CALL_TIMEOUT_S, token=token, tls=tls) as client:
+        if total:
+            await _make_collection(client, collection, source, fingerprint, checkpoint)
+        else:
+            await client.get_collection(collection)  # there are points to remove, or nothing to do
+        with _failure_file(failures) as note, _bar() as bar:
+            task = bar.add_task("indexing", total=total, failed="")
 
-                def show(progress: Progress) -> None:
-                    failed = f"{progress.failed:,} failed" if progress.failed else ""
-                    bar.update(task, completed=progress.done, failed=failed)
+            def show(progress: Progress) -> None:
+                failed = f"{progress.failed:,} failed" if progress.failed else ""
+                bar.update(task, completed=progress.done, failed=failed)
 
-                run = Ingest(
-                    client,
-                    collection,
-                    source,
-                    checkpoint=checkpoint,
-                    fingerprint=fingerprint,
-                    on_progress=show,
-                    on_failure=note,
-                )
-                interrupts.stops(run)
-                try:
-                    report = await run.run()
-                except IngestStopped as stopped:
-                    bar.stop()
-                    summarise(stopped.report, source)
-                    raise stopped.cause from None
-            if pruning is None or not pruning.times or not await _agreed(source, report, pruning, interrupts):
-                return report
-            return replace(report, pruned=await run.prune())
+            run = Ingest(
+                client,
+                collection,
+                source,
+                checkpoint=checkpoint,
+                fingerprint=fingerprint,
+                on_progress=show,
+                on_failure=note,
+            )
+            interrupts.stops(run)
+            try:
+                report = await run.run()
+            except IngestStopped as stopped:
+                bar.stop()
+                summarise(stopped.report, source)
+                raise stopped.cause from None
+        interrupts.stops(None)
+        if pruning is None or not pruning.times or not _agreed(source, report, pruning):
+            return report
+        interrupts.stops(run)
+        return replace(report, pruned=await run.prune())
 
 
-async def _agreed(source: Source, report: IngestReport, pruning: Pruning, interrupts: _Interrupts) -> bool:
+def _agreed(source: Source, report: IngestReport, pruning: Pruning) -> bool:
     """Whether to remove what is gone. Raises Problem where the source may only seem to be empty."""
     if report.interrupted:
         return False
@@ -111,13 +117,13 @@ async def _agreed(source: Source, report: IngestReport, pruning: Pruning, interr
         return False
     if pruning.yes:
         return True
-    interrupts.stops(None)
     try:
         agreed = typer.confirm(
             f"Remove {points(report.gone)} that {plain_name(source)} no longer has?",
             err=True,
         )
     except typer.Abort:  # nobody there to answer
+        typer.echo(err=True)
         return False
     pruning.declined = not agreed
     return agreed
@@ -178,36 +184,37 @@ def _failure_file(path: Path | None) -> Iterator[Callable[[Failure], None]]:
         )
 
 
-class _Interrupts:
+class Interrupts:
     """Ctrl-C: the first one stops the run gently; a second one, or one before the run, ends the process.
 
     It ends at once whatever hangs: a thread that reads from a dead drive cannot be stopped otherwise.
     """
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._run: Ingest | None = None
+        self._stop: Callable[[], object] | None = None
 
     def stops(self, run: Ingest | None) -> None:
-        """What the next Ctrl-C stops; None = the process."""
-        self._run = run
+        """What the next Ctrl-C stops, in the loop that runs; None = the process."""
+        loop = asyncio.get_running_loop()
+        self._stop = None if run is None else partial(loop.call_soon_threadsafe, run.stop)
 
     def interrupted(self, number: int, frame: FrameType | None) -> None:
         """The signal's handler."""
-        if self._run is None:
+        stop, self._stop = self._stop, None
+        if stop is None:
             if is_terminal(sys.stderr):
                 sys.stderr.write("\x1b[?25h\n")  # the bar had hidden the cursor
             sys.stderr.flush()
             sys.stdout.flush()
             os._exit(130)
-        run, self._run = self._run, None
         sys.stderr.write("\nstopping: finishing the batches under way (Ctrl-C again stops at once)\n")
-        self._loop.call_soon_threadsafe(run.stop)
+        stop()
 
 
 @contextmanager
-def _interrupts() -> Iterator[_Interrupts]:
-    interrupts = _Interrupts()
+def obeying_interrupts() -> Iterator[Interrupts]:
+    """Ctrl-C as Interrupts has it, as long as the block runs: also while threads are waited for."""
+    interrupts = Interrupts()
     before = signal.signal(signal.SIGINT, interrupts.interrupted)
     try:
         yield interrupts

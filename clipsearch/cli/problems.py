@@ -41,6 +41,8 @@ def explain(error: Exception) -> str | None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
         return str(error)
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # from pathlib
+        return "there is no home folder to keep files in: set HOME, or XDG_CACHE_HOME"
     expected = CheckpointError | CredentialsError | FilterError | Problem | SettingsError | SourceError
     if isinstance(error, expected | StartError):
         return str(error)

@@ -47,6 +47,7 @@ _LARGEST_CELL = 16 * 1024 * 1024  # characters; where a quote is never closed, r
 _DELIMITERS = (",", ";", "\t", "|")
 _EXACT_INTEGER = 2**53  # a payload holds float64; larger whole numbers stay strings
 _SAID = re.compile(r"^sep=(.)\r?\n?$")  # Excel's own way to name the delimiter
+_COMMA = re.compile(r"^[-+]?[\d.]*,\d+$")  # 7,50 or 1.000,5: what it means depends on the country
 _GUESSED: tuple[ColumnType, ...] = ("integer", "float", "bool")
 _ENOUGH = 1000  # cells after which a column of words is taken for one
 
@@ -226,9 +227,11 @@ class _Guess:
 
     def remark(self, name: str) -> str:
         """Why it is text, where most of its cells are something else."""
-        if self.type() != "string" or not self.fitting:
+        if self.type() != "string" or not self.seen:
             return ""
-        type_, count = max(self.fitting.items(), key=lambda one: one[1])
+        if not self.fitting and _COMMA.match(self.against["float"][1].strip()):
+            return f"column {name!r} is read as text: a comma in {self.against['float'][1]!r} makes no number"
+        type_, count = max(self.fitting.items(), key=lambda one: one[1], default=("string", 0))
         others = self.seen - count
         if 2 * count <= self.seen:
             return ""

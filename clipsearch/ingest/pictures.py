@@ -82,9 +82,7 @@ class LeftOut:
             kinds = "file of another kind" if count == 1 else "files of other kinds"
             said.append(f"{count:,} {kinds} left out: {_counts(self.suffixes)}")
         if count := self.special.total():
-            said.append(
-                f"{count:,} left out that {'is' if count == 1 else 'are'} no file: {_counts(self.special)}"
-            )
+            said.append(f"{count:,} left out, not regular files: {_counts(self.special)}")
         if count := self.excluded.total():
             said.append(f"{count:,} excluded: {_counts(self.excluded)}")
         if self.hidden:

@@ -100,7 +100,9 @@ class VectorFile:
         try:
             open_regular(self._file).close()
             array = np.load(self._file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except OSError as error:
+            raise SourceError(f"{self._file}: {error.strerror or error}") from None
+        except (ValueError, EOFError) as error:
             raise SourceError(f"{self._file}: no .npy file ({error})") from None
         if not isinstance(array, np.memmap):
             raise SourceError(f"{self._file}: no .npy file of one array")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import sys
@@ -23,9 +24,7 @@ from encoder_service.settings import EncoderSettings
 
 def run(settings: EncoderSettings) -> None:
     """Serves until SIGTERM or SIGINT. Raises StartError with one line for the operator."""
-    configure_logging(
-        settings.log_level, settings.log_format, "encoder", "session" if settings.frontends else ""
-    )
+    configure_logging(settings.log_level, settings.log_format, "encoder")
     # Pillow warns of damaged metadata and of sizes below our own limit: nothing an operator could act on.
     warnings.filterwarnings("ignore", module="PIL")
     # Else the tokenizer starts a thread for each CPU of the host, whatever the cgroup grants.
@@ -38,19 +37,18 @@ def run(settings: EncoderSettings) -> None:
             yield encoder_services(encoder, settings, ready)
 
     try:
-        if settings.frontends:
-            # Here alone, so that one process stays what it is.
-            from encoder_service.frontends.service import serve_frontends
-
-            asyncio.run(serve_frontends(settings, metrics))
-        else:
-            asyncio.run(serve(settings, "encoder", open_services, metrics))
+        asyncio.run(serve(settings, "encoder", open_services, metrics))
     except (BundleError, SessionError) as error:
         raise StartError(str(error)) from error
 
 
 def main() -> None:
     """`python -m encoder_service`: settings from ENCODER_ variables; flags are the CLI's part."""
+    argparse.ArgumentParser(
+        prog="python -m encoder_service",
+        description="Serves a model bundle. Set by ENCODER_ variables, which `clipsearch config encoder "
+        "--table` lists; `clipsearch serve encoder` takes them as flags too.",
+    ).parse_args()
     try:
         run(load_settings(EncoderSettings))
     except (SettingsError, StartError) as error:

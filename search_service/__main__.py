@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -124,7 +125,6 @@ def _connect(address: str, settings: SearchSettings, traces: Tracing) -> Encoder
             traces.client,
             token.get_secret_value() if token is not None else None,
             tls,
-            settings.encoder_channels,
         )
     except CredentialsError as error:
         raise StartError(f"cannot connect to the encoder: {error}") from None
@@ -161,6 +161,11 @@ async def _open_store(settings: SearchSettings) -> VectorStore:
 
 def main() -> None:
     """`python -m search_service`: settings from SEARCH_ variables; flags are the CLI's part."""
+    argparse.ArgumentParser(
+        prog="python -m search_service",
+        description="Serves searches over a Qdrant store. Set by SEARCH_ variables, which `clipsearch config "
+        "search --table` lists; `clipsearch serve search` takes them as flags too.",
+    ).parse_args()
     try:
         run(load_settings(SearchSettings))
     except (SettingsError, StartError) as error:

@@ -45,6 +45,7 @@ class Qdrant:
     at_once: int = 0
     most_at_once: int = 0
     port: int = 0
+    version: str = "1.18.3"
     _server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -52,6 +53,7 @@ class Qdrant:
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         wire.add_PointsServicer_to_server(_Points(self), self._server)
         wire.add_CollectionsServicer_to_server(_Collections(self), self._server)
+        wire.add_QdrantServicer_to_server(_Root(self), self._server)
         address = f"127.0.0.1:{self.port}"
         if self.credentials is None:
             self.port = self._server.add_insecure_port(address)
@@ -83,6 +85,15 @@ class Qdrant:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "")
         if self.failures:
             await context.abort(*self.failures.pop(0))
+
+
+class _Root(wire.QdrantServicer):
+    def __init__(self, qdrant: Qdrant) -> None:
+        self._qdrant = qdrant
+
+    async def HealthCheck(self, request, context):
+        await self._qdrant.take("Qdrant/HealthCheck", request, context)
+        return wire.HealthCheckReply(title="qdrant", version=self._qdrant.version)
 
 
 class _Points(wire.PointsServicer):

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 from numpy.typing import NDArray
 from PIL import Image
 
-Picture = bytes | str | os.PathLike[str] | Image.Image
+Picture = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image
 """A picture: the bytes of a picture file, the path of one, or a Pillow image."""
 
 VectorLike = NDArray[Any] | Sequence[float]
@@ -42,8 +42,10 @@ class Term:
 class Point:
     """A point to write: a picture, a text or both, or their ready vectors.
 
-    `payload` is JSON: None, booleans, numbers, strings, and lists and dicts of them. Numbers travel
-    as float64, so an integer beyond 2**53 is refused.
+    `payload` is JSON: None, booleans, numbers, strings, and lists and dicts of them. What means one of
+    those is taken for it: NumPy's numbers and arrays, datetime (UTC unless it says otherwise) and date as
+    ISO 8601 strings, Decimal, Enum by its value, UUID, Path, tuples and sets. Numbers travel as float64, so
+    an integer beyond 2**53 is refused, and so are NaN and infinity.
     """
 
     id: str
@@ -125,12 +127,22 @@ class CollectionOptions(TypedDict, total=False):
     model: str
 
 
-def picture_bytes(picture: Picture) -> bytes:
-    """The bytes of a picture file. Reads a path from disk (OSError); a Pillow image becomes a PNG."""
+def picture_bytes(picture: Picture, argument: str = "image") -> bytes:
+    """The bytes of a picture file. Reads a path from disk (OSError); a Pillow image becomes a PNG.
+
+    Raises TypeError for anything else, naming `argument`.
+    """
     if isinstance(picture, bytes):
         return picture
+    if isinstance(picture, bytearray | memoryview):
+        return bytes(picture)
     if isinstance(picture, Image.Image):
         buffer = io.BytesIO()
         picture.save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
+    if not isinstance(picture, str | os.PathLike):
+        raise TypeError(
+            f"{argument}: must be the bytes of a picture file, a path or a Pillow image, "
+            f"is of type {type(picture).__name__}"
+        )
     return Path(picture).read_bytes()

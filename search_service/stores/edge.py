@@ -18,7 +18,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from clipsearch.serving.errors import AlreadyExists, NotFound, ResourceExhausted, Unavailable
+import structlog
+
+from clipsearch.serving.errors import (
+    AlreadyExists,
+    CollectionDamaged,
+    FailedPrecondition,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 from clipsearch.serving.lifecycle import StartError
 from search_service.filters import Filter
 from search_service.stores.checks import (
@@ -29,14 +38,17 @@ from search_service.stores.checks import (
     index_conflict,
 )
 from search_service.stores.edge_collection import ShardInfo
+from search_service.stores.edge_damage import Damaged, aliases, sound
 from search_service.stores.edge_files import (
+    ALIASES,
     COLLECTIONS,
+    FIRST_SHARD,
     DirectoryInUse,
     collection_folders,
+    drop_other_shards,
     open_root,
     publish,
-    read_aliases,
-    read_spec,
+    remove,
     write_aliases,
 )
 from search_service.stores.edge_live import LiveCollection, Shared, Upkeep
@@ -55,6 +67,8 @@ from search_service.stores.protocol import (
 
 _DEFAULT_TIMEOUT_S = 30.0
 
+_log = structlog.get_logger(__name__)
+
 
 class StoreInUseError(StartError):
     """Another process has the data directory open; the message names it."""
@@ -68,7 +82,9 @@ class QdrantEdge:
         self._lock = lock
         self._shared = Shared(lock.fileno(), upkeep, asyncio.Semaphore(1))
         self._live: dict[str, LiveCollection] = {}
+        self._damaged: dict[str, str] = {}  # collections whose files cannot be used, and why
         self._aliases: dict[str, str] = {}
+        self._aliases_damage = ""
         self._changing = asyncio.Lock()  # one creation, deletion or alias change at a time
 
     @classmethod
@@ -82,10 +98,29 @@ class QdrantEdge:
         except DirectoryInUse:
             raise StoreInUseError(f"the data directory {root} is open in another process") from None
         store = cls(root, lock, upkeep)
-        store._aliases = read_aliases(root)
-        for folder in collection_folders(root):
-            store._live[folder.name] = LiveCollection(folder, read_spec(folder), store._shared)
+        await asyncio.to_thread(store._look)
         return store
+
+    def _look(self) -> None:
+        """Finds the collections and aliases. Whatever is damaged is told, and keeps nothing from working."""
+        try:
+            self._aliases = aliases(self._root / ALIASES)
+        except Damaged as damage:
+            self._aliases_damage = str(damage)
+            _log.error("the aliases are damaged", damage=self._aliases_damage)
+        for folder in collection_folders(self._root):
+            try:
+                spec, shard = sound(folder)
+                drop_other_shards(folder, shard)
+                self._live[folder.name] = LiveCollection(folder, spec, shard, self._shared)
+            except Damaged as damage:
+                self._damaged[folder.name] = str(damage)
+            except OSError as error:
+                self._damaged[folder.name] = f"{COLLECTIONS}/{folder.name} cannot be read: {error.strerror}"
+            if folder.name in self._damaged:
+                _log.error(
+                    "a collection is damaged", collection=folder.name, damage=self._damaged[folder.name]
+                )
 
     async def ping(self) -> None:
         """Returns if the directory is there, and any engine that runs answers.
@@ -110,7 +145,22 @@ class QdrantEdge:
 
     async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
         """The settings of a collection, by name or alias."""
-        return self._get(self._aliases.get(name, name)).spec
+        target = self._aliases.get(name, name)
+        if target in self._live or target in self._damaged:
+            return self._get(target).spec
+        if target != name:
+            raise FailedPrecondition(
+                f"alias {name!r} points at collection {target!r}, which does not exist",
+                "ALIAS_BROKEN",
+                {"alias": name, "collection": target},
+            )
+        if self._aliases_damage:
+            raise FailedPrecondition(
+                f"collection {name!r} does not exist; if it is an alias: {self._aliases_damage}",
+                "ALIASES_DAMAGED",
+                {"collection": name},
+            )
+        raise NotFound("collection", name)
 
     async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None:
         """Creates a collection; after a crash there is all of it or nothing. Raises AlreadyExists."""
@@ -119,6 +169,8 @@ class QdrantEdge:
         async with self._changing:
             if spec.name in self._live:
                 raise AlreadyExists("collection", spec.name)
+            if spec.name in self._damaged:
+                raise AlreadyExists("collection", spec.name, taken_by="a damaged collection")
             if spec.name in self._aliases:
                 raise AlreadyExists("collection", spec.name, taken_by="an alias")
             folder = self._root / COLLECTIONS / spec.name
@@ -132,7 +184,7 @@ class QdrantEdge:
             except BaseException:
                 await engine.kill()
                 raise
-            self._live[spec.name] = LiveCollection(folder, spec, self._shared, spare=engine)
+            self._live[spec.name] = LiveCollection(folder, spec, FIRST_SHARD, self._shared, spare=engine)
 
     async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
         """The collection as it stands."""
@@ -145,34 +197,49 @@ class QdrantEdge:
             text_vectors=info.text_vectors,
             indexed_share=min(1.0, info.indexed_vectors / vectors) if vectors else 0.0,
             disk_bytes=info.disk_bytes,
-            aliases=tuple(sorted(alias for alias, name in self._aliases.items() if name == collection)),
+            aliases=self._aliases_of(collection),
         )
 
     async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
         """All collections, by name."""
-        return [await self.get_collection(name, timeout=timeout) for name in sorted(self._live)]
+        found = []
+        for name in sorted({*self._live, *self._damaged}):
+            try:
+                found.append(await self.get_collection(name, timeout=timeout))
+            except CollectionDamaged as error:
+                unknown = CollectionSpec(name, dimension=0, fingerprint="")
+                aliases = self._aliases_of(name)
+                found.append(CollectionInfo(unknown, 0, 0, 0, 0.0, 0, aliases, damage=error.damage))
+        return found
 
     async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
         """Deletes the collection, the aliases that point at it and the links to it as a successor."""
         async with self._changing:
-            live = self._get(collection)
+            live = self._live.get(collection)
+            if live is None and collection not in self._damaged:
+                raise NotFound("collection", collection)
             with _disk_errors():
                 for other in self._live.values():
                     if other.spec.successor == collection:
                         await other.set_successor("")
             await self._save_aliases({a: name for a, name in self._aliases.items() if name != collection})
-            del self._live[collection]
-            await live.close()
-            doomed = live.folder.with_name(f".{collection}.deleted")
+            self._live.pop(collection, None)
+            if live is not None:
+                await live.close()
+            folder = self._root / COLLECTIONS / collection
+            doomed = folder.with_name(f".{collection}.deleted")
             with _disk_errors():
-                await asyncio.to_thread(live.folder.rename, doomed)
-                await asyncio.to_thread(shutil.rmtree, doomed)
+                await asyncio.to_thread(remove, doomed)
+                if folder.exists() or folder.is_symlink():
+                    await asyncio.to_thread(folder.rename, doomed)
+                self._damaged.pop(collection, None)
+                await asyncio.to_thread(remove, doomed)
 
     async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
         """Points `alias` at a collection, or removes it; returns where it pointed. Raises NotFound."""
         check_name("alias", alias)
         async with self._changing:
-            if alias in self._live:
+            if alias in self._live or alias in self._damaged:
                 raise AlreadyExists("alias", alias, taken_by="a collection")
             previous = self._aliases.get(alias, "")
             changed = {name: target for name, target in self._aliases.items() if name != alias}
@@ -278,10 +345,16 @@ class QdrantEdge:
         return answers
 
     def _get(self, collection: str) -> LiveCollection:
-        try:
-            return self._live[collection]
-        except KeyError:
-            raise NotFound("collection", collection) from None
+        live = self._live.get(collection)
+        damage = self._damaged.get(collection, "") if live is None else live.damage
+        if damage:
+            raise CollectionDamaged(collection, damage)
+        if live is None:
+            raise NotFound("collection", collection)
+        return live
+
+    def _aliases_of(self, collection: str) -> tuple[str, ...]:
+        return tuple(sorted(alias for alias, name in self._aliases.items() if name == collection))
 
     async def _read(self, collection: str, method: str, *arguments: Any, timeout: float | None) -> Any:
         return await self._get(collection).read(method, *arguments, timeout=_seconds(timeout))
@@ -289,6 +362,10 @@ class QdrantEdge:
     async def _save_aliases(self, aliases: dict[str, str]) -> None:
         if aliases != self._aliases:
             with _disk_errors():
+                if self._aliases_damage:  # kept, for whoever wants to mend it
+                    path = self._root / ALIASES
+                    await asyncio.to_thread(path.rename, path.with_name(f"{ALIASES}.damaged"))
+                    self._aliases_damage = ""
                 await asyncio.to_thread(write_aliases, self._root, aliases)
             self._aliases = aliases
 

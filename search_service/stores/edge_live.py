@@ -17,13 +17,13 @@ from typing import Any
 
 import structlog
 
-from clipsearch.serving.errors import NotFound, ResourceExhausted, Unavailable
+from clipsearch.serving.errors import CollectionDamaged, NotFound, ResourceExhausted, Unavailable
 from search_service.breaker import Breaker
 from search_service.stores.edge_collection import ShardInfo
-from search_service.stores.edge_files import current_shard, free_bytes, sync_log, write_spec
+from search_service.stores.edge_files import free_bytes, sync_log, write_spec
 from search_service.stores.edge_index import rebuild
 from search_service.stores.edge_points import PackedPoint
-from search_service.stores.edge_process import EngineProcess, EngineStopped, until
+from search_service.stores.edge_process import EngineFailed, EngineProcess, EngineStopped, until
 from search_service.stores.protocol import CollectionSpec, IndexType
 
 _log = structlog.get_logger(__name__)
@@ -37,6 +37,7 @@ _PARTS_AHEAD = 2
 # engine for 0.1 to 0.7 s (on busy cores), however little there is to flush.
 _FLUSH_POINTS = 50_000
 _PING_S = 1.0
+_OPENED_AGAIN_S = 30.0  # after which an engine is started for a collection that the last could not open
 _ONCE = frozenset({"delete"})  # its answer, how many points are gone, would be that of the second time
 _DEAD_POINTS = 1000  # deleted or replaced, from which on, if they are a fifth of all,
 _BUSY_REST = 4  # times the time that an index took, before the next among writes
@@ -69,12 +70,13 @@ class LiveCollection:
         self,
         folder: Path,
         spec: CollectionSpec,
+        shard: str,
         shared: Shared,
         spare: EngineProcess | None = None,
     ) -> None:
         self.folder = folder
         self.spec = spec
-        self.shard = current_shard(folder)
+        self.shard = shard
         self.shared = shared
         self.writing = asyncio.Lock()
         self._breaker = Breaker("store")
@@ -83,6 +85,7 @@ class LiveCollection:
         self._engine: EngineProcess | None = None
         self._starting: asyncio.Task[EngineProcess] | None = None
         self._closed = False
+        self._damage, self._damaged_at = "", 0.0
         self._writers = 0
         self._log_flush: asyncio.Task[None] | None = None
         self._log_flushing = asyncio.Lock()
@@ -100,6 +103,8 @@ class LiveCollection:
             raise NotFound("collection", self.spec.name)
         if self._engine is not None and self.running:
             return self._engine
+        if self.damage:
+            raise CollectionDamaged(self.spec.name, self.damage)
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
             self._starting.add_done_callback(self._started)
@@ -137,7 +142,12 @@ class LiveCollection:
     async def _write(
         self, method: str, calls: Sequence[tuple[Any, ...]], *, points: int, durable: bool, timeout: float
     ) -> list[Any]:
-        if free_bytes(self.folder) < self._upkeep.min_free_bytes:
+        try:
+            free = free_bytes(self.folder)
+        except OSError as error:
+            place = f"{self.folder.parent.name}/{self.folder.name}"
+            raise CollectionDamaged(self.spec.name, f"{place} cannot be read: {error.strerror}") from error
+        if free < self._upkeep.min_free_bytes:
             raise ResourceExhausted("the store's disk is full", "STORE_DISK_FULL", retry_after_s=30)
         if self._writers >= _MOST_WRITERS:
             raise ResourceExhausted("the store is busy", "STORE_BUSY", retry_after_s=0.5)
@@ -187,6 +197,11 @@ class LiveCollection:
     def running(self) -> bool:
         """Whether its engine runs; if not, it is started when needed."""
         return self._engine is not None and self._engine.alive
+
+    @property
+    def damage(self) -> str:
+        """Why the engine could not open the files, if it could not a moment ago; "" = nothing is known."""
+        return self._damage if time.monotonic() < self._damaged_at + _OPENED_AGAIN_S else ""
 
     async def ping(self) -> None:
         """Returns if the engine answers, is at work or does not run; while it is stuck, calls are refused.
@@ -240,13 +255,23 @@ class LiveCollection:
         try:
             await engine.call("open", self.folder, self.shard)
             info: ShardInfo = await engine.call("info")
-        except BaseException:
+        except BaseException as error:
             await engine.kill()
+            if isinstance(error, EngineFailed | Unavailable):
+                raise self._cannot_be_opened(error) from error
             raise
-        self._engine = engine
+        self._engine, self._damage = engine, ""
         self._upserted, self._points_then = 0, info.points
         self._wrote(0)  # the one before may have died before its upkeep
         return engine
+
+    def _cannot_be_opened(self, error: EngineFailed | Unavailable) -> CollectionDamaged:
+        why = "the engine died of it" if isinstance(error, EngineStopped) else str(error)
+        why = why.replace(str(self.folder), "").partition("\n")[0][:300]
+        place = f"{self.folder.parent.name}/{self.folder.name}/{self.shard}"
+        self._damage, self._damaged_at = f"{place} cannot be opened: {why}", time.monotonic()
+        _log.error("a collection is damaged", collection=self.spec.name, damage=self._damage)
+        return CollectionDamaged(self.spec.name, self._damage)
 
     def _started(self, task: asyncio.Task[EngineProcess]) -> None:
         self._starting = None

@@ -38,7 +38,7 @@ def delete(
     """Deletes points from a collection, by id or by filter. Pictures and lists stay as they are.
 
     What is still in a folder or list comes back when that is indexed again. Exit code 0 when
-    everything named was there and is gone, 1 when an id is not there or nothing matches.
+    everything named was there and is gone, 1 when an id is not there or nothing was deleted.
 
     Examples:
 
@@ -80,7 +80,7 @@ def delete(
     if missing and not json:
         named = ", ".join([plain(id) for id in islice(missing, _SHOWN)] + ["..."] * (len(missing) > _SHOWN))
         stderr().print(f"not there: {named}")
-    if missing or not count:
+    if missing or not (count or dry_run):
         raise typer.Exit(1)
 
 

@@ -330,6 +330,8 @@ def _read(items: list[Item]) -> tuple[list[_Job], list[tuple[Item, str]]]:
             read.append(_Job([item], to_point(item)))
         except BadItem as error:
             failures.append((item, str(error)))
+        except RecursionError:
+            failures.append((item, "payload: too many lists and dicts inside one another"))
         except OSError as error:
             failures.append((item, _why(item, error)))
     return read, failures

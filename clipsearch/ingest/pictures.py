@@ -12,7 +12,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from clipsearch.ingest.source import EmptySource, Item, absolute, kind_of, path_text
+from clipsearch.files import kind_of
+from clipsearch.ingest.source import EmptySource, Item, absolute, path_text
 from clipsearch.inputs import IndexType
 
 PICTURE_SUFFIXES = frozenset(

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from clipsearch.connection import MAX_MESSAGE_BYTES
-from clipsearch.ingest.source import Item, open_regular, path_text
+from clipsearch.files import open_regular
+from clipsearch.ingest.source import Item, path_text
 from clipsearch.inputs import Point
+from clipsearch.plain import plain
 
 CONTENT_HASH = "content_hash"
 """The payload key by which a later run tells whether a row with an id of its own has changed."""
@@ -29,7 +31,6 @@ COMPARED = (CONTENT_HASH, INDEXED_FROM, COPIES, "path", "name", "folder", "bytes
 
 _LARGEST_FILE = MAX_MESSAGE_BYTES - 64 * 1024  # room for the payload and the rest of the request
 _MOST_COPIES = 20  # a folder may hold thousands of one picture, a payload 64 KiB
-_EXACT_INTEGER = 2**53
 _HEX_DIGITS = 32
 _OF_FOLDER = frozenset({"path", "name", "folder", "bytes", "modified"})
 
@@ -171,38 +172,30 @@ def strings(value: Any) -> list[str]:
 
 
 def json_value(value: Any, where: str) -> Any:
-    """A value as a payload holds it: NumPy and dates as what they mean, NaN as none.
+    """A cell as a payload holds it: as `clipsearch.plain` has it, and what means "no value" as None.
 
-    Raises BadItem for what it cannot hold, or not exactly.
+    That is NaN in any type, and a time that is none. A time of day is its ISO 8601 text, a duration
+    its seconds. Raises BadItem for what a payload cannot hold, or not exactly.
     """
-    if isinstance(value, str):
-        if not value.isascii():
-            _check_unicode(value, where)
-        return str(value)
-    if isinstance(value, bool | None):
-        return value
-    if isinstance(value, int):
-        if abs(value) > _EXACT_INTEGER:
-            raise BadItem(f"{where}: {value} is beyond 2**53 and would be rounded; make it a string")
-        return int(value)
-    if isinstance(value, float | Decimal):
-        number = float(value)
-        if math.isinf(number):
-            raise BadItem(f"{where}: {value} is no JSON number")
-        return None if math.isnan(number) else number
-    if isinstance(value, datetime | date | time):
+    if isinstance(value, str | int | None):  # nearly all
+        return _plain(value, where)
+    if isinstance(value, float | np.floating | Decimal) and math.isnan(value):
+        return None
+    if isinstance(value, np.datetime64 | np.timedelta64) and np.isnat(value):
+        return None
+    if isinstance(value, time):
         return value.isoformat()
     if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, np.datetime64):
-        return None if np.isnat(value) else f"{np.datetime_as_string(value)}"
-    if isinstance(value, np.generic | np.ndarray):
+        return value.total_seconds() if value == value else None  # pandas' NaT is a timedelta too
+    if isinstance(value, np.ndarray):
         return json_value(value.tolist(), where)
-    if isinstance(value, Mapping):
-        return {_key(key, where): json_value(inner, f"{where}.{key}") for key, inner in value.items()}
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {_text(key, where): json_value(inner, f"{where}.{key}") for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [json_value(inner, f"{where}[{i}]") for i, inner in enumerate(value)]
-    raise BadItem(f"{where}: {type(value).__name__} is no JSON; leave the column out of the payload")
+    if isinstance(value, bytes | bytearray):
+        raise BadItem(f"{where}: bytes are no JSON; leave the column out of the payload")
+    return _plain(value, where)
 
 
 def _read(path: Path) -> bytes:
@@ -229,15 +222,13 @@ def _spelt(path: str) -> Path | None:
     return next((entry for entry in entries if path_text(entry.name) == file.name), None)
 
 
-def _key(key: Any, where: str) -> str:
-    if not isinstance(key, str):
-        raise BadItem(f"{where}: the key {key!r} is no string")
-    _check_unicode(key, where)
-    return str(key)
-
-
-def _check_unicode(text: str, where: str) -> None:
+def _plain(value: Any, where: str) -> Any:
     try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise BadItem(f"{where}: half a character ({text[error.start]!r}) that cannot be sent") from None
+        return plain(value, where)
+    except ValueError as error:
+        raise BadItem(str(error)) from None
+
+
+def _text(key: str, where: str) -> str:
+    json_value(key, where)
+    return key

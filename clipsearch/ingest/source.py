@@ -5,23 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, Protocol
 
+from clipsearch.files import open_regular
 from clipsearch.inputs import VectorLike
 
 _SURROGATES = re.compile("[\ud800-\udfff]")  # how Python holds the bytes that are no UTF-8
-_KINDS = {
-    stat.S_IFIFO: "named pipe",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "device",
-    stat.S_IFBLK: "device",
-    stat.S_IFDIR: "folder",
-}
 
 
 class SourceError(ValueError):
@@ -79,31 +71,10 @@ class Source(Protocol):
         """What makes it this source and no other; None where a checkpoint makes no sense."""
 
 
-def open_regular(path: Path | str) -> BufferedReader:
-    """Opens a file for reading, if it is a regular one. Raises OSError, with the reason otherwise.
-
-    Opening a named pipe would wait for ever; what only looks like a file on a first look is looked
-    at again once it is open.
-    """
-    _check_regular(path, Path(path).stat())
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
-    try:
-        _check_regular(path, os.fstat(file.fileno()))
-    except OSError:
-        file.close()
-        raise
-    return file
-
-
 def absolute(path: Path | str) -> Path:
     """The path from the root, without `..`: a folder has one name, from wherever it is given."""
     plain = os.path.abspath(path)  # noqa: PTH100 - links are not followed: a path stays as it was given
     return Path("/" + plain.lstrip("/"))
-
-
-def kind_of(mode: int) -> str:
-    """What a file that is no regular one is, for people."""
-    return _KINDS.get(stat.S_IFMT(mode), "special file")
 
 
 def digest_of(path: Path) -> str:
@@ -123,8 +94,3 @@ def file_size(path: Path) -> int:
 def path_text(path: Path | str) -> str:
     """A path as text: bytes of a file name that are no UTF-8 become replacement characters."""
     return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", str(path))
-
-
-def _check_regular(path: Path | str, about: os.stat_result) -> None:
-    if not stat.S_ISREG(about.st_mode):
-        raise OSError(0, f"a {kind_of(about.st_mode)}, not a regular file", str(path))

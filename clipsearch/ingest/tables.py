@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
-from clipsearch.ingest.source import EmptySource, SourceError, open_regular
+from clipsearch.files import open_regular
+from clipsearch.ingest.source import EmptySource, SourceError
 
 ColumnType = Literal["string", "integer", "float", "bool"]
 SUFFIXES = frozenset({".csv", ".jsonl", ".ndjson", ".parquet", ".tsv"})

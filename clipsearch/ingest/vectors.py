@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.ingest.source import Item, SourceError, absolute, digest_of, open_regular
+from clipsearch.files import open_regular
+from clipsearch.ingest.source import Item, SourceError, absolute, digest_of
 from clipsearch.ingest.tables import SUFFIXES, Table, found, is_utf8, open_table, open_text
 from clipsearch.results import Side
 

@@ -300,8 +300,8 @@ def test_parquet_dates_that_python_cannot_hold_fail_alone(tmp_path):
     first, second = ItemList(path).items()
     assert second.problem.startswith("column 'when': cannot be read")
     point = to_point(first)
-    assert point.payload["when"] == "1970-01-01T00:00:00"
-    assert point.payload["ns"] == "1970-01-01T00:00:00"
+    assert point.payload["when"] == "1970-01-01T00:00:00+00:00"
+    assert point.payload["ns"] == "1970-01-01T00:00:00+00:00"
     assert point.payload["n"] is None
     assert point.payload["kind"] == "x"
 

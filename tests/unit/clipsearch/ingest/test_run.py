@@ -233,15 +233,19 @@ async def test_what_cannot_be_sent_fails_alone(served, folder):
             {"id": "half", "text": "\ud800"},
             {"id": "no path", "path": "\ud800"},
             {"id": "nor this", "path": "a\0b"},
+            {"id": "u" * 600, "text": "x"},
+            {"id": "deep", "text": "x", "deep": json.loads("[" * 480 + "]" * 480)},
         ],
     )
     told = []
     report = await load_list(client, rows, on_failure=told.append)
-    assert (report.indexed, report.failed) == (1, 6)
+    assert (report.indexed, report.failed) == (1, 8)
     reasons = {failure.id: (failure.place, failure.reason) for failure in report.failures}
     assert reasons["nothing"] == ("list.jsonl, line 2", "has neither a picture nor a text")
     assert "payload.number" in reasons["big"][1]
-    assert "half a character" in reasons["half"][1]
+    assert "is no text" in reasons["half"][1]
+    assert "id: must be 1 to 512 bytes" in reasons["u" * 600][1]
+    assert "inside one another" in reasons["deep"][1]
     assert "cannot be a path" in reasons["no path"][1]
     assert "cannot be a path" in reasons["nor this"][1]
     assert "gone.jpg: No such file" in reasons["gone"][1]

@@ -12,6 +12,8 @@ from typing import Any, Literal, TypedDict
 from numpy.typing import NDArray
 from PIL import Image
 
+from clipsearch.files import open_regular
+
 Picture = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image
 """A picture: the bytes of a picture file, the path of one, or a Pillow image."""
 
@@ -145,4 +147,5 @@ def picture_bytes(picture: Picture, argument: str = "image") -> bytes:
             f"{argument}: must be the bytes of a picture file, a path or a Pillow image, "
             f"is of type {type(picture).__name__}"
         )
-    return Path(picture).read_bytes()
+    with open_regular(Path(picture)) as file:
+        return file.read()

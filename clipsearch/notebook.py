@@ -26,7 +26,7 @@ _MOST_FIELDS = 6
 _MOST_TEXT = 160
 _MOST_FILE_BYTES = 20 * 1024 * 1024
 _FIRST_FIELDS = ("title", "name", "text", "caption")
-_HIDDEN_FIELDS = frozenset({"content_hash"})
+_HIDDEN_FIELDS = frozenset({"content_hash", "indexed_from"})
 
 _LEFT = "text-align:left;vertical-align:top;padding:4px 10px 4px 0"
 _SHORT = f"{_LEFT};white-space:nowrap"

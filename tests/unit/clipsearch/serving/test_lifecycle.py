@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -14,6 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from tests.processes import Program
 
 SERVER = textwrap.dedent(
     """
@@ -25,6 +26,7 @@ SERVER = textwrap.dedent(
 
     class Slow(encoder_pb2_grpc.EncoderServiceServicer):
         async def GetModel(self, request, context):
+            print("asked", flush=True)
             await asyncio.sleep(1.0)
             return encoder_pb2.GetModelResponse(name="slow")
 
@@ -34,7 +36,7 @@ SERVER = textwrap.dedent(
         yield [Service(name, lambda s: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(Slow(), s))]
         print("closed", flush=True)
 
-    port, port_file, grace = sys.argv[1:]
+    grace, _, port, _, port_file = sys.argv[1:]
     settings = ServingSettings(port=int(port), port_file=Path(port_file), drain_grace_s=float(grace))
     try:
         asyncio.run(serve(settings, "toy", services))
@@ -44,44 +46,25 @@ SERVER = textwrap.dedent(
 )
 
 
-async def start(
-    tmp_path: Path, port: int = 0, grace: float = 10.0
-) -> tuple[asyncio.subprocess.Process, Path]:
-    port_file = tmp_path / f"port-{os.urandom(4).hex()}"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        SERVER,
-        str(port),
-        str(port_file),
-        str(grace),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    return process, port_file
-
-
-async def address(process: asyncio.subprocess.Process, port_file: Path) -> str:
-    for _ in range(400):
-        if os.path.exists(port_file):  # noqa: ASYNC240, PTH110
-            return port_file.read_text().strip()  # noqa: ASYNC240
-        assert process.returncode is None
-        await asyncio.sleep(0.05)
-    raise AssertionError("the server did not start in 20 s")
+def toy(folder: Path, grace_s: float = 10.0) -> Program:
+    return Program("toy", folder, [sys.executable, "-c", SERVER, str(grace_s)])
 
 
 @pytest.fixture
-async def server(tmp_path):
-    process, port_file = await start(tmp_path)
-    yield process, await address(process, port_file)
-    if process.returncode is None:
-        process.kill()
-    await process.wait()
+def server(tmp_path: Path) -> Iterator[Program]:
+    process = toy(tmp_path).start()
+    yield process
+    process.kill()
+
+
+async def until_logged(process: Program, text: str) -> None:
+    async with asyncio.timeout(30):
+        while text not in process.text():  # noqa: ASYNC110 - the log is another process's
+            await asyncio.sleep(0.01)
 
 
 async def test_health_is_serving_overall_and_by_name(server):
-    _, where = server
-    async with grpc.aio.insecure_channel(where) as channel:
+    async with grpc.aio.insecure_channel(server.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         for name in ("", "clipsearch.encoder.v1.EncoderService"):
             answer = await stub.Check(health_pb2.HealthCheckRequest(service=name))
@@ -89,35 +72,28 @@ async def test_health_is_serving_overall_and_by_name(server):
 
 
 async def test_sigterm_lets_calls_in_flight_finish_and_exits_0(server):
-    process, where = server
-    async with grpc.aio.insecure_channel(where) as channel:
+    async with grpc.aio.insecure_channel(server.address) as channel:
         call = encoder_pb2_grpc.EncoderServiceStub(channel).GetModel(encoder_pb2.GetModelRequest())
-        await asyncio.sleep(0.3)
-        process.send_signal(signal.SIGTERM)
+        await until_logged(server, "asked")
+        server.signal(signal.SIGTERM)
         assert (await call).name == "slow"
-    out, _ = await asyncio.wait_for(process.communicate(), 10)
-    assert process.returncode == 0
-    assert b"closed" in out
+    assert await asyncio.to_thread(server.wait) == 0
+    assert "closed" in server.text()
 
 
 async def test_a_second_signal_stops_at_once(server):
-    process, where = server
-    async with grpc.aio.insecure_channel(where) as channel:
+    async with grpc.aio.insecure_channel(server.address) as channel:
         call = encoder_pb2_grpc.EncoderServiceStub(channel).GetModel(encoder_pb2.GetModelRequest())
-        await asyncio.sleep(0.2)
-        process.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.2)
-        process.send_signal(signal.SIGTERM)
+        await until_logged(server, "asked")
+        server.signal(signal.SIGTERM)
+        await until_logged(server, "draining")
+        server.signal(signal.SIGTERM)
         with pytest.raises(grpc.aio.AioRpcError):
             await call
-    await asyncio.wait_for(process.wait(), 10)
-    assert process.returncode == 0
+    assert await asyncio.to_thread(server.wait) == 0
 
 
-async def test_a_port_in_use_is_one_clear_line(server, tmp_path):
-    _, where = server
-    port = int(where.rpartition(":")[2])
-    second, _ = await start(tmp_path, port=port)
-    _, err = await asyncio.wait_for(second.communicate(), 20)
-    assert second.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{port}: the port is in use" in err.decode()
+def test_a_port_in_use_is_one_clear_line(server, tmp_path):
+    second = toy(tmp_path)
+    assert second.launch(server.port).wait(30) == 1
+    assert f"cannot listen on {server.address}: the port is in use" in second.text()

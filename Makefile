@@ -17,8 +17,8 @@ FULL_READY := $(VENV)/.ready-full
 GPU_READY  := $(VENV)-gpu/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo web test test-web pictures lint kill-ingest load-million torture drain kill-frontends fuzz overload \
-	bench bench-encoder bench-frontends bench-search bench-peers bench-gpu bench-map load load-ui deploy-check model \
+.PHONY: help demo web test test-web pictures lint kill-ingest load-million torture drain fuzz overload \
+	bench bench-encoder bench-search bench-peers bench-gpu bench-map load load-ui deploy-check model \
 	serve protos clean
 .SILENT:
 
@@ -63,16 +63,10 @@ torture: $(FULL_READY) ## kill the search service 100 times while points are wri
 drain: $(BUNDLE)/manifest.json $(FULL_READY) ## stop replicas 20 times under load: no call fails (build/drain.json)
 	$(BIN)/python -m tests.soak.drain --model $(BUNDLE) $(ARGS)
 
-kill-frontends: $(FULL_READY) ## kill front ends of the encoder 20 times (KILLS=20) under load: no call fails, nothing is left
-	KILLS=$(or $(KILLS),20) $(BIN)/python -m pytest -s -q tests/system/faults/test_frontends.py -k killed_under_load
-
 bench: bench-encoder bench-search ## run the benchmarks (build/bench/)
 
 bench-encoder: $(FULL_READY) ## measure the encoder against its baselines: tables, build/bench/encoder.json, charts
 	$(BIN)/python -m tests.bench.encoder
-
-bench-frontends: $(FULL_READY) ## measure what decoding and receiving cost before the model, with and without front ends
-	$(BIN)/python -m tests.bench.frontends
 
 bench-search: $(FULL_READY) ## measure search against qdrant-client's local mode (FULL=1: a million points too)
 	$(BIN)/python -m tests.bench.search $(if $(FULL),--full)

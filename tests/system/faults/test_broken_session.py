@@ -15,7 +15,6 @@ from PIL import Image
 from clipsearch import EncoderClient
 from tests.health import Health, failure
 from tests.processes import ServiceProcess, Start
-from tests.system.services.frontends import alive, front_ends
 from tests.toy_bundle import SIZE, build_toy
 
 pytestmark = pytest.mark.slow
@@ -52,12 +51,11 @@ def fault(tmp_path: Path) -> Path:
 def breakable(service: Start, tmp_path: Path, fault: Path) -> Breakable:
     """Starts the encoder; after so many proofs in vain, a second apart, it is to give up."""
 
-    def start(frontends: int, most_failures: int) -> ServiceProcess:
+    def start(most_failures: int) -> ServiceProcess:
         build_toy(tmp_path / "toy")
         encoder = service(
             "encoder",
             ENCODER_MODEL=str(tmp_path / "toy"),
-            ENCODER_FRONTENDS=str(frontends),
             ENCODER_UNREADY_AFTER_S="1",
         )
         encoder.command = [sys.executable, "-c", PROGRAM, str(fault), str(most_failures)]
@@ -72,12 +70,10 @@ def given_up(encoder: ServiceProcess) -> list[str]:
     return [line["problem"] for line in lines if line["event"] == "encoder cannot go on"]
 
 
-@pytest.mark.parametrize("frontends", [0, 2])
 def test_a_session_that_stays_broken_ends_the_process_and_a_new_one_works(
-    breakable: Breakable, fault: Path, frontends: int
+    breakable: Breakable, fault: Path
 ) -> None:
-    encoder = breakable(frontends, most_failures=3)
-    children = front_ends(encoder)
+    encoder = breakable(most_failures=3)
     with EncoderClient(encoder.address, timeout=20) as client:
         client.encode_texts(["a cat"])
         fault.touch()
@@ -87,10 +83,6 @@ def test_a_session_that_stays_broken_ends_the_process_and_a_new_one_works(
     [problem] = given_up(encoder)
     assert problem.startswith("the text tower's session is broken: it fails (RuntimeError)")
     assert encoder.text().splitlines()[-1] == f"encoder: {problem}"
-    end = time.monotonic() + 10
-    while any(map(alive, children)):
-        assert time.monotonic() < end, "a front end lives on"
-        time.sleep(0.02)
     fault.unlink()
     encoder.start(port=encoder.port)
     with EncoderClient(encoder.address, timeout=20) as client:
@@ -98,11 +90,10 @@ def test_a_session_that_stays_broken_ends_the_process_and_a_new_one_works(
     assert encoder.stop() == 0
 
 
-@pytest.mark.parametrize("frontends", [0, 2])
 def test_a_fault_that_passes_is_told_and_taken_back(
-    breakable: Breakable, fault: Path, health: Callable[[str], Health], frontends: int
+    breakable: Breakable, fault: Path, health: Callable[[str], Health]
 ) -> None:
-    encoder = breakable(frontends, most_failures=60)
+    encoder = breakable(most_failures=60)
     said = health(encoder.address)
     with EncoderClient(encoder.address, timeout=20) as client:
         fault.touch()
@@ -115,9 +106,8 @@ def test_a_fault_that_passes_is_told_and_taken_back(
     assert encoder.stop() == 0
 
 
-@pytest.mark.parametrize("frontends", [0, 2])
-def test_pictures_that_fail_their_batches_do_not_end_it(breakable: Breakable, frontends: int) -> None:
-    encoder = breakable(frontends, most_failures=3)
+def test_pictures_that_fail_their_batches_do_not_end_it(breakable: Breakable) -> None:
+    encoder = breakable(most_failures=3)
     buffer = io.BytesIO()
     Image.new("RGB", (SIZE, SIZE), (66, 66, 66)).save(buffer, "PNG")
     failures = 0

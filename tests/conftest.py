@@ -9,9 +9,16 @@ from pathlib import Path
 import pytest
 
 from clipsearch.samples import write_samples
+from encoder_service.cpus import available_cpus
 from tests.bundles import shared_bundle
 from tests.health import Health
-from tests.processes import FIXED_BATCHES, OURS, ServiceProcess, Start
+from tests.processes import OURS, SMALL_ENCODER, ServiceProcess, Start
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Of `-n auto`: twice the CPUs granted, because tests of processes wait for most of their time."""
+    return min(2 * available_cpus(), 16)
 
 
 @pytest.fixture(scope="session")
@@ -33,12 +40,12 @@ def _no_settings_of_the_caller() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Makes service processes (encoders with fixed batches), and ends them when the module ends."""
+    """Makes service processes (encoders that start fast), and ends them when the module ends."""
     folder = tmp_path_factory.mktemp("services")
     made: list[ServiceProcess] = []
 
     def make(kind: str, **settings: str) -> ServiceProcess:
-        made.append(ServiceProcess(kind, folder, **(FIXED_BATCHES if kind == "encoder" else {}) | settings))
+        made.append(ServiceProcess(kind, folder, **(SMALL_ENCODER if kind == "encoder" else {}) | settings))
         return made[-1]
 
     yield make

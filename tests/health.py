@@ -28,7 +28,7 @@ class Health:
         self._stub = health_pb2_grpc.HealthStub(self._channel)
 
     def of(self, name: str = "") -> str:
-        answer = self._stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+        answer = self._stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)  # type: ignore[attr-defined]
         return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
     def all(self) -> tuple[str, str, str, str]:

@@ -12,7 +12,6 @@ import argparse
 import datetime
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 from encoder_service.cuda import CudaError, Gpu
 from encoder_service.providers import PROVIDERS, find_usable_gpu, ort
 from tests.bench.gpu.report import Figures, Rates
+from tests.processes import cli
 
 ROOT = Path(__file__).parents[3]
 OUT = ROOT / "build" / "bench"
@@ -151,7 +151,7 @@ def _used(device: str) -> int:
 
 def _make_bundle() -> Path:
     if not (BUNDLE / "manifest.json").is_file():
-        command = [sys.executable, "-m", "clipsearch.cli", "model", "export", "--random-init", NAME]
+        command = cli("model", "export", "--random-init", NAME)
         command += ["--precision", "fp32,fp16", "--out", str(BUNDLE)]
         subprocess.run(command, check=True, timeout=1800)
     return BUNDLE

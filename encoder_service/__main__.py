@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import sys
@@ -43,6 +44,11 @@ def run(settings: EncoderSettings) -> None:
 
 def main() -> None:
     """`python -m encoder_service`: settings from ENCODER_ variables; flags are the CLI's part."""
+    argparse.ArgumentParser(
+        prog="python -m encoder_service",
+        description="Serves a model bundle. Set by ENCODER_ variables, which `clipsearch config encoder "
+        "--table` lists; `clipsearch serve encoder` takes them as flags too.",
+    ).parse_args()
     try:
         run(load_settings(EncoderSettings))
     except (SettingsError, StartError) as error:

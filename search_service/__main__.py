@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -160,6 +161,11 @@ async def _open_store(settings: SearchSettings) -> VectorStore:
 
 def main() -> None:
     """`python -m search_service`: settings from SEARCH_ variables; flags are the CLI's part."""
+    argparse.ArgumentParser(
+        prog="python -m search_service",
+        description="Serves searches over a Qdrant store. Set by SEARCH_ variables, which `clipsearch config "
+        "search --table` lists; `clipsearch serve search` takes them as flags too.",
+    ).parse_args()
     try:
         run(load_settings(SearchSettings))
     except (SettingsError, StartError) as error:

@@ -40,7 +40,7 @@ def check_spec(spec: CollectionSpec) -> None:
         raise InvalidArgument("shard_number", f"{spec.shard_number}, at most {_MAX_SHARDS}")
     if spec.replication_factor > _MAX_REPLICAS:
         raise InvalidArgument("replication_factor", f"{spec.replication_factor}, at most {_MAX_REPLICAS}")
-    if spec.write_consistency_factor > spec.replication_factor:
+    if spec.replication_factor and spec.write_consistency_factor > spec.replication_factor:
         raise InvalidArgument(
             "write_consistency_factor",
             f"{spec.write_consistency_factor} replicas must acknowledge, there are {spec.replication_factor}",

@@ -79,9 +79,9 @@ def read_spec(request: pb.CreateCollectionRequest) -> CollectionSpec:
         quantization_params=_read_params(quantization, request.quantization_params),
         on_disk_vectors=request.on_disk_vectors,
         on_disk_payload=request.on_disk_payload if request.HasField("on_disk_payload") else True,
-        shard_number=request.shard_number or 1,
-        replication_factor=request.replication_factor or 1,
-        write_consistency_factor=request.write_consistency_factor or 1,
+        shard_number=request.shard_number,
+        replication_factor=request.replication_factor,
+        write_consistency_factor=request.write_consistency_factor,
     )
 
 
@@ -132,9 +132,9 @@ def write_collection(info: CollectionInfo) -> pb.Collection:
         quantization_params=_write_params(spec),
         on_disk_vectors=spec.on_disk_vectors,
         on_disk_payload=spec.on_disk_payload,
-        shard_number=spec.shard_number,
-        replication_factor=spec.replication_factor,
-        write_consistency_factor=spec.write_consistency_factor,
+        shard_number=spec.shard_number or 1,
+        replication_factor=spec.replication_factor or 1,
+        write_consistency_factor=spec.write_consistency_factor or 1,
         successor=spec.successor,
     )
 

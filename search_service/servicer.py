@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, TypeVar
 
 import grpc
 from google.rpc import status_pb2
 
 from clipsearch.search.v1 import search_pb2 as pb
 from clipsearch.search.v1 import search_pb2_grpc
-from clipsearch.serving.errors import InvalidArgument, ServiceError, to_status
+from clipsearch.serving.errors import InvalidArgument, NotFound, ServiceError, to_status
 from search_service.deadline import Deadline
 from search_service.filter_proto import read_filter
 from search_service.filters import Filter, matches_everything
@@ -25,6 +26,7 @@ from search_service.upsert import Upsert, WriteResult
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["SearchService"].full_name
 _DEFAULT_PAGE_SIZE = 100
 
+Answer = TypeVar("Answer")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -40,7 +42,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         """Finds points."""
         query = read_search(request, self._settings)
-        [answer] = await self._search.search([query], _deadline(context))
+        deadline = _deadline(context)
+        [answer] = await again_if_moved({request.collection}, lambda: self._search.search([query], deadline))
         return write_answer(answer, request.vector_format)
 
     async def SearchBatch(self, request: pb.SearchBatchRequest, context: Context) -> pb.SearchBatchResponse:
@@ -49,7 +52,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         queries = [
             read_search(search, self._settings, f"searches[{i}]") for i, search in enumerate(request.searches)
         ]
-        answers = await self._search.search(queries, _deadline(context))
+        deadline, names = _deadline(context), {search.collection for search in request.searches}
+        answers = await again_if_moved(names, lambda: self._search.search(queries, deadline))
         return pb.SearchBatchResponse(
             results=[
                 write_answer(answer, search.vector_format)
@@ -61,13 +65,18 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         """Writes points."""
         _check_count("points", len(request.points), self._settings.max_points)
         points = [read_point(point, f"points[{i}]", self._settings) for i, point in enumerate(request.points)]
-        results = await self._upsert.upsert(
-            request.collection,
-            points,
-            wait=request.wait if request.HasField("wait") else True,
-            insert_only=_insert_only(request),
-            fingerprint=request.fingerprint,
-            deadline=_deadline(context),
+        wait = request.wait if request.HasField("wait") else True
+        insert_only, deadline = _insert_only(request), _deadline(context)
+        results = await again_if_moved(
+            {request.collection},
+            lambda: self._upsert.upsert(
+                request.collection,
+                points,
+                wait=wait,
+                insert_only=insert_only,
+                fingerprint=request.fingerprint,
+                deadline=deadline,
+            ),
         )
         return pb.UpsertResponse(
             results=[
@@ -80,12 +89,16 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         """Reads points by id."""
         ids = check_ids(request.ids, "ids", self._settings)
         check_format(request.vector_format)
-        points = await self._points.get(
-            request.collection,
-            ids,
-            payload=read_selection(request.payload),
-            with_vectors=request.with_vectors,
-            deadline=_deadline(context),
+        selection, deadline = read_selection(request.payload), _deadline(context)
+        points = await again_if_moved(
+            {request.collection},
+            lambda: self._points.get(
+                request.collection,
+                ids,
+                payload=selection,
+                with_vectors=request.with_vectors,
+                deadline=deadline,
+            ),
         )
         found = {point.id for point in points}
         return pb.GetPointsResponse(
@@ -97,16 +110,19 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self, request: pb.DeletePointsRequest, context: Context
     ) -> pb.DeletePointsResponse:
         """Deletes points by id or by filter."""
-        selector = self._selector(request)
-        deleted = await self._points.delete(request.collection, selector, _deadline(context))
+        selector, deadline = self._selector(request), _deadline(context)
+        deleted = await again_if_moved(
+            {request.collection}, lambda: self._points.delete(request.collection, selector, deadline)
+        )
         return pb.DeletePointsResponse(deleted=deleted)
 
     async def CountPoints(self, request: pb.CountPointsRequest, context: Context) -> pb.CountPointsResponse:
         """Counts points."""
-        filter = read_filter(request.filter, self._settings)
-        return pb.CountPointsResponse(
-            count=await self._points.count(request.collection, filter, _deadline(context))
+        filter, deadline = read_filter(request.filter, self._settings), _deadline(context)
+        count = await again_if_moved(
+            {request.collection}, lambda: self._points.count(request.collection, filter, deadline)
         )
+        return pb.CountPointsResponse(count=count)
 
     async def ListPoints(self, request: pb.ListPointsRequest, context: Context) -> pb.ListPointsResponse:
         """A page of points."""
@@ -116,14 +132,19 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
                 "page_size", f"{limit}, at most {self._settings.max_page_size}", "LIMIT_TOO_LARGE"
             )
         check_format(request.vector_format)
-        page = await self._points.page(
-            request.collection,
-            limit=limit,
-            cursor=request.page_token or None,
-            filter=read_filter(request.filter, self._settings),
-            payload=read_selection(request.payload),
-            with_vectors=request.with_vectors,
-            deadline=_deadline(context),
+        filter, selection = read_filter(request.filter, self._settings), read_selection(request.payload)
+        deadline = _deadline(context)
+        page = await again_if_moved(
+            {request.collection},
+            lambda: self._points.page(
+                request.collection,
+                limit=limit,
+                cursor=request.page_token or None,
+                filter=filter,
+                payload=selection,
+                with_vectors=request.with_vectors,
+                deadline=deadline,
+            ),
         )
         return pb.ListPointsResponse(
             points=[write_point(point, request.vector_format) for point in page.points],
@@ -145,6 +166,19 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
                 return filter
             case _:
                 raise InvalidArgument("selector", "empty; either ids or filter must be set")
+
+
+async def again_if_moved(names: Collection[str], call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """The call's answer; once more where a collection is gone that is none of the caller's `names`.
+
+    An alias that moved on a moment ago led there. The store looks it up anew after a NotFound.
+    """
+    try:
+        return await call()
+    except NotFound as error:
+        if error.reason != "COLLECTION_NOT_FOUND" or error.metadata["collection"] in names:
+            raise
+        return await call()
 
 
 def _deadline(context: Context) -> Deadline:

@@ -101,6 +101,7 @@ def _is_resumed(old: Collection, new: Collection, model: str, to: str) -> bool:
 async def _make(client: AsyncClient, old: Collection, model: str, name: str) -> Collection:
     copied = CollectionOptions.__annotations__.keys() - _NOT_COPIED
     options = {"model": model} | {key: getattr(old, key) for key in copied if hasattr(old, key)}
+    options |= {f"quantization_{name}": value for name, value in old.quantization_params.items()}
     try:
         made = await client.create_collection(name, **cast(CollectionOptions, options))
     except ClipSearchError as error:

@@ -98,6 +98,11 @@ REASONS: dict[str, Reason] = {
     "STORE_UNAVAILABLE": Reason("UNAVAILABLE", "the vector store cannot be reached or used"),
     "STORE_BUSY": Reason(_EXHAUSTED, "the vector store has as much work as it takes"),
     "STORE_REFUSED": Reason(_INVALID, "the vector store refuses the request, as the message says"),
+    "STORE_LOCKED": Reason(
+        _PRECONDITION, "the Qdrant server is locked, or does not do this in its present state"
+    ),
+    "STORE_TOO_OLD": Reason(_PRECONDITION, "the Qdrant server lacks what the call needs"),
+    "STORE_DATA_LOSS": Reason("DATA_LOSS", "the vector store has found data of its own to be damaged"),
     "STORE_DISK_FULL": Reason(_EXHAUSTED, "the vector store's disk is full; what was written before stays"),
 }
 

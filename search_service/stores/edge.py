@@ -28,6 +28,7 @@ from search_service.stores.checks import (
     check_points,
     index_conflict,
 )
+from search_service.stores.edge_children import Children, whole
 from search_service.stores.edge_collection import ShardInfo
 from search_service.stores.edge_files import (
     COLLECTIONS,
@@ -66,7 +67,8 @@ class QdrantEdge:
     def __init__(self, root: Path, lock: IO[str], upkeep: Upkeep) -> None:
         self._root = root
         self._lock = lock
-        self._shared = Shared(lock.fileno(), upkeep, asyncio.Semaphore(1))
+        self._children = Children(lock.fileno())
+        self._shared = Shared(self._children, upkeep, asyncio.Semaphore(1))
         self._live: dict[str, LiveCollection] = {}
         self._aliases: dict[str, str] = {}
         self._changing = asyncio.Lock()  # one creation, deletion or alias change at a time
@@ -81,10 +83,14 @@ class QdrantEdge:
             lock = await asyncio.to_thread(open_root, root)
         except DirectoryInUse:
             raise StoreInUseError(f"the data directory {root} is open in another process") from None
-        store = cls(root, lock, upkeep)
-        store._aliases = read_aliases(root)
-        for folder in collection_folders(root):
-            store._live[folder.name] = LiveCollection(folder, read_spec(folder), store._shared)
+        try:
+            store = cls(root, lock, upkeep)
+            store._aliases = read_aliases(root)
+            for folder in collection_folders(root):
+                store._live[folder.name] = LiveCollection(folder, read_spec(folder), store._shared)
+        except BaseException:
+            lock.close()
+            raise
         return store
 
     async def ping(self) -> None:
@@ -102,11 +108,25 @@ class QdrantEdge:
             raise failures[0]
 
     async def close(self) -> None:
-        """Flushes every collection and lets go of the directory."""
-        async with self._changing:
-            await asyncio.gather(*(live.close() for live in self._live.values()))
-            self._live.clear()
-            self._lock.close()
+        """Flushes every collection and lets go of the directory.
+
+        However it ends, no child process is left and the directory's lock is free. Cancelled, it
+        leaves the flushes out: what is acknowledged is in the write-ahead logs.
+        """
+        try:
+            async with self._changing:
+                closing = [live.close() for live in self._live.values()]
+                failures = [e for e in await asyncio.gather(*closing, return_exceptions=True) if e]
+        finally:
+            await whole(self._end())
+        if failures:
+            raise failures[0]
+
+    async def _end(self) -> None:
+        await self._children.end()
+        await asyncio.gather(*(live.kill() for live in self._live.values()))
+        self._live.clear()
+        self._lock.close()
 
     async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
         """The settings of a collection, by name or alias."""
@@ -123,16 +143,23 @@ class QdrantEdge:
                 raise AlreadyExists("collection", spec.name, taken_by="an alias")
             folder = self._root / COLLECTIONS / spec.name
             building = folder.with_name(f".{spec.name}.new")
-            engine = await EngineProcess.start(self._shared.lock)
+            engine = await EngineProcess.start(self._children)
             try:
                 with _disk_errors():
                     await asyncio.to_thread(shutil.rmtree, building, True)
                     await engine.call("create", building, spec, self._shared.upkeep.index_threshold)
-                    await asyncio.to_thread(publish, building, folder)
+                    await whole(self._publish(building, folder, spec, engine))
             except BaseException:
-                await engine.kill()
+                if spec.name not in self._live:
+                    await engine.kill()
+                    await whole(asyncio.to_thread(shutil.rmtree, building, True))
                 raise
-            self._live[spec.name] = LiveCollection(folder, spec, self._shared, spare=engine)
+
+    async def _publish(
+        self, building: Path, folder: Path, spec: CollectionSpec, engine: EngineProcess
+    ) -> None:
+        await asyncio.to_thread(publish, building, folder)
+        self._live[spec.name] = LiveCollection(folder, spec, self._shared, spare=engine)
 
     async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
         """The collection as it stands."""
@@ -161,12 +188,21 @@ class QdrantEdge:
                     if other.spec.successor == collection:
                         await other.set_successor("")
             await self._save_aliases({a: name for a, name in self._aliases.items() if name != collection})
-            del self._live[collection]
-            await live.close()
-            doomed = live.folder.with_name(f".{collection}.deleted")
-            with _disk_errors():
+            await whole(self._delete(live))
+
+    async def _delete(self, live: LiveCollection) -> None:
+        name = live.spec.name
+        del self._live[name]
+        await live.close()
+        doomed = live.folder.with_name(f".{name}.deleted")
+        with _disk_errors():
+            await asyncio.to_thread(shutil.rmtree, doomed, True)  # of a deletion that could not clear up
+            try:
                 await asyncio.to_thread(live.folder.rename, doomed)
-                await asyncio.to_thread(shutil.rmtree, doomed)
+            except OSError:
+                self._live[name] = LiveCollection(live.folder, live.spec, self._shared)
+                raise
+            await asyncio.to_thread(shutil.rmtree, doomed)
 
     async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
         """Points `alias` at a collection, or removes it; returns where it pointed. Raises NotFound."""
@@ -289,8 +325,11 @@ class QdrantEdge:
     async def _save_aliases(self, aliases: dict[str, str]) -> None:
         if aliases != self._aliases:
             with _disk_errors():
-                await asyncio.to_thread(write_aliases, self._root, aliases)
-            self._aliases = aliases
+                await whole(self._replace_aliases(aliases))
+
+    async def _replace_aliases(self, aliases: dict[str, str]) -> None:
+        await asyncio.to_thread(write_aliases, self._root, aliases)
+        self._aliases = aliases
 
 
 def _seconds(timeout: float | None) -> float:

@@ -63,6 +63,15 @@ def open_root(root: Path, *, patience_s: float = 2.0) -> IO[str]:
                 lock.close()
                 raise DirectoryInUse from None
             time.sleep(0.05)
+    try:
+        _clear(root)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _clear(root: Path) -> None:
     for leftover in [*(root / COLLECTIONS).glob(".*.new"), *(root / COLLECTIONS).glob(".*.deleted")]:
         shutil.rmtree(leftover)
     for folder in collection_folders(root):
@@ -70,7 +79,6 @@ def open_root(root: Path, *, patience_s: float = 2.0) -> IO[str]:
         for entry in folder.iterdir():
             if entry.name.startswith("shard.") and entry.name != in_use:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    return lock
 
 
 def collection_folders(root: Path) -> list[Path]:
@@ -150,6 +158,11 @@ def sync_tree(folder: Path) -> None:
         _sync(Path(parent))
 
 
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable: what was replaced there does not come back."""
+    _sync(folder)
+
+
 def sync_log(shard: Path) -> None:
     """Makes the shard's write-ahead log durable, and with it every write that it acknowledged.
 
@@ -167,10 +180,14 @@ def sync_log(shard: Path) -> None:
 
 
 def publish(building: Path, folder: Path) -> None:
-    """Gives a finished folder its name, durably."""
+    """Gives a finished folder its name, durably; if that fails it has not got it."""
     sync_tree(building)
     building.rename(folder)
-    _sync(folder.parent)
+    try:
+        _sync(folder.parent)
+    except BaseException:
+        folder.rename(building)
+        raise
 
 
 def _write_whole(path: Path, text: str) -> None:

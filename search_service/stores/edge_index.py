@@ -13,19 +13,27 @@ points left behind.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import qdrant_edge as qe
 
+from clipsearch.serving.errors import ServiceError
 from search_service.stores.edge_child import become_child
+from search_service.stores.edge_children import whole
 from search_service.stores.edge_config import engine_config
-from search_service.stores.edge_files import copy_shard, read_spec, set_current_shard, sync_tree
+from search_service.stores.edge_files import (
+    copy_shard,
+    current_shard,
+    read_spec,
+    set_current_shard,
+    sync_folder,
+    sync_tree,
+)
 from search_service.stores.edge_process import EngineProcess
 
 if TYPE_CHECKING:
@@ -48,7 +56,8 @@ async def rebuild(collection: LiveCollection) -> bool:
     """Optimises a copy of the shard and puts it into service; False if there was nothing to do.
 
     Writers wait while the shard is copied (what was indexed before is shared, not copied) and
-    while the last few writes are done again; readers never do.
+    while the last few writes are done again; readers never do. However it ends, one engine and one
+    shard are left.
     """
     folder, before = collection.folder, collection.shard
     shard = f"shard.{int(before.removeprefix('shard.')) + 1}"
@@ -58,11 +67,11 @@ async def rebuild(collection: LiveCollection) -> bool:
     try:
         async with collection.writing:
             await engine.call("flush")
-            await _whole(asyncio.to_thread(_copy, folder / before, folder / shard))
+            await whole(asyncio.to_thread(_copy, folder / before, folder / shard))
             await engine.call("record", record)
         if not await _optimize(folder / shard, collection.shared):
             return False
-        fresh = await EngineProcess.start(collection.shared.lock)
+        fresh = await EngineProcess.start(collection.shared.children)
         await fresh.call("open", folder, shard)
         await fresh.call("warm")
         done = await _catch_up(engine, fresh, record)
@@ -70,33 +79,36 @@ async def rebuild(collection: LiveCollection) -> bool:
         async with collection.writing:
             await fresh.call("replay", record, done, await engine.call("recorded"))
             await fresh.call("flush")
-            await _whole(_take_over(collection, fresh, shard))
-        await engine.stop()
+            await whole(_take_over(collection, fresh, shard))
         return True
     finally:
-        if collection.shard == shard:
-            await asyncio.to_thread(_remove, folder / before, record)
-        else:
-            if fresh is not None:
-                await fresh.kill()
-            if engine.alive:
-                await engine.call("stop_recording")
-            await asyncio.to_thread(_remove, folder / shard, record)
+        try:
+            if collection.shard == before and not collection.closed:
+                with contextlib.suppress(ServiceError):  # it has died, and records nothing
+                    await engine.call("stop_recording")
+        finally:
+            if collection.shard == before:
+                await whole(_clear_up(collection, fresh, shard, record))
+            else:
+                await whole(_clear_up(collection, engine, before, record))
 
 
 async def _take_over(collection: LiveCollection, engine: EngineProcess, shard: str) -> None:
-    await asyncio.to_thread(set_current_shard, collection.folder, shard)
-    collection.swap(engine, shard)
-
-
-async def _whole(job: Coroutine[Any, Any, None]) -> None:
-    """Does a job that must not be left half done: a cancellation waits for its end."""
-    task = asyncio.create_task(job)
     try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
+        await asyncio.to_thread(set_current_shard, collection.folder, shard)
+    finally:
+        # The name may stand although the disk did not confirm it: what it says is what a restart opens.
+        if current_shard(collection.folder) == shard:
+            collection.swap(engine, shard)
+
+
+async def _clear_up(
+    collection: LiveCollection, engine: EngineProcess | None, shard: str, record: Path
+) -> None:
+    """Ends the engine that is not in service and then, when nobody writes there, removes its shard."""
+    if engine is not None:
+        await engine.retire()
+    await asyncio.to_thread(_remove, collection.folder, shard, record)
 
 
 async def _catch_up(engine: EngineProcess, fresh: EngineProcess, record: Path) -> int:
@@ -114,19 +126,15 @@ async def _catch_up(engine: EngineProcess, fresh: EngineProcess, record: Path) -
 
 async def _optimize(shard: Path, shared: Shared) -> bool:
     """Runs `main` below. Raises IndexingFailed."""
-    arguments = (str(os.getpid()), str(shard), str(shared.upkeep.index_threshold))
-    process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond; see EngineProcess.start
-        [sys.executable, "-m", "search_service.stores.edge_index", *arguments],
-        stdin=subprocess.DEVNULL,
-        pass_fds=(shared.lock,),
+    process = shared.children.start(
+        "search_service.stores.edge_index", str(shard), str(shared.upkeep.index_threshold)
     )
     try:
         while (code := process.poll()) is None:  # noqa: ASYNC110 - a thread would be held for minutes
             await asyncio.sleep(_POLL_S)
     finally:
-        if process.poll() is None:
-            process.kill()
-            await asyncio.to_thread(process.wait)
+        process.kill()
+        await whole(asyncio.to_thread(process.wait))
     if code not in (0, _NOTHING_TO_DO):
         raise IndexingFailed(f"exit code {code}")
     return code == 0
@@ -137,8 +145,9 @@ def _copy(source: Path, target: Path) -> None:
     copy_shard(source, target)
 
 
-def _remove(shard: Path, record: Path) -> None:
-    shutil.rmtree(shard, ignore_errors=True)
+def _remove(folder: Path, shard: str, record: Path) -> None:
+    sync_folder(folder)  # or a power cut could bring the name of the shard back, without the shard
+    shutil.rmtree(folder / shard, ignore_errors=True)
     record.unlink(missing_ok=True)
 
 

@@ -17,13 +17,14 @@ from typing import Any
 
 import structlog
 
-from clipsearch.serving.errors import NotFound, ResourceExhausted, Unavailable
+from clipsearch.serving.errors import NotFound, ResourceExhausted, ServiceError, Unavailable
 from search_service.breaker import Breaker
+from search_service.stores.edge_children import Children, whole
 from search_service.stores.edge_collection import ShardInfo
 from search_service.stores.edge_files import current_shard, free_bytes, sync_log, write_spec
 from search_service.stores.edge_index import rebuild
 from search_service.stores.edge_points import PackedPoint
-from search_service.stores.edge_process import EngineProcess, EngineStopped, until
+from search_service.stores.edge_process import EngineFailed, EngineProcess, EngineStopped, until
 from search_service.stores.protocol import CollectionSpec, IndexType
 
 _log = structlog.get_logger(__name__)
@@ -37,6 +38,7 @@ _PARTS_AHEAD = 2
 # engine for 0.1 to 0.7 s (on busy cores), however little there is to flush.
 _FLUSH_POINTS = 50_000
 _PING_S = 1.0
+_START_S = 60.0  # for an engine that is started while the collection is closed
 _ONCE = frozenset({"delete"})  # its answer, how many points are gone, would be that of the second time
 _DEAD_POINTS = 1000  # deleted or replaced, from which on, if they are a fifth of all,
 _BUSY_REST = 4  # times the time that an index took, before the next among writes
@@ -57,7 +59,7 @@ class Upkeep:
 class Shared:
     """What the collections of one data directory have in common."""
 
-    lock: int  # descriptor of the directory's lock, which every child process inherits
+    children: Children
     upkeep: Upkeep
     indexing: asyncio.Semaphore  # one index at a time: each wants all cores and a copy's worth of disk
 
@@ -103,7 +105,13 @@ class LiveCollection:
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
             self._starting.add_done_callback(self._started)
-        return await asyncio.shield(self._starting)
+        starting = self._starting
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            if starting.cancelled():  # not the caller
+                raise NotFound("collection", self.spec.name) from None
+            raise
 
     async def read(self, method: str, *arguments: Any, timeout: float) -> Any:
         """What `method` of the engine answers. Raises DeadlineExceeded."""
@@ -212,41 +220,64 @@ class LiveCollection:
         async with self.writing:
             if self._closed:
                 raise NotFound("collection", self.spec.name)
-            spec = dataclasses.replace(self.spec, successor=successor)
-            await asyncio.to_thread(write_spec, self.folder, spec)
-            self.spec = spec
+            await whole(self._save(dataclasses.replace(self.spec, successor=successor)))
+
+    async def _save(self, spec: CollectionSpec) -> None:
+        await asyncio.to_thread(write_spec, self.folder, spec)
+        self.spec = spec
 
     def swap(self, engine: EngineProcess, shard: str) -> None:
         """Puts another engine and shard into service; the caller holds `writing`."""
         self._engine, self.shard = engine, shard
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no calls any more."""
+        return self._closed
+
     async def close(self) -> None:
         """Stops the upkeep, answers what was asked, flushes and lets go of the files."""
         self._closed = True
-        for task in (self._upkeeping, self._starting):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await _ended(self._upkeeping)
+        if self._starting is not None:  # somebody waits for it
+            await asyncio.wait([self._starting], timeout=_START_S)
+        await _ended(self._starting)
         async with self.writing:
             for engine in (self._engine, self._spare):
                 if engine is not None:
                     await engine.stop()
 
+    async def kill(self) -> None:
+        """Lets go of the files at once: what is acknowledged is there all the same."""
+        self._closed = True
+        for engine in (self._engine, self._spare):
+            if engine is not None:
+                await engine.kill()
+        await _ended(self._upkeeping)
+        await _ended(self._starting)
+
     async def _start(self) -> EngineProcess:
-        if self._engine is not None:  # it died; its process is still to be laid to rest
+        died = self._engine
+        if died is not None:  # its process is still to be laid to rest
             _log.warning("an engine has died and is started again", collection=self.spec.name)
-            await self._engine.stop()
-        engine, self._spare = self._spare or await EngineProcess.start(self.shared.lock), None
+            await died.stop()
+        engine, self._spare = self._spare or await EngineProcess.start(self.shared.children), None
         try:
-            await engine.call("open", self.folder, self.shard)
-            info: ShardInfo = await engine.call("info")
-        except BaseException:
-            await engine.kill()
-            raise
-        self._engine = engine
-        self._upserted, self._points_then = 0, info.points
-        self._wrote(0)  # the one before may have died before its upkeep
-        return engine
+            if self._engine is died:
+                await engine.call("open", self.folder, self.shard)
+                info: ShardInfo = await engine.call("info")
+            if self._engine is died:
+                self._engine = engine
+                self._upserted, self._points_then = 0, info.points
+                self._wrote(0)  # the one before may have died before its upkeep
+        except (EngineFailed, ServiceError):
+            if self._engine is died:
+                raise
+        finally:
+            if self._engine is not engine:
+                await engine.kill()
+        assert self._engine is not None  # if it is another, a new index has come into service meanwhile
+        return self._engine
 
     def _started(self, task: asyncio.Task[EngineProcess]) -> None:
         self._starting = None
@@ -329,3 +360,10 @@ class LiveCollection:
             changed=changed,
             seconds=round(seconds, 1),
         )
+
+
+async def _ended(task: asyncio.Task[Any] | None) -> None:
+    """Cancels a task and waits until it has ended."""
+    if task is not None:
+        task.cancel()
+        await asyncio.wait([task])

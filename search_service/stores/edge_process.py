@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -17,6 +15,7 @@ from typing import Any
 import structlog
 
 from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
+from search_service.stores.edge_children import Children, whole
 from search_service.stores.edge_wire import LENGTH_BYTES, Fault, Request, frame, unframed
 
 _log = structlog.get_logger(__name__)
@@ -50,18 +49,21 @@ class EngineProcess:
         self._ping: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, lock: int) -> EngineProcess:
-        """Starts an engine that has nothing open. It inherits `lock`, the data directory's."""
+    async def start(cls, children: Children) -> EngineProcess:
+        """Starts an engine that has nothing open."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            ends = (str(os.getpid()), str(theirs.fileno()))
-            # Here and not in a thread: the engine dies when the thread that started it ends.
-            process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond
-                [sys.executable, "-m", "search_service.stores.edge_engine", *ends],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), lock),
-            )
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(ours)
+            with theirs:
+                end = theirs.fileno()
+                process = children.start("search_service.stores.edge_engine", str(end), descriptors=[end])
+            try:
+                reader, writer = await asyncio.open_unix_connection(sock=ours)
+            except BaseException:
+                process.kill()
+                await whole(asyncio.to_thread(process.wait))
+                raise
+            stack.pop_all()
         return cls(process, reader, writer)
 
     @property
@@ -105,7 +107,10 @@ class EngineProcess:
             await self.call("ping")
 
     async def stop(self) -> None:
-        """Lets it answer what it was asked, flush and end; kills it if that takes a minute."""
+        """Lets it answer what it was asked, flush and end; kills it if that takes a minute.
+
+        Cancelled, it kills it at once. In any case the process is gone on return.
+        """
         if self._process.poll() is None and not self._writer.is_closing():
             self._send(_MOST_WAITING)
             self._writer.write_eof()
@@ -113,17 +118,24 @@ class EngineProcess:
             await asyncio.to_thread(self._process.wait, _STOP_S)
         except subprocess.TimeoutExpired:
             _log.error("an engine does not stop and is killed", pid=self._process.pid)
-            self._process.kill()
-        await self._end()
+        finally:
+            await self.kill()
+
+    async def retire(self) -> None:
+        """Lets it answer what it was asked, for a minute at most, and ends it without a flush."""
+        self._send(_MOST_WAITING)
+        if self._waiting:
+            await asyncio.wait(self._waiting, timeout=_STOP_S)
+        await self.kill()
 
     async def kill(self) -> None:
-        """Ends it at once."""
-        self._process.kill()
-        await self._end()
+        """Ends it at once. The process is gone on return, also of a call that is cancelled."""
+        await whole(self._end())
 
     async def _end(self) -> None:
+        self._process.kill()
         await asyncio.to_thread(self._process.wait)
-        await self._answers
+        await asyncio.wait([self._answers])
         self._writer.close()
 
     def _send(self, ahead: int) -> None:

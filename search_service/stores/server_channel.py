@@ -1,4 +1,4 @@
-"""The client of a Qdrant server: its channels, which calls gRPC repeats by itself, how they reconnect."""
+"""The client of a Qdrant server: its channels, how they spread over nodes and reconnect."""
 
 from __future__ import annotations
 
@@ -10,52 +10,37 @@ from qdrant_client import AsyncQdrantClient
 from clipsearch.connection import OWN_CONNECTION
 from clipsearch.credentials import ClientTls, check_pair, read_pem
 
-# gRPC itself repeats these calls when the server cannot be reached, within their deadline and not
-# without end: all of them read, or write what writing again does not change. `Delete` is not among
-# them, because its count of deleted points would be that of the second attempt.
-_RETRIED = {
-    "qdrant.Points": ("Upsert", "Get", "Scroll", "Count", "QueryBatch"),
-    "qdrant.Collections": ("Get", "List", "ListAliases", "CollectionExists"),
-}
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [
-                {"service": service, "method": method}
-                for service, methods in _RETRIED.items()
-                for method in methods
-            ],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+_SERVICE_CONFIG: dict[str, list[dict[str, dict[str, str]]]] = {
+    # A name with several addresses is a cluster: calls take turns on its nodes. gRPC's default, pick_first,
+    # would send every call to the first.
+    "loadBalancingConfig": [{"round_robin": {}}],
 }
 
 _OPTIONS: dict[str, str | int] = {
     "grpc.service_config": json.dumps(_SERVICE_CONFIG),
-    # What a call has sent is kept for the next attempt: by default up to 256 KiB, and a part of a write
-    # (server_flight) has more, of many dimensions or with large payloads.
-    "grpc.per_rpc_retry_buffer_size": 64 << 20,
+    # server_calls makes calls again; two layers of it would multiply.
+    "grpc.enable_retries": 0,
     **OWN_CONNECTION,
     # A server that comes back is found within seconds; gRPC's own default grows to 2 minutes.
     "grpc.initial_reconnect_backoff_ms": 200,
     "grpc.max_reconnect_backoff_ms": 2_000,
-    # A machine that is gone without a word is noticed.
-    "grpc.keepalive_time_ms": 30_000,
-    "grpc.keepalive_timeout_ms": 10_000,
+    # So are the addresses of nodes that came with a rollout; the default is 30 s.
+    "grpc.dns_min_time_between_resolutions_ms": 2_000,
+    # A node that hangs, or is gone without a word, gets no more calls after 7 s.
+    "grpc.keepalive_time_ms": 5_000,
+    "grpc.keepalive_timeout_ms": 2_000,
 }
 
 
 def open_client(
     url: str, api_key: str | None, timeout: float, tls: ClientTls | None, grpc_port: int, channels: int
 ) -> AsyncQdrantClient:
-    """A client over gRPC that connects at its first call. Raises CredentialsError."""
+    """A client over gRPC that connects at its first call. Raises CredentialsError.
+
+    A `url` without a scheme is taken for http://.
+    """
+    if "://" not in url:
+        url = f"http://{url}"
     return AsyncQdrantClient(
         url=url,
         grpc_port=grpc_port,

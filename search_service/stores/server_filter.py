@@ -23,13 +23,22 @@ from search_service.stores.protocol import point_uuid
 
 
 def server_filter(filter: Filter | None) -> models.Filter | None:
-    """The filter for the server; None where there is nothing to filter."""
+    """The filter for the server; None where there is nothing to filter.
+
+    A field with a payload index that is both asked for and excluded in one filter comes back all the
+    same (Qdrant 1.18.3), but is excluded rightly by a filter of its own inside it.
+    """
     if not filter:
         return None
+    must = [_condition(c) for c in filter.must]
+    must_not = [_condition(c) for c in filter.must_not]
+    if must_not and (must or filter.should):
+        must.append(models.Filter(must_not=must_not))
+        must_not = []
     return models.Filter(
-        must=[_condition(c) for c in filter.must] or None,
+        must=must or None,
         should=[_condition(c) for c in filter.should] or None,
-        must_not=[_condition(c) for c in filter.must_not] or None,
+        must_not=must_not or None,
     )
 
 

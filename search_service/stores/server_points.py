@@ -39,6 +39,7 @@ def server_query(query: VectorQuery) -> models.QueryRequest:
     quantization = models.QuantizationSearchParams(
         rescore=query.rescore, oversampling=query.oversampling or None
     )
+    special = query.oversampling or not query.rescore  # rescoring is the server's default
     return models.QueryRequest(
         query=query.vector.tolist(),
         using=query.side,
@@ -47,7 +48,9 @@ def server_query(query: VectorQuery) -> models.QueryRequest:
         offset=query.offset,
         score_threshold=query.score_threshold,
         params=models.SearchParams(
-            exact=query.exact, hnsw_ef=query.hnsw_ef or None, quantization=quantization
+            exact=query.exact,
+            hnsw_ef=query.hnsw_ef or None,
+            quantization=quantization if special else None,
         ),
         with_payload=payload_keys(query.payload),
         with_vector=query.with_vectors,

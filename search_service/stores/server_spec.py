@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from qdrant_client import models
 
 from search_service.stores.protocol import SIDES, CollectionSpec, IndexType
 
+# Our keys in a collection's metadata. The server merges keys, so each fact that changes has one of its own.
 _METADATA = "clipsearch"
+_SUCCESSOR = "clipsearch_successor"
+_INDEX = "clipsearch_index."
 
 INDEX_SCHEMAS: dict[IndexType, Any] = {
     "keyword": models.PayloadSchemaType.KEYWORD,
@@ -46,22 +50,79 @@ def creation(spec: CollectionSpec) -> dict[str, Any]:
         ),
         "quantization_config": _quantization(spec),
         "on_disk_payload": spec.on_disk_payload,
-        "shard_number": spec.shard_number,
-        "replication_factor": spec.replication_factor,
-        "write_consistency_factor": spec.write_consistency_factor,
+        # None leaves it to the server, whose defaults an operator may have set for the cluster.
+        "shard_number": spec.shard_number or None,
+        "replication_factor": spec.replication_factor or None,
+        "write_consistency_factor": spec.write_consistency_factor or None,
         "metadata": metadata(spec),
     }
 
 
 def metadata(spec: CollectionSpec) -> dict[str, Any]:
-    """What `read_spec` reads again."""
-    return {_METADATA: dataclasses.asdict(spec)}
+    """What `read_spec` reads again.
+
+    What a server tells otherwise under another name (a restored snapshot) or of a later moment (an
+    index that was added, the successor) is not kept here, or under a key of its own.
+    """
+    kept = dataclasses.asdict(spec)
+    for name in ("name", "successor"):
+        del kept[name]
+    return {_METADATA: kept}
 
 
-def read_spec(described: models.CollectionInfo) -> CollectionSpec | None:
-    """The settings that the collection was made with; None if clipsearch did not make it."""
-    kept = (described.config.metadata or {}).get(_METADATA)
-    return None if kept is None else CollectionSpec.of(kept)
+def successor_metadata(successor: str) -> dict[str, Any]:
+    """The link to the successor, "" = none."""
+    return {_SUCCESSOR: successor}
+
+
+def index_metadata(key: str, type: IndexType) -> dict[str, Any]:
+    """A payload index that was added later."""
+    return {f"{_INDEX}{key}": type}
+
+
+def read_spec(name: str, described: models.CollectionInfo) -> CollectionSpec | None:
+    """The collection's settings as they are; None if clipsearch did not make it."""
+    kept = described.config.metadata or {}
+    made = kept.get(_METADATA)
+    if made is None:
+        return None
+    params = described.config.params
+    spec = CollectionSpec.of({**made, "name": name})
+    return dataclasses.replace(
+        spec,
+        payload_indexes=_indexes(spec.payload_indexes, kept, described.payload_schema or {}),
+        shard_number=params.shard_number or spec.shard_number,
+        replication_factor=params.replication_factor or spec.replication_factor,
+        write_consistency_factor=params.write_consistency_factor or spec.write_consistency_factor,
+        successor=kept.get(_SUCCESSOR, spec.successor),
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What the collection's strict mode permits, None = anything. Timeouts are in seconds."""
+
+    timeout: int | None = None
+    allows_exact: bool = True
+
+
+def read_limits(described: models.CollectionInfo) -> Limits:
+    """The limits of the collection's strict mode."""
+    strict = described.config.strict_mode_config
+    if strict is None or not strict.enabled:
+        return Limits()
+    return Limits(timeout=strict.max_timeout, allows_exact=strict.search_allow_exact is not False)
+
+
+def _indexes(
+    made: Mapping[str, IndexType],
+    kept: Mapping[str, Any],
+    schema: Mapping[str, models.PayloadIndexInfo],
+) -> dict[str, IndexType]:
+    """Those that the collection was made with, those added by clipsearch, and those that the server has."""
+    added = {key.removeprefix(_INDEX): type for key, type in kept.items() if key.startswith(_INDEX)}
+    there = {key: info.data_type.value for key, info in schema.items()}
+    return {key: type for key, type in {**made, **added, **there}.items() if type in INDEX_SCHEMAS}
 
 
 def _quantization(spec: CollectionSpec) -> models.QuantizationConfig | None:

@@ -169,7 +169,7 @@ async def test_of_points_with_one_id_the_last_is_kept(store, collection):
 
 async def test_a_write_that_is_not_waited_for_arrives(store, collection):
     await store.upsert(collection, ITEMS, wait=False)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await store.count(collection) < len(ITEMS):  # noqa: ASYNC110 - the store tells nobody
             await asyncio.sleep(0.01)
 

@@ -19,7 +19,7 @@ from tests.fuzz.messages import ALIAS, COLLECTION, IDS, READY, READY_DIMENSION
 from tests.fuzz.rpcs import ENCODER, SEARCH
 from tests.processes import ServiceProcess
 
-_HEALTH_GIVES_UP_S = 10.0
+_HEALTH_GIVES_UP_S = 60.0
 _OURS = (COLLECTION, READY)
 _INDEXES: dict[str, IndexType] = {name: name for name in get_args(IndexType)}
 

@@ -27,7 +27,6 @@ def test_hostile_inputs_do_no_harm(tmp_path, starter_bundle):
     assert report["passed"]
     assert set(report["statuses_by_method"]) == {m.name for p in (ENCODER, SEARCH) for m in methods(p)}
     assert sum(codes.get("OK", 0) for codes in report["statuses_by_method"].values()) > 0.15 * inputs
-    assert report["slowest_health_ms"] < 1000
 
 
 def test_a_seed_makes_the_same_inputs_again():

@@ -285,11 +285,11 @@ class CreateCollectionRequest(_message.Message):
     on_disk_vectors: _builtins.bool
     """Keep vectors on disk instead of in memory."""
     shard_number: _builtins.int
-    """Shards, at most 1024; 0 = 1. More than 1 is refused where there is no Qdrant server."""
+    """Shards, at most 1024; 0 = as the Qdrant server is set up. More than 1 is refused without one."""
     replication_factor: _builtins.int
-    """Replicas of each shard, at most 64; 0 = 1. More than 1 is refused where there is no Qdrant server."""
+    """Replicas of each shard, at most 64; 0 = as the Qdrant server is set up. More than 1 is refused without one."""
     write_consistency_factor: _builtins.int
-    """Replicas that must acknowledge a write, at most `replication_factor`; 0 = 1."""
+    """Replicas that must acknowledge a write, at most `replication_factor`; 0 = as the Qdrant server is set up."""
     dimension: _builtins.int
     """For ready vectors without an encoder: numbers in a vector, 1 to 65535. 0 = the encoder's."""
     fingerprint: _builtins.str

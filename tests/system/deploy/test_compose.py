@@ -52,12 +52,6 @@ def test_settings_exist_and_are_valid_together(monkeypatch):
         assert SERVICES[name]["ports"] == [f"127.0.0.1:{told.port}:{told.port}"]
 
 
-def test_search_reaches_encoder_and_store_by_their_names():
-    variables = SERVICES["search"]["environment"]
-    assert variables["SEARCH_ENCODER"] == f"dns:///encoder:{EncoderSettings().port}"
-    assert variables["QDRANT_URL"] == "http://qdrant:6333"
-
-
 def test_nothing_is_published_beyond_this_machine():
     for name, service in SERVICES.items():
         for port in service.get("ports", []):
@@ -101,10 +95,6 @@ def test_grafana_finds_dashboards_and_prometheus():
     assert source["url"] == "http://prometheus:9090"
     home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert (DEPLOY / "monitoring" / home.removeprefix("/")).is_file()
-
-
-def test_the_load_harness_starts_only_when_asked_for():
-    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["load"]
 
 
 def test_the_load_harness_knows_its_variables(built):

@@ -74,11 +74,6 @@ def test_what_bake_passes_are_arguments_with_the_same_defaults():
         assert bake["variable"][name]["default"] == default
 
 
-def test_bases_are_variables_so_that_a_release_can_name_digests():
-    bases = {base for stage in stages().values() for word, base in stage if word == "FROM"}
-    assert {base for base in bases if base not in stages()} == {"${PYTHON_IMAGE}", "${BUSYBOX_IMAGE}"}
-
-
 def test_the_version_is_the_projects():
     versions = [rest for word, rest in instructions() if word == "ARG" and rest.startswith("VERSION=")]
     assert set(versions) == {f"VERSION={PROJECT['version']}"}

@@ -36,18 +36,6 @@ def test_ports_are_those_of_the_code(built, overlay, name):
 
 @systems
 @services
-def test_services_are_headless_so_that_round_robin_sees_every_replica(built, overlay, name):
-    assert built(overlay).one("Service", name)["spec"]["clusterIP"] == "None"
-
-
-@systems
-def test_search_finds_the_encoder_by_name(built, overlay):
-    address = environment(built(overlay).container("search"))["SEARCH_ENCODER"]
-    assert address == f"dns:///encoder:{PORTS['encoder']}"
-
-
-@systems
-@services
 def test_probes_ask_for_services_that_health_knows(built, overlay, name):
     container = built(overlay).container(name)
     asked = {probe: container[probe]["grpc"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
@@ -158,17 +146,6 @@ def test_a_qdrant_cluster_that_finds_itself(built, overlay):
     assert int(variables["QDRANT__STORAGE__COLLECTION__REPLICATION_FACTOR"]) >= 2
 
 
-def test_search_uses_the_store_of_its_overlay(built):
-    for overlay in ("cpu", "gpu"):
-        manifests = built(overlay)
-        variables = environment(manifests.container("search"))
-        ports = {port["name"]: port["port"] for port in manifests.one("Service", "qdrant")["spec"]["ports"]}
-        assert variables["QDRANT_URL"] == f"http://qdrant:{ports['http']}"
-        assert ports["grpc"] == 6334  # which QdrantServer.connect assumes
-        assert variables["QDRANT_API_KEY"] is None, "from a Secret"
-    assert "QDRANT_URL" not in environment(built("edge").container("search"))
-
-
 def test_edge_runs_once_on_its_own_volume(built):
     manifests = built("edge")
     pod = manifests.pod("search")
@@ -186,13 +163,3 @@ def test_edge_runs_once_on_its_own_volume(built):
     for kind in ("HorizontalPodAutoscaler", "PodDisruptionBudget"):
         assert "search" not in {found["metadata"]["name"] for found in manifests.kind(kind)}
     assert not manifests.kind("StatefulSet")
-
-
-def test_gpu_asks_for_a_gpu_and_for_its_provider(built):
-    container = built("gpu").container("encoder")
-    assert container["image"].startswith("clipsearch/encoder-gpu:")
-    for which in ("requests", "limits"):
-        assert container["resources"][which]["nvidia.com/gpu"] == "1"
-    # A silent fall-back to the CPU must be out of the question.
-    assert environment(container)["ENCODER_PROVIDER"] == "cuda"
-    assert "ENCODER_PROVIDER" not in environment(built("cpu").container("encoder"))

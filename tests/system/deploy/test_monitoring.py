@@ -188,16 +188,6 @@ def test_the_disk_alert_means_every_volume_of_the_manifests(built):
     assert [claim for claim in claims if not re.fullmatch(meant, claim)] == []
 
 
-def test_compose_scrapes_the_same_jobs():
-    config = yaml.safe_load((MONITORING / "prometheus.yaml").read_text())
-    jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"]}
-    assert {name: (entry["names"], entry["port"]) for name, entry in jobs.items()} == {
-        "encoder": (["encoder"], 9100),
-        "search": (["search"], 9100),
-        "qdrant": (["qdrant"], 6333),
-    }
-
-
 def test_promtool_agrees_with_the_alerts_and_their_unit_tests():
     done = subprocess.run([MONITORING / "promtool.sh"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

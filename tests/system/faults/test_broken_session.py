@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from clipsearch import EncoderClient
 from tests.health import Health, failure
 from tests.processes import ServiceProcess, Start
-from tests.toy_bundle import SIZE, build_toy
+from tests.toy_bundle import build_toy
 
 pytestmark = pytest.mark.slow
 
-# The service itself; its sessions fail while there is a file, or if they meet a picture of one colour.
+# The service itself; its sessions fail while there is a file.
 PROGRAM = """
 import os, sys
 from encoder_service import proving
@@ -29,8 +26,7 @@ from encoder_service.session import OnnxSession
 run = OnnxSession.run
 
 def failing(self, inputs):
-    spoilt = any((inputs["pixels"] == 66).all(axis=(1, 2, 3))) if "pixels" in inputs else False
-    if spoilt or os.path.exists(sys.argv[1]):
+    if os.path.exists(sys.argv[1]):
         raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
     return run(self, inputs)
 
@@ -77,7 +73,7 @@ def test_a_session_that_stays_broken_ends_the_process_and_a_new_one_works(
     with EncoderClient(encoder.address, timeout=20) as client:
         client.encode_texts(["a cat"])
         fault.touch()
-        error, _ = failure(lambda: client.encode_texts(["a dog"]))
+        error = failure(lambda: client.encode_texts(["a dog"]))
         assert error.code == "INTERNAL"
     assert encoder.stop(0) == 1  # signal 0 asks nothing: it ends by itself
     [problem] = given_up(encoder)
@@ -98,26 +94,9 @@ def test_a_fault_that_passes_is_told_and_taken_back(
     with EncoderClient(encoder.address, timeout=20) as client:
         fault.touch()
         failure(lambda: client.encode_texts(["a dog"]))
-        said.becomes("NOT_SERVING", within_s=20)
+        said.becomes("NOT_SERVING")
         assert said.of("liveness") == "SERVING"
         fault.unlink()
-        said.becomes("SERVING", within_s=20)
+        said.becomes("SERVING")
         client.encode_texts(["a dog"])
-    assert encoder.stop() == 0
-
-
-def test_pictures_that_fail_their_batches_do_not_end_it(breakable: Breakable) -> None:
-    encoder = breakable(most_failures=3)
-    buffer = io.BytesIO()
-    Image.new("RGB", (SIZE, SIZE), (66, 66, 66)).save(buffer, "PNG")
-    failures = 0
-    with EncoderClient(encoder.address, timeout=20) as client:
-        end = time.monotonic() + 8
-        while time.monotonic() < end:
-            error, _ = failure(lambda: client.encode_images([buffer.getvalue()]))
-            assert error.code == "INTERNAL"
-            failures += 1
-        assert failures > 3
-        client.encode_texts(["a cat"])
-    assert given_up(encoder) == []
     assert encoder.stop() == 0

@@ -58,7 +58,7 @@ def test_a_full_disk_refuses_writes_loses_nothing_and_goes_on_once_there_is_room
         client.upsert("c", points(100))
         filler = disk / "filler"
         filler.write_bytes(bytes(220 * 1024 * 1024))
-        error, _ = failure(lambda: client.upsert("c", points(200)))
+        error = failure(lambda: client.upsert("c", points(200)))
         assert (error.code, error.reason) == ("RESOURCE_EXHAUSTED", "STORE_DISK_FULL")
         assert str(disk) not in error.message
         assert error.retry_after is not None
@@ -82,7 +82,7 @@ def test_a_disk_that_cannot_be_written_any_more_fails_writes_and_serves_reads(se
         # A disk cannot be made read-only while files on it are open; to the service this looks the same.
         for pid in (search.pid, *children(search.pid)):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
-        error, _ = failure(lambda: client.create_collection("d", dimension=4, fingerprint="f"))
+        error = failure(lambda: client.create_collection("d", dimension=4, fingerprint="f"))
         assert (error.code, error.reason) == ("UNAVAILABLE", "STORE_UNAVAILABLE")
         assert str(disk) not in error.message
         assert client.count("c") == 100

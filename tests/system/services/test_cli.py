@@ -163,8 +163,3 @@ def test_an_error_is_one_clear_line_and_exit_code_1(clipsearch, words, complaint
     assert done.returncode == 1
     assert complaint in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_health_of_a_running_service(clipsearch, search):
-    done = clipsearch("health", search.address)
-    assert (done.returncode, done.stdout.strip()) == (0, "SERVING")

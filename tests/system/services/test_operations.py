@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
-import time
 
 import grpc
 import numpy as np
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipsearch import (
     AsyncClient,
@@ -23,6 +22,7 @@ from clipsearch.search.v1 import search_pb2, search_pb2_grpc
 from tests.metrics import sample
 from tests.processes import clipsearch
 from tests.system.services.secured import Secured
+from tests.waiting import HANGS_S
 
 pytestmark = pytest.mark.slow
 
@@ -185,41 +185,34 @@ def test_tls_to_the_encoder_that_cannot_be_is_one_clear_line(service, tmp_path, 
     assert "Traceback" not in process.text()
 
 
-def test_searches_are_ready_as_long_as_the_encoder_answers(service, starter_bundle, tmp_path):
-    encoder = service("encoder", ENCODER_MODEL=str(starter_bundle)).start()
+def test_without_an_encoder_it_starts_and_does_what_needs_none(service, encoder, tmp_path, health):
+    encoder.stop(signal.SIGKILL)
     search = service(
         "search",
         SEARCH_ENCODER=encoder.address,
         SEARCH_DATA_DIR=str(tmp_path / "data"),
         SEARCH_UNREADY_AFTER_S="1",
     ).start()
-    with grpc.insecure_channel(search.address) as channel, Client(search.address) as client:
-        stub = health_pb2_grpc.HealthStub(channel)
-
-        def status(name: str = "") -> int:
-            return stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5).status
-
-        def becomes(wanted: int) -> float:
-            start = time.monotonic()
-            while status(SEARCH) != wanted:
-                assert time.monotonic() < start + 15
-                time.sleep(0.02)
-            return time.monotonic() - start
-
-        becomes(SERVING)
-        assert status() == SERVING
-        encoder.stop(signal.SIGKILL)
-        assert becomes(NOT_SERVING) >= 0.9  # SEARCH_UNREADY_AFTER_S is 1
-        assert (status(), status(COLLECTIONS), status("liveness")) == (NOT_SERVING, SERVING, SERVING)
-
-        search.stop()  # and a start without the encoder
-        search.start(port=search.port)
-        assert status(SEARCH) == NOT_SERVING
-        client.create_collection("c", dimension=4, fingerprint="f")
-        vector = np.eye(4, dtype=np.float32)[0]
-        client.upsert("c", [Point("a", image_vector=vector)])
-        assert client.search("c", vector=vector)[0].id == "a"
-
+    said = health(search.address)
+    try:
+        assert said.all() == ("NOT_SERVING", "NOT_SERVING", "SERVING", "SERVING")
+        with Client(search.address) as client:
+            client.create_collection("c", dimension=4, fingerprint="f")
+            vector = np.eye(4, dtype=np.float32)[0]
+            client.upsert("c", [Point("a", image_vector=vector)])
+            assert client.search("c", vector=vector)[0].id == "a"
+    finally:
         encoder.start(port=encoder.port)
-        assert becomes(SERVING) < 5
-        assert status() == SERVING
+    said.becomes("SERVING")
+    assert said.all() == ("SERVING",) * 4
+
+
+def test_a_damaged_bundle_is_one_clear_line(service, starter_bundle, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(starter_bundle, bundle)
+    with (bundle / "tokenizer.json").open("ab") as file:
+        file.write(b" ")
+    process = service("encoder", ENCODER_MODEL=str(bundle))
+    assert process.launch().wait(timeout=HANGS_S) == 1
+    [said] = process.text().splitlines()
+    assert "tokenizer.json" in said

@@ -9,7 +9,6 @@ import json
 import shutil
 import signal
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -264,30 +263,3 @@ def test_services_that_ask_for_tokens(service, starter_bundle, tmp_path, start):
         assert (refused.status_code, refused.json()["error"]["reason"]) == (403, "COLLECTION_FORBIDDEN")
         browser.delete("/session")
         assert browser.post("/api/search", json=asked).status_code == 401
-
-
-def test_a_service_that_goes_is_told_and_one_that_comes_back_is_used(page, encoder, search):
-    asked = {"collection": "pictures", "terms": [{"text": "a dog"}]}
-    for gone, message in ((encoder, "encoder"), (search, "search service")):
-        port = gone.port
-        gone.stop(signal.SIGKILL)
-        began = time.monotonic()
-        status, told, _ = page.ask("POST", "/api/search", asked)
-        assert status == 503, told
-        assert told["error"]["service"] == ("encoder" if gone is encoder else "search")
-        assert time.monotonic() - began < 10
-        end = time.monotonic() + 20
-        while True:
-            status, state, _ = page.ask("GET", "/api/state")
-            side = state["sides"]["a"]["encoder" if gone is encoder else "search"]
-            assert (status, side["ok"]) == (200, False)
-            if side["reason"] == "CONNECTION_REFUSED":  # at first that its end of the connection is closed
-                break
-            assert time.monotonic() < end, side
-            time.sleep(0.1)
-        assert side["message"] == f"the {message} cannot be reached: nothing listens at its address"
-        gone.start(port)
-        end = time.monotonic() + 20
-        while page.ask("POST", "/api/search", asked)[0] != 200:
-            assert time.monotonic() < end
-            time.sleep(0.2)

@@ -24,13 +24,11 @@ def test_a_worker_keeps_its_process() -> None:
 def fail_at_work() -> None:
     with Rig(Path(), Console(quiet=True)) as rig:
         rig.run("one", os.getpid)
-        rig.submit("one", time.sleep, 60)
+        rig.submit("one", time.sleep, 3600)
         raise RuntimeError("the run failed")
 
 
 def test_a_failed_run_does_not_wait_for_its_workers() -> None:
-    begun = time.monotonic()
     with pytest.raises(RuntimeError, match="the run failed"):
         fail_at_work()
-    assert time.monotonic() - begun < 30
     assert not multiprocessing.active_children()

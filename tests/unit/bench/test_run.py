@@ -61,19 +61,6 @@ def test_every_figure_has_a_meaning_and_every_bound_a_figure(run: Run) -> None:
     assert set(BOUNDS) <= set(MEANING)
 
 
-def test_ratios_are_of_the_rates_that_stand_beside_them(run: Run) -> None:
-    figures = run.figures()
-    assert figures["image_vs_torch"] == pytest.approx(60 / 12)
-    assert figures["text_vs_torch"] == pytest.approx(500 / 20)
-    assert figures["text_vs_torch_longest"] == pytest.approx(500 / 100)
-    assert figures["image_vs_session"] == pytest.approx(60 / 66)
-    assert figures["image_vs_session_from_jpeg"] == pytest.approx(60 / 64)
-    assert figures["image_vs_session_fp32"] == pytest.approx(24 / 30)
-    assert figures["text_p50_ms_one_client"] == 6.5
-    assert figures["seconds_to_serving_starter"] == 1.8
-    assert figures["rss_growth_mb_after_10k_requests"] == 10
-
-
 def test_the_overload_figure_is_that_of_the_worse_tower(run: Run) -> None:
     assert run.figures()["overload_goodput_ratio"] == pytest.approx(0.8)
 

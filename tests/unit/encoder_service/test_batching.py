@@ -7,7 +7,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from clipsearch.serving.errors import DeadlineExceeded, Unavailable
 from encoder_service.batching import Batcher, Computed
+from tests.waiting import until
 
 NO_NUMBER = 666
 
@@ -43,7 +44,7 @@ class RecordingSession:
 
     def run(self, items: Sequence[Item]) -> NDArray[np.float32]:
         self.batches.append(list(items))
-        assert self.free.wait(10)
+        assert self.free.wait(60)
         time.sleep(self.seconds)
         if any(item.name < 0 for item in items):
             raise RuntimeError("the session broke")
@@ -69,20 +70,13 @@ async def batcher(
         yield made
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.001)
-
-
 @asynccontextmanager
 async def held(session: RecordingSession, made: Batcher[Item]) -> AsyncIterator[None]:
     """Keeps the session busy with an item of its own while the block queues others."""
     session.free.clear()
     first = asyncio.create_task(made.compute(Item(0), math.inf))
     try:
-        await until(lambda: session.batches)
+        await until(lambda: bool(session.batches))
         session.batches.clear()
         yield
         await asyncio.sleep(0.01)  # lets the tasks of the block reach the queue
@@ -97,17 +91,17 @@ def ask(
     return asyncio.create_task(made.compute(item, deadline, ahead))
 
 
-async def test_an_idle_session_gets_a_single_item_at_once(executor: ThreadPoolExecutor) -> None:
+async def test_an_idle_session_gets_a_single_item_at_once(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = RecordingSession()
     async with batcher(session, executor) as made:
-        await made.compute(Item(0), math.inf)
-        waited = []
-        for name in range(1, 21):
+        monkeypatch.setattr(asyncio.get_running_loop(), "call_at", pytest.fail)  # it would wait for company
+        for name in range(3):
             computed = await made.compute(Item(name), math.inf)
             assert computed.vector.tolist() == [name, name]
-            waited.append(computed.queue_s)
-    assert min(waited) < 0.001, "an item waits for company"
-    assert session.batches == [[Item(name)] for name in range(21)]
+        monkeypatch.undo()
+    assert session.batches == [[Item(name)] for name in range(3)]
 
 
 async def test_what_arrives_while_the_session_is_busy_makes_up_the_next_batches(
@@ -131,7 +125,7 @@ async def test_times_in_the_queue_and_in_the_session_are_told(executor: ThreadPo
             session.seconds = 0.03
         computed = await asked
     assert computed.queue_s >= 0.05
-    assert 0.03 <= computed.infer_s < 1
+    assert computed.infer_s >= 0.03
 
 
 async def test_an_item_whose_caller_has_gone_never_reaches_the_session(executor: ThreadPoolExecutor) -> None:
@@ -305,7 +299,7 @@ async def test_closing_answers_those_who_wait(executor: ThreadPoolExecutor) -> N
     async with batcher(session, executor) as made:
         session.free.clear()
         running = ask(made, Item(1))
-        await until(lambda: session.batches)
+        await until(lambda: bool(session.batches))
         waiting = ask(made, Item(2))
         await asyncio.sleep(0.01)
     session.free.set()

@@ -26,6 +26,7 @@ from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Runni
 from encoder_service.images import ImageInput, ImageLimits, prepare_image
 from encoder_service.session import picture_runner, text_runner
 from encoder_service.tokens import TextInput, TextTokenizer
+from tests.waiting import until
 
 Jpeg = Callable[..., bytes]
 
@@ -43,7 +44,7 @@ class FakeSession:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         first = next(iter(inputs.values()))
         self.rows += len(first)
-        assert self.free.wait(10)
+        assert self.free.wait(60)
         return np.stack([unit_vector(row) for row in first])
 
 
@@ -131,7 +132,7 @@ async def test_the_same_bad_picture_names_each_of_its_places(house: House) -> No
 async def test_equal_pictures_in_flight_are_computed_once(house: House, jpeg: Jpeg) -> None:
     house.image.free.clear()
     calls = [asyncio.create_task(house.encoder.encode_images([jpeg(), jpeg()], math.inf)) for _ in range(3)]
-    await asyncio.sleep(0.05)
+    await until(lambda: house.encoder._image_flights.joined == 5)
     house.image.free.set()
     answers = await asyncio.gather(*calls)
     assert len({tuple(vector_of(outcome)) for answer in answers for outcome in answer}) == 1
@@ -168,7 +169,7 @@ async def test_a_text_seen_before_does_not_reach_the_session_again(house: House)
 async def test_equal_texts_in_flight_are_computed_once(house: House) -> None:
     house.text.free.clear()
     calls = [asyncio.create_task(house.encoder.encode_texts(["a cat"], math.inf)) for _ in range(5)]
-    await asyncio.sleep(0.02)
+    await until(lambda: house.encoder._text_flights.joined == 4)
     house.text.free.set()
     await asyncio.gather(*calls)
     assert house.text.rows == 1
@@ -190,12 +191,12 @@ async def test_a_call_that_is_cancelled_leaves_no_work_behind(house: House, jpeg
         asyncio.create_task(house.encoder.encode_images([jpeg((1, 2, 3))], math.inf)),
         asyncio.create_task(house.encoder.encode_texts(["blue"], math.inf)),
     ]
-    await asyncio.sleep(0.05)
+    await until(lambda: house.image.rows == house.text.rows == 1)
     calls = [
         asyncio.create_task(house.encoder.encode_images([jpeg((c, 9, 9)) for c in range(10)], math.inf)),
         asyncio.create_task(house.encoder.encode_texts(["a cat", "a dog"], math.inf)),
     ]
-    await asyncio.sleep(0.05)
+    await until(lambda: len(house.encoder._image_flights) == 11 and len(house.encoder._text_flights) == 3)
     for call in calls:
         call.cancel()
     await asyncio.wait(calls)
@@ -225,7 +226,7 @@ async def test_a_full_house_refuses_before_it_decodes_and_recovers(toy_bundle: P
         inside = asyncio.create_task(
             house.encoder.encode_images([jpeg((c, 0, 0)) for c in range(4)], math.inf)
         )
-        await asyncio.sleep(0.05)
+        await until(lambda: len(house.encoder._image_flights) == 4)
         with pytest.raises(ResourceExhausted, match="5 pictures would be in work, the limit is 4"):
             await house.encoder.encode_images([jpeg()], math.inf)
         house.image.free.set()

@@ -49,7 +49,8 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
         self.fingerprint = "fake-1"
         self.weak_match_below = 0.0
         self.vectors: dict[str | bytes, np.ndarray] = {}
-        self.delay_s = 0.0
+        self.go_on = asyncio.Event()
+        self.go_on.set()  # while it is clear, nothing is answered
         self.error: ServiceError | None = None
         self.calls: list[tuple[str, int]] = []
         self.peers: list[str] = []
@@ -92,7 +93,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
 
     async def _called(self, name: str, items: int) -> None:
         self.calls.append((name, items))
-        await asyncio.sleep(self.delay_s)
+        await self.go_on.wait()
         if self.error is not None:
             raise self.error
 

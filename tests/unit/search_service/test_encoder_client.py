@@ -23,6 +23,7 @@ from search_service import encoder_client
 from search_service.deadline import Deadline
 from search_service.encoder_client import EncoderClient
 from tests.unit.search_service.served import CONTEXT, DIMENSION, FakeEncoder
+from tests.waiting import HANGS_S
 
 NO_HURRY = Deadline()
 
@@ -96,13 +97,13 @@ async def test_an_encoder_that_is_gone_is_named_and_found_again(client, encoder)
     assert caught.value.reason == "ENCODER_UNAVAILABLE"
     assert encoder.address not in caught.value.message
     await encoder.start()
-    end = time.monotonic() + 10
+    end = time.monotonic() + HANGS_S
     while True:
         try:
             await client.encode(["a"], [], NO_HURRY)
             break
         except Unavailable:
-            assert time.monotonic() < end, "not found again within 10 s"
+            assert time.monotonic() < end, "not found again"
             await asyncio.sleep(0.05)
 
 
@@ -118,7 +119,7 @@ async def test_a_short_absence_is_bridged_by_trying_again(client, encoder, monke
 
 
 async def test_a_slow_encoder_is_unavailable_by_our_limit_but_late_by_the_callers(encoder):
-    encoder.delay_s = 1
+    encoder.go_on.clear()
     client = EncoderClient(encoder.address, timeout_s=0.1)
     with pytest.raises(Unavailable, match=r"did not answer within 0\.1 s"):
         await client.encode(["a"], [], NO_HURRY)
@@ -160,7 +161,7 @@ async def test_the_first_failure_ends_the_calls_beside_it(client, encoder, monke
             raise ResourceExhausted("full", "QUEUE_FULL", 1)
         begun.set()
         try:
-            await asyncio.sleep(30)
+            await asyncio.sleep(3600)
         except asyncio.CancelledError:
             cancelled.set()
             raise
@@ -168,7 +169,7 @@ async def test_the_first_failure_ends_the_calls_beside_it(client, encoder, monke
     monkeypatch.setattr(encoder, "_called", called)
     with pytest.raises(ResourceExhausted):
         await client.encode(["a", "b", "c"], [], NO_HURRY)
-    await asyncio.wait_for(cancelled.wait(), timeout=5)
+    await cancelled.wait()
 
 
 async def test_replicas_with_different_models_are_not_mixed(client, encoder, monkeypatch):

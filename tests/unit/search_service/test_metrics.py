@@ -12,6 +12,7 @@ from clipsearch.serving.errors import Unavailable
 from search_service import metrics as metrics_module
 from search_service.metrics import SearchMetrics
 from search_service.stores.protocol import CollectionInfo, CollectionSpec
+from tests.waiting import until
 
 
 class Store:
@@ -23,7 +24,7 @@ class Store:
         self.kind = "toy"
 
     async def ping(self) -> None:
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0)
 
     async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
         if self.away:
@@ -62,7 +63,7 @@ async def test_calls_to_a_dependency_are_timed_by_operation_failures_too(registr
         await timed.count("hats")
     assert timing(registry, "count", "count") == 2
     assert timing(registry, "ping", "count") == 1
-    assert 0.03 <= timing(registry, "ping", "sum") < 5
+    assert timing(registry, "ping", "sum") > 0
 
 
 async def test_each_call_gets_a_span_where_spans_are_made(registry):
@@ -94,9 +95,7 @@ async def test_points_are_counted_by_collection_past_failures_and_deletions(regi
         return registry.get_sample_value("clipsearch_collection_points", {"collection": collection})
 
     async def becomes(collection: str, wanted: float | None) -> None:
-        async with asyncio.timeout(5):
-            while points(collection) != wanted:  # noqa: ASYNC110 - nothing tells of it
-                await asyncio.sleep(0.005)
+        await until(lambda: points(collection) == wanted)
 
     store = Store()
     watching = asyncio.create_task(SearchMetrics(registry).watch_collections(store))

@@ -20,6 +20,7 @@ from tests.unit.search_service.served import (
     term,
     unit,
 )
+from tests.waiting import HANGS_S
 
 pytestmark = pytest.mark.usefixtures("arc")
 
@@ -127,7 +128,7 @@ async def test_the_encoder_down_is_told_and_vectors_still_search(client: Client,
     assert ids(await client.search(term(unit(1)), limit=1)) == ["p0"]
     assert ids(await client.search(term(point_id="p0"), limit=1)) == ["p1"]
     await encoder.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGS_S):
         while True:
             try:
                 found = await client.search(term("first"), limit=1)
@@ -140,9 +141,9 @@ async def test_the_encoder_down_is_told_and_vectors_still_search(client: Client,
 
 
 async def test_the_callers_deadline_is_kept_with_a_clear_status(client: Client, encoder: FakeEncoder):
-    encoder.delay_s = 5
+    encoder.go_on.clear()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await client.points.Search(request(term("first")), timeout=0.5)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    encoder.delay_s = 0
+    encoder.go_on.set()
     assert ids(await client.search(term("first"), limit=1)) == ["p0"]

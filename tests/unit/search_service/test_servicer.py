@@ -11,6 +11,8 @@ from google.protobuf.text_format import Parse
 
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.search.v1 import collection_pb2, filter_pb2, search_pb2
+from clipsearch.serving.errors import NotFound
+from search_service.servicer import again_if_moved
 from tests.unit.search_service.served import DIMENSION, Client, refused, serving, term, unit
 
 F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
@@ -183,3 +185,28 @@ def test_every_rpc_is_tried_by_a_test():
         for service in module.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 assert re.search(rf"\.{method.name}\(", sources), f"{method.full_name} is tried by no test"
+
+
+async def test_an_alias_that_moved_while_its_collection_was_deleted_fails_no_call():
+    calls = []
+
+    async def call() -> str:
+        calls.append("call")
+        if len(calls) == 1:
+            raise NotFound("collection", "c-of-before")
+        return "answer"
+
+    assert await again_if_moved({"c"}, call) == "answer"
+
+
+@pytest.mark.parametrize("missing", [NotFound("collection", "c"), NotFound("point", "p")])
+async def test_what_the_caller_named_and_is_not_there_is_told_at_once(missing):
+    calls = []
+
+    async def call() -> None:
+        calls.append("call")
+        raise missing
+
+    with pytest.raises(NotFound):
+        await again_if_moved({"c"}, call)
+    assert len(calls) == 1

@@ -14,6 +14,7 @@ from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.search.v1 import filter_pb2, search_pb2
 from search_service.settings import SearchSettings
 from tests.unit.search_service.served import Client, FakeEncoder, refusal, refused, serving, term, unit
+from tests.waiting import until
 
 INSERT_ONLY = search_pb2.UPDATE_MODE_INSERT_ONLY
 
@@ -219,11 +220,11 @@ async def test_writers_at_once_leave_both_sides_alike(client: Client):
 
 
 async def test_a_link_that_comes_while_a_write_is_encoded_counts(client: Client, encoder: FakeEncoder):
-    encoder.delay_s = 0.2
+    encoder.go_on.clear()
     write = asyncio.create_task(client.upsert({"id": "a", "text": "words"}, collection="old"))
-    while ("EncodeText", 1) not in encoder.calls:  # noqa: ASYNC110 - the call is under way soon
-        await asyncio.sleep(0.01)
+    await until(lambda: ("EncodeText", 1) in encoder.calls)
     await link(client)
+    encoder.go_on.set()
     await write
     assert set(await stored(client, "new")) == {"a"}
 

@@ -37,10 +37,6 @@ def test_each_side_runs_its_faster_precision_and_a_round_that_stands_out_does_no
     assert figures["image_vs_infinity_16_clients_fp32"] == pytest.approx(7 / 4)
 
 
-def test_rates_count_items(run: Run) -> None:
-    assert run.best(["clipsearch int8"], "text", BULK).items_per_s == 12 * BULK.items
-
-
 def test_a_load_without_an_answer_is_written_down_as_such(run: Run) -> None:
     silent = row("infinity-emb int8", "text", BULK, 0.0)
 

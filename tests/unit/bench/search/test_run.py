@@ -57,26 +57,6 @@ def test_every_figure_has_a_meaning_and_every_bound_a_figure(run: Run) -> None:
     assert set(BOUNDS) <= set(MEANING)
 
 
-def test_figures_are_medians_at_100_000_points(run: Run) -> None:
-    figures = run.figures()
-    assert figures["search_p50_ms_100k"] == 2.0
-    assert figures["filtered_p50_ms_100k"] == 3.0
-    assert figures["recall_at_10_100k"] == pytest.approx(0.99 - 0.025 / 3)
-    assert figures["ingest_vectors_per_s"] == pytest.approx(9000)
-    assert figures["text_query_p50_ms_100k"] == 8.5
-    assert figures["text_queries_per_s_100k"] == pytest.approx(400)
-    assert figures["max_event_loop_stall_ms_during_index"] == 45
-
-
-def test_ratios_are_of_the_figures_that_stand_beside_them(run: Run) -> None:
-    figures = run.figures()
-    assert figures["vs_local_search"] == pytest.approx(110 / 2)
-    assert figures["vs_local_filtered"] == pytest.approx(1450 / 3)
-    assert figures["vs_local_ingest_on_disk"] == pytest.approx(9000 / 800)
-    assert figures["search_growth_10k_to_100k"] == pytest.approx(2.0)
-    assert figures["filtered_growth_10k_to_100k"] == pytest.approx(1.5)
-
-
 def test_a_size_that_was_not_run_has_no_figure(run: Run) -> None:
     assert run.figures()["search_p50_ms_1m"] is None
     million = dataclasses.replace(run, sizes=[*run.sizes, size(1_000_000, 4.0, 5.0)])

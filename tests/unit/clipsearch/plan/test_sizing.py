@@ -12,22 +12,10 @@ from clipsearch.plan.sizing import (
     Hardware,
     Load,
     PlanError,
-    ceiling_qps,
-    pictures_per_s,
     plan,
-    shard_query_ms,
 )
 
-from .made import COSTS, PROFILE, with_costs
-
-
-def test_replicas_are_cores_that_are_busy_over_those_that_may_be() -> None:
-    made = plan(Load(1_000_000, 500), Hardware(cores=2, utilisation=0.5), PROFILE, "none")
-    # The encoder: 500/s x 4 ms = 2 cores, of 2 x 0.5 each: 2. Its loop: 500/s x 1 ms / 0.5 = 1.
-    assert (made.encoder.working, made.encoder.replicas) == (2, 3)
-    # Search: 500/s x 2.5 ms = 1.25 cores, of 1 each: 2; its loop 500/s x 2 ms / 0.5 = 2.
-    assert made.search.working == 2
-    assert made.encoder.memory_bytes == 300_000_000  # 200 MB measured, x 1.5
+from .made import PROFILE, with_costs
 
 
 def test_more_cores_do_not_help_an_event_loop() -> None:
@@ -54,23 +42,6 @@ def test_many_searches_take_more_copies() -> None:
     # Two shards of 2.5 ms each: 10,000/s x 5 ms / 0.5 = 100 cores, 13 nodes of 8, and one more.
     assert made.cluster.query_ms == pytest.approx(5.0)
     assert (made.cluster.nodes, made.cluster.copies) == (14, 14)
-
-
-def test_a_search_costs_more_on_a_larger_shard_by_the_logarithm() -> None:
-    assert shard_query_ms(20_000**2, PROFILE) == pytest.approx(5.0)
-    assert shard_query_ms(10, PROFILE) == 2.5  # never less than measured
-
-
-def test_filling_takes_as_long_as_the_encoders_need() -> None:
-    made = plan(Load(360_000, 1), Hardware(cores=2), PROFILE, "none")
-    # 20 ms of CPU a picture on two cores: 100 a second with one encoder.
-    assert pictures_per_s(COSTS, 2) == 100
-    assert made.ingest_hours == pytest.approx(1.0)
-
-
-def test_the_ceiling_of_one_machine_is_its_cores_or_its_slowest_loop() -> None:
-    assert ceiling_qps(COSTS, 2) == pytest.approx(2000 / 10)  # 1 + 2.5 + 4 + 2.5 ms on two cores
-    assert ceiling_qps(COSTS, 64) == pytest.approx(1000 / 2.5)  # the store answers one at a time
 
 
 @given(

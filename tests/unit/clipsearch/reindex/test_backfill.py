@@ -51,12 +51,19 @@ async def test_what_is_there_is_neither_encoded_nor_replaced(client, encoders, b
     assert (await points(client, "new"))["p3"] == {"version": 2}
 
 
-async def test_a_write_between_reading_and_writing_wins(client, encoders, backfill):
-    encoders[1].delay_s = 0.1
+async def test_a_write_between_reading_and_writing_wins(client, encoders, backfill, monkeypatch):
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def called(name: str, items: int) -> None:
+        if items > 1:  # the pages were read by then
+            reached.set()
+            await go_on.wait()
+
+    monkeypatch.setattr(encoders[1], "_called", called)
     running = asyncio.create_task(backfill.run())
-    while not encoders[1].calls:  # noqa: ASYNC110 - the pages were read by then
-        await asyncio.sleep(0.005)
+    await reached.wait()
     await client.upsert("old", [Point("p3", text="newer", payload={"version": 2})])
+    go_on.set()
     await running
     assert (await points(client, "new"))["p3"] == {"version": 2}
     assert await client.count("new") == 70

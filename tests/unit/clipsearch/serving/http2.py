@@ -50,7 +50,7 @@ class RawCall:
         self._writer.write(self._client.data_to_send())
         return self
 
-    async def answer(self, within_s: float = 5.0) -> Mapping[str, str]:
+    async def answer(self, within_s: float = 60.0) -> Mapping[str, str]:
         """The answer's headers and trailers; raises TimeoutError if the call does not end in time."""
         found: dict[str, str] = {}
         async with asyncio.timeout(within_s):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from clipsearch.serving import concurrency
 from clipsearch.serving.concurrency import ConcurrencyInterceptor
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from tests.unit.clipsearch.serving.served import GET_MODEL, Running, call, detail, refusal, running
+from tests.waiting import until
 
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -45,9 +48,7 @@ async def busy() -> AsyncIterator[Busy]:
 
 async def fill(busy: Busy) -> list[asyncio.Task]:
     calls = [asyncio.create_task(call(busy.channel)) for _ in range(2)]
-    async with asyncio.timeout(5):
-        while busy.limit.in_progress < 2:  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.005)
+    await until(lambda: busy.limit.in_progress == 2)
     return calls
 
 
@@ -64,9 +65,7 @@ async def test_past_the_limit_a_call_is_refused_unread_and_told_when_to_come_bac
 async def test_places_are_free_again_after_success_failure_and_cancellation(busy):
     first, second = await fill(busy)
     first.cancel()
-    async with asyncio.timeout(5):
-        while busy.limit.in_progress > 1:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+    await until(lambda: busy.limit.in_progress == 1)
     busy.release.set()
     await second
     await call(busy.channel)
@@ -81,31 +80,31 @@ async def test_places_are_free_again_after_success_failure_and_cancellation(busy
 
 async def test_health_answers_however_full_it_is(busy):
     await fill(busy)
-    answer = await health_pb2_grpc.HealthStub(busy.channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+    answer = await health_pb2_grpc.HealthStub(busy.channel).Check(health_pb2.HealthCheckRequest())
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_a_burst_never_has_more_than_the_limit_in_progress(busy):
-    most = 0
-
-    async def counts(request, context):
-        nonlocal most
-        most = max(most, busy.limit.in_progress)
-        await asyncio.sleep(0.005)
-
-    busy.server.answers[GET_MODEL] = counts
-    results = await asyncio.gather(*(call(busy.channel) for _ in range(50)), return_exceptions=True)
+    calls = [asyncio.create_task(call(busy.channel)) for _ in range(50)]
+    await until(lambda: sum(task.done() for task in calls) == 48)
+    assert busy.limit.in_progress == 2
+    busy.release.set()
+    results = await asyncio.gather(*calls, return_exceptions=True)
     refused = [result for result in results if isinstance(result, grpc.aio.AioRpcError)]
-    assert most == 2
-    assert 2 <= 50 - len(refused) < 50
+    assert len(refused) == 48
     assert {error.code() for error in refused} == {EXHAUSTED}
 
 
-async def test_callers_are_told_to_wait_about_as_long_as_a_call_takes(busy):
-    async def takes_long(request, context):
-        await asyncio.sleep(0.3)
-
-    busy.server.answers[GET_MODEL] = takes_long
-    for _ in range(3):
-        await asyncio.gather(*(call(busy.channel) for _ in range(2)))
-    assert 0.05 < busy.limit._mean_s < 0.3
+async def test_callers_are_told_to_wait_about_as_long_as_a_call_takes(busy, monkeypatch):
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(concurrency, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    busy.release.set()
+    for _ in range(30):  # of ten seconds each
+        await call(busy.channel)
+    busy.release.clear()
+    calls = await fill(busy)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(busy.channel)
+    assert 5 < detail(caught.value, error_details_pb2.RetryInfo).retry_delay.ToSeconds() <= 10
+    busy.release.set()
+    await asyncio.gather(*calls)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import grpc
 import pytest
@@ -33,15 +32,13 @@ async def test_a_call_without_a_deadline_gets_the_default_and_is_cancelled_at_it
     async def hangs(request, context):
         seen.append(context.time_remaining())
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(3600)
         except asyncio.CancelledError:
             seen.append("cancelled")
             raise
 
     server.answers[GET_MODEL] = hangs
-    start = time.monotonic()
     assert await refusal(channel, timeout=None) == (EXCEEDED, "DEADLINE_EXCEEDED")
-    assert time.monotonic() - start < 5
     left, end = seen
     assert 0 < left <= 0.2
     assert end == "cancelled"

@@ -12,6 +12,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from clipsearch.serving import health
 from clipsearch.serving.errors import Unavailable
 from clipsearch.serving.health import LIVENESS, Broken, Readiness
+from tests.waiting import until
 
 NAME = "clipsearch.search.v1.SearchService"
 
@@ -191,7 +192,6 @@ async def test_watching_asks_again_and_again(readiness, dependency, monkeypatch)
     monkeypatch.setattr(health, "POLL_S", 0.01)
     await readiness.begin()
     watching = asyncio.create_task(readiness.watch())
-    await asyncio.wait_for(readiness.ready.wait(), 5)
-    await asyncio.sleep(0.1)
+    await until(lambda: dependency.asked > 2)
     watching.cancel()
-    assert dependency.asked > 2
+    assert readiness.ready.is_set()

@@ -31,8 +31,8 @@ async def test_a_blocked_loop_shows(registry, lag):
     time.sleep(0.3)  # noqa: ASYNC251 - what the watch is for
     await asyncio.sleep(0.05)
     watching.cancel()
-    assert 0.25 < longest(registry) < 1.0
-    assert registry.get_sample_value("clipsearch_event_loop_lag_seconds_count") >= 2
+    assert longest(registry) > 0.25
+    assert registry.get_sample_value("clipsearch_event_loop_lag_seconds_count") >= 1
 
 
 def test_the_longest_lag_is_kept_for_a_minute_and_then_the_next_longest_stands(registry, lag):

@@ -14,6 +14,7 @@ from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from clipsearch.serving import peer as peer_module
 from clipsearch.serving.peer import Peer
 from tests.unit.clipsearch.serving.served import GET_MODEL, running
+from tests.waiting import HANGS_S, until
 
 REQUEST = encoder_pb2.GetModelRequest()
 
@@ -69,15 +70,13 @@ async def test_calls_after_a_renewal_show_the_new_certificate_and_those_before_f
     server.answers[GET_MODEL] = look
     peer = connected(server, client.tls)
     watching = asyncio.create_task(peer.watch())
-    early = peer.stub.GetModel(REQUEST, timeout=10)
+    early = peer.stub.GetModel(REQUEST, timeout=HANGS_S)
     await entered.wait()
     before = peer.stub
     client.write("second.example.com")
-    async with asyncio.timeout(5):
-        while peer.stub is before:  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.01)
+    await until(lambda: peer.stub is not before)
     release.set()
-    await peer.stub.GetModel(REQUEST, timeout=10)
+    await peer.stub.GetModel(REQUEST, timeout=HANGS_S)
     await early
     assert shown == ["first.example.com", "second.example.com"]
     watching.cancel()
@@ -92,7 +91,7 @@ async def test_files_that_are_not_usable_leave_the_connection_as_it_was(mtls, tm
     client.write("first.example.com")
     peer = connected(server, client.tls)
     watching = asyncio.create_task(peer.watch())
-    await peer.stub.GetModel(REQUEST, timeout=10)
+    await peer.stub.GetModel(REQUEST, timeout=HANGS_S)
     if damage == "gone":
         client.tls.key.unlink()
     else:
@@ -100,7 +99,7 @@ async def test_files_that_are_not_usable_leave_the_connection_as_it_was(mtls, tm
     before = peer.stub
     await asyncio.sleep(0.1)
     assert peer.stub is before
-    await peer.stub.GetModel(REQUEST, timeout=10)
+    await peer.stub.GetModel(REQUEST, timeout=HANGS_S)
     assert not watching.done()
     watching.cancel()
     await peer.close()
@@ -111,7 +110,7 @@ async def test_without_files_it_is_a_plain_connection():
         peer = Peer(
             lambda: grpc.aio.insecure_channel(server.address), encoder_pb2_grpc.EncoderServiceStub, None
         )
-        await peer.stub.GetModel(REQUEST, timeout=10)
+        await peer.stub.GetModel(REQUEST, timeout=HANGS_S)
         await peer.close()
 
 

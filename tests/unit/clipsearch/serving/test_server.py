@@ -13,6 +13,7 @@ from clipsearch.serving.lifecycle import _notice_end
 from clipsearch.serving.server import make_server
 from tests.unit.clipsearch.serving.http2 import status
 from tests.unit.clipsearch.serving.served import GET_MODEL
+from tests.waiting import HANGS_S
 
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
 
@@ -29,7 +30,7 @@ async def address() -> AsyncIterator[str]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"
-    await asyncio.wait_for(server.stop(None), 5)
+    await asyncio.wait_for(server.stop(None), HANGS_S)
 
 
 @pytest.mark.parametrize(
@@ -58,5 +59,5 @@ async def test_a_server_that_ends_by_itself_ends_the_process():
     await asyncio.sleep(0.05)
     assert problems == []
     await server.stop(None)
-    await asyncio.wait_for(noticing, 5)
+    await asyncio.wait_for(noticing, HANGS_S)
     assert problems == ["the gRPC server has ended by itself"]

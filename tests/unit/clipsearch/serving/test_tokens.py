@@ -9,6 +9,7 @@ import pytest
 
 from clipsearch.serving import tokens as tokens_module
 from clipsearch.serving.tokens import Grants, Scope, TokensError, create_token, line, read_grants, sha256
+from tests.waiting import until
 
 HASH = sha256("x")
 
@@ -98,9 +99,7 @@ async def test_changes_are_noticed_without_being_asked(tokens, monkeypatch):
     grants = Grants(tokens.path)
     watching = asyncio.create_task(grants.watch())
     token = tokens.add("new", "search")
-    async with asyncio.timeout(5):
-        while grants.of_token(token) is None:  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.01)
+    await until(lambda: grants.of_token(token) is not None)
     watching.cancel()
 
 

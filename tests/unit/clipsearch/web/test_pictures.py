@@ -14,6 +14,7 @@ from clipsearch.web.picture_cache import PictureCache
 from clipsearch.web.pictures import MAX_WAITING, Pictures
 from clipsearch.web.roots import Roots
 from tests.unit.clipsearch.web.told import picture
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -112,11 +113,11 @@ async def test_no_disk_and_no_picture_is_touched_on_the_loop(pictures, root, mon
 
 async def test_so_many_wait_and_no_more_and_searches_do_not(pictures, root, monkeypatch):
     go = threading.Event()
-    monkeypatch.setattr(module, "shrink", lambda data, edge: go.wait(20) and b"")
+    monkeypatch.setattr(module, "shrink", lambda data, edge: go.wait(60) and b"")
     path = root / "a.png"
     picture(path)
     waiting = [asyncio.create_task(pictures.small(str(path), 160)) for _ in range(MAX_WAITING)]
-    await asyncio.sleep(0.05)
+    await until(lambda: pictures._waiting == MAX_WAITING)
     with pytest.raises(WebError) as raised:
         await pictures.small(str(path), 160)
     assert (raised.value.status, raised.value.retry_after) == (503, 1.0)
@@ -132,7 +133,7 @@ async def test_a_disk_that_hangs_is_not_waited_for(pictures, root, monkeypatch):
     go = threading.Event()
     monkeypatch.setattr(module, "_WAIT_S", 0.1)
     monkeypatch.setattr(module, "_LOOK_S", 0.1)
-    monkeypatch.setattr(Roots, "find", lambda self, path: go.wait(20) and None)
+    monkeypatch.setattr(Roots, "find", lambda self, path: go.wait(60) and None)
     with pytest.raises(WebError) as raised:
         await pictures.small("a.png", 160)
     assert raised.value.status == 504

@@ -21,6 +21,7 @@ from clipsearch.web.app import create_app
 from clipsearch.web.patience import PatientProtocol
 from clipsearch.web.server import listen
 from clipsearch.web.settings import Side, WebSettings
+from tests.waiting import HANGS_S
 
 BODY = json.dumps({"collection": "c", "terms": [{"picture": "AAAA"}]})
 
@@ -35,7 +36,7 @@ class Slow(search_pb2_grpc.SearchServiceServicer):
     def Search(self, request, context):
         context.add_callback(self.cancelled.set)
         self.began.set()
-        self.cancelled.wait(20)
+        self.cancelled.wait(HANGS_S)
         return search_pb2.SearchResponse()
 
 
@@ -45,9 +46,8 @@ def slow() -> Slow:
 
 
 @pytest.fixture
-def at(slow, monkeypatch) -> Iterator[tuple[str, int]]:
+def at(slow) -> Iterator[tuple[str, int]]:
     """Where a server listens, in front of a slow service."""
-    monkeypatch.setattr(patience, "HEAD_S", 0.3)
     service = grpc.server(ThreadPoolExecutor(2))
     search_pb2_grpc.add_SearchServiceServicer_to_server(slow, service)
     port = service.add_insecure_port("127.0.0.1:0")
@@ -60,65 +60,64 @@ def at(slow, monkeypatch) -> Iterator[tuple[str, int]]:
     thread.start()
     yield listener.getsockname()
     server.should_exit = True
-    thread.join(10)
+    thread.join(HANGS_S)
     service.stop(None).wait()
     assert not thread.is_alive()
 
 
 def ask(at, *, method="POST", path="/api/search", body=BODY) -> http.client.HTTPConnection:
-    connection = http.client.HTTPConnection(*at, timeout=10)
+    connection = http.client.HTTPConnection(*at, timeout=HANGS_S)
     connection.request(method, path, body, {"content-type": "application/json"})
     return connection
 
 
 def test_a_browser_that_leaves_cancels_its_search(at, slow):
     connection = ask(at)
-    assert slow.began.wait(5)
+    assert slow.began.wait(HANGS_S)
     assert not slow.cancelled.is_set()
     connection.close()
-    assert slow.cancelled.wait(5)
+    assert slow.cancelled.wait(HANGS_S)
 
 
-def closed_after(connection: socket.socket) -> float:
-    connection.settimeout(5)
-    began = time.monotonic()
+def until_closed(connection: socket.socket) -> None:
+    connection.settimeout(HANGS_S)
     while connection.recv(65536):
         pass
-    return time.monotonic() - began
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: 127", b"POST /x HTTP/1.1\r\n"])
-def test_a_head_that_never_ends_is_not_waited_for(at, sent):
+def test_a_head_that_never_ends_is_not_waited_for(at, sent, monkeypatch):
+    monkeypatch.setattr(patience, "HEAD_S", 0.3)
     with socket.create_connection(at) as connection:
         connection.sendall(sent)
-        assert closed_after(connection) < 3
+        until_closed(connection)
 
 
-def test_nor_one_that_comes_byte_by_byte_after_an_answer(at):
+def test_nor_one_that_comes_byte_by_byte_after_an_answer(at, monkeypatch):
+    monkeypatch.setattr(patience, "HEAD_S", 2)
     with socket.create_connection(at) as connection:
         connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 404")
-        began = time.monotonic()
         connection.settimeout(0.02)
         answer = None
         with suppress(ConnectionError):
-            while answer != b"" and time.monotonic() - began < 5:
+            while answer != b"":
                 connection.sendall(b"y")
                 with suppress(TimeoutError):
                     answer = connection.recv(1)
-        assert time.monotonic() - began < 3
 
 
-def test_a_request_may_take_longer_than_its_head(at, slow):
+def test_a_request_may_take_longer_than_its_head(at, slow, monkeypatch):
+    monkeypatch.setattr(patience, "HEAD_S", 1)
     connection = ask(at)
-    time.sleep(0.6)
+    time.sleep(1.2)
     slow.cancelled.set()
     assert connection.getresponse().status == 200
     connection.close()
 
 
 def test_a_body_that_is_too_long_is_answered_not_cut_off(at):
-    connection = http.client.HTTPConnection(*at, timeout=10)
+    connection = http.client.HTTPConnection(*at, timeout=HANGS_S)
     size = 40 * 1024 * 1024
     connection.putrequest("POST", "/api/search")
     connection.putheader("Content-Type", "application/json")
@@ -144,7 +143,7 @@ def test_a_body_that_is_too_long_is_answered_not_cut_off(at):
     ],
 )
 def test_raw_requests_that_are_refused(at, raw):
-    with socket.create_connection(at, timeout=5) as connection:
+    with socket.create_connection(at, timeout=HANGS_S) as connection:
         connection.sendall(raw)
         status = connection.recv(65536).split(b"\r\n")[0]
         assert status.split()[1][:1] == b"4", status

@@ -27,14 +27,14 @@ class Qdrant:
     """`failures` are told one a call, first those of the RPC (`Points/Count`), then those of any.
 
     `down` RPCs fail always with UNAVAILABLE. `asked` and `calls` are what came in, over the connections
-    of `peers` and `most_at_once` at a time, `metadata` what came with the last call. With `api_key`
-    set, calls without it are refused. It speaks TLS with `credentials`.
+    of `peers` and `most_at_once` at a time, `metadata` what came with the last call. While `go_on` is clear
+    it answers nothing. With `api_key` set, calls without it are refused. It speaks TLS with `credentials`.
     """
 
     failures: list[Failure] = field(default_factory=list)
     down: set[str] = field(default_factory=set)
     status: int = wire.UpdateStatus.Completed
-    delay_s: float = 0.0
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
     short_by: int = 0  # answers that are missing in a QueryBatch
     api_key: str | None = None
     credentials: grpc.ServerCredentials | None = None
@@ -45,13 +45,18 @@ class Qdrant:
     at_once: int = 0
     most_at_once: int = 0
     port: int = 0
+    version: str = "1.18.3"
     _server: grpc.aio.Server | None = None
+
+    def __post_init__(self) -> None:
+        self.go_on.set()
 
     async def start(self) -> None:
         """Serves, on the same port as before if there was one."""
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         wire.add_PointsServicer_to_server(_Points(self), self._server)
         wire.add_CollectionsServicer_to_server(_Collections(self), self._server)
+        wire.add_QdrantServicer_to_server(_Root(self), self._server)
         address = f"127.0.0.1:{self.port}"
         if self.credentials is None:
             self.port = self._server.add_insecure_port(address)
@@ -74,7 +79,7 @@ class Qdrant:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            await asyncio.sleep(self.delay_s)
+            await self.go_on.wait()
         finally:
             self.at_once -= 1
         if self.api_key is not None and self.metadata.get("api-key") != self.api_key:
@@ -83,6 +88,15 @@ class Qdrant:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "")
         if self.failures:
             await context.abort(*self.failures.pop(0))
+
+
+class _Root(wire.QdrantServicer):
+    def __init__(self, qdrant: Qdrant) -> None:
+        self._qdrant = qdrant
+
+    async def HealthCheck(self, request, context):
+        await self._qdrant.take("Qdrant/HealthCheck", request, context)
+        return wire.HealthCheckReply(title="qdrant", version=self._qdrant.version)
 
 
 class _Points(wire.PointsServicer):

@@ -1,0 +1,98 @@
+"""Which calls are made again, on nodes that answer, fail or hang as told."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, Unavailable
+from search_service.stores.server_calls import MOST_TRIES, ServerCalls
+
+HANGS = asyncio.CancelledError()
+
+
+class Nodes:
+    """Answers call after call: a value, an error to raise, or HANGS."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+        self.calls = 0
+        self.given_up = 0
+
+    async def __call__(self, seconds: int) -> object:
+        answer = self.answers[self.calls]
+        self.calls += 1
+        if answer is HANGS:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.given_up += 1
+                raise
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+AWAY = Unavailable("store", "1 of 1 read operations failed")
+
+
+@pytest.mark.parametrize("method", ["read", "write"])
+async def test_a_node_that_is_away_costs_a_try(method):
+    nodes = Nodes(AWAY, AWAY, "answer")
+    assert await getattr(ServerCalls(30), method)("x", None, nodes) == "answer"
+
+
+@pytest.mark.parametrize("method", ["read", "write"])
+async def test_a_wrong_request_is_wrong_on_every_node(method):
+    nodes = Nodes(InvalidArgument("request", "wrong"))
+    with pytest.raises(InvalidArgument):
+        await getattr(ServerCalls(30), method)("x", None, nodes)
+    assert nodes.calls == 1
+
+
+@pytest.mark.parametrize("method", ["read", "write"])
+async def test_tries_end(method):
+    nodes = Nodes(*[AWAY] * 10)
+    with pytest.raises(Unavailable):
+        await getattr(ServerCalls(30), method)("x", None, nodes)
+    assert nodes.calls == MOST_TRIES
+
+
+async def test_a_read_that_hangs_is_asked_of_another_node_and_then_given_up():
+    nodes = Nodes(HANGS, "answer")
+    assert await ServerCalls(30).read("x", 0.4, nodes) == "answer"
+    assert (nodes.calls, nodes.given_up) == (2, 1)
+
+
+async def test_the_first_answer_counts_also_when_a_later_try_fails():
+    slow = asyncio.Event()
+
+    async def send(seconds: int) -> str:
+        if slow.is_set():
+            raise AWAY
+        slow.set()
+        await asyncio.sleep(0.15)  # longer than the pause before the second try
+        return "slow answer"
+
+    assert await ServerCalls(30).read("x", 0.4, send) == "slow answer"
+
+
+async def test_a_write_that_hangs_is_given_up_before_it_is_made_again():
+    nodes = Nodes(HANGS, "answer")
+    assert await ServerCalls(30).write("x", 0.4, nodes) == "answer"
+    assert (nodes.calls, nodes.given_up) == (2, 1)
+
+
+@pytest.mark.parametrize("method", ["once", "read", "write"])
+async def test_no_try_outlives_the_deadline(method):
+    nodes = Nodes(*[HANGS] * 10)
+    with pytest.raises(DeadlineExceeded):
+        await getattr(ServerCalls(30), method)("x", 0.05, nodes)
+    assert nodes.given_up == nodes.calls
+
+
+async def test_what_answers_otherwise_the_second_time_is_made_once():
+    nodes = Nodes(AWAY)
+    with pytest.raises(Unavailable):
+        await ServerCalls(30).once("x", None, nodes)

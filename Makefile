@@ -5,19 +5,27 @@ PYTHON ?= python3
 MODEL  ?= starter
 IMAGES ?=
 OUT    ?= build
+SHARE  ?= 1
+PART   ?=
 
 VENV := .venv
 BIN  := $(VENV)/bin
 # A bundle's folder, or where the bundle of a Hugging Face id is built.
 BUNDLE := $(if $(wildcard $(MODEL)/manifest.json),$(MODEL),build/models/$(subst /,--,$(MODEL)))
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint requirements.lock
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint requirements.lock
+PYTEST := $(BIN)/python -m pytest
+# A file's tests share processes: they stay together, in the order of pyproject.toml.
+SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 
 RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 GPU_READY  := $(VENV)-gpu/.ready
+# What pip downloads for them, torch's CPU build included.
+RUN_MB  := RUNMB
+FULL_MB := FULLMB
 
 .DEFAULT_GOAL := help
-.PHONY: help demo web test test-web pictures lint kill-ingest load-million torture drain fuzz overload \
+.PHONY: help demo web test test-fast test-web soak pictures lint torture drain fuzz overload \
 	bench bench-encoder bench-search bench-peers bench-gpu bench-map load load-ui deploy-check model \
 	serve protos clean
 .SILENT:
@@ -35,29 +43,16 @@ web: $(RUN_READY) ## the demo, and then its search page in a browser until Ctrl-
 	$(MAKE) --no-print-directory $(BUNDLE)/manifest.json MODEL=$(MODEL)
 	$(BIN)/clipsearch demo --model $(BUNDLE) $(if $(IMAGES),--images $(IMAGES)) --web
 
-test: $(FULL_READY) ## run every test
-	echo "== tests (all of them, a few minutes)"
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+test: $(FULL_READY) ## run every test, every kind of fault once
+	echo "== tests (all of them, about six minutes on two cores; on the first run, 110 MB of published weights)"
+	$(PYTEST) $(SPREAD) $(ARGS)
 
-test-web: $(FULL_READY) build/models/starter/manifest.json ## the search page and the map in a real browser (Chromium)
-	$(BIN)/python -m pytest tests/browser $(ARGS)
+test-fast: $(FULL_READY) ## run what needs no process of its own: unit tests and the stores' contract
+	echo "== tests (unit and contract, less than two minutes)"
+	$(PYTEST) $(SPREAD) -m "not slow" tests/unit tests/contract $(ARGS)
 
-pictures: $(FULL_READY) build/models/starter/manifest.json ## make the pictures in docs/ anew, of the demo in Chromium
-	$(BIN)/python -m tests.browser.pictures
-
-lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
-	echo "== ruff";         $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
-	echo "== mypy";         $(BIN)/mypy
-	echo "== import-linter"; $(BIN)/lint-imports --no-logo
-	echo "== buf";          protos/lint.sh $(BIN)/python
-
-kill-ingest: $(FULL_READY) ## kill bulk loading 20 times (KILLS=20 SEED=0) and count what was encoded twice
-	KILLS=$(or $(KILLS),20) SEED=$(or $(SEED),0) $(BIN)/python -m pytest -s -q tests/soak/test_ingest_kill.py
-
-load-million: $(FULL_READY) ## load a million vectors (VECTORS=1000000) and watch the client's memory
-	VECTORS=$(or $(VECTORS),1000000) $(BIN)/python -m pytest -s -q tests/soak/test_ingest_memory.py
-
-torture: $(FULL_READY) ## kill the search service 100 times while points are written: none lost, none twice (build/torture.json)
+# Its parts are the files tests/soak/test_PART.py.
+soak: $(FULL_READY) ## the long runs (SHARE=0.1: a tenth of each; PART=torture: $(FULL_READY) ## kill the search service 100 times while points are written: none lost, none twice (build/torture.json)
 	$(BIN)/python -m tests.soak.torture $(ARGS)
 
 drain: $(BUNDLE)/manifest.json $(FULL_READY) ## stop replicas 20 times under load: no call fails (build/drain.json)
@@ -94,7 +89,7 @@ deploy-check: $(FULL_READY) ## check deploy/: images, compose, Kubernetes manife
 	echo "== kustomize";  for overlay in deploy/kubernetes/overlays/*; do $(BIN)/kubectl kustomize $$overlay > /dev/null || exit 1; done
 	echo "== promtool";   deploy/monitoring/promtool.sh
 	echo "== schemas, dashboards, properties, images' contents"
-	$(BIN)/python -m pytest tests/system/deploy -q $(ARGS)
+	$(PYTEST) tests/system/deploy -q $(ARGS)
 
 load: $(FULL_READY) $(BUNDLE)/manifest.json ## load both services for two minutes: build/load/report.html and summary.json
 	$(BIN)/python -m tests.load --model $(BUNDLE) $(ARGS)
@@ -130,12 +125,15 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
-	echo "== installing the services and the client (exact versions of requirements.lock)"
+	echo "== installing the services and the client, exact versions of requirements.lock ($(RUN_MB) MB to download)"
 	$(PIP) --editable '.[cpu,starter,map,web]'
 	touch $@
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
-	echo "== installing everything for development and export (torch included: a large download)"
+	echo "== installing everything for development and export"
+	echo "   This downloads about $(FULL_MB) MB, 190 of them torch, if the package index has torch's CPU build."
+	echo "   Where it has the CUDA build, as PyPI has on Linux, torch and what it needs are 3 GB. The CPU build instead:"
+	echo "   make $(MAKECMDGOALS) PIP_EXTRA_INDEX_URL=URL, with the index of CPU builds that pytorch.org names."
 	$(PIP) --editable '.[cpu,starter,map,web,notebook,parquet,otel,export,plan,load,dev,deploy]'
 	touch $(RUN_READY) $@
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,26 +9,24 @@ from pathlib import Path
 import pytest
 
 from clipsearch.samples import write_samples
+from encoder_service.cpus import available_cpus
+from tests.bundles import shared_bundle
 from tests.health import Health
-from tests.processes import OURS, ServiceProcess, Start
+from tests.processes import OURS, SMALL_ENCODER, ServiceProcess, Start
 
-ROOT = Path(__file__).parent.parent
-MODELS = ROOT / "build" / "models"
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Of `-n auto`: twice the CPUs granted, because tests of processes wait for most of their time."""
+    return min(2 * available_cpus(), 16)
 
 
 @pytest.fixture(scope="session")
 def starter_bundle() -> Path:
-    """The starter bundle, built once a checkout (`make model` builds it in the same place)."""
-    from encoder_service.bundle import MANIFEST
+    """The starter bundle."""
     from encoder_service.export.starter import build_starter
 
-    folder = MODELS / "starter"
-    MODELS.mkdir(parents=True, exist_ok=True)
-    with (MODELS / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # test workers run side by side
-        if not (folder / MANIFEST).is_file():
-            build_starter(folder)
-    return folder
+    return shared_bundle("starter", build_starter)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,12 +40,12 @@ def _no_settings_of_the_caller() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Makes service processes; whatever still runs at the end of the module is ended."""
+    """Makes service processes (encoders that start fast), and ends them when the module ends."""
     folder = tmp_path_factory.mktemp("services")
     made: list[ServiceProcess] = []
 
     def make(kind: str, **settings: str) -> ServiceProcess:
-        made.append(ServiceProcess(kind, folder, **settings))
+        made.append(ServiceProcess(kind, folder, **(SMALL_ENCODER if kind == "encoder" else {}) | settings))
         return made[-1]
 
     yield make

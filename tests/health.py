@@ -24,7 +24,8 @@ class Health:
         self._stub = health_pb2_grpc.HealthStub(self._channel)
 
     def of(self, name: str = "") -> str:
-        answer = self._stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=HANGS_S)
+        asked = health_pb2.HealthCheckRequest(service=name)
+        answer = self._stub.Check(asked, timeout=HANGS_S)  # type: ignore[attr-defined]
         return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
     def all(self) -> tuple[str, str, str, str]:

@@ -20,6 +20,9 @@ from typing import Any, Self
 
 START_SECONDS = 120.0
 STOP_SECONDS = 40.0
+# Measuring its best batches takes an encoder as long as all else at its start; threads of many encoders
+# that wait for one another take the cores that they wait for.
+SMALL_ENCODER = {"ENCODER_MAX_BATCH": "8", "ENCODER_MAX_BATCH_TOKENS": "1024", "ENCODER_THREADS": "1"}
 OURS = ("CLIPSEARCH_", "ENCODER_", "QDRANT_", "SEARCH_")
 
 
@@ -34,11 +37,19 @@ def cli(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "clipsearch.cli", *arguments]
 
 
+def clipsearch(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command of `clipsearch` to its end, which is at most two minutes away."""
+    return subprocess.run(
+        cli(*arguments), env=environment(**settings), capture_output=True, text=True, timeout=120, check=False
+    )
+
+
 class Program:
     """A program in a process of its own, with its log; as a context manager it is started and ended.
 
-    `command` gets the path of `port_file` from its flags or its environment and writes there (host:port) once
-    it serves. `settings` are added to the caller's environment; `bare` is one without the caller's.
+    It is told the port and `port_file` by the flags --port and --port-file, or by PREFIX_PORT and
+    PREFIX_PORT_FILE, and writes host:port to the file once it serves. `settings` are added to the caller's
+    environment, or to `bare` in its place.
     """
 
     def __init__(
@@ -47,6 +58,7 @@ class Program:
         folder: Path,
         command: Sequence[str],
         settings: Mapping[str, str] | None = None,
+        prefix: str | None = None,
         bare: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
@@ -58,18 +70,21 @@ class Program:
         self.port_file = self.log.with_suffix(".port")
         self.address = ""
         self.seconds_to_serving = 0.0
+        self._prefix = prefix
         self._bare = bare
         self._cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
 
-    def _told(self, port: int) -> tuple[list[str], dict[str, str]]:
-        """Flags and variables that name the port and the file."""
-        return ["--port", str(port), "--port-file", str(self.port_file)], {}
-
     def launch(self, port: int = 0) -> subprocess.Popen[bytes]:
         """Starts the process without waiting for it."""
         self.port_file.unlink(missing_ok=True)
-        flags, variables = self._told(port)
+        told = {"port": str(port), "port_file": str(self.port_file)}
+        flags: list[str] = []
+        variables: dict[str, str] = {}
+        if self._prefix is None:
+            flags = ["--port", told["port"], "--port-file", told["port_file"]]
+        else:
+            variables = {f"{self._prefix}_{name.upper()}": value for name, value in told.items()}
         given = environment() if self._bare is None else self._bare
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -100,13 +115,19 @@ class Program:
         return self
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Sends a signal and waits for the end; returns the exit status.
+        """Sends a signal and waits for the end; returns the exit status."""
+        self.signal(number)
+        return self.wait()
 
-        One that does not end is killed, and that raises subprocess.TimeoutExpired.
-        """
+    def signal(self, number: int) -> None:
+        """Sends a signal, if the process runs."""
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit status. A process that does not end is killed, which raises subprocess.TimeoutExpired."""
+        assert self._process is not None
         try:
             return self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -195,11 +216,7 @@ class ServiceProcess(Program):
 
     def __init__(self, kind: str, folder: Path, module: str | None = None, **settings: str) -> None:
         command = cli("serve", kind) if module is None else [sys.executable, "-m", module]
-        super().__init__(kind, folder, command, settings)
-
-    def _told(self, port: int) -> tuple[list[str], dict[str, str]]:
-        prefix = self.kind.upper()
-        return [], {f"{prefix}_PORT": str(port), f"{prefix}_PORT_FILE": str(self.port_file)}
+        super().__init__(kind, folder, command, settings, prefix=kind.upper())
 
 
 class WebProcess(Program):

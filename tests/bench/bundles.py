@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 from encoder_service.bundle import MANIFEST
+from tests.processes import cli
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "build" / "bench"
@@ -23,5 +23,5 @@ def missing(bundle: Path) -> bool:
 
 def build(bundle: Path) -> None:
     """Builds STARTER or CLIP: the real architecture, with random weights."""
-    command = [sys.executable, "-m", "clipsearch.cli", "model", *_HOW[bundle], "--out", str(bundle)]
+    command = cli("model", *_HOW[bundle], "--out", str(bundle))
     subprocess.run(command, check=True, timeout=1200)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 
 from clipsearch import Client, Point
 from tests.bench.machine import describe
-from tests.processes import ServiceProcess
+from tests.processes import ServiceProcess, cli
 
 VECTORS = 100_000
 DIMENSION = 512
@@ -83,7 +82,7 @@ def run(address: str, out: Path) -> tuple[float, float]:
     """Seconds and peak memory, MB, of the command."""
     flags = ["--points", str(VECTORS), "--server", address, "--encoder", "127.0.0.1:9", "--out", str(out)]
     begun = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "clipsearch.cli", "map", "many", *flags])
+    process = subprocess.Popen(cli("map", "many", *flags))
     while True:
         done, status, usage = os.wait4(process.pid, os.WNOHANG)
         if done:

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from tests.browser.chromium import chromium_path
 
 OUT = Path("docs/pictures")
-SIZE = {"width": 1200, "height": 760}
+SIZE = ViewportSize(width=1200, height=760)
 SCALE = 1.5  # sharp on a dense screen, and still small
 MOST_BYTES = 200_000
 _START_S = 180.0

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,9 +164,10 @@ async def send_all(stage: Stage, sent: Sequence[Input], result: Result) -> None:
 
 async def _call(channel: grpc.aio.Channel, sent: Input) -> Answer:
     try:
-        data = await channel.unary_unary(sent.method)(sent.data, timeout=DEADLINE_S)
+        call: Callable[..., Awaitable[bytes]] = channel.unary_unary(sent.method)
+        data = await call(sent.data, timeout=DEADLINE_S)
     except grpc.aio.AioRpcError as error:
-        return Answer(error.code().name, error.details() or "", rpc_status.from_call(error))
+        return Answer(error.code().name, error.details() or "", rpc_status.from_call(error))  # type: ignore[arg-type]
     return Answer("OK", message=response_class(by_path(sent.method)).FromString(data))
 
 

@@ -11,7 +11,7 @@ import math
 import struct
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -202,7 +202,7 @@ def _vectors() -> st.SearchStrategy[list[float]]:
     return _mostly(long | long | short, odd)
 
 
-def _floats(finite: Sequence[float], width: int) -> st.SearchStrategy[float]:
+def _floats(finite: Sequence[float], width: Literal[32, 64]) -> st.SearchStrategy[float]:
     usual = st.floats(0, 1, width=width)
     extreme = st.sampled_from(finite) | st.floats(allow_nan=False, allow_infinity=False, width=width)
     return _mostly(usual | extreme, st.sampled_from(_BAD_FLOATS))

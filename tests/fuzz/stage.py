@@ -7,20 +7,21 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, get_args
 
 import grpc
 import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipsearch import Client, ClipSearchError, Point
+from clipsearch.inputs import IndexType
 from tests.fuzz.messages import ALIAS, COLLECTION, IDS, READY, READY_DIMENSION
 from tests.fuzz.rpcs import ENCODER, SEARCH
 from tests.processes import ServiceProcess
 
 _HEALTH_GIVES_UP_S = 60.0
 _OURS = (COLLECTION, READY)
-_INDEXES = {name: name for name in ("keyword", "integer", "float", "bool", "datetime", "text")}
+_INDEXES: dict[str, IndexType] = {name: name for name in get_args(IndexType)}
 
 
 class Failed(Exception):
@@ -92,7 +93,7 @@ class Stage:
             with grpc.insecure_channel(process.address) as channel:
                 start = time.monotonic()
                 try:
-                    answer = health_pb2_grpc.HealthStub(channel).Check(
+                    answer = health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]
                         health_pb2.HealthCheckRequest(), timeout=_HEALTH_GIVES_UP_S, wait_for_ready=True
                     )
                 except grpc.RpcError as error:

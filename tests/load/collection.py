@@ -72,8 +72,9 @@ def made_vectors(bases: NDArray[np.float32], numbers: range) -> NDArray[np.float
     pairs = rng.integers(0, len(bases), (2, len(numbers)))
     shares = rng.uniform(0.5, 1.0, (len(numbers), 1)).astype(np.float32)
     noise = rng.standard_normal((len(numbers), bases.shape[1]), dtype=np.float32)
-    mixed = shares * bases[pairs[0]] + (1 - shares) * bases[pairs[1]]
-    return mixed + _NOISE * noise / np.sqrt(np.float32(bases.shape[1]))
+    mixed: NDArray[np.float32] = shares * bases[pairs[0]] + (1 - shares) * bases[pairs[1]]
+    mixed += _NOISE * noise / np.sqrt(np.float32(bases.shape[1]))
+    return mixed
 
 
 def _bases(client: Client, name: str) -> NDArray[np.float32]:

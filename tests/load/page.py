@@ -40,7 +40,7 @@ def _tiles(outcome: Outcome) -> list[tuple[str, str, str]]:
     return [
         (
             "text searches a second",
-            _figure(text and text.knee_qps),
+            _figure(text.knee_qps if text else None),
             "at least; no higher rate was tried"
             if text and text.open_ended
             else "the knee: the most that is borne",

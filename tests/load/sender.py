@@ -52,7 +52,8 @@ class Sender:
 
     def send(self, scenario: Scenario, due: float) -> None:
         """One call, with what is left until its deadline; records it. Waits for its answer."""
-        outcome, parts, error = "OK", {}, None
+        outcome, parts = "OK", {}
+        error: Exception | None = None
         try:
             response = self._call(scenario, due + self._deadline_s - now())
             parts, outcome = parts_ms(response), problem(response) or "OK"

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 SCENARIOS = ("text", "image", "mixed", "ingest")
 
@@ -71,7 +72,7 @@ def read(arguments: Sequence[str] | None = None) -> tuple[Settings, list[str]]:
         else:
             parser.add_argument(flag, dest=name, default=None, help=f"{help}; default: {_text(default)!r}")
     given, others = parser.parse_known_args(arguments)
-    values = {}
+    values: dict[str, Any] = {}
     for name, default in defaults.items():
         value = getattr(given, name)
         value = os.environ.get(_variable(name)) if value is None else value

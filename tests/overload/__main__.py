@@ -22,7 +22,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.bench.encoder.__main__ import CLIP
+from tests.bench.bundles import CLIP
 from tests.bench.encoder.calls import Closed, Kind, Load, Loaded, Open, run_load
 from tests.bench.encoder.corpus import make_corpus
 from tests.bench.machine import OtherProcesses, describe
@@ -62,7 +62,7 @@ class Watch:
             while not self._stop.wait(SAMPLE_S):
                 start = time.perf_counter()
                 try:
-                    answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
+                    answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=10)  # type: ignore[attr-defined]
                     serving = answer.status == health_pb2.HealthCheckResponse.SERVING
                 except grpc.RpcError:
                     serving = False

@@ -1,4 +1,4 @@
-"""A seeded share of `make fuzz`, and the fuzzer's own promises."""
+"""A share of `make fuzz`, and the fuzzer's own promises."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from tests.fuzz.__main__ import run
 from tests.fuzz.campaign import chunks
 from tests.fuzz.rpcs import ENCODER, SEARCH, methods
 from tests.fuzz.verdict import Answer, problems
+from tests.soak.share import limit, share_of
 
 
-@pytest.mark.slow
-def test_two_thousand_hostile_inputs_do_no_harm(tmp_path, starter_bundle):
-    report = run(2000, 7, tmp_path, starter_bundle)
-    assert report["inputs"] == 2000
+@limit
+def test_hostile_inputs_do_no_harm(tmp_path, starter_bundle):
+    inputs = share_of(50_000, least=500)
+    report = run(inputs, 7, tmp_path, starter_bundle)
+    assert report["inputs"] == inputs
     assert {
         name: report[name] for name in ("died", "problems", "faults_logged")
     } == {"died": "", "problems": [], "faults_logged": []}  # fmt: skip
     assert report["passed"]
     assert set(report["statuses_by_method"]) == {m.name for p in (ENCODER, SEARCH) for m in methods(p)}
-    assert sum(codes.get("OK", 0) for codes in report["statuses_by_method"].values()) > 300
+    assert sum(codes.get("OK", 0) for codes in report["statuses_by_method"].values()) > 0.15 * inputs
 
 
 def test_a_seed_makes_the_same_inputs_again():

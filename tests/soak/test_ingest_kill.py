@@ -1,6 +1,6 @@
 """A loader that is killed again and again: what is there in the end, and what was encoded twice.
 
-KILLS=20 (`make kill-ingest`) kills that often; without it a short share runs. SEED chooses the moments.
+SEED chooses the moments.
 """
 
 from __future__ import annotations
@@ -8,12 +8,10 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -21,10 +19,12 @@ from PIL import Image
 
 from clipsearch import Client
 from clipsearch.ingest import ItemList, ingest
+from tests.metrics import sample
+from tests.soak.share import limit, share_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = limit
 
-KILLS = int(os.environ.get("KILLS", "2"))
+KILLS = share_of(20, least=1)
 SEED = int(os.environ.get("SEED", "0"))
 ROWS_A_KILL = 120
 POINTS, FLIGHTS = 8, 4  # what one kill may waste: the points of the calls in flight
@@ -55,13 +55,8 @@ def counting_encoder(service, starter_bundle):
 
 def encoded(encoder) -> int:
     """Pictures and texts that went through the sessions until now."""
-    events = [json.loads(line) for line in encoder.text().splitlines() if line.startswith("{")]
-    address = next(event for event in events if event["event"] == "metrics are served")["address"]
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    sums = re.findall(r"^clipsearch_encoder_batch_items_sum\S* (\S+)$", text, re.MULTILINE)
-    assert len(sums) == 2
-    return int(sum(map(float, sums)))
+    page = encoder.metrics()
+    return sum(int(sample(page, "clipsearch_encoder_batch_items_sum", tower=t)) for t in ("image", "text"))
 
 
 def write_rows(folder: Path, count: int, *, with_ids: bool) -> Path:
@@ -87,7 +82,7 @@ def test_killed_at_random_points_it_ends_with_every_point_once(service, counting
     search = service(
         "search", SEARCH_ENCODER=counting_encoder.address, SEARCH_DATA_DIR=str(tmp_path / "data")
     ).start()
-    count = KILLS * ROWS_A_KILL
+    count = (KILLS + 1) * ROWS_A_KILL
     rows = write_rows(tmp_path, count, with_ids=known_by != "content")
     checkpoint = [str(tmp_path / "checkpoint.json")] if "checkpoint" in known_by else []
     chance = random.Random(f"{SEED} {known_by}")

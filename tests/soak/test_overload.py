@@ -1,4 +1,4 @@
-"""A short share of `make overload`: what must hold whatever the machine does meanwhile."""
+"""A share of `make overload`: what must hold whatever the machine does meanwhile."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from tests.bench.encoder.corpus import small_pictures, stamped
 from tests.overload.__main__ import ALLOWED, Watch, measure
 from tests.processes import ServiceProcess
+from tests.soak.share import in_a_soak, limit, share_of
 
-pytestmark = pytest.mark.slow
+pytestmark = limit
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,9 @@ def corpus(tmp_path_factory) -> Path:
     return folder
 
 
+@in_a_soak
 def test_ten_times_the_best_rate_is_refused_and_not_piled_up(tmp_path, starter_bundle, corpus):
-    report = measure(starter_bundle, tmp_path, corpus, "image", seconds=5, step_s=2)
+    report = measure(starter_bundle, tmp_path, corpus, "image", seconds=share_of(60, least=5), step_s=2)
     assert set(report["statuses"]) <= ALLOWED
     assert report["statuses"].get("RESOURCE_EXHAUSTED", 0) > 0
     assert report["overload"]["in_time_per_s"] > 0

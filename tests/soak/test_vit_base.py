@@ -8,8 +8,9 @@ import pytest
 
 from encoder_service.bundle import open_bundle
 from encoder_service.export.clip import export_bundle
+from tests.soak.share import in_a_soak
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [in_a_soak, pytest.mark.timeout(900)]
 
 
 def test_vit_b32_keeps_its_vectors_through_export_cutting_and_int8(tmp_path: Path) -> None:

@@ -80,9 +80,9 @@ class Torture:
                     for writer in writers:
                         writer.cancel()
                     ended = await asyncio.gather(*writers, return_exceptions=True)
-                failures = [error for error in ended if not isinstance(error, asyncio.CancelledError)]
-                if failures:
-                    raise failures[0]
+                for error in ended:
+                    if error is not None and not isinstance(error, asyncio.CancelledError):
+                        raise error
                 await self._verify(client)
             self.counts["indexes_built"] = self._service.text().count("index was looked after")
         finally:
@@ -115,7 +115,7 @@ class Torture:
             batch = chance.sample(ids, BATCH)
             if chance.random() < 0.1:
                 versions = dict.fromkeys(batch, DELETED)
-                write = partial(client.delete_points, COLLECTION, batch)
+                write: Callable[[], Awaitable[Any]] = partial(client.delete_points, COLLECTION, batch)
             else:
                 versions = dict.fromkeys(batch, self.model.writes + 1)
                 points = [point(id, version) for id, version in versions.items()]

@@ -12,15 +12,19 @@ import argparse
 import datetime
 import os
 import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import onnxruntime as ort
+
+from encoder_service.bundle import Tower
 from encoder_service.cuda import CudaError, Gpu
-from encoder_service.providers import PROVIDERS, find_usable_gpu, ort
+from encoder_service.providers import PROVIDERS, find_usable_gpu
 from tests.bench.gpu.report import Figures, Rates
+from tests.processes import cli
 
 ROOT = Path(__file__).parents[3]
 OUT = ROOT / "build" / "bench"
@@ -28,6 +32,7 @@ NAME = "clip-vit-base-patch32"
 BUNDLE = ROOT / "build" / "models" / f"{NAME}-random-fp16"
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+TOWERS: tuple[Tower, ...] = ("image", "text")
 _PACKAGES = ("onnxruntime-gpu", "torch", "transformers", "numpy")
 _MATMUL = 8192
 _CONSTANT_MEMORY_BATCHES = 10_000
@@ -83,13 +88,13 @@ def measure(figures: Figures, options: Any, provider: Any, save: Callable[[], No
 
     def session() -> None:
         with ours.open_ours(model, provider, "fp16", largest) as towers:
-            for tower in ("image", "text"):
+            for tower in TOWERS:
                 figures.cosine[tower] = towers.lowest_cosine(tower, min(16, largest))
                 for batch in options.batches:
                     _rates(figures.session, tower)[batch] = towers.rate(tower, batch, seconds)
                 if device == "cuda":
                     run, items = towers.runs[tower], ours.some_items(model, tower, min(64, largest))
-                    found = ours.kernels(lambda run=run, items=items: run(items))
+                    found = ours.kernels(partial(run, items))
                     figures.kernels[tower] = dict(list(found.items())[:20])
             figures.p50_ms_batch1 = towers.p50_ms("image", seconds)
             figures.p50_ms_text = towers.p50_ms("text", seconds)
@@ -151,7 +156,7 @@ def _used(device: str) -> int:
 
 def _make_bundle() -> Path:
     if not (BUNDLE / "manifest.json").is_file():
-        command = [sys.executable, "-m", "clipsearch.cli", "model", "export", "--random-init", NAME]
+        command = cli("model", "export", "--random-init", NAME)
         command += ["--precision", "fp32,fp16", "--out", str(BUNDLE)]
         subprocess.run(command, check=True, timeout=1800)
     return BUNDLE

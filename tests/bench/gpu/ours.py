@@ -80,10 +80,11 @@ def open_ours(model: Model, provider: ProviderName, precision: Precision, larges
     graphs = provider == "cuda"
     sessions: list[BoundSession] = []
     try:
-        for tower, feeds, buckets in (
+        towers: tuple[tuple[Tower, Any, Any], ...] = (
             ("image", picture_feeds(model.image), picture_buckets(largest)),
             ("text", text_feeds(model.text), text_buckets(largest * 16, model.text.context_length)),
-        ):
+        )
+        for tower, feeds, buckets in towers:
             onnx = OnnxSession(model.graphs[tower, precision], provider, available_cpus())
             sessions.append(BoundSession(onnx.onnx, feeds, model.dimension, buckets, memory, graphs=graphs))
         image, text = sessions

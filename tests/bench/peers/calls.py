@@ -68,7 +68,8 @@ def vectors(system: System, address: str, tower: Tower, items: list[Item]) -> Ve
 
     async def ask() -> Vectors:
         async with AsyncExitStack() as stack:
-            return await (await _opened(stack, system, address, tower))(items)
+            found: Vectors = await (await _opened(stack, system, address, tower))(items)
+            return found
 
     return asyncio.run(ask())
 

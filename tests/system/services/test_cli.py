@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests import processes
 
 pytestmark = pytest.mark.slow
 
@@ -36,12 +37,7 @@ def clipsearch(search, encoder):
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         servers = {"CLIPSEARCH_SERVER": search.address, "CLIPSEARCH_ENCODER": encoder.address}
-        import os
-
-        command = [sys.executable, "-m", "clipsearch.cli", *words]
-        return subprocess.run(
-            command, env={**os.environ, **servers}, capture_output=True, text=True, timeout=60, check=False
-        )
+        return processes.clipsearch(*words, **servers)
 
     return run
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from clipsearch.cli.demo_map import OTHER_WORDS, SUBJECTS, draw_samples
 from clipsearch.client import Client, EncoderClient
+from tests.processes import clipsearch
 
 pytestmark = pytest.mark.slow
 
@@ -37,14 +36,11 @@ def test_words_lie_nearer_their_own_photographs_than_others_and_the_page_says_so
     assert f'"own":{alike["own"]},"others":{alike["others"]}' in page
 
 
-def run(*arguments):
-    command = [sys.executable, "-m", "clipsearch.cli", "map", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-
-
 def test_the_command_writes_a_page_a_picture_and_numbers(drawn, search, encoder, tmp_path):
     services = ["--server", search.address, "--encoder", encoder.address]
-    done = run("words-and-photographs", "--query", "a pet", "--out", str(tmp_path), "--json", *services)
+    done = clipsearch(
+        "map", "words-and-photographs", "--query", "a pet", "--out", str(tmp_path), "--json", *services
+    )
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert printed == json.loads((tmp_path / "map.json").read_text())
@@ -54,7 +50,8 @@ def test_the_command_writes_a_page_a_picture_and_numbers(drawn, search, encoder,
 
 
 def test_without_an_encoder_clusters_have_numbers_and_the_map_is_drawn(drawn, search, tmp_path):
-    done = run(
+    done = clipsearch(
+        "map",
         "words-and-photographs",
         "--out",
         str(tmp_path),
@@ -78,7 +75,9 @@ def test_without_an_encoder_clusters_have_numbers_and_the_map_is_drawn(drawn, se
     ids=["collection", "field", "filter"],
 )
 def test_what_cannot_be_drawn_is_one_clear_line(drawn, search, encoder, tmp_path, arguments, said):
-    done = run(*arguments, "--out", str(tmp_path), "--server", search.address, "--encoder", encoder.address)
+    done = clipsearch(
+        "map", *arguments, "--out", str(tmp_path), "--server", search.address, "--encoder", encoder.address
+    )
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr

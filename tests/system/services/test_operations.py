@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import grpc
 import pytest
@@ -21,6 +18,7 @@ from clipsearch import (
 )
 from clipsearch.search.v1 import search_pb2, search_pb2_grpc
 from tests.metrics import sample
+from tests.processes import clipsearch
 from tests.system.services.secured import Secured
 from tests.waiting import HANGS_S
 
@@ -144,16 +142,6 @@ async def test_every_client_shows_its_token(search, encoder, secured):
         with stranger, pytest.raises(ClipSearchError) as caught:
             stranger.model() if isinstance(stranger, EncoderClient) else stranger.list_collections()
         assert (caught.value.code, caught.value.reason) == ("UNAUTHENTICATED", "TOKEN_MISSING")
-
-
-def clipsearch(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "clipsearch.cli", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 def test_the_command_line_takes_token_and_trust_from_the_environment(

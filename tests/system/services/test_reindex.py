@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from PIL import Image
 
 from clipsearch import Client, ClipSearchError, EncoderClient, Point, StoredPoint
 from tests.metrics import sample
+from tests.processes import cli, environment
 from tests.toy_bundle import WORDS, build_toy
 from tests.waiting import wait_until
 
@@ -41,8 +40,8 @@ class World:
 
     def command(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "clipsearch.cli", *words],
-            env={**os.environ, "CLIPSEARCH_SERVER": self.search},
+            cli(*words),
+            env=environment(CLIPSEARCH_SERVER=self.search),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import re
 import signal
 import socket
 import sys
 import textwrap
 import time
-import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.processes import Program
 from tests.unit.clipsearch.serving.served import call, refusal
 from tests.waiting import HANGS_S
 
@@ -69,49 +68,26 @@ SERVER = textwrap.dedent(
 )
 
 
-class Process:
+class Toy(Program):
     """The service, with the switch that its probe looks at."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.dependency = folder / "dependency"
-        self.port_file = folder / "port"
-        self.log = folder / "log"
-        given = {"port_file": self.port_file, "unready_after_s": 1, "log_format": "json", **settings}
-        self._environment = {f"TOY_{key.upper()}": str(value) for key, value in given.items()}
-        self._process: asyncio.subprocess.Process | None = None
+        command = [sys.executable, "-c", SERVER, str(self.dependency)]
+        given = {"unready_after_s": 1, "log_format": "json", **settings}
+        variables = {f"TOY_{key.upper()}": str(value) for key, value in given.items()}
+        super().__init__("toy", folder, command, variables, prefix="TOY")
 
-    async def launch(self) -> None:
-        with self.log.open("wb") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-c",
-                SERVER,
-                str(self.dependency),
-                env={**os.environ, **self._environment},
-                stderr=log,
-            )
-
-    async def address(self) -> str:
+    async def serves(self) -> str:
+        """Waits until it serves; its address."""
         return await until(lambda: self.port_file.exists() and self.port_file.read_text().strip())
 
-    async def logged(self, event: str) -> dict:
-        return await until(lambda: next((entry for entry in self.lines() if entry["event"] == event), None))
-
-    def lines(self) -> list[dict]:
-        # Without the last: it may be half written. gRPC's own lines are no JSON.
-        whole = self.log.read_text().split("\n")[:-1]
-        return [json.loads(line) for line in whole if line.startswith("{")]
-
-    def signal(self, number: int) -> None:
-        self._process.send_signal(number)
+    async def entry(self, event: str) -> dict[str, Any]:
+        """Waits for an entry of the log."""
+        return await until(lambda: next((line for line in self.logged() if line["event"] == event), None))
 
     async def end(self) -> int:
-        return await asyncio.wait_for(self._process.wait(), HANGS_S)
-
-    async def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
+        return await asyncio.to_thread(self.wait)
 
 
 async def until(look):
@@ -128,29 +104,27 @@ async def status(channel: grpc.aio.Channel, service: str = "") -> int:
 
 
 @pytest.fixture
-async def processes() -> AsyncIterator[list[Process]]:
-    started: list[Process] = []
-    yield started
-    for process in started:
-        await process.kill()
+def launch(tmp_path: Path) -> Iterator[Callable[..., Toy]]:
+    """Launches the service with settings, on a free port if none is said."""
+    launched: list[Toy] = []
+
+    def make(port: int = 0, **settings: object) -> Toy:
+        launched.append(Toy(tmp_path, **settings))
+        launched[-1].launch(port)
+        return launched[-1]
+
+    yield make
+    for toy in launched:
+        toy.kill()
 
 
-async def start(processes: list[Process], folder: Path, **settings: object) -> Process:
-    process = Process(folder, **settings)
-    processes.append(process)
-    await process.launch()
-    return process
-
-
-async def test_tls_tokens_metrics_and_logs_together(processes, tmp_path, tokens):
+async def test_tls_tokens_metrics_and_logs_together(launch, tmp_path, tokens):
     ca = trustme.CA()
     issued = ca.issue_cert("127.0.0.1")
     issued.private_key_pem.write_to_path(tmp_path / "key")
     issued.cert_chain_pems[0].write_to_path(tmp_path / "crt")
     token = tokens.add("shop", "encode")
-    process = await start(
-        processes,
-        tmp_path,
+    process = launch(
         tls_certificate=tmp_path / "crt",
         tls_key=tmp_path / "key",
         tokens_file=tokens.path,
@@ -159,7 +133,7 @@ async def test_tls_tokens_metrics_and_logs_together(processes, tmp_path, tokens)
     )
     process.dependency.touch()
     credentials = grpc.ssl_channel_credentials(ca.cert_pem.bytes())
-    async with grpc.aio.secure_channel(await process.address(), credentials) as channel:
+    async with grpc.aio.secure_channel(await process.serves(), credentials) as channel:
         assert await status(channel, NAME) == SERVING
         assert (await call(channel, token=token, metadata=[("x-request-id", "order-17")])).name == "toy"
         assert (await refusal(channel))[0] is grpc.StatusCode.UNAUTHENTICATED
@@ -167,8 +141,7 @@ async def test_tls_tokens_metrics_and_logs_together(processes, tmp_path, tokens)
         later = tokens.add("later", "encode")
         await until_accepted(channel, later)
 
-    where = (await process.logged("metrics are served"))["address"]
-    text = await asyncio.to_thread(lambda: urllib.request.urlopen(f"http://{where}").read().decode())
+    text = await asyncio.to_thread(process.metrics)
     refused = re.search(r'grpc_server_handled_total{grpc_code="UNAUTHENTICATED".*} ([0-9.]+)', text)
     assert float(refused[1]) >= 2
     assert re.search(rf'clipsearch_ready{{grpc_service="{NAME}"}} 1.0', text)
@@ -177,9 +150,9 @@ async def test_tls_tokens_metrics_and_logs_together(processes, tmp_path, tokens)
 
     process.signal(signal.SIGTERM)
     assert await process.end() == 0
-    calls = {line["request_id"]: line for line in process.lines() if line["event"] == "call"}
+    calls = {line["request_id"]: line for line in process.logged() if line["event"] == "call"}
     assert (calls["order-17"]["caller"], calls["order-17"]["code"]) == ("shop", "OK")
-    log = process.log.read_text()
+    log = process.text()
     for secret in (token, later, "cs_guess"):
         assert secret not in log
 
@@ -200,13 +173,13 @@ async def becomes(channel: grpc.aio.Channel, wanted: int) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_readiness_follows_the_dependency_and_liveness_does_not(processes, tmp_path):
-    process = await start(processes, tmp_path, port=0)
-    assert (await process.logged("not ready"))["problem"] == "the store cannot be reached"
+async def test_readiness_follows_the_dependency_and_liveness_does_not(launch):
+    process = launch()
+    assert (await process.entry("not ready"))["problem"] == "the store cannot be reached"
     assert not process.port_file.exists()
 
     process.dependency.touch()
-    async with grpc.aio.insecure_channel(await process.address()) as channel:
+    async with grpc.aio.insecure_channel(await process.serves()) as channel:
         await becomes(channel, SERVING)
         process.dependency.unlink()
         await becomes(channel, NOT_SERVING)
@@ -217,10 +190,10 @@ async def test_readiness_follows_the_dependency_and_liveness_does_not(processes,
         await becomes(channel, SERVING)
 
 
-async def test_draining_is_told_before_calls_are_refused(processes, tmp_path):
-    process = await start(processes, tmp_path, drain_delay_s=60)
+async def test_draining_is_told_before_calls_are_refused(launch):
+    process = launch(drain_delay_s=60)
     process.dependency.touch()
-    async with grpc.aio.insecure_channel(await process.address()) as channel:
+    async with grpc.aio.insecure_channel(await process.serves()) as channel:
         assert await status(channel) == SERVING
         process.signal(signal.SIGTERM)
         await becomes(channel, NOT_SERVING)
@@ -238,64 +211,64 @@ async def under_way(channel: grpc.aio.Channel, folder: Path) -> asyncio.Task:
     return asked
 
 
-async def test_sigterm_lets_calls_in_flight_finish_and_exits_0(processes, tmp_path):
-    process = await start(processes, tmp_path, drain_grace_s=HANGS_S)
+async def test_sigterm_lets_calls_in_flight_finish_and_exits_0(launch, tmp_path):
+    process = launch(drain_grace_s=HANGS_S)
     process.dependency.touch()
-    async with grpc.aio.insecure_channel(await process.address()) as channel:
+    async with grpc.aio.insecure_channel(await process.serves()) as channel:
         asked = await under_way(channel, tmp_path)
         process.signal(signal.SIGTERM)
-        await process.logged("draining")
+        await process.entry("draining")
         (tmp_path / "dependency-answer").touch()
         assert (await asked).name == "toy"
     assert await process.end() == 0
-    await process.logged("toy has stopped")
+    await process.entry("toy has stopped")
 
 
-async def test_a_second_signal_stops_at_once(processes, tmp_path):
-    process = await start(processes, tmp_path, drain_grace_s=600)
+async def test_a_second_signal_stops_at_once(launch, tmp_path):
+    process = launch(drain_grace_s=600)
     process.dependency.touch()
-    async with grpc.aio.insecure_channel(await process.address()) as channel:
+    async with grpc.aio.insecure_channel(await process.serves()) as channel:
         asked = await under_way(channel, tmp_path)
         process.signal(signal.SIGTERM)
-        await process.logged("draining")
+        await process.entry("draining")
         process.signal(signal.SIGTERM)
         with pytest.raises(grpc.aio.AioRpcError):
             await asked
     assert await process.end() == 0
 
 
-async def test_a_port_in_use_is_one_clear_line(processes, tmp_path):
+async def test_a_port_in_use_is_one_clear_line(launch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        process = await start(processes, tmp_path, port=port)
+        process = launch(port=port)
         assert await process.end() == 1
-    assert f"cannot listen on 127.0.0.1:{port}: the port is in use" in process.log.read_text()
+    assert f"cannot listen on 127.0.0.1:{port}: the port is in use" in process.text()
 
 
-async def test_sigterm_before_it_was_ever_ready_ends_it_with_0(processes, tmp_path):
-    process = await start(processes, tmp_path)
-    await process.logged("not ready")
+async def test_sigterm_before_it_was_ever_ready_ends_it_with_0(launch):
+    process = launch()
+    await process.entry("not ready")
     process.signal(signal.SIGTERM)
     assert await process.end() == 0
     assert not process.port_file.exists()
 
 
-async def test_a_service_that_is_broken_drains_and_ends_with_1(processes, tmp_path):
-    process = await start(processes, tmp_path)
+async def test_a_service_that_is_broken_drains_and_ends_with_1(launch, tmp_path):
+    process = launch()
     process.dependency.touch()
-    async with grpc.aio.insecure_channel(await process.address()) as channel:
+    async with grpc.aio.insecure_channel(await process.serves()) as channel:
         asked = await under_way(channel, tmp_path)
         (tmp_path / "dependency-broken").touch()
-        assert (await process.logged("toy cannot go on"))["problem"] == "the card is broken"
-        await process.logged("draining")
+        assert (await process.entry("toy cannot go on"))["problem"] == "the card is broken"
+        await process.entry("draining")
         (tmp_path / "dependency-answer").touch()
         assert (await asked).name == "toy"
     assert await process.end() == 1
-    errors = [line for line in process.lines() if line["level"] == "error"]
+    errors = [line for line in process.logged() if line["level"] == "error"]
     assert [line["event"] for line in errors] == ["toy cannot go on"]
-    assert process.log.read_text().splitlines()[-1] == "the card is broken"
+    assert process.text().splitlines()[-1] == "the card is broken"
 
 
 @pytest.mark.parametrize(
@@ -307,17 +280,17 @@ async def test_a_service_that_is_broken_drains_and_ends_with_1(processes, tmp_pa
         ({"otlp_endpoint": "collector:4317"}, "the OTLP endpoint must start with http:// or https://"),
     ],
 )
-async def test_what_cannot_start_says_why_in_one_line(processes, tmp_path, settings, problem):
-    process = await start(processes, tmp_path, **settings)
+async def test_what_cannot_start_says_why_in_one_line(launch, settings, problem):
+    process = launch(**settings)
     assert await process.end() == 1
-    (said,) = process.log.read_text().splitlines()
+    (said,) = process.text().splitlines()
     assert said.startswith(problem)
 
 
-async def test_old_connections_end_so_that_new_replicas_get_traffic(processes, tmp_path):
-    process = await start(processes, tmp_path, max_connection_age_s=1, max_connection_age_grace_s=1)
+async def test_old_connections_end_so_that_new_replicas_get_traffic(launch):
+    process = launch(max_connection_age_s=1, max_connection_age_grace_s=1)
     process.dependency.touch()
-    async with grpc.aio.insecure_channel(await process.address()) as channel:
+    async with grpc.aio.insecure_channel(await process.serves()) as channel:
         await call(channel)
         await asyncio.wait_for(channel.wait_for_state_change(grpc.ChannelConnectivity.READY), HANGS_S)
         assert (await call(channel)).name == "toy"  # connects again

@@ -1,4 +1,4 @@
-"""Bundles of tiny random architectures, made once a session; tests copy before they change one."""
+"""Bundles of tiny random architectures, made once; tests copy before they change one."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from pathlib import Path
 import pytest
 
 from encoder_service.export.clip import export_bundle
+from tests.bundles import shared_bundle
 
 TINY = {"clip": "clip-vit-tiny-test", "siglip": "siglip-tiny-test"}
 
 
-@pytest.fixture(scope="session")
-def clip_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "clip"
-    export_bundle(TINY["clip"], folder, random_init=True)
-    return folder
+def shared(family: str) -> Path:
+    return shared_bundle(family, lambda folder: export_bundle(TINY[family], folder, random_init=True))
 
 
 @pytest.fixture(scope="session")
-def siglip_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "siglip"
-    export_bundle(TINY["siglip"], folder, random_init=True)
-    return folder
+def clip_bundle() -> Path:
+    return shared("clip")
+
+
+@pytest.fixture(scope="session")
+def siglip_bundle() -> Path:
+    return shared("siglip")
 
 
 @pytest.fixture(params=["clip", "siglip"])

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from encoder_service.bundle import graph_file, read_manifest
+from encoder_service.bundle import Precision, graph_file, open_bundle, read_manifest
 from encoder_service.export.clip import export_bundle
 from encoder_service.export.errors import ExportError
 from encoder_service.export.half import halve
@@ -136,13 +136,16 @@ def test_one_vector_that_is_off_fails_fp16_and_not_int8() -> None:
         assert all(check.passed for check in checks) == passed
 
 
-def test_a_bundle_prefers_fp16_on_gpus_only_where_it_passed(tmp_path: Path) -> None:
-    made = export_bundle(
-        "clip-vit-tiny-test", tmp_path / "bundle", random_init=True, precisions=["fp32", "fp16"]
-    )
+def test_a_bundle_prefers_fp16_on_gpus_only_where_it_passed_and_all_else_is_the_same_bytes(
+    clip_bundle: Path, tmp_path: Path
+) -> None:
+    precisions: list[Precision] = ["fp32", "int8", "fp16"]
+    made = export_bundle("clip-vit-tiny-test", tmp_path / "bundle", random_init=True, precisions=precisions)
+    others = {name: entry for name, entry in made.files.items() if "fp16" not in name}
+    assert others == open_bundle(clip_bundle).files
     assert (tmp_path / "bundle" / graph_file("text", "fp16")).is_file()
-    assert made.precisions == {"image": ["fp32", "fp16"], "text": ["fp32", "fp16"]}
-    assert made.preferred_cpu == {"image": "fp32", "text": "fp32"}
+    assert made.precisions == {"image": precisions, "text": precisions}
+    assert made.preferred_cpu == open_bundle(clip_bundle).preferred_cpu
     assert made.preferred_gpu == {"image": "fp16", "text": "fp16"}
     figures = {
         (check.tower, check.metric): check for check in made.parity if check.name == "fp16 against fp32"

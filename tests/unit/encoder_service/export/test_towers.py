@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
 from encoder_service.export import towers
 from encoder_service.export.preprocessing import Normalisation
+
+Exported = Callable[..., tuple[Any, Path]]
 
 VALUES = Normalisation((0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
 VISION = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -44,6 +48,24 @@ def with_biases(model: Any) -> Any:
     return model.eval()
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A model of a configuration, and the graph of its image or text tower; exported once."""
+    folder = tmp_path_factory.mktemp("towers")
+
+    @cache
+    def export(tower: type[torch.nn.Module], **text: Any) -> tuple[Any, Path]:
+        model = siglip() if tower.__name__.startswith("Siglip") else clip(**text)
+        path = folder / "-".join([tower.__name__, *map(str, text.values())])
+        if tower in (towers.ClipImage, towers.SiglipImage):
+            towers.export_image(tower(model, VALUES), 48, path)
+        else:
+            towers.export_text(tower(model), 16, path)
+        return model, path
+
+    return export
+
+
 def onnx(path: Path, **inputs: np.ndarray) -> np.ndarray:
     return np.asarray(ort.InferenceSession(path).run(None, inputs)[0])
 
@@ -71,26 +93,22 @@ def clip_ids(count: int, length: int, end: int = 99) -> np.ndarray:
 
 
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
-def test_clip_images(tmp_path: Path, activation: str) -> None:
-    model, path = clip(hidden_act=activation), tmp_path / "image.onnx"
-    towers.export_image(towers.ClipImage(model, VALUES), 48, path)
+def test_clip_images(exported: Exported, activation: str) -> None:
+    model, path = exported(towers.ClipImage, hidden_act=activation)
     with torch.no_grad():
         expected = unit(model.get_image_features(pixel_values=normalised(pixels(3))).pooler_output)
     np.testing.assert_allclose(onnx(path, pixels=pixels(3)), expected, atol=2e-6)
 
 
-def test_quick_gelu_is_not_taken_for_gelu(tmp_path: Path) -> None:
-    paths = [tmp_path / "quick.onnx", tmp_path / "plain.onnx"]
-    for path, activation in zip(paths, ["quick_gelu", "gelu"], strict=True):
-        towers.export_image(towers.ClipImage(clip(hidden_act=activation), VALUES), 48, path)
+def test_quick_gelu_is_not_taken_for_gelu(exported: Exported) -> None:
+    paths = [exported(towers.ClipImage, hidden_act=activation)[1] for activation in ("quick_gelu", "gelu")]
     quick, plain = (onnx(path, pixels=pixels(1)) for path in paths)
     assert np.abs(quick - plain).max() > 1e-4
 
 
 @pytest.mark.parametrize("length", [2, 9, 16])
-def test_clip_texts_pool_at_the_first_end_token(tmp_path: Path, length: int) -> None:
-    model, path = clip(), tmp_path / "text.onnx"
-    towers.export_text(towers.ClipText(model), 16, path)
+def test_clip_texts_pool_at_the_first_end_token(exported: Exported, length: int) -> None:
+    model, path = exported(towers.ClipText)
     ids = clip_ids(4, length)
     ids[0, 1] = 99  # a second end token behind it must not matter
     with torch.no_grad():
@@ -98,34 +116,30 @@ def test_clip_texts_pool_at_the_first_end_token(tmp_path: Path, length: int) -> 
     np.testing.assert_allclose(onnx(path, input_ids=ids), expected, atol=2e-6)
 
 
-def test_clip_configurations_of_before_2023_pool_at_the_highest_id(tmp_path: Path) -> None:
-    model, path = clip(eos_token_id=2), tmp_path / "text.onnx"
-    towers.export_text(towers.ClipText(model), 16, path)
+def test_clip_configurations_of_before_2023_pool_at_the_highest_id(exported: Exported) -> None:
+    model, path = exported(towers.ClipText, eos_token_id=2)
     ids = clip_ids(4, 9)
     with torch.no_grad():
         expected = unit(model.get_text_features(input_ids=torch.from_numpy(ids)).pooler_output)
     np.testing.assert_allclose(onnx(path, input_ids=ids), expected, atol=2e-6)
 
 
-def test_what_follows_the_end_token_changes_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "text.onnx"
-    towers.export_text(towers.ClipText(clip()), 16, path)
+def test_what_follows_the_end_token_changes_nothing(exported: Exported) -> None:
+    _, path = exported(towers.ClipText)
     text = np.array([[98, 5, 6, 99]], dtype=np.int64)
     padded = np.concatenate([text, np.full((1, 12), 7, np.int64)], axis=1)
     np.testing.assert_allclose(onnx(path, input_ids=padded), onnx(path, input_ids=text), atol=1e-6)
 
 
-def test_siglip_images(tmp_path: Path) -> None:
-    model, path = siglip(), tmp_path / "image.onnx"
-    towers.export_image(towers.SiglipImage(model, VALUES), 48, path)
+def test_siglip_images(exported: Exported) -> None:
+    model, path = exported(towers.SiglipImage)
     with torch.no_grad():
         expected = unit(model.get_image_features(pixel_values=normalised(pixels(3))).pooler_output)
     np.testing.assert_allclose(onnx(path, pixels=pixels(3)), expected, atol=2e-6)
 
 
-def test_siglip_texts_see_their_padding(tmp_path: Path) -> None:
-    model, path = siglip(), tmp_path / "text.onnx"
-    towers.export_text(towers.SiglipText(model), 16, path)
+def test_siglip_texts_see_their_padding(exported: Exported) -> None:
+    model, path = exported(towers.SiglipText)
     ids = np.zeros((2, 16), np.int64)
     ids[:, :3] = [[5, 6, 1], [9, 8, 1]]
     with torch.no_grad():
@@ -134,9 +148,8 @@ def test_siglip_texts_see_their_padding(tmp_path: Path) -> None:
     assert np.abs(onnx(path, input_ids=ids[:, :3]) - expected).max() > 1e-4
 
 
-def test_a_graph_tells_nothing_of_the_machine_that_made_it(tmp_path: Path) -> None:
-    path = tmp_path / "text.onnx"
-    towers.export_text(towers.ClipText(clip()), 16, path)
+def test_a_graph_tells_nothing_of_the_machine_that_made_it(exported: Exported) -> None:
+    _, path = exported(towers.ClipText)
     content = path.read_bytes()
     assert b".py" not in content
     assert str(Path(torch.__file__).parent).encode() not in content

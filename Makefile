@@ -52,7 +52,23 @@ test-fast: $(FULL_READY) ## run what needs no process of its own: unit tests and
 	$(PYTEST) $(SPREAD) -m "not slow" tests/unit tests/contract $(ARGS)
 
 # Its parts are the files tests/soak/test_PART.py.
-soak: $(FULL_READY) ## the long runs (SHARE=0.1: a tenth of each; PART=torture: $(FULL_READY) ## kill the search service 100 times while points are written: none lost, none twice (build/torture.json)
+soak: $(FULL_READY) ## the long runs (SHARE=0.1: a tenth of each; PART=torture: one of them)
+	echo "== soak: $(or $(PART),every part), share $(SHARE)"
+	SOAK_SHARE=$(SHARE) $(PYTEST) -v --durations=0 --durations-min=1 $(if $(PART),tests/soak/test_$(PART).py,tests/soak) $(ARGS)
+
+test-web: $(FULL_READY) ## the search page and the map in a real browser (Chromium)
+	$(PYTEST) tests/browser $(ARGS)
+
+pictures: $(FULL_READY) build/models/starter/manifest.json ## make the pictures in docs/ anew, of the demo in Chromium
+	$(BIN)/python -m tests.browser.pictures
+
+lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
+	echo "== ruff";         $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	echo "== mypy";         $(BIN)/mypy
+	echo "== import-linter"; $(BIN)/lint-imports --no-logo
+	echo "== buf";          protos/lint.sh $(BIN)/python
+
+torture: $(FULL_READY) ## kill the search service 100 times while points are written: none lost, none twice (build/torture.json)
 	$(BIN)/python -m tests.soak.torture $(ARGS)
 
 drain: $(BUNDLE)/manifest.json $(FULL_READY) ## stop replicas 20 times under load: no call fails (build/drain.json)

@@ -55,11 +55,12 @@ class FieldChecks:
         *,
         found: bool,
         misspelt: bool = False,
+        deleting: bool = False,
     ) -> None:
         """Raises InvalidArgument for the first condition of another type than what its field holds.
 
-        `found`: something matches. With `misspelt` also for one that needs a field which no point has,
-        though an empty collection refuses none.
+        `found`: something matches. With `misspelt` also for one that needs a field which no point has, and
+        with `deleting` for one that excludes what has it, though an empty collection refuses none.
         """
         for field, condition, clauses in _compared(filter, "filter"):
             key, excluding = key_of(condition), "must_not" in clauses
@@ -71,7 +72,7 @@ class FieldChecks:
                 continue
             if held:
                 raise _mismatch(field, key, held, wanted, condition)
-            if misspelt and not found and not excluding:
+            if deleting if excluding else misspelt and not found:
                 await self._unknown(spec.name, field, key, deadline)
 
     async def _unknown(self, collection: str, field: str, key: str, deadline: Deadline) -> None:

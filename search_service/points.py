@@ -50,7 +50,7 @@ class Points:
             chain = await self._successors.chain(collection, deadline)
             if isinstance(selector, Filter):
                 selector = fitted(selector, chain[0].payload_indexes)
-                await self._fields.check(chain[0], selector, deadline, found=True)
+                await self._fields.check(chain[0], selector, deadline, found=True, deleting=True)
             async with self._successors.writing(collection, chain, deadline) as unchanged:
                 if unchanged:
                     return await self._delete(chain, selector, deadline)

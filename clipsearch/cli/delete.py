@@ -9,11 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipsearch.cli.access import access
-from clipsearch.cli.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Collection, Json, Server
+from clipsearch.cli.options import (
+    DEFAULT_COLLECTION,
+    DEFAULT_SERVER,
+    Collection,
+    Filter,
+    Json,
+    Server,
+    conditions,
+)
 from clipsearch.cli.output import describe, plain, print_json, stderr, stdout, table
 
 if TYPE_CHECKING:
     from clipsearch.client import Client
+    from clipsearch.inputs import FilterLike
     from clipsearch.results import StoredPoint
 
 _TIMEOUT_S = 120.0
@@ -23,10 +32,7 @@ _SHOWN = 10
 
 def delete(
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of the points.")] = None,
-    filter: Annotated[
-        list[str] | None,
-        typer.Option(metavar="EXPRESSION", help="All points that match; may be given several times."),
-    ] = None,
+    filter: Filter = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would go, and delete nothing.")
     ] = False,
@@ -46,16 +52,17 @@ def delete(
 
       clipsearch delete --filter folder=/home/me/Pictures/old --dry-run
 
-      clipsearch delete --filter 'price>1000' -c shop --yes
+      clipsearch delete --filter 'price>1000' --filter 'added<2024-05' -c shop --yes
     """
     if bool(ids) == bool(filter):
         raise typer.BadParameter("give ids, or --filter")
     from clipsearch.client import Client
 
+    matching = conditions(filter)
     with Client(server, timeout=_TIMEOUT_S, **access()) as client:
-        if filter:
-            count = client.count(collection, filter=filter)
-            first = list(client.list_page(collection, filter=filter, page_size=_SHOWN).points)
+        if matching:
+            count = client.count(collection, filter=matching)
+            first = list(client.list_page(collection, filter=matching, page_size=_SHOWN).points)
             missing: list[str] = []
         else:
             unique = list(dict.fromkeys(ids or ()))
@@ -69,7 +76,7 @@ def delete(
                 _show(first, count)
                 question = f"Delete {_points(count)} of {collection!r}?"
                 typer.confirm(question, abort=True, err=True)
-            deleted = _delete(client, collection, filter, [point.id for point in there] if ids else [])
+            deleted = _delete(client, collection, matching, [point.id for point in there] if ids else [])
     if json:
         print_json({"matching": count, "deleted": deleted, "missing": missing, "dry_run": dry_run})
     elif dry_run:
@@ -84,7 +91,7 @@ def delete(
         raise typer.Exit(1)
 
 
-def _delete(client: Client, collection: str, filter: Sequence[str] | None, ids: Sequence[str]) -> int:
+def _delete(client: Client, collection: str, filter: FilterLike | None, ids: Sequence[str]) -> int:
     if filter:
         return client.delete_points(collection, filter=filter)
     return sum(client.delete_points(collection, part) for part in _parts(ids))

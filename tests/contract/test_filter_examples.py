@@ -111,3 +111,17 @@ def test_what_no_store_can_name_is_refused(key):
     with pytest.raises(InvalidArgument) as caught:
         check_key(key, "filter.must[0].field.key")
     assert caught.value.reason == "KEY_INVALID"
+
+
+async def test_a_deletion_by_a_misspelt_field_deletes_nothing(store):
+    made = spec()
+    await store.create_collection(made)
+    points = Points(store, Successors(store, 30), 30)
+    misspelt = read_filter(to_proto("barnd!=acme"), SearchSettings())
+    assert await points.delete(made.name, misspelt, Deadline.after(30)) == 0  # of an empty collection
+    await store.upsert(made.name, [StoredPoint("p", {"brand": "acme"}, image=unit(1))])
+    for expression in ("barnd!=acme", "brand!=5"):
+        filter = read_filter(to_proto(expression), SearchSettings())
+        with pytest.raises(InvalidArgument):
+            await points.delete(made.name, filter, Deadline.after(30))
+    assert await store.count(made.name) == 1

@@ -26,7 +26,8 @@ class Filter(_message.Message):
 
     Payloads have no schema. A search that finds nothing because its filter needs a field that no point
     has and no payload index declares is refused (INVALID_ARGUMENT, FILTER_FIELD_UNKNOWN), so that a
-    misspelt field does not look like an answer. Likewise every call whose filter compares a field with
+    misspelt field does not look like an answer, and so is DeletePoints by a filter that excludes by such a
+    field, which would delete everything. Likewise every call whose filter compares a field with
     another type than its payload index has, or, without one, than its values are of
     (FILTER_TYPE_MISMATCH), where that would go unseen: in `must_not` and `should`, and anywhere if
     nothing is found.

@@ -21,6 +21,13 @@ VectorLike = NDArray[Any] | Sequence[float]
 FilterLike = Mapping[str, Any] | Sequence[str]
 """A filter as `clipsearch.filters` reads it: Qdrant's JSON form, or expressions (`["price<20"]`)."""
 
+CONTENT_HASH = "content_hash"
+"""The payload key by which bulk loading tells whether a row with an id of its own has changed."""
+INDEXED_FROM = "indexed_from"
+"""The payload key of the lists that have a row, by absolute path."""
+BOOKKEEPING = frozenset({CONTENT_HASH, INDEXED_FROM})
+"""Payload keys that say nothing to people: tables leave them out."""
+
 Target = Literal["any", "image", "text"]
 Fusion = Literal["rrf", "dbsf"]
 IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 100_000  # in a pipe or a file a line is as long as what it says
 _LONGEST_VALUE = 120  # characters of a payload's value in a table
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_HIDDEN = frozenset({"content_hash", "indexed_from"})  # what later runs of `clipsearch index` go by
 
 
 def stdout() -> Console:
@@ -76,7 +75,9 @@ def describe(payload: Mapping[str, Any]) -> str:
     path = payload.get("path")
     if path:
         return str(path)
-    return ", ".join(f"{key}={_cut(value)}" for key, value in payload.items() if key not in _HIDDEN)
+    from clipsearch.inputs import BOOKKEEPING
+
+    return ", ".join(f"{key}={_cut(value)}" for key, value in payload.items() if key not in BOOKKEEPING)
 
 
 def _cut(value: Any) -> str:

@@ -41,6 +41,8 @@ def explain(error: Exception) -> str | None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
         return str(error)
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # of os.getcwd
+        return "the folder that this was started in is gone"
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # from pathlib
         return "there is no home folder to keep files in: set HOME, or XDG_CACHE_HOME"
     expected = CheckpointError | CredentialsError | FilterError | Problem | SettingsError | SourceError

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from clipsearch.ingest.lists import ItemList
 from clipsearch.ingest.pictures import PictureFolder, picture_payload
-from clipsearch.ingest.points import COMPARED, COPIES, INDEXED_FROM, Changes, is_at, is_picture, strings
+from clipsearch.ingest.points import COMPARED, COPIES, Changes, is_at, is_picture, strings
 from clipsearch.ingest.source import Item, Source, path_text
+from clipsearch.inputs import INDEXED_FROM
 from clipsearch.results import StoredPoint
 
 

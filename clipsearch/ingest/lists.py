@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from clipsearch.ingest.points import CONTENT_HASH, INDEXED_FROM
 from clipsearch.ingest.source import (
     EmptySource,
     Item,
@@ -22,6 +21,7 @@ from clipsearch.ingest.source import (
     path_text,
 )
 from clipsearch.ingest.tables import ColumnType, Row, Table, found, open_table
+from clipsearch.inputs import CONTENT_HASH, INDEXED_FROM
 
 _RESERVED = "_clipsearch"
 _CELL_BYTES = 16  # about what a cell that is no string takes to send

@@ -57,6 +57,7 @@ PICTURE_INDEXES: dict[str, IndexType] = {
 }
 """Payload indexes that suit the payload of a folder's pictures."""
 
+_LONGEST_SUFFIX = 10
 _NAMED = 5  # suffixes, patterns or folders in a sentence
 
 
@@ -192,7 +193,7 @@ def find_pictures(
                 else:
                     folders.append(path)
             elif path.suffix.lower() not in PICTURE_SUFFIXES:
-                noted.suffixes[path_text(path.suffix.lower()) or "no suffix"] += 1
+                noted.suffixes[_kind(path)] += 1
             elif (kind := _special(entry)) is not None:
                 noted.special[kind] += 1
             else:
@@ -254,6 +255,12 @@ def _excluding(below: Path, patterns: Sequence[str]) -> str | None:
         if fnmatchcase(whole if "/" in bare else below.name, bare):
             return pattern
     return None
+
+
+def _kind(path: Path) -> str:
+    """Its suffix, if it is one: what follows a dot may be anything."""
+    suffix = path_text(path.suffix.lower())
+    return suffix if 1 < len(suffix) <= _LONGEST_SUFFIX and not suffix[1:].isdigit() else "no suffix"
 
 
 def _counts(counted: Counter[str]) -> str:

@@ -17,13 +17,9 @@ import numpy as np
 from clipsearch.connection import MAX_MESSAGE_BYTES
 from clipsearch.files import open_regular
 from clipsearch.ingest.source import Item, path_text
-from clipsearch.inputs import Point
+from clipsearch.inputs import CONTENT_HASH, INDEXED_FROM, Point
 from clipsearch.plain import plain
 
-CONTENT_HASH = "content_hash"
-"""The payload key by which a later run tells whether a row with an id of its own has changed."""
-INDEXED_FROM = "indexed_from"
-"""The payload key of the lists that have a row, by absolute path."""
 COPIES = "copies"
 """The payload key of a folder's picture for the paths of equal pictures."""
 COMPARED = (CONTENT_HASH, INDEXED_FROM, COPIES, "path", "name", "folder", "bytes", "modified")

@@ -110,7 +110,7 @@ async def test_equal_pictures_share_a_point_that_outlives_either(served, folder)
     (folder / "a.jpg").unlink()
     report = await load(client, PictureFolder(folder), prune=True)
     assert (report.updated, report.merged, report.already, report.gone) == (1, 1, 3, 0)
-    assert named(fake) == {"b.jpg", "c.jpg", "d.jpg", "e.jpg"}
+    assert named(fake) in ({"b.jpg", "c.jpg", "d.jpg", name} for name in ("e.jpg", "f.jpg"))
     assert fake.encoded.total() == 4
 
 

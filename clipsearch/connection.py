@@ -67,16 +67,9 @@ def aio_channel(
     address: str,
     interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     tls: ClientTls | None = None,
-    *,
-    own_connection: bool = False,
 ) -> grpc.aio.Channel:
-    """The same for asyncio; belongs to the running loop.
-
-    `own_connection` = it shares none with other channels to the address.
-    """
+    """The same for asyncio; belongs to the running loop."""
     target, options, seen_by = _target(address), channel_arguments(address), list(interceptors)
-    if own_connection:
-        options += OWN_CONNECTION.items()
     if tls is None:
         return grpc.aio.insecure_channel(target, options, interceptors=seen_by)
     options += channel_options(tls)

@@ -23,9 +23,7 @@ from encoder_service.settings import EncoderSettings
 
 def run(settings: EncoderSettings) -> None:
     """Serves until SIGTERM or SIGINT. Raises StartError with one line for the operator."""
-    configure_logging(
-        settings.log_level, settings.log_format, "encoder", "session" if settings.frontends else ""
-    )
+    configure_logging(settings.log_level, settings.log_format, "encoder")
     # Pillow warns of damaged metadata and of sizes below our own limit: nothing an operator could act on.
     warnings.filterwarnings("ignore", module="PIL")
     # Else the tokenizer starts a thread for each CPU of the host, whatever the cgroup grants.
@@ -38,13 +36,7 @@ def run(settings: EncoderSettings) -> None:
             yield encoder_services(encoder, settings, ready)
 
     try:
-        if settings.frontends:
-            # Here alone, so that one process stays what it is.
-            from encoder_service.frontends.service import serve_frontends
-
-            asyncio.run(serve_frontends(settings, metrics))
-        else:
-            asyncio.run(serve(settings, "encoder", open_services, metrics))
+        asyncio.run(serve(settings, "encoder", open_services, metrics))
     except (BundleError, SessionError) as error:
         raise StartError(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""Who may come in: bounds on the work in the house, and no work that cannot be done in time.
+"""Who may come in: bounds on the work in progress, and no work that cannot be done in time.
 
 A call is refused here, before its pictures cost anything; what is let in is expected to finish.
 """
@@ -8,10 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted
-from clipsearch.serving.tally import Tally
 
 # Weight that the past keeps with each item done: the rate is that of about the last 200 items.
 _KEEP = 0.995
@@ -25,20 +23,8 @@ _PUNCTUAL_S = 0.02
 _ENOUGH = 8.0
 
 
-@dataclass(frozen=True, slots=True)
-class House:
-    """The work of one tower: items and bytes that are in it, and items done since the start."""
-
-    items: Tally = field(default_factory=Tally)
-    bytes: Tally = field(default_factory=Tally)
-    done: Tally = field(default_factory=Tally)
-
-
 class Admission:
-    """Counts the items of one tower from arrival to answer and measures how fast they are done.
-
-    Front ends in several processes share one `house`: bounds and pace are those of all of them.
-    """
+    """Counts the items of one tower from arrival to answer and measures how fast they are done."""
 
     def __init__(
         self,
@@ -46,27 +32,18 @@ class Admission:
         max_items: int,
         max_bytes: int,
         clock: Callable[[], float] = time.monotonic,
-        house: House | None = None,
     ) -> None:
-        self._house = house if house is not None else House()
+        self.items = 0
+        """Items in work."""
+        self.bytes = 0
+        """Their bytes."""
         self._what = what
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._clock = clock
         self._last = 0.0
-        self._seen = 0
         self._busy_s = 0.0
         self._done = 0.0
-
-    @property
-    def items(self) -> int:
-        """Items in work here."""
-        return self._house.items.own
-
-    @property
-    def bytes(self) -> int:
-        """Their bytes."""
-        return self._house.bytes.own
 
     @property
     def seconds_per_item(self) -> float:
@@ -75,32 +52,22 @@ class Admission:
 
     @contextmanager
     def admit(self, items: int, size: int, deadline: float) -> Iterator[Callable[[], None]]:
-        """Takes `items` items of `size` bytes together into the house until the block ends.
+        """Takes in `items` items of `size` bytes together until the block ends.
 
         Yields what is to be called for each item that is done, be it refused. Those that leave at their
-        deadline count too: a house where all came too late would otherwise never learn how slow it is,
+        deadline count too: an encoder where all came too late would otherwise never learn how slow it is,
         and let in as many again (seen on a busy machine: 3 of 80 pictures in time, for as long as it ran).
 
         Raises ResourceExhausted past a bound, or if the answer is not to be expected before `deadline`
-        (seconds on the clock), and DeadlineExceeded if that has passed. An idle house lets in whatever
+        (seconds on the clock), and DeadlineExceeded if that has passed. An idle encoder lets in whatever
         has time left: only work done corrects a rate that was measured too low.
         """
-        house = self._house
-        first = not house.items.own
-        # Counted before it is judged: of two processes at the last place neither overlooks the other.
-        house.items.own += items
-        house.bytes.own += size
-        try:
-            self._check_bounds(items, size)
-            if not first:
-                self._measure()
-            self._check_wait(items, deadline)
-        except BaseException:
-            house.items.own -= items
-            house.bytes.own -= size
-            raise
-        if first:
-            self._last, self._seen = self._clock(), house.done.total
+        self._check_bounds(items, size)
+        self._check_wait(items, deadline)
+        if not self.items:
+            self._last = self._clock()
+        self.items += items
+        self.bytes += size
         left = items
 
         def done() -> None:
@@ -113,49 +80,35 @@ class Admission:
         finally:
             if left and self._clock() >= deadline - _PUNCTUAL_S:
                 self.done(left)
-            house.items.own -= items
-            house.bytes.own -= size
+            self.items -= items
+            self.bytes -= size
 
     def done(self, items: int = 1) -> None:
         """Counts items that are done or too late, for the rate."""
-        self._house.done.own += items
-        self._measure()
-
-    def _measure(self) -> None:
-        """Takes what was done in the house since the last look, while there was work here, into the rate."""
-        total = self._house.done.total
-        items = total - self._seen
-        if not items:
-            return
         now = self._clock()
         self._busy_s = self._busy_s * _KEEP**items + (now - self._last)
         self._done = self._done * _KEEP**items + items
-        self._last, self._seen = now, total
+        self._last = now
 
     def _check_bounds(self, items: int, size: int) -> None:
-        in_work, in_bytes = self._house.items.total, self._house.bytes.total
+        in_work, in_bytes = self.items + items, self.bytes + size
         if in_work > max(items, self._max_items):
-            raise self._full(
-                f"{in_work} {self._what} would be in work, the limit is {self._max_items}", in_work - items
-            )
-        if in_work > items and in_bytes > self._max_bytes:
-            raise self._full(
-                f"{in_bytes} bytes would be in work, the limit is {self._max_bytes}", in_work - items
-            )
+            raise self._full(f"{in_work} {self._what} would be in work, the limit is {self._max_items}")
+        if self.items and in_bytes > self._max_bytes:
+            raise self._full(f"{in_bytes} bytes would be in work, the limit is {self._max_bytes}")
 
     def _check_wait(self, items: int, deadline: float) -> None:
         left = deadline - self._clock()
         if left <= 0:
             raise DeadlineExceeded()
-        in_work = self._house.items.total
-        wait = in_work * self.seconds_per_item
-        if in_work > items and wait * _MARGIN > left:
+        wait = (self.items + items) * self.seconds_per_item
+        if self.items and wait * _MARGIN > left:
             raise ResourceExhausted(
                 f"the wait would be about {wait:.2f} s, the deadline is in {left:.2f} s",
                 "WAIT_EXCEEDS_DEADLINE",
                 retry_after_s=wait * _MARGIN - left,
             )
 
-    def _full(self, message: str, in_work: int) -> ResourceExhausted:
-        # Half of the house, so that those who were refused do not all come back at the first free place.
-        return ResourceExhausted(message, "QUEUE_FULL", max(0.05, in_work * self.seconds_per_item / 2))
+    def _full(self, message: str) -> ResourceExhausted:
+        # Half of the work, so that those who were refused do not all come back at the first free place.
+        return ResourceExhausted(message, "QUEUE_FULL", max(0.05, self.items * self.seconds_per_item / 2))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from clipsearch.serving.errors import DeadlineExceeded, Unavailable
 
 Item = TypeVar("Item")
-Item_contra = TypeVar("Item_contra", contravariant=True)
 
 # Calls without a deadline, or with one far off, queue as if they had this much time: they must not
 # wait behind everybody for ever.
@@ -41,15 +40,6 @@ class Computed:
     vector: NDArray[np.float32]
     queue_s: float
     infer_s: float
-
-
-class Computes(Protocol[Item_contra]):
-    """What a tower needs of its batcher, which may run in another process."""
-
-    def __len__(self) -> int: ...
-
-    async def compute(self, item: Item_contra, deadline: float, ahead: int = 0) -> Computed:
-        """See Batcher.compute."""
 
 
 @dataclass(slots=True)

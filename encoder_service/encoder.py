@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument
 from clipsearch.serving.together import together
 from encoder_service.admission import Admission
-from encoder_service.batching import Computed, Computes
+from encoder_service.batching import Batcher, Computed
 from encoder_service.bundle import Manifest, Precision, Tower
 from encoder_service.cache import SingleFlight, TextCache
 from encoder_service.images import ImageInput, ImageLimits, Picture, prepare_image
@@ -62,7 +62,7 @@ class Running:
 class ImageTower:
     """The parts that a picture passes through."""
 
-    batcher: Computes[NDArray[np.uint8]]
+    batcher: Batcher[NDArray[np.uint8]]
     admission: Admission
     limits: ImageLimits
     decoders: Executor
@@ -73,7 +73,7 @@ class ImageTower:
 class TextTower:
     """The parts that a text passes through."""
 
-    batcher: Computes[Tokens]
+    batcher: Batcher[Tokens]
     admission: Admission
     tokenizer: TextTokenizer
     cache: TextCache

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from clipsearch.serving.health import Probe
-from encoder_service.assembly import assemble, decode_threads
+from encoder_service.admission import Admission
 from encoder_service.batching import Batcher
 from encoder_service.bundle import (
     BundleError,
@@ -29,9 +29,11 @@ from encoder_service.bundle import (
     known_answer_pixels,
     read_manifest,
 )
+from encoder_service.cache import TextCache
 from encoder_service.cpus import available_cpus
-from encoder_service.encoder import Encoder, Running
+from encoder_service.encoder import Encoder, ImageTower, Running, TextTower
 from encoder_service.feeding import Feeding, feed_pictures, feed_texts, tensorrt_shapes
+from encoder_service.images import ImageLimits
 from encoder_service.metrics import EncoderMetrics
 from encoder_service.precision import choose_precision
 from encoder_service.providers import (
@@ -45,7 +47,7 @@ from encoder_service.providers import (
 )
 from encoder_service.proving import Proving
 from encoder_service.session import OnnxSession
-from encoder_service.settings import EncoderSettings
+from encoder_service.settings import MIB, EncoderSettings
 from encoder_service.tokens import TextTokenizer, Tokens
 from encoder_service.warmup import best_batch, check_known_answer
 
@@ -85,18 +87,6 @@ class _Feedings:
     tokens_at_once: int
 
 
-@dataclass(frozen=True, slots=True)
-class OpenModel:
-    """A model that has proved itself, and the batchers of its towers."""
-
-    manifest: Manifest
-    running: Running
-    tokenizer: TextTokenizer
-    pictures: Batcher[NDArray[np.uint8]]
-    texts: Batcher[Tokens]
-    proving: Proving
-
-
 @asynccontextmanager
 async def open_encoder(
     settings: EncoderSettings, metrics: EncoderMetrics | None = None
@@ -106,17 +96,8 @@ async def open_encoder(
     The probe is for health. Raises BundleError or SessionError.
     """
     metrics = metrics or EncoderMetrics(CollectorRegistry())
-    async with open_model(settings, metrics) as model:
-        with assemble(
-            settings, metrics, model.manifest, model.running, model.tokenizer, model.pictures, model.texts
-        ) as encoder:
-            yield encoder, model.proving.ready
-
-
-@asynccontextmanager
-async def open_model(settings: EncoderSettings, metrics: EncoderMetrics) -> AsyncIterator[OpenModel]:
-    """Loads the bundle and runs its batchers until the block ends. Raises BundleError or SessionError."""
     threads = settings.threads or available_cpus()
+    decode_threads = settings.decode_threads or available_cpus()
     model = await _load(settings, threads)
     with ExitStack() as closing:
         feedings = await asyncio.to_thread(_warm_up, settings, model, closing)
@@ -124,7 +105,7 @@ async def open_model(settings: EncoderSettings, metrics: EncoderMetrics) -> Asyn
         _log.info(
             "encoder is ready",
             threads=threads,
-            decode_threads=decode_threads(settings),
+            decode_threads=decode_threads,
             max_batch=feedings.pictures_at_once,
             max_batch_tokens=feedings.tokens_at_once,
         )
@@ -132,6 +113,7 @@ async def open_model(settings: EncoderSettings, metrics: EncoderMetrics) -> Asyn
         # A session's own threads: ONNX Runtime brings those that compute.
         image_threads = closing.enter_context(ThreadPoolExecutor(pictures.in_flight, "image-session"))
         text_threads = closing.enter_context(ThreadPoolExecutor(texts.in_flight, "text-session"))
+        decoders = closing.enter_context(ThreadPoolExecutor(decode_threads, "decode"))
         async with (
             Batcher(
                 metrics.measured("image", pictures.run),
@@ -149,11 +131,27 @@ async def open_model(settings: EncoderSettings, metrics: EncoderMetrics) -> Asyn
             ) as text_batches,
         ):
             running = Running(model.image.precision, model.text.precision, model.image.session.provider)
+            image_tower = ImageTower(
+                picture_batches,
+                Admission("pictures", settings.queue_images, settings.queue_bytes),
+                ImageLimits(settings.max_image_bytes, settings.max_pixels),
+                decoders,
+                decode_threads,
+            )
+            text_tower = TextTower(
+                text_batches,
+                Admission("texts", settings.queue_texts, settings.queue_bytes),
+                model.tokenizer,
+                TextCache(settings.text_cache_mb * MIB),
+                settings.max_text_bytes,
+            )
+            metrics.watch(model.manifest, running, image_tower, text_tower)
             proving = Proving(model.manifest, model.tokenizer, picture_batches, text_batches)
             watching = asyncio.create_task(proving.watch())
             try:
-                yield OpenModel(
-                    model.manifest, running, model.tokenizer, picture_batches, text_batches, proving
+                yield (
+                    Encoder(model.manifest, running, image_tower, text_tower, metrics.encoded),
+                    proving.ready,
                 )
             finally:
                 watching.cancel()

@@ -63,8 +63,6 @@ class Proving:
         pictures: Batcher[NDArray[np.uint8]],
         texts: Batcher[Tokens],
     ) -> None:
-        self.broken = asyncio.Event()
-        """A session is given up: it will not work again in this process."""
         self._given_up = ""
         (tokens,) = tokenizer.encode([manifest.known_answer.text])
         self._towers: tuple[_Tower[Any], ...] = (
@@ -81,8 +79,8 @@ class Proving:
 
     async def ready(self) -> None:
         """Health's probe. Raises Unavailable while a session fails, Broken once one is given up."""
-        if self.broken.is_set():
-            raise Broken(self.problem)
+        if self._given_up:
+            raise Broken(self._given_up)
         if self.problem:
             raise Unavailable("encoder", self.problem)
 
@@ -91,7 +89,7 @@ class Proving:
         await asyncio.gather(*map(self._watch, self._towers))
 
     async def _watch(self, tower: _Tower[Any]) -> None:
-        while not self.broken.is_set():
+        while not self._given_up:
             await asyncio.sleep(POLL_S)
             tower.follow()
             if tower.since is not None:
@@ -113,4 +111,3 @@ class Proving:
                     f"the {tower.name} tower's session is broken: it fails ({tower.error}), "
                     f"with the known answer's input too, {tower.failures} times in a row"
                 )
-                self.broken.set()

@@ -36,13 +36,6 @@ class EncoderSettings(ServingSettings):
         default="auto", description="graph of the text tower; auto = the bundle's choice"
     )
 
-    frontends: int = Field(
-        default=0,
-        ge=0,
-        le=64,
-        description="processes that serve gRPC, decode and tokenise, in front of one that runs the model; "
-        "0 = one process does all",
-    )
     threads: int = Field(
         default=0, ge=0, le=1024, description="threads of a session; 0 = the CPUs granted to the process"
     )
@@ -50,7 +43,7 @@ class EncoderSettings(ServingSettings):
         default=0,
         ge=0,
         le=1024,
-        description="threads that decode pictures, in each front end; 0 = its share of the CPUs granted",
+        description="threads that decode pictures; 0 = the CPUs granted to the process",
     )
     max_batch: int = Field(
         default=0, ge=0, le=1024, description="largest batch of pictures; 0 = measured at start"
@@ -75,7 +68,7 @@ class EncoderSettings(ServingSettings):
         default=64,
         ge=0,
         le=64 * 1024,
-        description="memory for vectors of texts seen before, MiB, in each front end; 0 = none",
+        description="memory for vectors of texts seen before, MiB; 0 = none",
     )
 
     max_images: int = Field(default=64, ge=1, description="pictures in a request")

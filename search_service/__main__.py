@@ -124,7 +124,6 @@ def _connect(address: str, settings: SearchSettings, traces: Tracing) -> Encoder
             traces.client,
             token.get_secret_value() if token is not None else None,
             tls,
-            settings.encoder_channels,
         )
     except CredentialsError as error:
         raise StartError(f"cannot connect to the encoder: {error}") from None

@@ -96,8 +96,7 @@ class EncoderClient:
     """Calls the encoder service at `address` (host:port, or any gRPC target).
 
     No call waits longer than `timeout_s`. A connection is made at its first call, and again whenever
-    it is lost; `interceptors` see every call, `token` is shown at each. `tls` None = plaintext. Calls
-    go by turns over `channels` connections: an encoder's front end serves whole connections.
+    it is lost; `interceptors` see every call, `token` is shown at each. `tls` None = plaintext.
     """
 
     def __init__(
@@ -107,15 +106,12 @@ class EncoderClient:
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
         token: str | None = None,
         tls: ClientTls | None = None,
-        channels: int = 1,
     ) -> None:
         """Raises CredentialsError."""
         self._address = address
         self._timeout_s = timeout_s
         self._shown = bearer(token)
-        self._peer = Peer(
-            lambda: aio_channel(address, interceptors, tls, own_connection=channels > 1), _stub, tls, channels
-        )
+        self._peer = Peer(lambda: aio_channel(address, interceptors, tls), _stub, tls)
 
     async def watch(self) -> None:
         """Connects anew whenever the TLS files have changed, for ever."""

@@ -32,13 +32,6 @@ class SearchSettings(ServingSettings):
     encoder_timeout_s: float = Field(
         default=30.0, gt=0, le=600, description="longest wait for an answer of the encoder"
     )
-    encoder_channels: int = Field(
-        default=1,
-        ge=1,
-        le=64,
-        description="connections to the encoder, and to the second one; one connection uses one front end "
-        "(ENCODER_FRONTENDS)",
-    )
     encoder_token: SecretStr | None = Field(
         default=None, description="token that is shown to the encoder; it needs the scope encode"
     )

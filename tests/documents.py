@@ -22,7 +22,7 @@ from search_service.settings import SearchSettings
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-"""What a reader is given, by path; deploy/README.md has tests of its own in tests/deploy."""
+"""What a reader is given, by path; deploy/README.md has tests of its own in tests/system/deploy."""
 
 _SERVICES = ("ENCODER_", "SEARCH_", "QDRANT_")
 _ENDS_A_COMMAND = {"|", "||", "&&", ";", "&", ">", ">>"}

@@ -8,7 +8,6 @@ from typing import Any
 import grpc
 
 from clipsearch.serving.errors import ResourceExhausted
-from clipsearch.serving.tally import Tally
 from clipsearch.serving.wrapping import HEALTH, Call, Context, Continuation, Handler, refuse, wrap
 
 # Weight of the newest call in the mean time of a call.
@@ -20,18 +19,13 @@ class ConcurrencyInterceptor(grpc.aio.ServerInterceptor):
     """Refuses calls past `limit`, before their request is read where that is known by then.
 
     gRPC's own `maximum_concurrent_rpcs` would refuse health checks too, and without RetryInfo.
-    `calls` counts those of several processes where these share the limit.
     """
 
-    def __init__(self, limit: int, calls: Tally | None = None) -> None:
+    def __init__(self, limit: int) -> None:
+        self.in_progress = 0
+        """Calls that are being answered."""
         self._limit = limit
-        self._calls = calls if calls is not None else Tally()
         self._mean_s = 0.0
-
-    @property
-    def in_progress(self) -> int:
-        """Calls, of all processes that share the limit."""
-        return self._calls.total
 
     async def intercept_service(  # noqa: D102
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -45,15 +39,14 @@ class ConcurrencyInterceptor(grpc.aio.ServerInterceptor):
 
     def _counted(self, call: Call) -> Call:
         async def counted(request: Any, context: Context) -> Any:
-            self._calls.own += 1  # counted first: of two processes neither overlooks the other
-            if self.in_progress > self._limit:  # others came while the request was read
-                self._calls.own -= 1
+            if self.in_progress >= self._limit:  # others came while the request was read
                 raise self._full()
+            self.in_progress += 1
             start = time.monotonic()
             try:
                 return await call(request, context)
             finally:
-                self._calls.own -= 1
+                self.in_progress -= 1
                 self._mean_s += _NEWEST * (time.monotonic() - start - self._mean_s)
 
         return counted

@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from clipsearch.serving.receiving import ReceivingInterceptor
 from clipsearch.serving.request_id import RequestInterceptor
 from clipsearch.serving.server import make_server
 from clipsearch.serving.settings import ServingSettings, environment_names, is_loopback
-from clipsearch.serving.tally import Tally
 from clipsearch.serving.tls import TlsError, server_credentials
 from clipsearch.serving.tokens import Grants, TokensError
 from clipsearch.serving.tracing import Tracing, TracingError, tracing
@@ -50,20 +49,6 @@ class Service:
     ready: Probe | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """The place of a process that is one of several behind one port, at the orders of another process.
-
-    `stop` and `hurry` take the place of the first and the second signal. `calls` counts towards
-    `max_concurrent_rpcs` for all of them. `on_serving` hears when the first service is ready.
-    """
-
-    calls: Tally
-    on_serving: Callable[[], None]
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-    hurry: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 OpenServices = Callable[[], AbstractAsyncContextManager[Sequence[Service]]]
 
 
@@ -73,7 +58,6 @@ async def serve(
     open_services: OpenServices,
     metrics: Metrics | None = None,
     traces: Tracing | None = None,
-    seat: Seat | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal stops at once.
 
@@ -90,7 +74,7 @@ async def serve(
         ):
             if metrics_address is not None:
                 _log.info("metrics are served", address=metrics_address)
-            await _serve(settings, title, open_services, metrics, tracer, seat)
+            await _serve(settings, title, open_services, metrics, tracer)
     except (MetricsError, TlsError, TokensError, TracingError) as error:
         raise StartError(str(error)) from None
 
@@ -101,13 +85,9 @@ async def _serve(
     open_services: OpenServices,
     metrics: Metrics,
     tracer: Tracing,
-    seat: Seat | None,
 ) -> None:
     grants = _grants(settings)
-    calls = Tally() if seat is None else seat.calls
-    server = make_server(
-        _interceptors(settings, metrics, tracer, grants, calls), _options(settings, shared=seat is not None)
-    )
+    server = make_server(_interceptors(settings, metrics, tracer, grants), _options(settings))
     address = _bind(server, settings)
     async with open_services() as services:
         readiness = Readiness(
@@ -117,7 +97,7 @@ async def _serve(
         )
         await readiness.begin()
         _register(server, services, readiness, settings)
-        stop, hurry = stop_signals() if seat is None else (seat.stop, seat.hurry)
+        stop, hurry = _stop_signals()
         await server.start()
         problems: list[str] = []
 
@@ -139,9 +119,7 @@ async def _serve(
             if await _first(readiness.ready, stop):
                 _log.info(f"{title} is serving", address=address)
                 if settings.port_file is not None:
-                    await asyncio.to_thread(write_whole, settings.port_file, address)
-                if seat is not None:
-                    seat.on_serving()
+                    await asyncio.to_thread(_write_whole, settings.port_file, address)
                 await stop.wait()
             await _drain(server, readiness, settings, hurry)
         if problems:
@@ -150,7 +128,7 @@ async def _serve(
 
 
 def _interceptors(
-    settings: ServingSettings, metrics: Metrics, tracer: Tracing, grants: Grants | None, calls: Tally
+    settings: ServingSettings, metrics: Metrics, tracer: Tracing, grants: Grants | None
 ) -> list[grpc.aio.ServerInterceptor]:
     """Outermost first. Errors are inside of what counts them and outside of what raises them."""
     return [
@@ -160,17 +138,17 @@ def _interceptors(
         MetricsInterceptor(metrics),
         ErrorInterceptor(metrics.failed),
         *([AuthInterceptor(grants, settings.token_rate_per_s)] if grants is not None else []),
-        ConcurrencyInterceptor(settings.max_concurrent_rpcs, calls),
+        ConcurrencyInterceptor(settings.max_concurrent_rpcs),
         DeadlineInterceptor(settings.default_deadline_s),
     ]
 
 
-def _options(settings: ServingSettings, shared: bool) -> list[tuple[str, int]]:
+def _options(settings: ServingSettings) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # Else off, or a second server could share the port in silence and get half of the calls.
-        ("grpc.so_reuseport", int(shared)),
+        ("grpc.so_reuseport", 0),
         # Calls that never send their request are not in progress yet: one connection holds so many at most.
         ("grpc.max_concurrent_streams", 4 * settings.max_concurrent_rpcs),
         # A connection that says nothing, or nothing that is TLS or HTTP/2, is let go.
@@ -204,7 +182,7 @@ def _grants(settings: ServingSettings) -> Grants | None:
 def _bind(server: grpc.aio.Server, settings: ServingSettings) -> str:
     """Returns the address as clients write it."""
     credentials = server_credentials(settings)
-    host = bracketed(settings.host)
+    host = _bracketed(settings.host)
     address = f"{host}:{settings.port}"
     try:
         if credentials is None:
@@ -218,7 +196,7 @@ def _bind(server: grpc.aio.Server, settings: ServingSettings) -> str:
     return f"{host}:{port}"
 
 
-def bracketed(host: str) -> str:
+def _bracketed(host: str) -> str:
     """The host as it stands before a port."""
     return f"[{host}]" if ":" in host and "[" not in host else host
 
@@ -234,7 +212,7 @@ def _register(
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
 
 
-def stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
+def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
     """Set by the first and by the second SIGTERM or SIGINT."""
     stop, hurry = asyncio.Event(), asyncio.Event()
 
@@ -296,7 +274,7 @@ async def _drain(
     hurried.cancel()
 
 
-def write_whole(path: Path, text: str) -> None:
+def _write_whole(path: Path, text: str) -> None:
     """Writes so that a reader finds nothing or everything."""
     temporary = path.with_name(path.name + ".new")
     temporary.write_text(text + "\n", encoding="utf-8")

@@ -9,19 +9,14 @@ from typing import Literal
 import structlog
 
 
-def configure_logging(
-    level: str, format: Literal["auto", "text", "json"], service: str, process: str = ""
-) -> None:
-    """Sends structlog's and the standard library's records to stderr in one format.
-
-    `process` names this one where the service is made of several.
-    """
+def configure_logging(level: str, format: Literal["auto", "text", "json"], service: str) -> None:
+    """Sends structlog's and the standard library's records to stderr in one format."""
     text = format == "text" or (format == "auto" and sys.stderr.isatty())
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _add(service=service, **({"process": process} if process else {})),
+        _add(service=service),
     ]
     renderer: structlog.types.Processor = (
         # Its usual tracebacks print local variables, the request among them.

@@ -91,19 +91,16 @@ class Metrics:
         self.errors.labels(service, name, reason).inc()
 
     @contextmanager
-    def served(
-        self, host: str, port: int | None, registry: CollectorRegistry | None = None
-    ) -> Iterator[str | None]:
+    def served(self, host: str, port: int | None) -> Iterator[str | None]:
         """Serves the metrics over HTTP from a thread; yields host:port, or None for port None (off).
 
-        `registry` stands in for ours where other processes' metrics are served with them.
         Raises MetricsError.
         """
         if port is None:
             yield None
             return
         try:
-            server, thread = start_http_server(port, host.strip("[]"), registry or self.registry)
+            server, thread = start_http_server(port, host.strip("[]"), self.registry)
         except OSError as error:
             raise MetricsError(f"cannot serve metrics on {host}:{port}: {error.strerror}") from None
         try:

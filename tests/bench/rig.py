@@ -13,7 +13,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from rich.console import Console
 
-from tests.bench.processes import ServiceProcess
+from tests.processes import ServiceProcess
 
 P = ParamSpec("P")
 T = TypeVar("T")

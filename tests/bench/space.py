@@ -18,7 +18,7 @@ import numpy as np
 
 from clipsearch import Client, Point
 from tests.bench.machine import describe
-from tests.bench.processes import ServiceProcess
+from tests.processes import ServiceProcess
 
 VECTORS = 100_000
 DIMENSION = 512

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from clipsearch import Client
 from clipsearch.cli.demo_map import draw_samples
 from clipsearch.client import EncoderClient
 from tests.browser.chromium import NAMES, chromium_path
 from tests.browser.corpus import fill
+from tests.browser.pages import PATIENCE_MS, OpenPage, pages
 from tests.browser.processes import services, web
-from tests.browser.watched import Watch
-from tests.integration.conftest import ServiceProcess, photos
-
-__all__ = ["photos"]  # a fixture
-
-WIDE, PHONE = (1280, 900), (390, 844)
-_PATIENCE_MS = 10_000  # a machine that runs other tests too is slow
-
-OpenPage = Callable[..., Page]
+from tests.processes import ServiceProcess
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,7 +52,7 @@ def browser(chromium: str) -> Iterator[Browser]:
     """A module's browser. Not the session's: while Playwright runs, its event loop is this thread's, and
     tests of other packages that start one of their own would fail.
     """
-    expect.set_options(timeout=_PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         # A container's root has no sandbox of the kernel's to offer to Chromium.
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -82,30 +74,6 @@ def stage(
         addresses = ["--server", search.address, "--encoder", encoder.address]
         with web(folder, [*addresses, *roots, "--map", str(folder / "map")]) as url:
             yield Stage(encoder, search, url, photos[0].parent)
-
-
-@contextmanager
-def pages(browser: Browser) -> Iterator[OpenPage]:
-    """Opens addresses, each in a new context; at the end every page must have behaved (see watched.py)."""
-    opened: list[tuple[BrowserContext, Watch]] = []
-
-    def new(url: str, size: tuple[int, int] = WIDE, scheme: str = "light") -> Page:
-        context = browser.new_context(
-            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, reduced_motion="reduce"
-        )
-        context.set_default_timeout(_PATIENCE_MS)
-        page = context.new_page()
-        watch = Watch(page, url)
-        page.watch = watch  # type: ignore[attr-defined]
-        opened.append((context, watch))
-        page.goto(url)
-        return page
-
-    yield new
-    for context, _ in opened:
-        context.close()
-    for _, watch in opened:
-        watch.check()
 
 
 @pytest.fixture

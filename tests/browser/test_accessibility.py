@@ -7,8 +7,8 @@ import json
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PHONE, WIDE
 from tests.browser.corpus import MANY, PHOTOS
+from tests.browser.pages import PHONE, WIDE
 from tests.browser.refused import refuse_a_search
 from tests.browser.scan import findings
 

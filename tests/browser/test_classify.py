@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import PHONE
 from tests.browser.corpus import PHOTOS
+from tests.browser.pages import PHONE
 
 
 def test_a_given_picture_is_classified_by_labels_of_ones_own(visit, stage):

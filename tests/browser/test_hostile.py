@@ -6,8 +6,8 @@ import shutil
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PHONE
 from tests.browser.corpus import HOSTILE, LONG_WORD, MARKUP_NAME, MARKUP_TEXT
+from tests.browser.pages import PHONE
 
 ADDRESS = f"/?collection={HOSTILE}&q=a+cat"
 

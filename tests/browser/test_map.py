@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PHONE, WIDE, pages
+from tests.browser.pages import PHONE, WIDE, pages
 from tests.browser.scan import findings
 
 _POSITION = """(id) => {

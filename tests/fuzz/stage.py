@@ -14,9 +14,9 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipsearch import Client, ClipSearchError, Point
-from tests.bench.processes import ServiceProcess
 from tests.fuzz.messages import ALIAS, COLLECTION, IDS, READY, READY_DIMENSION
 from tests.fuzz.rpcs import ENCODER, SEARCH
+from tests.processes import ServiceProcess
 
 _HEALTH_GIVES_UP_S = 10.0
 _OURS = (COLLECTION, READY)
@@ -115,7 +115,7 @@ class Stage:
         return [
             f"{name}: {line[:2000]}"
             for name, process in self.processes.items()
-            for line in process.log().splitlines()
+            for line in process.text().splitlines()
             if any(sign in line for sign in signs)
         ]
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench.processes import ServiceProcess
 from tests.load.settings import Settings, SettingsError
+from tests.processes import ServiceProcess
 
 
 @dataclass(frozen=True, slots=True)

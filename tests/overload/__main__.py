@@ -26,7 +26,7 @@ from tests.bench.encoder.__main__ import CLIP
 from tests.bench.encoder.calls import Closed, Kind, Load, Loaded, Open, run_load
 from tests.bench.encoder.corpus import make_corpus
 from tests.bench.machine import OtherProcesses, describe
-from tests.bench.processes import ServiceProcess
+from tests.processes import ServiceProcess
 
 DEADLINE_S = 1.0
 NO_DEADLINE_S = 120.0

@@ -11,8 +11,8 @@ from pathlib import Path
 from encoder_service.bundle import Tower
 from tests.bench.encoder.calls import Closed, Open
 from tests.bench.encoder.rig import EncoderRig, Row
-from tests.bench.processes import ServiceProcess
 from tests.bench.summary import knee
+from tests.processes import ServiceProcess
 
 ROUNDS = 3
 CLIENTS = (1, 4, 16, 64)

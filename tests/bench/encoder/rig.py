@@ -10,9 +10,9 @@ from rich.console import Console
 
 from tests.bench.encoder.calls import Closed, Kind, Load, Loaded, Open, run_load
 from tests.bench.machine import busy_seconds
-from tests.bench.processes import ServiceProcess
 from tests.bench.rig import Rig
 from tests.bench.summary import Summary
+from tests.processes import ServiceProcess
 
 NO_DEADLINE_S = 120.0
 WARM_S = 0.7

@@ -11,12 +11,12 @@ from rich.console import Console
 
 from tests.bench.bundles import CLIP
 from tests.bench.machine import busy_seconds
-from tests.bench.processes import ServiceProcess
 from tests.bench.rig import Rig
 from tests.bench.search.calls import Kind, Load, run_load
 from tests.bench.search.exact import Numbers, recall
 from tests.bench.summary import Summary
 from tests.bench.tables import number
+from tests.processes import ServiceProcess
 
 WARM_S = 0.5
 

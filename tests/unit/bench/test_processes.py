@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.bench.processes import _cpu_seconds, _family
+from tests.processes import _cpu_seconds, _family
 
 BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
 

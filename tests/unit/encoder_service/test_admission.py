@@ -8,8 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted
-from clipsearch.serving.tally import Tally
-from encoder_service.admission import Admission, House
+from encoder_service.admission import Admission
 
 
 class Clock:
@@ -145,80 +144,3 @@ def test_an_idle_house_lets_anybody_in_so_that_a_wrong_pace_is_corrected(
 def test_a_deadline_that_has_passed_is_called_that(admission: Admission, clock: Clock) -> None:
     with pytest.raises(DeadlineExceeded):
         admission.admit(1, 1, clock.now).__enter__()
-
-
-class Shared(Tally):
-    """One process's part of a count that two keep."""
-
-    def __init__(self, parts: list[int], place: int) -> None:
-        self._parts, self._place = parts, place
-
-    @property
-    def own(self) -> int:
-        return self._parts[self._place]
-
-    @own.setter
-    def own(self, value: int) -> None:
-        self._parts[self._place] = value
-
-    @property
-    def total(self) -> int:
-        return sum(self._parts)
-
-
-@pytest.fixture
-def two(clock: Clock) -> tuple[Admission, Admission]:
-    """Two front ends of one house."""
-    counts = [[0, 0] for _ in range(3)]
-    one, other = (
-        Admission("pictures", 10, 1000, clock, House(*(Shared(count, place) for count in counts)))
-        for place in range(2)
-    )
-    return one, other
-
-
-def test_front_ends_of_one_house_share_its_bounds(two: tuple[Admission, Admission]) -> None:
-    one, other = two
-    with one.admit(8, 8, math.inf), other.admit(2, 2, math.inf):
-        for admission in two:
-            with pytest.raises(ResourceExhausted, match="11 pictures would be in work, the limit is 10"):
-                admission.admit(1, 1, math.inf).__enter__()
-        assert (one.items, other.items) == (8, 2)  # a refused one leaves nothing behind
-    with other.admit(11, 1, math.inf):  # an idle house lets in what has time left
-        pass
-    with one.admit(1, 900, math.inf), pytest.raises(ResourceExhausted, match="1100 bytes"):
-        other.admit(1, 200, math.inf).__enter__()
-
-
-def test_the_wait_is_predicted_from_the_work_and_the_pace_of_all(
-    two: tuple[Admission, Admission], clock: Clock
-) -> None:
-    one, other = two
-    with one.admit(1, 1, math.inf), other.admit(1, 1, math.inf):
-        for _ in range(200):  # both of them do one in 0.2 s: the house does ten a second
-            clock.now += 0.1
-            one.done()
-            clock.now += 0.1
-            other.done()
-    assert one.seconds_per_item == pytest.approx(0.1, rel=0.02)
-    assert other.seconds_per_item == pytest.approx(0.1, rel=0.02)
-    with one.admit(8, 8, math.inf):  # 0.9 s of work with the next, 1.8 s to be sure
-        with pytest.raises(ResourceExhausted, match=r"the wait would be about 0\.90 s"):
-            other.admit(1, 1, clock.now + 1.7).__enter__()
-        with other.admit(1, 1, clock.now + 1.9):
-            pass
-
-
-def test_a_front_end_that_was_idle_does_not_take_the_others_work_for_its_own_time(
-    two: tuple[Admission, Admission], clock: Clock
-) -> None:
-    one, other = two
-    learn(one, clock, 0.1)
-    clock.now += 1000
-    learn(one, clock, 0.1)
-    with other.admit(1, 1, math.inf), one.admit(1, 1, math.inf):
-        for _ in range(20):
-            clock.now += 0.1
-            one.done()
-        with other.admit(1, 1, clock.now + 10):  # looks again, and learns from what the other did
-            assert other.seconds_per_item == pytest.approx(0.1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 
 from clipsearch.search.v1 import collection_pb2, collection_pb2_grpc, search_pb2, search_pb2_grpc
 from search_service.settings import SearchSettings
-from tests.unit.search_service.served import FakeEncoder, point, refused, serving, term, unit
+from tests.unit.search_service.served import point, refused, serving, term, unit
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -88,27 +87,6 @@ async def test_it_serves_vectors_without_an_encoder_and_keeps_them(start: Start,
         request = search_pb2.GetPointsRequest(collection="c", ids=["a"], with_vectors=True)
         [kept] = (await points.GetPoints(request)).points
         assert np.array(kept.image_vector.values) == pytest.approx(unit(1))
-
-
-async def test_it_has_as_many_connections_to_each_encoder_as_it_is_told(
-    start: Start, tmp_path: Path, encoder
-):
-    second = FakeEncoder()
-    await second.start()
-    process = start(
-        tmp_path / "data",
-        SEARCH_ENCODER=encoder.address,
-        SEARCH_SECOND_ENCODER=second.address,
-        SEARCH_ENCODER_CHANNELS="3",
-    )
-    async with asyncio.timeout(60):  # both are asked every second whether they answer
-        while min(len(set(encoder.peers)), len(set(second.peers))) < 3:
-            assert process.poll() is None
-            await asyncio.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(process.wait, 30) == 0
-    assert (len(set(encoder.peers)), len(set(second.peers))) == (3, 3)
-    await second.stop()
 
 
 async def test_a_data_directory_in_use_is_one_clear_line(start: Start, tmp_path: Path, encoder):

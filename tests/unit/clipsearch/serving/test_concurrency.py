@@ -13,7 +13,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipsearch.serving.concurrency import ConcurrencyInterceptor
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
-from clipsearch.serving.tally import Tally
 from tests.unit.clipsearch.serving.served import GET_MODEL, Running, call, detail, refusal, running
 
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -110,27 +109,3 @@ async def test_callers_are_told_to_wait_about_as_long_as_a_call_takes(busy):
     for _ in range(3):
         await asyncio.gather(*(call(busy.channel) for _ in range(2)))
     assert 0.05 < busy.limit._mean_s < 0.3
-
-
-async def test_processes_that_share_a_limit_refuse_what_the_others_have_filled():
-    class OfOthers(Tally):
-        others = 0
-
-        @property
-        def total(self) -> int:
-            return self.own + self.others
-
-    calls = OfOthers()
-    limit = ConcurrencyInterceptor(2, calls)
-    async with (
-        running(ErrorInterceptor(), limit) as server,
-        grpc.aio.insecure_channel(server.address) as channel,
-    ):
-        calls.others = 1
-        await call(channel)
-        calls.others = 2
-        code, _ = await refusal(channel)
-        assert code is EXHAUSTED
-        calls.others = 0
-        await call(channel)
-    assert calls.own == 0

@@ -9,7 +9,6 @@ import grpc
 import pytest
 import trustme
 
-from clipsearch.connection import aio_channel
 from clipsearch.credentials import ClientTls, CredentialsError, channel_credentials
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from clipsearch.serving import peer as peer_module
@@ -103,66 +102,6 @@ async def test_files_that_are_not_usable_leave_the_connection_as_it_was(mtls, tm
     assert peer.stub is before
     await peer.stub.GetModel(REQUEST, timeout=10)
     assert not watching.done()
-    watching.cancel()
-    await peer.close()
-
-
-async def test_a_connection_that_cannot_be_made_is_passed_over_until_it_can():
-    addresses: list[str] = []
-
-    def connect() -> grpc.aio.Channel:
-        return aio_channel(addresses.pop(0), own_connection=True)
-
-    async with running() as gone:
-        pass
-    async with running() as good:
-        addresses += [good.address, gone.address]
-        peer = Peer(connect, encoder_pb2_grpc.EncoderServiceStub, None, channels=2)
-
-        async def failures(calls: int) -> int:
-            outcomes = [
-                await asyncio.gather(peer.stub.GetModel(REQUEST, timeout=10), return_exceptions=True)
-                for _ in range(calls)
-            ]
-            return sum(isinstance(outcome, grpc.aio.AioRpcError) for [outcome] in outcomes)
-
-        assert await failures(2) == 1
-        assert await failures(40) == 0
-        assert len(good.decoded) == 41
-        async with running(port=gone.port) as back, asyncio.timeout(30):
-            while not back.decoded:
-                await peer.stub.GetModel(REQUEST, timeout=10)
-                await asyncio.sleep(0.02)
-            before = len(good.decoded), len(back.decoded)
-            assert await failures(10) == 0
-            assert (len(good.decoded), len(back.decoded)) == (before[0] + 5, before[1] + 5)
-        await peer.close()
-
-
-async def test_after_a_renewal_every_connection_is_a_new_one(mtls, tmp_path, monkeypatch):
-    monkeypatch.setattr(peer_module, "POLL_S", 0.01)
-    server, ca = mtls
-    client = Client(tmp_path, ca)
-    client.write("first.example.com")
-    shown: list[tuple[str, str]] = []
-
-    async def look(request, context):
-        shown.append((context.peer(), b"".join(context.peer_identities()).decode()))
-
-    server.answers[GET_MODEL] = look
-    peer = Peer(
-        lambda: aio_channel(server.address, tls=client.tls, own_connection=True),
-        encoder_pb2_grpc.EncoderServiceStub,
-        client.tls,
-        channels=2,
-    )
-    watching = asyncio.create_task(peer.watch())
-    for name in ("first.example.com", "second.example.com"):
-        client.write(name)
-        async with asyncio.timeout(20):
-            while len({where for where, who in shown[-4:] if who == name}) != 2:
-                await peer.stub.GetModel(REQUEST, timeout=10)
-                await asyncio.sleep(0.01)
     watching.cancel()
     await peer.close()
 

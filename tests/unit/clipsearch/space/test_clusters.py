@@ -7,7 +7,7 @@ import pytest
 
 from clipsearch.space import clusters
 from clipsearch.space.clusters import NONE, Words, default_words, find_clusters, name_clusters, read_words
-from tests.unit.clipsearch.space.conftest import DIMENSION, islands
+from tests.unit.clipsearch.space.made import DIMENSION, islands
 
 
 def blobs(*sizes: int, seed: int = 0):

@@ -18,7 +18,7 @@ from clipsearch.space.measures import (
 )
 from clipsearch.space.projection import centred
 from clipsearch.space.sample import IMAGE, TEXT, Item, Sample
-from tests.unit.clipsearch.space.conftest import collection, islands, unit
+from tests.unit.clipsearch.space.made import collection, islands, unit
 
 
 def test_the_gap_is_the_distance_of_the_two_means():

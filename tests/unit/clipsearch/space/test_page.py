@@ -16,7 +16,7 @@ from clipsearch.space.picture import write_picture
 from clipsearch.space.queries import Question, neighbours
 from clipsearch.space.sample import IMAGE, TEXT, Item
 from clipsearch.space.summary import summary
-from tests.unit.clipsearch.space.conftest import islands
+from tests.unit.clipsearch.space.made import islands
 
 HOSTILE = '</script><script>alert("x")</script> <img src=x onerror=alert(1)> \u2028 $plotly'
 

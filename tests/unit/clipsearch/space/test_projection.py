@@ -8,7 +8,7 @@ import pytest
 from clipsearch.space import projection
 from clipsearch.space.projection import centred, principal_components, project
 from clipsearch.space.sample import IMAGE, TEXT
-from tests.unit.clipsearch.space.conftest import islands, unit
+from tests.unit.clipsearch.space.made import islands, unit
 
 
 def test_centring_brings_both_modalities_around_the_same_middle(sample):

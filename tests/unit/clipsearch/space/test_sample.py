@@ -7,7 +7,7 @@ import pytest
 
 from clipsearch.results import StoredPoint
 from clipsearch.space.sample import IMAGE, TEXT, NothingToShow, lookup, read_sample, word
-from tests.unit.clipsearch.space.conftest import DIMENSION, collection
+from tests.unit.clipsearch.space.made import DIMENSION, collection
 
 
 class Shelf:

@@ -1,0 +1,185 @@
+"""The Dockerfile, without an engine: linted, every source there, users, versions, entry points."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from encoder_service.settings import EncoderSettings
+from search_service.settings import SearchSettings
+from tests.system.deploy.manifests import DEPLOY, IMAGES, ROOT
+
+DOCKERFILE = DEPLOY / "docker" / "Dockerfile"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# Its harness may not be in this checkout yet: then its image cannot be built, and that is all.
+LOCK = (ROOT / "requirements.lock").read_text()
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Instruction and arguments, with continued lines joined and comments gone."""
+    lines = [line for line in DOCKERFILE.read_text().splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [
+        (word, rest.strip())
+        for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line)
+    ]
+
+
+def stages() -> dict[str, list[tuple[str, str]]]:
+    """Stage -> its instructions, those of the stages that it is made from first."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    name = ""
+    for word, rest in instructions():
+        if word == "FROM":
+            base, _, name = rest.partition(" AS ")
+            found[name] = [*found.get(base, []), (word, base)]
+        elif name:
+            found[name].append((word, rest))
+    return found
+
+
+def last(stage: str, word: str) -> str:
+    return [rest for instruction, rest in stages()[stage] if instruction == word][-1]
+
+
+def test_hadolint_has_nothing_to_say():
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, "--no-color", DOCKERFILE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_every_target_is_a_stage_and_is_baked():
+    bake = json.loads((DEPLOY / "docker" / "docker-bake.json").read_text())
+    baked = {entry["target"] for name, entry in bake["target"].items() if not name.startswith("_")}
+    assert baked == IMAGES <= stages().keys()
+    assert set(bake["group"]["all"]["targets"]) == IMAGES
+    assert set(bake["group"]["default"]["targets"]) < IMAGES
+    for name in IMAGES:
+        assert bake["target"][name]["tags"] == [f"${{REGISTRY}}/{name}:${{VERSION}}"]
+
+
+def test_what_bake_passes_are_arguments_with_the_same_defaults():
+    bake = json.loads((DEPLOY / "docker" / "docker-bake.json").read_text())
+    arguments = dict(rest.split("=") for word, rest in instructions() if word == "ARG")
+    passed = {name for entry in bake["target"].values() for name in entry.get("args", {})}
+    assert passed == arguments.keys()
+    for name, default in arguments.items():
+        assert bake["variable"][name]["default"] == default
+
+
+def test_bases_are_variables_so_that_a_release_can_name_digests():
+    bases = {base for stage in stages().values() for word, base in stage if word == "FROM"}
+    assert {base for base in bases if base not in stages()} == {"${PYTHON_IMAGE}", "${BUSYBOX_IMAGE}"}
+
+
+def test_the_version_is_the_projects():
+    versions = [rest for word, rest in instructions() if word == "ARG" and rest.startswith("VERSION=")]
+    assert set(versions) == {f"VERSION={PROJECT['version']}"}
+
+
+def test_every_source_of_a_copy_exists_and_is_sent_to_the_builder():
+    ignore = (ROOT / ".dockerignore").read_text().splitlines()
+    sent = [line.removeprefix("!") for line in ignore if line.startswith("!")]
+    for word, rest in instructions():
+        if word != "COPY" or "--from=" in rest:
+            continue
+        *sources, _ = [part for part in rest.split() if not part.startswith("--")]
+        for source in sources:
+            assert (ROOT / source).exists(), f"COPY {source}"
+            assert any(fnmatch.fnmatch(source, pattern) for pattern in sent), f"{source} is ignored"
+
+
+def test_every_stage_that_is_copied_from_exists():
+    for word, rest in instructions():
+        for stage in re.findall(r"(?:--from=|,from=)([\w-]+)", rest):
+            assert stage in stages(), f"{word} {rest}"
+
+
+@pytest.mark.parametrize("target", sorted(IMAGES))
+def test_images_run_as_nobody_and_say_what_they_are(target):
+    assert last(target, "USER") == "65532:65532"
+    labels = " ".join(rest for word, rest in stages()[target] if word == "LABEL")
+    for label in ("title", "description", "version", "revision"):
+        assert f"org.opencontainers.image.{label}=" in labels
+    assert any(word == "HEALTHCHECK" for word, _ in stages()[target])
+
+
+@pytest.mark.parametrize(
+    ("target", "prefix", "settings"),
+    [
+        ("encoder-cpu", "ENCODER_", EncoderSettings),
+        ("encoder-gpu", "ENCODER_", EncoderSettings),
+        ("search", "SEARCH_", SearchSettings),
+    ],
+)
+def test_a_services_image_agrees_with_its_settings(target, prefix, settings, monkeypatch):
+    for word, rest in stages()[target]:
+        if word == "ENV":
+            for name, value in re.findall(rf"({prefix}\w+)=(\S+)", rest):
+                monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="can be reached from other machines"):
+        settings()  # an image that listens to everybody has to be told so
+    monkeypatch.setenv(f"{prefix}INSECURE", "true")
+    told = settings()
+    assert getattr(told, "provider", None) == {"encoder-cpu": "auto", "encoder-gpu": "cuda"}.get(target)
+    assert last(target, "EXPOSE") == f"{told.port} {told.metrics_port}"
+    assert f"127.0.0.1:{told.port}" in last(target, "HEALTHCHECK")
+
+
+@pytest.mark.parametrize("target", sorted(IMAGES - {"model", "load"}))
+def test_entry_points_and_health_checks_run(target):
+    command = [*json.loads(last(target, "ENTRYPOINT")), *json.loads(last(target, "CMD"))]
+    check = json.loads(re.search(r"CMD (\[.*\])", last(target, "HEALTHCHECK")).group(1))
+    for words in (command, check):
+        program = Path(sys.executable).with_name(words[0])
+        done = subprocess.run([program, *words[1:], "--help"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    served = subprocess.run(
+        [Path(sys.executable).with_name(check[0]), *check[1:], "--timeout", "0.2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"CLIPSEARCH_TLS_CA": ""},
+    )
+    assert served.returncode == 1  # nobody listens here
+
+
+def requirements(*extras: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, DEPLOY / "docker" / "requirements.py", *extras],
+        stdin=(ROOT / "pyproject.toml").open(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split("\n")[:-1]
+
+
+def test_images_install_the_extras_of_the_project_at_locked_versions():
+    installs = [rest for word, rest in instructions() if word == "RUN" and "requirements.py" in rest]
+    assert len(installs) == 5
+    for rest in installs:
+        for extras in re.findall(r"requirements\.py ([a-z ]+) <", rest) or ["cpu export"]:
+            for requirement in requirements(*extras.split()):
+                name = re.match(r"[A-Za-z0-9-]+", requirement).group()
+                assert re.search(rf"^{name}==", LOCK, re.MULTILINE) or f"{name}[" in requirement, name
+        assert "--constraint requirements.lock" in rest
+
+
+def test_services_install_neither_torch_nor_tools_for_development():
+    for extras in (["otel"], ["otel", "cpu"]):
+        names = {re.match(r"[A-Za-z0-9-]+", line).group() for line in requirements(*extras)}
+        assert not names & {"torch", "transformers", "onnx", "pytest", "mypy", "locust"}
+    assert "onnxruntime" not in " ".join(requirements("otel"))
+
+
+def test_an_extra_may_stand_for_others():
+    assert set(requirements("starter")) < set(requirements("export"))
+    assert not [line for line in requirements("export") if line.startswith("clipsearch")]

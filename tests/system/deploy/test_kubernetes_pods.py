@@ -1,0 +1,120 @@
+"""What holds for every pod, whatever the overlay: rights, limits, probes, settings, secrets, images."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from clipsearch.serving.settings import environment_names
+from encoder_service.settings import EncoderSettings
+from search_service.settings import SearchSettings
+from tests.system.deploy.manifests import DEPLOY, OVERLAYS, ROOT, environment
+
+VARIABLES = {*environment_names(EncoderSettings).values(), *environment_names(SearchSettings).values()}
+OURS = ("ENCODER_", "SEARCH_")
+
+pytestmark = pytest.mark.parametrize("overlay", OVERLAYS)
+
+
+def test_no_pod_is_privileged(built, overlay):
+    for pod in built(overlay).pods():
+        context = pod.spec["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert context["runAsUser"] > 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.spec.keys()
+        assert not any("hostPath" in volume for volume in pod.spec.get("volumes", []))
+        for container in pod.all_containers():
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, f"{pod.name}: {container['name']}"
+
+
+def test_no_pod_gets_a_token_of_the_cluster_or_variables_of_services(built, overlay):
+    manifests = built(overlay)
+    for pod in manifests.pods():
+        account = manifests.one("ServiceAccount", pod.spec["serviceAccountName"])
+        assert account["automountServiceAccountToken"] is False
+        assert pod.spec["automountServiceAccountToken"] is False
+        # SEARCH_PORT=tcp://... of a Service's link would be taken for a setting, and refused.
+        assert pod.spec["enableServiceLinks"] is False
+
+
+def test_every_container_has_requests_and_limits(built, overlay):
+    for pod in built(overlay).pods():
+        for container in pod.all_containers():
+            for which in ("requests", "limits"):
+                assert {"cpu", "memory"} <= container["resources"][which].keys(), f"{pod.name}: {which}"
+
+
+def test_every_container_that_serves_has_all_three_probes(built, overlay):
+    for pod in built(overlay).pods():
+        if pod.serves():
+            for container in pod.containers():
+                for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                    assert probe in container, f"{pod.name} has no {probe}"
+
+
+def test_replicas_are_spread(built, overlay):
+    for pod in built(overlay).pods():
+        if pod.kind in ("Deployment", "StatefulSet"):
+            keys = {entry["topologyKey"] for entry in pod.spec["topologySpreadConstraints"]}
+            assert "kubernetes.io/hostname" in keys
+            for entry in pod.spec["topologySpreadConstraints"]:
+                assert entry["labelSelector"]["matchLabels"].items() <= pod.labels.items()
+
+
+def test_every_setting_exists(built, overlay):
+    for pod in built(overlay).pods():
+        for container in pod.containers():
+            names = {name for name in environment(container) if name.startswith(OURS)}
+            assert names <= VARIABLES, f"{pod.name}: {names - VARIABLES}"
+
+
+def test_the_settings_are_valid_together(built, overlay, monkeypatch):
+    for name, settings in (("encoder", EncoderSettings), ("search", SearchSettings)):
+        pods = [pod for pod in built(overlay).pods() if pod.name == name]
+        for pod in pods:
+            with monkeypatch.context() as patch:
+                for variable, value in environment(pod.containers()[0]).items():
+                    patch.setenv(variable, "secret" if value is None else value)
+                settings()
+
+
+def test_secrets_that_are_referred_to_are_documented(built, overlay):
+    text = (DEPLOY / "README.md").read_text() + (DEPLOY / "kubernetes" / "secrets.sh").read_text()
+    for pod in built(overlay).pods():
+        volumes = [volume["secret"] for volume in pod.spec.get("volumes", []) if "secret" in volume]
+        named = {volume["secretName"] for volume in volumes}
+        for container in pod.all_containers():
+            sources = [entry.get("valueFrom", {}) for entry in container.get("env", [])]
+            named |= {source["secretKeyRef"]["name"] for source in sources if "secretKeyRef" in source}
+        for name in named:
+            assert name in text, f"{pod.name} needs the Secret {name}, which nobody is told to make"
+
+
+def test_every_volume_that_is_mounted_exists(built, overlay):
+    for pod in built(overlay).pods():
+        templates = pod.workload["spec"].get("volumeClaimTemplates", [])
+        volumes = {volume["name"] for volume in pod.spec.get("volumes", [])}
+        volumes |= {template["metadata"]["name"] for template in templates}
+        mounted = {mount["name"] for entry in pod.all_containers() for mount in entry["volumeMounts"]}
+        assert mounted == volumes, pod.name
+
+
+def test_images_are_pinned_and_named_like_those_that_are_built(built, overlay):
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    targets = re.findall(r"^FROM .* AS (\S+)$", (DEPLOY / "docker/Dockerfile").read_text(), re.MULTILINE)
+    for pod in built(overlay).pods():
+        for container in pod.all_containers():
+            repository, _, tag = container["image"].rpartition(":")
+            if repository.startswith("clipsearch/"):
+                assert repository.removeprefix("clipsearch/") in targets
+                assert tag == version
+            else:
+                assert repository == "docker.io/qdrant/qdrant"
+                assert re.fullmatch(r"v\d+\.\d+\.\d+-unprivileged", tag)

@@ -1,0 +1,205 @@
+"""Dashboards, alerts and scrapes against what the services really export."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from clipsearch import Client, ClipSearchError, Point
+from tests.system.deploy.manifests import DEPLOY, adapter_metric
+from tests.system.deploy.promql import ask
+
+MONITORING = DEPLOY / "monitoring"
+DASHBOARDS = sorted((MONITORING / "dashboards").glob("*.json"))
+RULES = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"]
+ALERTS = [rule for group in RULES for rule in group["rules"]]
+
+# Prometheus adds them to what it scrapes; pod and namespace come from the ServiceMonitor.
+TARGET_LABELS = {"job", "instance", "pod", "namespace"}
+PROMETHEUS = {"up"}
+# By Kubernetes' and Qdrant's documentation; neither ran here.
+KUBELET = {"kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes"}
+QDRANT = {"cluster_peers_total", "memory_resident_bytes"}
+ELSEWHERE = {*PROMETHEUS, *KUBELET, *QDRANT}
+ELSEWHERE_LABELS = {"persistentvolumeclaim"}
+
+
+def queries():
+    """Every query that we ship, with where it stands."""
+    for path in DASHBOARDS:
+        for panel in json.loads(path.read_text())["panels"]:
+            for target in panel["targets"]:
+                yield pytest.param(target["expr"], id=f"{path.stem}: {panel['title']}")
+    for rule in ALERTS:
+        yield pytest.param(rule["expr"], id=rule["alert"])
+    adapter = adapter_metric()["metricsQuery"].replace("<<.LabelMatchers>>", 'pod="x"')
+    yield pytest.param(adapter.replace("<<.GroupBy>>", "pod"), id="the adapter")
+
+
+@pytest.fixture(scope="module")
+def exported(service, starter_bundle, tmp_path_factory) -> dict[str, set[str]]:
+    """Samples of both services' /metrics, after calls that went well and badly, with their labels."""
+    data = tmp_path_factory.mktemp("data")
+    encoder = service("encoder", ENCODER_MODEL=str(starter_bundle), ENCODER_METRICS_PORT="0").start()
+    told = {"SEARCH_ENCODER": encoder.address, "SEARCH_DATA_DIR": str(data), "SEARCH_METRICS_PORT": "0"}
+    search = service("search", **told).start()
+    with Client(search.address) as client:
+        client.create_collection("shop")
+        client.upsert("shop", [Point("mug", text="a red mug")])
+        client.search("shop", "something to drink from")
+        with pytest.raises(ClipSearchError):
+            client.search("nowhere", "a mug")
+        texts = [encoder.metrics(), search.metrics()]
+    samples: dict[str, set[str]] = {}
+    for text in texts:
+        for family in text_string_to_metric_families(text):
+            names = {family.name, f"{family.name}_total"} if family.type == "counter" else {family.name}
+            if family.type == "histogram":
+                names = {f"{family.name}_{part}" for part in ("bucket", "sum", "count")}
+            for name in names:
+                samples.setdefault(name, set())
+            for sample in family.samples:
+                samples.setdefault(sample.name, set()).update(sample.labels)
+    return samples
+
+
+@pytest.mark.slow
+def test_the_services_export_what_is_asked_for(exported):
+    problems = []
+    for parameter in queries():
+        asked = ask(parameter.values[0])
+        missing = asked.metrics - ELSEWHERE - exported.keys()
+        problems.extend(f"{parameter.id}: no service exports {metric}" for metric in missing)
+        ours = asked.metrics & exported.keys()
+        known = TARGET_LABELS | {label for metric in ours for label in exported[metric]}
+        if asked.metrics & ELSEWHERE:
+            known |= ELSEWHERE_LABELS
+        # Labels of a series that these calls did not make.
+        if unknown := asked.labels - known - {"collection"}:
+            problems.append(f"{parameter.id}: no such labels: {sorted(unknown)}")
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("query", list(queries()))
+def test_queries_parse(query):
+    assert ask(query).metrics
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ("rate(x[5m)", "unexpected|invalid|expected"),
+        ("histogram_quantil(0.5, x)", "unknown function"),
+        ("rate(x)", "expected type matrix"),
+        ("rate(x[$interval])", "unknown variables"),
+    ],
+)
+def test_a_query_that_prometheus_would_refuse_is_refused(query, problem):
+    with pytest.raises(ValueError, match=problem):
+        ask(query)
+
+
+def test_generated_files_are_current():
+    path = MONITORING / "generate.py"
+    spec = importlib.util.spec_from_file_location("generate_monitoring", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    made = module.files()
+    assert {path for path in made if path.suffix == ".json"} == set(DASHBOARDS)
+    for path, content in made.items():
+        assert path.read_text() == content, f"{path} is not what deploy/monitoring/generate.py writes"
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_a_dashboard_is_one_that_grafana_takes(path):
+    board = json.loads(path.read_text())
+    panels = board["panels"]
+    assert path.stat().st_size < 1_000_000
+    assert board["uid"] == path.stem
+    assert board["schemaVersion"] >= 39
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource"]
+    taken = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert at["x"] + at["w"] <= 24
+        assert not cells & taken, f"{panel['title']} lies over another panel"
+        taken |= cells
+        references = [target["refId"] for target in panel["targets"]]
+        assert len(set(references)) == len(references)
+        for target in panel["targets"]:
+            assert target["datasource"]["uid"] == "${datasource}"
+
+
+def test_dashboard_ids_are_distinct():
+    uids = [json.loads(path.read_text())["uid"] for path in DASHBOARDS]
+    assert len(set(uids)) == len(uids) == 3
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_says_how_grave_it_is_and_has_a_section_in_the_readme(rule):
+    assert rule["labels"]["severity"] in ("warning", "critical")
+    assert rule["annotations"]["summary"]
+    headings = re.findall(r"^#+ (\w+)$", (DEPLOY / "README.md").read_text(), re.MULTILINE)
+    assert headings.count(rule["alert"]) == 1
+
+
+def test_the_readme_explains_no_alert_that_is_not_there():
+    headings = re.findall(r"^#+ (Clipsearch\w+)$", (DEPLOY / "README.md").read_text(), re.MULTILINE)
+    assert set(headings) == {rule["alert"] for rule in ALERTS}
+
+
+def test_every_alert_has_a_unit_test():
+    cases = yaml.safe_load((MONITORING / "alerts_test.yaml").read_text())["tests"]
+    fired = {case["alertname"] for test in cases for case in test["alert_rule_test"] if case["exp_alerts"]}
+    assert fired == {rule["alert"] for rule in ALERTS}
+
+
+def test_the_prometheus_rule_is_scraped_from_the_same_services(built):
+    manifests = built("cpu")
+    monitor = manifests.one("ServiceMonitor", "clipsearch")
+    (selector,) = monitor["spec"]["selector"]["matchExpressions"]
+    assert selector["operator"] == "In"
+    for name in selector["values"]:
+        found = manifests.one("Service", name)
+        assert found["metadata"]["labels"][selector["key"]] == name
+        assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in found["spec"]["ports"]}
+    qdrant = manifests.one("ServiceMonitor", "qdrant")["spec"]
+    assert qdrant["endpoints"][0]["authorization"]["credentials"]["name"] == "qdrant-api-keys"
+    assert manifests.one("PrometheusRule", "clipsearch")["spec"]["groups"] == RULES
+
+
+def test_the_disk_alert_means_every_volume_of_the_manifests(built):
+    (rule,) = [rule for rule in ALERTS if rule["alert"] == "ClipsearchDiskFilling"]
+    (meant,) = set(re.findall(r'persistentvolumeclaim=~"([^"]+)"', rule["expr"]))
+    templates = built("cpu").one("StatefulSet", "qdrant")["spec"]["volumeClaimTemplates"]
+    claims = [f"{template['metadata']['name']}-qdrant-0" for template in templates]
+    claims += [claim["metadata"]["name"] for claim in built("edge").kind("PersistentVolumeClaim")]
+    assert len(claims) == 3
+    assert [claim for claim in claims if not re.fullmatch(meant, claim)] == []
+
+
+def test_compose_scrapes_the_same_jobs():
+    config = yaml.safe_load((MONITORING / "prometheus.yaml").read_text())
+    jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"]}
+    assert {name: (entry["names"], entry["port"]) for name, entry in jobs.items()} == {
+        "encoder": (["encoder"], 9100),
+        "search": (["search"], 9100),
+        "qdrant": (["qdrant"], 6333),
+    }
+
+
+def test_promtool_agrees_with_the_alerts_and_their_unit_tests():
+    done = subprocess.run([MONITORING / "promtool.sh"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if "left out" in done.stdout:
+        pytest.skip(done.stdout.strip())

@@ -1,0 +1,119 @@
+"""deploy/README.md names what exists: files, overlays, components, commands; its overlay builds.
+
+None of its commands is run here. Why stands below, and each is checked as far as that goes. Its links and
+settings are checked in tests/unit/test_docs.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from functools import cache
+
+import yaml
+
+from tests import documents
+from tests.system.deploy.manifests import DEPLOY, KUBECTL, OVERLAYS, ROOT, build
+
+TEXT = (DEPLOY / "README.md").read_text()
+CODE = re.findall(r"```\w*\n(.*?)```|`([^`\n]+)`", TEXT, re.DOTALL)
+SNIPPETS = [block or inline for block, inline in CODE]
+
+NOT_RUN = {
+    r"make model && make serve": "serves without end",
+    r"(MODEL=\S+ )?docker .*": "needs a container engine",
+    r"(deploy/kubernetes/secrets\.sh \| )?kubectl .*": "needs a cluster; test_secrets.py runs the script",
+    r"for node in 0 1 2; do\n.*kubectl .*": "needs a cluster with Qdrant in it",
+    r"export \w+=.*|digest\(\) \{.*": "names a registry, and asks it for digests",
+    r"cp -a .*": "copies a stopped service's data: test_operations.py does",
+}
+"""Commands, as regular expressions, and why they are not run."""
+
+
+def test_files_exist():
+    named = {path for snippet in SNIPPETS for path in re.findall(r"(?<![\w./-])deploy/[\w./-]+", snippet)}
+    named |= {f"deploy/{path}" for path in re.findall(r"`(monitoring/[\w.-]+)`", TEXT)}
+    assert len(named) > 5
+    for path in named:
+        assert (ROOT / path).exists(), path
+
+
+def test_overlays_and_components_are_those_that_exist():
+    rows = re.findall(r"^\| `([\w-]+)` \|", TEXT, re.MULTILINE)
+    components = {path.name for path in (DEPLOY / "kubernetes/components").iterdir()} - {"qdrant"}
+    assert {path.name for path in (DEPLOY / "kubernetes/overlays").iterdir()} == set(OVERLAYS)
+    assert {*OVERLAYS, *components} <= set(rows)
+
+
+def test_every_command_is_known_and_would_be_understood():
+    for command in documents.all_commands(TEXT):
+        assert any(re.fullmatch(pattern, command, re.DOTALL) for pattern in NOT_RUN), (
+            f"not checked: {command}"
+        )
+        documents.check(command)
+    for command in documents.inline(TEXT, "clipsearch", "make", "python", "pip", "kubectl"):
+        documents.check(command)
+
+
+def test_it_shows_nothing_of_a_kind_that_is_not_checked():
+    assert {block.language for block in documents.blocks(TEXT)} == {"sh", "yaml"}
+
+
+def test_each_exception_still_has_its_command():
+    for pattern in NOT_RUN:
+        assert any(re.fullmatch(pattern, command, re.DOTALL) for command in documents.all_commands(TEXT)), (
+            pattern
+        )
+
+
+def test_kubectl_knows_its_commands_and_options():
+    calls = {
+        call.strip()
+        for command in [*documents.all_commands(TEXT), *documents.inline(TEXT, "kubectl")]
+        for call in re.findall(r"\bkubectl ([^|&#\n]+)", command)
+    }
+    assert len(calls) > 8
+    for call in calls:
+        words = shlex.split(call.replace("-n clipsearch ", "").partition(" ... ")[0])
+        verb = [word for word in words if re.fullmatch(r"[a-z-]+", word) and word[0] != "-"][:3]
+        help = kubectl_help(verb[0], *verb[1:])
+        assert f"kubectl {verb[0]}" in help, call
+        for option in (word.partition("=")[0] for word in words if word.startswith("--")):
+            assert re.search(rf"{option}\b", help), call
+
+
+@cache
+def kubectl_help(*words: str) -> str:
+    return subprocess.run([KUBECTL, *words, "--help"], capture_output=True, text=True, check=True).stdout
+
+
+def test_bake_knows_its_targets():
+    bake = json.loads((DEPLOY / "docker" / "docker-bake.json").read_text())
+    called = [command for command in documents.all_commands(TEXT) if "buildx bake" in command]
+    assert len(called) == 4
+    for command in called:
+        words = shlex.split(command.partition("docker-bake.json")[2])
+        targets = {word for word in words if not word.startswith(("-", "*"))}
+        assert targets <= {*bake["target"], *bake["group"]}
+
+
+def test_the_overlay_that_it_shows_builds(tmp_path):
+    (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    for part in ("kubernetes", "monitoring"):
+        shutil.copytree(DEPLOY / part, tmp_path / "deploy" / part)
+    own = tmp_path / "my-overlay"
+    own.mkdir()
+    (own / "kustomization.yaml").write_text(block)
+    manifests = build(own)
+    replaced = [image["newName"] for image in yaml.safe_load(block)["images"]]
+    used = {
+        container["image"].rpartition(":")[0]
+        for pod in manifests.pods()
+        for container in pod.all_containers()
+    }
+    assert set(replaced) <= used
+    assert not [image for image in used if image.startswith("clipsearch/")]
+    assert manifests.one("Certificate", "search")

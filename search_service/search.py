@@ -21,6 +21,7 @@ from search_service.encoder_client import Outcome
 from search_service.encoders import Encoders
 from search_service.filter_fields import check_fields
 from search_service.filter_types import check_types
+from search_service.oversampling import with_default_oversampling
 from search_service.places import at, inside
 from search_service.queries import Answer, Hit, Query, Timings
 from search_service.ranking import rank, side_queries
@@ -99,7 +100,8 @@ class Search:
                     specs[query.collection] = await self._store.resolve(
                         query.collection, timeout=self._left(deadline)
                     )
-                run = _Run(query, specs[query.collection])
+                spec = specs[query.collection]
+                run = _Run(with_default_oversampling(query, spec), spec)
                 _check(run)
             runs.append(run)
         return runs

@@ -297,6 +297,7 @@ def _facts(c: Collection) -> list[tuple[str, str]]:
             "quantization",
             ", ".join([c.quantization, *(f"{k} {v}" for k, v in c.quantization_params.items())]),
         ),
+        ("oversampling", _oversampling(c)),
         ("vectors", "on disk" if c.on_disk_vectors else "in memory"),
         ("payload", "on disk" if c.on_disk_payload else "in memory"),
         (
@@ -305,6 +306,12 @@ def _facts(c: Collection) -> list[tuple[str, str]]:
             f"a write needs {c.write_consistency_factor}",
         ),
     ]
+
+
+def _oversampling(c: Collection) -> str:
+    if c.quantization == "none":
+        return "-"
+    return f"{c.default_oversampling:g} times the limit, unless a search says otherwise"
 
 
 def _hnsw(c: Collection) -> str:

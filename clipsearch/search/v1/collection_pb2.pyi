@@ -423,8 +423,8 @@ class Collection(_message.Message):
     successor: _builtins.str
     """The collection that gets every write too, see SetSuccessor; empty = none."""
     default_oversampling: _builtins.float
-    """What `SearchParams.quantization_oversampling` is for a search that leaves it out: times `limit`. By
-    the compression and the dimension; 1 = no more than `limit`.
+    """What `SearchParams.quantization_oversampling` is for a search that leaves it out: times `limit`, by
+    the compression; 1 = no more than `limit`. Beyond 1,000 candidates less, but not less than 4.
     """
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

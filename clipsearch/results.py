@@ -173,8 +173,8 @@ class Collection:
 
     `quantization_params` holds what was set of always_ram, quantile, encoding, query_encoding,
     compression and bits. `disk_bytes` is 0 where the store does not tell.
-    `successor`: the collection that gets every write too; "" = none. `default_oversampling`: how many
-    times `limit` a search of compressed vectors fetches if it does not say.
+    `successor`: the collection that gets every write too; "" = none. `default_candidates`: how many
+    points a search of compressed vectors rescores if it does not say; 0 = they are not compressed.
     """
 
     name: str
@@ -200,7 +200,7 @@ class Collection:
     replication_factor: int
     write_consistency_factor: int
     successor: str = ""
-    default_oversampling: float = 1.0
+    default_candidates: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TypeVar
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.serving.errors import InvalidArgument
 from search_service.keys import check_key
-from search_service.oversampling import default_oversampling
+from search_service.oversampling import candidates
 from search_service.stores.protocol import (
     BinaryEncoding,
     BinaryQueryEncoding,
@@ -137,7 +137,7 @@ def write_collection(info: CollectionInfo) -> pb.Collection:
         replication_factor=spec.replication_factor,
         write_consistency_factor=spec.write_consistency_factor,
         successor=spec.successor,
-        default_oversampling=default_oversampling(spec),
+        default_candidates=candidates(spec),
     )
 
 

@@ -100,8 +100,7 @@ class Search:
                     specs[query.collection] = await self._store.resolve(
                         query.collection, timeout=self._left(deadline)
                     )
-                spec = specs[query.collection]
-                run = _Run(with_default_oversampling(query, spec), spec)
+                run = _Run(query, specs[query.collection])
                 _check(run)
             runs.append(run)
         return runs
@@ -160,7 +159,8 @@ class Search:
         questions: list[list[VectorQuery]] = []
         for run in runs:
             with inside(run.query.place):
-                questions.append(side_queries(run.query, run.vector()))
+                asked = side_queries(run.query, run.vector())
+                questions.append([with_default_oversampling(q, run.spec) for q in asked])
         answers: dict[str, Iterator[list[ScoredPoint]]] = {}
         for name in dict.fromkeys(run.spec.name for run in runs):
             asked = [

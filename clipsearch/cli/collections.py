@@ -297,7 +297,7 @@ def _facts(c: Collection) -> list[tuple[str, str]]:
             "quantization",
             ", ".join([c.quantization, *(f"{k} {v}" for k, v in c.quantization_params.items())]),
         ),
-        ("oversampling", _oversampling(c)),
+        ("rescored", _rescored(c)),
         ("vectors", "on disk" if c.on_disk_vectors else "in memory"),
         ("payload", "on disk" if c.on_disk_payload else "in memory"),
         (
@@ -308,10 +308,10 @@ def _facts(c: Collection) -> list[tuple[str, str]]:
     ]
 
 
-def _oversampling(c: Collection) -> str:
-    if c.quantization == "none":
+def _rescored(c: Collection) -> str:
+    if not c.default_candidates:
         return "-"
-    return f"{c.default_oversampling:g} times the limit, unless a search says otherwise"
+    return f"{c.default_candidates} points a search, or 4 times its limit"
 
 
 def _hnsw(c: Collection) -> str:

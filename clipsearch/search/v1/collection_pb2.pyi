@@ -389,7 +389,7 @@ class Collection(_message.Message):
     QUANTIZATION_PARAMS_FIELD_NUMBER: _builtins.int
     ON_DISK_PAYLOAD_FIELD_NUMBER: _builtins.int
     SUCCESSOR_FIELD_NUMBER: _builtins.int
-    DEFAULT_OVERSAMPLING_FIELD_NUMBER: _builtins.int
+    DEFAULT_CANDIDATES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     fingerprint: _builtins.str
@@ -422,9 +422,10 @@ class Collection(_message.Message):
     """Payloads are kept on disk."""
     successor: _builtins.str
     """The collection that gets every write too, see SetSuccessor; empty = none."""
-    default_oversampling: _builtins.float
-    """What `SearchParams.quantization_oversampling` is for a search that leaves it out: times `limit`, by
-    the compression; 1 = no more than `limit`. Beyond 1,000 candidates less, but not less than 4.
+    default_candidates: _builtins.int
+    """Points that a search of compressed vectors fetches and rescores where it does not say
+    (SearchParams.quantization_oversampling): this many, or 4 times offset + limit if that is more.
+    0 = vectors are not compressed.
     """
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -465,11 +466,11 @@ class Collection(_message.Message):
         quantization_params: Global___QuantizationParams | None = ...,
         on_disk_payload: _builtins.bool = ...,
         successor: _builtins.str = ...,
-        default_oversampling: _builtins.float = ...,
+        default_candidates: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hnsw", b"hnsw", "quantization_params", b"quantization_params"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "default_oversampling", b"default_oversampling", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "image_vectors", b"image_vectors", "indexed_share", b"indexed_share", "model", b"model", "name", b"name", "on_disk_payload", b"on_disk_payload", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "points", b"points", "quantization", b"quantization", "quantization_params", b"quantization_params", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "successor", b"successor", "text_vectors", b"text_vectors", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "default_candidates", b"default_candidates", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "image_vectors", b"image_vectors", "indexed_share", b"indexed_share", "model", b"model", "name", b"name", "on_disk_payload", b"on_disk_payload", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "points", b"points", "quantization", b"quantization", "quantization_params", b"quantization_params", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "successor", b"successor", "text_vectors", b"text_vectors", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,10 +26,10 @@ _POLL_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """The rounds of one kind, one client; `oversampling` is the collection's default."""
+    """The rounds of one kind, one client; `candidates` is the collection's default."""
 
     quantization: Quantization
-    oversampling: float
+    candidates: int
     rows: Sequence[Row]
 
     @property
@@ -46,7 +46,7 @@ class Compressed:
 def measure_compressed(rig: SearchRig) -> list[Compressed]:
     """A collection a kind, each with its index, asked in turns: every round meets the same machine."""
     truth = nearest(corpus.queries(QUERIES), corpus.blocks(POINTS))[None]
-    factors = {kind: _make(rig, kind) for kind in KINDS}
+    rescored = {kind: _make(rig, kind) for kind in KINDS}
     rows: dict[Quantization, list[Row]] = {kind: [] for kind in KINDS}
     for _ in range(ROUNDS):
         for kind in KINDS:
@@ -55,11 +55,11 @@ def measure_compressed(rig: SearchRig) -> list[Compressed]:
     with Client(rig.service.address, timeout=120) as client:
         for kind in KINDS:
             client.delete_collection(_name(kind))
-    return [Compressed(kind, factors[kind], rows[kind]) for kind in KINDS]
+    return [Compressed(kind, rescored[kind], rows[kind]) for kind in KINDS]
 
 
-def _make(rig: SearchRig, kind: Quantization) -> float:
-    """Fills a collection and waits for its index; its default oversampling."""
+def _make(rig: SearchRig, kind: Quantization) -> int:
+    """Fills a collection and waits for its index; how many points its searches rescore."""
     work = rig.submit("client", load_points, rig.service.address, _name(kind), POINTS, kind)
     work.result(_INDEX_S)
     end = time.monotonic() + _INDEX_S
@@ -68,8 +68,8 @@ def _make(rig: SearchRig, kind: Quantization) -> float:
             if time.monotonic() > end:
                 raise TimeoutError(f"the index of {_name(kind)} was not built in {_INDEX_S:.0f} s")
             time.sleep(_POLL_S)
-    rig.say(f"{POINTS:,} points, {kind}: indexed, {found.default_oversampling:g} times the limit is fetched")
-    return found.default_oversampling
+    rig.say(f"{POINTS:,} points, {kind}: indexed, {found.default_candidates} points are rescored")
+    return found.default_candidates
 
 
 def _name(kind: Quantization) -> str:

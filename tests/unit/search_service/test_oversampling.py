@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
+import numpy as np
 import pytest
 
-from search_service.oversampling import default_oversampling, oversampling, with_default_oversampling
-from search_service.queries import Query
+from search_service.oversampling import candidates, with_default_oversampling
 from search_service.stores.protocol import (
     BinaryEncoding,
     CollectionSpec,
     Quantization,
     QuantizationParams,
+    VectorQuery,
 )
 
 COMPRESSED = [
@@ -19,6 +21,7 @@ COMPRESSED = [
     *(("product", {"compression": times}) for times in (4, 8, 16, 32, 64)),
     *(("binary", {"encoding": encoding}) for encoding in get_args(BinaryEncoding)),
 ]
+QUERY = VectorQuery(np.zeros(4, dtype=np.float32), "image", 10)
 
 
 def spec(quantization: Quantization, **params: object) -> CollectionSpec:
@@ -33,37 +36,35 @@ BINARY = spec("binary")
 @pytest.mark.parametrize(("quantization", "params"), COMPRESSED)
 def test_every_compression_that_there_is_fetches_more(quantization, params):
     made = spec(quantization, **params)
-    assert default_oversampling(made) > 1
-    assert with_default_oversampling(Query("c", ()), made).oversampling == default_oversampling(made)
+    asked = with_default_oversampling(QUERY, made)
+    assert asked.oversampling * QUERY.limit == pytest.approx(candidates(made))
+    assert asked.rescore
+    assert asked.oversampling > 1
 
 
 def test_the_coarser_the_more():
-    assert default_oversampling(spec("scalar")) < default_oversampling(spec("product", compression=16))
-    assert default_oversampling(spec("product", compression=16)) < default_oversampling(BINARY)
-    assert default_oversampling(spec("turbo", bits=4.0)) < default_oversampling(spec("turbo", bits=1.0))
+    assert candidates(spec("scalar")) < candidates(spec("product", compression=64)) < candidates(BINARY)
+    assert candidates(spec("turbo", bits=4.0)) < candidates(spec("turbo", bits=1.0))
 
 
 def test_whole_vectors_are_fetched_once():
-    assert default_oversampling(spec("none")) == 1
-    assert with_default_oversampling(Query("c", ()), spec("none")) == Query("c", ())
+    assert candidates(spec("none")) == 0
+    assert with_default_oversampling(QUERY, spec("none")) is QUERY
 
 
 @pytest.mark.parametrize(
-    "query",
-    [
-        Query("c", (), oversampling=2.0),
-        Query("c", (), oversampling=1.0),
-        Query("c", (), exact=True),
-        Query("c", (), rescore=False),
-    ],
+    "said", [{"oversampling": 2.0}, {"oversampling": 1.0}, {"exact": True}, {"rescore": False}]
 )
-def test_what_the_caller_says_stands(query: Query):
-    assert with_default_oversampling(query, BINARY) == query
+def test_what_the_caller_says_stands(said):
+    query = replace(QUERY, **said)
+    assert with_default_oversampling(query, BINARY) is query
 
 
-def test_a_long_list_takes_no_more_than_a_thousand_or_four_times_its_length():
-    fetched = [round(window * oversampling(BINARY, window), 6) for window in range(1, 5000)]
-    assert fetched == sorted(fetched)
-    assert fetched[9] == 10 * default_oversampling(BINARY)
-    assert (fetched[99], fetched[999]) == (1000, 4000)
-    assert with_default_oversampling(Query("c", (), limit=10, offset=90), BINARY).oversampling == 10
+def test_lists_of_every_length_come_of_the_same_candidates_up_to_a_quarter_of_them():
+    fetched = {
+        round((offset + limit) * with_default_oversampling(asked, BINARY).oversampling)
+        for limit, offset in ((1, 0), (10, 0), (50, 100), (160, 0))
+        for asked in [replace(QUERY, limit=limit, offset=offset)]
+    }
+    assert fetched == {candidates(BINARY)}
+    assert with_default_oversampling(replace(QUERY, limit=500), BINARY).oversampling == 4

@@ -56,8 +56,8 @@ def run() -> Run:
         texts=texts,
         local_disk=[Ingest(4000, 5.0), Ingest(4000, 4.0), Ingest(4000, 8.0)],
         compressed=[
-            Compressed("none", 1.0, [row(20_000, "vector", p50) for p50 in (1.0, 9.0, 2.0)]),
-            Compressed("binary", 8.0, [row(20_000, "vector", 3.0, recall=r) for r in (0.9, 0.92)]),
+            Compressed("none", 0, [row(20_000, "vector", p50) for p50 in (1.0, 9.0, 2.0)]),
+            Compressed("binary", 640, [row(20_000, "vector", 3.0, recall=r) for r in (0.9, 0.92)]),
         ],
     )
 

@@ -1,4 +1,4 @@
-"""Measures search as a user would meet it: `make bench-search`, about 7 minutes on two cores.
+"""Measures search as a user would meet it: `make bench-search`, about 9 minutes on two cores.
 
 Real service processes over Qdrant Edge, a client in a process of its own, loopback; 10,000 and 100,000
 vectors (and 1,000,000 with --full, which takes far longer), recall beside every latency; qdrant-client's

@@ -20,7 +20,7 @@ KINDS: tuple[Quantization, ...] = ("none", "scalar", "turbo", "product", "binary
 ROUNDS = 3
 _SECONDS = 1.5
 _INDEXED = 0.999
-_INDEX_S = 240.0
+_INDEX_S = 400.0
 _POLL_S = 0.2
 
 

@@ -68,28 +68,6 @@ lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
 	echo "== import-linter"; $(BIN)/lint-imports --no-logo
 	echo "== buf";          protos/lint.sh $(BIN)/python
 
-torture: one of them)
-	echo "== soak: $(or $(PART),every part), share $(SHARE)"
-	SOAK_SHARE=$(SHARE) $(PYTEST) -v --durations=0 --durations-min=1 $(if $(PART),tests/soak/test_$(PART).py,tests/soak) $(ARGS)
-
-test-web: $(FULL_READY) ## the search page and the map in a real browser (Chromium)
-	$(PYTEST) tests/browser $(ARGS)
-
-pictures: $(FULL_READY) build/models/starter/manifest.json ## make the pictures in docs/ anew, of the demo in Chromium
-	$(BIN)/python -m tests.browser.pictures
-
-lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
-	echo "== ruff";         $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
-	echo "== mypy";         $(BIN)/mypy
-	echo "== import-linter"; $(BIN)/lint-imports --no-logo
-	echo "== buf";          protos/lint.sh $(BIN)/python
-
-kill-ingest: $(FULL_READY) ## kill bulk loading 20 times (KILLS=20 SEED=0) and count what was encoded twice
-	KILLS=$(or $(KILLS),20) SEED=$(or $(SEED),0) $(BIN)/python -m pytest -s -q tests/soak/test_ingest_kill.py
-
-load-million: $(FULL_READY) ## load a million vectors (VECTORS=1000000) and watch the client's memory
-	VECTORS=$(or $(VECTORS),1000000) $(BIN)/python -m pytest -s -q tests/soak/test_ingest_memory.py
-
 torture: $(FULL_READY) ## kill the search service 100 times while points are written: none lost, none twice (build/torture.json)
 	$(BIN)/python -m tests.soak.torture $(ARGS)
 

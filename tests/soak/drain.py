@@ -147,7 +147,7 @@ def _target(processes: list[ServiceProcess]) -> str:
 
 def _until_serving(process: ServiceProcess) -> None:
     health = Health(process.address)
-    health.becomes("SERVING", within_s=30)
+    health.becomes("SERVING")
     health.close()
 
 

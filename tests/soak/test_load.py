@@ -10,20 +10,28 @@ from pathlib import Path
 import pytest
 
 from clipsearch.plan.profile import load
+from tests.processes import environment
+from tests.soak.share import in_a_soak, limit, share_of
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
+pytestmark = [in_a_soak, limit]
+
+# `make load` itself tells whether the plan is within 25% of what was measured. Beyond this, on a machine
+# whose neighbours come and go, the profile is wrong.
+WITHIN = 3.0
+
+
 def test_a_short_load_reports_and_leaves_a_profile_for_the_plan(starter_bundle: Path, tmp_path: Path) -> None:
     flags = ["--model", starter_bundle, "--out", tmp_path, "--points", 300, "--scenarios", "text"]
     run = subprocess.run(
-        [sys.executable, "-m", "tests.load", *map(str, flags), "--seconds", "10"],
+        [sys.executable, "-m", "tests.load", *map(str, flags), "--seconds", str(share_of(112, least=40))],
         cwd=REPOSITORY,
+        env=environment(),
         capture_output=True,
         text=True,
-        timeout=160,
+        timeout=600,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
@@ -46,9 +54,7 @@ def test_a_short_load_reports_and_leaves_a_profile_for_the_plan(starter_bundle: 
     assert "https://" not in page
     for name in ("locust.html", "locust_stats.csv", "steps.csv"):
         assert (tmp_path / name).stat().st_size > 0
-    if summary["text_search_knee_qps"] is None:
-        return  # the machine had better things to do
+    assert summary["text_search_knee_qps"] is not None, "no rate was borne"
     profile = load(tmp_path / "profile.json")
     assert profile.knee_qps == pytest.approx(summary["text_search_knee_qps"], abs=0.01)
-    # `make load` itself tells whether it is within 25%; here neighbours may come and go.
-    assert 0.1 < summary["plan_knee_qps"] / profile.knee_qps < 10
+    assert 1 / WITHIN < summary["plan_knee_qps"] / profile.knee_qps < WITHIN

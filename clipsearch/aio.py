@@ -297,7 +297,7 @@ class AsyncEncoderClient(_AsyncCaller):
         """The model that the encoder runs."""
         return await self._call(self._encoder.GetModel, encoder_pb2.GetModelRequest(), responses.model)
 
-    async def encode_texts(self, texts: Sequence[str]) -> Vector:
+    async def encode_texts(self, texts: Iterable[str]) -> Vector:
         """L2-normalised float32 [len(texts), dimension]; long lists go in several calls."""
         matrices = [
             await self._call(
@@ -335,6 +335,7 @@ class AsyncEncoderClient(_AsyncCaller):
 
 def _has_picture(options: SearchOptions) -> bool:
     """Whether building the search may read or encode a picture."""
-    return options.get("image") is not None or any(
-        term.image is not None for term in options.get("query", ())
+    query = options.get("query", ())
+    return options.get("image") is not None or (
+        isinstance(query, Sequence) and any(getattr(term, "image", None) is not None for term in query)
     )

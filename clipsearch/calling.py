@@ -119,5 +119,10 @@ def is_about_content(error: ClipSearchError) -> bool:
 
 
 def reason(error: ClipSearchError) -> str:
-    """What is wrong with a row, without the field: its index counts in a batch that nobody sees."""
-    return error.message.removeprefix(f"{error.field}: ")
+    """What is wrong with a row, without the field's path: its index counts in a batch that nobody sees.
+
+    What kind of value is meant stays, where the message does not say it.
+    """
+    said = error.message.removeprefix(f"{error.field}: ")
+    name = (error.field or "").rpartition(".")[2]
+    return f"{name}: {said}" if name in ("id", "payload") and said != error.message else said

@@ -1,8 +1,8 @@
 """The blocking clients: `Client` for the search service, `EncoderClient` for the encoder.
 
 Plain Python in, plain Python out; threads may share a client. Every method raises ClipSearchError
-when the call fails, ValueError for what cannot be sent at all, and OSError for a picture's path
-that cannot be read.
+when the call fails, TypeError and ValueError for what cannot be sent at all (one text where a list of
+texts is meant, say), and OSError for a picture's path that cannot be read.
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ class EncoderClient(_Caller):
         """The model that the encoder runs."""
         return self._call(self._encoder.GetModel, encoder_pb2.GetModelRequest(), responses.model)
 
-    def encode_texts(self, texts: Sequence[str]) -> Vector:
+    def encode_texts(self, texts: Iterable[str]) -> Vector:
         """L2-normalised float32 [len(texts), dimension]; long lists go in several calls.
 
         Raises ClipSearchError for the first text that cannot be encoded, naming it.

@@ -9,22 +9,31 @@ Two ways to write one. Qdrant's JSON form, in full:
 and expressions, all of which must hold (see clipsearch/expressions.py):
 
     ["brand=acme", "price<20", "tag!=old|sold"]
+
+In both a day is the whole of it: `{"lte": "2024-05-31"}` includes it. Days and times that do not say
+where are UTC's. Beyond Qdrant's form, `{"readings": [...]}` is a condition that can be read in several
+ways, as 2024 can, of which the service takes the one that fits the field.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
-from clipsearch.expressions import BOUNDS, FilterError, parse_expressions, parse_time
+import numpy as np
+
+from clipsearch.expressions import BOUNDS, FilterError, parse_expressions
 from clipsearch.inputs import FilterLike
+from clipsearch.periods import conditions, period
 from clipsearch.search.v1 import filter_pb2
 
 __all__ = ["FilterError", "to_proto"]
 
 _CLAUSES = ("must", "should", "must_not")
 _INT64 = 2**63
+_OPERATORS = {name: op for op, name in BOUNDS.items()}
 
 
 def to_proto(filter: FilterLike) -> filter_pb2.Filter:
@@ -33,7 +42,18 @@ def to_proto(filter: FilterLike) -> filter_pb2.Filter:
         filter = [filter]
     if isinstance(filter, Mapping):
         return _filter(filter, "filter")
-    return _filter(parse_expressions(filter), "filter")
+    if not isinstance(filter, Sequence | set | frozenset) or isinstance(filter, bytes):
+        raise FilterError(
+            f"filter: must be expressions such as ['price<20'], or a dict such as {{'must': [...]}}, "
+            f"not {type(filter).__name__}"
+        )
+    for i, expression in enumerate(filter):
+        if not isinstance(expression, str):
+            raise FilterError(
+                f"filter[{i}]: must be an expression such as 'price<20', not {type(expression).__name__}; "
+                "conditions that are dicts go into {'must': [...]}"
+            )
+    return _filter(parse_expressions(list(filter)), "filter")
 
 
 def _filter(filter: Mapping[str, Any], where: str) -> filter_pb2.Filter:
@@ -53,6 +73,11 @@ def _condition(condition: Any, where: str) -> filter_pb2.Condition:
         raise FilterError(
             f"{where}: must be a condition such as {{'key': ..., 'match': ...}}, not {condition!r}"
         )
+    if "readings" in condition:
+        _only(condition, ("readings",), where)
+        readings = _filter({"should": condition["readings"]}, where)
+        readings.readings = True
+        return filter_pb2.Condition(filter=readings)
     if "key" in condition:
         return filter_pb2.Condition(field=_field(condition, where))
     if "has_id" in condition:
@@ -92,6 +117,7 @@ def _match(match: Mapping[str, Any], where: str) -> filter_pb2.Match:
     if len(match) != 1:
         raise FilterError(f"{where}: must hold one of value, text, any and except")
     kind, value = next(iter(match.items()))
+    value = value.item() if isinstance(value, np.generic) else value
     where = f"{where}.{kind}"
     if kind in ("any", "except"):
         return _match_list(kind, value, where)
@@ -106,6 +132,10 @@ def _match(match: Mapping[str, Any], where: str) -> filter_pb2.Match:
 
 
 def _match_list(kind: str, values: Any, where: str) -> filter_pb2.Match:
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    elif isinstance(values, Sequence) and not isinstance(values, str):
+        values = [value.item() if isinstance(value, np.generic) else value for value in values]
     if _is_list_of(values, int):
         integers = filter_pb2.Integers(values=[_int64(value, where) for value in values])
         return (
@@ -121,7 +151,12 @@ def _match_list(kind: str, values: Any, where: str) -> filter_pb2.Match:
 
 def _range(key: str, bounds: Mapping[str, Any], where: str) -> filter_pb2.FieldCondition:
     _only(bounds, tuple(BOUNDS.values()), where)
-    values = {name: _bound_value(value, f"{where}.{name}") for name, value in bounds.items()}
+    values: dict[str, Any] = {}
+    for given, value in bounds.items():
+        name, bound = _bound_value(given, value, f"{where}.{given}")
+        if name in values and isinstance(bound, type(values[name])):  # both "gt" a day and "gte" a moment
+            bound = (max if name.startswith("g") else min)(bound, values[name])
+        values[name] = bound
     times = [isinstance(value, datetime) for value in values.values()]
     if any(times) != all(times):
         raise FilterError(f"{where}: mixes numbers and times")
@@ -133,15 +168,22 @@ def _range(key: str, bounds: Mapping[str, Any], where: str) -> filter_pb2.FieldC
     return proto
 
 
-def _bound_value(value: Any, where: str) -> Any:
+def _bound_value(name: str, value: Any, where: str) -> tuple[str, float | datetime]:
+    """The bound; a day is the whole of it, so that "gt" a day is "gte" the next one."""
+    value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
+        return name, value if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        if not math.isfinite(value):
+            raise FilterError(f"{where}: must be finite, is {value}")
+        return name, float(value)
     try:
-        return parse_time(value)
-    except (TypeError, ValueError):
+        text = value.isoformat() if isinstance(value, date) else value
+        condition = conditions("", _OPERATORS[name], period(text))
+    except (AttributeError, TypeError, ValueError):
         raise FilterError(f"{where}: must be a number, a time or an RFC 3339 string, not {value!r}") from None
+    ((name, moment),) = condition["range"].items()
+    return name, moment
 
 
 def _int64(value: int, where: str) -> int:
@@ -165,6 +207,7 @@ def _strings(values: Any, where: str) -> list[str]:
 
 
 def _is_list_of(values: Any, kind: type) -> bool:
+    """Whether it is a list of those; an empty one is a list of anything."""
     listed = isinstance(values, Sequence | set | frozenset) and not isinstance(values, str | bytes)
     return listed and all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
 

@@ -12,12 +12,21 @@ from typing import Any, Literal, TypedDict
 from numpy.typing import NDArray
 from PIL import Image
 
-Picture = bytes | str | os.PathLike[str] | Image.Image
+from clipsearch.files import open_regular
+
+Picture = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image
 """A picture: the bytes of a picture file, the path of one, or a Pillow image."""
 
 VectorLike = NDArray[Any] | Sequence[float]
 FilterLike = Mapping[str, Any] | Sequence[str]
 """A filter as `clipsearch.filters` reads it: Qdrant's JSON form, or expressions (`["price<20"]`)."""
+
+CONTENT_HASH = "content_hash"
+"""The payload key by which bulk loading tells whether a row with an id of its own has changed."""
+INDEXED_FROM = "indexed_from"
+"""The payload key of the lists that have a row, by absolute path."""
+BOOKKEEPING = frozenset({CONTENT_HASH, INDEXED_FROM})
+"""Payload keys that say nothing to people: tables leave them out."""
 
 Target = Literal["any", "image", "text"]
 Fusion = Literal["rrf", "dbsf"]
@@ -42,8 +51,10 @@ class Term:
 class Point:
     """A point to write: a picture, a text or both, or their ready vectors.
 
-    `payload` is JSON: None, booleans, numbers, strings, and lists and dicts of them. Numbers travel
-    as float64, so an integer beyond 2**53 is refused.
+    `payload` is JSON: None, booleans, numbers, strings, and lists and dicts of them. What means one of
+    those is taken for it: NumPy's numbers and arrays, datetime (UTC unless it says otherwise) and date as
+    ISO 8601 strings, Decimal, Enum by its value, UUID, Path, tuples and sets. Numbers travel as float64, so
+    an integer beyond 2**53 is refused, and so are NaN and infinity.
     """
 
     id: str
@@ -125,12 +136,23 @@ class CollectionOptions(TypedDict, total=False):
     model: str
 
 
-def picture_bytes(picture: Picture) -> bytes:
-    """The bytes of a picture file. Reads a path from disk (OSError); a Pillow image becomes a PNG."""
+def picture_bytes(picture: Picture, argument: str = "image") -> bytes:
+    """The bytes of a picture file. Reads a path from disk (OSError); a Pillow image becomes a PNG.
+
+    Raises TypeError for anything else, naming `argument`.
+    """
     if isinstance(picture, bytes):
         return picture
+    if isinstance(picture, bytearray | memoryview):
+        return bytes(picture)
     if isinstance(picture, Image.Image):
         buffer = io.BytesIO()
         picture.save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
-    return Path(picture).read_bytes()
+    if not isinstance(picture, str | os.PathLike):
+        raise TypeError(
+            f"{argument}: must be the bytes of a picture file, a path or a Pillow image, "
+            f"is of type {type(picture).__name__}"
+        )
+    with open_regular(Path(picture)) as file:
+        return file.read()

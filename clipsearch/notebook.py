@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from clipsearch.inputs import BOOKKEEPING
 from clipsearch.space.thumbnails import thumbnail
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ _MOST_FIELDS = 6
 _MOST_TEXT = 160
 _MOST_FILE_BYTES = 20 * 1024 * 1024
 _FIRST_FIELDS = ("title", "name", "text", "caption")
-_HIDDEN_FIELDS = frozenset({"content_hash"})
 
 _LEFT = "text-align:left;vertical-align:top;padding:4px 10px 4px 0"
 _SHORT = f"{_LEFT};white-space:nowrap"
@@ -154,7 +154,7 @@ def _columns(payloads: Sequence[Mapping[str, Any]], chosen: Sequence[str] | None
     """The fields chosen, or the first that the payloads have: names and texts before others."""
     if chosen is not None:
         return list(chosen)
-    there = {key for payload in payloads for key in payload} - _HIDDEN_FIELDS
+    there = {key for payload in payloads for key in payload} - BOOKKEEPING
     first = [field for field in _FIRST_FIELDS if field in there]
     return [*first, *sorted(there.difference(first))][:_MOST_FIELDS]
 

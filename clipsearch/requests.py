@@ -1,15 +1,15 @@
 """Plain values to proto requests. No I/O but reading the pictures that are given as paths.
 
-Raises ValueError (FilterError for filters) where a value cannot be sent at all; what the service
-can judge is left to it.
+Raises TypeError and ValueError (FilterError for filters) where a value cannot be sent at all; what the
+service can judge is left to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import SupportsIndex, TypeVar
 
-from clipsearch import values
+from clipsearch import arguments, values
 from clipsearch.encoder.v1 import encoder_pb2, vector_pb2
 from clipsearch.filters import to_proto
 from clipsearch.inputs import (
@@ -99,6 +99,10 @@ def search(
     with_vectors: bool = False,
 ) -> search_pb2.SearchRequest:
     """One search; see `clipsearch.inputs.SearchOptions`. `limit` 0 would mean 10, so it is refused."""
+    arguments.string(collection, "collection")
+    for argument, number in (("limit", limit), ("offset", offset), ("hnsw_ef", hnsw_ef)):
+        if not isinstance(number, SupportsIndex) or isinstance(number, bool):
+            raise TypeError(f"{argument}: must be a whole number, is {number!r}")
     if limit < 1:
         raise ValueError(f"limit: must be at least 1, is {limit}")
     if offset < 0:
@@ -124,14 +128,20 @@ def search(
         fingerprint=fingerprint,
         vector_format=F32,
     )
-    for i, term in enumerate([*single, *query]):  # filled in place: a picture is copied once, not twice
+    terms = arguments.each(query, Term, "query", "terms")
+    for i, term in enumerate([*single, *terms]):  # filled in place: a picture is copied once, not twice
         _fill_term(request.query.add(), term, f"query[{i}]")
     return request
 
 
 def search_batch(collection: str, searches: Iterable[Search]) -> search_pb2.SearchBatchRequest:
     """Several searches of one collection."""
-    return search_pb2.SearchBatchRequest(searches=[search(collection, **options) for options in searches])
+    request = search_pb2.SearchBatchRequest()
+    for i, options in enumerate(arguments.listed(searches, "searches", "searches such as {'text': 'a cat'}")):
+        if not isinstance(options, Mapping):
+            raise TypeError(f"searches[{i}]: must be a dict such as {{'text': 'a cat'}}, is {options!r}")
+        request.searches.append(search(collection, **options))
+    return request
 
 
 def upsert(
@@ -149,8 +159,9 @@ def upsert(
         update_mode=search_pb2.UPDATE_MODE_INSERT_ONLY if insert_only else search_pb2.UPDATE_MODE_UPSERT,
         fingerprint=fingerprint,
     )
-    for point in points:  # filled in place: points made one by one and copied take three times as long
-        _fill(request.points.add(id=point.id), point)
+    # Filled in place: points made one by one and copied take three times as long.
+    for i, point in enumerate(arguments.each(points, Point, "points", "points")):
+        _fill(request.points.add(id=arguments.point_id(point.id, f"points[{i}].id")), point)
     return request
 
 
@@ -160,7 +171,7 @@ def get_points(
     """Points to read."""
     return search_pb2.GetPointsRequest(
         collection=collection,
-        ids=ids,
+        ids=arguments.ids(ids, "ids"),
         payload=payload_selector(payload),
         with_vectors=with_vectors,
         vector_format=F32,
@@ -174,7 +185,9 @@ def delete_points(
     if (ids is None) == (filter is None):
         raise ValueError("give either ids or filter")
     if ids is not None:
-        return search_pb2.DeletePointsRequest(collection=collection, ids=search_pb2.PointIds(ids=ids))
+        return search_pb2.DeletePointsRequest(
+            collection=collection, ids=search_pb2.PointIds(ids=arguments.ids(ids, "ids"))
+        )
     return search_pb2.DeletePointsRequest(collection=collection, filter=optional_filter(filter))
 
 
@@ -224,8 +237,13 @@ def create_collection(
     model: str = "",
 ) -> collection_pb2.CreateCollectionRequest:
     """A collection to create."""
+    if payload_indexes is not None and not isinstance(payload_indexes, Mapping):
+        raise TypeError(
+            "payload_indexes: must map fields to types, such as {'price': 'float'}, "
+            f"is {payload_indexes!r} of type {type(payload_indexes).__name__}"
+        )
     return collection_pb2.CreateCollectionRequest(
-        name=name,
+        name=arguments.string(name, "name"),
         payload_indexes=[payload_index(field, type) for field, type in (payload_indexes or {}).items()],
         hnsw=collection_pb2.HnswConfig(
             m=hnsw_m,
@@ -257,17 +275,18 @@ def create_collection(
     )
 
 
-def encode_texts(texts: Sequence[str]) -> Iterator[tuple[int, encoder_pb2.EncodeTextRequest]]:
+def encode_texts(texts: Iterable[str]) -> Iterator[tuple[int, encoder_pb2.EncodeTextRequest]]:
     """Texts to encode, in as many requests as they need; each with the position of its first text."""
-    for first in range(0, len(texts), _TEXTS_A_REQUEST):
-        part = texts[first : first + _TEXTS_A_REQUEST]
+    given = arguments.strings(texts, "texts", "texts")
+    for first in range(0, len(given), _TEXTS_A_REQUEST):
+        part = given[first : first + _TEXTS_A_REQUEST]
         yield first, encoder_pb2.EncodeTextRequest(texts=part, format=F32)
 
 
 def encode_images(images: Iterable[Picture]) -> Iterator[tuple[int, encoder_pb2.EncodeImageRequest]]:
     """Pictures to encode, likewise. Reads them as they are needed."""
     first = 0
-    for part in parts(map(picture_bytes, images), _IMAGES_A_REQUEST, _IMAGE_BYTES_A_REQUEST):
+    for part in parts(_pictures(images), _IMAGES_A_REQUEST, _IMAGE_BYTES_A_REQUEST):
         yield first, encoder_pb2.EncodeImageRequest(images=part, format=F32)
         first += len(part)
 
@@ -276,15 +295,16 @@ def classify(
     images: Iterable[Picture], labels: Iterable[str], prompt_template: str
 ) -> Iterator[encoder_pb2.ClassifyRequest]:
     """Pictures and the labels to choose from, likewise."""
-    choices = list(labels)
-    for part in parts(map(picture_bytes, images), _IMAGES_A_REQUEST, _IMAGE_BYTES_A_REQUEST):
+    choices = arguments.strings(labels, "labels", "labels")
+    arguments.string(prompt_template, "prompt_template")
+    for part in parts(_pictures(images), _IMAGES_A_REQUEST, _IMAGE_BYTES_A_REQUEST):
         yield encoder_pb2.ClassifyRequest(images=part, labels=choices, prompt_template=prompt_template)
 
 
 def payload_index(field: str, type: IndexType) -> collection_pb2.PayloadIndex:
     """A payload index."""
     return collection_pb2.PayloadIndex(
-        field=field, type=_choice(f"payload index {field!r}", type, INDEX_TYPES)
+        field=arguments.string(field, "field"), type=_choice(f"payload index {field!r}", type, INDEX_TYPES)
     )
 
 
@@ -297,9 +317,16 @@ def payload_selector(payload: bool | Sequence[str]) -> search_pb2.PayloadSelecto
     """All of the payload (True), none of it (False), or some fields."""
     if payload is True:
         return None
-    if not payload:
+    if payload is False:
         return search_pb2.PayloadSelector(none=True)
-    return search_pb2.PayloadSelector(include=payload)
+    fields = arguments.strings(payload, "payload", "fields (or True, or False)", ordered=False)
+    return search_pb2.PayloadSelector(include=fields) if fields else search_pb2.PayloadSelector(none=True)
+
+
+def _pictures(images: Iterable[Picture]) -> Iterator[bytes]:
+    """The pictures' bytes, read as they are asked for."""
+    for i, image in enumerate(arguments.listed(images, "images", "pictures")):
+        yield picture_bytes(image, f"images[{i}]")
 
 
 def _fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
@@ -310,20 +337,20 @@ def _fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
         )
     proto.weight = term.weight
     if term.text is not None:
-        proto.text = term.text
+        proto.text = arguments.string(term.text, f"{where}.text")
     elif term.image is not None:
-        proto.image = picture_bytes(term.image)
+        proto.image = picture_bytes(term.image, f"{where}.image")
     elif term.vector is not None:
         proto.vector.CopyFrom(values.vector(term.vector))
     elif term.point_id is not None:
-        proto.point_id = term.point_id
+        proto.point_id = arguments.point_id(term.point_id, f"{where}.point_id")
 
 
 def _fill(proto: search_pb2.Point, point: Point) -> None:
     if point.image is not None:
-        proto.image = picture_bytes(point.image)
+        proto.image = picture_bytes(point.image, f"point {point.id!r}: image")
     if point.text is not None:
-        proto.text = point.text
+        proto.text = arguments.string(point.text, f"point {point.id!r}: text")
     if point.image_vector is not None:
         proto.image_vector.f32 = values.f32(point.image_vector)
     if point.text_vector is not None:

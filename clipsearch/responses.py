@@ -99,6 +99,7 @@ def collection(message: collection_pb2.Collection) -> Collection:
         replication_factor=message.replication_factor,
         write_consistency_factor=message.write_consistency_factor,
         successor=message.successor,
+        damage=message.damage,
     )
 
 

@@ -173,7 +173,8 @@ class Collection:
 
     `quantization_params` holds what was set of always_ram, quantile, encoding, query_encoding,
     compression and bits. `disk_bytes` is 0 where the store does not tell.
-    `successor`: the collection that gets every write too; "" = none.
+    `successor`: the collection that gets every write too; "" = none. `damage`: which of its files cannot be
+    used, and why; "" = all can. Of a damaged collection only name and aliases are known.
     """
 
     name: str
@@ -199,6 +200,7 @@ class Collection:
     replication_factor: int
     write_consistency_factor: int
     successor: str = ""
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ from google.protobuf import struct_pb2
 
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.inputs import VectorLike
+from clipsearch.plain import plain
 from clipsearch.results import Vector
-
-_EXACT_INTEGER = 2**53
 
 
 def vector(numbers: VectorLike) -> vector_pb2.Vector:
@@ -38,13 +37,12 @@ def array(vector: vector_pb2.Vector) -> Vector:
 def fill_struct(struct: struct_pb2.Struct, payload: Mapping[str, Any], where: str) -> None:
     """Puts a payload into an empty Struct.
 
-    Raises ValueError for what is not JSON or would not come back the same.
+    Raises ValueError, with the path of the key, for what is not JSON, means nothing that is, or would
+    not come back the same.
     """
-    _refuse_inexact(payload, where)
-    try:
-        struct.update(dict(payload))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {error}; it must be JSON") from None
+    if not isinstance(payload, Mapping):
+        raise ValueError(f"{where}: must be a dict, is of type {type(payload).__name__}")
+    struct.update(plain(payload, where))
 
 
 def payload(struct: struct_pb2.Struct) -> dict[str, Any]:
@@ -67,15 +65,3 @@ def _json(value: struct_pb2.Value) -> Any:
             return [_json(item) for item in value.list_value.values]
         case _:
             return None
-
-
-def _refuse_inexact(value: Any, where: str) -> None:
-    """A Struct holds float64 only: a larger integer would come back as another one."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            _refuse_inexact(inner, f"{where}.{key}")
-    elif isinstance(value, list | tuple):
-        for i, inner in enumerate(value):
-            _refuse_inexact(inner, f"{where}[{i}]")
-    elif isinstance(value, int) and abs(value) > _EXACT_INTEGER:
-        raise ValueError(f"{where}: {value} is beyond 2**53 and would be rounded; send it as a string")

@@ -136,6 +136,7 @@ def write_collection(info: CollectionInfo) -> pb.Collection:
         replication_factor=spec.replication_factor or 1,
         write_consistency_factor=spec.write_consistency_factor or 1,
         successor=spec.successor,
+        damage=info.damage,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from clipsearch.serving.errors import FingerprintMismatch, InvalidArgument
+from clipsearch.serving.errors import CollectionDamaged, FingerprintMismatch, InvalidArgument
 from search_service.collection_checks import check_spec
 from search_service.deadline import Deadline
 from search_service.encoders import Encoders
@@ -58,8 +58,15 @@ class Collections:
         return sorted(infos, key=lambda info: info.spec.name)
 
     async def delete(self, name: str, deadline: Deadline) -> None:
-        """Deletes a collection and its aliases. Raises NotFound, InvalidArgument for an alias."""
-        await self._require_own_name(name, "name", deadline)
+        """Deletes a collection, damaged or not, and its aliases.
+
+        Raises NotFound, InvalidArgument for an alias.
+        """
+        try:
+            await self._require_own_name(name, "name", deadline)
+        except CollectionDamaged as error:
+            if error.collection != name:
+                raise
         await self._store.delete_collection(name, timeout=self._left(deadline))
 
     async def set_alias(self, alias: str, collection: str, deadline: Deadline) -> str:

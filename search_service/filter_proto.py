@@ -57,6 +57,9 @@ class _Reader:
                 "COUNT_OUT_OF_RANGE",
             )
 
+        if proto.readings and (proto.must or proto.must_not or not proto.should):
+            raise InvalidArgument(f"{field}.readings", "set, so there must be should and nothing else")
+
         def clause(name: str, conditions: Sequence[filter_pb2.Condition]) -> tuple[Condition, ...]:
             return tuple(
                 self.condition(condition, f"{field}.{name}[{i}]", depth)
@@ -67,6 +70,7 @@ class _Reader:
             must=clause("must", proto.must),
             should=clause("should", proto.should),
             must_not=clause("must_not", proto.must_not),
+            readings=proto.readings,
         )
 
     def condition(self, proto: filter_pb2.Condition, field: str, depth: int) -> Condition:

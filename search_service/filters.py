@@ -83,11 +83,16 @@ class HasId:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Every `must` holds, at least one `should` (if any) holds, no `must_not` holds."""
+    """Every `must` holds, at least one `should` (if any) holds, no `must_not` holds.
+
+    With `readings`, the conditions of `should` are ways to read one comparison, which need not all go
+    with the type of the field.
+    """
 
     must: tuple[Condition, ...] = ()
     should: tuple[Condition, ...] = ()
     must_not: tuple[Condition, ...] = ()
+    readings: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.must or self.should or self.must_not)

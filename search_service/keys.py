@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
+from clipsearch.paths import PATH
 from clipsearch.serving.errors import InvalidArgument
 from search_service.stores.protocol import RESERVED_PREFIX
 
 _MAX_CHARACTERS = 512
-# As Qdrant reads paths: names of letters, digits, _ and -, anything else in quotes; [] and [0] go into lists.
-_NAME = r'(?:[\w-]+|"[^"]+")(?:\[[0-9]{0,9}\])*'
-_PATH = re.compile(rf"{_NAME}(?:\.{_NAME})*")
 
 
 def check_key(key: str, field: str) -> str:
@@ -19,7 +15,7 @@ def check_key(key: str, field: str) -> str:
         raise InvalidArgument(field, "empty; it must be the path of a payload field", "KEY_INVALID")
     if len(key) > _MAX_CHARACTERS:
         raise InvalidArgument(field, f"{len(key)} characters, at most {_MAX_CHARACTERS}", "KEY_INVALID")
-    if not _PATH.fullmatch(key):
+    if not PATH.fullmatch(key):
         raise InvalidArgument(
             field,
             f"{key!r} is not a path of a payload field, such as price, shop.city, tags[] "

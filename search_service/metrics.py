@@ -70,7 +70,7 @@ class SearchMetrics:
         shown: set[str] = set()
         while True:
             try:
-                found = {info.spec.name: info.points for info in await store.list_collections()}
+                found = {i.spec.name: i.points for i in await store.list_collections() if not i.damage}
             except ServiceError as error:
                 _log.debug("collections not counted", problem=error.message)
             else:

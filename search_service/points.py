@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from search_service.deadline import Deadline
-from search_service.filter_types import check_types
+from search_service.filter_fields import FieldChecks
+from search_service.filter_types import fitted
 from search_service.filters import Filter
 from search_service.stores.protocol import CollectionSpec, Page, PayloadSelection, StoredPoint, VectorStore
 from search_service.successors import Chain, Successors, on_successor
@@ -15,13 +16,15 @@ class Points:
     """Reads and deletes points. `store_timeout_s` is the longest wait for one answer of the store.
 
     Every method takes a collection's name or alias and raises NotFound if there is none,
-    InvalidArgument if the filter does not fit its payload indexes, and what the store raises.
+    InvalidArgument if the filter does not fit its payload indexes or what its fields hold, and what the
+    store raises.
     """
 
     def __init__(self, store: VectorStore, successors: Successors, store_timeout_s: float) -> None:
         self._store = store
         self._successors = successors
         self._store_timeout_s = store_timeout_s
+        self._fields = FieldChecks(store, store_timeout_s)
 
     async def get(
         self,
@@ -46,7 +49,8 @@ class Points:
         while True:
             chain = await self._successors.chain(collection, deadline)
             if isinstance(selector, Filter):
-                check_types(selector, chain[0].payload_indexes)
+                selector = fitted(selector, chain[0].payload_indexes)
+                await self._fields.check(chain[0], selector, deadline, found=True, deleting=True)
             async with self._successors.writing(collection, chain, deadline) as unchanged:
                 if unchanged:
                     return await self._delete(chain, selector, deadline)
@@ -56,13 +60,17 @@ class Points:
         for successor in chain[1:]:
             with on_successor(chain, successor):
                 await self._store.delete(successor.name, selector, timeout=self._left(deadline))
+        if not deleted and isinstance(selector, Filter):
+            await self._fields.check(chain[0], selector, deadline, found=False)
         return deleted
 
     async def count(self, collection: str, filter: Filter, deadline: Deadline) -> int:
         """How many points match, exactly."""
         spec = await self._resolve(collection, deadline)
-        check_types(filter, spec.payload_indexes)
-        return await self._store.count(spec.name, filter or None, timeout=self._left(deadline))
+        filter = fitted(filter, spec.payload_indexes)
+        matching = await self._store.count(spec.name, filter or None, timeout=self._left(deadline))
+        await self._fields.check(spec, filter, deadline, found=bool(matching))
+        return matching
 
     async def page(
         self,
@@ -77,8 +85,8 @@ class Points:
     ) -> Page:
         """A page of points in the order of their UUIDs."""
         spec = await self._resolve(collection, deadline)
-        check_types(filter, spec.payload_indexes)
-        return await self._store.scroll(
+        filter = fitted(filter, spec.payload_indexes)
+        page = await self._store.scroll(
             spec.name,
             limit=limit,
             cursor=cursor,
@@ -87,6 +95,8 @@ class Points:
             with_vectors=with_vectors,
             timeout=self._left(deadline),
         )
+        await self._fields.check(spec, filter, deadline, found=bool(page.points) or cursor is not None)
+        return page
 
     async def _resolve(self, collection: str, deadline: Deadline) -> CollectionSpec:
         return await self._store.resolve(collection, timeout=self._left(deadline))

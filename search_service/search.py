@@ -19,8 +19,8 @@ from search_service.collections import check_fingerprint
 from search_service.deadline import Deadline
 from search_service.encoder_client import Outcome
 from search_service.encoders import Encoders
-from search_service.filter_fields import check_fields
-from search_service.filter_types import check_types
+from search_service.filter_fields import FieldChecks
+from search_service.filter_types import fitted
 from search_service.places import at, inside
 from search_service.queries import Answer, Hit, Query, Timings
 from search_service.ranking import rank, side_queries
@@ -66,6 +66,7 @@ class Search:
         self._store = store
         self._encoders = encoders
         self._store_timeout_s = store_timeout_s
+        self._fields = FieldChecks(store, store_timeout_s)
 
     async def search(self, queries: Sequence[Query], deadline: Deadline) -> list[Answer]:
         """One answer a query, in order; the first query that is wrong fails them all.
@@ -99,7 +100,8 @@ class Search:
                     specs[query.collection] = await self._store.resolve(
                         query.collection, timeout=self._left(deadline)
                     )
-                run = _Run(query, specs[query.collection])
+                spec = specs[query.collection]
+                run = _Run(replace(query, filter=fitted(query.filter, spec.payload_indexes)), spec)
                 _check(run)
             runs.append(run)
         return runs
@@ -174,11 +176,9 @@ class Search:
         hits, fused = rank(run.query, sides)
         query = run.query
         incomplete = query.target == "any" and (query.with_vectors or query.payload.include != ())
-        if not any(sides) and query.filter:
+        if query.filter:
             with inside(query.place):
-                await check_fields(
-                    self._store, run.spec, query.filter, deadline, at_most=self._store_timeout_s
-                )
+                await self._fields.check(run.spec, query.filter, deadline, found=any(sides), misspelt=True)
         if not hits or not incomplete:
             return hits, fused
         points = await self._store.get(
@@ -220,7 +220,6 @@ def _check(run: _Run) -> None:
     """Raises what is wrong with the query; ready vectors take their places."""
     query, spec = run.query, run.spec
     check_weights([term.weight for term in query.terms])
-    check_types(query.filter, spec.payload_indexes)
     if query.fingerprint:
         check_fingerprint(spec, query.fingerprint, "the request")
     for i, ready in run.terms(Ready):

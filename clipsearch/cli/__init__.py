@@ -6,10 +6,12 @@ import typer
 
 from clipsearch.cli import collections, config, model, serve, token
 from clipsearch.cli.classify import classify
+from clipsearch.cli.delete import delete
 from clipsearch.cli.demo import demo
 from clipsearch.cli.health import health
 from clipsearch.cli.index import index
 from clipsearch.cli.map import map
+from clipsearch.cli.output import tolerate_encodings
 from clipsearch.cli.plan import plan
 from clipsearch.cli.problems import Commands
 from clipsearch.cli.reindex import reindex
@@ -39,6 +41,7 @@ app = typer.Typer(
 app.add_typer(serve.app, name="serve")
 app.command()(index)
 app.command()(search)
+app.command()(delete)
 app.command()(classify)
 app.command()(reindex)
 app.command()(map)
@@ -54,4 +57,5 @@ app.command()(demo)
 
 def main() -> None:
     """The console script."""
+    tolerate_encodings()
     app(prog_name="clipsearch")

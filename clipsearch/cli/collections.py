@@ -12,6 +12,7 @@ from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
 from clipsearch.cli.output import plain, print_json, size, stderr, stdout, table
 
 if TYPE_CHECKING:
+    from clipsearch.client import Client
     from clipsearch.inputs import IndexType
     from clipsearch.results import Collection
 
@@ -53,6 +54,9 @@ def list_all(context: typer.Context, server: Server = DEFAULT_SERVER, json: Json
         return
     rows = table("name", "points>", "images>", "texts>", "dimension>", "model", "aliases")
     for c in found:
+        if c.damage:
+            rows.add_row(plain(c.name), *["-"] * 4, "damaged", plain(", ".join(c.aliases)))
+            continue
         rows.add_row(
             plain(c.name),
             f"{c.points:,}",
@@ -63,6 +67,9 @@ def list_all(context: typer.Context, server: Server = DEFAULT_SERVER, json: Json
             plain(", ".join(c.aliases)),
         )
     stdout().print(rows)
+    for c in found:
+        if c.damage:
+            stderr().print(f"{plain(c.name)} is damaged: {plain(c.damage)}")
 
 
 @app.command()
@@ -199,8 +206,7 @@ def delete(
 
     with Client(server, **access()) as client:
         if not yes:
-            points = client.get_collection(name).points
-            typer.confirm(f"Delete {name!r} with its {points:,} points?", abort=True, err=True)
+            typer.confirm(f"Delete {name!r} with {_content(client, name)}?", abort=True, err=True)
         client.delete_collection(name)
     stderr().print(f"deleted {plain(name)}")
 
@@ -260,6 +266,17 @@ def successor(
     now = "has no successor" if remove else f"is written to {plain(successor)} too"
     later = f"; other replicas of the service follow within {settles_s:.0f} s" if settles_s else ""
     stderr().print(f"{plain(collection)} {now}{later}")
+
+
+def _content(client: Client, name: str) -> str:
+    from clipsearch.errors import ClipSearchError
+
+    try:
+        return f"its {client.get_collection(name).points:,} points"
+    except ClipSearchError as error:
+        if error.reason != "COLLECTION_DAMAGED":
+            raise
+        return f"what is left of it ({error.metadata['damage']})"
 
 
 def _indexes(declared: list[str]) -> dict[str, IndexType]:

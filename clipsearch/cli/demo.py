@@ -117,7 +117,7 @@ def _services(bundle: Path, scratch: Path) -> Iterator[tuple[str, str]]:
 
 
 def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool) -> Report:
-    from clipsearch.cli.index import index_source
+    from clipsearch.cli.index_run import index_source
     from clipsearch.client import Client, EncoderClient
     from clipsearch.ingest import PictureFolder
 

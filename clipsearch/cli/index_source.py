@@ -25,9 +25,23 @@ class Columns:
     types: Sequence[str] = ()
 
 
-def open_source(source: Path, columns: Columns, ids: Path | None, side: Side | None) -> Source:
-    """The source at a path. Raises Problem for options that do not go with it, and SourceError."""
+def open_source(
+    source: Path,
+    columns: Columns,
+    ids: Path | None,
+    side: Side | None,
+    *,
+    exclude: Sequence[str] = (),
+    allow_empty: bool = False,
+) -> Source:
+    """The source at a path; with `allow_empty` it may be missing, or hold nothing.
+
+    Raises Problem for options that do not go with it, and SourceError.
+    """
     from clipsearch.ingest import ItemList, PictureFolder, VectorFile
+    from clipsearch.ingest.pictures import PICTURE_SUFFIXES
+    from clipsearch.ingest.source import path_text
+    from clipsearch.ingest.tables import SUFFIXES
 
     given: dict[str, Any] = {
         "--id": columns.id,
@@ -37,15 +51,27 @@ def open_source(source: Path, columns: Columns, ids: Path | None, side: Side | N
         "--type": columns.types,
         "--ids": ids,
         "--side": side,
+        "--exclude": exclude,
+        "--prune": allow_empty,
     }
     payload = columns.payload or None
-    if source.is_dir():
-        _only(given, set(), "a folder of pictures")
-        return PictureFolder(source)
-    if source.suffix.lower() == ".npy":
+    suffix = source.suffix.lower()
+    missing = not source.exists()
+    if missing and not allow_empty:
+        raise Problem(f"{path_text(source)}: no such file or folder")
+    if source.is_dir() or (missing and suffix not in {*SUFFIXES, ".npy"}):
+        _only(given, {"--exclude", "--prune"}, "a folder of pictures")
+        return PictureFolder(source, exclude=exclude, allow_empty=allow_empty)
+    if suffix in PICTURE_SUFFIXES:
+        folder = path_text(source.parent)
+        raise Problem(
+            f"{path_text(source)} is a single picture: index the folder that it is in "
+            f"(clipsearch index {folder}), or search by it (clipsearch search --image {path_text(source)})"
+        )
+    if suffix == ".npy":
         _only(given, {"--ids", "--side", "--id", "--payload"}, "vectors")
         return VectorFile(source, side=side or "image", ids=ids, id=columns.id or "id", payload=payload)
-    _only(given, {"--id", "--path", "--text", "--payload", "--type"}, "a list")
+    _only(given, {"--id", "--path", "--text", "--payload", "--type", "--prune"}, "a list")
     return ItemList(
         source,
         id=columns.id,
@@ -53,6 +79,7 @@ def open_source(source: Path, columns: Columns, ids: Path | None, side: Side | N
         text=columns.text,
         payload=payload,
         types=dict(_type(words) for words in columns.types),
+        allow_empty=allow_empty,
     )
 
 

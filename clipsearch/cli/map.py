@@ -11,7 +11,7 @@ import typer
 
 from clipsearch.cli.access import access
 from clipsearch.cli.extras import need
-from clipsearch.cli.options import DEFAULT_ENCODER, DEFAULT_SERVER, Encoder, Json, Server
+from clipsearch.cli.options import DEFAULT_ENCODER, DEFAULT_SERVER, Encoder, Filter, Json, Server, conditions
 from clipsearch.cli.output import plain, print_json, stderr, stdout, table
 from clipsearch.cli.problems import Problem
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from clipsearch.client import Client, EncoderClient
+    from clipsearch.inputs import FilterLike
     from clipsearch.results import Collection
     from clipsearch.space.build import SpaceMap
     from clipsearch.space.clusters import Words
@@ -53,10 +54,7 @@ def map(
         list[Path] | None,
         typer.Option(exists=True, dir_okay=False, help="A picture to place among the points. Repeatable."),
     ] = None,
-    filter: Annotated[
-        list[str] | None,
-        typer.Option(metavar="EXPRESSION", help="Only points that match; may be given several times."),
-    ] = None,
+    filter: Filter = None,
     words: Annotated[
         Path | None,
         typer.Option(
@@ -102,7 +100,7 @@ def map(
                 fields=color,
                 queries=query or (),
                 query_images=query_image or (),
-                filter=filter,
+                filter=conditions(filter),
                 words=words,
                 thumbnails=thumbnails,
                 seed=seed,
@@ -129,7 +127,7 @@ def draw(
     fields: Sequence[str] | None = None,
     queries: Sequence[str] = (),
     query_images: Sequence[Path] = (),
-    filter: Sequence[str] | None = None,
+    filter: FilterLike | None = None,
     words: Path | None = None,
     thumbnails: int = 1000,
     seed: int = 0,

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# Wide enough that ids and paths stay on one line where nobody sees a line break: in a pipe or a file.
-_PIPE_WIDTH = 200
+_PIPE_WIDTH = 100_000  # in a pipe or a file a line is as long as what it says
+_LONGEST_VALUE = 120  # characters of a payload's value in a table
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def stdout() -> Console:
     """The console for results."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    return Console(width=None if is_terminal(sys.stdout) else _PIPE_WIDTH, highlight=False)
 
 
 def stderr() -> Console:
     """The console for messages and progress."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, width=None if is_terminal(sys.stderr) else _PIPE_WIDTH, highlight=False)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody sees what is written there."""
+    return stream is not None and stream.isatty()
+
+
+def tolerate_encodings() -> None:
+    """Lets what stdout or stderr cannot encode be escaped, where it would be a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    """One JSON document on stdout: in ASCII where stdout is not UTF-8."""
+    is_utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(value, ensure_ascii=not is_utf8, indent=2)
+    print(_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
 def table(*columns: str, title: str | None = None) -> Table:
@@ -54,9 +71,18 @@ def plain(text: object) -> str:
 
 
 def describe(payload: Mapping[str, Any]) -> str:
-    """A payload in one line: its path if it has one, otherwise its fields."""
+    """A payload in one line: its path if it has one, otherwise its fields, long ones cut."""
     path = payload.get("path")
-    return str(path) if path else ", ".join(f"{key}={value}" for key, value in payload.items())
+    if path:
+        return str(path)
+    from clipsearch.inputs import BOOKKEEPING
+
+    return ", ".join(f"{key}={_cut(value)}" for key, value in payload.items() if key not in BOOKKEEPING)
+
+
+def _cut(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 def size(count: int) -> str:

@@ -41,6 +41,10 @@ def explain(error: Exception) -> str | None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
         return str(error)
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # of os.getcwd
+        return "the folder that this was started in is gone"
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # from pathlib
+        return "there is no home folder to keep files in: set HOME, or XDG_CACHE_HOME"
     expected = CheckpointError | CredentialsError | FilterError | Problem | SettingsError | SourceError
     if isinstance(error, expected | StartError):
         return str(error)
@@ -50,6 +54,11 @@ def explain(error: Exception) -> str | None:
 def _hint(error: Any) -> str:
     if error.reason == "SERVER_UNREACHABLE":
         return "\nIs it running? `clipsearch serve all` starts both services here."
+    if error.code == "UNIMPLEMENTED":
+        return (
+            "\nIs that the port of the other service? --server (CLIPSEARCH_SERVER) is the search service, "
+            "--encoder (CLIPSEARCH_ENCODER) the encoder."
+        )
     if error.code == "UNAUTHENTICATED":
         return "\nSet CLIPSEARCH_TOKEN; `clipsearch token create` makes tokens."
     if error.reason == "COLLECTION_NOT_FOUND":

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from clipsearch.cli.access import access
-from clipsearch.cli.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Collection, Json, Server
+from clipsearch.cli.options import (
+    DEFAULT_COLLECTION,
+    DEFAULT_SERVER,
+    Collection,
+    Filter,
+    Json,
+    Server,
+    conditions,
+)
 from clipsearch.cli.output import describe, plain, print_json, stderr, stdout, table
 
 if TYPE_CHECKING:
@@ -26,11 +34,15 @@ Examples:
 
   clipsearch search "on a sofa" --image cat.jpg --target image
 
-  clipsearch search "a cat" --filter 'modified>=2024-01-01' --filter folder=/home/me/Pictures
+  clipsearch search "a cat" --filter 'modified>=2024-05' --filter folder=/home/me/Pictures
+
+  clipsearch search "a mug" --filter 'brand=acme|zeta' --filter '"unit price"<5' --filter 'sku!="0042"'
 
   clipsearch search "a cat" --json | jq -r '.hits[].payload.path'
 
-A filter is FIELD, one of = != < <= > >= ~, and a value; | separates alternatives, ~ asks for words.
+A filter is FIELD, one of = != < <= > >= ~, and a value; | separates alternatives, ~ asks for words. Quotes
+make a word of a number, and hold together a field's name. A day (or year, or month) is the whole of it, in
+this machine's time zone. All filters must hold.
 """
 
 
@@ -44,10 +56,7 @@ def search(
         Literal["any", "image", "text"], typer.Option(help="Which vectors to compare with.")
     ] = "any",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Hits wanted.")] = 10,
-    filter: Annotated[
-        list[str] | None,
-        typer.Option(metavar="EXPRESSION", help="Only points that match; may be given several times."),
-    ] = None,
+    filter: Filter = None,
     collection: Collection = DEFAULT_COLLECTION,
     server: Server = DEFAULT_SERVER,
     json: Json = False,
@@ -57,7 +66,7 @@ def search(
         raise typer.BadParameter("give words, --image, or both")
     from clipsearch.client import Client
 
-    options: SearchOptions = {"target": target, "limit": limit, "filter": filter}
+    options: SearchOptions = {"target": target, "limit": limit, "filter": conditions(filter)}
     if image is not None:
         options["image"] = image
     with Client(server, **access()) as client:

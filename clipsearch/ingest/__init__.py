@@ -4,18 +4,18 @@
 that was killed, and encodes nothing that is there.
 """
 
-from clipsearch.ingest.blocking import ingest
 from clipsearch.ingest.checkpoint import CheckpointError
 from clipsearch.ingest.flow import FlowLimits
 from clipsearch.ingest.lists import ItemList
 from clipsearch.ingest.pictures import PictureFolder
 from clipsearch.ingest.progress import Failure, IngestReport, Progress
-from clipsearch.ingest.run import Ingest, IngestOptions, IngestStopped
-from clipsearch.ingest.source import Item, Source, SourceError
+from clipsearch.ingest.run import Ingest, IngestOptions, IngestStopped, ingest
+from clipsearch.ingest.source import EmptySource, Item, Source, SourceError
 from clipsearch.ingest.vectors import VectorFile
 
 __all__ = [
     "CheckpointError",
+    "EmptySource",
     "Failure",
     "FlowLimits",
     "Ingest",

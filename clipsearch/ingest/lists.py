@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from clipsearch.ingest.ids import UniqueIds, id_text
-from clipsearch.ingest.points import CONTENT_HASH
-from clipsearch.ingest.source import Item, SourceError, digest_of, file_size, path_text
+import numpy as np
+
+from clipsearch.ingest.source import (
+    EmptySource,
+    Item,
+    SourceError,
+    absolute,
+    digest_of,
+    file_size,
+    path_text,
+)
 from clipsearch.ingest.tables import ColumnType, Row, Table, found, open_table
+from clipsearch.inputs import CONTENT_HASH, INDEXED_FROM
 
 _RESERVED = "_clipsearch"
+_CELL_BYTES = 16  # about what a cell that is no string takes to send
 
 
 class ItemList:
     """A .jsonl, .csv, .tsv or .parquet file whose rows name a picture, hold a text, or both.
 
     `id`, `path` and `text` name columns; left out, those of these names are used if there are any.
-    Relative paths count from the list's folder. Without an id column a row gets the hash of its
-    content. `payload` names the columns to keep, None = all others; the picture's absolute `path`
-    and the `text` are always kept, and with given ids `content_hash`, by which a later run tells
-    rows that changed. `types` declares the types of CSV columns; the rest is inferred.
+    Relative paths count from the list's folder. Without an id column a row is known by all that it
+    holds: equal rows are one point. `payload` names the columns to keep, None = all others; the
+    picture's absolute `path` and the `text` are always kept, and another column that has one of
+    these names gets a 2 behind it. `types` declares the types of CSV columns; the rest is inferred.
+
+    A row that cannot be loaded fails alone. With `allow_empty` a file that is gone, or has no rows,
+    is a list of none.
     """
 
     dimension = None
@@ -35,32 +51,49 @@ class ItemList:
         text: str | None = None,
         payload: Sequence[str] | None = None,
         types: Mapping[str, ColumnType] | None = None,
+        allow_empty: bool = False,
     ) -> None:
-        self._file = Path(file).absolute()
+        self._file = absolute(file)
         self._named = {"id": id, "path": path, "text": text}
         self._payload = payload
         self._types = dict(types or {})
+        self._allow_empty = allow_empty
         self._roles = {role: name or role for role, name in self._named.items()}
+        self._renamed: dict[str, str] = {}
         self._table: Table | None = None
-        self._total = 0
+        self._total: int | None = None
+        self._has_ids = False
+        self._doubtful: frozenset[int] = frozenset()
+
+    @property
+    def file(self) -> str:
+        """The list's path, absolute, as points remember it."""
+        return path_text(self._file)
 
     def prepare(self) -> int:
         """Reads every row once: counts them, and finds missing columns and ids that repeat."""
-        if self._table is None:
-            table = open_table(self._file, self._types, frozenset(self._roles.values()))
-            columns, total = self._read_through(table)
-            if not total:
-                raise SourceError(f"{self._file}: no rows")
-            self._check_columns(columns)
-            self._table, self._total = table, total
+        if self._total is None:
+            try:
+                table = open_table(self._file, self._types, frozenset(self._roles.values()))
+                total = self._read_through(table)
+                if not total:
+                    raise EmptySource(f"{self._file}: no rows")
+                self._table, self._total = table, total
+            except EmptySource:
+                if not self._allow_empty:
+                    raise
+                self._total = 0
         return self._total
 
     def items(self) -> Iterator[Item]:
         """A row, an item."""
         self.prepare()
-        assert self._table is not None
+        if self._table is None:
+            return
+        met: dict[str, tuple[str, bytes]] = {}
         for position, row in enumerate(self._table.rows()):
-            yield self._item(position, row)
+            if not row.blank:
+                yield self._item(position, row, met)
 
     def identity(self) -> dict[str, str]:
         """The file's content and how it is read."""
@@ -71,42 +104,53 @@ class ItemList:
         ]
         return {"list": self._file.name, "sha256": digest_of(self._file), "read_as": " ".join(read_as)}
 
-    def _read_through(self, table: Table) -> tuple[tuple[str, ...], int]:
-        columns = dict.fromkeys(table.columns)
-        ids, total = UniqueIds(self._file), 0
-        # A file that declares its columns says at once whether there are ids; JSON lines only at the end.
-        first_without_id = ""
-        for row in table.rows():
-            total += 1
-            columns.update(dict.fromkeys(row.cells))
-            self._check_content(row)
-            given = row.cells.get(self._roles["id"])
-            if given is not None:
-                ids.add(id_text(given, f"{self._file}, {row.place}, column {self._roles['id']!r}"), row.place)
-            else:
-                first_without_id = first_without_id or row.place
-        if first_without_id and (len(ids) or self._named["id"] in columns):
-            raise SourceError(f"{self._file}, {first_without_id}: column {self._roles['id']!r} is empty")
-        ids.check(lambda: ((str(row.cells[self._roles["id"]]), row.place) for row in table.rows()))
-        return tuple(columns), total
+    def remarks(self) -> list[str]:
+        """What was read otherwise than one might think, a sentence each."""
+        renamed = [
+            f"column {name!r} is kept as {other!r}: {name!r} holds the {name}s "
+            f"of column {self._roles[name]!r}"
+            for name, other in self._renamed.items()
+        ]
+        return [*renamed, *(self._table.remarks() if self._table else ())]
 
-    def _check_content(self, row: Row) -> None:
-        for role in ("path", "text"):
-            cell = row.cells.get(self._roles[role])
-            if not isinstance(cell, str | None):
-                column = self._roles[role]
-                raise SourceError(f"{self._file}, {row.place}, column {column!r}: {cell!r} is no string")
+    def _read_through(self, table: Table) -> int:
+        columns = dict.fromkeys(table.columns)
+        hashes, total = array("q"), 0
+        for row in table.rows():
+            total += not row.blank
+            columns.update(dict.fromkeys(row.cells))
+            id, problem = _id(row.cells.get(self._roles["id"]))
+            if not row.blank and not row.problem:
+                hashes.append(hash(id or self._content(row)))
+            # A column whose every value is bad is a column of ids all the same.
+            self._has_ids = self._has_ids or bool(id or problem)
+        self._has_ids = self._has_ids or self._named["id"] is not None
+        if total:
+            self._check_columns(tuple(columns))
+        ordered = np.sort(np.frombuffer(hashes, dtype=np.int64))
+        self._doubtful = frozenset(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+        return total
 
     def _check_columns(self, columns: tuple[str, ...]) -> None:
+        if not columns:
+            return  # no row can be read, and each says why
         for name in (*(name for name in self._named.values() if name), *(self._payload or ())):
             if name not in columns:
                 raise SourceError(f"{self._file}: no column {name!r}; {found(columns)}")
         if not {self._roles["path"], self._roles["text"]} & set(columns):
-            raise SourceError(f"{self._file}: no column of paths or texts is named; {found(columns)}")
+            raise SourceError(
+                f"{self._file}: no column of paths or texts is named; {found(columns)} "
+                "(--path and --text name them)"
+            )
         for name in columns:
-            if self._keeps(name) and (name.startswith(_RESERVED) or name == CONTENT_HASH):
+            if self._keeps(name) and (name.startswith(_RESERVED) or name in (CONTENT_HASH, INDEXED_FROM)):
                 raise SourceError(
                     f"{self._file}: column {name!r} has a reserved name; rename or leave it out"
+                )
+        for role in ("path", "text"):
+            if self._roles[role] != role and {role, self._roles[role]} <= set(columns) and self._keeps(role):
+                self._renamed[role] = next(
+                    name for number in count(2) if (name := f"{role}_{number}") not in columns
                 )
 
     def _keeps(self, column: str) -> bool:
@@ -114,21 +158,71 @@ class ItemList:
             return column in self._payload
         return column not in self._roles.values()
 
-    def _item(self, position: int, row: Row) -> Item:
-        given = {role: row.cells.get(name) for role, name in self._roles.items()}
-        path = self._file.parent / given["path"] if given["path"] else None
-        text = given["text"] or None
-        kept: dict[str, Any] = {name: cell for name, cell in row.cells.items() if self._keeps(name)}
+    def _content(self, row: Row) -> str:
+        """All that is kept of a row but its id: equal rows have equal ones."""
+        kept = [(name, cell) for name, cell in row.cells.items() if self._keeps(name)]
+        return repr(
+            (
+                row.cells.get(self._roles["path"]),
+                row.cells.get(self._roles["text"]),
+                sorted(kept, key=lambda one: one[0]),
+            )
+        )
+
+    def _item(self, position: int, row: Row, met: dict[str, tuple[str, bytes]]) -> Item:
+        id, problem = _id(row.cells.get(self._roles["id"])) if self._has_ids else (None, "")
+        if self._has_ids and not id:
+            problem = f"column {self._roles['id']!r} {problem or 'is empty'}"
+        repeated = False
+        if not problem and not row.problem and hash(key := id or self._content(row)) in self._doubtful:
+            digest = _digest(self._content(row))
+            place, first = met.setdefault(id or digest.hex(), (row.place, digest))
+            repeated = place != row.place and digest == first
+            if place != row.place and not repeated:
+                problem = f"id {key!r} stands in {place} already, with other content"
+        content: dict[str, str | None] = {}
+        for role in ("path", "text"):
+            cell = row.cells.get(self._roles[role])
+            content[role] = cell if isinstance(cell, str) and cell.strip() else None
+            if not isinstance(cell, str | None):
+                problem = problem or f"column {self._roles[role]!r}: {cell!r} is no string"
+        if content["path"] and "://" in content["path"]:
+            problem = problem or f"{content['path']} is an address; pictures are read from files"
+        path = self._file.parent / content["path"] if content["path"] else None
+        kept: dict[str, Any] = {
+            self._renamed.get(name, name): cell for name, cell in row.cells.items() if self._keeps(name)
+        }
         if path is not None:
             kept["path"] = path_text(path)
-        if text is not None:
-            kept["text"] = text
+        if content["text"] is not None:
+            kept["text"] = content["text"]
+        sent = sum(len(cell) if isinstance(cell, str) else _CELL_BYTES for cell in kept.values())
         return Item(
             position,
-            f"{self._file.name}, {row.place}",
-            id=None if given["id"] is None else str(given["id"]),
+            f"{path_text(self._file.name)}, {row.place}",
+            id=id,
             path=path,
-            text=text,
+            text=content["text"],
             payload=kept,
-            size=(file_size(path) if path else 0) + len(text or ""),
+            size=(file_size(path) if path else 0) + len(content["text"] or "") + sent,
+            origin=self.file,
+            problem=row.problem or problem,
+            repeated=repeated,
         )
+
+
+def _id(value: Any) -> tuple[str | None, str]:
+    """A cell as an id: a string or a whole number; none with what is wrong with it, or none."""
+    if value is None or (isinstance(value, str) and not value.strip()) or value != value:
+        return None, ""
+    if isinstance(value, str):
+        return value, ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value), ""
+    return None, f"has {value!r}, which is no id; it must be a string or a whole number"
+
+
+def _digest(content: str) -> bytes:
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()[:16]

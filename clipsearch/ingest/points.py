@@ -1,25 +1,37 @@
-"""An item becomes a point: its picture is read, its id and the hash of its content are made."""
+"""An item becomes a point, and is compared with the point that is there."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from datetime import time, timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clipsearch.connection import MAX_MESSAGE_BYTES
-from clipsearch.ingest.source import Item
-from clipsearch.inputs import Point
+from clipsearch.files import open_regular
+from clipsearch.ingest.source import Item, path_text
+from clipsearch.inputs import CONTENT_HASH, INDEXED_FROM, Point
+from clipsearch.plain import plain
 
-CONTENT_HASH = "content_hash"
-"""The payload key by which a later run tells whether a row with an id of its own has changed."""
+COPIES = "copies"
+"""The payload key of a folder's picture for the paths of equal pictures."""
+COMPARED = (CONTENT_HASH, INDEXED_FROM, COPIES, "path", "name", "folder", "bytes", "modified")
+"""Payload keys that `changes` has to see."""
 
 _LARGEST_FILE = MAX_MESSAGE_BYTES - 64 * 1024  # room for the payload and the rest of the request
-_EXACT_INTEGER = 2**53
+_MOST_COPIES = 20  # a folder may hold thousands of one picture, a payload 64 KiB
 _HEX_DIGITS = 32
+_OF_FOLDER = frozenset({"path", "name", "folder", "bytes", "modified"})
+
+Changes = Mapping[str, Any]
+"""What becomes of a payload: new values by key; None = the key goes. Empty: it is as it should be."""
 
 
 class BadItem(Exception):
@@ -28,17 +40,25 @@ class BadItem(Exception):
 
 def to_point(item: Item) -> Point:
     """The point to write. Reads the picture. Raises BadItem, and OSError with the reason."""
+    if item.problem:
+        raise BadItem(item.problem)
     if item.path is None and item.text is None and item.is_encoded:
         raise BadItem("has neither a picture nor a text")
-    _check_json(item.id, "id")
-    _check_json(item.text, "text")
-    _check_json(item.payload, "payload")
-    image = None if item.path is None else _read(item)
-    payload = item.payload
-    if item.id is not None and item.is_encoded:
-        payload = {**payload, CONTENT_HASH: content_hash(image, item.text, payload)}
+    json_value(item.id, "id")
+    json_value(item.text, "text")
+    payload: dict[str, Any] = json_value(dict(item.payload), "payload")
+    image = None if item.path is None else _read(item.path)
+    id = item.id
+    if item.is_encoded and (item.origin or id is not None):
+        digest = content_hash(image, item.text, payload)
+        if id is None:
+            id = digest
+        else:
+            payload[CONTENT_HASH] = digest
+    if item.origin:
+        payload[INDEXED_FROM] = [item.origin]
     return Point(
-        id=content_id(item, image) if item.id is None else item.id,
+        id=content_id(item, image) if id is None else id,
         image=image,
         text=item.text,
         image_vector=item.image_vector,
@@ -50,7 +70,8 @@ def to_point(item: Item) -> Point:
 def content_id(item: Item, image: bytes | None) -> str:
     """The id of an item that has none: the first 32 hex digits of the SHA-256 of what it holds.
 
-    Equal pictures are one point, and so are equal texts and equal vectors.
+    Equal pictures are one point, and so are equal texts and equal vectors. Rows of lists had such
+    ids, until rows of one text and different prices became points of their own.
     """
     digest = hashlib.sha256(image or b"")
     if item.text is not None:
@@ -67,44 +88,143 @@ def content_hash(image: bytes | None, text: str | None, payload: Mapping[str, An
     return hashlib.sha256((image or b"") + rest.encode()).hexdigest()[:_HEX_DIGITS]
 
 
-def _read(item: Item) -> bytes:
-    assert item.path is not None
+def is_picture(payload: Mapping[str, Any]) -> bool:
+    """Whether a stored point is a picture of a folder that was indexed."""
+    return payload.keys() >= _OF_FOLDER and not payload.keys() & {CONTENT_HASH, INDEXED_FROM}
+
+
+def is_old_row(payload: Mapping[str, Any]) -> bool:
+    """Whether a stored point whose id is a `content_id` is a list's row from an earlier version."""
+    return not payload.keys() & {CONTENT_HASH, INDEXED_FROM} and not payload.keys() >= _OF_FOLDER
+
+
+def row_changes(point: Point, stored: Mapping[str, Any]) -> Changes | None:
+    """What the payload of a list's row lacks; None if the row is another than the stored one."""
+    if stored.get(CONTENT_HASH) != point.payload.get(CONTENT_HASH):
+        return None
+    lists = strings(stored.get(INDEXED_FROM))
+    added = [name for name in point.payload.get(INDEXED_FROM, ()) if name not in lists]
+    return {INDEXED_FROM: [*lists, *added]} if added else {}
+
+
+def picture_changes(id: str, paths: Sequence[Path], payloads: Sequence[Changes], stored: Changes) -> Changes:
+    """What the payload of a picture lacks that stands at these paths. Reads the file that it names.
+
+    The point keeps its path as long as the picture is there too.
+    """
+    known = stored.get("path")
+    texts = [path_text(path) for path in paths]
+    fresh: dict[str, Any] = {}
+    if known in texts:
+        fresh = dict(payloads[texts.index(known)])
+    elif not isinstance(known, str) or not is_at(known, id, paths):
+        fresh = dict(payloads[0])
+    kept = fresh.get("path", known)
+    before = strings(stored.get(COPIES))
+    copies = [path for path in before if path in texts or os.path.lexists(path)]
+    copies += [path for path in texts if path not in copies]
+    fresh[COPIES] = [path for path in copies if path != kept][:_MOST_COPIES] or None
+    return {key: value for key, value in fresh.items() if stored.get(key) != value}
+
+
+def new_copies(paths: Sequence[Path]) -> Changes:
+    """What the payload of a new picture gets that stands at these paths."""
+    others = [path_text(path) for path in paths[1:]][:_MOST_COPIES]
+    return {COPIES: others} if others else {}
+
+
+def changed(payload: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
+    """The payload with the changes made."""
+    return {
+        key: value for key, value in {**payload, **changes}.items() if value is not None or key not in changes
+    }
+
+
+def is_at(path: str, id: str, besides: Sequence[Path] = ()) -> bool:
+    """Whether the picture whose `content_id` this is stands at a path, and under a name of its own.
+
+    Where a file system takes two cases or spellings of a name for one, the old one is none any more.
+    """
+    file = _spelt(path)
+    if file is None:
+        return False
+    for other in besides:
+        if other.parent == file.parent and other.name.casefold() == file.name.casefold():
+            try:
+                if file.name not in {entry.name for entry in file.parent.iterdir()}:
+                    return False
+            except OSError:
+                return False
     try:
-        with item.path.open("rb") as file:
+        with open_regular(file) as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()[:_HEX_DIGITS] == id
+    except (OSError, ValueError):
+        return False
+
+
+def strings(value: Any) -> list[str]:
+    """The strings in a payload's list; none where it is something else."""
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def json_value(value: Any, where: str) -> Any:
+    """A cell as a payload holds it: as `clipsearch.plain` has it, and what means "no value" as None.
+
+    That is NaN in any type, and a time that is none. A time of day is its ISO 8601 text, a duration
+    its seconds. Raises BadItem for what a payload cannot hold, or not exactly.
+    """
+    if isinstance(value, str | int | None):  # nearly all
+        return _plain(value, where)
+    if isinstance(value, float | np.floating | Decimal) and math.isnan(value):
+        return None
+    if isinstance(value, np.datetime64 | np.timedelta64) and np.isnat(value):
+        return None
+    if isinstance(value, time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds() if value == value else None  # pandas' NaT is a timedelta too
+    if isinstance(value, np.ndarray):
+        return json_value(value.tolist(), where)
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {_text(key, where): json_value(inner, f"{where}.{key}") for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(inner, f"{where}[{i}]") for i, inner in enumerate(value)]
+    if isinstance(value, bytes | bytearray):
+        raise BadItem(f"{where}: bytes are no JSON; leave the column out of the payload")
+    return _plain(value, where)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:
             content = file.read(_LARGEST_FILE + 1)
     except ValueError as error:
-        raise BadItem(f"{str(item.path)!r} cannot be a path ({error})") from None
+        raise BadItem(f"{str(path)!r} cannot be a path ({error})") from None
     if len(content) > _LARGEST_FILE:
         raise BadItem(f"its picture has more than {_LARGEST_FILE:,} bytes, which cannot be sent")
     return content
 
 
-def _check_json(value: Any, where: str) -> None:
-    """Raises BadItem for what a payload cannot hold, or not exactly."""
-    if isinstance(value, str):
-        if not value.isascii():
-            _check_unicode(value, where)
-    elif isinstance(value, bool | None):
-        pass
-    elif isinstance(value, int):
-        if abs(value) > _EXACT_INTEGER:
-            raise BadItem(f"{where}: {value} is beyond 2**53 and would be rounded; make it a string")
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise BadItem(f"{where}: {value} is no JSON number")
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            _check_json(key, where)
-            _check_json(inner, f"{where}.{key}")
-    elif isinstance(value, list | tuple):
-        for i, inner in enumerate(value):
-            _check_json(inner, f"{where}[{i}]")
-    else:
-        raise BadItem(f"{where}: {type(value).__name__} is no JSON; leave the column out of the payload")
-
-
-def _check_unicode(text: str, where: str) -> None:
+def _spelt(path: str) -> Path | None:
+    """The file that a payload's path means: bytes that are no UTF-8 were replaced in it."""
+    file = Path(path)
+    if "\N{REPLACEMENT CHARACTER}" not in path or os.path.lexists(file):
+        return file
+    parent = _spelt(str(file.parent))
     try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise BadItem(f"{where}: half a character ({text[error.start]!r}) that cannot be sent") from None
+        entries = list(parent.iterdir()) if parent is not None else []
+    except OSError:
+        return None
+    return next((entry for entry in entries if path_text(entry.name) == file.name), None)
+
+
+def _plain(value: Any, where: str) -> Any:
+    try:
+        return plain(value, where)
+    except ValueError as error:
+        raise BadItem(str(error)) from None
+
+
+def _text(key: str, where: str) -> str:
+    json_value(key, where)
+    return key

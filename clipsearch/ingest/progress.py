@@ -21,9 +21,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is.
+    """How far a run is; each item is in one count.
 
-    `already` counts items that are in the collection as they are, from before or from an equal one.
+    `indexed`: encoded and written. `already`: there as it is. `failed`: not indexed. `updated`: only
+    its payload was written, as for a picture that was moved. `merged`: equal to another item, whose
+    point it shares.
     """
 
     total: int | None
@@ -31,11 +33,13 @@ class Progress:
     already: int
     failed: int
     elapsed_s: float
+    updated: int = 0
+    merged: int = 0
 
     @property
     def done(self) -> int:
         """Items dealt with."""
-        return self.indexed + self.already + self.failed
+        return self.indexed + self.already + self.failed + self.updated + self.merged
 
     @property
     def rate(self) -> float:
@@ -54,7 +58,10 @@ class Progress:
 class IngestReport:
     """What came of a run; counts as in Progress.
 
-    `failures` are the first 1,000. `interrupted`: it ended before the last item.
+    `failures` are the first 1,000. `interrupted`: it ended before the last item. `replaced`: points
+    removed because other content stands in their place. `gone`: points of this source that it no
+    longer has; `pruned` of them were removed (`Ingest.prune`). `uncertain`: items that failed without
+    it being known which points they are, so that some of `gone` may be theirs.
     """
 
     total: int
@@ -64,6 +71,12 @@ class IngestReport:
     failures: tuple[Failure, ...]
     interrupted: bool
     elapsed_s: float
+    updated: int = 0
+    merged: int = 0
+    replaced: int = 0
+    gone: int = 0
+    uncertain: int = 0
+    pruned: int = 0
 
 
 class Tally:
@@ -77,6 +90,11 @@ class Tally:
         self.indexed = 0
         self.already = 0
         self.failed = 0
+        self.updated = 0
+        self.merged = 0
+        self.replaced = 0
+        self.gone = 0
+        self.uncertain = 0
 
     def failure(self, failure: Failure) -> None:
         """An item failed."""
@@ -87,18 +105,25 @@ class Tally:
 
     def progress(self) -> Progress:
         """How far the run is now."""
-        return Progress(self.total, self.indexed, self.already, self.failed, self._elapsed())
+        return Progress(
+            self.total, self.indexed, self.already, self.failed, self._elapsed(), self.updated, self.merged
+        )
 
     def report(self, interrupted: bool) -> IngestReport:
         """What came of it."""
         return IngestReport(
-            self.total,
-            self.indexed,
-            self.already,
-            self.failed,
-            tuple(self._failures),
-            interrupted,
-            self._elapsed(),
+            total=self.total,
+            indexed=self.indexed,
+            already=self.already,
+            failed=self.failed,
+            failures=tuple(self._failures),
+            interrupted=interrupted,
+            elapsed_s=self._elapsed(),
+            updated=self.updated,
+            merged=self.merged,
+            replaced=self.replaced,
+            gone=self.gone,
+            uncertain=self.uncertain,
         )
 
     def _elapsed(self) -> float:

@@ -1,41 +1,36 @@
 """One run of bulk loading: batches of unary calls in flight, nothing encoded twice.
 
-Before a batch is sent it is asked which of its points are there as they should be:
-
-- an item without an id of its own is known by the hash of its content;
-- an item with a given id is the same if `content_hash` in the stored payload is;
-- an item that the checkpoint calls finished only has to be there.
-
-So a run that was killed is resumed by running it again. Pictures are read as they are sent: memory
-holds the batches in flight and no more.
+A run that was killed is resumed by running it again: what is there as it should be is left alone
+(see `batch`). Pictures are read as they are sent: memory holds the batches in flight, and 8 to 24
+bytes an item by which points that the source no longer has are told in the end (see `leftovers`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from clipsearch.aio import AsyncClient
 from clipsearch.backoff import Patience
-from clipsearch.calling import PatientCalls, reason
+from clipsearch.calling import PatientCalls
+from clipsearch.credentials import ClientTls
 from clipsearch.errors import ClipSearchError
+from clipsearch.ingest.batch import Batches
 from clipsearch.ingest.checkpoint import Checkpoint, CheckpointError
-from clipsearch.ingest.flow import Flow, FlowLimits
-from clipsearch.ingest.points import CONTENT_HASH, BadItem, to_point
+from clipsearch.ingest.flow import Flow, FlowLimits, Stream
+from clipsearch.ingest.leftovers import Fate, leftovers_of
+from clipsearch.ingest.points import Changes
 from clipsearch.ingest.progress import Failure, IngestReport, Progress, Tally
 from clipsearch.ingest.source import Item, Source, SourceError
-from clipsearch.ingest.stream import Stream
-from clipsearch.inputs import Point
-from clipsearch.results import Collection, UpsertResult
+from clipsearch.results import Collection
 
-_Read = tuple[Item, Point]
+CALL_TIMEOUT_S = 120.0
 
-_TOO_MANY = "COUNT_OUT_OF_RANGE"
 _NO_ROOM = "RESOURCE_EXHAUSTED"
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +91,8 @@ class Ingest:
         self._patience = Patience(options.patience_s)
         self._calls = PatientCalls(self._patience, self._wait)
         self._tally = Tally(on_failure)
-        self._in_flight: set[str] = set()
+        self._leftovers = leftovers_of(source)
+        self._batches: Batches | None = None
         self._under_way: set[asyncio.Task[None]] = set()
         self._halt = asyncio.Event()
         self._landed = asyncio.Event()
@@ -108,25 +104,54 @@ class Ingest:
         self._landed.set()
 
     async def run(self) -> IngestReport:
-        """Works until the last item.
+        """Works until the last item, then removes points that other content has replaced.
 
         Raises SourceError, CheckpointError, ClipSearchError or OSError before anything is written;
         IngestStopped when the service refuses the run as a whole or stays away for longer than the
         patience allows, or when the source or the checkpoint's disk fails under way.
         """
         self._tally.total = await asyncio.to_thread(self._source.prepare)
-        self._checkpoint = await self._opened(await self._described())
+        collection = await self._described()
+        self._checkpoint = await self._opened(collection)
+        self._batches = batches = Batches(
+            self._client,
+            self._calls,
+            collection,
+            fingerprint=self._fingerprint,
+            flow=self._flow,
+            tally=self._tally,
+            leftovers=self._leftovers,
+        )
         self._patience.renew()
         stream = Stream(self._source.items(), self._options.batch_bytes)
         async with asyncio.TaskGroup() as flights:
             while await self._room() and (batch := await self._take(stream)):
-                flight = flights.create_task(self._fly(batch))
+                flight = flights.create_task(self._fly(batches, batch))
                 self._under_way.add(flight)
                 flight.add_done_callback(self._land)
+        if collection.points and not self._halt.is_set():  # a collection that was empty has no leftovers
+            try:
+                await self._settle(batches)
+            except _Halted:
+                pass
+            except (ClipSearchError, OSError) as error:
+                self._break(error)
         report = self._tally.report(self._halt.is_set())
         if self._broken is not None:
             raise IngestStopped(self._broken, report)
         return report
+
+    async def prune(self) -> int:
+        """Removes the points that the finished run has counted as `gone`; returns how many went.
+
+        Raises ClipSearchError.
+        """
+        if self._batches is None or self._halt.is_set():
+            return 0
+        removed = 0
+        async for fates in self._fates():
+            removed += await self._batches.delete([id for id, fate in fates if fate is Fate.GONE])
+        return removed
 
     async def _described(self) -> Collection:
         """The collection, if the source's vectors can go there. Raises SourceError."""
@@ -165,9 +190,10 @@ class Ingest:
             self._break(error)
             return []
 
-    async def _fly(self, batch: list[Item]) -> None:
+    async def _fly(self, batches: Batches, batch: list[Item]) -> None:
         try:
-            await self._index(batch)
+            await batches.index(batch, self._is_finished)
+            self._patience.renew()
             if self._checkpoint is not None:
                 self._checkpoint.finish(batch[0].position, batch[-1].position + 1)
                 await self._checkpoint.save()
@@ -177,6 +203,9 @@ class Ingest:
             self._break(error)
         self._on_progress(self._tally.progress())
 
+    def _is_finished(self, item: Item) -> bool:
+        return self._checkpoint is not None and item.position in self._checkpoint
+
     def _land(self, flight: asyncio.Task[None]) -> None:
         self._under_way.discard(flight)
         self._landed.set()
@@ -185,68 +214,36 @@ class Ingest:
         self._broken = self._broken or error
         self.stop()
 
-    async def _index(self, batch: list[Item]) -> None:
-        """Asks what is there, reads and writes the rest."""
-        stored = await self._stored([item.id for item in batch if item.id and self._may_be_there(item)])
-        left = [item for item in batch if not (item.id in stored and self._finished(item))]
-        read, failures = await asyncio.to_thread(_read, left)
-        for failure in failures:
-            self._tally.failure(failure)
-        fresh: dict[str, _Read] = {}
-        for item, point in read:
-            if point.id not in self._in_flight:
-                fresh.setdefault(point.id, (item, point))
-        self._in_flight |= fresh.keys()
-        try:
-            by_content = await self._stored([id for id, (item, _) in fresh.items() if item.id is None])
-            missing = [
-                (item, point)
-                for id, (item, point) in fresh.items()
-                if id not in by_content and not _is_same(point, stored)
-            ]
-            self._tally.already += len(batch) - len(failures) - len(missing)
-            await self._write(missing)
-            self._patience.renew()
-        finally:
-            self._in_flight -= fresh.keys()
+    async def _settle(self, batches: Batches) -> None:
+        """Removes what was replaced, follows what was moved, and counts what is gone."""
+        async for fates in self._fates():
+            replaced = [id for id, fate in fates if fate is Fate.REPLACED]
+            self._tally.replaced += await batches.delete(replaced)
+            await batches.change([(id, fate) for id, fate in fates if not isinstance(fate, Fate)])
+            self._tally.gone += sum(fate is Fate.GONE for _, fate in fates)
+        self._tally.uncertain = self._leftovers.unknown if self._leftovers else 0
 
-    def _may_be_there(self, item: Item) -> bool:
-        """False for ready vectors that no checkpoint knows: they are sent unasked, nothing is encoded."""
-        return item.is_encoded or self._finished(item)
-
-    def _finished(self, item: Item) -> bool:
-        return self._checkpoint is not None and item.position in self._checkpoint
-
-    async def _stored(self, ids: list[str]) -> dict[str, str | None]:
-        """Those of the ids that are there, with the hash of their content where there is one."""
-        if not ids:
-            return {}
-        ask = partial(self._client.get_points, self._collection, ids, payload=[CONTENT_HASH])
-        return {point.id: point.payload.get(CONTENT_HASH) for point in await self._calls.make(ask)}
-
-    async def _write(self, read: list[_Read]) -> None:
-        await self._calls.write(read, self._upsert, written=self._written, failed=self._fail)
-
-    async def _upsert(self, read: Sequence[_Read]) -> list[UpsertResult]:
-        """One call; the flow hears how it went."""
-        points = [point for _, point in read]
-        started = time.monotonic()
-        try:
-            results = await self._client.upsert(self._collection, points, fingerprint=self._fingerprint)
-        except ClipSearchError as error:
-            if error.reason == _TOO_MANY:
-                self._flow.too_many(len(points))
-            raise
-        if all(result.error is None or result.error.code != _NO_ROOM for result in results):
-            self._flow.answered(len(points), time.monotonic() - started)
-        return results
-
-    def _written(self, one: _Read, result: UpsertResult) -> None:
-        self._tally.indexed += 1
-
-    def _fail(self, one: _Read, error: ClipSearchError) -> None:
-        item, point = one
-        self._tally.failure(Failure(item.place, reason(error), point.id))
+    async def _fates(self) -> AsyncIterator[list[tuple[str, Fate | Changes]]]:
+        """What is to become of the source's points, a page at a time."""
+        leftovers = self._leftovers
+        if leftovers is None:
+            return
+        token = ""
+        while True:
+            ask = partial(
+                self._client.list_page,
+                self._collection,
+                page_token=token,
+                filter=leftovers.filter,
+                page_size=_PAGE,
+                payload=list(leftovers.fields),
+            )
+            page = await self._calls.make(ask)
+            fates = await asyncio.to_thread(list, map(leftovers.fate, page.points))
+            yield [(point.id, fate) for point, fate in zip(page.points, fates, strict=True)]
+            token = page.next_token
+            if not token or self._halt.is_set():
+                return
 
     async def _wait(self, error: ClipSearchError, seconds: float) -> None:
         if error.code == _NO_ROOM:
@@ -258,24 +255,40 @@ class Ingest:
         raise _Halted
 
 
-def _read(items: list[Item]) -> tuple[list[_Read], list[Failure]]:
-    read, failures = list[_Read](), list[Failure]()
-    for item in items:
-        try:
-            read.append((item, to_point(item)))
-        except BadItem as error:
-            failures.append(Failure(item.place, str(error), item.id))
-        except OSError as error:
-            failures.append(Failure(item.place, _why(item, error), item.id))
-    return read, failures
+def ingest(
+    address: str,
+    collection: str,
+    source: Source,
+    *,
+    checkpoint: Path | str | None = None,
+    fingerprint: str = "",
+    options: IngestOptions = IngestOptions(),
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_failure: Callable[[Failure], None] = lambda failure: None,
+    prune: bool = False,
+    timeout: float = CALL_TIMEOUT_S,
+    token: str | None = None,
+    tls: ClientTls | None = None,
+) -> IngestReport:
+    """Loads a source into a collection that exists, through the search service at `address`.
 
+    `prune` removes the points that the source no longer has; the report's `pruned` says how many. The
+    other arguments are those of `Ingest` and of `AsyncClient`. Raises what `Ingest.run` raises.
+    """
 
-def _why(item: Item, error: OSError) -> str:
-    """What the disk says, and of which file where the place does not say it."""
-    reason = error.strerror or str(error)
-    return reason if item.place == str(item.path) else f"{item.path}: {reason}"
+    async def run() -> IngestReport:
+        async with AsyncClient(address, timeout=timeout, token=token, tls=tls) as client:
+            loading = Ingest(
+                client,
+                collection,
+                source,
+                checkpoint=checkpoint,
+                fingerprint=fingerprint,
+                options=options,
+                on_progress=on_progress,
+                on_failure=on_failure,
+            )
+            report = await loading.run()
+            return replace(report, pruned=await loading.prune()) if prune else report
 
-
-def _is_same(point: Point, stored: dict[str, str | None]) -> bool:
-    digest = point.payload.get(CONTENT_HASH)
-    return digest is not None and stored.get(point.id) == digest
+    return asyncio.run(run())

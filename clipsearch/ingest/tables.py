@@ -1,29 +1,40 @@
-"""Rows of a list file: JSON lines, CSV or Parquet, read a piece at a time."""
+"""Rows of JSON lines, CSV or Parquet, read a piece at a time. A bad row is a row with a problem."""
 
 from __future__ import annotations
 
-import csv
+import codecs
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
-from clipsearch.ingest.source import SourceError
+from clipsearch.files import open_regular
+from clipsearch.ingest.source import EmptySource, SourceError
 
 ColumnType = Literal["string", "integer", "float", "bool"]
 SUFFIXES = frozenset({".csv", ".jsonl", ".ndjson", ".parquet", ".tsv"})
 
-_EXACT_INTEGER = 2**53  # a payload holds float64; larger whole numbers stay strings
+_ROWS_AT_ONCE = 1024  # of a Parquet file
+_MARKED = {  # UTF-32 first: its mark begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row: where it stands, for people (`line 3`, `row 3`), and its cells by column."""
+    """A row: where it stands, for people (`line 3`, `row 3`), and its cells by column.
+
+    `problem` says why it cannot be read. A `blank` row is none, but counts in the positions of rows.
+    """
 
     place: str
-    cells: Mapping[str, Any]
+    cells: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    blank: bool = False
 
 
 class Table(Protocol):
@@ -33,7 +44,10 @@ class Table(Protocol):
     columns: tuple[str, ...]
 
     def rows(self) -> Iterator[Row]:
-        """All rows in order. Raises SourceError for one that cannot be read."""
+        """All rows in order. Raises SourceError where the file as such cannot be read on."""
+
+    def remarks(self) -> list[str]:
+        """What its reader should know of how it was read, a sentence each."""
 
 
 def open_table(path: Path, types: Mapping[str, ColumnType], verbatim: frozenset[str]) -> Table:
@@ -42,24 +56,53 @@ def open_table(path: Path, types: Mapping[str, ColumnType], verbatim: frozenset[
     `types` are those of CSV columns, where the file has none; the rest is inferred from all cells
     of a column, but those that are `verbatim` stay strings.
     """
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file")
     suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise SourceError(f"{path}: not a list; known are {', '.join(sorted(SUFFIXES))}")
+    if not path.exists():
+        raise EmptySource(f"{path}: no such file")
+    try:
+        open_regular(path).close()
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from None
     if suffix in (".csv", ".tsv"):
+        from clipsearch.ingest.csv_table import CsvTable
+
         return CsvTable(path, types, verbatim)
     if types:
         raise SourceError(f"{path}: types are declared for CSV columns; this file has types of its own")
     if suffix in (".jsonl", ".ndjson"):
         return JsonLines(path)
-    if suffix == ".parquet":
-        from clipsearch.ingest.parquet import ParquetTable
+    return ParquetTable(path)
 
-        return ParquetTable(path)
-    raise SourceError(f"{path}: not a list; known are {', '.join(sorted(SUFFIXES))}")
+
+def open_text(path: Path) -> IO[str]:
+    """A text file: UTF-8, or UTF-16 or -32 with a byte order mark. Raises SourceError for others.
+
+    Lines are as they stand. Bytes that are no UTF-8 become surrogates: see `is_utf8`.
+    """
+    with open_regular(path) as file:
+        head = file.read(1024)
+    encoding = next((name for mark, name in _MARKED.items() if head.startswith(mark)), "")
+    if encoding:
+        return path.open(encoding=encoding, errors="replace", newline="")
+    if b"\0" in head:
+        raise SourceError(f"{path}: no text in UTF-8 (it has zero bytes); save it as UTF-8")
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def is_utf8(text: str) -> bool:
+    """False for text from `open_text` that held bytes which are no UTF-8."""
+    return text.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in text)
+
+
+def found(columns: tuple[str, ...]) -> str:
+    """The columns that there are, for a message about one that is not."""
+    return f"columns are {', '.join(columns)}" if columns else "it has no columns"
 
 
 class JsonLines:
-    """One JSON object a line; empty lines are skipped."""
+    """One JSON object a line; empty lines are skipped. NaN, which is no JSON, counts as null."""
 
     columns: tuple[str, ...] = ()
 
@@ -68,150 +111,118 @@ class JsonLines:
 
     def rows(self) -> Iterator[Row]:
         """The objects."""
-        with self.path.open("rb") as file:
+        first = True
+        with open_text(self.path) as file:
             for number, line in enumerate(file, start=1):
-                text = line.strip(b" \t\r\n\xef\xbb\xbf" if number == 1 else None)
-                if text:
-                    yield Row(f"line {number}", self._parsed(text, number))
+                text = line.strip()
+                if not text:
+                    continue
+                if first and text.startswith("["):
+                    raise SourceError(
+                        f"{self.path}: a JSON array; JSON lines are one object a line: "
+                        f"jq -c '.[]' {self.path.name} writes them"
+                    )
+                first = False
+                yield _parsed(f"line {number}", text)
 
-    def _parsed(self, text: bytes, number: int) -> dict[str, Any]:
+    def remarks(self) -> list[str]:
+        """None."""
+        return []
+
+
+class _Unreadable(str):
+    """Why Python cannot hold a cell."""
+
+
+class ParquetTable:
+    """A Parquet file, through pyarrow (`pip install 'clipsearch[parquet]'`).
+
+    A row group at a time is in memory. A cell that Python cannot hold, such as a date after the year
+    9999, is its row's problem. Times are cut to microseconds.
+    """
+
+    def __init__(self, path: Path) -> None:
         try:
-            value = json.loads(text, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            raise SourceError(f"{self.path}, line {number}: no JSON ({error})") from None
-        if not isinstance(value, dict):
-            raise SourceError(f"{self.path}, line {number}: a JSON {type(value).__name__}, not an object")
-        return value
-
-
-class CsvTable:
-    """Comma-separated values, tabs in a .tsv, with a header. An empty cell counts as not there."""
-
-    def __init__(self, path: Path, types: Mapping[str, ColumnType], verbatim: frozenset[str]) -> None:
+            import pyarrow
+            from pyarrow import parquet
+        except ModuleNotFoundError:
+            raise SourceError(
+                f"{path}: Parquet needs pyarrow; install it with: pip install 'clipsearch[parquet]'"
+            ) from None
         self.path = path
-        self.columns = self._header()
-        unknown = [name for name in types if name not in self.columns]
-        if unknown:
-            raise SourceError(f"{path}: no column {unknown[0]!r} to have a type; {found(self.columns)}")
-        self._declared: dict[str, ColumnType] = {**types}
-        for name in verbatim & set(self.columns):
-            self._declared[name] = "string"
-        self._types = self._infer()
+        self._arrow = pyarrow
+        try:
+            self._file = parquet.ParquetFile(path)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise SourceError(f"{path}: no Parquet file ({error})") from None
+        self.columns = tuple(self._file.schema_arrow.names)
+        repeated = [name for name in self.columns if self.columns.count(name) > 1]
+        if repeated:
+            raise SourceError(f"{path}: two columns are called {repeated[0]!r}")
 
     def rows(self) -> Iterator[Row]:
-        """The rows, their cells typed."""
-        for place, cells in self._raw():
-            yield Row(
-                place,
-                {
-                    name: self._typed(place, name, cell)
-                    for name, cell in zip(self.columns, cells, strict=True)
-                    if cell
-                },
-            )
+        """The rows."""
+        number = 0
+        try:
+            for batch in self._file.iter_batches(batch_size=_ROWS_AT_ONCE):
+                columns = [self._cells(column) for column in batch.columns]
+                for cells in zip(*columns, strict=True):
+                    number += 1
+                    yield self._row(f"row {number}", dict(zip(self.columns, cells, strict=True)))
+        except (self._arrow.ArrowException, OSError) as error:
+            raise SourceError(f"{self.path}, after row {number}: {error}") from None
 
-    def _typed(self, place: str, name: str, cell: str) -> Any:
-        type_ = self._types[name]
-        value = _READERS[type_](cell)
-        if value is None:
-            raise SourceError(f"{self.path}, {place}, column {name!r}: {cell!r} is no {type_}")
-        return value
+    def remarks(self) -> list[str]:
+        """None."""
+        return []
 
-    def _infer(self) -> dict[str, ColumnType]:
-        """The narrowest type that every cell of a column has."""
-        left: dict[int, list[ColumnType]] = {
-            i: ["integer", "float", "bool"]
-            for i, name in enumerate(self.columns)
-            if name not in self._declared
-        }
-        seen: set[int] = set()
-        for _, cells in self._raw():
-            for i, candidates in left.items():
-                if cells[i]:
-                    seen.add(i)
-                    candidates[:] = [type_ for type_ in candidates if _READERS[type_](cells[i]) is not None]
-        inferred: dict[str, ColumnType] = {
-            self.columns[i]: candidates[0] if candidates and i in seen else "string"
-            for i, candidates in left.items()
-        }
-        return {**inferred, **self._declared}
+    def _row(self, place: str, cells: dict[str, Any]) -> Row:
+        bad = [(name, cell) for name, cell in cells.items() if isinstance(cell, _Unreadable)]
+        if not bad:
+            return Row(place, cells)
+        good = {name: cell for name, cell in cells.items() if not isinstance(cell, _Unreadable)}
+        return Row(place, good, f"column {bad[0][0]!r}: {bad[0][1]}")
 
-    def _header(self) -> tuple[str, ...]:
-        with self._open() as file:
-            try:
-                header = next(self._reader(file), None)
-            except (UnicodeDecodeError, csv.Error) as error:
-                raise SourceError(f"{self.path}, line 1: {error}") from None
-        if not header:
-            raise SourceError(f"{self.path}: empty; the first line must name the columns")
-        repeated = [name for name in header if header.count(name) > 1]
-        if repeated:
-            raise SourceError(f"{self.path}, line 1: two columns are called {repeated[0]!r}")
-        return tuple(header)
+    def _cells(self, column: Any) -> list[Any]:
+        types = self._arrow.types
+        if types.is_timestamp(column.type) and column.type.unit == "ns":
+            column = column.cast(self._arrow.timestamp("us", column.type.tz), safe=False)
+        elif types.is_time64(column.type) and column.type.unit == "ns":
+            column = column.cast(self._arrow.time64("us"), safe=False)
+        elif types.is_duration(column.type) and column.type.unit == "ns":
+            column = column.cast(self._arrow.duration("us"), safe=False)
+        try:
+            cells: list[Any] = column.to_pylist()
+        except (ValueError, OverflowError, TypeError, self._arrow.ArrowException):
+            return [self._cell(scalar.as_py) for scalar in column]
+        return cells
 
-    def _raw(self) -> Iterator[tuple[str, list[str]]]:
-        with self._open() as file:
-            reader = self._reader(file)
-            try:
-                next(reader)
-                for cells in reader:
-                    if not cells:
-                        continue
-                    place = f"line {reader.line_num}"
-                    if len(cells) != len(self.columns):
-                        raise SourceError(
-                            f"{self.path}, {place}: {len(cells)} cells, there are {len(self.columns)} columns"
-                        )
-                    yield place, cells
-            except (UnicodeDecodeError, csv.Error) as error:
-                raise SourceError(f"{self.path}, after line {reader.line_num}: {error}") from None
-
-    def _open(self) -> IO[str]:
-        return self.path.open(encoding="utf-8-sig", newline="")
-
-    def _reader(self, file: IO[str]) -> Any:
-        return csv.reader(file, delimiter="\t" if self.path.suffix.lower() == ".tsv" else ",", strict=True)
+    def _cell(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except (ValueError, OverflowError, TypeError, self._arrow.ArrowException) as error:
+            return _Unreadable(f"cannot be read ({error})")
 
 
-def found(columns: tuple[str, ...]) -> str:
-    """The columns that there are, for a message about one that is not."""
-    return f"columns are {', '.join(columns)}" if columns else "it has no columns"
-
-
-def _integer(cell: str) -> int | None:
-    digits = cell.removeprefix("-")
-    return int(cell) if digits == "0" or (digits[:1] != "0" and _is_exact(digits)) else None
-
-
-def _float(cell: str) -> float | None:
-    digits = cell.lstrip("+-")
-    if not cell[-1:].isdigit() or (digits[0] == "0" and digits[1:2].isdigit()):
-        return None  # nan, inf and names; 0042 is a code
-    if digits.isdigit() and not _is_exact(digits):
-        return None
+def _parsed(place: str, text: str) -> Row:
+    if not is_utf8(text):
+        return Row(place, problem="has bytes that are no UTF-8")
     try:
-        number = float(cell)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+        value = json.loads(text, parse_constant=_constant, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        return Row(place, problem=f"no JSON ({error})")
+    if not isinstance(value, dict):
+        return Row(place, problem=f"a JSON {type(value).__name__}, not an object")
+    return Row(place, value)
 
 
-def _is_exact(digits: str) -> bool:
-    """Whether it is a whole number that a payload holds without rounding it."""
-    return digits.isascii() and digits.isdigit() and len(digits) <= 16 and int(digits) <= _EXACT_INTEGER
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"two fields are called {next(name for name in names if names.count(name) > 1)!r}")
+    return made
 
 
-def _bool(cell: str) -> bool | None:
-    return {"true": True, "false": False}.get(cell.lower())
-
-
-_READERS: dict[str, Callable[[str], Any]] = {
-    "string": str,
-    "integer": _integer,
-    "float": _float,
-    "bool": _bool,
-}
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+def _constant(name: str) -> float | None:
+    return None if name == "NaN" else float(name)

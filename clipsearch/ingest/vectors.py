@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.ingest.ids import UniqueIds, id_text
-from clipsearch.ingest.source import Item, SourceError, digest_of
-from clipsearch.ingest.tables import SUFFIXES, Table, found, open_table
+from clipsearch.files import open_regular
+from clipsearch.ingest.source import Item, SourceError, absolute, digest_of
+from clipsearch.ingest.tables import SUFFIXES, Table, found, is_utf8, open_table, open_text
 from clipsearch.results import Side
 
 _BLOCK_BYTES = 1024 * 1024
@@ -36,9 +37,9 @@ class VectorFile:
         id: str = "id",
         payload: Sequence[str] | None = None,
     ) -> None:
-        self._file = Path(file).absolute()
+        self._file = absolute(file)
         self._side = side
-        self._ids = None if ids is None else Path(ids).absolute()
+        self._ids = None if ids is None else absolute(ids)
         self._id = id
         self._payload = payload
         self._array = self._map()
@@ -98,8 +99,11 @@ class VectorFile:
     def _map(self) -> np.memmap[Any, Any]:
         """The file, mapped: its header is checked, its numbers are not read."""
         try:
+            open_regular(self._file).close()
             array = np.load(self._file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except OSError as error:
+            raise SourceError(f"{self._file}: {error.strerror or error}") from None
+        except (ValueError, EOFError) as error:
             raise SourceError(f"{self._file}: no .npy file ({error})") from None
         if not isinstance(array, np.memmap):
             raise SourceError(f"{self._file}: no .npy file of one array")
@@ -128,6 +132,10 @@ class VectorFile:
             yield from ((place, id, {}) for place, id in _lines(self._ids))
             return
         for row in self._table.rows():
+            if row.blank:
+                continue
+            if row.problem:
+                raise SourceError(f"{self._ids}, {row.place}: {row.problem}")
             where = f"{self._ids}, {row.place}, column {self._id!r}"
             if row.cells.get(self._id) is None:
                 raise SourceError(f"{where}: missing; {found(tuple(row.cells))}")
@@ -146,13 +154,54 @@ class VectorFile:
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Place and id, one a line."""
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with open_text(path) as file:
             for number, line in enumerate(file, start=1):
                 id = line.rstrip("\r\n")
                 if not id:
                     raise SourceError(f"{path}, line {number}: empty; every line is an id")
+                if not is_utf8(id):
+                    raise SourceError(f"{path}, line {number}: bytes that are no UTF-8")
                 yield f"line {number}", id
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: {error}") from None
+
+
+def id_text(value: Any, where: str) -> str:
+    """A string or whole number as an id. Raises SourceError for anything else."""
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise SourceError(f"{where}: {value!r} is no id; it must be a string or a whole number")
+
+
+class UniqueIds:
+    """Finds ids that repeat, in 8 bytes an id: hashes first, and the ids themselves only if two agree.
+
+    Two rows of one id would overwrite each other in the order of their luck.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._hashes = array("q")
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def add(self, id: str, place: str) -> None:
+        """One more."""
+        self._hashes.append(hash(id))
+
+    def check(self, again: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        """Raises SourceError for an id that repeats. `again` gives all ids and places once more."""
+        hashes = np.sort(np.frombuffer(self._hashes, dtype=np.int64))
+        doubtful = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+        if not doubtful:
+            return
+        met: dict[str, str] = {}
+        for id, place in again():
+            if hash(id) not in doubtful:
+                continue
+            if id in met:
+                raise SourceError(f"{self._file}: id {id!r} stands in {met[id]} and in {place}")
+            met[id] = place

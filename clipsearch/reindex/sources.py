@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clipsearch.connection import MAX_MESSAGE_BYTES
+from clipsearch.files import open_regular
 from clipsearch.inputs import Point
 from clipsearch.results import StoredPoint
 
@@ -72,10 +73,11 @@ def _field(payload: Mapping[str, Any], path: str) -> Any:
 
 
 def _read(path: Path) -> bytes:
-    size = path.stat().st_size
-    if size > _LARGEST_FILE:
-        raise ValueError(f"{size:,} bytes; at most {_LARGEST_FILE:,} can be sent")
-    return path.read_bytes()
+    with open_regular(path) as file:
+        size = path.stat().st_size
+        if size > _LARGEST_FILE:
+            raise ValueError(f"{size:,} bytes; at most {_LARGEST_FILE:,} can be sent")
+        return file.read()
 
 
 def _content_id(content: bytes) -> str:

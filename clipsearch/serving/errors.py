@@ -92,6 +92,19 @@ class FailedPrecondition(ServiceError):
     code = code_pb2.FAILED_PRECONDITION
 
 
+class CollectionDamaged(FailedPrecondition):
+    """A collection whose files cannot be used. `damage` says which, by their place in the data directory."""
+
+    def __init__(self, collection: str, damage: str) -> None:
+        super().__init__(
+            f"collection {collection!r} is damaged: {damage}",
+            "COLLECTION_DAMAGED",
+            {"collection": collection, "damage": damage},
+        )
+        self.collection = collection
+        self.damage = damage
+
+
 class FingerprintMismatch(FailedPrecondition):
     """Vectors of another model's space."""
 

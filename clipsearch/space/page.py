@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.inputs import BOOKKEEPING
 from clipsearch.space.build import SpaceMap, View
 from clipsearch.space.sample import IMAGE, SIDES, Item
 from clipsearch.space.summary import summary
@@ -137,7 +138,7 @@ def _thumbnails(drawn: SpaceMap, most: int) -> dict[int, str]:
 
 
 def _fields(item: Item) -> dict[str, str]:
-    shown = list(item.payload.items())[:_MOST_FIELDS]
+    shown = [(key, value) for key, value in item.payload.items() if key not in BOOKKEEPING][:_MOST_FIELDS]
     return {_cut(key): _cut(value if isinstance(value, str) else _json(value)) for key, value in shown}
 
 

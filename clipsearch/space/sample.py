@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from clipsearch.client import Client
 from clipsearch.inputs import FilterLike
+from clipsearch.paths import keys
 from clipsearch.results import Collection, Vector
 
 IMAGE, TEXT = 0, 1
@@ -103,13 +104,13 @@ def read_sample(
 
 
 def lookup(payload: Mapping[str, Any], field: str) -> Any:
-    """The value at a dotted path; None if there is none."""
+    """The value at a path, or else of that name; None if there is none."""
     value: Any = payload
-    for key in field.split("."):
+    for key in keys(field):
         if not isinstance(value, Mapping):
-            return None
+            return payload.get(field)
         value = value.get(key)
-    return value
+    return payload.get(field) if value is None else value
 
 
 def word(value: Any) -> str | None:

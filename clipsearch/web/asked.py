@@ -63,12 +63,18 @@ class TermAsked(_Asked):
         return Term(text=self.text, image=self.picture, point_id=self.point_id, weight=self.weight)
 
 
+class Typed(_Asked):
+    """A value, or several, as somebody typed it: what stands after the operator of a filter expression."""
+
+    typed: Annotated[str, Field(max_length=64 * 1024)]
+
+
 class ConditionAsked(_Asked):
     """One condition. The JSON type of `value` says what is compared; of a list any of its values will do."""
 
     field: Name
     op: Literal["=", "!=", "<", "<=", ">", ">=", "~"]
-    value: str | bool | int | float | list[str | int]
+    value: str | bool | int | float | list[str | int] | Typed
 
 
 class SearchAsked(_Asked):
@@ -79,6 +85,7 @@ class SearchAsked(_Asked):
     terms: Annotated[list[TermAsked], Field(min_length=1, max_length=MAX_TERMS)]
     target: Target = "any"
     filter: Annotated[list[ConditionAsked], Field(max_length=MAX_CONDITIONS)] = []
+    time_zone: Annotated[str, Field(max_length=64)] = ""  # of the browser: whose days the filter means
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 24
     offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     score_threshold: float | None = None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from clipsearch.expressions import BOUNDS, FilterError
+from clipsearch.expressions import BOUNDS, FilterError, compared
 from clipsearch.filters import to_proto
-from clipsearch.web.asked import ConditionAsked
+from clipsearch.paths import PATH, quoted
+from clipsearch.web.asked import ConditionAsked, Typed
 from clipsearch.web.errors import bad
 
 _PLACE = re.compile(r"^filter\.(must|must_not)\[(\d+)\]")
@@ -17,14 +20,15 @@ _PLACE = re.compile(r"^filter\.(must|must_not)\[(\d+)\]")
 class PageFilter:
     """All conditions must hold; `json` is the filter in Qdrant's form, None without conditions."""
 
-    def __init__(self, conditions: Sequence[ConditionAsked]) -> None:
-        """Raises WebError for a condition that makes no sense."""
+    def __init__(self, conditions: Sequence[ConditionAsked], time_zone: str = "") -> None:
+        """`time_zone` says whose days are meant, "" = UTC's. Raises WebError for what makes no sense."""
+        zone = _zone(time_zone)
         self._places: dict[str, list[int]] = {"must": [], "must_not": []}
         clauses: dict[str, list[dict[str, Any]]] = {"must": [], "must_not": []}
         for number, condition in enumerate(conditions):
             clause = "must_not" if condition.op == "!=" else "must"
-            one = _condition(number, condition)
             try:
+                one = _condition(number, condition, zone)
                 to_proto({clause: [one]})
             except FilterError as error:
                 _, _, message = str(error).partition(": ")
@@ -40,8 +44,20 @@ class PageFilter:
         return f"filter[{places[int(found[2])]}]" if found and int(found[2]) < len(places) else field
 
 
-def _condition(number: int, condition: ConditionAsked) -> dict[str, Any]:
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name) if name else UTC
+    except (OSError, ValueError, KeyError):  # a folder's name, a path, or none that there is
+        raise bad("time_zone", f"{name!r} is no time zone that is known here") from None
+
+
+def _condition(number: int, condition: ConditionAsked, zone: tzinfo) -> dict[str, Any]:
     key, value = condition.field, condition.value
+    if not PATH.fullmatch(key):  # a name as people write it; whatever else it is, the service refuses it
+        key = quoted(key) or key
+    if isinstance(value, Typed):
+        _, typed = compared(f"{key}{condition.op}{value.typed}", key, condition.op, value.typed, zone)
+        return typed
     if condition.op in BOUNDS:
         if isinstance(value, bool | list):
             raise bad(f"filter[{number}].value", f"{condition.op} needs a number or a date")

@@ -27,6 +27,7 @@ def collection(found: Collection, model: Model | None) -> dict[str, Any]:
         "fingerprint": found.fingerprint,
         "model": found.model,
         "indexes": dict(found.payload_indexes),
+        "damage": found.damage,
         "fits_encoder": model is not None and model.fingerprint == found.fingerprint,
     }
 

@@ -14,9 +14,14 @@ from search_service.stores.protocol import SIDES, CollectionSpec, IndexType, Sto
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
+def valid_name(name: str) -> bool:
+    """Whether it can name a collection or an alias (and, safely, a folder)."""
+    return bool(_NAME.fullmatch(name)) and ".." not in name
+
+
 def check_name(field: str, name: str) -> None:
-    """Raises InvalidArgument for what cannot name a collection or an alias (nor, safely, a folder)."""
-    if not _NAME.fullmatch(name) or ".." in name:
+    """Raises InvalidArgument for what cannot name a collection or an alias."""
+    if not valid_name(name):
         raise InvalidArgument(
             field,
             f"{name[:140]!r} is not a name: 1 to 128 of A-Z a-z 0-9 _ - ., "

@@ -18,7 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from clipsearch.serving.errors import AlreadyExists, NotFound, ResourceExhausted, Unavailable
+import structlog
+
+from clipsearch.serving.errors import (
+    AlreadyExists,
+    CollectionDamaged,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 from clipsearch.serving.lifecycle import StartError
 from search_service.filters import Filter
 from search_service.stores.checks import (
@@ -28,17 +36,19 @@ from search_service.stores.checks import (
     check_points,
     index_conflict,
 )
+from search_service.stores.edge_aliases import Aliases
 from search_service.stores.edge_children import Children, whole
 from search_service.stores.edge_collection import ShardInfo
+from search_service.stores.edge_damage import Damaged, sound
 from search_service.stores.edge_files import (
     COLLECTIONS,
+    FIRST_SHARD,
     DirectoryInUse,
     collection_folders,
+    drop_other_shards,
     open_root,
     publish,
-    read_aliases,
-    read_spec,
-    write_aliases,
+    remove,
 )
 from search_service.stores.edge_live import LiveCollection, Shared, Upkeep
 from search_service.stores.edge_points import pack_point
@@ -56,6 +66,8 @@ from search_service.stores.protocol import (
 
 _DEFAULT_TIMEOUT_S = 30.0
 
+_log = structlog.get_logger(__name__)
+
 
 class StoreInUseError(StartError):
     """Another process has the data directory open; the message names it."""
@@ -70,7 +82,8 @@ class QdrantEdge:
         self._children = Children(lock.fileno())
         self._shared = Shared(self._children, upkeep, asyncio.Semaphore(1))
         self._live: dict[str, LiveCollection] = {}
-        self._aliases: dict[str, str] = {}
+        self._damaged: dict[str, str] = {}  # collections whose files cannot be used, and why
+        self._aliases = Aliases(root)
         self._changing = asyncio.Lock()  # one creation, deletion or alias change at a time
 
     @classmethod
@@ -85,13 +98,27 @@ class QdrantEdge:
             raise StoreInUseError(f"the data directory {root} is open in another process") from None
         try:
             store = cls(root, lock, upkeep)
-            store._aliases = read_aliases(root)
-            for folder in collection_folders(root):
-                store._live[folder.name] = LiveCollection(folder, read_spec(folder), store._shared)
+            await asyncio.to_thread(store._look)
         except BaseException:
             lock.close()
             raise
         return store
+
+    def _look(self) -> None:
+        """Finds the collections. Whatever is damaged is told, and keeps nothing from working."""
+        for folder in collection_folders(self._root):
+            try:
+                spec, shard = sound(folder)
+                drop_other_shards(folder, shard)
+                self._live[folder.name] = LiveCollection(folder, spec, shard, self._shared)
+            except Damaged as damage:
+                self._damaged[folder.name] = str(damage)
+            except OSError as error:
+                self._damaged[folder.name] = f"{COLLECTIONS}/{folder.name} cannot be read: {error.strerror}"
+            if folder.name in self._damaged:
+                _log.error(
+                    "a collection is damaged", collection=folder.name, damage=self._damaged[folder.name]
+                )
 
     async def ping(self) -> None:
         """Returns if the directory is there, and any engine that runs answers.
@@ -130,7 +157,10 @@ class QdrantEdge:
 
     async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
         """The settings of a collection, by name or alias."""
-        return self._get(self._aliases.get(name, name)).spec
+        target = self._aliases.targets.get(name, name)
+        if target not in self._live and target not in self._damaged:
+            raise self._aliases.missing(name)
+        return self._get(target).spec
 
     async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None:
         """Creates a collection; after a crash there is all of it or nothing. Raises AlreadyExists."""
@@ -139,7 +169,9 @@ class QdrantEdge:
         async with self._changing:
             if spec.name in self._live:
                 raise AlreadyExists("collection", spec.name)
-            if spec.name in self._aliases:
+            if spec.name in self._damaged:
+                raise AlreadyExists("collection", spec.name, taken_by="a damaged collection")
+            if spec.name in self._aliases.targets:
                 raise AlreadyExists("collection", spec.name, taken_by="an alias")
             folder = self._root / COLLECTIONS / spec.name
             building = folder.with_name(f".{spec.name}.new")
@@ -159,7 +191,7 @@ class QdrantEdge:
         self, building: Path, folder: Path, spec: CollectionSpec, engine: EngineProcess
     ) -> None:
         await asyncio.to_thread(publish, building, folder)
-        self._live[spec.name] = LiveCollection(folder, spec, self._shared, spare=engine)
+        self._live[spec.name] = LiveCollection(folder, spec, FIRST_SHARD, self._shared, spare=engine)
 
     async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
         """The collection as it stands."""
@@ -172,46 +204,62 @@ class QdrantEdge:
             text_vectors=info.text_vectors,
             indexed_share=min(1.0, info.indexed_vectors / vectors) if vectors else 0.0,
             disk_bytes=info.disk_bytes,
-            aliases=tuple(sorted(alias for alias, name in self._aliases.items() if name == collection)),
+            aliases=self._aliases.of(collection),
         )
 
     async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
         """All collections, by name."""
-        return [await self.get_collection(name, timeout=timeout) for name in sorted(self._live)]
+        found = []
+        for name in sorted({*self._live, *self._damaged}):
+            try:
+                found.append(await self.get_collection(name, timeout=timeout))
+            except CollectionDamaged as error:
+                unknown = CollectionSpec(name, dimension=0, fingerprint="")
+                aliases = self._aliases.of(name)
+                found.append(CollectionInfo(unknown, 0, 0, 0, 0.0, 0, aliases, damage=error.damage))
+        return found
 
     async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
         """Deletes the collection, the aliases that point at it and the links to it as a successor."""
         async with self._changing:
-            live = self._get(collection)
+            live = self._live.get(collection)
+            if live is None and collection not in self._damaged:
+                raise NotFound("collection", collection)
             with _disk_errors():
                 for other in self._live.values():
                     if other.spec.successor == collection:
                         await other.set_successor("")
-            await self._save_aliases({a: name for a, name in self._aliases.items() if name != collection})
-            await whole(self._delete(live))
+            await self._save_aliases(
+                {a: name for a, name in self._aliases.targets.items() if name != collection}
+            )
+            await whole(self._delete(collection))
 
-    async def _delete(self, live: LiveCollection) -> None:
-        name = live.spec.name
-        del self._live[name]
-        await live.close()
-        doomed = live.folder.with_name(f".{name}.deleted")
+    async def _delete(self, name: str) -> None:
+        live = self._live.pop(name, None)
+        if live is not None:
+            await live.close()
+        folder = self._root / COLLECTIONS / name
+        doomed = folder.with_name(f".{name}.deleted")
         with _disk_errors():
-            await asyncio.to_thread(shutil.rmtree, doomed, True)  # of a deletion that could not clear up
+            await asyncio.to_thread(remove, doomed)  # of a deletion that could not clear up
             try:
-                await asyncio.to_thread(live.folder.rename, doomed)
+                if folder.exists() or folder.is_symlink():
+                    await asyncio.to_thread(folder.rename, doomed)
             except OSError:
-                self._live[name] = LiveCollection(live.folder, live.spec, self._shared)
+                if live is not None:
+                    self._live[name] = LiveCollection(folder, live.spec, live.shard, self._shared)
                 raise
-            await asyncio.to_thread(shutil.rmtree, doomed)
+            self._damaged.pop(name, None)
+            await asyncio.to_thread(shutil.rmtree if doomed.is_dir() else remove, doomed)
 
     async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
         """Points `alias` at a collection, or removes it; returns where it pointed. Raises NotFound."""
         check_name("alias", alias)
         async with self._changing:
-            if alias in self._live:
+            if alias in self._live or alias in self._damaged:
                 raise AlreadyExists("alias", alias, taken_by="a collection")
-            previous = self._aliases.get(alias, "")
-            changed = {name: target for name, target in self._aliases.items() if name != alias}
+            previous = self._aliases.targets.get(alias, "")
+            changed = {name: target for name, target in self._aliases.targets.items() if name != alias}
             if collection is not None:
                 self._get(collection)
                 changed[alias] = collection
@@ -314,22 +362,21 @@ class QdrantEdge:
         return answers
 
     def _get(self, collection: str) -> LiveCollection:
-        try:
-            return self._live[collection]
-        except KeyError:
-            raise NotFound("collection", collection) from None
+        live = self._live.get(collection)
+        damage = self._damaged.get(collection, "") if live is None else live.damage
+        if damage:
+            raise CollectionDamaged(collection, damage)
+        if live is None:
+            raise NotFound("collection", collection)
+        return live
 
     async def _read(self, collection: str, method: str, *arguments: Any, timeout: float | None) -> Any:
         return await self._get(collection).read(method, *arguments, timeout=_seconds(timeout))
 
-    async def _save_aliases(self, aliases: dict[str, str]) -> None:
-        if aliases != self._aliases:
+    async def _save_aliases(self, targets: dict[str, str]) -> None:
+        if targets != self._aliases.targets:
             with _disk_errors():
-                await whole(self._replace_aliases(aliases))
-
-    async def _replace_aliases(self, aliases: dict[str, str]) -> None:
-        await asyncio.to_thread(write_aliases, self._root, aliases)
-        self._aliases = aliases
+                await whole(self._aliases.replace(targets))
 
 
 def _seconds(timeout: float | None) -> float:

@@ -14,6 +14,7 @@ Everything here blocks.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import fcntl
@@ -24,13 +25,15 @@ import time
 from pathlib import Path
 from typing import IO
 
+from search_service.stores.checks import valid_name
 from search_service.stores.protocol import CollectionSpec
 
 ALIASES = "aliases.json"
 COLLECTIONS = "collections"
 FIRST_SHARD = "shard.1"
-_SPEC = "collection.json"
-_CURRENT = "current"
+SPEC = "collection.json"
+CURRENT = "current"
+SHARD_CONFIG = "edge_config.json"  # the engine's own
 
 # The engine writes these once, when it builds a segment, and only ever deletes them: a copy of the
 # shard shares them. They are by far the largest files of an indexed collection.
@@ -73,27 +76,39 @@ def open_root(root: Path, *, patience_s: float = 2.0) -> IO[str]:
 
 def _clear(root: Path) -> None:
     for leftover in [*(root / COLLECTIONS).glob(".*.new"), *(root / COLLECTIONS).glob(".*.deleted")]:
-        shutil.rmtree(leftover)
-    for folder in collection_folders(root):
-        in_use = current_shard(folder)
-        for entry in folder.iterdir():
-            if entry.name.startswith("shard.") and entry.name != in_use:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        remove(leftover)
 
 
 def collection_folders(root: Path) -> list[Path]:
-    """The folders of all collections, by name; what is no collection is left alone."""
-    folders = (root / COLLECTIONS).iterdir()
-    return sorted(folder for folder in folders if (folder / _CURRENT).is_file())
+    """The folders of all collections, sound or damaged, by name; what is no collection is left alone."""
+    return sorted(entry for entry in (root / COLLECTIONS).iterdir() if _is_collection(entry))
 
 
-def read_aliases(root: Path) -> dict[str, str]:
-    """alias -> collection."""
-    path = root / ALIASES
-    if not path.is_file():
-        return {}
-    aliases: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    return aliases
+def _is_collection(entry: Path) -> bool:
+    """Whether there are files of a collection, or a file has the place of one."""
+    if not valid_name(entry.name):
+        return False
+    try:
+        names = {path.name for path in entry.iterdir()}
+    except OSError:  # a file, or a folder that may not be read
+        return True
+    return not names.isdisjoint({SPEC, CURRENT}) or any(name.startswith("shard.") for name in names)
+
+
+def drop_other_shards(folder: Path, in_use: str) -> None:
+    """Removes what a crash left of shards that were being built."""
+    for entry in folder.iterdir():
+        if entry.name.startswith("shard.") and entry.name != in_use:
+            remove(entry)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder; what cannot be removed stays, and is in nobody's way."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def write_aliases(root: Path, aliases: dict[str, str]) -> None:
@@ -103,22 +118,22 @@ def write_aliases(root: Path, aliases: dict[str, str]) -> None:
 
 def read_spec(folder: Path) -> CollectionSpec:
     """The settings of the collection in `folder`."""
-    return CollectionSpec.of(json.loads((folder / _SPEC).read_text(encoding="utf-8")))
+    return CollectionSpec.of(json.loads((folder / SPEC).read_text(encoding="utf-8")))
 
 
 def write_spec(folder: Path, spec: CollectionSpec) -> None:
     """Replaces the settings of the collection in `folder`."""
-    _write_whole(folder / _SPEC, json.dumps(dataclasses.asdict(spec), indent=2))
+    _write_whole(folder / SPEC, json.dumps(dataclasses.asdict(spec), indent=2))
 
 
 def current_shard(folder: Path) -> str:
     """The name of the shard in use."""
-    return (folder / _CURRENT).read_text(encoding="utf-8")
+    return (folder / CURRENT).read_text(encoding="utf-8").strip()
 
 
 def set_current_shard(folder: Path, name: str) -> None:
     """Names the shard in use; from now on it is the collection. Its files must be durable."""
-    _write_whole(folder / _CURRENT, name)
+    _write_whole(folder / CURRENT, name)
 
 
 def free_bytes(path: Path) -> int:

@@ -17,12 +17,19 @@ from typing import Any
 
 import structlog
 
-from clipsearch.serving.errors import NotFound, ResourceExhausted, ServiceError, Unavailable
+from clipsearch.serving.errors import (
+    CollectionDamaged,
+    NotFound,
+    ResourceExhausted,
+    ServiceError,
+    Unavailable,
+)
 from search_service.breaker import Breaker
 from search_service.stores.edge_children import Children, whole
 from search_service.stores.edge_collection import ShardInfo
-from search_service.stores.edge_files import current_shard, free_bytes, sync_log, write_spec
+from search_service.stores.edge_files import free_bytes, sync_log, write_spec
 from search_service.stores.edge_index import rebuild
+from search_service.stores.edge_opening import Openings
 from search_service.stores.edge_points import PackedPoint
 from search_service.stores.edge_process import EngineFailed, EngineProcess, EngineStopped, until
 from search_service.stores.protocol import CollectionSpec, IndexType
@@ -71,12 +78,13 @@ class LiveCollection:
         self,
         folder: Path,
         spec: CollectionSpec,
+        shard: str,
         shared: Shared,
         spare: EngineProcess | None = None,
     ) -> None:
         self.folder = folder
         self.spec = spec
-        self.shard = current_shard(folder)
+        self.shard = shard
         self.shared = shared
         self.writing = asyncio.Lock()
         self._breaker = Breaker("store")
@@ -85,6 +93,7 @@ class LiveCollection:
         self._engine: EngineProcess | None = None
         self._starting: asyncio.Task[EngineProcess] | None = None
         self._closed = False
+        self._openings = Openings(folder)
         self._writers = 0
         self._log_flush: asyncio.Task[None] | None = None
         self._log_flushing = asyncio.Lock()
@@ -102,6 +111,8 @@ class LiveCollection:
             raise NotFound("collection", self.spec.name)
         if self._engine is not None and self.running:
             return self._engine
+        if self.damage:
+            raise CollectionDamaged(self.spec.name, self.damage)
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
             self._starting.add_done_callback(self._started)
@@ -145,7 +156,12 @@ class LiveCollection:
     async def _write(
         self, method: str, calls: Sequence[tuple[Any, ...]], *, points: int, durable: bool, timeout: float
     ) -> list[Any]:
-        if free_bytes(self.folder) < self._upkeep.min_free_bytes:
+        try:
+            free = free_bytes(self.folder)
+        except OSError as error:
+            place = f"{self.folder.parent.name}/{self.folder.name}"
+            raise CollectionDamaged(self.spec.name, f"{place} cannot be read: {error.strerror}") from error
+        if free < self._upkeep.min_free_bytes:
             raise ResourceExhausted("the store's disk is full", "STORE_DISK_FULL", retry_after_s=30)
         if self._writers >= _MOST_WRITERS:
             raise ResourceExhausted("the store is busy", "STORE_BUSY", retry_after_s=0.5)
@@ -195,6 +211,11 @@ class LiveCollection:
     def running(self) -> bool:
         """Whether its engine runs; if not, it is started when needed."""
         return self._engine is not None and self._engine.alive
+
+    @property
+    def damage(self) -> str:
+        """Why the engine could not open the files, if it could not a moment ago; "" = nothing is known."""
+        return self._openings.damage
 
     async def ping(self) -> None:
         """Returns if the engine answers, is at work or does not run; while it is stuck, calls are refused.
@@ -268,11 +289,12 @@ class LiveCollection:
                 info: ShardInfo = await engine.call("info")
             if self._engine is died:
                 self._engine = engine
+                self._openings.succeeded()
                 self._upserted, self._points_then = 0, info.points
                 self._wrote(0)  # the one before may have died before its upkeep
-        except (EngineFailed, ServiceError):
+        except (EngineFailed, ServiceError) as error:
             if self._engine is died:
-                raise
+                raise error if self._closed else self._openings.failed(self.shard, error) from error
         finally:
             if self._engine is not engine:
                 await engine.kill()

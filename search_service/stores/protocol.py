@@ -87,7 +87,10 @@ def _known(cls: type, kept: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """A collection as it stands. `spec.payload_indexes` holds those added later too."""
+    """A collection as it stands. `spec.payload_indexes` holds those added later too.
+
+    `damage` says which of its files cannot be used, and why; all but its name and aliases is unknown then.
+    """
 
     spec: CollectionSpec
     points: int
@@ -96,6 +99,7 @@ class CollectionInfo:
     indexed_share: float
     disk_bytes: int
     aliases: tuple[str, ...] = ()
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,8 @@ class Page:
 class VectorStore(Protocol):
     """Everywhere `collection` is a collection's name, already resolved from aliases by `resolve`.
 
-    Raises NotFound for an unknown collection, AlreadyExists for a taken name, Unavailable("store")
+    Raises NotFound for an unknown collection, CollectionDamaged for one whose files cannot be used (which
+    can be deleted all the same), AlreadyExists for a taken name, Unavailable("store")
     when the engine cannot be reached, ResourceExhausted when it is full or busy, and
     DeadlineExceeded past `timeout` seconds (None = the store's own default).
     """
@@ -172,7 +177,8 @@ class VectorStore(Protocol):
 
     async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo: ...
 
-    async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]: ...
+    async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
+        """All collections, damaged ones too."""
 
     async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
         """Deletes the collection, the aliases that point at it and the links to it as a successor."""

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from tests.browser.watched import Watch
 
 WIDE, PHONE = (1280, 900), (390, 844)
-PATIENCE_MS = 10_000  # a machine that runs other tests too is slow
+PATIENCE_MS = 60_000  # for hangs alone
 
 OpenPage = Callable[..., Page]
 
@@ -20,9 +20,12 @@ def pages(browser: Browser) -> Iterator[OpenPage]:
     """Opens addresses, each in a new context; at the end every page must have behaved (see watched.py)."""
     opened: list[tuple[BrowserContext, Watch]] = []
 
-    def new(url: str, size: tuple[int, int] = WIDE, scheme: str = "light") -> Page:
+    def new(url: str, size: tuple[int, int] = WIDE, scheme: str = "light", zone: str = "UTC") -> Page:
         context = browser.new_context(
-            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, reduced_motion="reduce"
+            viewport={"width": size[0], "height": size[1]},
+            color_scheme=scheme,
+            reduced_motion="reduce",
+            timezone_id=zone,
         )
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()

@@ -220,6 +220,37 @@ def test_a_field_without_an_index_is_filtered_by_name(visit):
     finds_first(page, "text-2")
 
 
+def add_filter(page, field: str, op: str, value: str) -> None:
+    page.get_by_text("Another field").click()
+    page.get_by_label("Field", exact=True).fill(field)
+    page.get_by_label("Operator", exact=True).select_option(op)
+    page.get_by_label("Value", exact=True).fill(value)
+    page.get_by_role("button", name="Add", exact=True).click()
+
+
+def test_what_is_typed_is_read_as_on_the_command_line(visit):
+    page = visit(f"{WORDS}&q=words")
+    add_filter(page, "kind", "=", '"note" | "webp"')
+    expect(page.locator("[data-id]")).to_have_count(4)
+    assert {id.split("-")[0] for id in ids(page)} == {"text"}
+    page.reload()  # the address holds it
+    expect(page.locator("[data-id]")).to_have_count(4)
+    page.locator(".chips .chip").click()
+    page.watch.expected.append("status of 400")
+    add_filter(page, "size", "<", "small")
+    expect(page.get_by_text("'small' is neither a number nor a date or time")).to_be_visible()
+
+
+def test_days_are_those_of_the_browsers_time_zone(visit):
+    """At noon in UTC it is two o'clock of the next day on Kiritimati."""
+    page = visit(f"{WORDS}&q=a+photograph", zone="Pacific/Kiritimati")
+    for name in ("taken from", "taken to"):
+        page.get_by_label(name).fill("2001-05-02")
+        page.keyboard.press("Tab")
+    expect(page.locator("[data-id]")).to_have_count(1)
+    assert ids(page) == ["astronaut.png"]
+
+
 def test_the_target_chooses_pictures_or_texts(visit):
     page = visit(f"{WORDS}&q=coffee")
     page.get_by_label("Texts", exact=True).check(force=True)

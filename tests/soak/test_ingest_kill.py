@@ -97,7 +97,7 @@ def test_killed_at_random_points_it_ends_with_every_point_once(service, counting
             time.sleep(chance.uniform(0, 0.1))
             assert loader.poll() is None, "the loader ended before it was killed"
             loader.send_signal(signal.SIGKILL)
-            loader.wait(timeout=30)
+            loader.wait(timeout=60)
         report = ingest(
             search.address, "killed", ItemList(rows), checkpoint=checkpoint[0] if checkpoint else None
         )

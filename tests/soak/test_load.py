@@ -18,10 +18,6 @@ REPOSITORY = Path(__file__).parent.parent.parent
 
 pytestmark = [in_a_soak, limit]
 
-# `make load` itself tells whether the plan is within 25% of what was measured. Beyond this, on a machine
-# whose neighbours come and go, the profile is wrong.
-WITHIN = 3.0
-
 
 def test_a_short_load_reports_and_leaves_a_profile_for_the_plan(starter_bundle: Path, tmp_path: Path) -> None:
     flags = ["--model", starter_bundle, "--out", tmp_path, "--points", 300, "--scenarios", "text"]
@@ -57,4 +53,5 @@ def test_a_short_load_reports_and_leaves_a_profile_for_the_plan(starter_bundle: 
     assert summary["text_search_knee_qps"] is not None, "no rate was borne"
     profile = load(tmp_path / "profile.json")
     assert profile.knee_qps == pytest.approx(summary["text_search_knee_qps"], abs=0.01)
-    assert 1 / WITHIN < summary["plan_knee_qps"] / profile.knee_qps < WITHIN
+    # `make load` itself tells whether it is within 25%; here neighbours may come and go.
+    assert 0.4 < summary["plan_knee_qps"] / profile.knee_qps < 2.5

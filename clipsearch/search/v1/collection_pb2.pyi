@@ -389,6 +389,7 @@ class Collection(_message.Message):
     QUANTIZATION_PARAMS_FIELD_NUMBER: _builtins.int
     ON_DISK_PAYLOAD_FIELD_NUMBER: _builtins.int
     SUCCESSOR_FIELD_NUMBER: _builtins.int
+    DAMAGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     fingerprint: _builtins.str
@@ -421,6 +422,11 @@ class Collection(_message.Message):
     """Payloads are kept on disk."""
     successor: _builtins.str
     """The collection that gets every write too, see SetSuccessor; empty = none."""
+    damage: _builtins.str
+    """Which of its files cannot be used, by their place in the data directory, and why; empty = it can be
+    used. Of a damaged collection only name and aliases are known. Its calls are refused
+    (FAILED_PRECONDITION, COLLECTION_DAMAGED), but for DeleteCollection.
+    """
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Aliases that point here, sorted."""
@@ -460,10 +466,11 @@ class Collection(_message.Message):
         quantization_params: Global___QuantizationParams | None = ...,
         on_disk_payload: _builtins.bool = ...,
         successor: _builtins.str = ...,
+        damage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hnsw", b"hnsw", "quantization_params", b"quantization_params"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "image_vectors", b"image_vectors", "indexed_share", b"indexed_share", "model", b"model", "name", b"name", "on_disk_payload", b"on_disk_payload", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "points", b"points", "quantization", b"quantization", "quantization_params", b"quantization_params", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "successor", b"successor", "text_vectors", b"text_vectors", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "damage", b"damage", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "image_vectors", b"image_vectors", "indexed_share", b"indexed_share", "model", b"model", "name", b"name", "on_disk_payload", b"on_disk_payload", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "points", b"points", "quantization", b"quantization", "quantization_params", b"quantization_params", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "successor", b"successor", "text_vectors", b"text_vectors", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

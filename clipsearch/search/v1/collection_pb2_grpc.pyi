@@ -45,7 +45,7 @@ class CollectionServiceStub:
     GetCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.GetCollectionRequest, _collection_pb2.GetCollectionResponse]
     """Describes a collection."""
     ListCollections: _grpc.UnaryUnaryMultiCallable[_collection_pb2.ListCollectionsRequest, _collection_pb2.ListCollectionsResponse]
-    """Lists all collections, by name."""
+    """Lists all collections, damaged ones too, by name."""
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.DeleteCollectionRequest, _collection_pb2.DeleteCollectionResponse]
     """Deletes a collection, its points and the aliases that point at it. NOT_FOUND if there is none."""
     UpdateAlias: _grpc.UnaryUnaryMultiCallable[_collection_pb2.UpdateAliasRequest, _collection_pb2.UpdateAliasResponse]
@@ -83,7 +83,7 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     GetCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.GetCollectionRequest, _collection_pb2.GetCollectionResponse]  # type: ignore[assignment]
     """Describes a collection."""
     ListCollections: _aio.UnaryUnaryMultiCallable[_collection_pb2.ListCollectionsRequest, _collection_pb2.ListCollectionsResponse]  # type: ignore[assignment]
-    """Lists all collections, by name."""
+    """Lists all collections, damaged ones too, by name."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.DeleteCollectionRequest, _collection_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Deletes a collection, its points and the aliases that point at it. NOT_FOUND if there is none."""
     UpdateAlias: _aio.UnaryUnaryMultiCallable[_collection_pb2.UpdateAliasRequest, _collection_pb2.UpdateAliasResponse]  # type: ignore[assignment]
@@ -136,7 +136,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_pb2.ListCollectionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.ListCollectionsResponse, _abc.Awaitable[_collection_pb2.ListCollectionsResponse]]:
-        """Lists all collections, by name."""
+        """Lists all collections, damaged ones too, by name."""
 
     @_abc_1.abstractmethod
     def DeleteCollection(

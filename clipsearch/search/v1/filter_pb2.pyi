@@ -26,7 +26,11 @@ class Filter(_message.Message):
 
     Payloads have no schema. A search that finds nothing because its filter needs a field that no point
     has and no payload index declares is refused (INVALID_ARGUMENT, FILTER_FIELD_UNKNOWN), so that a
-    misspelt field does not look like an answer.
+    misspelt field does not look like an answer, and so is DeletePoints by a filter that excludes by such a
+    field, which would delete everything. Likewise every call whose filter compares a field with
+    another type than its payload index has, or, without one, than its values are of
+    (FILTER_TYPE_MISMATCH), where that would go unseen: in `must_not` and `should`, and anywhere if
+    nothing is found.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -34,6 +38,12 @@ class Filter(_message.Message):
     MUST_FIELD_NUMBER: _builtins.int
     SHOULD_FIELD_NUMBER: _builtins.int
     MUST_NOT_FIELD_NUMBER: _builtins.int
+    READINGS_FIELD_NUMBER: _builtins.int
+    readings: _builtins.bool
+    """The conditions of `should` are readings of one comparison: what is written as 2024 may be a number
+    or a year. Those that do not go with the type of the field's payload index are left out; the
+    request is refused (FILTER_TYPE_MISMATCH) only if none does.
+    """
     @_builtins.property
     def must(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
         """All of these."""
@@ -52,10 +62,11 @@ class Filter(_message.Message):
         must: _abc.Iterable[Global___Condition] | None = ...,
         should: _abc.Iterable[Global___Condition] | None = ...,
         must_not: _abc.Iterable[Global___Condition] | None = ...,
+        readings: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["must", b"must", "must_not", b"must_not", "should", b"should"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["must", b"must", "must_not", b"must_not", "readings", b"readings", "should", b"should"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -118,7 +129,9 @@ class FieldCondition(_message.Message):
     RANGE_FIELD_NUMBER: _builtins.int
     DATETIME_RANGE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Path of the field; dots go into nested objects: "shop.city". Lists match if any element does."""
+    """Path of the field; dots go into nested objects: shop.city. Names with other characters than letters,
+    digits, _ and - stand in quotes: "unit price", "a.b". Lists match if any element does.
+    """
     @_builtins.property
     def match(self) -> Global___Match:
         """Equal to a value or to one of several."""
@@ -129,7 +142,9 @@ class FieldCondition(_message.Message):
 
     @_builtins.property
     def datetime_range(self) -> Global___DatetimeRange:
-        """A date and time within bounds; the field holds an RFC 3339 string."""
+        """A date and time within bounds; the field holds an RFC 3339 string, or a day alone, which is
+        its midnight in UTC.
+        """
 
     def __init__(
         self,

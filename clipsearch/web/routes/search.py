@@ -31,7 +31,7 @@ async def search(request: Request) -> Response:
 
 async def _answered(web: Web, asked: SearchAsked, token: str | None) -> Response:
     started = time.perf_counter()
-    filter = PageFilter(asked.filter)
+    filter = PageFilter(asked.filter, asked.time_zone)
     async with web.clients.use(web.known_side(asked.side), token) as services:
         result = await _search(services, asked, filter)
     pictured = await web.pictures.shown([shown.path_of(hit) for hit in result])

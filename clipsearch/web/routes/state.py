@@ -105,7 +105,7 @@ async def _collection(services: Services, name: str) -> Collection | None:
     try:
         return await services.search.get_collection(name)
     except ClipSearchError as error:
-        if error.code in ("NOT_FOUND", "PERMISSION_DENIED", "INVALID_ARGUMENT"):
+        if error.code in ("NOT_FOUND", "PERMISSION_DENIED", "INVALID_ARGUMENT", "FAILED_PRECONDITION"):
             return None
         raise
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clipsearch.errors import ClipSearchError
+from clipsearch.paths import values_at
 from clipsearch.web.clients import Services
 from clipsearch.web.errors import bad, from_service
 from clipsearch.web.shown import MAX_CHARACTERS
@@ -51,7 +51,7 @@ async def _counted(services: Services, collection: str, field: str) -> dict[str,
         page = await services.search.list_page(collection, page_token=token, page_size=_PAGE, payload=[field])
         for point in page.points:
             counts.update(
-                {(type(value).__name__, value) for value in _values(point.payload, field.split("."))}
+                {(type(value).__name__, value) for value in values_at(point.payload, field) if _short(value)}
             )
         sampled, token = sampled + len(page.points), page.next_token
         if not token or sampled >= MOST_POINTS or time.monotonic() > until:
@@ -64,13 +64,6 @@ async def _counted(services: Services, collection: str, field: str) -> dict[str,
     }
 
 
-def _values(value: Any, keys: list[str]) -> list[Value]:
-    """The values at a path; a list counts as each of its elements, as the engine's filters have it."""
-    if isinstance(value, list):
-        return [found for element in value for found in _values(element, keys)]
-    if not keys:
-        short = isinstance(value, bool | int) or (isinstance(value, str) and len(value) <= MAX_CHARACTERS)
-        return [value] if short else []
-    if isinstance(value, Mapping):
-        return _values(value.get(keys[0]), keys[1:])
-    return []
+def _short(value: Any) -> bool:
+    """Whether a value can be chosen."""
+    return isinstance(value, bool | int) or (isinstance(value, str) and len(value) <= MAX_CHARACTERS)

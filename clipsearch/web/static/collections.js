@@ -8,6 +8,8 @@ export const foreignModel = (state, side, collection) => !collection.fits_encode
 export const all = (state) =>
   Object.entries(state.sides).flatMap(([side, { collections }]) => (collections ?? []).map((collection) => ({ side, collection })));
 
+const usable = ({ collection }) => !collection.damage;
+
 /** The collection of this name or alias on that side, or undefined. */
 export const find = (state, side, name) =>
   state.sides[side]?.collections?.find((one) => one.name === name || one.aliases.includes(name));
@@ -15,12 +17,12 @@ export const find = (state, side, name) =>
 /** Where to begin: a collection that the encoder fits, the largest of them; undefined where there is none. */
 export function first(state) {
   const fit = ({ collection }) => (collection.fits_encoder ? 1 : 0);
-  return all(state).sort((a, b) => fit(b) - fit(a) || b.collection.points - a.collection.points)[0];
+  return all(state).filter(usable).sort((a, b) => fit(b) - fit(a) || b.collection.points - a.collection.points)[0];
 }
 
 /** Another than this one, to compare it with; the same model is no bar. */
 export const other = (state, side, name) =>
-  all(state).find((one) => one.side !== side || one.collection.name !== name);
+  all(state).filter(usable).find((one) => one.side !== side || one.collection.name !== name);
 
 /** The left collection with those of its payload indexes that the right one has too, of the same type. */
 export const shared = (left, right) =>
@@ -31,7 +33,8 @@ const SIDE_NAMES = { a: "first services", b: "second services" };
 export function picker(state, chosen, label, change) {
   const option = ({ side, collection }) => {
     const made = make("option", { value: JSON.stringify([side, collection.name]) },
-      `${plain(collection.name)} (${collection.points.toLocaleString("en")})`);
+      `${plain(collection.name)} (${collection.damage ? "damaged" : collection.points.toLocaleString("en")})`);
+    made.disabled = !usable({ collection });
     made.selected = side === chosen.side && (collection.name === chosen.collection || collection.aliases.includes(chosen.collection));
     return made;
   };

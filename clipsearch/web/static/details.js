@@ -8,6 +8,7 @@ dialog.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close(); // the backdrop
 });
 
+const BOOKKEEPING = new Set(["content_hash", "indexed_from"]); // for later runs of `clipsearch index`
 const SIDES = { image: "picture", text: "text" };
 
 function value(given) {
@@ -40,7 +41,7 @@ export function details(hits, at, fused, on) {
       ["matched by its", SIDES[hit.matched] ?? plain(hit.matched)],
       ...(fused ? [["rank among pictures", hit.image_rank ?? "none"], ["rank among texts", hit.text_rank ?? "none"]] : []),
     ];
-    const payload = Object.entries(hit.payload ?? {});
+    const payload = Object.entries(hit.payload ?? {}).filter(([key]) => !BOOKKEEPING.has(key));
     const step = (by, label, sign) => button(sign, () => go(by), { class: "icon", "aria-label": label, disabled: opened + by < 0 || opened + by >= hits.length, "data-step": String(by) });
     dialog.replaceChildren(
       make("header", {},

@@ -6,10 +6,14 @@ import * as api from "./api.js";
 const FREE = ["=", "!=", "<", "<=", ">", ">=", "~"];
 const SHOWN = 8; // choices before "more"
 
+/** Whether a value is one that was typed: the server reads those, by the grammar of docs/filters.md. */
+const typed = (value) => typeof value === "object" && !Array.isArray(value);
+const written = (value) => (typed(value) ? String(value.typed) : [value].flat().join(" or "));
+
 /** How a condition reads. */
 export function sentence({ field, op, value }) {
   const said = { "~": "has", "!=": "is not", "=": "is", "<": "<", "<=": "≤", ">": ">", ">=": "≥" }[op] ?? op;
-  return `${plain(field)} ${said} ${plain([value].flat().join(" or "))}`;
+  return `${plain(field)} ${said} ${plain(written(value))}`;
 }
 
 /** A box that folds. `show` fills it for one collection; `change(filter)` gets all conditions, old and new. */
@@ -30,14 +34,15 @@ export function filterBox(attributes) {
 
 function panel(side, collection, filter, change, bare) {
   const fields = Object.entries(collection.indexes).sort(([a], [b]) => a.localeCompare(b));
-  const of = (field) => filter.filter((one) => one.field === field);
-  const set = (field, conditions) => change([...filter.filter((one) => one.field !== field), ...conditions]);
+  // What a control has made, and so can show and change; what was typed below stays as it is.
+  const made = (field, type) => (one) => one.field === field && (type === "datetime" ? [">=", "<="].includes(one.op) : !typed(one.value));
+  const set = (field, type, conditions) => change([...filter.filter((one) => !made(field, type)(one)), ...conditions]);
   const active = filter.map((one, at) => button(
     [foreign(sentence(one)), make("span", { "aria-hidden": "true" }, " ×")],
     () => change(filter.filter((_, other) => other !== at)),
     { class: "chip", "aria-label": `Remove the filter ${sentence(one)}` }));
   const groups = fields.map(([field, type]) => {
-    const control = CONTROLS[type]?.({ side, collection: collection.name, field, type, own: of(field), set: (made) => set(field, made) });
+    const control = CONTROLS[type]?.({ side, collection: collection.name, field, type, own: filter.filter(made(field, type)), set: (conditions) => set(field, type, conditions) });
     return control && make("fieldset", { class: "facet" }, make("legend", {}, foreign(field), make("span", { class: "dim" }, ` ${type}`)), control);
   });
   const chips = active.length ? make("div", { class: "chips" }, active, active.length > 1 ? button("Clear all", () => change([]), { class: "quiet" }) : null) : null;
@@ -50,7 +55,7 @@ const CONTROLS = {
   bool: choices,
   integer: (about) => bounds(about, "number", Number),
   float: (about) => bounds(about, "number", Number),
-  datetime: (about) => bounds(about, "date", (text) => `${text}T00:00:00Z`),
+  datetime: (about) => bounds(about, "date", (text) => ({ typed: text })), // the day that is named counts whole
   text: words,
 };
 
@@ -108,15 +113,14 @@ function bounds({ field, own, set }, kind, parse) {
   const input = (op, name) => {
     const made = make("input", { type: kind, step: kind === "number" ? "any" : null, "aria-label": `${plain(field)} ${name}`, placeholder: name, "data-focus": `${field}${op}` });
     const value = at(op);
-    if (value !== undefined) made.value = kind === "date" ? String(value).slice(0, 10) : String(value);
+    if (value !== undefined) made.value = kind === "date" ? written(value).slice(0, 10) : String(value);
     return made;
   };
   const low = input(">=", "from");
   const high = input("<=", "to");
-  const last = kind === "date" ? (text) => `${text}T23:59:59.999Z` : parse; // the day that is named counts whole
   const tell = () => set([
     ...(low.value === "" ? [] : [{ field, op: ">=", value: parse(low.value) }]),
-    ...(high.value === "" ? [] : [{ field, op: "<=", value: last(high.value) }]),
+    ...(high.value === "" ? [] : [{ field, op: "<=", value: parse(high.value) }]),
   ]);
   low.addEventListener("change", tell);
   high.addEventListener("change", tell);
@@ -131,21 +135,13 @@ function words({ field, own, set }) {
 }
 
 function free(open, add) {
-  const field = make("input", { type: "text", "aria-label": "Field", placeholder: "field", autocomplete: "off", required: true, pattern: "[^=!<>~]+" });
+  const field = make("input", { type: "text", "aria-label": "Field", placeholder: "field", autocomplete: "off", required: true, pattern: '(?:"[^"]+"|[^=!<>~"])+' });
   const op = make("select", { "aria-label": "Operator" }, FREE.map((one) => make("option", {}, one)));
   const value = make("input", { type: "text", "aria-label": "Value", placeholder: "value", autocomplete: "off", required: true });
   const form = make("form", { class: "free" }, field, op, value, make("button", { type: "submit" }, "Add"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    add({ field: field.value.trim(), op: op.value, value: typed(op.value, value.value.trim()) });
+    add({ field: field.value.trim(), op: op.value, value: { typed: value.value.trim() } });
   });
-  return make("details", { open }, make("summary", {}, "Another field"), form, make("p", { class: "dim" }, "~ asks for words of a text. Quotes make a string: \"0042\"."));
-}
-
-/** A number, true, false or a string, as the command line reads it. */
-function typed(op, text) {
-  if (/^(["']).*\1$/.test(text) && text.length > 1) return text.slice(1, -1);
-  if (op === "~") return text;
-  if (text === "true" || text === "false") return text === "true";
-  return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : text;
+  return make("details", { open }, make("summary", {}, "Another field"), form, make("p", { class: "dim" }, "~ asks for words of a text, | separates alternatives. Quotes make a word of a number: \"0042\". A day is your own, and the whole of it."));
 }

@@ -11,7 +11,10 @@ const MOST = 96; // hits that an address can ask for
 export const WEIGHT = 2; // greatest weight, either way
 const VIEWS = ["search", "compare", "classify", "map"];
 const TARGETS = ["any", "image", "text"];
-const OPERATOR = /^([^=!<>~]+)(!=|<=|>=|[=<>~])(.*)$/s;
+const OPERATOR = /^((?:"[^"]+"|[^=!<>~"])+)(!=|<=|>=|[=<>~])(.*)$/s;
+
+/** Where the browser is: whose days the filters mean. */
+export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
 
 export function blank() {
   return { view: "search", side: "a", collection: "", terms: [], target: "any", filter: [], shown: PAGE, right: null, map: 0 };

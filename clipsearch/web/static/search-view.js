@@ -8,7 +8,7 @@ import { filterBox } from "./filters.js";
 import { bars, card, skeletons, title } from "./hits.js";
 import { failure, notice } from "./notice.js";
 import { chooser } from "./pictures.js";
-import { PAGE, counted, forServer, label, spoken } from "./query.js";
+import { PAGE, counted, forServer, label, spoken, ZONE } from "./query.js";
 
 const EXAMPLES = ["a cat", "a cup of coffee", "something that flies"];
 
@@ -35,7 +35,7 @@ export function searchView(app, editor) {
 
   const wanted = (query, limit, offset) => ({
     side: query.side, collection: query.collection, terms: counted(query.terms).map(forServer), target: query.target,
-    filter: query.filter, limit, offset, score_threshold: null,
+    filter: query.filter, time_zone: ZONE, limit, offset, score_threshold: null,
   });
 
   function show(query) {

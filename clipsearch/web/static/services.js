@@ -28,6 +28,11 @@ export function banners(state, retry) {
     advice(side, name, reason),
     make("p", {}, "This page looks again every few seconds."),
     button("Look again", retry, { class: "strong" })));
+  for (const { collections } of Object.values(state.sides)) {
+    for (const { name, damage } of collections ?? []) {
+      if (damage) made.push(notice("warning", "A collection is damaged", make("p", {}, foreign(name), ": ", foreign(damage), ". The others can be searched.")));
+    }
+  }
   for (const { encoder } of Object.values(state.sides)) {
     if (encoder.model && !encoder.model.pretrained) made.push(notice("warning", "Random weights", make("p", {}, "The weights of ", foreign(encoder.model.name), " are random: what it finds means nothing.")));
   }

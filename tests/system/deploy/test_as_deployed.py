@@ -121,7 +121,7 @@ def test_the_probes_find_a_service_that_works(deployed, name, probe):
         assert deployed.tls is None
         with grpc.insecure_channel(address) as channel:
             asked = health_pb2.HealthCheckRequest(service=told["grpc"].get("service", ""))
-            answer = health_pb2_grpc.HealthStub(channel).Check(asked, timeout=5)
+            answer = health_pb2_grpc.HealthStub(channel).Check(asked, timeout=60)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
         return
     assert deployed.tls is not None

@@ -70,7 +70,7 @@ def test_a_session_that_stays_broken_ends_the_process_and_a_new_one_works(
     breakable: Breakable, fault: Path
 ) -> None:
     encoder = breakable(most_failures=3)
-    with EncoderClient(encoder.address, timeout=20) as client:
+    with EncoderClient(encoder.address, timeout=60) as client:
         client.encode_texts(["a cat"])
         fault.touch()
         error = failure(lambda: client.encode_texts(["a dog"]))
@@ -81,7 +81,7 @@ def test_a_session_that_stays_broken_ends_the_process_and_a_new_one_works(
     assert encoder.text().splitlines()[-1] == f"encoder: {problem}"
     fault.unlink()
     encoder.start(port=encoder.port)
-    with EncoderClient(encoder.address, timeout=20) as client:
+    with EncoderClient(encoder.address, timeout=60) as client:
         client.encode_texts(["a dog"])
     assert encoder.stop() == 0
 
@@ -91,7 +91,7 @@ def test_a_fault_that_passes_is_told_and_taken_back(
 ) -> None:
     encoder = breakable(most_failures=60)
     said = health(encoder.address)
-    with EncoderClient(encoder.address, timeout=20) as client:
+    with EncoderClient(encoder.address, timeout=60) as client:
         fault.touch()
         failure(lambda: client.encode_texts(["a dog"]))
         said.becomes("NOT_SERVING")

@@ -51,7 +51,7 @@ def indexed(clipsearch, pictures) -> dict:
 
 
 def test_index_goes_on_after_bad_files_and_lists_them(indexed):
-    assert (indexed["indexed"], indexed["already"]) == (4, 1)
+    assert (indexed["indexed"], indexed["merged"], indexed["already"]) == (4, 1, 0)
     failed = {Path(failure["place"]).name: failure["reason"] for failure in indexed["failures"]}
     assert set(failed) == {"cut.png", "empty.jpg"}
     assert (indexed["total"], indexed["failed"]) == (7, 2)
@@ -60,7 +60,7 @@ def test_index_goes_on_after_bad_files_and_lists_them(indexed):
 
 def test_index_again_encodes_nothing(clipsearch, indexed, pictures):
     again = json.loads(clipsearch("index", str(pictures), "--json").stdout)
-    assert (again["indexed"], again["already"]) == (0, 5)
+    assert (again["indexed"], again["merged"], again["already"]) == (0, 1, 4)
 
 
 def test_a_list_is_indexed_and_filtered_by_its_typed_columns(clipsearch, pictures, tmp_path):

@@ -57,7 +57,7 @@ PRINTS = {
     "clipsearch collections": r"images +\d+",
     "clipsearch collections show archive": r"scalar",
     "something to drink from": r"^0\.\d+ mug \{'price': 7\.5\}\n$",
-    "ItemList(": r"2 of 2, \d+/s, 0 failed\n2 indexed, 0 there already, 0 failed\n$",
+    "ItemList(": r"2 of 2, \d+/s, 0 failed\n2 indexed, 0 there already, 0 failed, 0 gone\n$",
     'create_collection("products"': r"^0\.9\d+ motorcycle\n0\.\d+ cup\n$",
     '"tag": answer': r"^(motorcycle_(left|right)\.png\n){2}$",
     "book.txt": r"^0\.\d+ Soon her eye fell on a little glass box.* very small cake",

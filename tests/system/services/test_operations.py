@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 
 import grpc
-import numpy as np
 import pytest
 
 from clipsearch import (
@@ -183,28 +181,6 @@ def test_tls_to_the_encoder_that_cannot_be_is_one_clear_line(service, tmp_path, 
     assert process.launch().wait(timeout=60) == 1
     assert problem in process.text()
     assert "Traceback" not in process.text()
-
-
-def test_without_an_encoder_it_starts_and_does_what_needs_none(service, encoder, tmp_path, health):
-    encoder.stop(signal.SIGKILL)
-    search = service(
-        "search",
-        SEARCH_ENCODER=encoder.address,
-        SEARCH_DATA_DIR=str(tmp_path / "data"),
-        SEARCH_UNREADY_AFTER_S="1",
-    ).start()
-    said = health(search.address)
-    try:
-        assert said.all() == ("NOT_SERVING", "NOT_SERVING", "SERVING", "SERVING")
-        with Client(search.address) as client:
-            client.create_collection("c", dimension=4, fingerprint="f")
-            vector = np.eye(4, dtype=np.float32)[0]
-            client.upsert("c", [Point("a", image_vector=vector)])
-            assert client.search("c", vector=vector)[0].id == "a"
-    finally:
-        encoder.start(port=encoder.port)
-    said.becomes("SERVING")
-    assert said.all() == ("SERVING",) * 4
 
 
 def test_a_damaged_bundle_is_one_clear_line(service, starter_bundle, tmp_path):

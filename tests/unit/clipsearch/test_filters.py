@@ -38,11 +38,11 @@ def field(key: str, **predicate) -> dict:
         ("tag!=old", "must_not", field("tag", match={"keyword": "old"})),
         ("note~red hat", "must", field("note", match={"text": "red hat"})),
         ("shop.city=Riga", "must", field("shop.city", match={"keyword": "Riga"})),
-        ("made>2024-05-31", "must", field("made", datetime_range={"gt": "2024-05-31T00:00:00Z"})),
+        ("made>2024-05-31", "must", field("made", datetime_range={"gte": "2024-06-01T00:00:00Z"})),
         (
             "made<=2024-05-31T12:00:00+02:00",
             "must",
-            field("made", datetime_range={"lte": "2024-05-31T10:00:00Z"}),
+            field("made", datetime_range={"lt": "2024-05-31T10:00:01Z"}),
         ),
     ],
 )

@@ -196,7 +196,8 @@ async def test_a_call_that_is_cancelled_leaves_no_work_behind(house: House, jpeg
         asyncio.create_task(house.encoder.encode_images([jpeg((c, 9, 9)) for c in range(10)], math.inf)),
         asyncio.create_task(house.encoder.encode_texts(["a cat", "a dog"], math.inf)),
     ]
-    await until(lambda: len(house.encoder._image_flights) == 11 and len(house.encoder._text_flights) == 3)
+    await until(lambda: house.encoder._images.admission.items == 11)
+    await until(lambda: house.encoder._texts.admission.items == 3)
     for call in calls:
         call.cancel()
     await asyncio.wait(calls)
@@ -226,7 +227,7 @@ async def test_a_full_house_refuses_before_it_decodes_and_recovers(toy_bundle: P
         inside = asyncio.create_task(
             house.encoder.encode_images([jpeg((c, 0, 0)) for c in range(4)], math.inf)
         )
-        await until(lambda: len(house.encoder._image_flights) == 4)
+        await until(lambda: house.encoder._images.admission.items == 4)
         with pytest.raises(ResourceExhausted, match="5 pictures would be in work, the limit is 4"):
             await house.encoder.encode_images([jpeg()], math.inf)
         house.image.free.set()

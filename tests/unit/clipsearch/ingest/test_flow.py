@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from clipsearch.ingest.flow import Flow, FlowLimits
+from clipsearch.ingest.flow import Flow, FlowLimits, Stream
+from clipsearch.ingest.source import Item
 
 
 def settle(flow: Flow, *, workers: int, point_s: float, rounds: int = 400) -> None:
@@ -61,3 +64,18 @@ def test_a_limit_of_the_service_is_kept():
     flow.too_many(16)
     settle(flow, workers=1, point_s=0.0001)
     assert flow.points == 8
+
+
+@given(
+    sizes=st.lists(st.integers(0, 60), max_size=20), most=st.integers(1, 6), most_bytes=st.integers(1, 100)
+)
+def test_batches_keep_order_and_bounds(sizes, most, most_bytes):
+    items = [Item(position, "", size=size) for position, size in enumerate(sizes)]
+    stream = Stream(iter(items), most_bytes)
+    cut = []
+    while batch := stream.take(most):
+        cut.append(batch)
+    assert [item for batch in cut for item in batch] == items
+    for batch in cut:
+        assert len(batch) <= most
+        assert len(batch) == 1 or sum(item.size for item in batch) <= most_bytes

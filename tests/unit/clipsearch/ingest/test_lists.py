@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,6 +18,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from clipsearch.ingest import ItemList, SourceError
+from clipsearch.ingest.csv_table import NO_VALUE
+from clipsearch.ingest.points import to_point
 
 
 def written(path: Path, text: str | bytes) -> Path:
@@ -106,7 +110,10 @@ def test_parquet_keeps_its_types(tmp_path):
     parquet.write_table(table, path, row_group_size=1)
     first, second = ItemList(path).items()
     assert first.id == "1"
-    assert first.payload == {"text": "a", "price": 1.5, "cost": 2.5, "when": when.isoformat(), "tags": ["x"]}
+    payload = dict(to_point(first).payload)
+    assert payload.pop("indexed_from") == [str(path)]
+    assert payload.pop("content_hash")
+    assert payload == {"text": "a", "price": 1.5, "cost": 2.5, "when": when.isoformat(), "tags": ["x"]}
     assert second.payload["price"] is None
 
 
@@ -124,35 +131,22 @@ def test_a_file_that_is_no_parquet_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "options", "complaint"),
     [
-        ("a.jsonl", '{"text": "a"}\n{"text": \n', {}, r"a\.jsonl, line 2: no JSON"),
-        ("a.jsonl", '{"text": "a", "n": NaN}\n', {}, r"line 1: no JSON \(NaN is no JSON number\)"),
-        ("a.jsonl", '{"text": "a"}\n\n["b"]\n', {}, r"line 3: a JSON list, not an object"),
-        ("a.jsonl", '{"text": "\xff"}'.encode("latin-1"), {}, r"line 1: no JSON"),
         ("a.jsonl", '{"text": "a"}\n', {"id": "sku"}, r"no column 'sku'; columns are text"),
         ("a.jsonl", '{"title": "a"}\n', {}, r"no column of paths or texts is named; columns are title"),
-        ("a.jsonl", '{"text": "a", "id": 1}\n{"text": "b"}\n', {}, r"line 2: column 'id' is empty"),
-        ("a.jsonl", '{"text": "a", "id": 1.5}\n', {}, r"line 1, column 'id': 1\.5 is no id"),
-        ("a.jsonl", '{"text": "a", "id": true}\n', {}, r"line 1, column 'id': True is no id"),
-        ("a.jsonl", '{"text": 5}\n', {}, r"line 1, column 'text': 5 is no string"),
-        ("a.jsonl", '{"path": ["x"]}\n', {}, r"line 1, column 'path': \['x'\] is no string"),
-        (
-            "a.jsonl",
-            '{"text": "a", "id": "x"}\n{"text": "b", "id": "y"}\n{"text": "c", "id": "x"}\n',
-            {},
-            r"id 'x' stands in line 1 and in line 3",
-        ),
         ("a.jsonl", '{"text": "a", "content_hash": 1}\n', {}, r"column 'content_hash' has a reserved name"),
+        ("a.jsonl", '{"text": "a", "indexed_from": 1}\n', {}, r"column 'indexed_from' has a reserved name"),
         ("a.jsonl", '{"text": "a", "_clipsearch_x": 1}\n', {}, r"column '_clipsearch_x' has a reserved name"),
         ("a.jsonl", "\n", {}, "no rows"),
+        ("a.jsonl", '[{"text": "a"},\n {"text": "b"}]\n', {}, r"a JSON array.*jq -c"),
         ("a.jsonl", '{"text": "a"}', {"types": {"n": "float"}}, "types are declared for CSV columns"),
         ("a.csv", "", {}, r"a\.csv: empty"),
+        ("a.csv", "\n \n", {}, r"a\.csv: empty"),
         ("a.csv", "text\n", {}, "no rows"),
+        ("a.csv", "text,n\n,\n , \n", {}, "no rows"),
         ("a.csv", "text,text\na,b\n", {}, "two columns are called 'text'"),
-        ("a.csv", "text,n\na,1\nb\n", {}, r"a\.csv, line 3: 1 cells, there are 2 columns"),
-        ("a.csv", 'text,n\na,"1\n', {}, r"a\.csv, after line 2"),
-        ("a.csv", "text;n\na;1\n", {}, r"no column of paths or texts is named; columns are text;n"),
-        ("a.csv", b"text\n\xff\n", {}, r"a\.csv.*utf-8"),
-        ("a.csv", "text,n\na,1\nb,x\n", {"types": {"n": "float"}}, r"line 3, column 'n': 'x' is no float"),
+        ("a.csv", "title;n\na;1\n", {}, r"no column of paths or texts is named; columns are title, n"),
+        ("a.csv", b"t\xffxt\na\n", {}, r"a\.csv, line 1: the header is no UTF-8"),
+        ("a.csv", "text\na\n".encode("utf-16-le"), {}, "has zero bytes"),
         ("a.csv", "text\na\n", {"types": {"n": "float"}}, r"no column 'n' to have a type"),
         ("a.csv", "text\na\n", {"payload": ["n"]}, r"no column 'n'; columns are text"),
         ("a.xlsx", "x", {}, r"a\.xlsx: not a list; known are \.csv"),
@@ -162,6 +156,161 @@ def test_what_is_wrong_with_a_list_is_said_before_the_first_item(tmp_path, name,
     source = ItemList(written(tmp_path / name, content), **options)
     with pytest.raises(SourceError, match=complaint):
         source.prepare()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "problem"),
+    [
+        ("a.jsonl", '{"text": \n', {}, r"no JSON"),
+        ("a.jsonl", '["b"]\n', {}, r"a JSON list, not an object"),
+        ("a.jsonl", b'{"text": "\xff"}\n', {}, r"no UTF-8"),
+        ("a.jsonl", '{"text": "c", "text": "d", "id": "b"}\n', {}, r"two fields are called 'text'"),
+        ("a.jsonl", "[" * 100_000 + "\n", {}, r"no JSON"),
+        ("a.jsonl", '{"text": "c"}\n', {}, r"column 'id' is empty"),
+        ("a.jsonl", '{"text": "c", "id": ""}\n', {}, r"column 'id' is empty"),
+        ("a.jsonl", '{"text": "c", "id": 1.5}\n', {}, r"column 'id' has 1\.5, which is no id"),
+        ("a.jsonl", '{"text": "c", "id": true}\n', {}, r"column 'id' has True, which is no id"),
+        ("a.jsonl", '{"text": "c", "id": "a"}\n', {}, r"id 'a' stands in line 1 already, with other content"),
+        ("a.jsonl", '{"text": 5, "id": "b"}\n', {}, r"column 'text': 5 is no string"),
+        ("a.jsonl", '{"path": ["x"], "id": "b"}\n', {}, r"column 'path': \['x'\] is no string"),
+        ("a.jsonl", '{"path": "https://x/y.jpg", "id": "b"}\n', {}, r"is an address"),
+        ("a.csv", "b\n", {}, r"1 cells, there are 3 columns"),
+        ("a.csv", "b,c,1,2\n", {}, r"4 cells, there are 3 columns"),
+        ("a.csv", b"b,\xff,1\n", {}, r"column 'text' has bytes that are no UTF-8"),
+        ("a.csv", 'b,"c,1\n', {}, r"no CSV"),
+        ("a.csv", 'b,"c"d,1\n', {}, r"no CSV"),
+        ("a.csv", "b,c,x\n", {"types": {"n": "float"}}, r"column 'n': 'x' is no float"),
+    ],
+)
+def test_a_bad_row_fails_alone_and_says_why(tmp_path, name, content, options, problem):
+    rows = (
+        (b'{"text": "a", "id": "a"}\n', b'{"text": "z", "id": "z"}\n')
+        if name == "a.jsonl"
+        else (b"id,text,n\na,a,1\n", b"z,z,2\n")
+    )
+    content = content.encode() if isinstance(content, str) else content
+    source = ItemList(written(tmp_path / name, rows[0] + content + rows[1]), **options)
+    assert source.prepare() == 3
+    first, bad, last = source.items()
+    assert (first.id, last.id, first.problem, last.problem) == ("a", "z", "", "")
+    assert re.search(problem, bad.problem)
+    assert bad.place == f"{name}, line {3 if name == 'a.csv' else 2}"
+
+
+def test_a_quote_that_is_never_closed_costs_its_own_line(tmp_path):
+    lines = [f"{n},thing {n}" for n in range(50)]
+    lines[10] = '10,"thing 10'
+    lines[30] = '30,"thing ""30" x'
+    source = ItemList(written(tmp_path / "a.csv", "id,text\n" + "\n".join(lines) + "\n"))
+    items = list(source.items())
+    assert [item.id for item in items if not item.problem] == [str(n) for n in range(50) if n not in (10, 30)]
+    assert [item.place for item in items if item.problem] == ["a.csv, line 12", "a.csv, line 32"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "id;text;n\n1;a, b;2\n",
+        "id\ttext\tn\n1\ta, b\t2\n",
+        "id|text|n\n1|a, b|2\n",
+        'id,text,n\n1,"a, b",2\n',
+        'sep=;\nid;text;n\n1;"a, b";2\n',
+        '\ufeffid,text,n\r\n1,"a, b",2\r\n',
+        '\n\nid,text,n,,\n1,"a, b",2\n,,\n , ,\n',
+        'id,text,n\n1,"a, b",2,,\n',
+        'id, text, n\n1, "a, b", 2\n',
+        'id,text,n\r1,"a, b",2\r',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_csv_is_read_as_programs_write_it(tmp_path, content, encoding):
+    source = ItemList(written(tmp_path / "a.csv", content.encode(encoding)))
+    (item,) = source.items()
+    assert (source.prepare(), item.id, item.problem) == (1, "1", "")
+    assert item.payload == {"text": "a, b", "n": 2}
+
+
+@pytest.mark.parametrize("word", [*NO_VALUE, "", "  ", "\N{NO-BREAK SPACE}"])
+def test_a_word_for_no_value_leaves_a_column_its_type(tmp_path, word):
+    source = ItemList(
+        written(tmp_path / "a.csv", f"text,n,b,s\na,5,true,x\nb,{word},{word},{word}\nc,7,false,y\n")
+    )
+    first, second, third = (item.payload for item in source.items())
+    assert (first["n"], first["b"], third["n"], third["b"]) == (5, True, 7, False)
+    assert second == {"text": "b"}
+    told = " ".join(source.remarks())
+    assert ("column 'n': 1 read as no value" in told) == bool(word.strip())
+
+
+def test_a_column_declared_as_string_keeps_words_for_no_value(tmp_path):
+    path = written(tmp_path / "a.csv", "text,country\nWindhoek,NA\n")
+    assert payloads(path) == [{"text": "Windhoek"}]
+    assert payloads(path, types={"country": "string"}) == [{"text": "Windhoek", "country": "NA"}]
+
+
+def test_the_line_that_makes_a_column_text_is_named(tmp_path):
+    source = ItemList(written(tmp_path / "a.csv", "text,price\na,5\nb,free\nc,7\nd,8\n"))
+    source.prepare()
+    (said,) = source.remarks()
+    assert "column 'price' is read as text because of line 3 ('free')" in said
+
+
+def test_a_column_that_has_the_name_of_the_texts_is_kept_under_another(tmp_path):
+    row = {"title": "a mug", "text": "long", "text_2": "x", "photo": "p.png", "path": "/aisle/3"}
+    source = ItemList(written(tmp_path / "a.jsonl", json.dumps(row)), text="title", path="photo")
+    (item,) = source.items()
+    assert item.payload == {
+        "text": "a mug",
+        "text_3": "long",
+        "text_2": "x",
+        "path": str(tmp_path / "p.png"),
+        "path_2": "/aisle/3",
+    }
+    assert [said for said in source.remarks() if "'text' is kept as 'text_3'" in said]
+    assert [said for said in source.remarks() if "'path' is kept as 'path_2'" in said]
+
+
+def test_equal_rows_of_one_id_are_one(tmp_path):
+    path = written(tmp_path / "a.csv", "id,text,n\n1,a,1\n1,a,1\n2,a,1\n1,a,2\n")
+    first, twin, other, clash = ItemList(path).items()
+    assert (first.repeated, twin.repeated, other.repeated) == (False, True, False)
+    assert "stands in line 2 already" in clash.problem
+
+
+def test_cells_may_be_long(tmp_path):
+    path = written(tmp_path / "a.csv", f"id,text,html\n1,a,{'x' * 140_000}\n2,b,{'y' * 5_000_000}\n3,c,z\n")
+    items = list(ItemList(path).items())
+    assert [item.problem for item in items] == ["", "", ""]
+    assert items[1].size > 5_000_000
+
+
+def test_parquet_dates_that_python_cannot_hold_fail_alone(tmp_path):
+    path = tmp_path / "a.parquet"
+    far = pyarrow.array([0, 10**12], pyarrow.timestamp("s"))
+    table = pyarrow.table(
+        {
+            "text": ["a", "b"],
+            "when": far,
+            "ns": pyarrow.array([1, 2], pyarrow.timestamp("ns")),
+            "n": [float("nan"), 1.0],
+            "kind": pyarrow.array(["x", "y"]).dictionary_encode(),
+        }
+    )
+    parquet.write_table(table, path)
+    first, second = ItemList(path).items()
+    assert second.problem.startswith("column 'when': cannot be read")
+    point = to_point(first)
+    assert point.payload["when"] == "1970-01-01T00:00:00+00:00"
+    assert point.payload["ns"] == "1970-01-01T00:00:00+00:00"
+    assert point.payload["n"] is None
+    assert point.payload["kind"] == "x"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_list_is_a_regular_file(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SourceError, match="a named pipe, not a regular file"):
+        ItemList(tmp_path / name).prepare()
 
 
 def test_a_list_that_is_not_there_is_told(tmp_path):

@@ -60,8 +60,10 @@ async def test_files_of_equal_content_are_one_point(served, folder):
     for number in range(5):
         (folder / f"copy{number}.jpg").write_bytes(b"picture 0")
     report = await load(client, folder)
-    assert (report.indexed, report.already) == (20, 5)
-    assert set(fake.written.values()) == {1}
+    assert (report.indexed, report.merged) == (20, 5)
+    assert fake.encoded.total() == 20
+    again = await load(client, folder)
+    assert (again.indexed, again.already, again.merged, again.updated) == (0, 20, 5, 0)
 
 
 async def test_bad_files_are_listed_and_stop_nothing(served, folder):
@@ -212,11 +214,11 @@ async def test_a_picture_that_changed_is_written_again(served, folder):
 
 async def test_rows_without_ids_are_known_by_their_content(served, folder):
     _, client = served
-    rows = write_rows(folder / "list.jsonl", [{"text": f"text {n % 4}", "n": n} for n in range(10)])
+    rows = write_rows(folder / "list.jsonl", [{"text": f"text {n % 4}", "n": n % 8} for n in range(10)])
     report = await load_list(client, rows)
-    assert (report.indexed, report.already) == (4, 6)
+    assert (report.indexed, report.already, report.merged) == (8, 0, 2)
     again = await load_list(client, rows)
-    assert (again.indexed, again.already) == (0, 10)
+    assert (again.indexed, again.already, again.merged) == (0, 8, 2)
 
 
 async def test_what_cannot_be_sent_fails_alone(served, folder):
@@ -231,15 +233,19 @@ async def test_what_cannot_be_sent_fails_alone(served, folder):
             {"id": "half", "text": "\ud800"},
             {"id": "no path", "path": "\ud800"},
             {"id": "nor this", "path": "a\0b"},
+            {"id": "u" * 600, "text": "x"},
+            {"id": "deep", "text": "x", "deep": json.loads("[" * 480 + "]" * 480)},
         ],
     )
     told = []
     report = await load_list(client, rows, on_failure=told.append)
-    assert (report.indexed, report.failed) == (1, 6)
+    assert (report.indexed, report.failed) == (1, 8)
     reasons = {failure.id: (failure.place, failure.reason) for failure in report.failures}
     assert reasons["nothing"] == ("list.jsonl, line 2", "has neither a picture nor a text")
     assert "payload.number" in reasons["big"][1]
-    assert "half a character" in reasons["half"][1]
+    assert "is no text" in reasons["half"][1]
+    assert "id: must be 1 to 512 bytes" in reasons["u" * 600][1]
+    assert "inside one another" in reasons["deep"][1]
     assert "cannot be a path" in reasons["no path"][1]
     assert "cannot be a path" in reasons["nor this"][1]
     assert "gone.jpg: No such file" in reasons["gone"][1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ async def test_without_ids_equal_vectors_are_one_point(served, file, matrix):
     matrix[50] = matrix[10]
     np.save(file, matrix)
     report = await Ingest(client, "things", VectorFile(file), options=OPTIONS).run()
-    assert (report.indexed, report.already) == (COUNT - 1, 1)
+    assert (report.indexed, report.merged, report.already) == (COUNT - 1, 1, 0)
     assert all(len(id) == 32 for id in fake.stored)
 
 
@@ -170,8 +171,14 @@ def test_an_array_of_another_kind_is_told(tmp_path, array, complaint):
 def test_a_file_that_is_no_array_or_cut_short_is_told(tmp_path, file):
     (tmp_path / "x.npy").write_bytes(b"x")
     (tmp_path / "cut.npy").write_bytes(file.read_bytes()[:-1])
-    for name in ("x.npy", "cut.npy", "gone.npy"):
-        with pytest.raises(SourceError, match=rf"{name}: no \.npy file"):
+    os.mkfifo(tmp_path / "pipe.npy")
+    for name, complaint in {
+        "x.npy": r"no \.npy file",
+        "cut.npy": r"no \.npy file",
+        "gone.npy": "No such file",
+        "pipe.npy": "a named pipe, not a regular file",
+    }.items():
+        with pytest.raises(SourceError, match=f"{name}: {complaint}"):
             VectorFile(tmp_path / name)
 
 

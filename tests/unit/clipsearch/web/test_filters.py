@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from clipsearch.web.asked import ConditionAsked
@@ -30,6 +32,39 @@ def made(*conditions):
 )
 def test_conditions(condition, expected):
     assert made(condition).json == {"must": [expected]}
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (("a", "=", "12"), {"key": "a", "match": {"value": 12}}),
+        (("a", "=", '"12"|"x"'), {"key": "a", "match": {"any": ["12", "x"]}}),
+        (("unit price", "=", "True"), {"key": '"unit price"', "match": {"value": True}}),
+        (('"a.b"', "<", "5"), {"key": '"a.b"', "range": {"lt": 5.0}}),
+        (("a", ">=", "2024-05-31"), {"key": "a", "range": {"gte": datetime(2024, 5, 30, 15, tzinfo=UTC)}}),
+        (("a", "<=", "2024-05-31"), {"key": "a", "range": {"lt": datetime(2024, 5, 31, 15, tzinfo=UTC)}}),
+    ],
+)
+def test_what_was_typed_is_read_by_the_grammar_in_the_browsers_zone(condition, expected):
+    field, op, typed = condition
+    asked = ConditionAsked(field=field, op=op, value={"typed": typed})
+    assert PageFilter([asked], "Asia/Tokyo").json == {"must": [expected]}
+
+
+@pytest.mark.parametrize(
+    ("op", "typed"), [("<", "soon"), ("=", "1|"), ("=", '"x'), ("~", ""), ("=", "1 && b=2")]
+)
+def test_what_was_typed_wrongly_names_its_condition(op, typed):
+    with pytest.raises(WebError) as raised:
+        PageFilter([ConditionAsked(field="b", op=op, value={"typed": typed})])
+    assert (raised.value.status, raised.value.field) == (400, "filter[0].value")
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../../etc/passwd", "/etc/passwd", "Europe"])
+def test_a_zone_that_is_none_is_refused(zone):
+    with pytest.raises(WebError) as raised:
+        PageFilter([], zone)
+    assert raised.value.field == "time_zone"
 
 
 def test_no_conditions_are_no_filter():

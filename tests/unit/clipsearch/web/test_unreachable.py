@@ -55,7 +55,7 @@ def certified(ca: trustme.CA, name: str, *, mutual: bool = False) -> grpc.Server
 async def told(address: str, trusted: Path | None = None) -> tuple[str, str]:
     """Reason and message, as the page gets them; the message holds no address."""
     tls = ClientTls(ca=trusted) if trusted else None
-    async with AsyncClient(address, timeout=20, tls=tls) as client:
+    async with AsyncClient(address, timeout=60, tls=tls) as client:
         with pytest.raises(ClipSearchError) as raised:
             await client.list_collections()
     error = from_service(raised.value, "a", "search")

@@ -1,0 +1,115 @@
+"""`clipsearch delete`: points, by id or by filter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clipsearch.cli.access import access
+from clipsearch.cli.options import (
+    DEFAULT_COLLECTION,
+    DEFAULT_SERVER,
+    Collection,
+    Filter,
+    Json,
+    Server,
+    conditions,
+)
+from clipsearch.cli.output import describe, plain, print_json, stderr, stdout, table
+
+if TYPE_CHECKING:
+    from clipsearch.client import Client
+    from clipsearch.inputs import FilterLike
+    from clipsearch.results import StoredPoint
+
+_TIMEOUT_S = 120.0
+_IDS_A_CALL = 1000
+_SHOWN = 10
+
+
+def delete(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of the points.")] = None,
+    filter: Filter = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and delete nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    collection: Collection = DEFAULT_COLLECTION,
+    server: Server = DEFAULT_SERVER,
+    json: Json = False,
+) -> None:
+    """Deletes points from a collection, by id or by filter. Pictures and lists stay as they are.
+
+    What is still in a folder or list comes back when that is indexed again. Exit code 0 when
+    everything named was there and is gone, 1 when an id is not there or nothing was deleted.
+
+    Examples:
+
+      clipsearch delete mug-1 mug-2 -c shop
+
+      clipsearch delete --filter folder=/home/me/Pictures/old --dry-run
+
+      clipsearch delete --filter 'price>1000' --filter 'added<2024-05' -c shop --yes
+    """
+    if bool(ids) == bool(filter):
+        raise typer.BadParameter("give ids, or --filter")
+    from clipsearch.client import Client
+
+    matching = conditions(filter)
+    with Client(server, timeout=_TIMEOUT_S, **access()) as client:
+        if matching:
+            count = client.count(collection, filter=matching)
+            first = list(client.list_page(collection, filter=matching, page_size=_SHOWN).points)
+            missing: list[str] = []
+        else:
+            unique = list(dict.fromkeys(ids or ()))
+            there = [point for part in _parts(unique) for point in client.get_points(collection, part)]
+            known = {point.id for point in there}
+            missing = [id for id in unique if id not in known]
+            count, first = len(there), there[:_SHOWN]
+        deleted = 0
+        if count and not dry_run:
+            if not yes:
+                _show(first, count)
+                question = f"Delete {_points(count)} of {collection!r}?"
+                typer.confirm(question, abort=True, err=True)
+            deleted = _delete(client, collection, matching, [point.id for point in there] if ids else [])
+    if json:
+        print_json({"matching": count, "deleted": deleted, "missing": missing, "dry_run": dry_run})
+    elif dry_run:
+        _show(first, count)
+        stderr().print(f"{_points(count)} would be deleted")
+    else:
+        stderr().print(f"{_points(deleted)} deleted" if count else "no point matches; nothing was deleted")
+    if missing and not json:
+        named = ", ".join([plain(id) for id in islice(missing, _SHOWN)] + ["..."] * (len(missing) > _SHOWN))
+        stderr().print(f"not there: {named}")
+    if missing or not (count or dry_run):
+        raise typer.Exit(1)
+
+
+def _delete(client: Client, collection: str, filter: FilterLike | None, ids: Sequence[str]) -> int:
+    if filter:
+        return client.delete_points(collection, filter=filter)
+    return sum(client.delete_points(collection, part) for part in _parts(ids))
+
+
+def _parts(ids: Sequence[str]) -> list[Sequence[str]]:
+    return [ids[first : first + _IDS_A_CALL] for first in range(0, len(ids), _IDS_A_CALL)]
+
+
+def _show(points: Sequence[StoredPoint], count: int) -> None:
+    rows: Any = table("id", "payload")
+    for point in points:
+        rows.add_row(plain(point.id), plain(describe(point.payload)))
+    if points:
+        stdout().print(rows)
+    if count > len(points):
+        stdout().print(f"and {count - len(points):,} more")
+
+
+def _points(count: int) -> str:
+    return "1 point" if count == 1 else f"{count:,} points"

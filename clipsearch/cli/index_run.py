@@ -1,0 +1,251 @@
+"""A run of `clipsearch index`: the collection made, Ctrl-C obeyed, what is gone removed once agreed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from json import dumps as json_text
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from clipsearch.cli.index_report import failure_json, points, summarise
+from clipsearch.cli.output import is_terminal, plain, stderr
+from clipsearch.cli.problems import Problem
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from rich.progress import Progress as Bar
+
+    from clipsearch.aio import AsyncClient
+    from clipsearch.credentials import ClientTls
+    from clipsearch.ingest import Failure, Ingest, IngestReport, Source
+    from clipsearch.inputs import CollectionOptions
+
+
+@dataclass(slots=True)
+class Pruning:
+    """Whether to remove what is gone: `times` told so, `yes` without asking.
+
+    `declined` is set where somebody was asked and said no.
+    """
+
+    times: int = 0
+    yes: bool = False
+    declined: bool = False
+
+
+async def index_source(
+    source: Source,
+    collection: str,
+    server: str,
+    *,
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+    failures: Path | None = None,
+    pruning: Pruning | None = None,
+    interrupts: Interrupts | None = None,
+    token: str | None = None,
+    tls: ClientTls | None = None,
+) -> IngestReport:
+    """Indexes a source, with a progress bar on stderr. Raises what Ingest.run raises, and Problem."""
+    from clipsearch.aio import AsyncClient
+    from clipsearch.ingest import Ingest, IngestStopped, Progress
+    from clipsearch.ingest.run import CALL_TIMEOUT_S
+
+    interrupts = interrupts or Interrupts()
+    total = await asyncio.to_thread(source.prepare)
+    async with AsyncClient(server, timeout=CALL_TIMEOUT_S, token=token, tls=tls) as client:
+        if total:
+            await _make_collection(client, collection, source, fingerprint, checkpoint)
+        else:
+            await client.get_collection(collection)  # there are points to remove, or nothing to do
+        with _failure_file(failures) as note, _bar() as bar:
+            task = bar.add_task("indexing", total=total, failed="")
+
+            def show(progress: Progress) -> None:
+                failed = f"{progress.failed:,} failed" if progress.failed else ""
+                bar.update(task, completed=progress.done, failed=failed)
+
+            run = Ingest(
+                client,
+                collection,
+                source,
+                checkpoint=checkpoint,
+                fingerprint=fingerprint,
+                on_progress=show,
+                on_failure=note,
+            )
+            interrupts.stops(run)
+            try:
+                report = await run.run()
+            except IngestStopped as stopped:
+                bar.stop()
+                summarise(stopped.report, source)
+                raise stopped.cause from None
+        interrupts.stops(None)
+        if pruning is None or not pruning.times or not _agreed(source, report, pruning):
+            return report
+        interrupts.stops(run)
+        return replace(report, pruned=await run.prune())
+
+
+def _agreed(source: Source, report: IngestReport, pruning: Pruning) -> bool:
+    """Whether to remove what is gone. Raises Problem where the source may only seem to be empty."""
+    if report.interrupted:
+        return False
+    if report.total == 0 or report.failed + report.already + report.indexed + report.updated == 0:
+        where = plain_name(source)
+        if not report.gone:
+            raise Problem(f"{where} is missing or empty, and no point of the collection is from it")
+        if pruning.times < 2:
+            raise Problem(
+                f"{where} is missing or empty, and {points(report.gone)} came from it. Nothing was removed: "
+                "a drive may not be connected. If it is meant to be so, give --prune twice"
+            )
+    if not report.gone:
+        return False
+    if report.uncertain and pruning.times < 2:
+        return False
+    if pruning.yes:
+        return True
+    try:
+        agreed = typer.confirm(
+            f"Remove {points(report.gone)} that {plain_name(source)} no longer has?",
+            err=True,
+        )
+    except typer.Abort:  # nobody there to answer
+        typer.echo(err=True)
+        return False
+    pruning.declined = not agreed
+    return agreed
+
+
+def plain_name(source: Source) -> str:
+    """The folder or file, for people."""
+    return plain(getattr(source, "folder", None) or getattr(source, "file", "the source"))
+
+
+async def _make_collection(
+    client: AsyncClient, collection: str, source: Source, fingerprint: str, checkpoint: Path | None
+) -> None:
+    """Makes the collection if there is none: for the encoder's model, or for the vectors' space."""
+    from clipsearch.errors import ClipSearchError
+    from clipsearch.ingest import PictureFolder
+    from clipsearch.ingest.pictures import PICTURE_INDEXES
+
+    options: CollectionOptions = {}
+    if isinstance(source, PictureFolder):
+        options["payload_indexes"] = PICTURE_INDEXES
+    if source.dimension is not None:
+        options |= {"dimension": source.dimension, "fingerprint": fingerprint}
+    try:
+        await client.get_collection(collection)
+        return
+    except ClipSearchError as error:
+        if error.code != "NOT_FOUND":
+            raise
+    if checkpoint is not None and await asyncio.to_thread(checkpoint.exists):
+        raise Problem(
+            f"there is no collection {collection!r}, and {checkpoint} tells of one that is loaded in part; "
+            "delete the checkpoint to begin anew"
+        )
+    if source.dimension is not None and not fingerprint:
+        raise Problem(
+            f"there is no collection {collection!r}, and vectors do not say which model they come from: "
+            "give its --fingerprint, or make the collection (clipsearch collections create)"
+        )
+    try:
+        await client.create_collection(collection, **options)
+    except ClipSearchError as error:
+        if error.code != "ALREADY_EXISTS":  # someone else made it meanwhile
+            raise
+    else:
+        stderr().print(f"made collection {plain(collection)}")
+
+
+@contextmanager
+def _failure_file(path: Path | None) -> Iterator[Callable[[Failure], None]]:
+    """Takes failures, and writes each as a line of JSON as it comes."""
+    if path is None:
+        yield lambda failure: None
+        return
+    with path.open("w", encoding="utf-8", errors="replace") as file:
+        yield lambda failure: print(
+            json_text(failure_json(failure), ensure_ascii=False), file=file, flush=True
+        )
+
+
+class Interrupts:
+    """Ctrl-C: the first one stops the run gently; a second one, or one before the run, ends the process.
+
+    It ends at once whatever hangs: a thread that reads from a dead drive cannot be stopped otherwise.
+    """
+
+    def __init__(self) -> None:
+        self._stop: Callable[[], object] | None = None
+
+    def stops(self, run: Ingest | None) -> None:
+        """What the next Ctrl-C stops, in the loop that runs; None = the process."""
+        loop = asyncio.get_running_loop()
+        self._stop = None if run is None else partial(loop.call_soon_threadsafe, run.stop)
+
+    def interrupted(self, number: int, frame: FrameType | None) -> None:
+        """The signal's handler."""
+        stop, self._stop = self._stop, None
+        if stop is None:
+            if is_terminal(sys.stderr):
+                sys.stderr.write("\x1b[?25h\n")  # the bar had hidden the cursor
+            sys.stderr.flush()
+            sys.stdout.flush()
+            os._exit(130)
+        sys.stderr.write("\nstopping: finishing the batches under way (Ctrl-C again stops at once)\n")
+        stop()
+
+
+@contextmanager
+def obeying_interrupts() -> Iterator[Interrupts]:
+    """Ctrl-C as Interrupts has it, as long as the block runs: also while threads are waited for."""
+    interrupts = Interrupts()
+    before = signal.signal(signal.SIGINT, interrupts.interrupted)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _bar() -> Bar:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> str:
+            average = task.completed / task.elapsed if task.elapsed else None
+            speed = task.finished_speed or task.speed or average
+            return f"{speed:.1f}/s" if speed else "-/s"
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        TextColumn("[red]{task.fields[failed]}"),
+        console=stderr(),
+        disable=not is_terminal(sys.stderr),
+    )

@@ -1,0 +1,347 @@
+"""One batch of items: what of it is there, what is written, and what shares a point with another.
+
+Before a batch is sent the service is asked which of its points are there as they should be:
+
+- a picture of a folder is known by the hash of its content, a row without an id by that of all it holds;
+- a row with an id is the same if `content_hash` in the stored payload is;
+- an item that the checkpoint calls finished only has to be there.
+
+Where only the payload differs, the vectors that are there are written back with the new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from clipsearch.aio import AsyncClient
+from clipsearch.calling import PatientCalls, is_about_content, reason
+from clipsearch.errors import ClipSearchError
+from clipsearch.ingest.flow import Flow
+from clipsearch.ingest.leftovers import Leftovers, Met
+from clipsearch.ingest.points import (
+    COMPARED,
+    BadItem,
+    Changes,
+    changed,
+    content_id,
+    is_old_row,
+    new_copies,
+    picture_changes,
+    row_changes,
+    to_point,
+)
+from clipsearch.ingest.progress import Failure, Tally
+from clipsearch.ingest.source import Item, path_text
+from clipsearch.inputs import Point
+from clipsearch.results import Collection, StoredPoint, UpsertResult
+
+_TOO_MANY = "COUNT_OUT_OF_RANGE"
+_NO_ROOM = "RESOURCE_EXHAUSTED"
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A point, and the items that share it; `counts` the first of them as something else than merged."""
+
+    items: list[Item]
+    point: Point
+    counts: bool = True
+
+
+_Stored = dict[str, StoredPoint]
+
+
+class Batches:
+    """Indexes batches, several at a time; no point is in two of them at once."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        calls: PatientCalls,
+        collection: Collection,
+        *,
+        fingerprint: str,
+        flow: Flow,
+        tally: Tally,
+        leftovers: Leftovers | None,
+    ) -> None:
+        self._client = client
+        self._calls = calls
+        self._collection = collection
+        self._fingerprint = fingerprint
+        self._flow = flow
+        self._tally = tally
+        self._leftovers = leftovers
+        self._met: set[int] = set()
+        self._in_flight: set[str] = set()
+        self._released = asyncio.Event()
+
+    async def index(self, batch: Sequence[Item], is_finished: Callable[[Item], bool]) -> None:
+        """Deals with every item of the batch. Raises ClipSearchError where the run cannot go on."""
+        finished = {item.id for item in batch if item.id and not item.problem and is_finished(item)}
+        there = await self._stored(finished, ())
+        left = []
+        for item in batch:
+            if item.repeated and not item.problem:
+                self._tally.merged += 1
+                self._note(item, item.id, Met.THERE)
+            elif item.id in there:
+                self._tally.already += 1
+                self._note(item, item.id, Met.THERE)
+            else:
+                left.append(item)
+        read, failures = await asyncio.to_thread(_read, left)
+        for item, why in failures:
+            self._tally.failure(Failure(item.place, why, item.id))
+            self._note(item, None, Met.FAILED)
+        while read:
+            read = await self._round(read)
+
+    async def change(self, wanted: Sequence[tuple[str, Changes]]) -> None:
+        """Writes other payloads to points that are there; nothing is encoded.
+
+        A successor could not take the vectors: with one, payloads stay as they are.
+        """
+        if not wanted or self._collection.successor:
+            return
+        there = await self._with_vectors([id for id, _ in wanted])
+        rows = [
+            _Job([], there[id].to_point(changed(there[id].payload, changes)))
+            for id, changes in wanted
+            if id in there
+        ]
+        await self._calls.write(rows, self._send, written=_ignore, failed=_ignore)
+
+    async def delete(self, ids: Sequence[str]) -> int:
+        """Deletes points; returns how many there were."""
+        if not ids:
+            return 0
+        return await self._calls.make(partial(self._client.delete_points, self._collection.name, ids))
+
+    async def _round(self, read: Iterable[_Job]) -> list[_Job]:
+        """Deals with the points that no other batch has in hand; returns the rest."""
+        mine: dict[str, _Job] = {}
+        others: list[_Job] = []
+        for one in read:
+            if one.point.id in self._in_flight:
+                others.append(one)
+            elif one.point.id in mine:
+                mine[one.point.id].items.extend(one.items)
+            else:
+                mine[one.point.id] = one
+        if not mine:
+            self._released.clear()
+            await self._released.wait()
+            return others
+        self._in_flight |= mine.keys()
+        try:
+            await self._deal_with(mine)
+        finally:
+            self._in_flight -= mine.keys()
+            self._released.set()
+        return others
+
+    async def _deal_with(self, jobs: dict[str, _Job]) -> None:
+        # Ready vectors with ids are sent unasked: nothing is encoded for them.
+        asked = [id for id, job in jobs.items() if job.items[0].id is None or job.items[0].is_encoded]
+        stored = await self._stored(asked, COMPARED)
+        decided = await asyncio.to_thread(_decide, jobs, stored)
+        fresh = []
+        updates: list[tuple[_Job, Changes]] = []
+        for id, job in jobs.items():
+            changes = decided[id]
+            if changes is None:
+                paths = [item.path for item in job.items if item.path is not None]
+                copies = new_copies(paths) if _is_picture(job.items[0]) else {}
+                point = replace(job.point, payload=changed(job.point.payload, copies))
+                fresh.append(_Job(job.items, point))
+                continue
+            known = stored[id].payload.get("path")
+            counts = not _is_picture(job.items[0]) or "path" in changes or known in _paths(job)
+            counts = counts and hash(id) not in self._met
+            if changes:
+                updates.append((replace(job, counts=counts), changes))
+            else:
+                self._there(replace(job, counts=counts))
+        fresh = await self._take_over(fresh)
+        fresh += await self._update(updates)
+        await self._calls.write(fresh, self._upsert, written=self._written, failed=self._failed)
+
+    async def _update(self, updates: Sequence[tuple[_Job, Changes]]) -> list[_Job]:
+        """Writes new payloads; returns those that have to be written whole."""
+        if not updates:
+            return []
+        there = await self._with_vectors([job.point.id for job, _ in updates])
+        rows, whole = list[_Job](), list[_Job]()
+        for job, changes in updates:
+            stored = there.get(job.point.id)
+            if stored is None:
+                whole.append(replace(job, counts=True))
+            elif self._collection.successor:  # which must encode it for itself
+                whole.append(replace(job, point=replace(job.point, payload=changed(stored.payload, changes))))
+            else:
+                rows.append(replace(job, point=stored.to_point(changed(stored.payload, changes))))
+        await self._calls.write(rows, self._send, written=self._updated, failed=self._failed)
+        return whole
+
+    async def _take_over(self, jobs: list[_Job]) -> list[_Job]:
+        """Rows without ids as an earlier version wrote them get their new ids, and keep their vectors.
+
+        Returns the rest.
+        """
+        rows = [job for job in jobs if job.items[0].origin and job.items[0].id is None]
+        if not rows or not self._collection.points:
+            return jobs
+        old_ids = {
+            job.point.id: content_id(job.items[0], job.point.image)  # type: ignore[arg-type]
+            for job in rows
+        }
+        found = await self._stored(set(old_ids.values()), COMPARED)
+        old = {id: point for id, point in found.items() if is_old_row(point.payload)}
+        if not old:
+            return jobs
+        vectors = {} if self._collection.successor else await self._with_vectors(list(old))
+        moved, rest = list[_Job](), list[_Job]()
+        for job in jobs:
+            there = vectors.get(old_ids.get(job.point.id, ""))
+            if there is None:
+                rest.append(job)
+            else:
+                moved.append(replace(job, point=replace(there.to_point(job.point.payload), id=job.point.id)))
+        await self._calls.write(moved, self._send, written=self._updated, failed=self._failed)
+        if not self._collection.successor:
+            await self.delete(list(old))
+        return rest
+
+    async def _stored(self, ids: Iterable[str], fields: Sequence[str]) -> _Stored:
+        """Those of the ids that are there. An id that the service refuses is not: writing says why."""
+        wanted = list(ids)
+        if not wanted:
+            return {}
+        ask = partial(self._client.get_points, self._collection.name, wanted, payload=list(fields))
+        try:
+            return {point.id: point for point in await self._calls.make(ask)}
+        except ClipSearchError as error:
+            if not is_about_content(error):
+                raise
+            if len(wanted) == 1:
+                return {}
+        middle = len(wanted) // 2
+        return {
+            **await self._stored(wanted[:middle], fields),
+            **await self._stored(wanted[middle:], fields),
+        }
+
+    async def _with_vectors(self, ids: Sequence[str]) -> _Stored:
+        ask = partial(self._client.get_points, self._collection.name, ids, with_vectors=True)
+        return {point.id: point for point in await self._calls.make(ask)}
+
+    async def _upsert(self, jobs: Sequence[_Job]) -> list[UpsertResult]:
+        """One call; the flow hears how it went."""
+        started = time.monotonic()
+        try:
+            results = await self._send(jobs)
+        except ClipSearchError as error:
+            if error.reason == _TOO_MANY:
+                self._flow.too_many(len(jobs))
+            raise
+        if all(result.error is None or result.error.code != _NO_ROOM for result in results):
+            self._flow.answered(len(jobs), time.monotonic() - started)
+        return results
+
+    async def _send(self, jobs: Sequence[_Job]) -> list[UpsertResult]:
+        points = [job.point for job in jobs]
+        try:
+            return await self._client.upsert(self._collection.name, points, fingerprint=self._fingerprint)
+        except ValueError as error:  # what cannot be put into a request is some point's fault
+            raise ClipSearchError("INVALID_ARGUMENT", str(error)) from None
+
+    def _written(self, job: _Job, result: UpsertResult) -> None:
+        self._remember(job)
+        self._tally.indexed += job.counts
+        self._tally.merged += len(job.items) - job.counts
+        for item in job.items:
+            self._note(item, job.point.id, Met.WRITTEN)
+
+    def _updated(self, job: _Job, result: UpsertResult) -> None:
+        self._tally.updated += job.counts
+        self._tally.merged += len(job.items) - job.counts
+        for item in job.items:
+            self._note(item, job.point.id, Met.WRITTEN)
+
+    def _there(self, job: _Job) -> None:
+        self._remember(job)
+        self._tally.already += job.counts
+        self._tally.merged += len(job.items) - job.counts
+        for item in job.items:
+            self._note(item, job.point.id, Met.THERE)
+
+    def _failed(self, job: _Job, error: ClipSearchError) -> None:
+        for item in job.items:
+            self._tally.failure(Failure(item.place, reason(error), job.point.id))
+            self._note(item, job.point.id, Met.FAILED)
+
+    def _remember(self, job: _Job) -> None:
+        """Ready vectors without ids: only here it is known which of them are met a second time."""
+        if job.items[0].id is None and not job.items[0].is_encoded:
+            self._met.add(hash(job.point.id))
+
+    def _note(self, item: Item, id: str | None, met: Met) -> None:
+        if self._leftovers is not None:
+            self._leftovers.note(item, id, met)
+
+
+def _decide(jobs: dict[str, _Job], stored: _Stored) -> dict[str, Changes | None]:
+    """What each payload lacks; None for a point that must be written whole. May read files."""
+    decided: dict[str, Changes | None] = {}
+    for id, job in jobs.items():
+        there = stored.get(id)
+        first = job.items[0]
+        if there is None:
+            decided[id] = None
+        elif _is_picture(first):
+            paths = [item.path for item in job.items if item.path is not None]
+            payloads = [item.payload for item in job.items if item.path is not None]
+            decided[id] = picture_changes(id, paths, payloads, there.payload)
+        elif first.id is not None or first.origin:
+            decided[id] = row_changes(job.point, there.payload)
+        else:
+            decided[id] = {}
+    return decided
+
+
+def _is_picture(item: Item) -> bool:
+    """Whether it is one of a folder's pictures, whose point says where it stands."""
+    return item.id is None and not item.origin and item.path is not None and "path" in item.payload
+
+
+def _paths(job: _Job) -> list[object]:
+    return [item.payload.get("path") for item in job.items]
+
+
+def _read(items: list[Item]) -> tuple[list[_Job], list[tuple[Item, str]]]:
+    read, failures = list[_Job](), list[tuple[Item, str]]()
+    for item in items:
+        try:
+            read.append(_Job([item], to_point(item)))
+        except BadItem as error:
+            failures.append((item, str(error)))
+        except RecursionError:
+            failures.append((item, "payload: too many lists and dicts inside one another"))
+        except OSError as error:
+            failures.append((item, _why(item, error)))
+    return read, failures
+
+
+def _why(item: Item, error: OSError) -> str:
+    """What the disk says, and of which file where the place does not say it."""
+    path, why = path_text(item.path or ""), error.strerror or str(error)
+    return why if item.place == path else f"{path}: {why}"
+
+
+def _ignore(job: _Job, outcome: object) -> None:
+    """Nobody counts it."""

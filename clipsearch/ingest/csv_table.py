@@ -1,0 +1,333 @@
+"""CSV as it comes: the delimiter found, broken lines alone, and a type for each column."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from clipsearch.ingest.source import EmptySource, SourceError
+from clipsearch.ingest.tables import ColumnType, Row, found, is_utf8, open_text
+
+NO_VALUE = frozenset(
+    [
+        "N/A",
+        "n/a",
+        "NA",
+        "na",
+        "NaN",
+        "nan",
+        "NAN",
+        "null",
+        "NULL",
+        "Null",
+        "None",
+        "none",
+        "NONE",
+        "nil",
+        "-",
+        "--",
+        "---",
+        "?",
+        "#N/A",
+        "#NA",
+        "<NA>",
+        "\u2013",
+        "\u2014",
+    ]
+)
+"""Cells that say that there is no value. In a column declared as string they are words."""
+
+_LARGEST_CELL = 16 * 1024 * 1024  # characters; where a quote is never closed, reading ends here
+_DELIMITERS = (",", ";", "\t", "|")
+_EXACT_INTEGER = 2**53  # a payload holds float64; larger whole numbers stay strings
+_SAID = re.compile(r"^sep=(.)\r?\n?$")  # Excel's own way to name the delimiter
+_COMMA = re.compile(r"^[-+]?[\d.]*,\d+$")  # 7,50 or 1.000,5: what it means depends on the country
+_GUESSED: tuple[ColumnType, ...] = ("integer", "float", "bool")
+_ENOUGH = 1000  # cells after which a column of words is taken for one
+
+
+class CsvTable:
+    """Delimited values with a header: commas, semicolons, tabs or bars, whichever gives the columns.
+
+    A cell that is blank or a word for "no value" counts as not there.
+    """
+
+    def __init__(self, path: Path, types: Mapping[str, ColumnType], verbatim: frozenset[str]) -> None:
+        self.path = path
+        self._skipped, self._delimiter, self._spaced, header = self._read_header(verbatim)
+        self._header = header
+        self.columns = tuple(name for name in header if name)
+        repeated = [name for name in self.columns if self.columns.count(name) > 1]
+        if repeated:
+            raise SourceError(f"{path}, line {self._skipped + 1}: two columns are called {repeated[0]!r}")
+        unknown = [name for name in types if name not in self.columns]
+        if unknown:
+            raise SourceError(f"{path}: no column {unknown[0]!r} to have a type; {found(self.columns)}")
+        self._literal = frozenset(name for name, type_ in types.items() if type_ == "string")
+        self._types: dict[str, ColumnType] = {**types}
+        for name in verbatim & set(self.columns):
+            self._types[name] = "string"
+        self._remarks: list[str] = []
+        self._infer()
+
+    def rows(self) -> Iterator[Row]:
+        """The rows, their cells typed."""
+        for place, cells in self._records():
+            if isinstance(cells, str):
+                yield Row(place, problem=cells)
+            else:
+                yield self._row(place, cells)
+
+    def remarks(self) -> list[str]:
+        """Words that were no value, columns that a line made text, and values without a column's name."""
+        return self._remarks
+
+    def _row(self, place: str, cells: list[str]) -> Row:
+        if not any(map(str.strip, cells)):
+            return Row(place, blank=True)
+        while len(cells) > len(self._header) and not cells[-1].strip():
+            cells.pop()
+        if len(cells) != len(self._header):
+            return Row(place, problem=f"{len(cells)} cells, there are {len(self._header)} columns")
+        typed: dict[str, Any] = {}
+        problem = ""
+        for name, cell in zip(self._header, cells, strict=True):
+            if not name or not self._is_value(name, cell):
+                continue
+            if not is_utf8(cell):
+                return Row(place, problem=f"column {name!r} has bytes that are no UTF-8")
+            type_ = self._types[name]
+            value = _READERS[type_](cell)
+            if value is None:
+                problem = problem or f"column {name!r}: {cell!r} is no {type_}"
+            else:
+                typed[name] = value
+        return Row(place, typed, problem)
+
+    def _is_value(self, name: str, cell: str) -> bool:
+        bare = cell.strip()
+        return bool(bare) and (bare not in NO_VALUE or name in self._literal)
+
+    def _infer(self) -> None:
+        """The narrowest type that every cell of a column has."""
+        guesses = {i: _Guess() for i, name in enumerate(self._header) if name and name not in self._types}
+        words: dict[str, Counter[str]] = {}
+        nameless: Counter[int] = Counter()
+        for place, cells in self._records():
+            if isinstance(cells, str) or len(cells) < len(self._header):
+                continue
+            for i, name in enumerate(self._header):
+                if not name:
+                    nameless[i] += bool(cells[i].strip())
+                elif self._is_value(name, cells[i]):
+                    if i in guesses:
+                        guesses[i].see(place, cells[i])
+                elif bare := cells[i].strip():
+                    words.setdefault(name, Counter())[bare] += 1
+        for i, guess in guesses.items():
+            self._types[self._header[i]] = guess.type()
+        self._remarks = [
+            *(_said_of_words(name, counts) for name, counts in words.items()),
+            *(said for i, guess in guesses.items() if (said := guess.remark(self._header[i]))),
+            *(
+                f"column {i + 1} has no name in the header: its {count:,} values are left out"
+                for i, count in nameless.items()
+                if count
+            ),
+        ]
+
+    def _read_header(self, wanted: frozenset[str]) -> tuple[int, str, bool, list[str]]:
+        """Lines before the header, the delimiter, whether blanks follow it, and the columns' names."""
+        skipped, said = 0, ""
+        with open_text(self.path) as file:
+            for line in file:
+                if line.strip() and not (match := _SAID.match(line)):
+                    break
+                skipped += 1
+                said = match[1] if line.strip() and match else said
+            else:
+                raise EmptySource(f"{self.path}: empty; the first line must name the columns")
+        if not is_utf8(line):
+            raise SourceError(f"{self.path}, line {skipped + 1}: the header is no UTF-8; save it as UTF-8")
+        choices = (said,) if said else ("\t",) if self.path.suffix.lower() == ".tsv" else _DELIMITERS
+        best: tuple[tuple[int, int], str, list[str]] | None = None
+        for delimiter in choices:
+            try:
+                with open_text(self.path) as file:
+                    cells = next(csv.reader(_from(file, skipped), delimiter=delimiter, strict=True))
+            except csv.Error as error:
+                if best is None and delimiter == choices[-1]:
+                    raise SourceError(f"{self.path}, line {skipped + 1}: {error}") from None
+                continue
+            names = [_name(cell) for cell in cells]
+            score = (len(wanted & set(names)), len(names))
+            if best is None or score > best[0]:
+                best = score, delimiter, cells
+        assert best is not None
+        _, delimiter, cells = best
+        names = [_name(cell) for cell in cells]
+        while names and not names[-1]:
+            names.pop()
+        return skipped, delimiter, any(cell[:1] == " " for cell in cells), names
+
+    def _records(self) -> Iterator[tuple[str, list[str] | str]]:
+        """The line that each record begins in, and its cells, or what is wrong with it.
+
+        After a record that is broken, often by a quote that is never closed, it goes on with the line
+        after the record's first.
+        """
+        csv.field_size_limit(_LARGEST_CELL)
+        with open_text(self.path) as file:
+            lines = _Lines(_from(file, self._skipped), self._skipped)
+            header = True
+            while True:
+                reader = csv.reader(
+                    lines, delimiter=self._delimiter, skipinitialspace=self._spaced, strict=True
+                )
+                lines.begin()
+                try:
+                    for cells in reader:
+                        if cells and not header:
+                            yield f"line {lines.first}", cells
+                        header = False
+                        lines.begin()
+                    return
+                except csv.Error as error:
+                    yield f"line {lines.first}", f"no CSV ({error})"
+                    lines.again()
+
+
+@dataclass(slots=True)
+class _Guess:
+    """What the cells of a column may be."""
+
+    seen: int = 0
+    fitting: Counter[ColumnType] = field(default_factory=Counter)
+    against: dict[ColumnType, tuple[str, str]] = field(default_factory=dict)
+
+    def see(self, place: str, cell: str) -> None:
+        if self.seen >= _ENOUGH and 2 * max(self.fitting.values(), default=0) < self.seen:
+            return  # words
+        self.seen += 1
+        for type_ in _GUESSED:
+            if _READERS[type_](cell) is not None:
+                self.fitting[type_] += 1
+            elif type_ not in self.against:
+                self.against[type_] = (place, cell)
+
+    def type(self) -> ColumnType:
+        fits = [type_ for type_ in _GUESSED if self.seen and type_ not in self.against]
+        return fits[0] if fits else "string"
+
+    def remark(self, name: str) -> str:
+        """Why it is text, where most of its cells are something else."""
+        if self.type() != "string" or not self.seen:
+            return ""
+        if not self.fitting and _COMMA.match(self.against["float"][1].strip()):
+            return f"column {name!r} is read as text: a comma in {self.against['float'][1]!r} makes no number"
+        type_, count = max(self.fitting.items(), key=lambda one: one[1], default=("string", 0))
+        others = self.seen - count
+        if 2 * count <= self.seen:
+            return ""
+        place, cell = self.against[type_]
+        more = f" and {others - 1:,} more" if others > 1 else ""
+        return (
+            f"column {name!r} is read as text because of {place} ({_short(cell)}){more}; "
+            f"with --type {name}={type_} only such rows fail"
+        )
+
+
+class _Lines:
+    """The lines of a file, some of which are read again."""
+
+    def __init__(self, file: Iterator[str], number: int) -> None:
+        self._file = file
+        self._number = number
+        self._taken: list[str] = []
+        self._ahead: list[str] = []  # the next one last
+        self.first = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._ahead.pop() if self._ahead else next(self._file)
+        self._taken.append(line)
+        self._number += 1
+        return line
+
+    def begin(self) -> None:
+        """A record begins with the next line."""
+        self._taken.clear()
+        self.first = self._number + 1
+
+    def again(self) -> None:
+        """All lines of this record but its first are read once more."""
+        repeated = self._taken[1:]
+        self._ahead += reversed(repeated)
+        self._number -= len(repeated)
+
+
+def _from(file: IO[str], skipped: int) -> Iterator[str]:
+    for _ in range(skipped):
+        next(file)
+    return file
+
+
+def _name(cell: str) -> str:
+    return cell.strip().strip("\ufeff")
+
+
+def _said_of_words(name: str, counts: Counter[str]) -> str:
+    kinds = ", ".join(_short(word) for word, _ in counts.most_common(3))
+    return (
+        f"column {name!r}: {counts.total():,} read as no value ({kinds}); "
+        f"--type {name}=string keeps such words"
+    )
+
+
+def _short(cell: str) -> str:
+    return repr(cell if len(cell) <= 40 else f"{cell[:40]}...")
+
+
+def _integer(cell: str) -> int | None:
+    bare = cell.strip()
+    digits = bare.removeprefix("-")
+    return int(bare) if digits == "0" or (digits[:1] != "0" and _is_exact(digits)) else None
+
+
+def _float(cell: str) -> float | None:
+    bare = cell.strip()
+    digits = bare.lstrip("+-")
+    if not bare[-1:].isdigit() or "_" in bare or (digits[0] == "0" and digits[1:2].isdigit()):
+        return None  # nan, inf and names, 1_000 as Python has it; 0042 is a code
+    if digits.isdigit() and not _is_exact(digits):
+        return None
+    try:
+        number = float(bare)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _is_exact(digits: str) -> bool:
+    """Whether it is a whole number that a payload holds without rounding it."""
+    return digits.isascii() and digits.isdigit() and len(digits) <= 16 and int(digits) <= _EXACT_INTEGER
+
+
+def _bool(cell: str) -> bool | None:
+    return {"true": True, "false": False}.get(cell.strip().lower())
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "string": str,
+    "integer": _integer,
+    "float": _float,
+    "bool": _bool,
+}

@@ -1,0 +1,127 @@
+"""Every example of docs/filters.md, on every store, with payload indexes and without."""
+
+from __future__ import annotations
+
+import json
+import re
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from clipsearch.expressions import FilterError, parse_expressions
+from clipsearch.filters import to_proto
+from clipsearch.serving.errors import InvalidArgument
+from search_service.deadline import Deadline
+from search_service.filter_proto import read_filter
+from search_service.filters import Filter, Range
+from search_service.keys import check_key
+from search_service.points import Points
+from search_service.settings import SearchSettings
+from search_service.stores.protocol import PayloadSelection, StoredPoint
+from search_service.successors import Successors
+from tests import documents
+from tests.contract.shop import spec, unit
+
+PAGE = documents.read("docs/filters.md")
+GOODS = json.loads(next(block.text for block in documents.blocks(PAGE) if block.language == "json"))
+INDEXES = {
+    "sku": "keyword",
+    "price": "float",
+    "brand": "keyword",
+    "sold": "bool",
+    '"unit price"': "integer",
+    "year": "integer",
+    "made": "datetime",
+    "added": "datetime",
+    "tags": "keyword",
+    "note": "text",
+}
+
+
+def rows(title: str) -> list[tuple[str, str]]:
+    """The first two cells of the table of that title."""
+    table = PAGE.partition(f"<!-- {title} -->\n")[2].partition("<!-- end -->")[0]
+    cells = [re.split(r"(?<!\\)\|", line)[1:3] for line in table.splitlines()[2:]]
+    return [
+        (left.strip()[1:-1].replace(r"\|", "|"), right.strip().replace(r"\|", "|")) for left, right in cells
+    ]
+
+
+ZONES = re.findall(r"<!-- examples (\S+) -->", PAGE)
+EXAMPLES = [(zone, *row) for zone in ZONES for row in rows(f"examples {zone}")]
+
+
+@pytest.fixture(params=["indexed", "without an index"])
+async def goods(request, store):
+    made = spec(payload_indexes=INDEXES if request.param == "indexed" else {})
+    await store.create_collection(made)
+    await store.upsert(
+        made.name, [StoredPoint(name, payload, image=unit(1)) for name, payload in GOODS.items()]
+    )
+    points = Points(store, Successors(store, 30), 30)
+
+    async def find(expression: str, zone: str = "UTC") -> set[str]:
+        filter = read_filter(to_proto(parse_expressions([expression], ZoneInfo(zone))), SearchSettings())
+        asked = {"payload": PayloadSelection(), "with_vectors": False, "deadline": Deadline.after(30)}
+        page = await points.page(made.name, limit=10, cursor=None, filter=filter, **asked)
+        assert await points.count(made.name, filter, Deadline.after(30)) == len(page.points)
+        return {point.id for point in page.points}
+
+    return find
+
+
+async def test_every_example_finds_what_the_page_says(goods):
+    assert len(EXAMPLES) > 50
+    for zone, expression, names in EXAMPLES:
+        found = await goods(expression, zone)
+        assert found == set(filter(None, names.split(", "))), f"{expression} in {zone}"
+
+
+async def test_a_comparison_with_another_type_says_so(goods):
+    for expression, said in rows("mismatched"):
+        with pytest.raises(InvalidArgument) as caught:
+            await goods(expression)
+        assert caught.value.reason == "FILTER_TYPE_MISMATCH", expression
+        assert said in caught.value.message, expression
+
+
+@pytest.mark.parametrize(("expression", "said"), rows("refused"))
+def test_what_cannot_be_read_says_what_was_meant(expression, said):
+    with pytest.raises(FilterError) as caught:
+        to_proto([expression])
+    assert said in str(caught.value)
+    assert repr(expression) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("unit price", '"unit price"'), ("a.b", '"a.b"'), ("exif:Model", '"exif:Model"'), ("größe", "größe")],
+)
+async def test_a_name_of_any_characters_is_selected_indexed_and_filtered(store, name, path):
+    made = spec(payload_indexes={path: "integer"})
+    await store.create_collection(made)
+    await store.upsert(made.name, [StoredPoint("p", {name: 5, "b": 1, "a": {"b": 2}}, image=unit(1))])
+    (point,) = await store.get(made.name, ["p"], payload=PayloadSelection(include=(path,)))
+    assert point.payload == {name: 5}
+    assert await store.count(made.name, Filter(must=(Range(path, gte=5),))) == 1
+
+
+@pytest.mark.parametrize("key", ['"a\\b"', '"a"b"', "a b", '"', ""])
+def test_what_no_store_can_name_is_refused(key):
+    with pytest.raises(InvalidArgument) as caught:
+        check_key(key, "filter.must[0].field.key")
+    assert caught.value.reason == "KEY_INVALID"
+
+
+async def test_a_deletion_by_a_misspelt_field_deletes_nothing(store):
+    made = spec()
+    await store.create_collection(made)
+    points = Points(store, Successors(store, 30), 30)
+    misspelt = read_filter(to_proto("barnd!=acme"), SearchSettings())
+    assert await points.delete(made.name, misspelt, Deadline.after(30)) == 0  # of an empty collection
+    await store.upsert(made.name, [StoredPoint("p", {"brand": "acme"}, image=unit(1))])
+    for expression in ("barnd!=acme", "brand!=5"):
+        filter = read_filter(to_proto(expression), SearchSettings())
+        with pytest.raises(InvalidArgument):
+            await points.delete(made.name, filter, Deadline.after(30))
+    assert await store.count(made.name) == 1

@@ -1,0 +1,106 @@
+"""One item where a list is meant, and values of a wrong type: refused before any call, by both clients."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipsearch import AsyncClient, AsyncEncoderClient, Client, EncoderClient, Point, Term
+
+NOWHERE = "127.0.0.1:1"  # a call would be told as ClipSearchError
+PICTURE = b"\x89PNG"
+
+REFUSED = [
+    (
+        "encode_texts",
+        ("cat",),
+        "texts: must be a list of texts, is 'cat' (of type str); one is written ['cat']",
+    ),
+    ("encode_texts", (b"cat",), "texts: must be a list of texts, is of type bytes"),
+    ("encode_texts", (None,), "texts: must be a list of texts, is None"),
+    ("encode_texts", (5,), "texts: must be a list of texts, is 5 (of type int)"),
+    ("encode_texts", ({"a": 1},), "texts: must be a list of texts, is of type dict"),
+    ("encode_texts", ({"a", "b"},), "texts: must be a list of texts; a set has no order"),
+    ("encode_texts", (["a", 5],), "texts[1]: must be a string, is 5 (of type int)"),
+    ("encode_texts", (["a", None],), "texts[1]: must be a string, is None"),
+    ("encode_texts", (["\udc80"],), "texts[0]: '\\udc80' is no text"),
+    ("encode_images", ("a.jpg",), "images: must be a list of pictures, is 'a.jpg'"),
+    ("encode_images", (Path("a.jpg"),), "images: must be a list of pictures, is PosixPath('a.jpg')"),
+    ("encode_images", (PICTURE,), "images: must be a list of pictures, is of type bytes"),
+    ("encode_images", (Image.new("RGB", (1, 1)),), "images: must be a list of pictures, is of type Image"),
+    (
+        "encode_images",
+        ([PICTURE, np.zeros((2, 2, 3))],),
+        "images[1]: must be the bytes of a picture file, a path",
+    ),
+    ("classify", (PICTURE, ["cat"]), "images: must be a list of pictures, is of type bytes"),
+    ("classify", ([PICTURE], "cat"), "labels: must be a list of labels, is 'cat' (of type str)"),
+    ("classify", ([PICTURE], ["cat", 5]), "labels[1]: must be a string, is 5"),
+    (
+        "upsert",
+        ("c", Point("a", text="x")),
+        "points: must be a list of points, is one Point; write [Point(...)]",
+    ),
+    ("upsert", ("c", "a"), "points: must be a list of points, is 'a'"),
+    ("upsert", ("c", [{"id": "a"}]), "points[0]: must be a Point, is of type dict"),
+    ("upsert", ("c", [Point("a", text="x"), Point(5, text="x")]), "points[1].id: ids are strings, this is 5"),
+    ("upsert", ("c", [Point("", text="x")]), "points[0].id: empty"),
+    ("upsert", ("c", [Point(None, text="x")]), "points[0].id: ids are strings, this is None"),
+    ("upsert", ("c", [Point("a", text=5)]), "point 'a': text: must be a string, is 5"),
+    ("upsert", ("c", [Point("a", image=5)]), "point 'a': image: must be the bytes of a picture file, a path"),
+    ("upsert", ("c", [Point("a", payload=["x"])]), "point 'a': payload: must be a dict, is of type list"),
+    ("get_points", ("c", "id"), "ids: must be a list of ids, is 'id' (of type str); one is written ['id']"),
+    (
+        "get_points",
+        ("c", [5]),
+        "ids[0]: ids are strings, this is 5 (of type int); write '5' if that is meant",
+    ),
+    ("get_points", ("c", [UUID(int=0)]), "ids[0]: ids are strings, this is of type UUID; write '00000000-"),
+    ("get_points", ("c", ["a", ""]), "ids[1]: empty"),
+    ("get_points", ("c", ["a"], {"payload": "price"}), "payload: must be a list of fields"),
+    ("delete_points", ("c", "id"), "ids: must be a list of ids, is 'id'"),
+    ("delete_points", ("c", [None]), "ids[0]: ids are strings, this is None"),
+    ("delete_points", ("c", None, {"filter": 5}), "filter: must be expressions such as"),
+    ("count", ("c", {"filter": "price"}), "'price' is no filter"),
+    ("count", ("c", {"filter": b"price<5"}), "filter: must be expressions such as"),
+    ("count", ("c", {"filter": [{"key": "a"}]}), "filter[0]: must be an expression"),
+    ("count", ("c", {"filter": ["a=1", 5]}), "filter[1]: must be an expression such as 'price<20', not int"),
+    ("list_page", ("c", {"filter": {"price": 5}}), "filter: 'price' is none of must, should, must_not"),
+    ("search", ("c", 5), "query[0].text: must be a string, is 5"),
+    ("search", ("c", {"query": Term(text="x")}), "query: must be a list of terms, is one Term"),
+    ("search", ("c", {"query": "x"}), "query: must be a list of terms, is 'x'"),
+    ("search", ("c", {"query": ["x"]}), "query[0]: must be a Term, is 'x'"),
+    ("search", ("c", {"point_id": 5}), "query[0].point_id: ids are strings, this is 5"),
+    ("search", ("c", "x", {"limit": "5"}), "limit: must be a whole number, is '5'"),
+    ("search", ("c", "x", {"payload": "price"}), "payload: must be a list of fields"),
+    ("search", (None, "x"), "collection: must be a string, is None"),
+    ("search_batch", ("c", {"text": "x"}), "searches: must be a list of searches"),
+    ("search_batch", ("c", ["x"]), "searches[0]: must be a dict"),
+    ("create_collection", ("c", {"payload_indexes": "price"}), "payload_indexes: must map fields to types"),
+    ("create_collection", ("c", {"payload_indexes": ["price"]}), "payload_indexes: must map fields to types"),
+    (
+        "create_collection",
+        ("c", {"payload_indexes": {"price": "number"}}),
+        "payload index 'price': 'number' is none",
+    ),
+    ("create_collection", (5,), "name: must be a string, is 5"),
+]
+OPTIONS = {"filter", "query", "point_id", "limit", "payload", "payload_indexes"}
+
+
+@pytest.mark.parametrize(("method", "given", "said"), REFUSED)
+async def test_it_is_refused_in_a_sentence_before_any_call(method, given, said):
+    options = given[-1] if isinstance(given[-1], dict) and set(given[-1]) <= OPTIONS else {}
+    arguments = given[:-1] if options else given
+    encodes = hasattr(EncoderClient, method)
+    refusal = pytest.raises((TypeError, ValueError), match=f"^{re.escape(said)}")
+    with (EncoderClient if encodes else Client)(NOWHERE) as client, refusal:
+        getattr(client, method)(*arguments, **options)
+    async with (AsyncEncoderClient if encodes else AsyncClient)(NOWHERE) as client:
+        with refusal:
+            await getattr(client, method)(*arguments, **options)

@@ -1,0 +1,263 @@
+"""A damaged collection hurts nobody else: the others work, and it is told, refused and can be deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from clipsearch.serving.errors import AlreadyExists, CollectionDamaged, FailedPrecondition, NotFound
+from search_service.collections import Collections
+from search_service.deadline import Deadline
+from search_service.metrics import SearchMetrics
+from search_service.stores.edge import QdrantEdge
+from search_service.stores.edge_damage import Damaged, sound
+from search_service.stores.protocol import CollectionSpec, StoredPoint
+from search_service.successors import Successors
+
+
+def points(count: int) -> list[StoredPoint]:
+    return [StoredPoint(f"p{n}", {"n": n}, image=np.eye(8, dtype=np.float32)[n]) for n in range(count)]
+
+
+WELL = CollectionSpec("well", 8, "f")
+SHOP = CollectionSpec("shop", 8, "f")
+CONFIG = "shard.1/edge_config.json"
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory) -> Path:
+    """A data directory with the collections `well` and `shop`, an alias of each, three points in each."""
+    root: Path = tmp_path_factory.mktemp("pristine") / "data"
+
+    async def fill() -> None:
+        store = await QdrantEdge.open(root)
+        for spec in (WELL, SHOP):
+            await store.create_collection(spec)
+            await store.upsert(spec.name, points(3))
+            await store.set_alias(f"the-{spec.name}", spec.name)
+        await store.close()
+
+    asyncio.run(fill())
+    return root
+
+
+def changed(**settings: object) -> Callable[[Path], None]:
+    def change(shop: Path) -> None:
+        kept = json.loads((shop / "collection.json").read_text())
+        (shop / "collection.json").write_text(json.dumps({**kept, **settings}))
+
+    return change
+
+
+def written(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda shop: (shop / name).write_bytes(content) and None
+
+
+def folder_instead(name: str) -> Callable[[Path], None]:
+    def change(shop: Path) -> None:
+        (shop / name).unlink()
+        (shop / name).mkdir()
+
+    return change
+
+
+def file_instead(shop: Path) -> None:
+    shutil.rmtree(shop)
+    shop.write_text("x")
+
+
+def segments_gone(shop: Path) -> None:
+    for segment in (shop / "shard.1" / "segments").iterdir():
+        (segment / "segment.json").write_bytes(b"")
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty settings": (written("collection.json", b""), "shop/collection.json is empty"),
+    "blank settings": (written("collection.json", b" \n"), "shop/collection.json is empty"),
+    "settings cut off": (written("collection.json", b'{"name": "sho'), "shop/collection.json is no JSON"),
+    "settings that are no JSON": (written("collection.json", b"hello"), "shop/collection.json is no JSON"),
+    "settings that are a list": (
+        written("collection.json", b"[1]"),
+        "shop/collection.json holds no JSON object",
+    ),
+    "settings that are null": (
+        written("collection.json", b"null"),
+        "shop/collection.json holds no JSON object",
+    ),
+    "settings that are no text": (
+        written("collection.json", b"\xff\xfe\x00"),
+        "shop/collection.json is no text",
+    ),
+    "settings without all": (written("collection.json", b"{}"), "shop/collection.json: "),
+    "no settings": (lambda shop: (shop / "collection.json").unlink(), "shop/collection.json is missing"),
+    "a folder of settings": (folder_instead("collection.json"), "shop/collection.json cannot be read"),
+    "a dimension of words": (changed(dimension="eight"), "shop/collection.json: dimension: "),
+    "no dimension": (changed(dimension=0), "shop/collection.json: dimension: 0"),
+    "another quantization": (changed(quantization="gzip"), "shop/collection.json: quantization: "),
+    "an index of no type": (changed(payload_indexes={"a": "b"}), "shop/collection.json: payload_indexes.a: "),
+    "a setting of later": (changed(colour="red"), "does not know: 'colour'"),
+    "a parameter of later": (changed(quantization_params={"x": 1}), "does not know: 'x'"),
+    "another's settings": (changed(name="well"), "shop/collection.json is that of collection 'well'"),
+    "empty current": (written("current", b""), "shop/current names no shard"),
+    "current of elsewhere": (written("current", b"../well/shard.1"), "shop/current names no shard"),
+    "current that is no text": (written("current", b"\xff\xff"), "shop/current is no text"),
+    "no current": (lambda shop: (shop / "current").unlink(), "shop/current is missing"),
+    "a shard that is not there": (
+        written("current", b"shard.7"),
+        "shop/shard.7, the shard in use, is missing",
+    ),
+    "no shard": (lambda shop: shutil.rmtree(shop / "shard.1"), "shop/shard.1, the shard in use, is missing"),
+    "empty engine's settings": (written(CONFIG, b""), "shard.1/edge_config.json is empty"),
+    "engine's settings cut off": (written(CONFIG, b'{"vectors":'), "shard.1/edge_config.json is no JSON"),
+    "no engine's settings": (lambda shop: (shop / CONFIG).unlink(), "shard.1/edge_config.json is missing"),
+    "engine's settings of another shape": (
+        written(CONFIG, b'{"vectors": 5}'),
+        "shop/shard.1 cannot be opened",
+    ),
+    "broken segments": (segments_gone, "shop/shard.1 cannot be opened"),
+    "a file in its place": (file_instead, "collections/shop is a file, not a folder"),
+}
+
+
+BY_THE_ENGINE = {"engine's settings of another shape", "broken segments"}
+"""Seen only by the engine, when it opens the files."""
+
+
+@pytest.fixture
+def root(pristine, tmp_path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(pristine, tmp_path / "data"))
+
+
+@pytest.mark.parametrize("kind", sorted(DAMAGES.keys() - BY_THE_ENGINE))
+def test_what_is_wrong_is_told_with_its_place(root, kind):
+    damage, said = DAMAGES[kind]
+    damage(root / "collections" / "shop")
+    with pytest.raises(Damaged, match=r"^collections/shop") as caught:
+        sound(root / "collections" / "shop")
+    assert said in str(caught.value)
+
+
+def test_what_is_sound_is(root):
+    assert sound(root / "collections" / "shop") == (SHOP, "shard.1")
+
+
+@pytest.mark.parametrize(
+    "kind", sorted({*BY_THE_ENGINE, "empty settings", "a file in its place", "no shard"})
+)
+async def test_it_hurts_nobody_else(root, tmp_path, kind):
+    damage, said = DAMAGES[kind]
+    shop = root / "collections" / "shop"
+    damage(shop)
+    before = set(shop.rglob("*"))
+    store = await QdrantEdge.open(root)
+    try:
+        shown = {info.spec.name: info for info in await store.list_collections()}
+        assert shown["well"].points == 3
+        assert not shown["well"].damage
+        assert said in shown["shop"].damage
+        assert shown["shop"].damage.startswith("collections/shop")
+        assert str(tmp_path) not in shown["shop"].damage
+        assert shown["shop"].aliases == ("the-shop",)
+
+        for name in ("shop", "the-shop"):
+            with pytest.raises(CollectionDamaged, match="collection 'shop' is damaged: collections/shop"):
+                await store.resolve(name)
+        for call in (
+            store.get_collection("shop"),
+            store.count("shop"),
+            store.upsert("shop", points(1)),
+            store.create_payload_index("shop", "a", "keyword"),
+            store.set_successor("shop", "well"),
+        ):
+            with pytest.raises(CollectionDamaged):
+                await call
+        with pytest.raises(AlreadyExists):
+            await store.create_collection(SHOP)
+        await store.ping()
+        assert await store.count((await store.resolve("the-well")).name) == 3
+        assert before <= set(shop.rglob("*")), "nothing of it is removed"
+
+        await store.delete_collection("shop")
+        assert not shop.exists()
+        with pytest.raises(NotFound):
+            await store.resolve("the-shop")
+        await store.create_collection(SHOP)
+        assert await store.count("shop") == 0
+    finally:
+        await store.close()
+
+
+async def test_a_shard_that_is_not_in_use_is_kept_while_it_may_be_the_only_one(root):
+    current = root / "collections" / "shop" / "current"
+    current.write_text("")
+    await (await QdrantEdge.open(root)).close()
+    current.write_text("shard.1\n")  # mended by hand
+    store = await QdrantEdge.open(root)
+    assert await store.count("shop") == 3
+    await store.close()
+
+
+async def test_the_service_deletes_it_and_counts_the_others(root):
+    (root / "collections" / "shop" / "collection.json").write_text("")
+    store = await QdrantEdge.open(root)
+    registry = CollectorRegistry()
+    watch = asyncio.create_task(SearchMetrics(registry).watch_collections(store))
+    while registry.get_sample_value("clipsearch_collection_points", {"collection": "well"}) != 3:
+        assert not watch.done()
+        await asyncio.sleep(0.01)
+    assert registry.get_sample_value("clipsearch_collection_points", {"collection": "shop"}) is None
+    collections = Collections(store, None, Successors(store, 30), 30)  # type: ignore[arg-type]
+    with pytest.raises(CollectionDamaged):
+        await collections.delete("the-shop", Deadline.after(30))
+    await collections.delete("shop", Deadline.after(30))
+    assert [info.spec.name for info in await collections.all(Deadline.after(30))] == ["well"]
+    watch.cancel()
+    await store.close()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '"x"', '{"the-well": 5}', '{"../x": "well"}', "\x00"])
+async def test_damaged_aliases_are_told_and_kept(root, content):
+    (root / "aliases.json").write_text(content)
+    store = await QdrantEdge.open(root)
+    assert [info.points for info in await store.list_collections()] == [3, 3]
+    assert (await store.resolve("well")).name == "well"
+    with pytest.raises(FailedPrecondition, match=r"if it is an alias: aliases\.json") as caught:
+        await store.resolve("the-well")
+    assert caught.value.reason == "ALIASES_DAMAGED"
+    await store.set_alias("the-well", "well")
+    assert (await store.resolve("the-well")).name == "well"
+    assert (root / "aliases.json.damaged").read_text() == content
+    await store.close()
+
+
+async def test_an_alias_of_nothing_says_so_and_can_be_moved(root):
+    shutil.rmtree(root / "collections" / "shop")
+    store = await QdrantEdge.open(root)
+    with pytest.raises(
+        FailedPrecondition, match="alias 'the-shop' points at collection 'shop', which does not exist"
+    ):
+        await store.resolve("the-shop")
+    assert await store.set_alias("the-shop", "well") == "shop"
+    assert (await store.resolve("the-shop")).name == "well"
+    await store.close()
+
+
+async def test_its_link_as_a_successor_goes_with_it(root):
+    well = root / "collections" / "well" / "collection.json"
+    well.write_text(json.dumps({**dataclasses.asdict(WELL), "successor": "shop"}))
+    (root / "collections" / "shop" / "current").unlink()
+    store = await QdrantEdge.open(root)
+    with pytest.raises(CollectionDamaged, match="'shop'"):
+        await Successors(store, 30).chain("well", Deadline.after(30))
+    await store.delete_collection("shop")
+    assert len(await Successors(store, 30).chain("well", Deadline.after(30))) == 1
+    await store.close()

@@ -15,8 +15,9 @@ from search_service.stores.server import QdrantServer
 from tests.contract.shop import ITEMS, spec
 
 # Qdrant Edge; the server store over qdrant-client's local mode, which stands in for the wire; and,
-# where QDRANT_URL is set, over a real server.
-STORES = ["edge", "server-local", *(["server"] if os.environ.get("QDRANT_URL") else [])]
+# where QDRANT_URL is set, over a real server. Read here, because no test has it in its environment.
+QDRANT_URL, QDRANT_API_KEY = os.environ.get("QDRANT_URL"), os.environ.get("QDRANT_API_KEY")
+STORES = ["edge", "server-local", *(["server"] if QDRANT_URL else [])]
 
 
 @pytest.fixture(params=STORES)
@@ -29,7 +30,8 @@ async def open_store(kind: str, folder: Path) -> VectorStore:
         return await QdrantEdge.open(folder)
     if kind == "server-local":
         return QdrantServer(AsyncQdrantClient(location=":memory:"))
-    return QdrantServer.connect(os.environ["QDRANT_URL"], os.environ.get("QDRANT_API_KEY"), timeout=30)
+    assert QDRANT_URL is not None
+    return QdrantServer.connect(QDRANT_URL, QDRANT_API_KEY, timeout=30)
 
 
 async def close_store(kind: str, store: VectorStore) -> None:

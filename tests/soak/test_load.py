@@ -10,20 +10,24 @@ from pathlib import Path
 import pytest
 
 from clipsearch.plan.profile import load
+from tests.processes import environment
+from tests.soak.share import in_a_soak, limit, share_of
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
+pytestmark = [in_a_soak, limit]
+
+
 def test_a_short_load_reports_and_leaves_a_profile_for_the_plan(starter_bundle: Path, tmp_path: Path) -> None:
     flags = ["--model", starter_bundle, "--out", tmp_path, "--points", 300, "--scenarios", "text"]
     run = subprocess.run(
-        [sys.executable, "-m", "tests.load", *map(str, flags), "--seconds", "10"],
+        [sys.executable, "-m", "tests.load", *map(str, flags), "--seconds", str(share_of(112, least=40))],
         cwd=REPOSITORY,
+        env=environment(),
         capture_output=True,
         text=True,
-        timeout=160,
+        timeout=600,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr

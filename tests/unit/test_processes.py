@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
-from tests.processes import _cpu_seconds, _family
+import pytest
+
+from tests.processes import OURS, Program, _cpu_seconds, _family
 
 BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
 
@@ -34,3 +38,16 @@ def test_a_process_that_has_gone_has_no_children_and_no_time() -> None:
         pass
     assert list(_family(process.pid)) == [process.pid]
     assert _cpu_seconds(process.pid) == 0
+
+
+def test_no_program_sees_what_the_caller_has_set_for_services_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("SEARCH_STORE", "ENCODER_MODEL", "CLIPSEARCH_TOKEN", "QDRANT_URL"):
+        monkeypatch.setenv(name, "the caller's")
+    program = "import json, os, sys; print(json.dumps(dict(os.environ)))"
+    process = Program("toy", tmp_path, [sys.executable, "-c", program], {"SEARCH_LOG_LEVEL": "debug"})
+    assert process.launch().wait(30) == 0
+    (seen,) = process.logged()
+    assert {name for name in seen if name.startswith(OURS)} == {"SEARCH_LOG_LEVEL"}
+    assert seen["PATH"] == os.environ["PATH"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
@@ -57,6 +58,7 @@ PRINTS = {
     "clipsearch collections": r"images +\d+",
     "clipsearch collections show archive": r"scalar(.|\n)*rescored +100 points",
     "something to drink from": r"^0\.\d+ mug \{'price': 7\.5\}\n$",
+    '"offers"': r"^1\n$",
     "ItemList(": r"2 of 2, \d+/s, 0 failed\n2 indexed, 0 there already, 0 failed, 0 gone\n$",
     'create_collection("products"': r"^0\.9\d+ motorcycle\n0\.\d+ cup\n$",
     '"tag": answer': r"^(motorcycle_(left|right)\.png\n){2}$",
@@ -254,7 +256,11 @@ def test_each_exception_still_has_its_command():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_nothing_is_shown_of_a_kind_that_is_not_checked(page):
-    assert {block.language for block in documents.blocks(read(page))} <= {"sh", "python", ""}
+    shown = documents.blocks(read(page))
+    assert {block.language for block in shown} <= {"sh", "python", "json", ""}
+    for block in shown:
+        if block.language == "json":
+            json.loads(block.text)
 
 
 def test_commands_inside_of_the_text_would_be_understood():

@@ -41,11 +41,11 @@ web: $(RUN_READY) ## the demo, and then its search page in a browser until Ctrl-
 	$(BIN)/clipsearch demo --model $(BUNDLE) $(if $(IMAGES),--images $(IMAGES)) --web
 
 test: $(FULL_READY) ## run every test, every kind of fault once
-	echo "== tests (all of them, about six minutes on two cores; on the first run, 110 MB of published weights)"
+	echo "== tests (all of them, some minutes; the first run also downloads 110 MB of published weights)"
 	$(PYTEST) $(SPREAD) $(ARGS)
 
 test-fast: $(FULL_READY) ## run what needs no process of its own: unit tests and the stores' contract
-	echo "== tests (unit and contract, less than two minutes)"
+	echo "== tests (unit and contract, without the slow ones)"
 	$(PYTEST) $(SPREAD) -m "not slow" tests/unit tests/contract $(ARGS)
 
 # Its parts are the files tests/soak/test_PART.py.

@@ -23,7 +23,7 @@ GPU_READY  := $(VENV)-gpu/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo web test test-fast test-web soak pictures lint torture drain fuzz overload \
-	bench bench-encoder bench-search bench-peers bench-gpu bench-map load load-ui deploy-check model \
+	bench bench-encoder bench-search bench-peers bench-gpu bench-map quality load load-ui deploy-check model \
 	serve protos clean
 .SILENT:
 
@@ -87,6 +87,9 @@ bench-gpu: ## measure the encoder on a CUDA GPU against torch: build/bench/gpu.j
 	if $(PYTHON) -c "import ctypes; ctypes.CDLL('libcuda.so.1')" 2> /dev/null; then \
 		make --no-print-directory $(GPU_READY) && $(VENV)-gpu/bin/python -m tests.bench.gpu $(ARGS); \
 	else echo "bench-gpu: there is no NVIDIA driver here (libcuda.so.1 is not found); nothing was measured"; fi
+
+quality: $(RUN_READY) $(BUNDLE)/manifest.json ## measure what searches find, six cases with bounds: build/quality.json (IMAGES=folder for your own)
+	$(BIN)/python -m tests.quality --model $(BUNDLE) $(if $(IMAGES),--images $(IMAGES))
 
 bench-map: $(FULL_READY) ## time and memory of a map of 100,000 vectors: build/bench/map.json
 	$(BIN)/python -m tests.bench.space

@@ -100,6 +100,7 @@ def collection(message: collection_pb2.Collection) -> Collection:
         write_consistency_factor=message.write_consistency_factor,
         successor=message.successor,
         damage=message.damage,
+        default_candidates=message.default_candidates,
     )
 
 

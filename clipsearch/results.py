@@ -175,6 +175,8 @@ class Collection:
     compression and bits. `disk_bytes` is 0 where the store does not tell.
     `successor`: the collection that gets every write too; "" = none. `damage`: which of its files cannot be
     used, and why; "" = all can. Of a damaged collection only name and aliases are known.
+    `default_candidates`: how many points a search of compressed vectors rescores if it does not say; 0 = they
+    are not compressed.
     """
 
     name: str
@@ -201,6 +203,7 @@ class Collection:
     write_consistency_factor: int
     successor: str = ""
     damage: str = ""
+    default_candidates: int = 0
 
 
 @dataclass(frozen=True, slots=True)

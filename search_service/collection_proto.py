@@ -8,6 +8,7 @@ from typing import TypeVar
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.serving.errors import InvalidArgument
 from search_service.keys import check_key
+from search_service.oversampling import candidates
 from search_service.stores.protocol import (
     BinaryEncoding,
     BinaryQueryEncoding,
@@ -137,6 +138,7 @@ def write_collection(info: CollectionInfo) -> pb.Collection:
         write_consistency_factor=spec.write_consistency_factor or 1,
         successor=spec.successor,
         damage=info.damage,
+        default_candidates=candidates(spec),
     )
 
 

@@ -21,6 +21,7 @@ from search_service.encoder_client import Outcome
 from search_service.encoders import Encoders
 from search_service.filter_fields import FieldChecks
 from search_service.filter_types import fitted
+from search_service.oversampling import with_default_oversampling
 from search_service.places import at, inside
 from search_service.queries import Answer, Hit, Query, Timings
 from search_service.ranking import rank, side_queries
@@ -160,7 +161,8 @@ class Search:
         questions: list[list[VectorQuery]] = []
         for run in runs:
             with inside(run.query.place):
-                questions.append(side_queries(run.query, run.vector()))
+                asked = side_queries(run.query, run.vector())
+                questions.append([with_default_oversampling(q, run.spec) for q in asked])
         answers: dict[str, Iterator[list[ScoredPoint]]] = {}
         for name in dict.fromkeys(run.spec.name for run in runs):
             asked = [

@@ -314,6 +314,7 @@ def _facts(c: Collection) -> list[tuple[str, str]]:
             "quantization",
             ", ".join([c.quantization, *(f"{k} {v}" for k, v in c.quantization_params.items())]),
         ),
+        ("rescored", _rescored(c)),
         ("vectors", "on disk" if c.on_disk_vectors else "in memory"),
         ("payload", "on disk" if c.on_disk_payload else "in memory"),
         (
@@ -322,6 +323,12 @@ def _facts(c: Collection) -> list[tuple[str, str]]:
             f"a write needs {c.write_consistency_factor}",
         ),
     ]
+
+
+def _rescored(c: Collection) -> str:
+    if not c.default_candidates:
+        return "-"
+    return f"{c.default_candidates} points a search, or 4 times its limit"
 
 
 def _hnsw(c: Collection) -> str:

@@ -68,7 +68,7 @@ REASONS: dict[str, Reason] = {
     "FILTER_EMPTY": Reason(_INVALID, "a filter that matches everything where that is not meant"),
     "FILTER_TYPE_MISMATCH": Reason(_INVALID, "the condition does not go with the type of the field"),
     "FILTER_FIELD_UNKNOWN": Reason(
-        _INVALID, "no point has the field, on which it hangs what is found or deleted"
+        _INVALID, "no point has the field; nothing, or all, would be found or deleted"
     ),
     "KEY_INVALID": Reason(_INVALID, "not the path of a payload field"),
     "KEY_RESERVED": Reason(_INVALID, "the payload key is reserved for the service"),

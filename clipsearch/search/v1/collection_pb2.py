@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%clipsearch/search/v1/collection.proto\x12\x14\x63lipsearch.search.v1\"S\n\x0cPayloadIndex\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x34\n\x04type\x18\x02 \x01(\x0e\x32&.clipsearch.search.v1.PayloadIndexType\"^\n\nHnswConfig\x12\t\n\x01m\x18\x01 \x01(\r\x12\x14\n\x0c\x65\x66_construct\x18\x02 \x01(\r\x12\x1e\n\x16\x66ull_scan_threshold_kb\x18\x03 \x01(\r\x12\x0f\n\x07on_disk\x18\x04 \x01(\x08\"\xd8\x01\n\x12QuantizationParams\x12\x12\n\nalways_ram\x18\x01 \x01(\x08\x12\x10\n\x08quantile\x18\x02 \x01(\x01\x12\x36\n\x08\x65ncoding\x18\x03 \x01(\x0e\x32$.clipsearch.search.v1.BinaryEncoding\x12\x41\n\x0equery_encoding\x18\x04 \x01(\x0e\x32).clipsearch.search.v1.BinaryQueryEncoding\x12\x13\n\x0b\x63ompression\x18\x05 \x01(\r\x12\x0c\n\x04\x62its\x18\x06 \x01(\x01\"\xeb\x03\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x0fpayload_indexes\x18\x02 \x03(\x0b\x32\".clipsearch.search.v1.PayloadIndex\x12.\n\x04hnsw\x18\x03 \x01(\x0b\x32 .clipsearch.search.v1.HnswConfig\x12\x38\n\x0cquantization\x18\x04 \x01(\x0e\x32\".clipsearch.search.v1.Quantization\x12\x17\n\x0fon_disk_vectors\x18\x05 \x01(\x08\x12\x14\n\x0cshard_number\x18\x06 \x01(\r\x12\x1a\n\x12replication_factor\x18\x07 \x01(\r\x12 \n\x18write_consistency_factor\x18\x08 \x01(\r\x12\x11\n\tdimension\x18\t \x01(\r\x12\x13\n\x0b\x66ingerprint\x18\n \x01(\t\x12\x45\n\x13quantization_params\x18\x0b \x01(\x0b\x32(.clipsearch.search.v1.QuantizationParams\x12\x1c\n\x0fon_disk_payload\x18\x0c \x01(\x08H\x00\x88\x01\x01\x12\r\n\x05model\x18\r \x01(\tB\x12\n\x10_on_disk_payload\"P\n\x18\x43reateCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32 .clipsearch.search.v1.Collection\"\xe1\x04\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\x0e\n\x06points\x18\x05 \x01(\x04\x12\x15\n\rimage_vectors\x18\x06 \x01(\x04\x12\x14\n\x0ctext_vectors\x18\x07 \x01(\x04\x12\x15\n\rindexed_share\x18\x08 \x01(\x02\x12\x12\n\ndisk_bytes\x18\t \x01(\x04\x12\x0f\n\x07\x61liases\x18\n \x03(\t\x12;\n\x0fpayload_indexes\x18\x0b \x03(\x0b\x32\".clipsearch.search.v1.PayloadIndex\x12.\n\x04hnsw\x18\x0c \x01(\x0b\x32 .clipsearch.search.v1.HnswConfig\x12\x38\n\x0cquantization\x18\r \x01(\x0e\x32\".clipsearch.search.v1.Quantization\x12\x17\n\x0fon_disk_vectors\x18\x0e \x01(\x08\x12\x14\n\x0cshard_number\x18\x0f \x01(\r\x12\x1a\n\x12replication_factor\x18\x10 \x01(\r\x12 \n\x18write_consistency_factor\x18\x11 \x01(\r\x12\x45\n\x13quantization_params\x18\x12 \x01(\x0b\x32(.clipsearch.search.v1.QuantizationParams\x12\x17\n\x0fon_disk_payload\x18\x13 \x01(\x08\x12\x11\n\tsuccessor\x18\x14 \x01(\t\x12\x0e\n\x06\x64\x61mage\x18\x15 \x01(\t\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x15GetCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32 .clipsearch.search.v1.Collection\"\x18\n\x16ListCollectionsRequest\"P\n\x17ListCollectionsResponse\x12\x35\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32 .clipsearch.search.v1.Collection\"\'\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\"7\n\x12UpdateAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"2\n\x13UpdateAliasResponse\x12\x1b\n\x13previous_collection\x18\x01 \x01(\t\"<\n\x13SetSuccessorRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tsuccessor\x18\x02 \x01(\t\"K\n\x14SetSuccessorResponse\x12\x1a\n\x12previous_successor\x18\x01 \x01(\t\x12\x17\n\x0fsettles_after_s\x18\x02 \x01(\x02\"b\n\x19\x43reatePayloadIndexRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x31\n\x05index\x18\x02 \x01(\x0b\x32\".clipsearch.search.v1.PayloadIndex\"\x1c\n\x1a\x43reatePayloadIndexResponse*\xef\x01\n\x10PayloadIndexType\x12\"\n\x1ePAYLOAD_INDEX_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPAYLOAD_INDEX_TYPE_KEYWORD\x10\x01\x12\x1e\n\x1aPAYLOAD_INDEX_TYPE_INTEGER\x10\x02\x12\x1c\n\x18PAYLOAD_INDEX_TYPE_FLOAT\x10\x03\x12\x1b\n\x17PAYLOAD_INDEX_TYPE_BOOL\x10\x04\x12\x1f\n\x1bPAYLOAD_INDEX_TYPE_DATETIME\x10\x05\x12\x1b\n\x17PAYLOAD_INDEX_TYPE_TEXT\x10\x06*\xa7\x01\n\x0cQuantization\x12\x1c\n\x18QUANTIZATION_UNSPECIFIED\x10\x00\x12\x15\n\x11QUANTIZATION_NONE\x10\x01\x12\x17\n\x13QUANTIZATION_SCALAR\x10\x02\x12\x17\n\x13QUANTIZATION_BINARY\x10\x03\x12\x18\n\x14QUANTIZATION_PRODUCT\x10\x04\x12\x16\n\x12QUANTIZATION_TURBO\x10\x05*\x93\x01\n\x0e\x42inaryEncoding\x12\x1f\n\x1b\x42INARY_ENCODING_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42INARY_ENCODING_ONE_BIT\x10\x01\x12%\n!BINARY_ENCODING_ONE_AND_HALF_BITS\x10\x02\x12\x1c\n\x18\x42INARY_ENCODING_TWO_BITS\x10\x03*\xd1\x01\n\x13\x42inaryQueryEncoding\x12%\n!BINARY_QUERY_ENCODING_UNSPECIFIED\x10\x00\x12!\n\x1d\x42INARY_QUERY_ENCODING_DEFAULT\x10\x01\x12 \n\x1c\x42INARY_QUERY_ENCODING_BINARY\x10\x02\x12&\n\"BINARY_QUERY_ENCODING_SCALAR_4BITS\x10\x03\x12&\n\"BINARY_QUERY_ENCODING_SCALAR_8BITS\x10\x04\x32\x97\x06\n\x11\x43ollectionService\x12q\n\x10\x43reateCollection\x12-.clipsearch.search.v1.CreateCollectionRequest\x1a..clipsearch.search.v1.CreateCollectionResponse\x12h\n\rGetCollection\x12*.clipsearch.search.v1.GetCollectionRequest\x1a+.clipsearch.search.v1.GetCollectionResponse\x12n\n\x0fListCollections\x12,.clipsearch.search.v1.ListCollectionsRequest\x1a-.clipsearch.search.v1.ListCollectionsResponse\x12q\n\x10\x44\x65leteCollection\x12-.clipsearch.search.v1.DeleteCollectionRequest\x1a..clipsearch.search.v1.DeleteCollectionResponse\x12\x62\n\x0bUpdateAlias\x12(.clipsearch.search.v1.UpdateAliasRequest\x1a).clipsearch.search.v1.UpdateAliasResponse\x12\x65\n\x0cSetSuccessor\x12).clipsearch.search.v1.SetSuccessorRequest\x1a*.clipsearch.search.v1.SetSuccessorResponse\x12w\n\x12\x43reatePayloadIndex\x12/.clipsearch.search.v1.CreatePayloadIndexRequest\x1a\x30.clipsearch.search.v1.CreatePayloadIndexResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%clipsearch/search/v1/collection.proto\x12\x14\x63lipsearch.search.v1\"S\n\x0cPayloadIndex\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x34\n\x04type\x18\x02 \x01(\x0e\x32&.clipsearch.search.v1.PayloadIndexType\"^\n\nHnswConfig\x12\t\n\x01m\x18\x01 \x01(\r\x12\x14\n\x0c\x65\x66_construct\x18\x02 \x01(\r\x12\x1e\n\x16\x66ull_scan_threshold_kb\x18\x03 \x01(\r\x12\x0f\n\x07on_disk\x18\x04 \x01(\x08\"\xd8\x01\n\x12QuantizationParams\x12\x12\n\nalways_ram\x18\x01 \x01(\x08\x12\x10\n\x08quantile\x18\x02 \x01(\x01\x12\x36\n\x08\x65ncoding\x18\x03 \x01(\x0e\x32$.clipsearch.search.v1.BinaryEncoding\x12\x41\n\x0equery_encoding\x18\x04 \x01(\x0e\x32).clipsearch.search.v1.BinaryQueryEncoding\x12\x13\n\x0b\x63ompression\x18\x05 \x01(\r\x12\x0c\n\x04\x62its\x18\x06 \x01(\x01\"\xeb\x03\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x0fpayload_indexes\x18\x02 \x03(\x0b\x32\".clipsearch.search.v1.PayloadIndex\x12.\n\x04hnsw\x18\x03 \x01(\x0b\x32 .clipsearch.search.v1.HnswConfig\x12\x38\n\x0cquantization\x18\x04 \x01(\x0e\x32\".clipsearch.search.v1.Quantization\x12\x17\n\x0fon_disk_vectors\x18\x05 \x01(\x08\x12\x14\n\x0cshard_number\x18\x06 \x01(\r\x12\x1a\n\x12replication_factor\x18\x07 \x01(\r\x12 \n\x18write_consistency_factor\x18\x08 \x01(\r\x12\x11\n\tdimension\x18\t \x01(\r\x12\x13\n\x0b\x66ingerprint\x18\n \x01(\t\x12\x45\n\x13quantization_params\x18\x0b \x01(\x0b\x32(.clipsearch.search.v1.QuantizationParams\x12\x1c\n\x0fon_disk_payload\x18\x0c \x01(\x08H\x00\x88\x01\x01\x12\r\n\x05model\x18\r \x01(\tB\x12\n\x10_on_disk_payload\"P\n\x18\x43reateCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32 .clipsearch.search.v1.Collection\"\xfd\x04\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\x0e\n\x06points\x18\x05 \x01(\x04\x12\x15\n\rimage_vectors\x18\x06 \x01(\x04\x12\x14\n\x0ctext_vectors\x18\x07 \x01(\x04\x12\x15\n\rindexed_share\x18\x08 \x01(\x02\x12\x12\n\ndisk_bytes\x18\t \x01(\x04\x12\x0f\n\x07\x61liases\x18\n \x03(\t\x12;\n\x0fpayload_indexes\x18\x0b \x03(\x0b\x32\".clipsearch.search.v1.PayloadIndex\x12.\n\x04hnsw\x18\x0c \x01(\x0b\x32 .clipsearch.search.v1.HnswConfig\x12\x38\n\x0cquantization\x18\r \x01(\x0e\x32\".clipsearch.search.v1.Quantization\x12\x17\n\x0fon_disk_vectors\x18\x0e \x01(\x08\x12\x14\n\x0cshard_number\x18\x0f \x01(\r\x12\x1a\n\x12replication_factor\x18\x10 \x01(\r\x12 \n\x18write_consistency_factor\x18\x11 \x01(\r\x12\x45\n\x13quantization_params\x18\x12 \x01(\x0b\x32(.clipsearch.search.v1.QuantizationParams\x12\x17\n\x0fon_disk_payload\x18\x13 \x01(\x08\x12\x11\n\tsuccessor\x18\x14 \x01(\t\x12\x0e\n\x06\x64\x61mage\x18\x15 \x01(\t\x12\x1a\n\x12\x64\x65\x66\x61ult_candidates\x18\x17 \x01(\r\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x15GetCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32 .clipsearch.search.v1.Collection\"\x18\n\x16ListCollectionsRequest\"P\n\x17ListCollectionsResponse\x12\x35\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32 .clipsearch.search.v1.Collection\"\'\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\"7\n\x12UpdateAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\"2\n\x13UpdateAliasResponse\x12\x1b\n\x13previous_collection\x18\x01 \x01(\t\"<\n\x13SetSuccessorRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tsuccessor\x18\x02 \x01(\t\"K\n\x14SetSuccessorResponse\x12\x1a\n\x12previous_successor\x18\x01 \x01(\t\x12\x17\n\x0fsettles_after_s\x18\x02 \x01(\x02\"b\n\x19\x43reatePayloadIndexRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x31\n\x05index\x18\x02 \x01(\x0b\x32\".clipsearch.search.v1.PayloadIndex\"\x1c\n\x1a\x43reatePayloadIndexResponse*\xef\x01\n\x10PayloadIndexType\x12\"\n\x1ePAYLOAD_INDEX_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPAYLOAD_INDEX_TYPE_KEYWORD\x10\x01\x12\x1e\n\x1aPAYLOAD_INDEX_TYPE_INTEGER\x10\x02\x12\x1c\n\x18PAYLOAD_INDEX_TYPE_FLOAT\x10\x03\x12\x1b\n\x17PAYLOAD_INDEX_TYPE_BOOL\x10\x04\x12\x1f\n\x1bPAYLOAD_INDEX_TYPE_DATETIME\x10\x05\x12\x1b\n\x17PAYLOAD_INDEX_TYPE_TEXT\x10\x06*\xa7\x01\n\x0cQuantization\x12\x1c\n\x18QUANTIZATION_UNSPECIFIED\x10\x00\x12\x15\n\x11QUANTIZATION_NONE\x10\x01\x12\x17\n\x13QUANTIZATION_SCALAR\x10\x02\x12\x17\n\x13QUANTIZATION_BINARY\x10\x03\x12\x18\n\x14QUANTIZATION_PRODUCT\x10\x04\x12\x16\n\x12QUANTIZATION_TURBO\x10\x05*\x93\x01\n\x0e\x42inaryEncoding\x12\x1f\n\x1b\x42INARY_ENCODING_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42INARY_ENCODING_ONE_BIT\x10\x01\x12%\n!BINARY_ENCODING_ONE_AND_HALF_BITS\x10\x02\x12\x1c\n\x18\x42INARY_ENCODING_TWO_BITS\x10\x03*\xd1\x01\n\x13\x42inaryQueryEncoding\x12%\n!BINARY_QUERY_ENCODING_UNSPECIFIED\x10\x00\x12!\n\x1d\x42INARY_QUERY_ENCODING_DEFAULT\x10\x01\x12 \n\x1c\x42INARY_QUERY_ENCODING_BINARY\x10\x02\x12&\n\"BINARY_QUERY_ENCODING_SCALAR_4BITS\x10\x03\x12&\n\"BINARY_QUERY_ENCODING_SCALAR_8BITS\x10\x04\x32\x97\x06\n\x11\x43ollectionService\x12q\n\x10\x43reateCollection\x12-.clipsearch.search.v1.CreateCollectionRequest\x1a..clipsearch.search.v1.CreateCollectionResponse\x12h\n\rGetCollection\x12*.clipsearch.search.v1.GetCollectionRequest\x1a+.clipsearch.search.v1.GetCollectionResponse\x12n\n\x0fListCollections\x12,.clipsearch.search.v1.ListCollectionsRequest\x1a-.clipsearch.search.v1.ListCollectionsResponse\x12q\n\x10\x44\x65leteCollection\x12-.clipsearch.search.v1.DeleteCollectionRequest\x1a..clipsearch.search.v1.DeleteCollectionResponse\x12\x62\n\x0bUpdateAlias\x12(.clipsearch.search.v1.UpdateAliasRequest\x1a).clipsearch.search.v1.UpdateAliasResponse\x12\x65\n\x0cSetSuccessor\x12).clipsearch.search.v1.SetSuccessorRequest\x1a*.clipsearch.search.v1.SetSuccessorResponse\x12w\n\x12\x43reatePayloadIndex\x12/.clipsearch.search.v1.CreatePayloadIndexRequest\x1a\x30.clipsearch.search.v1.CreatePayloadIndexResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clipsearch.search.v1.collection_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PAYLOADINDEXTYPE']._serialized_start=2324
-  _globals['_PAYLOADINDEXTYPE']._serialized_end=2563
-  _globals['_QUANTIZATION']._serialized_start=2566
-  _globals['_QUANTIZATION']._serialized_end=2733
-  _globals['_BINARYENCODING']._serialized_start=2736
-  _globals['_BINARYENCODING']._serialized_end=2883
-  _globals['_BINARYQUERYENCODING']._serialized_start=2886
-  _globals['_BINARYQUERYENCODING']._serialized_end=3095
+  _globals['_PAYLOADINDEXTYPE']._serialized_start=2352
+  _globals['_PAYLOADINDEXTYPE']._serialized_end=2591
+  _globals['_QUANTIZATION']._serialized_start=2594
+  _globals['_QUANTIZATION']._serialized_end=2761
+  _globals['_BINARYENCODING']._serialized_start=2764
+  _globals['_BINARYENCODING']._serialized_end=2911
+  _globals['_BINARYQUERYENCODING']._serialized_start=2914
+  _globals['_BINARYQUERYENCODING']._serialized_end=3123
   _globals['_PAYLOADINDEX']._serialized_start=63
   _globals['_PAYLOADINDEX']._serialized_end=146
   _globals['_HNSWCONFIG']._serialized_start=148
@@ -50,31 +50,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=957
   _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1037
   _globals['_COLLECTION']._serialized_start=1040
-  _globals['_COLLECTION']._serialized_end=1649
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1651
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1687
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1689
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1766
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1768
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1792
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1794
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1874
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1876
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1915
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1917
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1943
-  _globals['_UPDATEALIASREQUEST']._serialized_start=1945
-  _globals['_UPDATEALIASREQUEST']._serialized_end=2000
-  _globals['_UPDATEALIASRESPONSE']._serialized_start=2002
-  _globals['_UPDATEALIASRESPONSE']._serialized_end=2052
-  _globals['_SETSUCCESSORREQUEST']._serialized_start=2054
-  _globals['_SETSUCCESSORREQUEST']._serialized_end=2114
-  _globals['_SETSUCCESSORRESPONSE']._serialized_start=2116
-  _globals['_SETSUCCESSORRESPONSE']._serialized_end=2191
-  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_start=2193
-  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_end=2291
-  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_start=2293
-  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_end=2321
-  _globals['_COLLECTIONSERVICE']._serialized_start=3098
-  _globals['_COLLECTIONSERVICE']._serialized_end=3889
+  _globals['_COLLECTION']._serialized_end=1677
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1679
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1715
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1717
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1794
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1796
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1820
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1822
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1902
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1904
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1943
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1945
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1971
+  _globals['_UPDATEALIASREQUEST']._serialized_start=1973
+  _globals['_UPDATEALIASREQUEST']._serialized_end=2028
+  _globals['_UPDATEALIASRESPONSE']._serialized_start=2030
+  _globals['_UPDATEALIASRESPONSE']._serialized_end=2080
+  _globals['_SETSUCCESSORREQUEST']._serialized_start=2082
+  _globals['_SETSUCCESSORREQUEST']._serialized_end=2142
+  _globals['_SETSUCCESSORRESPONSE']._serialized_start=2144
+  _globals['_SETSUCCESSORRESPONSE']._serialized_end=2219
+  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_start=2221
+  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_end=2319
+  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_start=2321
+  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_end=2349
+  _globals['_COLLECTIONSERVICE']._serialized_start=3126
+  _globals['_COLLECTIONSERVICE']._serialized_end=3917
 # @@protoc_insertion_point(module_scope)

@@ -183,7 +183,9 @@ class SearchParams(_message.Message):
     quantization_rescore: _builtins.bool
     """With a quantised collection: compare the best again with the original vectors. Default: true."""
     quantization_oversampling: _builtins.float
-    """With a quantised collection: fetch this many times `limit` before rescoring, 1 to 100; 0 = the engine's default."""
+    """With a quantised collection: fetch this many times `limit` before rescoring, 1 to 100; 0 = by
+    the collection's `default_candidates`.
+    """
     def __init__(
         self,
         *,

@@ -1,4 +1,4 @@
-"""Measures search as a user would meet it: `make bench-search`, about 5 minutes on two cores.
+"""Measures search as a user would meet it: `make bench-search`, about 9 minutes on two cores.
 
 Real service processes over Qdrant Edge, a client in a process of its own, loopback; 10,000 and 100,000
 vectors (and 1,000,000 with --full, which takes far longer), recall beside every latency; qdrant-client's
@@ -18,6 +18,7 @@ from tests.bench import bundles
 from tests.bench.bundles import CLIP, OUT
 from tests.bench.machine import OtherProcesses, describe
 from tests.bench.search import corpus, plan, report
+from tests.bench.search.compressed import measure_compressed
 from tests.bench.search.rig import Row, SearchRig
 from tests.bench.search.run import Run
 
@@ -51,7 +52,8 @@ def measure(rig: SearchRig, sizes: Sequence[int]) -> Run:
         measured.append(plan.measure_size(rig, points))
         if points == plan.TEXTS_AT:
             texts = plan.measure_texts(rig, points)
-    return Run(describe(PACKAGES), corpus.describe(), measured, texts, disk)
+    compressed = measure_compressed(rig)
+    return Run(describe(PACKAGES), corpus.describe(), measured, texts, disk, compressed)
 
 
 if __name__ == "__main__":

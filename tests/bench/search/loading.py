@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clipsearch import AsyncClient, Point
+from clipsearch.inputs import Quantization
 from tests.bench.search import corpus
 
 BATCH = 256  # what the service takes at most
@@ -27,14 +28,14 @@ class Ingest:
         return self.points / self.seconds
 
 
-def load_points(address: str, collection: str, count: int) -> Ingest:
+def load_points(address: str, collection: str, count: int, quantization: Quantization = "none") -> Ingest:
     """Creates the collection, then writes the first `count` points of the corpus. Blocks."""
-    return asyncio.run(_load(address, collection, count))
+    return asyncio.run(_load(address, collection, count, quantization))
 
 
-async def _load(address: str, collection: str, count: int) -> Ingest:
+async def _load(address: str, collection: str, count: int, quantization: Quantization) -> Ingest:
     async with AsyncClient(address) as client:
-        await client.create_collection(collection, payload_indexes=corpus.INDEXES)
+        await client.create_collection(collection, payload_indexes=corpus.INDEXES, quantization=quantization)
         seconds = 0.0
         for block in corpus.blocks(count):  # making the vectors is not part of the time
             batches = _batches(block)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.bench.bounds import DISTURBED_CORES, Bound, head
 from tests.bench.search.calls import Kind
+from tests.bench.search.compressed import KINDS, Compressed
 from tests.bench.search.corpus import FilterName
 from tests.bench.search.loading import Ingest
 from tests.bench.search.plan import CLIENTS, LARGE, Size
@@ -25,10 +26,16 @@ BOUNDS = {
     "vs_local_search": Bound(">=", 20),
     "vs_local_filtered": Bound(">=", 100),
     "max_event_loop_stall_ms_during_index": Bound("<=", 100),
+    "recall_at_10_20k_scalar": Bound(">=", 0.99),
+    "recall_at_10_20k_turbo": Bound(">=", 0.99),
+    "recall_at_10_20k_product": Bound(">=", 0.96),
+    "recall_at_10_20k_binary": Bound(">=", 0.90),
+    **{f"p50_20k_{kind}_vs_none": Bound("<=", 1.3) for kind in KINDS if kind != "none"},
 }
 
 MEANING = {
     "search_p50_ms_100k": "vector in, ten hits with payload out, over gRPC, one client; median of 3 rounds",
+    "default_p50_ms_100k": "the same without a target: what everybody asks",
     "filtered_p50_ms_100k": "the same with a filter on two fields that 2.5 % of the points pass",
     "recall_at_10_100k": "of the same searches against exact ones by numpy, default settings; mean",
     "ingest_vectors_per_s": "100,000 points through the service, durable, public client; median of 3 loads",
@@ -44,6 +51,9 @@ MEANING = {
         "the longest that the serving process's event loop was late from a minute before the index of the "
         "100,000 was begun until it was in use, with searches and writes going on"
     ),
+    **{f"recall_at_10_20k_{kind}": f"20,000 points, quantization {kind}, default settings" for kind in KINDS},
+    **{f"p50_ms_20k_{kind}": "of the same searches, one client; median of 3 rounds" for kind in KINDS},
+    **{f"p50_20k_{kind}_vs_none": f"p50_ms_20k_{kind} / p50_ms_20k_none" for kind in KINDS if kind != "none"},
     "search_growth_10k_to_100k": "search_p50_ms_100k / the same at 10,000, where search is exact",
     "filtered_growth_10k_to_100k": "the same for filtered_p50_ms_100k",
     "search_p50_ms_1m": "as at 100,000; only with FULL=1",
@@ -62,6 +72,7 @@ class Run:
     sizes: Sequence[Size]
     texts: Sequence[Row]
     local_disk: Sequence[Ingest]
+    compressed: Sequence[Compressed] = ()
     other_cores: float = 0.0  # known once all processes of the run have ended
 
     @property
@@ -81,6 +92,7 @@ class Run:
         disk = statistics.median(load.per_s for load in self.local_disk)
         return {
             "search_p50_ms_100k": search,
+            "default_p50_ms_100k": self.p50(MIDDLE, "both sides"),
             "filtered_p50_ms_100k": filtered,
             "recall_at_10_100k": self.recall(MIDDLE, "vector"),
             "ingest_vectors_per_s": ingest,
@@ -90,12 +102,23 @@ class Run:
             "vs_local_filtered": _ratio(self.local_p50(MIDDLE, "narrow"), filtered),
             "vs_local_ingest_on_disk": ingest / disk,
             "max_event_loop_stall_ms_during_index": middle.indexing.max_stall_ms if middle.indexing else None,
+            **self._compressed(),
             "search_growth_10k_to_100k": _ratio(search, self.p50(SMALL, "vector")),
             "filtered_growth_10k_to_100k": _ratio(filtered, self.p50(SMALL, "narrow")),
             "search_p50_ms_1m": self.p50(LARGE, "vector"),
             "filtered_p50_ms_1m": self.p50(LARGE, "narrow"),
             "recall_at_10_1m": self.recall(LARGE, "vector"),
             "other_cores": self.other_cores,
+        }
+
+    def _compressed(self) -> dict[str, float | None]:
+        """By kind: recall, p50, and how p50 stands to that of vectors as they are."""
+        there = {one.quantization: one for one in self.compressed}
+        p50 = {kind: there[kind].p50_ms if kind in there else None for kind in KINDS}
+        return {
+            **{f"recall_at_10_20k_{kind}": there[kind].recall if kind in there else None for kind in KINDS},
+            **{f"p50_ms_20k_{kind}": p50[kind] for kind in KINDS},
+            **{f"p50_20k_{kind}_vs_none": _ratio(p50[kind], p50["none"]) for kind in KINDS if kind != "none"},
         }
 
     def document(self) -> dict[str, Any]:
@@ -108,6 +131,7 @@ class Run:
             "corpus": dict(self.corpus),
             "sizes": [_without_hits(dataclasses.asdict(size)) for size in self.sizes],
             "texts": _without_hits([dataclasses.asdict(row) for row in self.texts]),
+            "compressed": _without_hits([dataclasses.asdict(one) for one in self.compressed]),
             "local_on_disk": [dataclasses.asdict(load) for load in self.local_disk],
         }
 

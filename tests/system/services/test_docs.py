@@ -55,7 +55,7 @@ PRINTS = {
     "clipsearch index goods.csv -c goods --id sku --text title": r"2 indexed, 0 there already, 0 failed",
     "clipsearch index vectors.npy --ids ids.txt": r"2 indexed, 0 there already, 0 failed",
     "clipsearch collections": r"images +\d+",
-    "clipsearch collections show archive": r"scalar",
+    "clipsearch collections show archive": r"scalar(.|\n)*rescored +100 points",
     "something to drink from": r"^0\.\d+ mug \{'price': 7\.5\}\n$",
     "ItemList(": r"2 of 2, \d+/s, 0 failed\n2 indexed, 0 there already, 0 failed, 0 gone\n$",
     'create_collection("products"': r"^0\.9\d+ motorcycle\n0\.\d+ cup\n$",

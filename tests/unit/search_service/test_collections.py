@@ -53,6 +53,7 @@ async def test_settings_are_kept_and_counts_told(client: Client):
     assert found.quantization_params == pb.QuantizationParams(quantile=0.99, always_ram=True)
     assert (found.on_disk_vectors, found.on_disk_payload) == (True, False)
     assert found.disk_bytes > 0
+    assert found.default_candidates == 100
     assert [(index.field, index.type) for index in found.payload_indexes] == [("price", INTEGER)]
 
 

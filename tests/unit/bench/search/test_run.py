@@ -11,6 +11,7 @@ from rich.console import Console
 
 from tests.bench.search import report
 from tests.bench.search.calls import Kind
+from tests.bench.search.compressed import Compressed
 from tests.bench.search.indexing import Indexing
 from tests.bench.search.loading import Ingest
 from tests.bench.search.plan import LocalRow, Size
@@ -30,7 +31,12 @@ def row(points: int, kind: Kind, p50_ms: float, clients: int = 1, recall: float 
 
 def size(points: int, search: float, filtered: float) -> Size:
     rounds = [row(points, "vector", search + off, recall=0.99 - off / 100) for off in (-0.5, 0.0, 3.0)]
-    rounds += [row(points, "narrow", filtered), row(points, "broad", 4.0), row(points, "vector", 20.0, 16)]
+    rounds += [
+        row(points, "narrow", filtered),
+        row(points, "broad", 4.0),
+        row(points, "both sides", 5.0),
+        row(points, "vector", 20.0, 16),
+    ]
     indexing = Indexing(points, 30.0, summary(300, 5), [(0.1, 5.0), (2.0, 9.0)], 200, 80.0, 45.0)
     local = [
         LocalRow(points, None, [100.0, 110.0, 500.0], 1.0),
@@ -49,12 +55,25 @@ def run() -> Run:
         sizes=[size(10_000, 1.0, 2.0), size(100_000, 2.0, 3.0)],
         texts=texts,
         local_disk=[Ingest(4000, 5.0), Ingest(4000, 4.0), Ingest(4000, 8.0)],
+        compressed=[
+            Compressed("none", 0, [row(20_000, "vector", p50) for p50 in (1.0, 9.0, 2.0)]),
+            Compressed("binary", 640, [row(20_000, "vector", 3.0, recall=r) for r in (0.9, 0.92)]),
+        ],
     )
 
 
 def test_every_figure_has_a_meaning_and_every_bound_a_figure(run: Run) -> None:
     assert set(run.figures()) == set(MEANING)
     assert set(BOUNDS) <= set(MEANING)
+
+
+def test_compressed_vectors_are_compared_with_whole_ones(run: Run) -> None:
+    figures = run.figures()
+    assert figures["recall_at_10_20k_binary"] == pytest.approx(0.91)
+    assert figures["p50_ms_20k_none"] == 2.0
+    assert figures["p50_20k_binary_vs_none"] == pytest.approx(1.5)
+    assert figures["recall_at_10_20k_turbo"] is None
+    assert run.met("recall_at_10_20k_turbo") is False
 
 
 def test_a_size_that_was_not_run_has_no_figure(run: Run) -> None:

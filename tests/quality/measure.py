@@ -1,0 +1,178 @@
+"""Fills the collections through the services, asks, and counts where the right points came."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch import Client, EncoderClient, Point, Term
+from clipsearch.inputs import Search
+from tests.quality.captioned import Captioned, changed
+from tests.quality.cases import Case, Collection, Plan
+
+TOP = 10
+RANKED = 1000  # hits of a search that is asked for ranks: the most that the service gives
+PAIRS = 150
+_TOGETHER = 24  # searches in one call
+_WRITTEN = 128  # points in one call
+
+# How a case is asked: the default by what a caller has, the others by its vector, which finds the same.
+WAYS: dict[str, Search] = {
+    "default": {},
+    "image": {"target": "image"},
+    "text": {"target": "text"},
+    "rrf": {"fusion": "rrf"},
+    "dbsf": {"fusion": "dbsf"},
+}
+
+Vectors = NDArray[np.float32]
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Shares of the queries that found a right point first, and among the first ten."""
+
+    r1: float
+    r10: float
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """Median ranks of A's and of B's own image for a query of terms of both, over pairs of one group."""
+
+    a: float
+    b: float
+
+
+class Encoded:
+    """The set, with a vector, float32 [512], of every image, caption, changed image and paraphrase."""
+
+    def __init__(self, images: Sequence[Captioned], encoder: EncoderClient) -> None:
+        self.set = images
+        self.fingerprint = encoder.model().fingerprint
+        self.changed = [changed(image.image) for image in images]
+        self.images: Vectors = encoder.encode_images([image.image for image in images])
+        self.captions: Vectors = encoder.encode_texts([image.caption for image in images])
+        self.asked: dict[str, Vectors] = {
+            "changed image": encoder.encode_images(self.changed),
+            "paraphrase": encoder.encode_texts([image.paraphrase for image in images]),
+        }
+
+
+def fill(client: Client, encoded: Encoded, collection: Collection) -> None:
+    """Makes the collection and writes its points, by their vectors."""
+    client.create_collection(collection.name)
+    points = [
+        Point(
+            id=id,
+            image_vector=_at(encoded.images, collection.images.get(id)),
+            text_vector=_at(encoded.captions, collection.captions.get(id)),
+        )
+        for id in {**collection.images, **collection.captions}
+    ]
+    for part in _parts(points, _WRITTEN):
+        for result in client.upsert(collection.name, part, fingerprint=encoded.fingerprint):
+            if result.error is not None:
+                raise result.error
+
+
+def ask(client: Client, encoded: Encoded, case: Case) -> dict[str, Found]:
+    """For each of WAYS, what every query of the case found."""
+    ranks: dict[str, list[int]] = {way: [] for way in WAYS}
+    numbers = sorted(range(len(encoded.set)), key=case.collection)
+    for collection, members in itertools.groupby(numbers, case.collection):
+        for part in _parts(list(members), _TOGETHER):
+            for way, options in WAYS.items():
+                searches: list[Search] = [
+                    {**options, **_query(encoded, case, number, by_vector=way != "default"), "limit": TOP}
+                    for number in part
+                ]
+                for number, answer in zip(part, client.search_batch(collection, searches), strict=True):
+                    ranks[way].append(_rank([hit.id for hit in answer.hits], case.right(number)))
+    return {way: Found(_share(found, 1), _share(found, TOP)) for way, found in ranks.items()}
+
+
+def weigh(client: Client, encoded: Encoded, plan: Plan) -> dict[str, Weighted]:
+    """What weights do: queries of words and images of two members of a group, against images."""
+    images = encoded.set
+    terms: dict[str, Callable[[int, int], list[Term]]] = {
+        "A": lambda a, b: [Term(text=images[a].caption)],
+        "A - 0.5 B": lambda a, b: [Term(text=images[a].caption), Term(text=images[b].caption, weight=-0.5)],
+        "A - 0.5 image of B": lambda a, b: [
+            Term(text=images[a].caption),
+            Term(image=encoded.changed[b], weight=-0.5),
+        ],
+        "image of A": lambda a, b: [Term(image=encoded.changed[a])],
+        "image of A - 0.5 B": lambda a, b: [
+            Term(image=encoded.changed[a]),
+            Term(text=images[b].caption, weight=-0.5),
+        ],
+        "image of A + 2 B": lambda a, b: [
+            Term(image=encoded.changed[a]),
+            Term(text=images[b].caption, weight=2.0),
+        ],
+    }
+    pairs = _pairs(images)
+    collection = plan.collections[0]
+    found: dict[str, Weighted] = {}
+    for name, query in terms.items():
+        ranks: list[tuple[int, int]] = []
+        for part in _parts(pairs, _TOGETHER):
+            searches: list[Search] = [
+                {"query": query(a, b), "target": "image", "limit": RANKED, "payload": False} for a, b in part
+            ]
+            for (a, b), answer in zip(part, client.search_batch(collection.name, searches), strict=True):
+                ids = [hit.id for hit in answer.hits]
+                ranks.append((_rank(ids, {images[a].id}), _rank(ids, {images[b].id})))
+        found[name] = Weighted(*(float(statistics.median(side)) for side in zip(*ranks, strict=True)))
+    return found
+
+
+def _query(encoded: Encoded, case: Case, number: int, *, by_vector: bool) -> Search:
+    if by_vector:
+        return {"vector": encoded.asked[case.asks][number], "fingerprint": encoded.fingerprint}
+    if case.asks == "changed image":
+        return {"image": encoded.changed[number]}
+    return {"text": encoded.set[number].paraphrase}
+
+
+def _rank(ids: Sequence[str], right: frozenset[str] | set[str]) -> int:
+    """The place, from 1, of the first right id; one more than there are hits if none is."""
+    return next((place for place, id in enumerate(ids, 1) if id in right), len(ids) + 1)
+
+
+def _share(ranks: Sequence[int], top: int) -> float:
+    return sum(rank <= top for rank in ranks) / len(ranks)
+
+
+def _pairs(images: Sequence[Captioned]) -> list[tuple[int, int]]:
+    """Pairs of one group and of two captions, the same every time."""
+    groups: Mapping[str, list[int]] = {
+        group: [n for n, image in enumerate(images) if image.group == group]
+        for group in dict.fromkeys(image.group for image in images)
+    }
+    chance = random.Random(0)
+    possible = [
+        (a, b)
+        for members in groups.values()
+        for a, b in itertools.permutations(members, 2)
+        if images[a].caption != images[b].caption
+    ]
+    return chance.sample(possible, min(PAIRS, len(possible)))
+
+
+def _parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _at(vectors: Vectors, number: int | None) -> Vectors | None:
+    return None if number is None else vectors[number]

@@ -20,9 +20,6 @@ SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 GPU_READY  := $(VENV)-gpu/.ready
-# What pip downloads for them, torch's CPU build included.
-RUN_MB  := RUNMB
-FULL_MB := FULLMB
 
 .DEFAULT_GOAL := help
 .PHONY: help demo web test test-fast test-web soak pictures lint torture drain fuzz overload \
@@ -44,11 +41,11 @@ web: $(RUN_READY) ## the demo, and then its search page in a browser until Ctrl-
 	$(BIN)/clipsearch demo --model $(BUNDLE) $(if $(IMAGES),--images $(IMAGES)) --web
 
 test: $(FULL_READY) ## run every test, every kind of fault once
-	echo "== tests (all of them, about six minutes on two cores; on the first run, 110 MB of published weights)"
+	echo "== tests (all of them, some minutes; the first run also downloads 110 MB of published weights)"
 	$(PYTEST) $(SPREAD) $(ARGS)
 
 test-fast: $(FULL_READY) ## run what needs no process of its own: unit tests and the stores' contract
-	echo "== tests (unit and contract, less than two minutes)"
+	echo "== tests (unit and contract, without the slow ones)"
 	$(PYTEST) $(SPREAD) -m "not slow" tests/unit tests/contract $(ARGS)
 
 # Its parts are the files tests/soak/test_PART.py.
@@ -144,15 +141,15 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
-	echo "== installing the services and the client, exact versions of requirements.lock ($(RUN_MB) MB to download)"
+	echo "== installing the services and the client, exact versions of requirements.lock"
 	$(PIP) --editable '.[cpu,starter,map,web]'
 	touch $@
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing everything for development and export"
-	echo "   This downloads about $(FULL_MB) MB, 190 of them torch, if the package index has torch's CPU build."
-	echo "   Where it has the CUDA build, as PyPI has on Linux, torch and what it needs are 3 GB. The CPU build instead:"
-	echo "   make $(MAKECMDGOALS) PIP_EXTRA_INDEX_URL=URL, with the index of CPU builds that pytorch.org names."
+	echo "   This downloads 0.5 GB beside torch, once. PyPI's torch for Linux is the CUDA build, which is 2.8 GB more with"
+	echo "   its libraries, and 6.7 GB on disk in all. Nothing here needs CUDA; to have the CPU build, a tenth of that:"
+	echo "   make $(MAKECMDGOALS) PIP_EXTRA_INDEX_URL=URL, the index of CPU builds that pytorch.org's 'Get started' names"
 	$(PIP) --editable '.[cpu,starter,map,web,notebook,parquet,otel,export,plan,load,dev,deploy]'
 	touch $(RUN_READY) $@
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from search_service.stores import edge_index
 from search_service.stores.edge import QdrantEdge
 from search_service.stores.edge_live import Upkeep
 from search_service.stores.protocol import CollectionSpec, StoredPoint
+from tests.unit.search_service.stores.ends import QUIET, no_optimizer, processes
 
 DIMENSION = 16
 
@@ -47,3 +49,22 @@ async def store(tmp_path: Path) -> AsyncIterator[QdrantEdge]:
     opened = await QdrantEdge.open(tmp_path / "data", Upkeep(quiet_s=600))
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def children() -> Callable[[], set[int]]:
+    """The processes that a test's store has, alive or not waited for."""
+    before = processes()
+    return lambda: processes() - before
+
+
+@pytest.fixture
+async def shop(tmp_path, spec, points, monkeypatch, children):
+    """A store with ten points, whose index is built when a test says so."""
+    monkeypatch.setattr(edge_index, "_optimize", no_optimizer)
+    store = await QdrantEdge.open(tmp_path, QUIET)
+    await store.create_collection(spec)
+    await store.upsert("shop", points(10))
+    yield store
+    await store.close()
+    assert children() == set()

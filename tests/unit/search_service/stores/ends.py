@@ -1,0 +1,87 @@
+"""For tests of how jobs of the Edge store end: gates before their steps, and what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from search_service.stores import edge_files, edge_index
+from search_service.stores.edge import QdrantEdge
+from search_service.stores.edge_live import Upkeep
+from search_service.stores.edge_process import EngineProcess
+
+QUIET = Upkeep(quiet_s=600)
+SHOP = Path("collections", "shop")
+
+
+def processes() -> set[int]:
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            command = stat.with_name("cmdline").read_bytes()
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(parent) == os.getpid() and (state == "Z" or b"search_service.stores." in command):
+            found.add(int(stat.parent.name))
+    return found
+
+
+def shards(root: Path) -> list[str]:
+    return sorted(path.name for path in (root / SHOP).glob("shard.*"))
+
+
+def is_free(root: Path) -> bool:
+    edge_files.open_root(root, patience_s=0).close()
+    return True
+
+
+class Gate:
+    """Takes the place of a step: says when it is `reached`, and then fails or waits until it is `open`."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.reached, self.open = asyncio.Event(), asyncio.Event()
+        self._failure = failure
+
+    async def __call__(self) -> None:
+        self.reached.set()
+        if self._failure is not None:
+            raise self._failure
+        await self.open.wait()
+
+
+def hold(monkeypatch: pytest.MonkeyPatch, step: str, gate: Gate) -> None:
+    """Puts the gate before a step: what an engine is asked, is done to, or what edge_index does."""
+    call = EngineProcess.call
+
+    async def gated_call(engine, method, *arguments, deadline=None):
+        if method == step:
+            await gate()
+        return await call(engine, method, *arguments, deadline=deadline)
+
+    async def gated(*arguments):
+        await gate()
+        return await original(*arguments)
+
+    owner = edge_index if step.startswith("_") else EngineProcess
+    if hasattr(owner, step):
+        original = getattr(owner, step)
+        monkeypatch.setattr(owner, step, gated)
+    else:
+        monkeypatch.setattr(EngineProcess, "call", gated_call)
+
+
+async def no_optimizer(shard, shared):
+    """An index in no time: these tests are about what stands around it."""
+    return True
+
+
+async def reopened_count(root: Path) -> int:
+    store = await QdrantEdge.open(root, QUIET)
+    try:
+        return await store.count("shop")
+    finally:
+        await store.close()

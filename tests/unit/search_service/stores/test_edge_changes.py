@@ -1,0 +1,145 @@
+"""Creations, deletions and aliases that are given up or fail: done or not done, never half."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from clipsearch.serving.errors import Unavailable
+from search_service.stores import edge, edge_aliases, edge_files
+from search_service.stores.edge import QdrantEdge
+from search_service.stores.edge_children import whole
+from tests.unit.search_service.stores.ends import QUIET, Gate, hold, is_free, reopened_count
+
+
+async def test_a_creation_that_is_given_up_leaves_nothing(tmp_path, spec, monkeypatch, children):
+    store = await QdrantEdge.open(tmp_path, QUIET)
+    with monkeypatch.context() as patched:
+        gate = Gate()
+        hold(patched, "create", gate)
+        creating = asyncio.create_task(store.create_collection(spec))
+        await gate.reached.wait()
+        creating.cancel()
+        await asyncio.wait([creating])
+    assert children() == set()
+    assert list((tmp_path / "collections").iterdir()) == []
+    await store.create_collection(spec)
+    await store.close()
+
+
+async def test_a_creation_that_is_given_up_at_its_last_step_is_done(tmp_path, spec, points, monkeypatch):
+    store = await QdrantEdge.open(tmp_path, QUIET)
+    reached, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(building, folder):
+        loop.call_soon_threadsafe(reached.set)
+        go_on.wait(60)
+        edge_files.publish(building, folder)
+
+    monkeypatch.setattr(edge, "publish", slow)
+    creating = asyncio.create_task(store.create_collection(spec))
+    await reached.wait()
+    creating.cancel()
+    go_on.set()
+    await asyncio.wait([creating])
+    await store.upsert("shop", points(1))
+    await store.close()
+    assert await reopened_count(tmp_path) == 1
+
+
+async def test_a_creation_whose_folder_is_not_durable_can_be_made_again(tmp_path, spec, points, monkeypatch):
+    store = await QdrantEdge.open(tmp_path, QUIET)
+    sync = edge_files._sync
+
+    def ill(path):
+        if path == tmp_path / "collections":
+            raise OSError("the disk is ill")
+        sync(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(edge_files, "_sync", ill)
+        with pytest.raises(Unavailable):
+            await store.create_collection(spec)
+    assert list((tmp_path / "collections").iterdir()) == []
+    await store.create_collection(spec)
+    await store.upsert("shop", points(1))
+    await store.close()
+
+
+async def test_a_deletion_that_is_given_up_is_done(shop, tmp_path, spec, monkeypatch, children):
+    gate = Gate()
+    hold(monkeypatch, "stop", gate)
+    deleting = asyncio.create_task(shop.delete_collection("shop"))
+    await gate.reached.wait()
+    deleting.cancel()
+    gate.open.set()
+    await asyncio.wait([deleting])
+    assert children() == set()
+    assert list((tmp_path / "collections").iterdir()) == []
+    await shop.create_collection(spec)
+
+
+async def test_a_collection_whose_folder_cannot_be_removed_is_still_there(shop, tmp_path, monkeypatch):
+    def refuse(path, target):
+        raise PermissionError("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuse)
+        with pytest.raises(Unavailable):
+            await shop.delete_collection("shop")
+    assert await shop.count("shop") == 10
+    await shop.delete_collection("shop")
+    assert list((tmp_path / "collections").iterdir()) == []
+
+
+async def test_an_open_that_fails_lets_go_of_the_directory(tmp_path, monkeypatch):
+    def fail(store):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(QdrantEdge, "_look", fail)
+    with pytest.raises(RuntimeError, match="a fault"):
+        await QdrantEdge.open(tmp_path)
+    assert is_free(tmp_path)
+
+
+async def test_aliases_of_a_caller_who_has_gone_are_what_the_file_says(shop, tmp_path, monkeypatch):
+    reached, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(root, aliases):
+        loop.call_soon_threadsafe(reached.set)
+        go_on.wait(60)
+        edge_files.write_aliases(root, aliases)
+
+    monkeypatch.setattr(edge_aliases, "write_aliases", slow)
+    setting = asyncio.create_task(shop.set_alias("window", "shop"))
+    await reached.wait()
+    setting.cancel()
+    go_on.set()
+    await asyncio.wait([setting])
+    assert json.loads((tmp_path / "aliases.json").read_text()) == {"window": "shop"}
+    assert (await shop.resolve("window")).name == "shop"
+
+
+async def test_a_whole_job_outlasts_every_cancellation_and_its_error_is_the_cause():
+    gate = Gate()
+
+    async def job():
+        await gate()
+        raise RuntimeError("a fault")
+
+    task = asyncio.create_task(whole(job()))
+    await gate.reached.wait()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+    gate.open.set()
+    with pytest.raises(asyncio.CancelledError) as cancelled:
+        await task
+    assert str(cancelled.value.__cause__) == "a fault"

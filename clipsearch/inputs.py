@@ -29,7 +29,8 @@ BOOKKEEPING = frozenset({CONTENT_HASH, INDEXED_FROM})
 """Payload keys that say nothing to people: tables leave them out."""
 
 Target = Literal["any", "image", "text"]
-Fusion = Literal["rrf", "dbsf"]
+Fusion = Literal["calibrated", "rrf", "dbsf"]
+Kind = Literal["image", "text"]
 IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
 Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
 BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]
@@ -38,13 +39,17 @@ BinaryQueryEncoding = Literal["default", "binary", "scalar4bits", "scalar8bits"]
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One term of a query: exactly one of text, image, vector and point_id. A negative weight pushes away."""
+    """One term of a query: exactly one of text, image, vector and point_id. A negative weight pushes away.
+
+    `kind`: what a `vector` was made of; None = what the stored vectors around it were made of.
+    """
 
     text: str | None = None
     image: Picture | None = None
     vector: VectorLike | None = None
     point_id: str | None = None
     weight: float = 1.0
+    kind: Kind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,8 @@ class SearchOptions(TypedDict, total=False):
     `image`, `vector`, `point_id` (more like this stored point), or `query`, a list of `Term`.
 
     How: `target` ("any", "image" or "text": which vectors to compare with), `filter`, `limit` (10),
-    `offset`, `score_threshold`, `exact`, `hnsw_ef`, `rescore`, `oversampling`, `fusion` ("rrf" or
-    "dbsf": how "any" joins its two sides), `fingerprint` (of the space of ready vectors).
+    `offset`, `score_threshold`, `exact`, `hnsw_ef`, `rescore`, `oversampling`, `fusion` (how "any"
+    joins its two rankings: "calibrated", "rrf" or "dbsf"), `fingerprint` (of the space of ready vectors).
 
     What comes back: `payload` (True, False, or a list of fields), `with_vectors`.
     """

@@ -31,6 +31,7 @@ _FIRST_FIELDS = ("title", "name", "text", "caption")
 _LEFT = "text-align:left;vertical-align:top;padding:4px 10px 4px 0"
 _SHORT = f"{_LEFT};white-space:nowrap"
 _LONG = f"{_LEFT};min-width:16em;max-width:28em;overflow-wrap:anywhere;white-space:normal"
+_SCORES = ", scores in spreads above the best that unrelated queries find"
 _LONG_FROM = 36  # characters: an id that is a hash or a UUID stays on one line
 
 
@@ -77,7 +78,7 @@ def points_table(page: Page, fields: Sequence[str] | None, thumbnails: int) -> s
 
 def _about(result: SearchResult) -> list[str]:
     lines = [
-        f"{_number(len(result), 'hit')}{', fused by rank' if result.fused else ''}; "
+        f"{_number(len(result), 'hit')}{_SCORES if result.fusion == 'calibrated' else ''}; "
         f"encoder {result.encode_ms:.1f} ms, store {result.store_ms:.1f} ms"
     ]
     lines += [

@@ -18,6 +18,7 @@ from clipsearch.inputs import (
     FilterLike,
     Fusion,
     IndexType,
+    Kind,
     Picture,
     Point,
     Quantization,
@@ -44,7 +45,12 @@ _TARGETS: dict[Target, search_pb2.Target.ValueType] = {
     "image": search_pb2.TARGET_IMAGE,
     "text": search_pb2.TARGET_TEXT,
 }
-_FUSIONS: dict[Fusion, search_pb2.Fusion.ValueType] = {
+_KINDS: dict[Kind, search_pb2.TermKind.ValueType] = {
+    "image": search_pb2.TERM_KIND_IMAGE,
+    "text": search_pb2.TERM_KIND_TEXT,
+}
+FUSIONS: dict[Fusion, search_pb2.Fusion.ValueType] = {
+    "calibrated": search_pb2.FUSION_CALIBRATED,
     "rrf": search_pb2.FUSION_RRF,
     "dbsf": search_pb2.FUSION_DBSF,
 }
@@ -93,7 +99,7 @@ def search(
     hnsw_ef: int = 0,
     rescore: bool | None = None,
     oversampling: float = 0.0,
-    fusion: Fusion = "rrf",
+    fusion: Fusion = "calibrated",
     fingerprint: str = "",
     payload: bool | Sequence[str] = True,
     with_vectors: bool = False,
@@ -123,7 +129,7 @@ def search(
             quantization_rescore=rescore,
             quantization_oversampling=oversampling,
         ),
-        fusion=_choice("fusion", fusion, _FUSIONS),
+        fusion=_choice("fusion", fusion, FUSIONS),
         payload=payload_selector(payload),
         fingerprint=fingerprint,
         vector_format=F32,
@@ -336,6 +342,10 @@ def _fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
             f"{where}: must hold exactly one of text, image, vector and point_id, holds {given or 'none'}"
         )
     proto.weight = term.weight
+    if term.kind is not None:
+        if term.vector is None:
+            raise ValueError(f"{where}: kind is of a vector only; the kind of other terms is known")
+        proto.kind = _choice(f"{where}.kind", term.kind, _KINDS)
     if term.text is not None:
         proto.text = arguments.string(term.text, f"{where}.text")
     elif term.image is not None:

@@ -9,7 +9,7 @@ from google.rpc import code_pb2, status_pb2
 
 from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.errors import ClipSearchError, from_status
-from clipsearch.requests import ENCODINGS, INDEX_TYPES, QUANTIZATIONS, QUERY_ENCODINGS
+from clipsearch.requests import ENCODINGS, FUSIONS, INDEX_TYPES, QUANTIZATIONS, QUERY_ENCODINGS
 from clipsearch.results import (
     Classification,
     Collection,
@@ -25,6 +25,7 @@ from clipsearch.results import (
 from clipsearch.search.v1 import collection_pb2, search_pb2
 from clipsearch.values import array, payload
 
+_FUSION_NAMES = {value: name for name, value in FUSIONS.items()}
 _INDEX_NAMES = {value: name for name, value in INDEX_TYPES.items()}
 _ENCODING_NAMES = {value: name for name, value in ENCODINGS.items()}
 _QUERY_ENCODING_NAMES = {value: name for name, value in QUERY_ENCODINGS.items()}
@@ -41,6 +42,7 @@ def search_result(response: search_pb2.SearchResponse) -> SearchResult:
         store_ms=response.timings.store_ms,
         tokens_dropped=dict(response.tokens_dropped),
         weak_match_below=response.weak_match_below,
+        fusion=_FUSION_NAMES.get(response.fusion),
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clipsearch import frames, notebook
 from clipsearch.errors import ClipSearchError
-from clipsearch.inputs import IndexType, Point, Quantization
+from clipsearch.inputs import Fusion, IndexType, Point, Quantization
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,11 +22,13 @@ Side = Literal["image", "text"]
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One point found. `score` is a cosine, or the fused score where `SearchResult.fused` is true.
+    """One point found. `score` is a cosine where `SearchResult.fusion` is None.
 
-    `cosine` is always the cosine to the matched side. Ranks count from 1 and are None where the hit
-    was not among that side's candidates or nothing was fused. Vectors are float32 [dimension].
-    `weak`: a picture that words matched with a cosine below `SearchResult.weak_match_below`.
+    Where it is "calibrated" (images and texts were both searched), the score says how many spreads the hit
+    is above the best that unrelated queries find: 0 is chance, 3 far above it. `cosine` is always the
+    cosine to the matched vector. Ranks count from 1 and are None where the hit was not among those looked
+    at or nothing was fused. Vectors are float32 [dimension]. `weak`: probably chance; a calibrated score
+    below 0, or an image that words matched with a cosine below `SearchResult.weak_match_below`.
     """
 
     id: str
@@ -47,7 +49,8 @@ class SearchResult:
 
     `tokens_dropped` says which terms of the query were cut, and by how many tokens.
     `weak_match_below`: of a query of words alone, the cosine to pictures below which the model's
-    matches are weak; 0 = not known. A notebook shows the result as a table.
+    matches are weak; 0 = not known. `fusion`: whose scores they are where `fused` is true, else None.
+    A notebook shows the result as a table.
     """
 
     hits: tuple[Hit, ...]
@@ -57,6 +60,7 @@ class SearchResult:
     store_ms: float
     tokens_dropped: Mapping[int, int] = field(default_factory=dict)
     weak_match_below: float = 0.0
+    fusion: Fusion | None = None
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)

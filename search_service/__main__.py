@@ -18,6 +18,7 @@ from clipsearch.serving.settings import SettingsError, load_settings
 from clipsearch.serving.tracing import Tracing, TracingError, tracing
 from search_service import collections_servicer, servicer
 from search_service.breaker import Breaker
+from search_service.calibrations import Calibrations
 from search_service.collections import Collections
 from search_service.encoder_client import Encoder, EncoderClient
 from search_service.encoders import Encoders
@@ -57,6 +58,7 @@ def services(
     timeout_s = settings.store_timeout_s
     encoders = Encoders(encoder, second)
     successors = Successors(store, timeout_s)
+    calibrations = Calibrations(store, timeout_s)
 
     async def both() -> None:
         pings = [store.ping(), encoder.ping(), *([second.ping()] if second is not None else [])]
@@ -65,9 +67,9 @@ def services(
                 raise outcome
 
     points = servicer.SearchServicer(
-        Search(store, encoders, timeout_s),
-        Upsert(store, encoders, successors, timeout_s),
-        Points(store, successors, timeout_s),
+        Search(store, encoders, calibrations, timeout_s),
+        Upsert(store, encoders, successors, calibrations, timeout_s),
+        Points(store, successors, calibrations, timeout_s),
         settings,
     )
     collections = collections_servicer.CollectionServicer(Collections(store, encoders, successors, timeout_s))

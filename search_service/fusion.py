@@ -1,4 +1,4 @@
-"""Two rankings, one of pictures and one of texts, become one.
+"""Two rankings, one of images and one of texts, become one, by name of the method: the default is calibrated.
 
 Their cosines lie in different ranges (the modality gap), so they are never sorted together: RRF
 uses ranks alone, DBSF first brings each side's scores to a common scale.
@@ -16,6 +16,9 @@ from search_service.stores.protocol import Side
 
 Method = Literal["rrf", "dbsf"]
 RRF_K = 60
+DEPTH = 500
+"""Points of each vector name that are ranked, however many are wanted: a point's share, and with it the
+order, depends on how many are."""
 # Cosines that differ by less are equal but for float32 rounding.
 _EQUAL = 1e-7
 

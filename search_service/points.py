@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from search_service.calibrations import Calibrations
 from search_service.deadline import Deadline
 from search_service.filter_fields import FieldChecks
 from search_service.filter_types import fitted
@@ -20,9 +21,16 @@ class Points:
     store raises.
     """
 
-    def __init__(self, store: VectorStore, successors: Successors, store_timeout_s: float) -> None:
+    def __init__(
+        self,
+        store: VectorStore,
+        successors: Successors,
+        calibrations: Calibrations,
+        store_timeout_s: float,
+    ) -> None:
         self._store = store
         self._successors = successors
+        self._calibrations = calibrations
         self._store_timeout_s = store_timeout_s
         self._fields = FieldChecks(store, store_timeout_s)
 
@@ -57,9 +65,11 @@ class Points:
 
     async def _delete(self, chain: Chain, selector: Sequence[str] | Filter, deadline: Deadline) -> int:
         deleted = await self._store.delete(chain[0].name, selector, timeout=self._left(deadline))
+        self._calibrations.wrote(chain[0].name, deleted)
         for successor in chain[1:]:
             with on_successor(chain, successor):
-                await self._store.delete(successor.name, selector, timeout=self._left(deadline))
+                gone = await self._store.delete(successor.name, selector, timeout=self._left(deadline))
+                self._calibrations.wrote(successor.name, gone)
         if not deleted and isinstance(selector, Filter):
             await self._fields.check(chain[0], selector, deadline, found=False)
         return deleted

@@ -11,6 +11,7 @@ from search_service.stores.protocol import PayloadSelection, Side, StoredPoint
 from search_service.terms import Term
 
 Target = Literal["image", "text", "any"]
+Fusion = Literal["calibrated"] | Method
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Query:
     score_threshold: float | None = None
     with_vectors: bool = False
     payload: PayloadSelection = field(default_factory=PayloadSelection)
-    fusion: Method = "rrf"
+    fusion: Fusion = "calibrated"
     fingerprint: str = ""
     exact: bool = False
     hnsw_ef: int = 0
@@ -37,7 +38,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A point found. `score` is the fused score or `cosine`; ranks are 0 unless the hit is fused."""
+    """A point found. `score` is the fusion's, or `cosine`; ranks are 0 where it is `cosine`."""
 
     point: StoredPoint
     score: float
@@ -57,18 +58,21 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The hits, best first. `tokens_dropped`: index of a term whose text was cut -> tokens that it lost.
+    """The hits, best first; `fusion`: whose scores they are, None = they are cosines.
 
-    `weak_match_below`: of a query of words alone, the cosine to pictures below which matches are weak.
+    `tokens_dropped`: index of a term whose text was cut -> tokens that it lost. `weak_match_below`: of a
+    query of words alone, the cosine to images below which matches are weak.
     """
 
     hits: list[Hit]
-    fused: bool
+    fusion: Fusion | None
     fingerprint: str
     timings: Timings
     tokens_dropped: dict[int, int] = field(default_factory=dict)
     weak_match_below: float = 0.0
 
     def weak(self, hit: Hit) -> bool:
-        """Whether words matched a picture no better than chance would."""
+        """Whether the match is no better than chance would give."""
+        if self.fusion == "calibrated":
+            return hit.score < 0
         return hit.matched == "image" and hit.cosine < self.weak_match_below

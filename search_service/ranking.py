@@ -1,31 +1,28 @@
-"""From a query to what each side is asked, and from what the sides found to one ranking."""
+"""From a query to what each vector name is asked, and from what was found to one ranking."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from search_service.calibration import Scale
 from search_service.filters import Filter, HasId
-from search_service.fusion import RRF_K, Candidate, Fused, fuse
+from search_service.fusion import DEPTH, Candidate, Method, fuse
 from search_service.queries import Hit, Query
 from search_service.stores.protocol import SIDES, PayloadSelection, ScoredPoint, Side, Vector, VectorQuery
 from search_service.terms import Stored
 
-_FEWEST_CANDIDATES = 128
 
-Ranked = TypeVar("Ranked", Fused, Hit)
+def side_queries(query: Query, vectors: Mapping[Side, Vector]) -> list[VectorQuery]:
+    """One question, or for target "any" two, that to the image vectors first; `vectors` by vector name.
 
-
-def side_queries(query: Query, vector: Vector) -> list[VectorQuery]:
-    """One question, or for target "any" two, the image side first.
-
-    With two, each side gives its best `candidates(...)` points without their payloads, which are
-    fetched for the hits alone, later.
+    With two, each gives as many points as could be among the hits, without their payloads, which are
+    fetched for the hits alone, later. A point that is among the first n of the joined ranking is among
+    the first n of the name that it owes its place to; RRF and DBSF add shares of ranks down to a fixed depth.
     """
     question = VectorQuery(
-        vector=vector,
-        side="image",
+        vector=vectors[SIDES[0] if query.target == "any" else query.target],
+        side=SIDES[0] if query.target == "any" else query.target,
         limit=query.limit,
         offset=query.offset,
         filter=_without_stored_terms(query) or None,
@@ -38,12 +35,13 @@ def side_queries(query: Query, vector: Vector) -> list[VectorQuery]:
         with_vectors=query.with_vectors,
     )
     if query.target != "any":
-        return [replace(question, side=query.target)]
+        return [question]
     return [
         replace(
             question,
+            vector=vectors[side],
             side=side,
-            limit=candidates(query.offset + query.limit),
+            limit=query.offset + query.limit if query.fusion == "calibrated" else DEPTH,
             offset=0,
             score_threshold=None,
             payload=PayloadSelection(include=()),
@@ -53,43 +51,70 @@ def side_queries(query: Query, vector: Vector) -> list[VectorQuery]:
     ]
 
 
-def candidates(window: int) -> int:
-    """How many points each side contributes to a fused ranking of which the first `window` are wanted.
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The hits that were asked for, best first, ties by their ids; `fused`: scores are no cosines."""
 
-    A point that is beyond rank 2 * window + 60 on both sides gets less than 2 / (2 * window + 120) by
-    RRF; the first `window` of either side get 1 / (60 + window) or more. So none of them is missed.
-    Rounded up to a power of two, so that neighbouring pages rank the same candidates.
-    """
-    return max(_FEWEST_CANDIDATES, 1 << (2 * window + RRF_K - 1).bit_length())
+    hits: list[Hit]
+    fused: bool
 
 
-def rank(query: Query, found: Sequence[Sequence[ScoredPoint]]) -> tuple[list[Hit], bool]:
-    """The hits that were asked for, best first, ties in the order of their ids; and whether they are fused.
+def rank(query: Query, found: Sequence[Sequence[ScoredPoint]], scales: Mapping[Side, Scale] | None) -> Ranked:
+    """`found` holds the answers to `side_queries`, each in its order (nearest.py).
 
-    `found` holds the answers to `side_queries`. Where only one of two sides found anything, its
-    cosines stand.
+    Cosines stand as they are where one vector name was asked, or only one can answer: `scales` None says
+    that the collection has vectors of one name only; RRF and DBSF need none.
     """
     if query.target != "any":
-        return _by_cosine(query.target, found[0]), False
+        return Ranked(_by_cosine(query.target, found[0]), False)
     image, text = found
-    if image and text:
-        return _fused(query, image, text), True
+    if query.fusion == "calibrated":
+        if scales is not None:
+            return Ranked(_page(query, _calibrated(image, text, scales)), True)
+    elif image and text:
+        return Ranked(_page(query, _fused(query, image, text)), True)
     side: Side = "image" if image else "text"
-    return _page(query, _by_cosine(side, image or text)), False
+    return Ranked(_page(query, _by_cosine(side, image or text)), False)
 
 
-def _page(query: Query, ranked: Sequence[Ranked]) -> list[Ranked]:
+def _page(query: Query, ranked: Sequence[Hit]) -> list[Hit]:
     """Of a whole ranking the part that was asked for."""
     if query.score_threshold is not None:
         ranked = [hit for hit in ranked if hit.score >= query.score_threshold]
     return list(ranked[query.offset : query.offset + query.limit])
 
 
+def _calibrated(
+    image: Sequence[ScoredPoint], text: Sequence[ScoredPoint], scales: Mapping[Side, Scale]
+) -> list[Hit]:
+    """Every point with the larger of its scores; on a tie that of its image."""
+    ranks = {
+        side: {scored.point.id: rank for rank, scored in enumerate(found, start=1)}
+        for side, found in zip(SIDES, (image, text), strict=True)
+    }
+    hits: dict[str, Hit] = {}
+    for side, found in zip(SIDES, (image, text), strict=True):
+        scale = scales[side]
+        for scored in found:
+            id, score = scored.point.id, scale.score(scored.score)
+            if id not in hits or score > hits[id].score:
+                hits[id] = Hit(
+                    scored.point,
+                    score,
+                    side,
+                    scored.score,
+                    ranks["image"].get(id, 0),
+                    ranks["text"].get(id, 0),
+                )
+    return sorted(hits.values(), key=lambda hit: (-hit.score, hit.point.id))
+
+
 def _fused(query: Query, image: Sequence[ScoredPoint], text: Sequence[ScoredPoint]) -> list[Hit]:
     points = {scored.point.id: scored.point for scored in (*image, *text)}
+    method: Method = "dbsf" if query.fusion == "dbsf" else "rrf"
     return [
         Hit(points[hit.id], hit.score, hit.matched, hit.cosine, hit.image_rank, hit.text_rank)
-        for hit in _page(query, fuse(_candidates(image), _candidates(text), query.fusion))
+        for hit in fuse(_candidates(image), _candidates(text), method)
     ]
 
 
@@ -98,8 +123,7 @@ def _candidates(found: Sequence[ScoredPoint]) -> list[Candidate]:
 
 
 def _by_cosine(side: Side, found: Sequence[ScoredPoint]) -> list[Hit]:
-    hits = [Hit(scored.point, scored.score, side, scored.score) for scored in found]
-    return sorted(hits, key=lambda hit: (-hit.score, hit.point.id))
+    return [Hit(scored.point, scored.score, side, scored.score) for scored in found]
 
 
 def _without_stored_terms(query: Query) -> Filter:

@@ -1,4 +1,4 @@
-"""Search: terms become a vector, the store finds its neighbours, two sides are fused into one ranking.
+"""Search: terms become a vector for each vector name, the store finds neighbours, one ranking comes of it.
 
 Several searches go through together: one encoder call for all their texts and one for all their
 pictures, if their collections are of one model; one store call for each collection.
@@ -13,22 +13,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from clipsearch.serving.errors import InvalidArgument, NotFound
+from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, NotFound
 from clipsearch.serving.together import together
+from search_service.calibration import Calibration, Weighted
+from search_service.calibrations import Calibrations
 from search_service.collections import check_fingerprint
 from search_service.deadline import Deadline
 from search_service.encoder_client import Outcome
 from search_service.encoders import Encoders
 from search_service.filter_fields import FieldChecks
 from search_service.filter_types import fitted
-from search_service.oversampling import with_default_oversampling
+from search_service.nearest import nearest
 from search_service.places import at, inside
 from search_service.queries import Answer, Hit, Query, Timings
 from search_service.ranking import rank, side_queries
 from search_service.stores.protocol import (
+    SIDES,
     CollectionSpec,
     PayloadSelection,
     ScoredPoint,
+    Side,
     StoredPoint,
     Vector,
     VectorQuery,
@@ -42,11 +46,13 @@ What = TypeVar("What", Words, Picture, Ready, Stored)
 
 @dataclass(slots=True)
 class _Run:
-    """One search on its way: its collection, and by index a vector for each of its terms."""
+    """One search on its way: its collection, and by index a vector for each of its terms, and its kind."""
 
     query: Query
     spec: CollectionSpec
     vectors: dict[int, Vector] = field(default_factory=dict)
+    kinds: dict[int, Side] = field(default_factory=dict)
+    calibration: Calibration | None = None
     tokens_dropped: dict[int, int] = field(default_factory=dict)
     weak_match_below: float = 0.0
 
@@ -54,18 +60,43 @@ class _Run:
         """The terms of one kind, with their indexes."""
         return [(i, term.what) for i, term in enumerate(self.query.terms) if isinstance(term.what, kind)]
 
-    def vector(self) -> Vector:
-        """The query vector, once every term has one. Raises InvalidArgument."""
-        weights = [term.weight for term in self.query.terms]
-        return compose([self.vectors[i] for i in range(len(weights))], weights)
+    @property
+    def joins(self) -> bool:
+        """Whether calibrated scores join two rankings."""
+        return self.query.target == "any" and self.query.fusion == "calibrated"
+
+    def weighted(self) -> list[Weighted]:
+        """The terms, once every one has a vector."""
+        return [
+            Weighted(self.vectors[i], term.weight, self.kinds.get(i))
+            for i, term in enumerate(self.query.terms)
+        ]
+
+    def vector(self, name: Side) -> Vector:
+        """The query vector for one vector name. Raises InvalidArgument.
+
+        Each term is divided by the spread of its kind's cosines to these vectors, so that a weight means
+        the same for words and for images.
+        """
+        terms = self.weighted()
+        spreads = [1.0] * len(terms)
+        if len(terms) > 1 and self.calibration is not None:
+            spreads = [self.calibration.spread(term, name) for term in terms]
+        return compose(
+            [term.vector for term in terms],
+            [term.weight / spread for term, spread in zip(terms, spreads, strict=True)],
+        )
 
 
 class Search:
     """Answers searches. `store_timeout_s` is the longest wait for one answer of the store."""
 
-    def __init__(self, store: VectorStore, encoders: Encoders, store_timeout_s: float) -> None:
+    def __init__(
+        self, store: VectorStore, encoders: Encoders, calibrations: Calibrations, store_timeout_s: float
+    ) -> None:
         self._store = store
         self._encoders = encoders
+        self._calibrations = calibrations
         self._store_timeout_s = store_timeout_s
         self._fields = FieldChecks(store, store_timeout_s)
 
@@ -81,13 +112,21 @@ class Search:
             await self._fetch(runs, deadline)
         await self._encode(runs, clock, deadline)
         with clock.store():
+            await self._calibrate(runs, deadline)
             found = await self._neighbours(runs, deadline)
             ranked = await asyncio.gather(
                 *(self._ranked(run, sides, deadline) for run, sides in zip(runs, found, strict=True))
             )
         timings = Timings(clock.encode_s, clock.store_s)
         return [
-            Answer(hits, fused, run.spec.fingerprint, timings, run.tokens_dropped, run.weak_match_below)
+            Answer(
+                hits,
+                run.query.fusion if fused else None,
+                run.spec.fingerprint,
+                timings,
+                run.tokens_dropped,
+                run.weak_match_below,
+            )
             for run, (hits, fused) in zip(runs, ranked, strict=True)
         ]
 
@@ -127,7 +166,9 @@ class Search:
         for run in runs:
             for i, stored in run.terms(Stored):
                 with inside(run.query.place):
-                    run.vectors[i] = _vector_of(points.get((run.spec.name, stored.id)), stored.id)
+                    run.kinds[i], run.vectors[i] = _vector_of(
+                        points.get((run.spec.name, stored.id)), stored.id
+                    )
 
     async def _encode(self, runs: Sequence[_Run], clock: _Clock, deadline: Deadline) -> None:
         """The vectors of texts and pictures; one encoder call a model."""
@@ -156,27 +197,47 @@ class Search:
         for (run, i, _), outcome in zip(pictures, encoding.images, strict=True):
             _settle(run, i, "image", outcome, encoding.fingerprint)
 
+    async def _calibrate(self, runs: Sequence[_Run], deadline: Deadline) -> None:
+        """The calibrations of the collections, where a search needs one: both names, or several terms."""
+        try:
+            async with asyncio.timeout(self._left(deadline)):
+                for run in runs:
+                    if run.joins or len(run.query.terms) > 1:
+                        run.calibration = await self._calibrations.get(run.spec.name)
+        except TimeoutError:
+            raise DeadlineExceeded("the store did not answer in time") from None
+
     async def _neighbours(self, runs: Sequence[_Run], deadline: Deadline) -> list[list[list[ScoredPoint]]]:
         """For each search, for each side that it asks, the nearest points; one store call a collection."""
         questions: list[list[VectorQuery]] = []
         for run in runs:
             with inside(run.query.place):
-                asked = side_queries(run.query, run.vector())
-                questions.append([with_default_oversampling(q, run.spec) for q in asked])
+                target = run.query.target
+                names = SIDES if target == "any" else (target,)
+                questions.append(side_queries(run.query, {name: run.vector(name) for name in names}))
         answers: dict[str, Iterator[list[ScoredPoint]]] = {}
-        for name in dict.fromkeys(run.spec.name for run in runs):
+        for name, spec in {run.spec.name: run.spec for run in runs}.items():
             asked = [
                 q for run, own in zip(runs, questions, strict=True) if run.spec.name == name for q in own
             ]
-            answers[name] = iter(await self._store.query(name, asked, timeout=self._left(deadline)))
+            found = await nearest(self._store, spec, asked, deadline, self._store_timeout_s)
+            answers[name] = iter(found)
         return [[next(answers[run.spec.name]) for _ in own] for run, own in zip(runs, questions, strict=True)]
 
     async def _ranked(
         self, run: _Run, sides: Sequence[Sequence[ScoredPoint]], deadline: Deadline
     ) -> tuple[list[Hit], bool]:
         """The page of hits, with all that was asked of them; and whether their scores are fused."""
-        hits, fused = rank(run.query, sides)
         query = run.query
+        if run.joins and all(sides) and (run.calibration is None or not run.calibration.both):
+            # Written by another process, which has not measured them yet.
+            run.calibration = await self._calibrations.renew(run.spec.name)
+        scales = None
+        if run.joins and run.calibration is not None and run.calibration.both:
+            terms = run.weighted()
+            scales = {name: run.calibration.scale(terms, name) for name in SIDES}
+        ranked = rank(query, sides, scales)
+        hits, fused = ranked.hits, ranked.fused
         incomplete = query.target == "any" and (query.with_vectors or query.payload.include != ())
         if query.filter:
             with inside(query.place):
@@ -227,16 +288,19 @@ def _check(run: _Run) -> None:
     for i, ready in run.terms(Ready):
         check_dimension(ready.vector, spec, f"query[{i}].vector")
         run.vectors[i] = ready.vector
+        if ready.kind is not None:
+            run.kinds[i] = ready.kind
 
 
-def _vector_of(point: StoredPoint | None, id: str) -> Vector:
-    vector = None if point is None else point.text if point.image is None else point.image
-    if vector is None:
-        raise NotFound("point", id)
-    return vector
+def _vector_of(point: StoredPoint | None, id: str) -> tuple[Side, Vector]:
+    if point is not None and point.image is not None:
+        return "image", point.image
+    if point is not None and point.text is not None:
+        return "text", point.text
+    raise NotFound("point", id)
 
 
-def _settle(run: _Run, index: int, kind: str, outcome: Outcome, fingerprint: str) -> None:
+def _settle(run: _Run, index: int, kind: Side, outcome: Outcome, fingerprint: str) -> None:
     """Puts an encoded term in its place. Raises what is wrong with it."""
     place = f"query[{index}].{kind}"
     with inside(run.query.place):
@@ -245,5 +309,6 @@ def _settle(run: _Run, index: int, kind: str, outcome: Outcome, fingerprint: str
             raise at(outcome, place)
         check_dimension(outcome.vector, run.spec, place)
     run.vectors[index] = outcome.vector
+    run.kinds[index] = kind
     if outcome.tokens_dropped:
         run.tokens_dropped[index] = outcome.tokens_dropped

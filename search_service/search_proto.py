@@ -7,12 +7,12 @@ import math
 from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import InvalidArgument
 from search_service.filter_proto import read_filter
-from search_service.fusion import Method
+from search_service.fusion import DEPTH
 from search_service.ids import check_id
 from search_service.payload_proto import write_payload
 from search_service.places import inside
 from search_service.point_proto import VectorFormat, check_format, read_selection, write_optional
-from search_service.queries import Answer, Hit, Query, Target
+from search_service.queries import Answer, Fusion, Hit, Query, Target
 from search_service.settings import SearchSettings
 from search_service.stores.protocol import Side
 from search_service.terms import Picture, Ready, Stored, Term, Words
@@ -28,10 +28,21 @@ _TARGETS: dict[int, Target] = {
     search_pb2.TARGET_TEXT: "text",
     search_pb2.TARGET_ANY: "any",
 }
-_FUSIONS: dict[int, Method] = {
-    search_pb2.FUSION_UNSPECIFIED: "rrf",
+_FUSIONS: dict[int, Fusion] = {
+    search_pb2.FUSION_UNSPECIFIED: "calibrated",
+    search_pb2.FUSION_CALIBRATED: "calibrated",
     search_pb2.FUSION_RRF: "rrf",
     search_pb2.FUSION_DBSF: "dbsf",
+}
+_FUSED: dict[Fusion, search_pb2.Fusion.ValueType] = {
+    "calibrated": search_pb2.FUSION_CALIBRATED,
+    "rrf": search_pb2.FUSION_RRF,
+    "dbsf": search_pb2.FUSION_DBSF,
+}
+_KINDS: dict[int, Side | None] = {
+    search_pb2.TERM_KIND_UNSPECIFIED: None,
+    search_pb2.TERM_KIND_IMAGE: "image",
+    search_pb2.TERM_KIND_TEXT: "text",
 }
 _SIDES: dict[Side, search_pb2.Target.ValueType] = {
     "image": search_pb2.TARGET_IMAGE,
@@ -54,7 +65,8 @@ def write_answer(answer: Answer, format: VectorFormat) -> search_pb2.SearchRespo
             encode_ms=1000 * answer.timings.encode_s, store_ms=1000 * answer.timings.store_s
         ),
         tokens_dropped=answer.tokens_dropped,
-        fused=answer.fused,
+        fused=answer.fusion is not None,
+        fusion=_FUSED[answer.fusion] if answer.fusion is not None else search_pb2.FUSION_UNSPECIFIED,
         weak_match_below=answer.weak_match_below,
     )
 
@@ -94,13 +106,17 @@ def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, place: str) -
 
 def _term(proto: search_pb2.QueryTerm, field: str, limits: SearchSettings) -> Term:
     weight = proto.weight if proto.HasField("weight") else 1.0
+    if proto.kind not in _KINDS:
+        raise InvalidArgument(f"{field}.kind", f"{proto.kind} is none of this API's kinds")
+    if proto.kind and proto.WhichOneof("term") != "vector":
+        raise InvalidArgument(f"{field}.kind", "is of a vector only; the kind of other terms is known")
     match proto.WhichOneof("term"):
         case "text":
             return Term(Words(proto.text), weight)
         case "image":
             return Term(Picture(proto.image), weight)
         case "vector":
-            return Term(Ready(read_vector(proto.vector, f"{field}.vector")), weight)
+            return Term(Ready(read_vector(proto.vector, f"{field}.vector"), _KINDS[proto.kind]), weight)
         case "point_id":
             return Term(Stored(check_id(proto.point_id, f"{field}.point_id", limits)), weight)
         case _:
@@ -118,7 +134,21 @@ def _limit(proto: search_pb2.SearchRequest, limits: SearchSettings) -> int:
             "ListPoints pages through everything",
             "WINDOW_TOO_LARGE",
         )
+    if _FUSIONS[proto.fusion] != "calibrated" and _TARGETS[proto.target] == "any":
+        _check_depth(proto.offset, limit)
     return limit
+
+
+def _check_depth(offset: int, limit: int) -> None:
+    """Raises for hits beyond those that RRF and DBSF rank."""
+    if offset + limit > DEPTH:
+        field = "limit" if limit > DEPTH else "offset"
+        what = f"{limit}" if limit > DEPTH else f"offset {offset} + limit {limit} is {offset + limit}"
+        raise InvalidArgument(
+            field,
+            f"{what}, at most {DEPTH}: so many of each vector name RRF and DBSF rank",
+            "FUSION_TOO_DEEP",
+        )
 
 
 def _threshold(proto: search_pb2.SearchRequest) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clipsearch.serving.errors import InvalidArgument
-from search_service.stores.protocol import Vector
+from search_service.stores.protocol import Side, Vector
 
 MAX_WEIGHT = 100.0
 # Below this share of what the weights could add up to, float32 noise decides the direction of the sum.
@@ -32,9 +32,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A vector, float32 [dimension], normalised."""
+    """A vector, float32 [dimension], normalised; `kind`: what it was made of, None = not said."""
 
     vector: Vector
+    kind: Side | None = None
 
 
 @dataclass(frozen=True, slots=True)

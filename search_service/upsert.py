@@ -13,12 +13,14 @@ import numpy as np
 
 from clipsearch.serving.errors import FailedPrecondition, InvalidArgument, ServiceError
 from clipsearch.serving.together import together
+from search_service.calibrations import Calibrations
 from search_service.collections import check_fingerprint
 from search_service.deadline import Deadline
 from search_service.encoder_client import Encoded, Outcome
 from search_service.encoders import Encoders
 from search_service.places import at
 from search_service.stores.protocol import (
+    SIDES,
     CollectionSpec,
     PayloadSelection,
     StoredPoint,
@@ -54,6 +56,7 @@ class Written:
     lacking: ServiceError | None = None
 
 
+_CALIBRATED_S = 1.0  # that an answer waits at most, so that the first search need not
 WriteResult: TypeAlias = Written | ServiceError
 _Side: TypeAlias = Outcome | Vector | None
 
@@ -73,9 +76,15 @@ class Upsert:
     """Writes points. `store_timeout_s` is the longest wait for one answer of the store."""
 
     def __init__(
-        self, store: VectorStore, encoders: Encoders, successors: Successors, store_timeout_s: float
+        self,
+        store: VectorStore,
+        encoders: Encoders,
+        successors: Successors,
+        calibrations: Calibrations,
+        store_timeout_s: float,
     ) -> None:
         self._store = store
+        self._calibrations = calibrations
         self._encoders = encoders
         self._successors = successors
         self._store_timeout_s = store_timeout_s
@@ -202,13 +211,20 @@ class Upsert:
         ready = [one.point for i in which.values() if isinstance(one := outcomes[i], _Prepared)]
         if not ready:
             return frozenset()
-        return await self._store.upsert(
-            spec.name,
-            ready,
-            wait=wait,
-            insert_only=insert_only,
-            timeout=deadline.left(self._store_timeout_s),
-        )
+        try:
+            there = await self._store.upsert(
+                spec.name,
+                ready,
+                wait=wait,
+                insert_only=insert_only,
+                timeout=deadline.left(self._store_timeout_s),
+            )
+        finally:  # of a write that failed some may be there
+            names = [name for name in SIDES if any(getattr(point, name) is not None for point in ready)]
+            self._calibrations.wrote(spec.name, len(ready), names)
+        if wait:
+            await self._calibrations.settled(spec.name, _CALIBRATED_S)
+        return there
 
     async def _encoded(
         self,

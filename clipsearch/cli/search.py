@@ -81,9 +81,14 @@ def search(
         console.print("nothing found")
         return
     console.print(hits_table(result))
+    if result.fusion == "calibrated":
+        console.print("[dim]score: how far above the best that unrelated queries find, in its spreads[/dim]")
     if any(hit.weak for hit in result):
-        bound = result.weak_match_below
-        console.print(f"[dim]weak: below {bound:.2f}, where this model's matches are mostly chance[/dim]")
+        if result.fusion == "calibrated":
+            console.print("[dim]weak: below 0, no better than unrelated queries find[/dim]")
+        else:
+            bound = result.weak_match_below
+            console.print(f"[dim]weak: below {bound:.2f}, where this model's matches are mostly chance[/dim]")
 
 
 search.__doc__ = f"{search.__doc__}\n{_EXAMPLES}"

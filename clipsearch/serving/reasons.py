@@ -58,6 +58,7 @@ REASONS: dict[str, Reason] = {
     ),
     "WEIGHT_INVALID": Reason(_INVALID, "a weight that is 0, not finite or too large"),
     "LIMIT_TOO_LARGE": Reason(_INVALID, "more hits, or more points a page, than may be asked for"),
+    "FUSION_TOO_DEEP": Reason(_INVALID, "offset and limit reach beyond the hits that RRF and DBSF rank"),
     "WINDOW_TOO_LARGE": Reason(_INVALID, "offset and limit together reach too far; ListPoints pages further"),
     "QUERY_NEGATIVE_ONLY": Reason(_INVALID, "a query of negative weights alone"),
     "QUERY_ZERO": Reason(_INVALID, "the terms of the query cancel one another"),

@@ -4,29 +4,21 @@ The engine stops its whole process for as long as a call takes (it keeps Python'
 it never runs in the one that serves: each collection has a process of its own, asked over a
 socket. That costs a search 0.2 ms and a collection 20 MB of memory, and gives the service back the
 time of packing points, a second for 50,000.
-See edge_files.py for the directory, edge_live.py for a collection in service, edge_index.py for
-how it gets its index.
+See edge_files.py (the directory), edge_live.py (a collection in service), edge_index.py (its index).
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import structlog
 
-from clipsearch.serving.errors import (
-    AlreadyExists,
-    CollectionDamaged,
-    NotFound,
-    ResourceExhausted,
-    Unavailable,
-)
+from clipsearch.serving.errors import AlreadyExists, CollectionDamaged, NotFound
 from clipsearch.serving.lifecycle import StartError
 from search_service.filters import Filter
 from search_service.stores.checks import (
@@ -40,6 +32,7 @@ from search_service.stores.edge_aliases import Aliases
 from search_service.stores.edge_children import Children, whole
 from search_service.stores.edge_collection import ShardInfo
 from search_service.stores.edge_damage import Damaged, sound
+from search_service.stores.edge_errors import disk_errors
 from search_service.stores.edge_files import (
     COLLECTIONS,
     FIRST_SHARD,
@@ -49,6 +42,7 @@ from search_service.stores.edge_files import (
     open_root,
     publish,
     remove,
+    write_calibration,
 )
 from search_service.stores.edge_live import LiveCollection, Shared, Upkeep
 from search_service.stores.edge_points import pack_point
@@ -60,9 +54,12 @@ from search_service.stores.protocol import (
     Page,
     PayloadSelection,
     ScoredPoint,
+    Side,
     StoredPoint,
     VectorQuery,
+    VectorSample,
 )
+from search_service.stores.stored import in_pages
 
 _DEFAULT_TIMEOUT_S = 30.0
 
@@ -126,7 +123,7 @@ class QdrantEdge:
         A collection whose engine is stuck refuses its own calls; the store as a whole is of use until
         all are. Engines that do not run are started when needed.
         """
-        with _disk_errors():
+        with disk_errors():
             await asyncio.to_thread(self._root.stat)
         running = [live for live in self._live.values() if live.running]
         outcomes = await asyncio.gather(*(live.ping() for live in running), return_exceptions=True)
@@ -177,7 +174,7 @@ class QdrantEdge:
             building = folder.with_name(f".{spec.name}.new")
             engine = await EngineProcess.start(self._children)
             try:
-                with _disk_errors():
+                with disk_errors():
                     await asyncio.to_thread(shutil.rmtree, building, True)
                     await engine.call("create", building, spec, self._shared.upkeep.index_threshold)
                     await whole(self._publish(building, folder, spec, engine))
@@ -225,7 +222,7 @@ class QdrantEdge:
             live = self._live.get(collection)
             if live is None and collection not in self._damaged:
                 raise NotFound("collection", collection)
-            with _disk_errors():
+            with disk_errors():
                 for other in self._live.values():
                     if other.spec.successor == collection:
                         await other.set_successor("")
@@ -240,7 +237,7 @@ class QdrantEdge:
             await live.close()
         folder = self._root / COLLECTIONS / name
         doomed = folder.with_name(f".{name}.deleted")
-        with _disk_errors():
+        with disk_errors():
             await asyncio.to_thread(remove, doomed)  # of a deletion that could not clear up
             try:
                 if folder.exists() or folder.is_symlink():
@@ -274,7 +271,7 @@ class QdrantEdge:
             live = self._get(collection)
             if successor:
                 self._get(successor)
-            with _disk_errors():
+            with disk_errors():
                 await live.set_successor(successor)
         return 0.0
 
@@ -352,6 +349,26 @@ class QdrantEdge:
         )
         return page
 
+    async def sample(
+        self, collection: str, side: Side, limit: int, *, timeout: float | None = None
+    ) -> VectorSample:
+        """Up to `limit` vectors of the name, those of the points whose UUIDs come first."""
+        page = partial(self._read, collection, "sample", side, timeout=timeout)
+        return await in_pages(page, limit)
+
+    async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
+        """The calibration that is kept in the collection's folder."""
+        return self._get(collection).calibration
+
+    async def set_calibration(
+        self, collection: str, calibration: Mapping[str, Any], *, timeout: float | None = None
+    ) -> None:
+        """Keeps it there; what a crash loses is measured anew."""
+        live = self._get(collection)
+        with disk_errors():
+            await asyncio.to_thread(write_calibration, live.folder, calibration)
+        live.calibration = calibration
+
     async def query(
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
@@ -375,20 +392,9 @@ class QdrantEdge:
 
     async def _save_aliases(self, targets: dict[str, str]) -> None:
         if targets != self._aliases.targets:
-            with _disk_errors():
+            with disk_errors():
                 await whole(self._aliases.replace(targets))
 
 
 def _seconds(timeout: float | None) -> float:
     return _DEFAULT_TIMEOUT_S if timeout is None else timeout
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    """What the directory's disk refuses, told without paths."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceExhausted("the store's disk is full", "STORE_DISK_FULL", 30) from error
-        raise Unavailable("store", "the store's disk cannot be read or written") from error

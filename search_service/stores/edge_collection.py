@@ -40,10 +40,13 @@ from search_service.stores.protocol import (
     Page,
     PayloadSelection,
     ScoredPoint,
+    Side,
     StoredPoint,
     VectorQuery,
+    VectorSample,
     point_uuid,
 )
+from search_service.stores.stored import vector_sample
 
 _INDEX_SCHEMAS: dict[IndexType, Any] = {
     "keyword": qe.PayloadSchemaType.Keyword,
@@ -193,6 +196,21 @@ class EdgeCollection:
         )
         points = tuple(stored_point(record) for record in records)
         return Page(points, None if following is None else str(following))
+
+    def sample(self, side: Side, limit: int, cursor: str | None) -> tuple[VectorSample, str | None]:
+        """The first vectors of the name in the order of the points' UUIDs, and where the rest begins."""
+        records, following = self._shard.scroll(
+            qe.ScrollRequest(
+                offset=cursor,
+                limit=limit,
+                filter=qe.Filter(must=[qe.HasVectorCondition(side)]),
+                with_payload=payload_selector(PayloadSelection(())),
+                with_vector=[side],
+            )
+        )
+        points = [stored_point(record) for record in records]
+        sample = vector_sample(points, side, self._spec.dimension)
+        return sample, None if following is None else str(following)
 
     def query(self, queries: Sequence[VectorQuery]) -> list[list[ScoredPoint]]:
         """Answers all questions in one pass of the engine."""

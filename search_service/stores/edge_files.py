@@ -4,6 +4,7 @@
     <root>/aliases.json                    alias -> collection
     <root>/collections/<name>/
         collection.json                    the CollectionSpec
+        calibration.json                   what searches are calibrated by, once it has points
         current                            the name of the shard in use
         shard.<n>/                         the engine's files
     <root>/collections/.<name>.new         being created, or
@@ -22,8 +23,9 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from search_service.stores.checks import valid_name
 from search_service.stores.protocol import CollectionSpec
@@ -32,6 +34,7 @@ ALIASES = "aliases.json"
 COLLECTIONS = "collections"
 FIRST_SHARD = "shard.1"
 SPEC = "collection.json"
+_CALIBRATION = "calibration.json"
 CURRENT = "current"
 SHARD_CONFIG = "edge_config.json"  # the engine's own
 
@@ -124,6 +127,20 @@ def read_spec(folder: Path) -> CollectionSpec:
 def write_spec(folder: Path, spec: CollectionSpec) -> None:
     """Replaces the settings of the collection in `folder`."""
     _write_whole(folder / SPEC, json.dumps(dataclasses.asdict(spec), indent=2))
+
+
+def read_calibration(folder: Path) -> dict[str, Any] | None:
+    """The calibration of the collection in `folder`; None if there is none that can be read."""
+    try:
+        kept: dict[str, Any] = json.loads((folder / _CALIBRATION).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return kept
+
+
+def write_calibration(folder: Path, calibration: Mapping[str, Any]) -> None:
+    """Replaces it."""
+    _write_whole(folder / _CALIBRATION, json.dumps(calibration))
 
 
 def current_shard(folder: Path) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from clipsearch.serving.errors import (
 from search_service.breaker import Breaker
 from search_service.stores.edge_children import Children, whole
 from search_service.stores.edge_collection import ShardInfo
-from search_service.stores.edge_files import free_bytes, sync_log, write_spec
+from search_service.stores.edge_files import free_bytes, read_calibration, sync_log, write_spec
 from search_service.stores.edge_index import rebuild
 from search_service.stores.edge_opening import Openings
 from search_service.stores.edge_points import PackedPoint
@@ -85,6 +85,7 @@ class LiveCollection:
         self.folder = folder
         self.spec = spec
         self.shard = shard
+        self.calibration: Mapping[str, Any] | None = read_calibration(folder)
         self.shared = shared
         self.writing = asyncio.Lock()
         self._breaker = Breaker("store")

@@ -148,6 +148,14 @@ class ScoredPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class VectorSample:
+    """Vectors of one name, float32 [len(ids), dimension], normalised, and the points that they are of."""
+
+    ids: tuple[str, ...]
+    vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Points in a stable order, and where the next page starts (None on the last)."""
 
@@ -246,6 +254,22 @@ class VectorStore(Protocol):
         timeout: float | None = None,
     ) -> Page:
         """A page of points in the order of their UUIDs, from `cursor` (a UUID) on."""
+
+    async def sample(
+        self, collection: str, side: Side, limit: int, *, timeout: float | None = None
+    ) -> VectorSample:
+        """Up to `limit` vectors of the name `side`: those of the points whose UUIDs come first.
+
+        UUIDs are hashes of ids, so this is a random sample, and the same at each asking.
+        """
+
+    async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
+        """What `set_calibration` kept last, the same object until it changes; None = nothing. Cheap."""
+
+    async def set_calibration(
+        self, collection: str, calibration: Mapping[str, Any], *, timeout: float | None = None
+    ) -> None:
+        """Keeps a JSON object with the collection, for every process over the store, until it is deleted."""
 
     async def query(
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None

@@ -7,9 +7,9 @@ listed nor touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import structlog
 from qdrant_client import AsyncQdrantClient, models
@@ -25,8 +25,10 @@ from search_service.stores.protocol import (
     Page,
     PayloadSelection,
     ScoredPoint,
+    Side,
     StoredPoint,
     VectorQuery,
+    VectorSample,
     point_uuid,
 )
 from search_service.stores.server_calls import Answer, Send, ServerCalls
@@ -36,7 +38,7 @@ from search_service.stores.server_errors import StoreRefuses, check_done
 from search_service.stores.server_filter import server_filter
 from search_service.stores.server_flight import Flight, parts
 from search_service.stores.server_points import NO_POINT, server_point, server_query, stored_point
-from search_service.stores.stored import payload_keys
+from search_service.stores.stored import in_pages, payload_keys, vector_sample
 
 Ordering: TypeAlias = Literal["weak", "medium", "strong"]
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
@@ -281,6 +283,41 @@ class QdrantServer:
         )
         points = tuple(stored_point(record) for record in records)
         return Page(points, None if following is None else str(following))
+
+    async def sample(
+        self, collection: str, side: Side, limit: int, *, timeout: float | None = None
+    ) -> VectorSample:
+        """Up to `limit` vectors of the name, those of the points whose UUIDs come first."""
+        spec = await self.resolve(collection, timeout=timeout)
+
+        async def page(amount: int, cursor: Any) -> tuple[VectorSample, Any]:
+            records, following = await self._read(
+                collection,
+                timeout,
+                lambda seconds: self._client.scroll(
+                    collection,
+                    scroll_filter=models.Filter(must=[models.HasVectorCondition(has_vector=side)]),
+                    limit=amount,
+                    offset=cursor,
+                    with_payload=payload_keys(PayloadSelection(())),
+                    with_vectors=[side],
+                    consistency=self._consistency,
+                    timeout=seconds,
+                ),
+            )
+            return vector_sample([stored_point(one) for one in records], side, spec.dimension), following
+
+        return await in_pages(page, limit)
+
+    async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
+        """The calibration in the collection's metadata; what another process kept is seen within a second."""
+        return await self._collections.calibration(collection, timeout)
+
+    async def set_calibration(
+        self, collection: str, calibration: Mapping[str, Any], *, timeout: float | None = None
+    ) -> None:
+        """Keeps it in the collection's metadata, under a key of its own."""
+        await self._collections.set_calibration(collection, calibration, timeout)
 
     async def query(
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None

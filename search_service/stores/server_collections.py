@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from qdrant_client import AsyncQdrantClient, models
 
@@ -17,8 +18,10 @@ from search_service.stores.server_errors import check_done
 from search_service.stores.server_spec import (
     INDEX_SCHEMAS,
     Limits,
+    calibration_metadata,
     creation,
     index_metadata,
+    read_calibration,
     read_limits,
     read_spec,
     successor_metadata,
@@ -31,11 +34,15 @@ FRESH_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A collection's settings as they were read at `read_at`, the moment before they were asked for."""
+    """A collection's settings as they were read at `read_at`, the moment before they were asked for.
+
+    `calibration` is the same object as long as it does not change.
+    """
 
     spec: CollectionSpec
     limits: Limits
     read_at: float
+    calibration: Mapping[str, Any] | None = None
 
 
 class ServerCollections:
@@ -57,6 +64,16 @@ class ServerCollections:
     async def resolve(self, name: str, timeout: float | None) -> CollectionSpec:
         """The settings of a collection, by name or alias, at most FRESH_S old."""
         return (await self._resolved(name, timeout)).spec
+
+    async def calibration(self, collection: str, timeout: float | None) -> Mapping[str, Any] | None:
+        """What `set_calibration` kept last, here or elsewhere, at most FRESH_S old."""
+        return (await self._resolved(collection, timeout)).calibration
+
+    async def set_calibration(
+        self, collection: str, calibration: Mapping[str, Any], timeout: float | None
+    ) -> None:
+        """Keeps it in the collection's metadata."""
+        await self._set_metadata(collection, calibration_metadata(calibration), timeout)
 
     def limits(self, collection: str) -> Limits:
         """What the server permits for the collection, as far as it is known."""
@@ -208,7 +225,10 @@ class ServerCollections:
     async def _look_up(self, name: str, timeout: float | None) -> Known:
         generation = self._generation
         aliases = await self.aliases(timeout)
+        before = self._known.get(name)
         known = await self._ask(aliases.get(name, name), name, timeout)
+        if before is not None and before.calibration == known.calibration:
+            known = replace(known, calibration=before.calibration)
         if generation == self._generation:
             self._known[name] = known
         return known
@@ -230,7 +250,7 @@ class ServerCollections:
                 "COLLECTION_NOT_OURS",
                 {"collection": called},
             )
-        return Known(spec, read_limits(described), read_at)
+        return Known(spec, read_limits(described), read_at, read_calibration(described))
 
     async def _names(self, timeout: float | None) -> list[str]:
         found = await self._calls.read("", timeout, lambda _: self._client.get_collections())

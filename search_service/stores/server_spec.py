@@ -14,6 +14,7 @@ from search_service.stores.protocol import SIDES, CollectionSpec, IndexType
 _METADATA = "clipsearch"
 _SUCCESSOR = "clipsearch_successor"
 _INDEX = "clipsearch_index."
+_CALIBRATION = "clipsearch_calibration"
 
 INDEX_SCHEMAS: dict[IndexType, Any] = {
     "keyword": models.PayloadSchemaType.KEYWORD,
@@ -78,6 +79,17 @@ def successor_metadata(successor: str) -> dict[str, Any]:
 def index_metadata(key: str, type: IndexType) -> dict[str, Any]:
     """A payload index that was added later."""
     return {f"{_INDEX}{key}": type}
+
+
+def calibration_metadata(calibration: Mapping[str, Any]) -> dict[str, Any]:
+    """What searches are calibrated by."""
+    return {_CALIBRATION: dict(calibration)}
+
+
+def read_calibration(described: models.CollectionInfo) -> Mapping[str, Any] | None:
+    """The same read again; None if there is none."""
+    kept: Mapping[str, Any] | None = (described.config.metadata or {}).get(_CALIBRATION)
+    return kept
 
 
 def read_spec(name: str, described: models.CollectionInfo) -> CollectionSpec | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from search_service.stores.protocol import (
     ID_KEY,
@@ -13,11 +15,13 @@ from search_service.stores.protocol import (
     Side,
     StoredPoint,
     Vector,
+    VectorSample,
 )
 
 # Kept in the payload so that a read without vectors can tell which sides a point has: "image text".
 # Words, because a list costs Qdrant Edge 8 us a point to take in, and a word 3.
 SIDES_KEY = f"{RESERVED_PREFIX}_sides"
+_SAMPLED_AT_ONCE = 128  # vectors; a search on Qdrant Edge waits for them, 3 ms
 
 
 def point_sides(point: StoredPoint) -> list[Side]:
@@ -48,3 +52,27 @@ def from_engine(payload: Mapping[str, Any], vectors: Mapping[Side, Vector]) -> S
         has_image="image" in sides,
         has_text="text" in sides,
     )
+
+
+def vector_sample(points: Sequence[StoredPoint], side: Side, dimension: int) -> VectorSample:
+    """The vectors of the name `side` of points that were read with them."""
+    found = [(point.id, vector) for point in points if (vector := getattr(point, side)) is not None]
+    if not found:
+        return VectorSample((), np.empty((0, dimension), np.float32))
+    ids, vectors = zip(*found, strict=True)
+    return VectorSample(ids, np.stack(vectors))
+
+
+async def in_pages(
+    page: Callable[[int, Any], Awaitable[tuple[VectorSample, Any]]], limit: int
+) -> VectorSample:
+    """Up to `limit` vectors, some a page: `page` gets their number and where the page begins."""
+    pages: list[VectorSample] = []
+    cursor: Any = None
+    while True:
+        left = limit - sum(len(one.ids) for one in pages)
+        one, cursor = await page(min(left, _SAMPLED_AT_ONCE), cursor)
+        pages.append(one)
+        if cursor is None or left <= _SAMPLED_AT_ONCE:
+            ids = tuple(id for one in pages for id in one.ids)
+            return VectorSample(ids, np.concatenate([one.vectors for one in pages]))

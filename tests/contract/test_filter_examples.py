@@ -11,6 +11,7 @@ import pytest
 from clipsearch.expressions import FilterError, parse_expressions
 from clipsearch.filters import to_proto
 from clipsearch.serving.errors import InvalidArgument
+from search_service.calibrations import Calibrations
 from search_service.deadline import Deadline
 from search_service.filter_proto import read_filter
 from search_service.filters import Filter, Range
@@ -58,7 +59,7 @@ async def goods(request, store):
     await store.upsert(
         made.name, [StoredPoint(name, payload, image=unit(1)) for name, payload in GOODS.items()]
     )
-    points = Points(store, Successors(store, 30), 30)
+    points = Points(store, Successors(store, 30), Calibrations(store, 30), 30)
 
     async def find(expression: str, zone: str = "UTC") -> set[str]:
         filter = read_filter(to_proto(parse_expressions([expression], ZoneInfo(zone))), SearchSettings())
@@ -116,7 +117,7 @@ def test_what_no_store_can_name_is_refused(key):
 async def test_a_deletion_by_a_misspelt_field_deletes_nothing(store):
     made = spec()
     await store.create_collection(made)
-    points = Points(store, Successors(store, 30), 30)
+    points = Points(store, Successors(store, 30), Calibrations(store, 30), 30)
     misspelt = read_filter(to_proto("barnd!=acme"), SearchSettings())
     assert await points.delete(made.name, misspelt, Deadline.after(30)) == 0  # of an empty collection
     await store.upsert(made.name, [StoredPoint("p", {"brand": "acme"}, image=unit(1))])

@@ -41,8 +41,8 @@ class _TargetEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Target.ValueTy
     TARGET_TEXT: _Target.ValueType  # 2
     """The `text` vectors; the score is a plain cosine."""
     TARGET_ANY: _Target.ValueType  # 3
-    """Both, fused by rank (see Fusion), because cosines of text to text and of text to image lie in
-    different ranges. Plain cosine where only one side of the collection holds vectors.
+    """Both, joined into one ranking (see Fusion), because cosines of text to text and of text to image
+    lie in different ranges. Plain cosine where the collection holds vectors of one name only.
     """
 
 class Target(_Target, metaclass=_TargetEnumTypeWrapper):
@@ -55,8 +55,8 @@ TARGET_IMAGE: Target.ValueType  # 1
 TARGET_TEXT: Target.ValueType  # 2
 """The `text` vectors; the score is a plain cosine."""
 TARGET_ANY: Target.ValueType  # 3
-"""Both, fused by rank (see Fusion), because cosines of text to text and of text to image lie in
-different ranges. Plain cosine where only one side of the collection holds vectors.
+"""Both, joined into one ranking (see Fusion), because cosines of text to text and of text to image
+lie in different ranges. Plain cosine where the collection holds vectors of one name only.
 """
 Global___Target: _TypeAlias = Target  # noqa: Y015
 
@@ -67,22 +67,68 @@ class _Fusion:
 class _FusionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fusion.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FUSION_UNSPECIFIED: _Fusion.ValueType  # 0
-    """FUSION_RRF."""
+    """FUSION_CALIBRATED."""
     FUSION_RRF: _Fusion.ValueType  # 1
-    """Reciprocal rank fusion: score = sum of 1 / (60 + rank), ranks from 1 (Cormack et al. 2009)."""
+    """Reciprocal rank fusion: score = sum of 1 / (60 + rank), ranks from 1 (Cormack et al. 2009).
+    The best 500 of each vector name are ranked, whatever the limit; offset + limit is at most 500.
+    """
     FUSION_DBSF: _Fusion.ValueType  # 2
-    """Distribution-based score fusion: each side's scores scaled by mean +- 3 standard deviations to 0-1, then summed."""
+    """Distribution-based score fusion: each vector name's scores scaled by mean +- 3 standard deviations to
+    0-1, then summed; of the best 500 of each, as for FUSION_RRF.
+    """
+    FUSION_CALIBRATED: _Fusion.ValueType  # 3
+    """The larger of a point's calibrated scores: how far its cosine is above the best that unrelated
+    queries of this kind find among vectors of this name, in spreads of that best. 0 is what chance
+    finds, 3 is far above it; a match of the other kind (text to image, image to text) counts a quarter
+    above 0 and .6 below, because it stands out less clearly. What unrelated queries find is measured
+    from the collection's own vectors, anew when they have doubled or halved, never while nothing is written.
+    """
 
 class Fusion(_Fusion, metaclass=_FusionEnumTypeWrapper):
     """How the two rankings of TARGET_ANY become one."""
 
 FUSION_UNSPECIFIED: Fusion.ValueType  # 0
-"""FUSION_RRF."""
+"""FUSION_CALIBRATED."""
 FUSION_RRF: Fusion.ValueType  # 1
-"""Reciprocal rank fusion: score = sum of 1 / (60 + rank), ranks from 1 (Cormack et al. 2009)."""
+"""Reciprocal rank fusion: score = sum of 1 / (60 + rank), ranks from 1 (Cormack et al. 2009).
+The best 500 of each vector name are ranked, whatever the limit; offset + limit is at most 500.
+"""
 FUSION_DBSF: Fusion.ValueType  # 2
-"""Distribution-based score fusion: each side's scores scaled by mean +- 3 standard deviations to 0-1, then summed."""
+"""Distribution-based score fusion: each vector name's scores scaled by mean +- 3 standard deviations to
+0-1, then summed; of the best 500 of each, as for FUSION_RRF.
+"""
+FUSION_CALIBRATED: Fusion.ValueType  # 3
+"""The larger of a point's calibrated scores: how far its cosine is above the best that unrelated
+queries of this kind find among vectors of this name, in spreads of that best. 0 is what chance
+finds, 3 is far above it; a match of the other kind (text to image, image to text) counts a quarter
+above 0 and .6 below, because it stands out less clearly. What unrelated queries find is measured
+from the collection's own vectors, anew when they have doubled or halved, never while nothing is written.
+"""
 Global___Fusion: _TypeAlias = Fusion  # noqa: Y015
+
+class _TermKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TermKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TermKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TERM_KIND_UNSPECIFIED: _TermKind.ValueType  # 0
+    """Not said: what the stored vectors around it were made of."""
+    TERM_KIND_IMAGE: _TermKind.ValueType  # 1
+    """An image."""
+    TERM_KIND_TEXT: _TermKind.ValueType  # 2
+    """A text."""
+
+class TermKind(_TermKind, metaclass=_TermKindEnumTypeWrapper):
+    """What the vector of a term was made of."""
+
+TERM_KIND_UNSPECIFIED: TermKind.ValueType  # 0
+"""Not said: what the stored vectors around it were made of."""
+TERM_KIND_IMAGE: TermKind.ValueType  # 1
+"""An image."""
+TERM_KIND_TEXT: TermKind.ValueType  # 2
+"""A text."""
+Global___TermKind: _TypeAlias = TermKind  # noqa: Y015
 
 class _UpdateMode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -125,6 +171,7 @@ class QueryTerm(_message.Message):
     VECTOR_FIELD_NUMBER: _builtins.int
     POINT_ID_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Words; longer than the model's context they are cut."""
     image: _builtins.bytes
@@ -135,9 +182,12 @@ class QueryTerm(_message.Message):
     """
     weight: _builtins.float
     """Weight of the term; default 1. Negative pushes away. Finite, not 0, magnitude at most 100.
-    The query is the L2-normalised sum of weight x L2-normalised vector over all terms. A query of
-    negative weights alone is refused.
+    The query is the L2-normalised sum of weight / spread x L2-normalised vector over all terms, where
+    spread is that of cosines of the term's kind (text or image) to the vectors that are searched: a
+    weight means the same for words and for images. A query of negative weights alone is refused.
     """
+    kind: Global___TermKind.ValueType
+    """Of a `vector`: what it was made of. Refused with other terms, whose kind is known."""
     @_builtins.property
     def vector(self) -> _vector_pb2.Vector:
         """A ready vector of the collection's dimension; it is normalised before use."""
@@ -150,10 +200,11 @@ class QueryTerm(_message.Message):
         vector: _vector_pb2.Vector | None = ...,
         point_id: _builtins.str = ...,
         weight: _builtins.float | None = ...,
+        kind: Global___TermKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "image", b"image", "point_id", b"point_id", "term", b"term", "text", b"text", "vector", b"vector", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "image", b"image", "point_id", b"point_id", "term", b"term", "text", b"text", "vector", b"vector", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "image", b"image", "kind", b"kind", "point_id", b"point_id", "term", b"term", "text", b"text", "vector", b"vector", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
@@ -260,11 +311,13 @@ class SearchRequest(_message.Message):
     offset: _builtins.int
     """Hits to skip; offset + limit at most 10000 (a server setting)."""
     score_threshold: _builtins.float
-    """Leave out hits that score lower. A cosine for one side; the fused score for TARGET_ANY."""
+    """Leave out hits whose `score` is lower: a cosine where SearchResponse.fused is false, otherwise the
+    score that `fusion` gives.
+    """
     with_vectors: _builtins.bool
     """Return the vectors of the hits."""
     fusion: Global___Fusion.ValueType
-    """How TARGET_ANY joins its two sides."""
+    """How TARGET_ANY joins its two rankings."""
     fingerprint: _builtins.str
     """The space that `vector` terms come from; checked against the collection's if set."""
     vector_format: _vector_pb2.VectorFormat.ValueType
@@ -331,17 +384,21 @@ class Hit(_message.Message):
     id: _builtins.str
     """The id that the point was written with."""
     score: _builtins.float
-    """Cosine (-1 to 1), or the fused score for TARGET_ANY over both sides; higher is nearer."""
+    """Cosine (-1 to 1), or where SearchResponse.fused is true the score of the fusion; higher is nearer."""
     matched: Global___Target.ValueType
-    """The side that matched: TARGET_IMAGE or TARGET_TEXT. For a fused hit the side with the better rank (on a tie: image)."""
+    """The vector name that matched: TARGET_IMAGE or TARGET_TEXT. Calibrated: the one with the larger score;
+    RRF and DBSF: the better rank (on a tie: image).
+    """
     image_rank: _builtins.int
     """Rank from 1 among the image vectors, 0 = not among the candidates there. Set for fused hits."""
     text_rank: _builtins.int
     """Rank from 1 among the text vectors, 0 = not among the candidates there. Set for fused hits."""
     cosine: _builtins.float
-    """Cosine to the matched side, also where `score` is a fused score."""
+    """Cosine to the matched vector, also where `score` is none."""
     weak: _builtins.bool
-    """True for a picture that words matched with a cosine below `weak_match_below`: probably chance."""
+    """True for what is probably chance: where scores are calibrated a score below 0, otherwise an image that
+    words matched with a cosine below `weak_match_below`.
+    """
     @_builtins.property
     def payload(self) -> _struct_pb2.Struct:
         """The point's payload."""
@@ -415,14 +472,19 @@ class SearchResponse(_message.Message):
     TOKENS_DROPPED_FIELD_NUMBER: _builtins.int
     FUSED_FIELD_NUMBER: _builtins.int
     WEAK_MATCH_BELOW_FIELD_NUMBER: _builtins.int
+    FUSION_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.str
     """The space of the collection."""
     fused: _builtins.bool
-    """True where scores are fused (TARGET_ANY over two sides), false where they are cosines."""
+    """True where scores are those of a fusion (TARGET_ANY over vectors of both names), false where they are
+    cosines.
+    """
     weak_match_below: _builtins.float
     """Of a query of words alone: the cosine to pictures below which this model's matches are weak,
     mostly what chance would give. 0 = not known, or a query of another kind.
     """
+    fusion: Global___Fusion.ValueType
+    """Whose scores they are where `fused` is true; FUSION_UNSPECIFIED where they are cosines."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
         """Best first; ties in the order of their ids."""
@@ -444,10 +506,11 @@ class SearchResponse(_message.Message):
         tokens_dropped: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
         fused: _builtins.bool = ...,
         weak_match_below: _builtins.float = ...,
+        fusion: Global___Fusion.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "fused", b"fused", "hits", b"hits", "timings", b"timings", "tokens_dropped", b"tokens_dropped", "weak_match_below", b"weak_match_below"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "fused", b"fused", "fusion", b"fusion", "hits", b"hits", "timings", b"timings", "tokens_dropped", b"tokens_dropped", "weak_match_below", b"weak_match_below"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -37,7 +37,7 @@ export function details(hits, at, fused, on) {
     const name = title(hit);
     const scores = [
       ["cosine", bar(hit.cosine, number(hit.cosine, 4))],
-      [fused ? "score, fused of ranks" : "score", number(hit.score, 4)],
+      [fused ? "score, in spreads above what unrelated queries find" : "score", number(hit.score, 2 + 2 * !fused)],
       ["matched by its", SIDES[hit.matched] ?? plain(hit.matched)],
       ...(fused ? [["rank among pictures", hit.image_rank ?? "none"], ["rank among texts", hit.text_rank ?? "none"]] : []),
     ];
@@ -51,7 +51,7 @@ export function details(hits, at, fused, on) {
       make("div", { class: "inside", tabindex: "0", role: "group", "aria-label": "Details" },
         make("div", { class: "show" }, face(hit, 640)),
         make("div", { class: "facts" },
-          hit.weak ? make("p", { class: "mark" }, "A weak match: below where this model's matches are mostly chance.") : null,
+          hit.weak ? make("p", { class: "mark" }, fused ? "A weak match: no better than unrelated queries find." : "A weak match: below where this model's matches are mostly chance.") : null,
           hit.thumb && hit.text ? make("p", { dir: "auto" }, plain(hit.text)) : null,
           make("div", { class: "do" },
             button("More like this", act(on.like), { class: "strong", autofocus: true }),

@@ -15,8 +15,8 @@ export function bar(part, text) {
 }
 
 /**
- * Bars for these hits. Cosines of words to pictures and of words to texts have ranges of their own, and fused
- * scores tell ranks alone: so the bar shows the cosine, against the best one of the same side.
+ * Bars for these hits. Cosines of words to pictures and of words to texts have ranges of their own, and a
+ * score of both has no end: so the bar shows the cosine, against the best one of the same side.
  */
 export function bars(hits) {
   const best = {};

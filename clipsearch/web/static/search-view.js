@@ -110,11 +110,11 @@ export function searchView(app, editor) {
     const bound = below || app.state().sides[query.side]?.encoder.model?.weak_match_below;
     const terms = counted(query.terms);
     return [
-      make("p", { class: "dim numbers" }, `${count(hits.length, "hit", "hits")} shown${fused ? ", ranks of pictures and of texts fused" : ""}; ${Math.round(took.total)} ms (encoder ${Math.round(took.encode)}, store ${Math.round(took.store)}). Numbers are cosines.`),
+      make("p", { class: "dim numbers" }, `${count(hits.length, "hit", "hits")} shown${fused ? ", ordered by how far each is above what unrelated queries find" : ""}; ${Math.round(took.total)} ms (encoder ${Math.round(took.encode)}, store ${Math.round(took.store)}). Numbers are cosines.`),
       ...Object.entries(dropped ?? {}).map(([at, tokens]) => make("p", { class: "mark" }, `“${plain(label(terms[at] ?? terms[0])).slice(0, 40)}…” is too long for the model: its last ${count(tokens, "token was", "tokens were")} cut off.`)),
       hits.length && weak === hits.length
-        ? notice("warning", "Nothing matches well", make("p", {}, `All of these lie below ${bound ? number(bound, 2) : "the bound"}, where this model's matches are mostly chance.`))
-        : weak ? make("p", { class: "dim" }, `“Weak match”: below ${bound ? number(bound, 2) : "the model's bound"}, where this model's matches are mostly chance.`) : null,
+        ? notice("warning", "Nothing matches well", make("p", {}, fused ? "None of these is better than what unrelated queries find." : `All of these lie below ${bound ? number(bound, 2) : "the bound"}, where this model's matches are mostly chance.`))
+        : weak ? make("p", { class: "dim" }, fused ? "“Weak match”: no better than unrelated queries find." : `“Weak match”: below ${bound ? number(bound, 2) : "the model's bound"}, where this model's matches are mostly chance.`) : null,
       hits.length ? null : make("p", {}, query.filter.length || query.target !== "any" ? "No point passes the filters and the choice of pictures or texts." : "The collection is empty."),
       !hits.length && query.filter.length ? button("Remove the filters", () => app.change({ filter: [] })) : null,
     ].filter(Boolean);

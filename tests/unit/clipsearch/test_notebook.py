@@ -140,9 +140,11 @@ def test_weak_matches_are_marked():
 
 
 def test_bars_of_fused_scores_compare_with_the_best():
-    result = a_result(a_hit(score=0.03), a_hit(score=0.015), a_hit(score=0.0), fused=True)
+    result = a_result(
+        a_hit(score=0.03), a_hit(score=0.015), a_hit(score=0.0), fused=True, fusion="calibrated"
+    )
     assert re.findall(r"width:(\d+)%", result.to_html()) == ["100", "50", "0"]
-    assert "fused by rank" in result.to_html()
+    assert "scores in spreads above the best that unrelated queries find" in result.to_html()
     plain = a_result(a_hit(score=1.2), a_hit(score=-0.3))
     assert re.findall(r"width:(\d+)%", plain.to_html()) == ["100", "0"]
 

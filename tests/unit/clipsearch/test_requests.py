@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from clipsearch import requests, responses
+from clipsearch import Term, requests, responses
 from clipsearch.search.v1 import collection_pb2 as pb
+from clipsearch.search.v1 import search_pb2
 
 SETTINGS = [
     ("scalar", {"quantile": 0.99, "always_ram": True}),
@@ -62,3 +63,29 @@ def test_pictures_go_in_calls_of_a_size_that_the_encoder_takes():
     large = [bytes(20 * 1024 * 1024)] * 2
     assert [len(request.images) for request in requests.classify(large, ["cat"], "")] == [1, 1]
     assert list(requests.classify([], ["cat"], "")) == []
+
+
+@pytest.mark.parametrize("fusion", ["calibrated", "rrf", "dbsf"])
+def test_the_fusion_travels_and_comes_back_with_the_scores(fusion):
+    sent = requests.search("c", text="words", fusion=fusion)
+    answer = search_pb2.SearchResponse(fused=True, fusion=sent.fusion)
+    assert responses.search_result(answer).fusion == fusion
+
+
+def test_scores_that_are_cosines_are_of_no_fusion():
+    assert requests.search("c", text="words").fusion == search_pb2.FUSION_CALIBRATED
+    assert responses.search_result(search_pb2.SearchResponse()).fusion is None
+
+
+def test_the_kind_of_a_vector_travels_and_that_of_other_terms_is_refused():
+    kinds = [
+        requests.search("c", query=[Term(vector=[1, 0], kind=kind)]).query[0].kind
+        for kind in ("image", "text", None)
+    ]
+    assert kinds == [
+        search_pb2.TERM_KIND_IMAGE,
+        search_pb2.TERM_KIND_TEXT,
+        search_pb2.TERM_KIND_UNSPECIFIED,
+    ]
+    with pytest.raises(ValueError, match=r"query\[0\]: kind is of a vector only"):
+        requests.search("c", query=[Term(text="words", kind="image")])

@@ -1,19 +1,24 @@
-"""What each side is asked, and how one ranking comes of the answers."""
+"""What each vector name is asked, and how one ranking comes of the answers."""
 
 from __future__ import annotations
+
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search_service.calibration import Scale
 from search_service.filters import Filter, HasId, IsNull
-from search_service.queries import Query
-from search_service.ranking import candidates, rank, side_queries
+from search_service.fusion import DEPTH
+from search_service.queries import Fusion, Query
+from search_service.ranking import rank, side_queries
 from search_service.stores.protocol import PayloadSelection, ScoredPoint, StoredPoint
 from search_service.terms import Stored, Term, Words
 
-VECTOR = np.array([1, 0], np.float32)
+VECTORS = {"image": np.array([1, 0], np.float32), "text": np.array([0, 1], np.float32)}
+SCALES = {"image": Scale(0.6, 0.1, 1, 1), "text": Scale(0.1, 0.05, 0.25, 0.6)}
 
 
 def query(**fields) -> Query:
@@ -24,67 +29,81 @@ def found(**scores: float) -> list[ScoredPoint]:
     return [ScoredPoint(StoredPoint(id, {}), score) for id, score in scores.items()]
 
 
-def test_one_side_is_asked_for_the_page_itself():
-    [asked] = side_queries(query(target="text", limit=5, offset=7, score_threshold=0.2), VECTOR)
+def test_one_name_is_asked_for_the_page_itself():
+    [asked] = side_queries(query(target="text", limit=5, offset=7, score_threshold=0.2), VECTORS)
     assert (asked.side, asked.limit, asked.offset, asked.score_threshold) == ("text", 5, 7, 0.2)
+    assert asked.vector is VECTORS["text"]
     assert asked.payload == PayloadSelection()
     assert asked.filter is None
 
 
-def test_both_sides_are_asked_for_candidates_without_payloads():
-    image, text = side_queries(query(target="any", limit=5, offset=7, score_threshold=0.2), VECTOR)
+@pytest.mark.parametrize(("fusion", "limit"), [("calibrated", 12), ("rrf", DEPTH), ("dbsf", DEPTH)])
+def test_both_names_are_asked_without_payloads_and_thresholds(fusion, limit):
+    asked = query(target="any", limit=5, offset=7, score_threshold=0.2, fusion=fusion)
+    image, text = side_queries(asked, VECTORS)
     assert (image.side, text.side) == ("image", "text")
-    for asked in (image, text):
-        assert asked.offset == 0
-        assert asked.limit >= 2 * 12 + 60
-        assert asked.score_threshold is None
-        assert asked.payload == PayloadSelection(include=())
-
-
-@given(st.integers(1, 10_000))
-def test_no_point_outside_the_candidates_can_reach_the_window(window):
-    worst_inside = 1 / (60 + window)
-    best_outside = 2 / (60 + candidates(window) + 1)
-    assert best_outside < worst_inside
+    for one in (image, text):
+        assert one.vector is VECTORS[one.side]
+        assert (one.offset, one.limit, one.score_threshold) == (0, limit, None)
+        assert one.payload == PayloadSelection(include=())
 
 
 def test_stored_terms_are_left_out_besides_the_callers_filter():
     terms = (Term(Stored("a")), Term(Stored("b"), -1), Term(Stored("a")))
     filter = Filter(must=(IsNull("x"),), must_not=(IsNull("y"),))
-    [asked] = side_queries(Query("c", terms, target="image", filter=filter), VECTOR)
+    [asked] = side_queries(Query("c", terms, target="image", filter=filter), VECTORS)
     assert asked.filter == Filter(must=(IsNull("x"),), must_not=(IsNull("y"), HasId(("a", "b"))))
 
 
-def test_ties_come_in_the_order_of_ids():
-    hits, fused = rank(query(target="image"), [found(c=0.5, a=0.5, b=0.7)])
-    assert ([hit.point.id for hit in hits], fused) == (["b", "a", "c"], False)
-
-
 @pytest.mark.parametrize("empty", ["image", "text"])
-def test_one_side_alone_keeps_its_cosines(empty):
+@pytest.mark.parametrize("fusion", get_args(get_args(Fusion)[0]) + get_args(get_args(Fusion)[1]))
+def test_one_name_alone_keeps_its_cosines(empty, fusion):
     there = found(a=0.9, b=0.4, c=0.3)
     sides = [[], there] if empty == "image" else [there, []]
-    hits, fused = rank(query(offset=1, limit=1, score_threshold=0.35), sides)
-    assert not fused
-    [hit] = hits
+    ranked = rank(query(offset=1, limit=1, score_threshold=0.35, fusion=fusion), sides, None)
+    assert not ranked.fused
+    [hit] = ranked.hits
     assert (hit.point.id, hit.score, hit.cosine, hit.image_rank, hit.text_rank) == ("b", 0.4, 0.4, 0, 0)
     assert hit.matched == ("text" if empty == "image" else "image")
 
 
+def test_a_point_has_the_larger_of_its_scores_whatever_side_found_it():
+    ranked = rank(query(), [found(a=0.8, b=0.6), found(b=0.3, c=0.05)], SCALES)
+    assert ranked.fused
+    assert [(hit.point.id, hit.matched, hit.cosine) for hit in ranked.hits] == [
+        ("a", "image", 0.8),
+        ("b", "text", 0.3),
+        ("c", "text", 0.05),
+    ]
+    assert [hit.score for hit in ranked.hits] == pytest.approx([2, 0.25 * 4, 0.6 * -1])
+    assert [(hit.image_rank, hit.text_rank) for hit in ranked.hits] == [(1, 0), (2, 1), (0, 2)]
+
+
+@given(
+    st.dictionaries(
+        st.text("abcdefgh", min_size=1, max_size=2), st.tuples(COSINE := st.integers(0, 9), COSINE)
+    ),
+    st.integers(0, 6),
+    st.integers(1, 6),
+)
+def test_lists_cut_where_the_page_ends_rank_as_whole_ones_do(points, offset, limit):
+    sides = [
+        sorted(
+            found(**{id: cosines[side] / 10 for id, cosines in points.items()}),
+            key=lambda scored: (-scored.score, scored.point.id),
+        )
+        for side in (0, 1)
+    ]
+    whole = rank(query(limit=100), sides, SCALES).hits
+    cut = rank(query(offset=offset, limit=limit), [side[: offset + limit] for side in sides], SCALES).hits
+    assert [(hit.point.id, hit.score) for hit in cut] == [
+        (hit.point.id, hit.score) for hit in whole[offset : offset + limit]
+    ]
+
+
 def test_the_threshold_is_held_against_the_fused_score():
     sides = [found(a=0.3, b=0.2), found(a=0.9)]
-    hits, fused = rank(query(score_threshold=1.5 / 61), sides)
-    assert fused
-    assert [hit.point.id for hit in hits] == ["a"]
-    assert hits[0].score == pytest.approx(2 / 61)
-
-
-def test_pages_follow_one_another():
-    sides = [
-        found(**{f"p{i}": 0.3 - i / 100 for i in range(9)}),
-        found(**{f"t{i}": 0.9 - i / 100 for i in range(9)}),
-    ]
-    whole, _ = rank(query(limit=18), sides)
-    pages = [rank(query(limit=5, offset=offset), sides)[0] for offset in (0, 5, 10, 15, 20)]
-    assert [hit.point.id for page in pages for hit in page] == [hit.point.id for hit in whole]
-    assert pages[-1] == []
+    ranked = rank(query(score_threshold=1.5 / 61, fusion="rrf"), sides, None)
+    assert ranked.fused
+    assert [hit.point.id for hit in ranked.hits] == ["a"]
+    assert ranked.hits[0].score == pytest.approx(2 / 61)

@@ -25,6 +25,7 @@ from tests.unit.search_service.served import (
 pytestmark = pytest.mark.usefixtures("arc")
 
 ANY, IMAGE, TEXT = search_pb2.TARGET_ANY, search_pb2.TARGET_IMAGE, search_pb2.TARGET_TEXT
+RRF = search_pb2.FUSION_RRF
 F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
 
 
@@ -214,7 +215,7 @@ async def gap(client: Client, encoder: FakeEncoder) -> None:
     encoder.vectors["query"] = query
 
 
-@pytest.mark.parametrize("fusion", [search_pb2.FUSION_UNSPECIFIED, search_pb2.FUSION_DBSF])
+@pytest.mark.parametrize("fusion", [RRF, search_pb2.FUSION_DBSF])
 async def test_fusion_lets_pictures_and_captions_compete_where_cosines_do_not(client: Client, gap, fusion):
     found = await client.search(term("query"), collection="gap", fusion=fusion, limit=6)
     assert found.fused
@@ -234,7 +235,8 @@ async def test_fusion_lets_pictures_and_captions_compete_where_cosines_do_not(cl
 
 
 async def test_a_fused_hit_says_where_it_stood_on_either_side(client: Client, gap):
-    found = {hit.id: hit for hit in (await client.search(term("query"), collection="gap", limit=20)).hits}
+    answer = await client.search(term("query"), collection="gap", limit=20, fusion=RRF)
+    found = {hit.id: hit for hit in answer.hits}
     assert len(found) == 13
     assert (found["caption0"].text_rank, found["caption0"].image_rank) == (1, 0)
     assert (found["picture0"].image_rank, found["picture0"].text_rank) == (1, 0)
@@ -247,23 +249,72 @@ async def test_a_fused_hit_says_where_it_stood_on_either_side(client: Client, ga
 
 
 async def test_ties_are_in_the_order_of_ids_every_time(client: Client, gap):
-    answers = [ids(await client.search(term("query"), collection="gap", limit=13)) for _ in range(3)]
+    asked = {"collection": "gap", "limit": 13, "fusion": RRF}
+    answers = [ids(await client.search(term("query"), **asked)) for _ in range(3)]
     assert answers[0] == answers[1] == answers[2]
     assert answers[0][1:3] == ["caption0", "picture0"]
 
 
-async def test_pages_of_a_fused_search_make_up_the_whole(client: Client, gap):
-    whole = ids(await client.search(term("query"), collection="gap", limit=13))
-    pages = [await client.search(term("query"), collection="gap", limit=5, offset=o) for o in (0, 5, 10)]
+@pytest.mark.parametrize("fusion", [search_pb2.FUSION_UNSPECIFIED, RRF, search_pb2.FUSION_DBSF])
+async def test_pages_of_a_fused_search_make_up_the_whole(client: Client, gap, fusion):
+    asked = {"collection": "gap", "fusion": fusion}
+    whole = ids(await client.search(term("query"), limit=13, **asked))
+    pages = [await client.search(term("query"), limit=5, offset=o, **asked) for o in (0, 5, 10)]
     assert [id for page in pages for id in ids(page)] == whole
+    assert len(whole) == 13
 
 
-async def test_a_filter_that_leaves_one_side_gives_plain_cosines(client: Client, gap):
+async def test_a_filter_changes_no_score(client: Client, gap):
+    scores = {
+        hit.id: hit.score for hit in (await client.search(term("query"), collection="gap", limit=13)).hits
+    }
     only = parse('must { has_id { ids: ["picture0", "picture3"] } }')
     found = await client.search(term("query"), collection="gap", filter=only)
+    assert found.fused
+    assert {hit.id: hit.score for hit in found.hits} == {id: scores[id] for id in ("picture0", "picture3")}
+
+
+async def test_the_threshold_is_held_against_the_calibrated_score(client: Client, gap):
+    whole = await client.search(term("query"), collection="gap", limit=13)
+    bound = whole.hits[4].score
+    found = await client.search(term("query"), collection="gap", limit=13, score_threshold=bound)
+    assert ids(found) == ids(whole)[:5]
+
+
+async def test_one_vector_name_alone_keeps_its_cosines_until_the_other_comes(client: Client):
+    found = await client.search(term("first"))
     assert not found.fused
-    assert ids(found) == ["picture0", "picture3"]
-    assert found.hits[0].score == found.hits[0].cosine == pytest.approx(float(unit(0.3, 0, 0.9)[0]), abs=1e-5)
+    assert found.hits[0].score == found.hits[0].cosine
+    await client.upsert({"id": "words", "text_vector": unit(1)})
+    assert (await client.search(term("first"))).fused
+    await client.points.DeletePoints(
+        search_pb2.DeletePointsRequest(collection="c", ids=search_pb2.PointIds(ids=["words"]))
+    )
+    assert not (await client.search(term("first"))).fused
+
+
+@pytest.mark.parametrize("fusion", [RRF, search_pb2.FUSION_DBSF])
+@pytest.mark.parametrize("target", [ANY, search_pb2.TARGET_UNSPECIFIED])
+async def test_methods_that_rank_refuse_hits_beyond_their_depth(client: Client, fusion, target, settings):
+    assert settings.max_window == 500
+    within = await client.search(term("first"), fusion=fusion, target=target, limit=100, offset=400)
+    assert ids(within) == []
+    why = await refused(client.search(term("first"), fusion=fusion, target=target, limit=2, offset=499))
+    assert (why.code, why.field) == ("INVALID_ARGUMENT", "offset")
+
+
+async def test_the_kind_of_a_ready_vector_may_be_said_and_only_its(client: Client, gap):
+    as_text, as_image = [
+        (await client.search(term(unit(1), kind=kind), collection="gap", limit=13)).hits
+        for kind in (search_pb2.TERM_KIND_TEXT, search_pb2.TERM_KIND_IMAGE)
+    ]
+    by_words = (await client.search(term("query"), collection="gap", limit=13)).hits
+    assert [(hit.id, hit.score) for hit in as_text] == [(hit.id, hit.score) for hit in by_words]
+    assert [hit.score for hit in as_image] != [hit.score for hit in as_text]
+    why = await refused(client.search(term("query", kind=search_pb2.TERM_KIND_TEXT), collection="gap"))
+    assert why.field == "query[0].kind"
+    why = await refused(client.search(term(unit(1), kind=7), collection="gap"))
+    assert why.field == "query[0].kind"
 
 
 # Batches

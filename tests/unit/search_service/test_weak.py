@@ -34,13 +34,22 @@ async def test_texts_are_not(client: Client):
     assert not hit.weak
 
 
-async def test_a_fused_hit_is_judged_by_its_cosine(client: Client):
-    await client.upsert({"id": "far", "text_vector": unit(0, 0, 1)})
+async def test_where_scores_are_calibrated_weak_is_what_the_unrelated_find_as_well(client: Client):
+    words = [f"words {i}" for i in range(40)]
+    await client.create("both")
+    await client.upsert(
+        *({"id": text, "text": text, "image": text.encode()} for text in words[:20]), collection="both"
+    )
+    await client.upsert(
+        *({"id": text, "text": text, "image": text.encode()} for text in words[20:]), collection="both"
+    )
 
-    found = await client.search(term("first"), limit=20)
+    found = await client.search(term("words 3"), limit=40, collection="both")
 
     assert found.fused
-    assert {hit.id for hit in found.hits if hit.weak} == {f"p{i}" for i in range(5, 10)}
+    assert (found.hits[0].id, found.hits[0].weak) == ("words 3", False)
+    assert [hit.weak for hit in found.hits] == [hit.score < 0 for hit in found.hits]
+    assert found.hits[-1].weak
 
 
 @pytest.mark.parametrize("other", [term(b"first"), term(unit(1)), term(point_id="p0")])

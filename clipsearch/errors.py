@@ -37,10 +37,14 @@ class ClipSearchError(Exception):
         self.retry_after = retry_after
 
     def about(self, item: str) -> ClipSearchError:
-        """The same error, its message led by the item that it happened to."""
+        """The same error, its message led by the item that it happened to.
+
+        The service has called it by its place in the request, which that replaces.
+        """
+        message = self.message.removeprefix(f"{self.field}: ") if self.field else self.message
         return ClipSearchError(
             self.code,
-            f"{item}: {self.message}",
+            f"{item}: {message}",
             reason=self.reason,
             field=item,
             metadata=self.metadata,

@@ -10,12 +10,15 @@ import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from PIL import Image
+
 from clipsearch.serving.lifecycle import Service, StartError, serve
 from clipsearch.serving.log import configure_logging
 from clipsearch.serving.metrics import Metrics
 from clipsearch.serving.settings import SettingsError, load_settings
 from encoder_service.bundle import BundleError
 from encoder_service.loading import open_encoder
+from encoder_service.memory import give_memory_back
 from encoder_service.metrics import EncoderMetrics
 from encoder_service.servicer import encoder_services
 from encoder_service.session import SessionError
@@ -25,8 +28,11 @@ from encoder_service.settings import EncoderSettings
 def run(settings: EncoderSettings) -> None:
     """Serves until SIGTERM or SIGINT. Raises StartError with one line for the operator."""
     configure_logging(settings.log_level, settings.log_format, "encoder")
-    # Pillow warns of damaged metadata and of sizes below our own limit: nothing an operator could act on.
+    # Pillow warns of damaged metadata: nothing an operator could act on.
     warnings.filterwarnings("ignore", module="PIL")
+    # Its bound on pixels says nothing of what they cost; ours is on memory and time.
+    Image.MAX_IMAGE_PIXELS = None
+    give_memory_back()
     # Else the tokenizer starts a thread for each CPU of the host, whatever the cgroup grants.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     metrics = Metrics()

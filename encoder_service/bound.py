@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from encoder_service.buckets import Bucket, Buckets
 from encoder_service.bundle import ImageRules, TextRules
 from encoder_service.cuda import CudaError, Memory
+from encoder_service.inputs.texts import Tokens, pad
 from encoder_service.providers import SessionError
 from encoder_service.session import PictureRunner, Pixels, TextRunner, Vectors, first_line
-from encoder_service.tokens import Tokens, pad
 
 _log = structlog.get_logger(__name__)
 

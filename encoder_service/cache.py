@@ -14,7 +14,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from clipsearch.serving.errors import DeadlineExceeded
-from encoder_service.tokens import TextInput
+from encoder_service.inputs.texts import TextInput
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

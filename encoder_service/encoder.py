@@ -1,7 +1,7 @@
 """The two towers: pictures or texts in, vectors out; the one place that knows the order of steps.
 
-    picture: in flight already? -> decode (thread pool) -> batch -> vector
-    text:    cached? in flight already? -> tokens -> batch -> vector
+    image: in flight already? -> decode -> batch -> vector
+    text:  cached? -> tokens -> in flight already? -> batch -> vector
 
 An input that is wrong fails alone; anything else fails the call.
 """
@@ -11,26 +11,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument
+from clipsearch.serving.errors import InvalidArgument
 from clipsearch.serving.together import together
 from encoder_service.admission import Admission
 from encoder_service.batching import Batcher, Computed
 from encoder_service.bundle import Manifest, Precision, Tower
 from encoder_service.cache import SingleFlight, TextCache
-from encoder_service.images import ImageInput, ImageLimits, Picture, prepare_image
-from encoder_service.tokens import TextInput, TextTokenizer, Tokens, check_text
-
-T = TypeVar("T")
-
-# Characters tokenised on the event loop (about 1 ms); more than that goes to a thread.
-_TOKENISE_HERE = 4096
+from encoder_service.decoding import Decoding
+from encoder_service.inputs.errors import InputError
+from encoder_service.inputs.images import ImageInput
+from encoder_service.inputs.texts import TextInput, Tokens, check_text
+from encoder_service.tokenising import Tokenising
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +61,7 @@ class ImageTower:
 
     batcher: Batcher[NDArray[np.uint8]]
     admission: Admission
-    limits: ImageLimits
-    decoders: Executor
-    decode_threads: int
+    decoding: Decoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,7 @@ class TextTower:
 
     batcher: Batcher[Tokens]
     admission: Admission
-    tokenizer: TextTokenizer
+    tokenising: Tokenising
     cache: TextCache
     max_bytes: int
 
@@ -106,16 +101,16 @@ class Encoder:
         """
         tower = self._images
         # A request holds no more decoding threads than there are, so that others get their turn.
-        lanes = asyncio.Semaphore(tower.decode_threads)
+        lanes = asyncio.Semaphore(tower.decoding.threads)
 
         async def encode(index: int, data: bytes) -> Outcome:
             try:
                 encoded = await self._image_flights.run(
                     data, deadline, lambda: self._image(data, index, deadline, lanes)
                 )
-            except InvalidArgument as error:
+            except InputError as error:
                 done()
-                return _at(error, f"images[{index}]")
+                return _refused(error, f"images[{index}]")
             done()
             return encoded
 
@@ -142,12 +137,12 @@ class Encoder:
 
     async def encode_texts(self, texts: Sequence[str], deadline: float) -> list[Outcome]:
         """One outcome a text, in order. Raises as `encode_images`."""
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, Encoded | InputError] = {}
         fresh: list[str] = []
         for text in dict.fromkeys(texts):
             try:
                 check_text(text, self._texts.max_bytes)
-            except InvalidArgument as error:
+            except InputError as error:
                 outcomes[text] = error
                 continue
             known = self._texts.cache.get(text)
@@ -157,15 +152,16 @@ class Encoder:
                 outcomes[text] = Encoded(known.vector, known.input)
         if fresh:
             outcomes.update(zip(fresh, await self._fresh_texts(fresh, deadline), strict=True))
-        self._observe("text", list(outcomes.values()))  # a text that is there twice was encoded once
+        # A text that is there twice was encoded once.
+        self._observe("text", [_placed(outcome, "texts") for outcome in outcomes.values()])
         return [_placed(outcomes[text], f"texts[{index}]") for index, text in enumerate(texts)]
 
-    async def _fresh_texts(self, texts: list[str], deadline: float) -> list[Encoded]:
+    async def _fresh_texts(self, texts: list[str], deadline: float) -> list[Encoded | InputError]:
         tower = self._texts
         size = sum(len(text.encode()) for text in texts)
         with tower.admission.admit(len(texts), size, deadline) as done:
             start = time.monotonic()
-            tokenised = await self._tokenise(texts, deadline)
+            tokenised = await tower.tokenising.tokenise(texts, deadline)
             preprocess_s = time.monotonic() - start
             ahead = 0
             work = []
@@ -182,7 +178,10 @@ class Encoder:
         deadline: float,
         preprocess_s: float,
         done: Callable[[], None],
-    ) -> Encoded:
+    ) -> Encoded | InputError:
+        if tokens.empty:
+            done()
+            return InputError("TEXT_EMPTY", "nothing that the model's tokenizer keeps")
         encoded = await self._text_flights.run(
             text, deadline, lambda: self._text(text, tokens, ahead, deadline, preprocess_s)
         )
@@ -197,37 +196,13 @@ class Encoder:
         self._texts.cache.put(text, encoded.vector, tokens.input)
         return encoded
 
-    async def _tokenise(self, texts: list[str], deadline: float) -> list[Tokens]:
-        if sum(map(len, texts)) <= _TOKENISE_HERE:
-            return self._texts.tokenizer.encode(texts)
-
-        def one_by_one() -> list[Tokens]:
-            tokenised = []
-            for text in texts:
-                if time.monotonic() >= deadline:
-                    raise DeadlineExceeded()
-                tokenised += self._texts.tokenizer.encode([text])
-            return tokenised
-
-        return await asyncio.get_running_loop().run_in_executor(self._images.decoders, one_by_one)
-
     async def _image(self, data: bytes, index: int, deadline: float, lanes: asyncio.Semaphore) -> Encoded:
         start = time.monotonic()
         async with lanes:
-            picture, decode_s = await asyncio.get_running_loop().run_in_executor(
-                self._images.decoders, self._decode, data, deadline
-            )
+            image, decode_s = await self._images.decoding.decode(data, deadline)
         waited_s = time.monotonic() - start - decode_s
-        computed = await self._images.batcher.compute(picture.pixels, deadline, ahead=index)
-        return _encoded(computed, picture.input, decode_s, waited_s)
-
-    def _decode(self, data: bytes, deadline: float) -> tuple[Picture, float]:
-        """Runs in a decoding thread; also answers how many seconds it took."""
-        start = time.monotonic()
-        if start >= deadline:
-            raise DeadlineExceeded()
-        picture = prepare_image(data, self.manifest.image, self._images.limits)
-        return picture, time.monotonic() - start
+        computed = await self._images.batcher.compute(image.pixels, deadline, ahead=index)
+        return _encoded(computed, image.input, decode_s, waited_s)
 
 
 def _encoded(
@@ -236,11 +211,10 @@ def _encoded(
     return Encoded(computed.vector, done, preprocess_s, waited_s + computed.queue_s, computed.infer_s)
 
 
-def _at(error: InvalidArgument, field: str) -> InvalidArgument:
+def _refused(error: InputError, field: str) -> InvalidArgument:
     """The error of one input, with the input's place in the request."""
-    metadata = {name: value for name, value in error.metadata.items() if name != "field"}
-    return InvalidArgument(field, error.description, error.reason, metadata)
+    return InvalidArgument(field, error.message, error.reason, error.metadata)
 
 
-def _placed(outcome: Outcome, field: str) -> Outcome:
-    return _at(outcome, field) if isinstance(outcome, InvalidArgument) else outcome
+def _placed(outcome: Encoded | InputError, field: str) -> Outcome:
+    return _refused(outcome, field) if isinstance(outcome, InputError) else outcome

@@ -20,9 +20,9 @@ from encoder_service.bound import (
 from encoder_service.buckets import picture_buckets, text_buckets
 from encoder_service.bundle import Manifest, Tower
 from encoder_service.cuda import CudaMemory
+from encoder_service.inputs.texts import Tokens
 from encoder_service.providers import Shapes
 from encoder_service.session import OnnxSession, Vectors, picture_runner, text_runner
-from encoder_service.tokens import Tokens
 
 Item = TypeVar("Item")
 

@@ -31,9 +31,12 @@ from encoder_service.bundle import (
 )
 from encoder_service.cache import TextCache
 from encoder_service.cpus import available_cpus
+from encoder_service.decoding import Decoding
 from encoder_service.encoder import Encoder, ImageTower, Running, TextTower
 from encoder_service.feeding import Feeding, feed_pictures, feed_texts, tensorrt_shapes
-from encoder_service.images import ImageLimits
+from encoder_service.inputs.budget import MemoryBudget
+from encoder_service.inputs.texts import TextTokenizer, Tokens
+from encoder_service.memory import decoding_memory
 from encoder_service.metrics import EncoderMetrics
 from encoder_service.precision import choose_precision
 from encoder_service.providers import (
@@ -48,7 +51,7 @@ from encoder_service.providers import (
 from encoder_service.proving import Proving
 from encoder_service.session import OnnxSession
 from encoder_service.settings import MIB, EncoderSettings
-from encoder_service.tokens import TextTokenizer, Tokens
+from encoder_service.tokenising import Tokenising
 from encoder_service.warmup import best_batch, check_known_answer
 
 # What measuring batch sizes may take for each tower.
@@ -102,10 +105,13 @@ async def open_encoder(
     with ExitStack() as closing:
         feedings = await asyncio.to_thread(_warm_up, settings, model, closing)
         _report(model)
+        # The model is in memory now: what it takes is known.
+        budget = MemoryBudget(settings.decode_memory_mb * MIB or decoding_memory())
         _log.info(
             "encoder is ready",
             threads=threads,
             decode_threads=decode_threads,
+            decode_memory_mb=budget.size // MIB,
             max_batch=feedings.pictures_at_once,
             max_batch_tokens=feedings.tokens_at_once,
         )
@@ -114,6 +120,7 @@ async def open_encoder(
         image_threads = closing.enter_context(ThreadPoolExecutor(pictures.in_flight, "image-session"))
         text_threads = closing.enter_context(ThreadPoolExecutor(texts.in_flight, "text-session"))
         decoders = closing.enter_context(ThreadPoolExecutor(decode_threads, "decode"))
+        tokenisers = closing.enter_context(ThreadPoolExecutor(available_cpus(), "tokenise"))
         async with (
             Batcher(
                 metrics.measured("image", pictures.run),
@@ -134,14 +141,12 @@ async def open_encoder(
             image_tower = ImageTower(
                 picture_batches,
                 Admission("pictures", settings.queue_images, settings.queue_bytes),
-                ImageLimits(settings.max_image_bytes, settings.max_pixels),
-                decoders,
-                decode_threads,
+                Decoding(model.manifest.image, settings.max_image_bytes, budget, decoders, decode_threads),
             )
             text_tower = TextTower(
                 text_batches,
                 Admission("texts", settings.queue_texts, settings.queue_bytes),
-                model.tokenizer,
+                Tokenising(model.tokenizer, tokenisers),
                 TextCache(settings.text_cache_mb * MIB),
                 settings.max_text_bytes,
             )

@@ -17,7 +17,7 @@ from clipsearch.serving.health import Probe
 from clipsearch.serving.lifecycle import Service
 from encoder_service.classify import DEFAULT_TEMPLATE, LabelScore, classify
 from encoder_service.encoder import Encoded, Encoder, Outcome
-from encoder_service.images import ImageInput
+from encoder_service.inputs.images import ImageInput
 from encoder_service.settings import EncoderSettings
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["EncoderService"].full_name
@@ -164,6 +164,7 @@ def _image_input(done: ImageInput) -> pb.ImageInput:
         frames=done.frames,
         mode=done.mode,
         alpha_composited=done.alpha_composited,
+        ignored=done.ignored,
     )
 
 

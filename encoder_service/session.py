@@ -12,6 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from encoder_service.bundle import TextRules
+from encoder_service.inputs.texts import Tokens, pad
 from encoder_service.providers import (
     Device,
     ProviderName,
@@ -21,7 +22,6 @@ from encoder_service.providers import (
     preload_libraries,
     provider_options,
 )
-from encoder_service.tokens import Tokens, pad
 
 Pixels = NDArray[np.uint8]
 Vectors = NDArray[np.float32]

@@ -45,6 +45,14 @@ class EncoderSettings(ServingSettings):
         le=1024,
         description="threads that decode pictures; 0 = the CPUs granted to the process",
     )
+    decode_memory_mb: int = Field(
+        default=0,
+        ge=0,
+        le=1024 * 1024,
+        description="memory that decoding pictures may take in all, MiB; a picture that needs more than 7/8 "
+        "of it is refused; 0 = half of what the cgroup's limit leaves beside the model (without a limit: "
+        "half of a quarter of the machine's memory)",
+    )
     max_batch: int = Field(
         default=0, ge=0, le=1024, description="largest batch of pictures; 0 = measured at start"
     )
@@ -75,8 +83,4 @@ class EncoderSettings(ServingSettings):
     max_texts: int = Field(default=256, ge=1, description="texts in a request")
     max_labels: int = Field(default=256, ge=1, description="labels in a Classify request")
     max_image_bytes: int = Field(default=20 * MIB, ge=1024, description="bytes of an encoded picture")
-    # Pillow itself refuses pictures above 178,956,970 pixels.
-    max_pixels: int = Field(
-        default=100_000_000, ge=1, le=178_000_000, description="width x height of a picture"
-    )
     max_text_bytes: int = Field(default=64 * 1024, ge=16, description="UTF-8 bytes of a text")

@@ -36,15 +36,16 @@ REASONS: dict[str, Reason] = {
     # Pictures and texts
     "IMAGE_EMPTY": Reason(_INVALID, "a picture of 0 bytes"),
     "IMAGE_TOO_LARGE": Reason(_INVALID, "more bytes than a picture may have"),
-    "IMAGE_TOO_MANY_PIXELS": Reason(_INVALID, "more pixels than a picture may have"),
+    "IMAGE_TOO_MANY_PIXELS": Reason(_INVALID, "decoding the picture takes more memory or time than one may"),
     "IMAGE_UNSUPPORTED_FORMAT": Reason(_INVALID, "not a picture, or of a kind that is not read here"),
     "IMAGE_TRUNCATED": Reason(_INVALID, "the data ends before the picture does"),
     "IMAGE_INVALID": Reason(_INVALID, "the picture is damaged and cannot be decoded"),
-    "TEXT_EMPTY": Reason(_INVALID, "a text, label or prompt without a character that is not white space"),
+    "TEXT_EMPTY": Reason(_INVALID, "a text, label or prompt in which nothing is seen, or no token remains"),
     "TEXT_TOO_LARGE": Reason(_INVALID, "more bytes than a text may have"),
     "LABEL_REPEATED": Reason(_INVALID, "the same label twice"),
     # The encoder's queue
     "QUEUE_FULL": Reason(_EXHAUSTED, "the encoder has as much work as it takes"),
+    "OUT_OF_MEMORY": Reason(_EXHAUSTED, "the encoder ran out of memory while it decoded a picture"),
     "WAIT_EXCEEDS_DEADLINE": Reason(_EXHAUSTED, "the wait would be longer than the caller's deadline"),
     # Vectors and queries
     "VECTOR_INVALID": Reason(_INVALID, "a vector in neither or in both of its encodings, or of broken bytes"),

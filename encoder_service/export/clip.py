@@ -29,8 +29,8 @@ from encoder_service.export.output import bundle_folder, check_target
 from encoder_service.export.quantize import quantize
 from encoder_service.export.tokenizer import tokenizer_json
 from encoder_service.export.verify import check_bundle, report
+from encoder_service.inputs.texts import TextTokenizer, pad
 from encoder_service.session import OnnxSession
-from encoder_service.tokens import TextTokenizer, pad
 
 KNOWN_TEXT = "a photo of a cat"
 TOWERS: tuple[Tower, Tower] = ("image", "text")

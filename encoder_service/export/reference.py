@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from encoder_service.export.checkpoint import Checkpoint
-from encoder_service.tokens import Tokens
+from encoder_service.inputs.texts import Tokens
 
 _BATCH = 8
 

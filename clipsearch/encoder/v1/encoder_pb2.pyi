@@ -112,12 +112,13 @@ class ImageInput(_message.Message):
     FRAMES_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     ALPHA_COMPOSITED_FIELD_NUMBER: _builtins.int
+    IGNORED_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Width in pixels as stored, before orientation was applied."""
     height: _builtins.int
     """Height in pixels as stored, before orientation was applied."""
     format: _builtins.str
-    """The container format, in upper case: JPEG, PNG, WEBP, GIF, BMP, TIFF; RAW for RawPixels."""
+    """The container format, in upper case: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC; RAW for RawPixels."""
     orientation: _builtins.int
     """The EXIF orientation (1-8) that was applied; 1 = none."""
     frames: _builtins.int
@@ -126,6 +127,12 @@ class ImageInput(_message.Message):
     """The pixel mode as stored (RGB, RGBA, L, P, CMYK, I;16, ...); anything but RGB was converted."""
     alpha_composited: _builtins.bool
     """True if transparency was composited on white."""
+    @_builtins.property
+    def ignored(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What could not be read beside the pixels and was passed over, in words: EXIF that is damaged, an end
+        marker that is missing. Empty for nearly every picture.
+        """
+
     def __init__(
         self,
         *,
@@ -136,10 +143,11 @@ class ImageInput(_message.Message):
         frames: _builtins.int = ...,
         mode: _builtins.str = ...,
         alpha_composited: _builtins.bool = ...,
+        ignored: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha_composited", b"alpha_composited", "format", b"format", "frames", b"frames", "height", b"height", "mode", b"mode", "orientation", b"orientation", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha_composited", b"alpha_composited", "format", b"format", "frames", b"frames", "height", b"height", "ignored", b"ignored", "mode", b"mode", "orientation", b"orientation", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -315,8 +323,10 @@ class EncodeImageRequest(_message.Message):
     """How the vectors come back."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """1 to 64 encoded pictures (a server setting): JPEG, PNG, WebP, GIF, BMP or TIFF bytes.
-        Each at most 20 MiB and 100 megapixels (server settings).
+        """1 to 64 encoded pictures (a server setting): JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF bytes; HEIC
+        where the server has the extra `heif`.
+        Each at most 20 MiB (a server setting), and of no more memory and time than the server gives one
+        picture: a JPEG of 200 megapixels is cheap, a PNG of as many is not.
         """
 
     @_builtins.property

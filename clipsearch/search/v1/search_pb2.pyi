@@ -175,7 +175,7 @@ class QueryTerm(_message.Message):
     text: _builtins.str
     """Words; longer than the model's context they are cut."""
     image: _builtins.bytes
-    """Picture bytes: JPEG, PNG, WebP, GIF, BMP or TIFF."""
+    """Picture bytes: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; HEIC where the encoder has the extra `heif`."""
     point_id: _builtins.str
     """A stored point: its image vector if it has one, otherwise its text vector. It is left out of
     the answer.

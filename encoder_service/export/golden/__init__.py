@@ -19,7 +19,7 @@ from PIL import Image
 
 from clipsearch.samples import write_samples
 from encoder_service.bundle import ImageRules
-from encoder_service.images import fit
+from encoder_service.inputs.pixels import fit
 
 VIEWS = 6
 _KEPT = 0.75  # of each edge, in the crops

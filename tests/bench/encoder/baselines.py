@@ -22,8 +22,8 @@ from PIL import Image
 
 from encoder_service.bundle import Precision, Tower, graph_file, read_manifest
 from encoder_service.cpus import available_cpus
-from encoder_service.images import prepare_image
-from encoder_service.tokens import TextTokenizer, pad
+from encoder_service.inputs.images import prepare_image
+from encoder_service.inputs.texts import TextTokenizer, pad
 from tests.bench.encoder import corpus
 
 # The docs of transformers pad to the longest text of the batch; the checkpoints' processors and most

@@ -24,9 +24,9 @@ from encoder_service.bundle import Precision, Tower
 from encoder_service.cpus import available_cpus
 from encoder_service.cuda import CudaMemory, HostMemory
 from encoder_service.export.parity import cosines
+from encoder_service.inputs.texts import TextInput, Tokens
 from encoder_service.providers import ProviderName
 from encoder_service.session import OnnxSession, picture_runner, text_runner
-from encoder_service.tokens import TextInput, Tokens
 from tests.bench.gpu.model import TOKENS, Model
 from tests.bench.gpu.timing import p50_ms, rate
 

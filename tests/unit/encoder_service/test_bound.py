@@ -26,9 +26,9 @@ from encoder_service.bound import (
 from encoder_service.buckets import Buckets, picture_buckets, text_buckets
 from encoder_service.bundle import graph_file, read_manifest
 from encoder_service.cuda import CudaError, HostMemory
+from encoder_service.inputs.texts import TextInput, Tokens
 from encoder_service.providers import SessionError
 from encoder_service.session import OnnxSession, picture_runner, text_runner
-from encoder_service.tokens import TextInput, Tokens
 
 
 class CountingMemory(HostMemory):

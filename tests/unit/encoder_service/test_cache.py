@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from clipsearch.serving.errors import DeadlineExceeded
 from encoder_service.cache import SingleFlight, TextCache
-from encoder_service.tokens import TextInput
+from encoder_service.inputs.texts import TextInput
 
 DONE = TextInput(tokens=4)
 

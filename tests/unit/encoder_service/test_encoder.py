@@ -16,16 +16,22 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tokenizers import normalizers
 
 from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted
+from encoder_service import decoding
 from encoder_service.admission import Admission
 from encoder_service.batching import Batcher
 from encoder_service.bundle import read_manifest
 from encoder_service.cache import TextCache
+from encoder_service.decoding import Decoding
 from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Running, TextTower
-from encoder_service.images import ImageInput, ImageLimits, prepare_image
+from encoder_service.inputs.budget import MemoryBudget
+from encoder_service.inputs.errors import InputError
+from encoder_service.inputs.images import ImageInput, prepare_image
+from encoder_service.inputs.texts import TextInput, TextTokenizer
 from encoder_service.session import picture_runner, text_runner
-from encoder_service.tokens import TextInput, TextTokenizer
+from encoder_service.tokenising import Tokenising
 from tests.waiting import until
 
 Jpeg = Callable[..., bytes]
@@ -68,19 +74,27 @@ async def open_house(folder: Path, queue: int = 1000) -> AsyncIterator[House]:
     manifest = read_manifest(folder)
     image, text = FakeSession(), FakeSession()
     cache = TextCache(1_000_000)
-    with ThreadPoolExecutor(2) as decoders, ThreadPoolExecutor(1) as a, ThreadPoolExecutor(1) as b:
+    with (
+        ThreadPoolExecutor(2) as decoders,
+        ThreadPoolExecutor(1) as tokenisers,
+        ThreadPoolExecutor(1) as a,
+        ThreadPoolExecutor(1) as b,
+    ):
         async with (
             Batcher(picture_runner(image), a, 8, weigh=lambda pixels: 1) as pictures,
             Batcher(text_runner(text, manifest.text), b, 64, weigh=lambda item: len(item.ids)) as texts,
         ):
-            limits = ImageLimits(max_bytes=100_000, max_pixels=1_000_000)
+            budget = MemoryBudget(64 * 2**20)
+            tokenising = Tokenising(TextTokenizer(folder, manifest.text), tokenisers)
             encoder = Encoder(
                 manifest,
                 Running("fp32", "fp32", "FakeProvider"),
-                ImageTower(pictures, Admission("pictures", queue, 10**9), limits, decoders, 2),
-                TextTower(
-                    texts, Admission("texts", queue, 10**9), TextTokenizer(folder, manifest.text), cache, 1000
+                ImageTower(
+                    pictures,
+                    Admission("pictures", queue, 10**9),
+                    Decoding(manifest.image, 100_000, budget, decoders, 2),
                 ),
+                TextTower(texts, Admission("texts", queue, 10**9), tokenising, cache, 1000),
             )
             try:
                 yield House(encoder, image, text, cache)
@@ -212,7 +226,7 @@ async def test_a_call_that_is_cancelled_leaves_no_work_behind(house: House, jpeg
 async def test_a_call_whose_deadline_has_passed_costs_neither_decoding_nor_inference(
     house: House, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("encoder_service.encoder.prepare_image", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr("encoder_service.decoding.open_image", lambda *_: pytest.fail("it was decoded"))
     past = time.monotonic() - 1
     with pytest.raises(DeadlineExceeded):
         await house.encoder.encode_images([jpeg()], past)
@@ -273,9 +287,44 @@ async def test_decoding_long_texts_and_sessions_never_run_on_the_loops_thread(
 
     watch("image session", house.image, "run")
     watch("text session", house.text, "run")
-    watch("decoding", house.encoder, "_decode")
-    watch("tokenising", house.encoder._texts.tokenizer, "encode")
+    watch("decoding", decoding, "decode")
+    watch("tokenising", house.encoder._texts.tokenising._tokenizer, "encode")
     await house.encoder.encode_images([jpeg()], math.inf)
     await house.encoder.encode_texts(["cat " * 200 + str(n) for n in range(10)], math.inf)
     assert len(threads) == 4
     assert threading.main_thread() not in threads.values()
+
+
+async def test_texts_never_wait_behind_pictures(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every decoding thread is held, and far more texts come than are tokenised on the loop."""
+    free = threading.Event()
+
+    def held(*_: object) -> None:
+        assert free.wait(30)
+        raise InputError("IMAGE_INVALID", "it was held long enough")
+
+    monkeypatch.setattr("encoder_service.decoding.open_image", held)
+    async with open_house(toy_bundle) as house:
+        pictures = asyncio.create_task(
+            house.encoder.encode_images([bytes([n]) for n in range(1, 21)], math.inf)
+        )
+        texts = ["cat " * 20 + str(n) for n in range(103)]
+        try:
+            answers = await asyncio.wait_for(house.encoder.encode_texts(texts, math.inf), 20)
+            assert not pictures.done()
+        finally:
+            free.set()
+        assert all(isinstance(answer, Encoded) for answer in answers)
+        await pictures
+
+
+async def test_a_text_that_the_tokenizer_drops_fails_alone(house: House) -> None:
+    tokenizer = house.encoder._texts.tokenising._tokenizer._tokenizer
+    tokenizer.normalizer = normalizers.Replace("\u3164", "")
+    outcomes = await house.encoder.encode_texts(["a cat", "\u3164", "\u200b"], math.inf)
+    assert isinstance(outcomes[0], Encoded)
+    errors = [outcome for outcome in outcomes[1:] if isinstance(outcome, InvalidArgument)]
+    assert [(error.field, error.reason) for error in errors] == [
+        ("texts[1]", "TEXT_EMPTY"),
+        ("texts[2]", "TEXT_EMPTY"),
+    ]

@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry
 
 from clipsearch.serving.errors import InvalidArgument
 from encoder_service.encoder import Encoded
+from encoder_service.inputs.texts import TextInput
 from encoder_service.loading import open_encoder
 from encoder_service.metrics import EncoderMetrics
 from encoder_service.settings import EncoderSettings
-from encoder_service.tokens import TextInput
 
 
 @pytest.fixture

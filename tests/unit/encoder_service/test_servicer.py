@@ -20,10 +20,10 @@ from clipsearch.encoder.v1 import encoder_pb2_grpc, vector_pb2
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from encoder_service.bundle import decode_vector, known_answer_pixels, read_manifest
 from encoder_service.encoder import Encoder
+from encoder_service.inputs.texts import Tokens
 from encoder_service.loading import open_encoder
 from encoder_service.servicer import EncoderServicer
 from encoder_service.settings import EncoderSettings
-from encoder_service.tokens import Tokens
 from tests.waiting import until
 
 Jpeg = Callable[..., bytes]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from encoder_service import warmup
 from encoder_service.bundle import encode_vector, graph_file, known_answer_pixels, read_manifest
+from encoder_service.inputs.texts import TextTokenizer
 from encoder_service.session import OnnxSession, SessionError, picture_runner, text_runner
-from encoder_service.tokens import TextTokenizer
 from encoder_service.warmup import best_batch, check_known_answer
 
 

@@ -15,7 +15,7 @@ def test_the_defaults_are_those_of_the_api() -> None:
     assert (settings.host, settings.port) == ("127.0.0.1", 50051)
     assert settings.model == Path("build/models/starter")
     assert (settings.max_images, settings.max_texts, settings.max_labels) == (64, 256, 256)
-    assert (settings.max_image_bytes, settings.max_pixels) == (20 * 2**20, 100_000_000)
+    assert (settings.max_image_bytes, settings.decode_memory_mb) == (20 * 2**20, 0)
 
 
 def test_the_environment_is_read_and_a_flag_beats_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +31,7 @@ def test_the_environment_is_read_and_a_flag_beats_it(monkeypatch: pytest.MonkeyP
         ("ENCODER_PROVIDER", "abacus"),
         ("ENCODER_IMAGE_PRECISION", "int4"),
         ("ENCODER_THREADS", "-1"),
-        ("ENCODER_MAX_PIXELS", "200000000"),
+        ("ENCODER_DECODE_MEMORY_MB", "-1"),
         ("ENCODER_QUEUE_IMAGES", "0"),
     ],
 )

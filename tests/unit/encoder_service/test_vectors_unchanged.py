@@ -24,10 +24,13 @@ from encoder_service.admission import Admission
 from encoder_service.batching import Batcher
 from encoder_service.bundle import Manifest, graph_file, read_manifest
 from encoder_service.cache import TextCache
+from encoder_service.decoding import Decoding
 from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Running, TextTower
-from encoder_service.images import ImageLimits, prepare_image
+from encoder_service.inputs.budget import MemoryBudget
+from encoder_service.inputs.images import prepare_image
+from encoder_service.inputs.texts import TextTokenizer
 from encoder_service.session import OnnxSession, PictureRunner, TextRunner, picture_runner, text_runner
-from encoder_service.tokens import TextTokenizer
+from encoder_service.tokenising import Tokenising
 
 BOUND = 1e-5  # largest difference of any of the vector's numbers
 
@@ -117,12 +120,17 @@ async def _compare(model: Model, threads: ThreadPoolExecutor, mix: Mix) -> None:
         Batcher(model.pictures, threads, mix.pictures_at_once, weigh=lambda pixels: 1) as pictures,
         Batcher(model.texts, threads, mix.tokens_at_once, weigh=lambda tokens: len(tokens.ids)) as texts,
     ):
+        decoding = Decoding(model.manifest.image, 10**6, MemoryBudget(64 * 2**20), threads, 2)
         encoder = Encoder(
             model.manifest,
             Running("fp32", "int8", "CPUExecutionProvider"),
-            ImageTower(pictures, Admission("pictures", 1000, 10**9), ImageLimits(), threads, 2),
+            ImageTower(pictures, Admission("pictures", 1000, 10**9), decoding),
             TextTower(
-                texts, Admission("texts", 1000, 10**9), model.tokenizer, TextCache(mix.cache_bytes), 10_000
+                texts,
+                Admission("texts", 1000, 10**9),
+                Tokenising(model.tokenizer, threads),
+                TextCache(mix.cache_bytes),
+                10_000,
             ),
         )
         for _ in range(2):  # the second time some come from the cache

@@ -8,8 +8,8 @@ from prometheus_client import generate_latest
 
 from clipsearch.serving.metrics import Metrics
 from encoder_service.encoder import Encoded
+from encoder_service.inputs.texts import TextInput
 from encoder_service.metrics import EncoderMetrics
-from encoder_service.tokens import TextInput
 from tests.load.scrape import parse, split_ms
 
 

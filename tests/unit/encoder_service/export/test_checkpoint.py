@@ -32,8 +32,8 @@ from encoder_service.export.clip import export_bundle
 from encoder_service.export.errors import ExportError
 from encoder_service.export.parity import cosines
 from encoder_service.export.verify import verify_bundle
-from encoder_service.images import fit
-from encoder_service.tokens import TextTokenizer, pad
+from encoder_service.inputs.pixels import fit
+from encoder_service.inputs.texts import TextTokenizer, pad
 
 TEXTS = ["a cat", "A Dog on a RED sofa!", "two  pears, 3 plums", "naïve 猫 🐱", "many words " * 60]
 

@@ -22,7 +22,7 @@ from encoder_service.export.clip import export_bundle
 from encoder_service.export.errors import ExportError
 from encoder_service.export.parity import cosines
 from encoder_service.export.verify import verify_bundle
-from encoder_service.tokens import TextTokenizer, pad
+from encoder_service.inputs.texts import TextTokenizer, pad
 
 TINY = "clip-vit-tiny-test"
 TEXTS = [text for pair in golden.text_pairs() for text in pair]

@@ -20,9 +20,9 @@ from encoder_service.export.starter import PAD_FACTOR, build_starter
 from encoder_service.export.starter_image import LOOKS, SIZE, TEMPERATURE, image_graph, looks_basis
 from encoder_service.export.starter_parts import read_parts
 from encoder_service.export.starter_text import text_graph
-from encoder_service.images import prepare_image
+from encoder_service.inputs.images import prepare_image
+from encoder_service.inputs.texts import TextTokenizer, pad
 from encoder_service.session import OnnxSession
-from encoder_service.tokens import TextTokenizer, pad
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from clipsearch.serving.errors import InvalidArgument
 from encoder_service.bundle import TOKENIZER, BundleError, TextRules
+from encoder_service.inputs.errors import InputError
 
 MAX_TEXT_BYTES = 64 * 1024
 
@@ -26,10 +27,11 @@ class TextInput:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A text ready for batching; not padded yet."""
+    """A text ready for batching; not padded yet. `empty` = special tokens are all that there is."""
 
     ids: tuple[int, ...]
     input: TextInput
+    empty: bool = False
 
 
 class TextTokenizer:
@@ -62,18 +64,25 @@ class TextTokenizer:
         if dropped:
             end = _special_at_end(encoding.special_tokens_mask)
             ids = ids[: limit - end] + ids[len(ids) - end :]
-        return Tokens(tuple(ids), TextInput(len(ids), dropped))
+        return Tokens(tuple(ids), TextInput(len(ids), dropped), all(encoding.special_tokens_mask))
 
 
 def check_text(text: str, max_bytes: int = MAX_TEXT_BYTES) -> None:
-    """Raises InvalidArgument on field `text`: TEXT_EMPTY (nothing but white space) or TEXT_TOO_LARGE."""
-    if not text or text.isspace():
-        raise InvalidArgument("text", "empty, or white space only", "TEXT_EMPTY")
+    """Raises InputError: TEXT_EMPTY (nothing that could be seen) or TEXT_TOO_LARGE."""
     # A character has at most 4 bytes, so short texts need no encoding to be counted.
     if len(text) * 4 > max_bytes and (size := len(text.encode())) > max_bytes:
-        raise InvalidArgument(
-            "text", f"{size} bytes, the limit is {max_bytes}", "TEXT_TOO_LARGE", {"value": str(size)}
+        raise InputError(
+            "TEXT_TOO_LARGE",
+            f"{size} bytes, the limit is {max_bytes}",
+            {"value": str(size), "limit": str(max_bytes)},
         )
+    if all(map(_unseen, text)):
+        raise InputError("TEXT_EMPTY", "empty, or of characters that cannot be seen only")
+
+
+def _unseen(character: str) -> bool:
+    """White space, controls and format characters, U+200B and U+FEFF among them."""
+    return character.isspace() or unicodedata.category(character) in ("Cc", "Cf")
 
 
 def pad(batch: Sequence[Tokens], rules: TextRules, least: int = 1) -> dict[str, NDArray[np.int64]]:

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clipsearch.serving.errors import InvalidArgument
 from encoder_service.bundle import ImageRules
-from encoder_service.frames import MAX_COUNTED
-from encoder_service.images import MAX_SCANS, ImageInput, ImageLimits, prepare_image
+from encoder_service.inputs.container import MAX_FRAMES
+from encoder_service.inputs.errors import InputError
+from encoder_service.inputs.images import ImageInput, ImageLimits, open_image, prepare_image
 
 # Pillow warns of damaged metadata; the service turns that off.
 pytestmark = pytest.mark.filterwarnings(
@@ -50,9 +50,8 @@ SAMPLES = {
 
 def refusal(data: bytes, limits: ImageLimits | None = None) -> str:
     """The reason why a picture is refused."""
-    with pytest.raises(InvalidArgument) as caught:
+    with pytest.raises(InputError) as caught:
         prepare_image(data, RULES, limits)
-    assert caught.value.field == "image"
     return caught.value.reason
 
 
@@ -85,7 +84,7 @@ def test_an_empty_picture() -> None:
 
 def test_a_picture_over_the_byte_limit_names_limit_and_value() -> None:
     data = SAMPLES["PNG"]
-    with pytest.raises(InvalidArgument, match=f"{len(data)} bytes, the limit is 1000") as caught:
+    with pytest.raises(InputError, match=f"{len(data)} bytes, the limit is 1000") as caught:
         prepare_image(data, RULES, ImageLimits(max_bytes=1000))
     assert caught.value.reason == "IMAGE_TOO_LARGE"
 
@@ -134,10 +133,50 @@ def png(width: int, height: int, rows: bytes = b"") -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def test_a_decompression_bomb_is_refused_by_its_header() -> None:
-    assert refusal(png(10_001, 10_000)) == "IMAGE_TOO_MANY_PIXELS"
+MIB = 2**20
+
+
+def test_what_needs_more_memory_than_there_is_is_refused_by_its_header_with_both_numbers() -> None:
+    with pytest.raises(InputError, match=r"takes \d+ MiB of memory, the limit is 64 MiB") as caught:
+        prepare_image(png(10_000, 10_000), RULES, ImageLimits(max_memory=64 * MIB))
+    assert caught.value.reason == "IMAGE_TOO_MANY_PIXELS"
+    assert int(caught.value.metadata["value"]) > 100_000_000 > int(caught.value.metadata["limit"])
     assert refusal(png(100_000, 100_000)) == "IMAGE_TOO_MANY_PIXELS"
-    assert refusal(png(2, 3), ImageLimits(max_pixels=5)) == "IMAGE_TOO_MANY_PIXELS"
+
+
+def one_tile(edge: int) -> bytes:
+    """A TIFF of 64 x 64 pixels in one tile of `edge` x `edge`, packed well."""
+    data = bytearray(encode(NOISE.resize((64, 64)), "TIFF", compression="packbits", strip_size=10**6))
+    first = struct.unpack_from("<I", data, 4)[0]
+    for index in range(struct.unpack_from("<H", data, first)[0]):
+        entry = first + 2 + 12 * index
+        tag = struct.unpack_from("<H", data, entry)[0]
+        if tag == 278:  # rows of a strip: make it the tile's width; its height takes the place of resolution
+            struct.pack_into("<HHII", data, entry, 322, 4, 1, edge)
+        elif tag in (273, 279):
+            struct.pack_into("<H", data, entry, {273: 324, 279: 325}[tag])
+        elif tag == 296 or tag == 284:
+            struct.pack_into("<HHII", data, entry, 323, 4, 1, edge)
+    return bytes(data)
+
+
+def test_a_tile_larger_than_its_image_counts_in_full() -> None:
+    assert refusal(one_tile(16_384), ImageLimits(max_memory=512 * MIB)) == "IMAGE_TOO_MANY_PIXELS"
+
+
+def test_a_jpeg_that_is_scaled_while_it_is_decoded_is_cheap_and_one_in_passes_is_not() -> None:
+    """The header alone decides, so the pixels need not be there."""
+    limits = ImageLimits(max_memory=64 * MIB)
+    cheap = open_image(resized_jpeg(encode(NOISE, "JPEG"), 16_000, 12_500), RULES, limits)
+    assert cheap.image.size == (2000, 1563)
+    dear = resized_jpeg(encode(NOISE, "JPEG", progressive=True), 16_000, 12_500)
+    assert refusal(dear, limits) == "IMAGE_TOO_MANY_PIXELS"
+
+
+def resized_jpeg(data: bytes, width: int, height: int) -> bytes:
+    """A JPEG that says that it is of this size."""
+    at = max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))
+    return data[: at + 5] + struct.pack(">HH", height, width) + data[at + 9 :]
 
 
 def test_a_gif_frame_larger_than_its_screen_counts_in_full() -> None:
@@ -154,9 +193,14 @@ def progressive(scans: int) -> bytes:
     return data[:-2] + last * (scans - data.count(b"\xff\xda")) + data[-2:]
 
 
-def test_a_progressive_jpeg_has_a_bounded_number_of_scans() -> None:
-    prepare_image(progressive(MAX_SCANS), RULES)
-    assert refusal(progressive(MAX_SCANS + 1)) == "IMAGE_INVALID"
+def test_scans_of_a_progressive_jpeg_count_with_its_pixels() -> None:
+    data = progressive(1000)
+    assert open_image(data, RULES).container.seconds < 0.1
+    prepare_image(data, RULES)
+    limits = ImageLimits(max_memory=10_000 * MIB)
+    with pytest.raises(InputError, match=r"about \d+ s of a core, the limit is 10 s") as caught:
+        prepare_image(resized_jpeg(data, 12_000, 9_000), RULES, limits)
+    assert caught.value.reason == "IMAGE_TOO_MANY_PIXELS"
 
 
 def many_gif_frames(count: int) -> bytes:
@@ -178,10 +222,10 @@ def many_tiff_pages(count: int) -> bytes:
 def test_counting_frames_of_a_hostile_file_stops(many: Callable[[int], bytes]) -> None:
     def seconds(data: bytes) -> float:
         start = time.process_time()
-        assert prepare_image(data, RULES).input.frames == MAX_COUNTED
+        assert prepare_image(data, RULES).input.frames == MAX_FRAMES
         return time.process_time() - start
 
-    enough, hostile = many(2 * MAX_COUNTED), many(300 * MAX_COUNTED)
+    enough, hostile = many(2 * MAX_FRAMES), many(300 * MAX_FRAMES)
     assert min(seconds(hostile) for _ in range(3)) < 30 * min(seconds(enough) for _ in range(3))
 
 
@@ -193,6 +237,17 @@ def test_a_tiff_whose_pages_form_a_ring() -> None:
     assert prepare_image(bytes(one), RULES).input.frames == 1
 
 
+def test_a_png_of_a_palette_that_is_not_there() -> None:
+    data = encode(NOISE.quantize(8), "PNG")
+    start = data.index(b"PLTE") - 4
+    end = data.index(b"IDAT") - 4
+    assert refusal(data[:start] + data[end:]) == "IMAGE_INVALID"
+
+
+def test_a_tiff_of_64_bits_whose_directory_is_past_all_numbers() -> None:
+    assert refusal(b"II+\0\x08\0\0\0" + b"\xff" * 8 + bytes(100)) == "IMAGE_TRUNCATED"
+
+
 def test_exif_that_means_nothing_is_no_orientation() -> None:
     exif = Image.Exif()
     exif[0x0112] = 99
@@ -201,7 +256,7 @@ def test_exif_that_means_nothing_is_no_orientation() -> None:
 
 def test_the_message_of_a_refusal_holds_nothing_of_the_machine() -> None:
     for data in (b"", b"hello", SAMPLES["PNG"][:300], SAMPLES["JPEG"][:300]):
-        with pytest.raises(InvalidArgument) as caught:
+        with pytest.raises(InputError) as caught:
             prepare_image(data, RULES)
         assert "/" not in caught.value.message
         assert "0x" not in caught.value.message
@@ -222,6 +277,6 @@ def test_damaged_bytes_give_a_picture_or_a_refusal_and_nothing_else(
         data[at : at + len(new)] = new
     try:
         shape = prepare_image(bytes(data[: int(keep * len(data))]), RULES).pixels.shape
-    except InvalidArgument as refused:
+    except InputError as refused:
         shape = (16, 16, 3) if refused.reason.startswith("IMAGE_") else ()
     assert shape == (16, 16, 3)

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, normalizers
 
-from clipsearch.serving.errors import InvalidArgument
 from encoder_service.bundle import BundleError, TextRules, read_manifest
-from encoder_service.tokens import TextInput, TextTokenizer, Tokens, check_text, pad
+from encoder_service.inputs.errors import InputError
+from encoder_service.inputs.texts import TextInput, TextTokenizer, Tokens, check_text, pad
 
 RULES = TextRules(context_length=12, pad_id=0, padding="longest", attention_mask=True)
 BEGIN, END = 1, 2
@@ -48,9 +49,12 @@ def test_lower_casing_is_the_manifests_choice(toy_bundle: Path) -> None:
     assert as_it_is.encode(["A CAT"])[0].ids != as_it_is.encode(["a cat"])[0].ids
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\t ", "\u2003\u00a0"])
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "\n\t ", "\u2003\u00a0", "\u200b", "\ufeff", "\u200e \u2060\u00ad", "\0\x7f", "\U000e0041"],
+)
 def test_a_text_without_a_letter_is_refused(text: str) -> None:
-    with pytest.raises(InvalidArgument) as caught:
+    with pytest.raises(InputError) as caught:
         check_text(text)
     assert caught.value.reason == "TEXT_EMPTY"
 
@@ -59,9 +63,18 @@ def test_a_text_without_a_letter_is_refused(text: str) -> None:
 def test_the_byte_limit_counts_utf_8_and_names_limit_and_value(letter: str) -> None:
     size = len(letter.encode())
     check_text(letter * (1200 // size), max_bytes=1200)
-    with pytest.raises(InvalidArgument, match=f"{1200 + size} bytes, the limit is 1200") as caught:
+    with pytest.raises(InputError, match=f"{1200 + size} bytes, the limit is 1200") as caught:
         check_text(letter * (1200 // size + 1), max_bytes=1200)
     assert caught.value.reason == "TEXT_TOO_LARGE"
+
+
+def test_a_text_of_which_the_tokenizer_keeps_nothing_says_so(toy_bundle: Path, tmp_path: Path) -> None:
+    made = Tokenizer.from_file(str(toy_bundle / "tokenizer.json"))
+    made.normalizer = normalizers.Replace(Regex("[\u034f\u3164]"), "")
+    made.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = TextTokenizer(tmp_path, RULES)
+    nothing, cat = tokenizer.encode(["\u034f\u3164", "\u3164cat"])
+    assert (nothing.empty, cat.empty) == (True, False)
 
 
 def tokens(*ids: int) -> Tokens:

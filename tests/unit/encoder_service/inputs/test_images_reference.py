@@ -20,7 +20,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from clipsearch.samples import write_samples
 from encoder_service.bundle import ImageRules
-from encoder_service.images import prepare_image
+from encoder_service.inputs.images import prepare_image
 
 CROP = ImageRules(size=224, resize="crop")
 SQUASH = ImageRules(size=224, resize="squash")

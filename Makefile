@@ -22,7 +22,7 @@ FULL_READY := $(VENV)/.ready-full
 GPU_READY  := $(VENV)-gpu/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo web test test-fast test-web soak pictures lint torture drain fuzz overload \
+.PHONY: help demo web test test-fast test-web soak pictures lint torture drain fuzz bounds overload \
 	bench bench-encoder bench-search bench-peers bench-gpu bench-map quality load load-ui deploy-check model \
 	serve protos clean
 .SILENT:
@@ -96,6 +96,9 @@ bench-map: $(FULL_READY) ## time and memory of a map of 100,000 vectors: build/b
 
 fuzz: $(FULL_READY) build/models/starter/manifest.json ## fire 50,000 hostile inputs at both services: build/fuzz.json (ARGS="--seed 2")
 	$(BIN)/python -W ignore -m tests.fuzz $(ARGS)
+
+bounds: $(FULL_READY) build/models/starter/manifest.json ## whether a caller or a file can kill the encoder: build/bounds.json
+	$(BIN)/python -W ignore -m tests.soak.bounds $(ARGS)
 
 overload: $(FULL_READY) ## ten times the encoder's best rate for a minute: build/overload.json
 	$(BIN)/python -m tests.overload $(ARGS)

@@ -41,7 +41,7 @@ class ClipSearchError(Exception):
 
         The service has called it by its place in the request, which that replaces.
         """
-        message = self.message.removeprefix(f"{self.field}: ") if self.field else self.message
+        message = self.message.removeprefix(f"{self.field}: ").removeprefix(f"{item}: ")
         return ClipSearchError(
             self.code,
             f"{item}: {message}",

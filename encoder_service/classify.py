@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.prompts import PLACE, prompt_bytes
 from clipsearch.serving.errors import InvalidArgument
 from encoder_service.bundle import Manifest
 from encoder_service.encoder import Encoded, Encoder
-
-DEFAULT_TEMPLATE = "a photo of a {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +23,45 @@ class LabelScore:
     cosine: float
 
 
+def check_prompts(template: str, labels: Sequence[str], max_bytes: int, max_in_all: int) -> None:
+    """Raises InvalidArgument unless every label, and every prompt that they would make, may be encoded.
+
+    `max_bytes` is the bound of one prompt in UTF-8, `max_in_all` that of all of them. No prompt is made.
+    """
+    if PLACE not in template:
+        raise InvalidArgument("prompt_template", "has no {} to put the label into")
+    if (size := len(template.encode())) > max_bytes:
+        raise _too_large("prompt_template", f"{size} bytes, the limit is {max_bytes}", size)
+    seen: dict[str, int] = {}
+    for index, label in enumerate(labels):
+        if not label.strip():
+            raise InvalidArgument(f"labels[{index}]", "empty, or white space only", "TEXT_EMPTY")
+        if label in seen:  # errors get into traces, where a caller's words do not belong
+            raise InvalidArgument(f"labels[{index}]", f"the same as labels[{seen[label]}]", "LABEL_REPEATED")
+        seen[label] = index
+    sizes = prompt_bytes(template, labels)
+    for index, size in enumerate(sizes):
+        if size > max_bytes:
+            raise _too_large(
+                f"labels[{index}]", f"its prompt would have {size} bytes, the limit is {max_bytes}", size
+            )
+    if (total := sum(sizes)) > max_in_all:
+        raise _too_large("labels", f"all prompts would have {total} bytes, the limit is {max_in_all}", total)
+
+
+def _too_large(field: str, message: str, size: int) -> InvalidArgument:
+    return InvalidArgument(field, message, "TEXT_TOO_LARGE", {"value": str(size)})
+
+
 async def classify(
     encoder: Encoder, images: Sequence[bytes], labels: Sequence[str], template: str, deadline: float
 ) -> list[list[LabelScore] | InvalidArgument]:
-    """The labels of each picture, best first, or why there are none.
+    """The labels of each picture, best first, or why there are none. For what `check_prompts` lets through.
 
     Raises InvalidArgument for a label that cannot be encoded, else as `Encoder.encode_images`.
     """
     # Labels first: they are few and mostly known already, and a bad one costs no decoding.
-    prompts = await encoder.encode_texts([template.replace("{}", label) for label in labels], deadline)
+    prompts = await encoder.encode_texts([template.replace(PLACE, label) for label in labels], deadline)
     rows = []
     for index, prompt in enumerate(prompts):
         if isinstance(prompt, InvalidArgument):

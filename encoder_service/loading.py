@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from clipsearch.serving.health import Probe
+from clipsearch.serving.settings import MIB
 from encoder_service.admission import Admission
 from encoder_service.batching import Batcher
 from encoder_service.bundle import (
@@ -50,7 +51,7 @@ from encoder_service.providers import (
 )
 from encoder_service.proving import Proving
 from encoder_service.session import OnnxSession
-from encoder_service.settings import MIB, EncoderSettings
+from encoder_service.settings import EncoderSettings
 from encoder_service.tokenising import Tokenising
 from encoder_service.warmup import best_batch, check_known_answer
 

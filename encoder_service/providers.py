@@ -6,8 +6,6 @@ for single nodes that a provider does not know. Neither gets past here.
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,8 +71,14 @@ def preload_libraries() -> None:
 
     What is not there is silently left out.
     """
-    with contextlib.redirect_stdout(io.StringIO()):
-        ort.preload_dlls()
+    # It prints what it does not find. To redirect sys.stdout would do so for every thread of the process,
+    # and for two that do it at once in the wrong order; a name of the module hides the built-in one.
+    vars(ort)["print"] = _say_nothing
+    ort.preload_dlls()
+
+
+def _say_nothing(*_words: object, **_how: object) -> None:
+    """Stands for `print`."""
 
 
 def find_usable_gpu(device: int) -> Gpu:

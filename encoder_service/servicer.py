@@ -12,10 +12,11 @@ import numpy as np
 
 from clipsearch.encoder.v1 import encoder_pb2 as pb
 from clipsearch.encoder.v1 import encoder_pb2_grpc, vector_pb2
+from clipsearch.prompts import DEFAULT_TEMPLATE
 from clipsearch.serving.errors import InvalidArgument, to_status
 from clipsearch.serving.health import Probe
 from clipsearch.serving.lifecycle import Service
-from encoder_service.classify import DEFAULT_TEMPLATE, LabelScore, classify
+from encoder_service.classify import LabelScore, check_prompts, classify
 from encoder_service.encoder import Encoded, Encoder, Outcome
 from encoder_service.inputs.images import ImageInput
 from encoder_service.settings import EncoderSettings
@@ -53,9 +54,8 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
 
     async def EncodeText(self, request: pb.EncodeTextRequest, context: Context) -> pb.EncodeTextResponse:  # noqa: N802
         """Encodes texts."""
-        texts = list(request.texts)
-        _check_count("texts", len(texts), self._settings.max_texts)
-        outcomes = await self._encoder.encode_texts(texts, _deadline(context))
+        _check_count("texts", len(request.texts), self._settings.max_texts)
+        outcomes = await self._encoder.encode_texts(list(request.texts), _deadline(context))
         return pb.EncodeTextResponse(
             embeddings=[_embedding(outcome, request.format) for outcome in outcomes],
             fingerprint=self._encoder.manifest.fingerprint,
@@ -70,9 +70,8 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                 raise InvalidArgument("raw", "set together with images; one request has one of them")
             outcomes = await self._encoder.encode_pixels(self._pixels(request.raw), _deadline(context))
         else:
-            images = list(request.images)
-            _check_count("images", len(images), self._settings.max_images)
-            outcomes = await self._encoder.encode_images(images, _deadline(context))
+            _check_count("images", len(request.images), self._settings.max_images)
+            outcomes = await self._encoder.encode_images(list(request.images), _deadline(context))
         return pb.EncodeImageResponse(
             embeddings=[_embedding(outcome, request.format) for outcome in outcomes],
             fingerprint=self._encoder.manifest.fingerprint,
@@ -81,14 +80,13 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:  # noqa: N802
         """Scores labels against pictures."""
-        images, labels = list(request.images), list(request.labels)
-        _check_count("images", len(images), self._settings.max_images)
-        _check_count("labels", len(labels), self._settings.max_labels)
-        _check_labels(labels)
+        settings = self._settings
+        _check_count("images", len(request.images), settings.max_images)
+        _check_count("labels", len(request.labels), settings.max_labels)
+        labels = list(request.labels)
         template = request.prompt_template or DEFAULT_TEMPLATE
-        if "{}" not in template:
-            raise InvalidArgument("prompt_template", "has no {} to put the label into")
-        results = await classify(self._encoder, images, labels, template, _deadline(context))
+        check_prompts(template, labels, settings.max_text_bytes, settings.max_prompt_bytes)
+        results = await classify(self._encoder, list(request.images), labels, template, _deadline(context))
         return pb.ClassifyResponse(
             classifications=[_classification(result) for result in results],
             fingerprint=self._encoder.manifest.fingerprint,
@@ -128,16 +126,6 @@ def _deadline(context: Context) -> float:
 def _check_count(field: str, count: int, limit: int) -> None:
     if not 1 <= count <= limit:
         raise InvalidArgument(field, f"{count} given, 1 to {limit} are allowed", "COUNT_OUT_OF_RANGE")
-
-
-def _check_labels(labels: Sequence[str]) -> None:
-    seen: dict[str, int] = {}
-    for index, label in enumerate(labels):
-        if not label.strip():
-            raise InvalidArgument(f"labels[{index}]", "empty, or white space only", "TEXT_EMPTY")
-        if label in seen:  # errors get into traces, where a caller's words do not belong
-            raise InvalidArgument(f"labels[{index}]", f"the same as labels[{seen[label]}]", "LABEL_REPEATED")
-        seen[label] = index
 
 
 def _embedding(outcome: Outcome, format: vector_pb2.VectorFormat.ValueType) -> pb.Embedding:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from clipsearch.serving.settings import ServingSettings
+from clipsearch.serving.settings import MIB, ServingSettings
 
-MIB = 1024 * 1024
+# For each label that a Classify request may have; the longest context takes some 1,000.
+_PROMPT_BYTES = 4096
 
 
 class EncoderSettings(ServingSettings):
@@ -84,3 +86,18 @@ class EncoderSettings(ServingSettings):
     max_labels: int = Field(default=256, ge=1, description="labels in a Classify request")
     max_image_bytes: int = Field(default=20 * MIB, ge=1024, description="bytes of an encoded picture")
     max_text_bytes: int = Field(default=64 * 1024, ge=16, description="UTF-8 bytes of a text")
+
+    @property
+    def max_prompt_bytes(self) -> int:
+        """UTF-8 bytes of all prompts of a Classify request."""
+        return max(self.max_text_bytes, self.max_labels * _PROMPT_BYTES)
+
+    @property
+    def most_elements(self) -> Mapping[str, int]:  # noqa: D102
+        package = "clipsearch.encoder.v1"
+        return {
+            f"{package}.EncodeTextRequest.texts": self.max_texts,
+            f"{package}.EncodeImageRequest.images": self.max_images,
+            f"{package}.ClassifyRequest.images": self.max_images,
+            f"{package}.ClassifyRequest.labels": self.max_labels,
+        }

@@ -9,6 +9,7 @@ from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.serving.errors import InvalidArgument
 from search_service.keys import check_key
 from search_service.oversampling import candidates
+from search_service.settings import MAX_INDEXES
 from search_service.stores.protocol import (
     BinaryEncoding,
     BinaryQueryEncoding,
@@ -87,6 +88,10 @@ def read_spec(request: pb.CreateCollectionRequest) -> CollectionSpec:
 
 
 def _read_indexes(protos: Sequence[pb.PayloadIndex]) -> dict[str, IndexType]:
+    if len(protos) > MAX_INDEXES:
+        raise InvalidArgument(
+            "payload_indexes", f"{len(protos)} given, at most {MAX_INDEXES}", "COUNT_OUT_OF_RANGE"
+        )
     indexes: dict[str, IndexType] = {}
     for i, proto in enumerate(protos):
         key, type = read_index(proto, f"payload_indexes[{i}]")

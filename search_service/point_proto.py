@@ -10,12 +10,11 @@ from clipsearch.serving.errors import InvalidArgument
 from search_service.ids import check_id
 from search_service.keys import check_key
 from search_service.payload_proto import read_payload, write_payload
-from search_service.settings import SearchSettings
+from search_service.settings import MAX_INCLUDED, SearchSettings
 from search_service.stores.protocol import PayloadSelection, StoredPoint, Vector
 from search_service.upsert import NewPoint
 from search_service.vectors import read_vector, write_vector
 
-_MAX_FIELDS = 256
 VectorFormat: TypeAlias = "vector_pb2.VectorFormat.ValueType"
 
 
@@ -79,9 +78,9 @@ def read_selection(proto: search_pb2.PayloadSelector) -> PayloadSelection:
         return PayloadSelection(include=())
     if not proto.include:
         return PayloadSelection()
-    if len(proto.include) > _MAX_FIELDS:
+    if len(proto.include) > MAX_INCLUDED:
         raise InvalidArgument(
-            "payload.include", f"{len(proto.include)} given, at most {_MAX_FIELDS}", "COUNT_OUT_OF_RANGE"
+            "payload.include", f"{len(proto.include)} given, at most {MAX_INCLUDED}", "COUNT_OUT_OF_RANGE"
         )
     return PayloadSelection(
         include=tuple(check_key(key, f"payload.include[{i}]") for i, key in enumerate(proto.include))

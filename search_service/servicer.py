@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from clipsearch.search.v1 import search_pb2 as pb
@@ -25,6 +28,10 @@ from search_service.upsert import Upsert, WriteResult
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["SearchService"].full_name
 _DEFAULT_PAGE_SIZE = 100
+_TURN_S = 0.01
+
+Proto = TypeVar("Proto", bound=Message)
+Read = TypeVar("Read")
 
 Answer = TypeVar("Answer")
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -49,9 +56,9 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     async def SearchBatch(self, request: pb.SearchBatchRequest, context: Context) -> pb.SearchBatchResponse:
         """Several searches in one call."""
         _check_count("searches", len(request.searches), self._settings.max_searches)
-        queries = [
-            read_search(search, self._settings, f"searches[{i}]") for i, search in enumerate(request.searches)
-        ]
+        queries = await _in_turns(
+            request.searches, lambda search, i: read_search(search, self._settings, f"searches[{i}]")
+        )
         deadline, names = _deadline(context), {search.collection for search in request.searches}
         answers = await again_if_moved(names, lambda: self._search.search(queries, deadline))
         return pb.SearchBatchResponse(
@@ -64,7 +71,9 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     async def Upsert(self, request: pb.UpsertRequest, context: Context) -> pb.UpsertResponse:
         """Writes points."""
         _check_count("points", len(request.points), self._settings.max_points)
-        points = [read_point(point, f"points[{i}]", self._settings) for i, point in enumerate(request.points)]
+        points = await _in_turns(
+            request.points, lambda point, i: read_point(point, f"points[{i}]", self._settings)
+        )
         wait = request.wait if request.HasField("wait") else True
         insert_only, deadline = _insert_only(request), _deadline(context)
         results = await again_if_moved(
@@ -166,6 +175,17 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
                 return filter
             case _:
                 raise InvalidArgument("selector", "empty; either ids or filter must be set")
+
+
+async def _in_turns(protos: Sequence[Proto], read: Callable[[Proto, int], Read]) -> list[Read]:
+    """Reads one after another, and lets other calls in between: large payloads can take a second in all."""
+    done, turn = list[Read](), time.perf_counter()
+    for index, proto in enumerate(protos):
+        done.append(read(proto, index))
+        if time.perf_counter() - turn > _TURN_S:
+            await asyncio.sleep(0)
+            turn = time.perf_counter()
+    return done
 
 
 async def again_if_moved(names: Collection[str], call: Callable[[], Awaitable[Answer]]) -> Answer:

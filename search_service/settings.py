@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -9,6 +10,10 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from clipsearch.serving.settings import ServingSettings
+
+# Fields of a payload that may be asked for, and indexes that a collection may be made with.
+MAX_INCLUDED = 256
+MAX_INDEXES = 256
 
 
 class SearchSettings(ServingSettings):
@@ -110,6 +115,25 @@ class SearchSettings(ServingSettings):
     max_ids: int = Field(default=1000, ge=1, description="ids, or values of a match, in a list")
     max_id_bytes: int = Field(default=512, ge=1, description="UTF-8 bytes of an id")
     max_payload_bytes: int = Field(default=64 * 1024, ge=1, description="bytes of a point's payload as sent")
+
+    @property
+    def most_elements(self) -> Mapping[str, int]:  # noqa: D102
+        package = "clipsearch.search.v1"
+        return {
+            f"{package}.SearchRequest.query": self.max_terms,
+            f"{package}.SearchBatchRequest.searches": self.max_searches,
+            f"{package}.UpsertRequest.points": self.max_points,
+            f"{package}.GetPointsRequest.ids": self.max_ids,
+            f"{package}.PointIds.ids": self.max_ids,
+            f"{package}.HasId.ids": self.max_ids,
+            f"{package}.Keywords.values": self.max_ids,
+            f"{package}.Integers.values": self.max_ids,
+            f"{package}.PayloadSelector.include": MAX_INCLUDED,
+            f"{package}.Filter.must": self.max_conditions,
+            f"{package}.Filter.should": self.max_conditions,
+            f"{package}.Filter.must_not": self.max_conditions,
+            f"{package}.CreateCollectionRequest.payload_indexes": MAX_INDEXES,
+        }
 
     @model_validator(mode="after")
     def _no_tls_by_half(self) -> Self:

@@ -14,6 +14,7 @@ from clipsearch.cli.output import plain, print_json, stdout, table
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from clipsearch.errors import ClipSearchError
     from clipsearch.results import Classification
 
 
@@ -39,12 +40,21 @@ def classify(
       clipsearch classify photo.jpg --labels "espresso,cappuccino" --template "a cup of {}" --json
     """
     from clipsearch.client import EncoderClient
+    from clipsearch.errors import ClipSearchError
 
     choices = [label.strip() for label in labels.split(",")]
     if not all(choices):
         raise typer.BadParameter("every label must hold a character", param_hint="--labels")
     with EncoderClient(encoder, **access()) as client:
-        (result,) = client.classify([image], choices, prompt_template=template)
+        try:
+            (result,) = client.classify([image], choices, prompt_template=template)
+        except ClipSearchError as error:
+            option = _option(error)
+            if option is None:
+                raise
+            raise typer.BadParameter(
+                error.message.removeprefix(f"{error.field}: "), param_hint=option
+            ) from None
     if result.error is not None:
         raise result.error.about(str(image))
     if json:
@@ -55,6 +65,14 @@ def classify(
         print_json({"image": str(image), "scores": scores})
     else:
         stdout().print(labels_table(result))
+
+
+def _option(error: ClipSearchError) -> str | None:
+    """The option that the encoder refuses, with its limits, by the name that it has here."""
+    field = error.field or ""
+    if field == "prompt_template":
+        return "--template"
+    return "--labels" if field.startswith("labels") else None
 
 
 def labels_table(result: Classification, title: str | None = None) -> Table:

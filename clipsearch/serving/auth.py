@@ -1,7 +1,8 @@
 """Who calls, and whether it may: bearer tokens and client certificates against the tokens file.
 
 Health is open, reflection wants any valid token, every other call the scope that `permissions` names.
-A caller is refused before its request is read, except for the collections that the request names.
+A caller is refused before its request is read, except for the collections that the request names: whoever
+reads it has to apply `receiving.request_check`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import structlog
 from clipsearch.serving.errors import PermissionDenied, ResourceExhausted, ServiceError, Unauthenticated
 from clipsearch.serving.permissions import PERMISSIONS, Permission
 from clipsearch.serving.rate import RateLimit
+from clipsearch.serving.receiving import request_check
 from clipsearch.serving.tokens import Grant, Grants
 from clipsearch.serving.wrapping import HEALTH, Call, Context, Continuation, Handler, refuse, wrap
 
 REFLECTION = ("/grpc.reflection.v1alpha.ServerReflection/", "/grpc.reflection.v1.ServerReflection/")
 
 Guard: TypeAlias = Callable[[Call], Call]
+Check: TypeAlias = Callable[[Any], None]
 
 _log = structlog.get_logger(__name__)
 
@@ -54,12 +57,11 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             else:
                 grant = self._known(token)
                 self._admit(grant, method, permission)
-                guard = _within_collections(grant, permission)
+                guard = _checking(_collections_check(grant, permission))
         except ServiceError as error:
             _log.debug("call refused", reason=error.reason)
             return refuse(error)
-        # A handler without `unary_unary` is a refusal from further in: it gets no request to look at.
-        return wrap(handler, guard) if handler.unary_unary is not None else handler
+        return wrap(handler, guard)
 
     def _by_certificate(self, method: str, permission: Permission) -> Guard:
         def guard(call: Call) -> Call:
@@ -68,7 +70,8 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
                 if grant is None:
                     raise Unauthenticated("no token, and no certificate that is known here", "TOKEN_MISSING")
                 self._admit(grant, method, permission)
-                return await _within_collections(grant, permission)(call)(request, context)
+                request_check.set(_collections_check(grant, permission))
+                return await call(request, context)
 
             return checked
 
@@ -107,10 +110,23 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             )
 
 
-def _within_collections(grant: Grant, permission: Permission) -> Guard:
+def _checking(check: Check | None) -> Guard:
+    """About a call whose request must pass the check once it has come."""
+
+    def guard(call: Call) -> Call:
+        async def checked(request: Any, context: Context) -> Any:
+            request_check.set(check)
+            return await call(request, context)
+
+        return checked
+
+    return guard
+
+
+def _collections_check(grant: Grant, permission: Permission) -> Check | None:
     allowed = grant.collections
     if allowed is None:
-        return lambda call: call
+        return None
 
     def check(request: Any) -> None:
         if permission.collections is None:
@@ -125,14 +141,7 @@ def _within_collections(grant: Grant, permission: Permission) -> Guard:
                     {"collection": name},
                 )
 
-    def guard(call: Call) -> Call:
-        async def checked(request: Any, context: Context) -> Any:
-            check(request)
-            return await call(request, context)
-
-        return checked
-
-    return guard
+    return check
 
 
 def _permission(method: str) -> Permission:

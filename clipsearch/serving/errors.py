@@ -47,6 +47,7 @@ class InvalidArgument(ServiceError):
         reason: str = "INVALID_FIELD",
         metadata: Mapping[str, str] | None = None,
     ) -> None:
+        message = message.removeprefix(f"{field}: ")  # named once, however often it was passed on
         super().__init__(f"{field}: {message}", reason, {"field": field, **(metadata or {})})
         self.field = _short(field)
         self.description = _short(message)

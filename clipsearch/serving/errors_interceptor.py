@@ -9,12 +9,11 @@ from typing import Any, TypeAlias
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from clipsearch.serving.errors import InvalidArgument, ServiceError, Unavailable, to_status
+from clipsearch.serving.errors import ServiceError, Unavailable, to_status
 from clipsearch.serving.request_id import request_id
-from clipsearch.serving.wrapping import Call, Context, Continuation, Decoder, Handler, Unreadable, wrap
+from clipsearch.serving.wrapping import Call, Context, Continuation, Handler, wrap
 
 _log = structlog.get_logger(__name__)
 # Hears of each call that failed: the method's path and the error's reason.
@@ -34,14 +33,12 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        return wrap(handler, lambda call: _guard(call, method, self._on_error), _tolerant)
+        return wrap(handler, lambda call: _guard(call, method, self._on_error))
 
 
 def _guard(call: Call, method: str, on_error: OnError) -> Call:
     async def guarded(request: Any, context: Context) -> Any:
         try:
-            if isinstance(request, Unreadable):
-                raise request.error
             return await call(request, context)
         except ServiceError as error:
             on_error(method, error.reason)
@@ -58,27 +55,6 @@ def _guard(call: Call, method: str, on_error: OnError) -> Call:
             await _abort(context, to_status(internal))
 
     return guarded
-
-
-def _tolerant(deserialize: Decoder) -> Decoder:
-    """Lets the handler answer for bytes that do not parse (invalid UTF-8 in a string, say).
-
-    gRPC itself would call that INTERNAL, which reads as the server's fault.
-    """
-    if deserialize is None:
-        return None
-
-    def decode(data: bytes) -> Any:
-        try:
-            return deserialize(data)
-        except (DecodeError, ValueError) as error:
-            return Unreadable(
-                InvalidArgument(
-                    "request", f"the bytes are no valid message ({error})", "REQUEST_NOT_DECODABLE"
-                )
-            )
-
-    return decode
 
 
 def _trailers(error: ServiceError) -> tuple[tuple[str, str], ...]:

@@ -15,6 +15,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from clipsearch.serving.arrivals import Arrivals
 from clipsearch.serving.auth import AuthInterceptor
 from clipsearch.serving.concurrency import ConcurrencyInterceptor
 from clipsearch.serving.deadlines import DeadlineInterceptor
@@ -24,10 +25,14 @@ from clipsearch.serving.metrics import Metrics, MetricsError, MetricsInterceptor
 from clipsearch.serving.receiving import ReceivingInterceptor
 from clipsearch.serving.request_id import RequestInterceptor
 from clipsearch.serving.server import make_server
-from clipsearch.serving.settings import ServingSettings, environment_names, is_loopback
+from clipsearch.serving.settings import MIB, ServingSettings, environment_names, is_loopback
 from clipsearch.serving.tls import TlsError, server_credentials
 from clipsearch.serving.tokens import Grants, TokensError
 from clipsearch.serving.tracing import Tracing, TracingError, tracing
+
+# What a caller may send before its request is asked for. By default gRPC lets it grow to 4 MiB and more, and
+# a call that waits, or is about to be refused, would hold that.
+ARRIVING = [("grpc.http2.lookahead_bytes", 65_535), ("grpc.http2.bdp_probe", 0)]
 
 _log = structlog.get_logger(__name__)
 
@@ -131,15 +136,17 @@ def _interceptors(
     settings: ServingSettings, metrics: Metrics, tracer: Tracing, grants: Grants | None
 ) -> list[grpc.aio.ServerInterceptor]:
     """Outermost first. Errors are inside of what counts them and outside of what raises them."""
+    arrivals = Arrivals(settings.request_memory_mb * MIB, settings.default_deadline_s)
     return [
-        ReceivingInterceptor(settings.default_deadline_s),
         *tracer.server,
         RequestInterceptor(tracer.trace_id),
         MetricsInterceptor(metrics),
         ErrorInterceptor(metrics.failed),
         *([AuthInterceptor(grants, settings.token_rate_per_s)] if grants is not None else []),
-        ConcurrencyInterceptor(settings.max_concurrent_rpcs),
+        ConcurrencyInterceptor(settings.max_concurrent_rpcs, arrivals.give_way),
         DeadlineInterceptor(settings.default_deadline_s),
+        # Innermost: what refuses a caller does so before its request is taken in.
+        ReceivingInterceptor(arrivals, settings.most_request_memory, settings.most_elements),
     ]
 
 
@@ -149,8 +156,8 @@ def _options(settings: ServingSettings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # Else off, or a second server could share the port in silence and get half of the calls.
         ("grpc.so_reuseport", 0),
-        # Calls that never send their request are not in progress yet: one connection holds so many at most.
         ("grpc.max_concurrent_streams", 4 * settings.max_concurrent_rpcs),
+        *ARRIVING,
         # A connection that says nothing, or nothing that is TLS or HTTP/2, is let go.
         ("grpc.server_handshake_timeout_ms", 10_000),
         # Clients of this project ping every 30 s; a server that does not permit it hangs up on them.

@@ -28,6 +28,8 @@ REASONS: dict[str, Reason] = {
     "RATE_LIMITED": Reason(_EXHAUSTED, "the caller makes more calls a second than it may"),
     # Any call
     "TOO_MANY_CALLS": Reason(_EXHAUSTED, "the server is at its limit of calls in progress"),
+    "REQUEST_MEMORY_FULL": Reason(_EXHAUSTED, "the server holds as many bytes of requests as it takes"),
+    "REQUEST_TOO_LARGE": Reason(_INVALID, "the request takes more memory than one may when it is read"),
     "DEADLINE_EXCEEDED": Reason("DEADLINE_EXCEEDED", "the deadline passed before the work was done"),
     "REQUEST_NOT_DECODABLE": Reason(_INVALID, "the bytes are no valid message, a string is no UTF-8, say"),
     "INTERNAL": Reason("INTERNAL", "a fault of the server; the metadata's `incident` is in its log too"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -18,6 +19,9 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SettingsT = TypeVar("SettingsT", bound="ServingSettings")
+
+
+MIB = 1024 * 1024
 
 
 class SettingsError(Exception):
@@ -36,7 +40,16 @@ class ServingSettings(BaseSettings):
         default=64 * 1024 * 1024, ge=1024 * 1024, le=1024**3, description="largest request and answer, bytes"
     )
     max_concurrent_rpcs: int = Field(
-        default=512, ge=1, description="calls in progress; further ones get RESOURCE_EXHAUSTED"
+        default=512,
+        ge=1,
+        description="calls whose request arrives or is answered; further ones get RESOURCE_EXHAUSTED",
+    )
+    request_memory_mb: int = Field(
+        default=256,
+        ge=8,
+        le=64 * 1024,
+        description="memory of all requests that arrive or are answered, MiB; further ones wait, and those "
+        "that are long on their way give way",
     )
     default_deadline_s: float = Field(
         default=60.0, gt=0, le=3600, description="seconds that a call gets whose caller sets no deadline"
@@ -106,6 +119,16 @@ class ServingSettings(BaseSettings):
     settings_file: Path | None = Field(
         default=None, description="file of NAME=value lines with the names of this table"
     )
+
+    @property
+    def most_request_memory(self) -> int:
+        """Bytes that one request may take when it is parsed: a message of the largest size always may."""
+        return max(self.request_memory_mb * MIB, 2 * self.max_message_bytes)
+
+    @property
+    def most_elements(self) -> Mapping[str, int]:
+        """Elements of the lists in requests, by the full names of their fields."""
+        return {}
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

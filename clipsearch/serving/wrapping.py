@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -16,38 +15,28 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Call: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
-Decoder: TypeAlias = Callable[[bytes], Any] | None
 
 HEALTH = "/grpc.health.v1.Health/"
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Stands for a request that did not come, or whose bytes are no valid message."""
+def wrap(handler: Handler | None, around: Callable[[Call], Call]) -> Handler | None:
+    """The handler with `around` about its call.
 
-    error: ServiceError
-
-
-def wrap(
-    handler: Handler | None,
-    around: Callable[[Call], Call],
-    decoder: Callable[[Decoder], Decoder] | None = None,
-) -> Handler | None:
-    """The handler with `around` about its call and `decoder` about its request's decoding.
-
-    Leaves alone what is no unary call: unknown methods (None) and the streams of health and reflection.
+    Leaves alone what answers no single message: unknown methods (None) and the streams of health and
+    reflection.
     """
     if handler is None:
         return None
-    decode = handler.request_deserializer
     if handler.unary_unary is not None:
         return grpc.unary_unary_rpc_method_handler(
             around(cast(Call, handler.unary_unary)),  # the stubs know gRPC's threaded servers only
-            request_deserializer=decoder(decode) if decoder else decode,
+            request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
-    if handler.stream_unary is not None:  # only `refuse` makes these
-        return grpc.stream_unary_rpc_method_handler(around(cast(Call, handler.stream_unary)))
+    if handler.stream_unary is not None:  # ReceivingInterceptor and `refuse` make these
+        return grpc.stream_unary_rpc_method_handler(
+            around(cast(Call, handler.stream_unary)), response_serializer=handler.response_serializer
+        )
     return handler
 
 

@@ -15,6 +15,7 @@ MAX_LIMIT = 100
 MAX_TERMS = 32
 MAX_CONDITIONS = 32
 MAX_LABELS = 256
+MAX_PROMPT = 4_096  # characters of a label, and of the sentence that it is put into
 
 MAX_NAME = 2_048  # characters of a collection's name, an id, a field: services quote them in errors
 
@@ -36,6 +37,7 @@ def _decoded(value: Any) -> bytes:
         raise PydanticCustomError("base64", "is not base64") from None
 
 
+Label = Annotated[str, Field(max_length=MAX_PROMPT)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 PictureBytes = Annotated[bytes, BeforeValidator(_decoded)]
 
@@ -104,8 +106,8 @@ class ClassifyAsked(_Asked):
     side: SideName = "a"
     picture: PictureBytes | None = None
     point: PointAsked | None = None
-    labels: Annotated[list[str], Field(min_length=1, max_length=MAX_LABELS)]
-    template: str = ""
+    labels: Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS)]
+    template: Annotated[str, Field(max_length=MAX_PROMPT)] = ""
 
     @model_validator(mode="after")
     def _one(self) -> Self:

@@ -8,15 +8,26 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.bench.machine import describe
 from tests.fuzz.campaign import Input, Result, chunks, send_all
-from tests.fuzz.stage import Failed, Stage
+from tests.fuzz.rpcs import ENCODER, SEARCH
+from tests.fuzz.stage import ENCODER_BUDGET, SEARCH_BUDGET, Failed, Stage
 
 _PACKAGES = ("grpcio", "protobuf", "pillow", "hypothesis", "qdrant-edge-py", "onnxruntime")
-# Two decoders at work on pictures of 100 megapixels hold this much for a moment.
-RSS_LIMIT_MB = 2500
+MIB = 2**20 / 1e6
+# Whatever is fired: a pod of 1.5 GiB must hold it.
+MOST_MB = 1536 * MIB
+
+
+BUDGETS = {ENCODER: ENCODER_BUDGET, SEARCH: SEARCH_BUDGET}
+
+
+def memory_limit_mb(base_mb: float, budget: Mapping[str, str]) -> float:
+    """What a service may take, MB: as much as at its start, its budget of MiB, and a fifth of both."""
+    return round(min(MOST_MB, 1.2 * (base_mb + MIB * sum(map(int, budget.values())))), 1)
 
 
 def main() -> None:
@@ -59,10 +70,12 @@ def run(inputs: int, seed: int, folder: Path, bundle: Path) -> dict[str, object]
         faults = stage.faults_logged()
     failures = "".join(json.dumps(each) + "\n" for each in result.failures)
     folder.with_name("fuzz-failures.jsonl").write_text(failures)
-    peak = {name: max(values) for name, values in stage.rss_mb.items()}
+    peak = stage.peak_mb
+    limits = {name: memory_limit_mb(stage.rss_mb[name][0], budget) for name, budget in BUDGETS.items()}
+    too_much = [name for name in peak if peak[name] >= limits[name]]
     return {
         "inputs": result.inputs.total(),
-        "passed": not (result.failures or died or faults) and max(peak.values()) < RSS_LIMIT_MB,
+        "passed": not (result.failures or died or faults or too_much),
         "failures": len(result.failures),
         "died": died,
         "faults_logged": faults[:20],
@@ -74,6 +87,8 @@ def run(inputs: int, seed: int, folder: Path, bundle: Path) -> dict[str, object]
         "items_refused_by_reason": dict(result.items.most_common()),
         "slowest_call": result.slowest,
         "slowest_health_ms": stage.slowest_health_ms,
+        "peak_mb": peak,
+        "peak_limit_mb": limits,
         "rss_mb": stage.rss_mb,
         "problems": sorted({each["problem"] for each in result.failures})[:50],
         "machine": describe(_PACKAGES),

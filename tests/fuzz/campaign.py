@@ -18,7 +18,7 @@ from grpc_status import rpc_status
 
 from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.search.v1 import search_pb2
-from tests.fuzz import frames, messages, pictures, wire
+from tests.fuzz import frames, giants, messages, pictures, wire
 from tests.fuzz.messages import COLLECTION
 from tests.fuzz.rpcs import ENCODER, SEARCH, by_path, methods, path, process_of, response_class
 from tests.fuzz.stage import Stage
@@ -29,7 +29,7 @@ IN_FLIGHT = 8
 # No input may take this long; one that does hangs.
 DEADLINE_S = 30.0
 # Shares of a run. A picture is an input of its own, up to four of them share a call.
-SHARES = {"message": 0.30, "wire": 0.35, "picture": 0.31, "connection": 0.04}
+SHARES = {"message": 0.30, "wire": 0.345, "picture": 0.31, "connection": 0.04, "giant": 0.005}
 _PICTURES_A_CALL = 4
 _IMAGE = "/clipsearch.encoder.v1.EncoderService/EncodeImage"
 _CLASSIFY = "/clipsearch.encoder.v1.EncoderService/Classify"
@@ -104,6 +104,7 @@ def chunks(total: int, seed: int) -> Iterator[list[Input]]:
             Input("connection", rng.choice([ENCODER, SEARCH]), frames.hostile_bytes(rng))
             for _ in range(round(size * SHARES["connection"]))
         ]
+        made += [_giant(rng) for _ in range(round(size * SHARES["giant"]))]
         while (left := size - sum(sent.count for sent in made)) > 0:
             made.append(_with_pictures(rng, min(left, rng.randint(1, _PICTURES_A_CALL))))
         rng.shuffle(made)
@@ -117,6 +118,16 @@ def _damaged(
     name = path(rng.choice(every))
     corpus = corpora[name if rng.random() < 0.9 else path(rng.choice(every))]
     return Input("wire", name, wire.mutated(rng, corpus))
+
+
+def _giant(rng: random.Random) -> Input:
+    """A small file or message that would take gigabytes; of files two at once."""
+    name = rng.choice([*giants.IMAGES, *giants.MESSAGES])
+    if name in giants.MESSAGES:
+        method, data = giants.MESSAGES[name]
+        return Input("giant", method, data())
+    request = encoder_pb2.EncodeImageRequest(images=[giants.IMAGES[name]()] * 2)
+    return Input("giant", _IMAGE, request.SerializeToString())
 
 
 def _with_pictures(rng: random.Random, count: int) -> Input:

@@ -19,6 +19,9 @@ from tests.fuzz.messages import ALIAS, COLLECTION, IDS, READY, READY_DIMENSION
 from tests.fuzz.rpcs import ENCODER, SEARCH
 from tests.processes import ServiceProcess
 
+# Memory that inputs may take, MiB, for 1.5 GiB in all.
+ENCODER_BUDGET = {"ENCODER_DECODE_MEMORY_MB": "512", "ENCODER_REQUEST_MEMORY_MB": "160"}
+SEARCH_BUDGET = {"SEARCH_REQUEST_MEMORY_MB": "160"}
 _HEALTH_GIVES_UP_S = 60.0
 _OURS = (COLLECTION, READY)
 _INDEXES: dict[str, IndexType] = {name: name for name in get_args(IndexType)}
@@ -39,12 +42,13 @@ class Stage:
         self.processes: dict[str, ServiceProcess] = {}
         self.addresses: dict[str, str] = {}
         self.rss_mb: dict[str, list[float]] = {ENCODER: [], SEARCH: []}
+        self.peak_mb: dict[str, float] = {}
         self.slowest_health_ms = 0.0
 
     def __enter__(self) -> Self:
         with self._stack:
             encoder = ServiceProcess(
-                "encoder", self._folder, ENCODER_MODEL=str(self._bundle), **self._settings
+                "encoder", self._folder, ENCODER_MODEL=str(self._bundle), **ENCODER_BUDGET, **self._settings
             )
             self.processes[ENCODER] = self._stack.enter_context(encoder)
             search = ServiceProcess(
@@ -52,6 +56,7 @@ class Stage:
                 self._folder,
                 SEARCH_ENCODER=encoder.address,
                 SEARCH_DATA_DIR=str(self._folder / "data"),
+                **SEARCH_BUDGET,
                 **self._settings,
             )
             self.processes[SEARCH] = self._stack.enter_context(search)
@@ -90,6 +95,7 @@ class Stage:
             if not process.alive():
                 raise Failed(f"the {name} service has ended:\n{process.log_tail()}")
             self.rss_mb[name].append(round(process.rss_mb(), 1))
+            self.peak_mb[name] = round(process.peak_rss_mb(), 1)
             with grpc.insecure_channel(process.address) as channel:
                 start = time.monotonic()
                 try:

@@ -22,6 +22,8 @@ ALLOWED = {
 # gRPC itself answers so, before any of our code runs.
 _WITHOUT_REASON = {"UNIMPLEMENTED"}
 _INSIDE = re.compile(r"Traceback|site-packages|\.py\b|(?:^|[\s'\"(])/(?:work|tmp|home|usr|root|var)/")
+# `images[0]: images[0]: over 20 bytes`: an item named twice.
+_TWICE = re.compile(r"(?:^|: )([\w.\[\]]+): \1: ")
 _NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -66,6 +68,8 @@ def _of_code(name: str, details: str) -> Iterator[str]:
         yield f"{name}: {details[:300]}"
     elif _INSIDE.search(details):
         yield f"{name} tells of the inside: {details[:300]}"
+    elif _TWICE.search(details):
+        yield f"{name} names an item twice: {details[:300]}"
 
 
 def _of_status(name: str, status: status_pb2.Status | None) -> Iterator[str]:

@@ -32,7 +32,7 @@ def test_hostile_inputs_do_no_harm(tmp_path, starter_bundle):
 def test_a_seed_makes_the_same_inputs_again():
     first, again = (list(chunks(300, seed=3)) for _ in range(2))
     assert first == again
-    assert {sent.kind for sent in first[0]} == {"message", "wire", "picture", "connection"}
+    assert {sent.kind for sent in first[0]} == {"message", "wire", "picture", "connection", "giant"}
 
 
 def test_pictures_of_every_format_that_the_service_reads_are_damaged():
@@ -72,6 +72,10 @@ def embedding(value: float) -> encoder_pb2.EncodeTextResponse:
         (Answer("INVALID_ARGUMENT", "", status(3, "QUEUE_FULL")), "which comes with RESOURCE_EXHAUSTED"),
         (Answer("INVALID_ARGUMENT", "", status(3, "TEXT_EMPTY", field=False)), "without a field"),
         (Answer("NOT_FOUND", "in /home/x/data", status(5, "COLLECTION_NOT_FOUND")), "tells of the inside"),
+        (
+            Answer("INVALID_ARGUMENT", "images[0]: images[0]: over 20 bytes", status(3, "TEXT_EMPTY")),
+            "names an item twice",
+        ),
         (Answer("OK", message=embedding(float("nan"))), "not finite"),
         (
             Answer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,6 +25,7 @@ from encoder_service.inputs.texts import Tokens
 from encoder_service.loading import open_encoder
 from encoder_service.servicer import EncoderServicer
 from encoder_service.settings import EncoderSettings
+from tests.unit.clipsearch.serving.served import receiving
 from tests.waiting import until
 
 Jpeg = Callable[..., bytes]
@@ -51,7 +53,9 @@ async def encoder(settings: EncoderSettings) -> AsyncIterator[Encoder]:
 
 @pytest.fixture
 async def stub(encoder: Encoder, settings: EncoderSettings) -> AsyncIterator[Any]:
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()])
+    server = grpc.aio.server(
+        interceptors=[ErrorInterceptor(), receiving(most_elements=settings.most_elements)]
+    )
     encoder_pb2_grpc.add_EncoderServiceServicer_to_server(EncoderServicer(encoder, settings), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -239,3 +243,53 @@ def test_every_rpc_is_answered() -> None:
         assert getattr(EncoderServicer, name) is not getattr(
             encoder_pb2_grpc.EncoderServiceServicer, name, None
         )
+
+
+@pytest.mark.parametrize(
+    ("template", "labels", "field", "says"),
+    [
+        ("{}" * 20_000, ["cat"], "prompt_template", "40000 bytes, the limit is 200"),
+        ("{}" * 90, ["abcde"], "labels[0]", "its prompt would have 450 bytes, the limit is 200"),
+        ("{} {}", ["a", "\N{GREEK SMALL LETTER ALPHA}" * 80], "labels[1]", "321 bytes, the limit is 200"),
+        ("a {}", ["x" * 1_000_000], "labels[0]", "1000002 bytes, the limit is 200"),
+        ("a {}", ["a", "b" * 199], "labels[1]", "201 bytes, the limit is 200"),
+    ],
+)
+async def test_prompts_are_bounded_before_one_is_made(stub, jpeg, template, labels, field, says):
+    request = pb.ClassifyRequest(images=[jpeg()], labels=labels, prompt_template=template)
+    code, message, why = await refused(stub.Classify(request))
+    assert (code, why) == (grpc.StatusCode.INVALID_ARGUMENT, "TEXT_TOO_LARGE")
+    assert message.startswith(f"{field}: ")
+    assert says in message
+
+
+@pytest.mark.parametrize("method", ["EncodeText", "EncodeImage", "Classify"])
+async def test_a_list_with_too_many_elements_is_refused_unparsed(stub, method):
+    request = {
+        "EncodeText": pb.EncodeTextRequest(texts=[""] * 100_000),
+        "EncodeImage": pb.EncodeImageRequest(images=[b""] * 100_000),
+        "Classify": pb.ClassifyRequest(images=[b"a"], labels=[""] * 100_000),
+    }[method]
+    code, message, why = await refused(getattr(stub, method)(request))
+    assert (code, why) == (grpc.StatusCode.INVALID_ARGUMENT, "COUNT_OUT_OF_RANGE")
+    assert "or more given, at most" in message
+
+
+async def test_texts_and_refusals_never_wait_behind_pictures(encoder, stub, jpeg):
+    decoding, free = encoder._images.decoding, threading.Event()
+    for _ in range(100 * decoding.threads):
+        decoding._executor.submit(free.wait)
+    waiting = asyncio.create_task(encoder.encode_images([jpeg()], math.inf))
+    try:
+        async with asyncio.timeout(20):
+            await stub.GetModel(pb.GetModelRequest())
+            await stub.EncodeText(pb.EncodeTextRequest(texts=["a cat", "x" * 199]))
+            await refused(stub.EncodeText(pb.EncodeTextRequest(texts=["a"] * 9)))
+            await refused(stub.EncodeImage(pb.EncodeImageRequest(images=[b""] * 9)))
+            await refused(
+                stub.Classify(pb.ClassifyRequest(images=[b"a"], labels=["a"], prompt_template="none"))
+            )
+        assert not waiting.done()
+    finally:
+        free.set()
+    await waiting

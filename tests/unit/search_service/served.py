@@ -25,6 +25,7 @@ from search_service.__main__ import services
 from search_service.encoder_client import EncoderClient
 from search_service.settings import SearchSettings
 from search_service.stores.edge import QdrantEdge
+from tests.unit.clipsearch.serving.served import receiving
 
 DIMENSION = 8
 CONTEXT = 40
@@ -215,7 +216,8 @@ async def serving(
     store = await QdrantEdge.open(data)
     addresses = [encoder_address, second_address] if second_address else [encoder_address]
     encoders = [EncoderClient(address, settings.encoder_timeout_s) for address in addresses]
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()])
+    interceptors = [ErrorInterceptor(), receiving(most_elements=settings.most_elements)]
+    server = grpc.aio.server(interceptors=interceptors)
     for service in services(store, encoders[0], settings, *encoders[1:]):
         service.add(server)
     port = server.add_insecure_port("127.0.0.1:0")

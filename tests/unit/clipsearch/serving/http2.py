@@ -76,3 +76,80 @@ async def status(address: str, path: bytes, *headers: tuple[bytes, bytes], **opt
         return int((await call.answer())["grpc-status"])
     finally:
         call.close()
+
+
+class Unfinished:
+    """Calls on one connection whose messages say that they have `declared` bytes, and never end.
+
+    Each sends as much as the server lets it, up to `size` bytes.
+    """
+
+    def __init__(self, path: bytes, calls: int, declared: int, size: int) -> None:
+        self._client = H2Connection(H2Configuration(client_side=True, header_encoding=None))
+        self._client.initiate_connection()
+        self._left: dict[int, int] = {}
+        self.sent: dict[int, int] = {}
+        self.answers: dict[int, dict[str, str]] = {}
+        for number in range(calls):
+            stream = 2 * number + 1
+            self._client.send_headers(
+                stream,
+                [
+                    (b":method", b"POST"),
+                    (b":scheme", b"http"),
+                    (b":path", path),
+                    (b":authority", b"localhost"),
+                    (b"content-type", b"application/grpc"),
+                    (b"te", b"trailers"),
+                ],
+            )
+            self._client.send_data(stream, b"\0" + declared.to_bytes(4, "big"))
+            self._left[stream], self.sent[stream] = size, 0
+
+    async def run(self, address: str) -> None:
+        """Sends until it is cancelled or the connection ends."""
+        host, _, port = address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        try:
+            while True:
+                self._send()
+                writer.write(self._client.data_to_send())
+                await writer.drain()
+                data = await reader.read(65536) if not self._sendable() else await _soon(reader)
+                if data is None:
+                    continue
+                if not data:
+                    return
+                self._note(data)
+        finally:
+            writer.close()
+
+    def _sendable(self) -> bool:
+        return any(
+            left and self._client.local_flow_control_window(stream) for stream, left in self._left.items()
+        )
+
+    def _send(self) -> None:
+        for stream, left in self._left.items():
+            count = min(left, 16384, self._client.local_flow_control_window(stream))
+            if count > 0:
+                self._client.send_data(stream, bytes(count))
+                self._left[stream] -= count
+                self.sent[stream] += count
+
+    def _note(self, data: bytes) -> None:
+        for event in self._client.receive_data(data):
+            if isinstance(event, (ResponseReceived, TrailersReceived)):
+                told = {key.decode(): value.decode("latin-1") for key, value in event.headers}
+                self.answers.setdefault(event.stream_id, {}).update(told)
+            if isinstance(event, (StreamEnded, StreamReset)):
+                self._left.pop(event.stream_id, None)
+
+
+async def _soon(reader: asyncio.StreamReader) -> bytes | None:
+    """What is there to read, without waiting; None = nothing."""
+    try:
+        async with asyncio.timeout(0.0005):
+            return await reader.read(65536)
+    except TimeoutError:
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,10 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
+from clipsearch.serving.arrivals import Arrivals
+from clipsearch.serving.lifecycle import ARRIVING
+from clipsearch.serving.receiving import ReceivingInterceptor
+from clipsearch.serving.settings import MIB
 from clipsearch.serving.tokens import Grant, create_token, line, sha256
 from tests.fuzz.rpcs import ENCODER, services
 from tests.fuzz.rpcs import SEARCH as SEARCH_PROCESS
@@ -79,6 +83,13 @@ class Running:
         )
 
 
+def receiving(
+    budget: int = 256 * MIB, limit_s: float = 60.0, most_elements: Mapping[str, int] | None = None
+) -> ReceivingInterceptor:
+    """What takes requests in, as both services have it."""
+    return ReceivingInterceptor(Arrivals(budget, limit_s), budget, most_elements or {})
+
+
 @asynccontextmanager
 async def running(
     *interceptors: grpc.aio.ServerInterceptor,
@@ -86,7 +97,11 @@ async def running(
     port: int = 0,
 ) -> AsyncIterator[Running]:
     it = Running()
-    server = grpc.aio.server(interceptors=interceptors)
+    if not any(isinstance(one, ReceivingInterceptor) for one in interceptors):
+        interceptors = (*interceptors, receiving())
+    server = grpc.aio.server(
+        interceptors=interceptors, options=[*ARRIVING, ("grpc.max_receive_message_length", 64 * MIB)]
+    )
     server.add_generic_rpc_handlers(it.handlers())
     health_pb2_grpc.add_HealthServicer_to_server(it.health, server)
     reflection.enable_server_reflection([service.full_name for service in SERVICES], server)

@@ -11,6 +11,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from clipsearch.errors import from_status
 from clipsearch.serving.errors import (
     FingerprintMismatch,
     InvalidArgument,
@@ -122,13 +123,6 @@ async def test_the_unexpected_tells_an_incident_and_no_more(call, caplog):
     assert "secret" not in error.details()
 
 
-async def test_bytes_that_are_no_message_are_the_callers_fault(call):
-    send = call.channel.unary_unary("/clipsearch.encoder.v1.EncoderService/GetModel")
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await send(b"\xff\xff\xff")
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-
-
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -163,3 +157,15 @@ async def test_an_error_that_a_broken_connection_cannot_be_told_is_a_cancelled_c
     handler = await ErrorInterceptor().intercept_service(continuation, Handler())
     with pytest.raises(asyncio.CancelledError):
         await handler.unary_unary(None, Broken())
+
+
+@pytest.mark.parametrize("field", ["images[0]", "points[3].payload", "labels[1]"])
+def test_a_message_names_its_field_once_however_often_it_is_passed_on(field):
+    error = InvalidArgument(field, "over 20 bytes")
+    for _ in range(3):
+        error = InvalidArgument(field, error.message, error.reason)
+    assert error.message == f"{field}: over 20 bytes"
+    assert error.description == "over 20 bytes"
+    told = from_status(to_status(error))
+    assert told.about(field).message == f"{field}: over 20 bytes"
+    assert told.about("photo.jpg").message == "photo.jpg: over 20 bytes"

@@ -11,9 +11,8 @@ import pytest
 from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from clipsearch.serving.metrics import Metrics, MetricsInterceptor
-from clipsearch.serving.receiving import ReceivingInterceptor
 from tests.unit.clipsearch.serving.http2 import RawCall, status
-from tests.unit.clipsearch.serving.served import Running, call, running
+from tests.unit.clipsearch.serving.served import Running, call, receiving, running
 
 PATH = b"/clipsearch.encoder.v1.EncoderService/EncodeText"
 HALF = b"\0\0\0\0\x09ab"
@@ -23,7 +22,7 @@ INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 @pytest.fixture
 async def server() -> AsyncIterator[Running]:
-    async with running(ReceivingInterceptor(0.3), ErrorInterceptor()) as server:
+    async with running(ErrorInterceptor(), receiving(limit_s=0.3)) as server:
         yield server
 
 
@@ -44,7 +43,7 @@ async def test_the_limit_is_on_the_request_and_not_on_the_answer():
         return encoder_pb2.EncodeTextResponse(fingerprint=request.texts[0])
 
     async with (
-        running(ReceivingInterceptor(1), ErrorInterceptor()) as server,
+        running(ErrorInterceptor(), receiving(limit_s=1)) as server,
         grpc.aio.insecure_channel(server.address) as channel,
     ):
         server.answers[PATH.decode()] = takes_long
@@ -54,7 +53,7 @@ async def test_the_limit_is_on_the_request_and_not_on_the_answer():
 
 async def test_what_is_given_up_is_counted():
     metrics = Metrics()
-    interceptors = (ReceivingInterceptor(0.2), MetricsInterceptor(metrics), ErrorInterceptor())
+    interceptors = (MetricsInterceptor(metrics), ErrorInterceptor(), receiving(limit_s=0.2))
     async with running(*interceptors) as server:
         await status(server.address, PATH, body=HALF, end=False)
     labels = {
@@ -63,3 +62,8 @@ async def test_what_is_given_up_is_counted():
         "grpc_code": "DEADLINE_EXCEEDED",
     }
     assert metrics.registry.get_sample_value("grpc_server_handled_total", labels) == 1
+
+
+async def test_bytes_that_are_no_message_are_the_callers_fault(server):
+    assert await status(server.address, PATH, body=b"\0\0\0\0\x03\xff\xff\xff") == INVALID_ARGUMENT
+    assert await status(server.address, PATH, body=b"\0\0\0\0\x03\x0a\x01\xff") == INVALID_ARGUMENT

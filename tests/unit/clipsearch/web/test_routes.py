@@ -196,6 +196,17 @@ def test_a_picture_is_classified(page, told):
     assert request.prompt_template == "my {}"
 
 
+@pytest.mark.parametrize(
+    ("labels", "template", "field"),
+    [(["x" * 5000], "a {}", "labels[0]"), (["cat"], "{}" * 3000, "template"), (["a"] * 257, "{}", "labels")],
+)
+def test_labels_and_template_are_bounded_before_the_encoder_is_asked(page, told, labels, template, field):
+    asked = {"picture": "AAAA", "labels": labels, "template": template}
+    answer = page.post("/api/classify", json=asked)
+    assert (answer.status_code, error_of(answer)["field"]) == (400, field)
+    assert not told.requests
+
+
 def test_a_stored_point_is_classified_by_its_file(page, told, root):
     data = picture(root / "cat.png")
     told.answers["Classify"] = classified("cat")

@@ -26,6 +26,8 @@ GPU_READY  := $(VENV)-gpu/.ready
 	bench bench-encoder bench-search bench-peers bench-gpu bench-map quality load load-ui deploy-check model \
 	serve protos clean
 .SILENT:
+# Tests compile slower each time where this is set.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the targets
 	echo "clipsearch: CLIP search as two gRPC services. Targets:"; echo

@@ -120,8 +120,8 @@ class QdrantEdge:
     async def ping(self) -> None:
         """Returns if the directory is there, and any engine that runs answers.
 
-        A collection whose engine is stuck refuses its own calls; the store as a whole is of use until
-        all are. Engines that do not run are started when needed.
+        A collection whose engine is stuck refuses its own calls; the store is of use until all are. Engines
+        that do not run are started when needed.
         """
         with disk_errors():
             await asyncio.get_running_loop().run_in_executor(self._pinging, self._root.stat)
@@ -313,18 +313,14 @@ class QdrantEdge:
         timeout: float | None = None,
     ) -> list[StoredPoint]:
         """Those of `ids` that exist, in their order."""
-        found: list[StoredPoint] = await self._read(
-            collection, "get", tuple(ids), payload, with_vectors, timeout=timeout
-        )
-        return found
+        return list(await self._read(collection, "get", tuple(ids), payload, with_vectors, timeout=timeout))
 
     async def delete(
         self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
     ) -> int:
         """Deletes by ids or by filter; returns how many points existed."""
         what = selector if isinstance(selector, Filter) else tuple(selector)
-        deleted: int = await self._get(collection).write("delete", what, timeout=_seconds(timeout))
-        return deleted
+        return int(await self._get(collection).write("delete", what, timeout=_seconds(timeout)))
 
     async def count(
         self, collection: str, filter: Filter | None = None, *, timeout: float | None = None

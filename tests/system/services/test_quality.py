@@ -62,4 +62,7 @@ def test_the_default_finds_what_its_better_side_finds(client, encoded, case):
     cases = Plan(encoded.set).cases
     assert len(cases) == len(CASES)
     row = Row(cases[case], ask(client, encoded, cases[case]))
-    assert row.broken() == [], row.found
+    # Across kinds the two ways of joining differ by chance, among so few by a query or two.
+    chance = 0 if row.case.alike else 2 / len(encoded.set)
+    for name, (figure, bound) in row.bounds().items():
+        assert figure >= bound - chance - 1e-9, (name, row.found)

@@ -23,7 +23,7 @@ STOP_SECONDS = 40.0
 # Measuring its best batches takes an encoder as long as all else at its start; threads of many encoders
 # that wait for one another take the cores that they wait for.
 SMALL_ENCODER = {"ENCODER_MAX_BATCH": "8", "ENCODER_MAX_BATCH_TOKENS": "1024", "ENCODER_THREADS": "1"}
-OURS = ("CLIPSEARCH_", "ENCODER_", "QDRANT_", "SEARCH_")
+OURS = ("CLIPSEARCH_", "ENCODER_", "QDRANT_", "SEARCH_", "MAKE", "MFLAGS")
 
 
 def environment(**settings: str) -> dict[str, str]:

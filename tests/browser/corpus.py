@@ -19,7 +19,7 @@ TEXTS = (
     "a recipe for black coffee",
     "how to repair a motorcycle's chain",
     "a short history of rockets",
-    "cats sleep sixteen hours a day",
+    "rain in the afternoon, then sun",
 )
 
 

@@ -23,15 +23,17 @@ from encoder_service import proving
 from encoder_service.__main__ import main
 from encoder_service.session import OnnxSession
 
+fault, most_failures = sys.argv[1:]
+del sys.argv[1:]
 run = OnnxSession.run
 
 def failing(self, inputs):
-    if os.path.exists(sys.argv[1]):
+    if os.path.exists(fault):
         raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
     return run(self, inputs)
 
 OnnxSession.run = failing
-proving.MOST_FAILURES = int(sys.argv[2])
+proving.MOST_FAILURES = int(most_failures)
 main()
 """
 Breakable = Callable[..., ServiceProcess]

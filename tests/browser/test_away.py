@@ -29,7 +29,7 @@ def test_the_encoder_goes_and_comes_back(visit, stage):
         page.goto(f"{stage.url}/?collection={PHOTOS}&like=rocket.jpg")  # needs no encoder
         expect(first).to_be_visible()
         expect(page.get_by_text("by another model")).to_have_count(0)
-        page.goto(f"{stage.url}/?collection={PHOTOS}&q=a+rocket,+high+up")
+        page.goto(f"{stage.url}/?collection={PHOTOS}&q=a+rocket,+high+up&target=image")
         expect(page.locator(".found")).to_have_text("No results", timeout=60_000)
     finally:
         stage.encoder.start(port)

@@ -16,7 +16,8 @@ from PIL import Image
 
 from encoder_service.bundle import ImageRules
 from encoder_service.inputs.images import ImageLimits, decode, open_image
-from tests.unit.encoder_service.inputs.corpus import bmp, bmp_rle, oriented, png_16, saved, tiff
+from tests.unit.encoder_service.inputs.corpus import bmp, bmp_rle, oriented, png_16, saved
+from tests.unit.encoder_service.inputs.tiff_file import tiff
 
 RULES = ImageRules(size=224, resize="crop")
 LIMITS = ImageLimits(max_bytes=10**9, max_memory=10**11)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.cli.output import plain, stderr
 
 if TYPE_CHECKING:
-    from clipsearch.cli.index_run import Pruning
     from clipsearch.ingest import Failure, IngestReport, Source
 
 _SHOWN_FAILURES = 50
 _LONGEST_REASON = 200
+
+
+@dataclass(slots=True)
+class Pruning:
+    """Whether to remove what is gone: `times` told so, `yes` without asking.
+
+    `declined` is set where somebody was asked and said no.
+    """
+
+    times: int = 0
+    yes: bool = False
+    declined: bool = False
 
 
 def summarise(report: IngestReport, source: Source, pruning: Pruning | None = None) -> None:

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from json import dumps as json_text
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from clipsearch.cli.index_report import failure_json, points, summarise
+from clipsearch.cli.index_report import Pruning, failure_json, points, summarise
 from clipsearch.cli.output import is_terminal, plain, stderr
 from clipsearch.cli.problems import Problem
 
@@ -29,18 +29,6 @@ if TYPE_CHECKING:
     from clipsearch.credentials import ClientTls
     from clipsearch.ingest import Failure, Ingest, IngestReport, Source
     from clipsearch.inputs import CollectionOptions
-
-
-@dataclass(slots=True)
-class Pruning:
-    """Whether to remove what is gone: `times` told so, `yes` without asking.
-
-    `declined` is set where somebody was asked and said no.
-    """
-
-    times: int = 0
-    yes: bool = False
-    declined: bool = False
 
 
 async def index_source(

@@ -259,12 +259,14 @@ class ServerCollections:
     async def _described(
         self, name: str, aliases: Mapping[str, str], timeout: float | None
     ) -> CollectionInfo | None:
-        """None for a collection that is not ours, or gone since it was listed."""
+        """With what is wrong with it; None for one that is not ours, or gone since it was listed."""
         try:
             known = await self._ask(name, name, timeout)
+            return await self._describe(known.spec, aliases, timeout)
         except (NotFound, FailedPrecondition):
             return None
-        return await self._describe(known.spec, aliases, timeout)
+        except ServiceError as error:  # it is being made or deleted, or has lost its only copy
+            return CollectionInfo(CollectionSpec(name, 0, ""), 0, 0, 0, 0.0, 0, damage=error.message)
 
     async def _describe(
         self, spec: CollectionSpec, aliases: Mapping[str, str], timeout: float | None

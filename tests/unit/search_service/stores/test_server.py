@@ -376,3 +376,23 @@ async def test_a_collections_settings_travel(store, qdrant, quantization, params
     assert all(side.on_disk for side in asked.vectors_config.params_map.map.values())
     assert asked.HasField("on_disk_payload")
     assert not asked.on_disk_payload
+
+
+async def test_a_collection_that_cannot_be_described_hurts_no_other(memory, monkeypatch):
+    store, client = memory
+    for name in ("lost", "well"):
+        await store.create_collection(CollectionSpec(name, 2, "f"))
+    read = client.get_collection
+
+    async def lost(name: str):
+        if name == "lost":
+            metadata = grpc.aio.Metadata()
+            raise grpc.aio.AioRpcError(
+                grpc.StatusCode.INTERNAL, metadata, metadata, "1 of 1 read operations failed"
+            )
+        return await read(name)
+
+    monkeypatch.setattr(client, "get_collection", lost)
+    broken, well = await store.list_collections()
+    assert (broken.spec.name, well.spec.name, well.damage) == ("lost", "well", "")
+    assert "read operations failed" in broken.damage

@@ -13,13 +13,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clipsearch.aio import AsyncClient, AsyncEncoderClient
-    from clipsearch.client import Client, EncoderClient
-    from clipsearch.credentials import ClientTls, CredentialsError
-    from clipsearch.errors import ClipSearchError
-    from clipsearch.expressions import FilterError
-    from clipsearch.inputs import Point, Search, Term
-    from clipsearch.results import (
+    from clipsearch.channel.credentials import ClientTls, CredentialsError
+    from clipsearch.client.aio import AsyncClient, AsyncEncoderClient
+    from clipsearch.client.errors import ClipSearchError
+    from clipsearch.client.inputs import Point, Search, Term
+    from clipsearch.client.sync import Client, EncoderClient
+    from clipsearch.client.types import (
         Classification,
         Collection,
         Hit,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
         StoredPoint,
         UpsertResult,
     )
+    from clipsearch.filters.expressions import FilterError
 
 __all__ = [
     "AsyncClient",
@@ -55,17 +55,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncClient": "aio",
-    "AsyncEncoderClient": "aio",
-    "Client": "client",
-    "EncoderClient": "client",
-    "ClientTls": "credentials",
-    "CredentialsError": "credentials",
-    "ClipSearchError": "errors",
-    "FilterError": "expressions",
-    "Point": "inputs",
-    "Search": "inputs",
-    "Term": "inputs",
+    "AsyncClient": "client.aio",
+    "AsyncEncoderClient": "client.aio",
+    "Client": "client.sync",
+    "EncoderClient": "client.sync",
+    "ClientTls": "channel.credentials",
+    "CredentialsError": "channel.credentials",
+    "ClipSearchError": "client.errors",
+    "FilterError": "filters.expressions",
+    "Point": "client.inputs",
+    "Search": "client.inputs",
+    "Term": "client.inputs",
 }
 
 
@@ -73,4 +73,4 @@ def __getattr__(name: str) -> Any:
     """Imports a public name at its first use: the services and `clipsearch --help` need no client."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'results')}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'client.types')}"), name)

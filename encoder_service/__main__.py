@@ -13,15 +13,15 @@ from contextlib import asynccontextmanager
 from PIL import Image
 
 from clipsearch.serving.lifecycle import Service, StartError, serve
-from clipsearch.serving.log import configure_logging
-from clipsearch.serving.metrics import Metrics
 from clipsearch.serving.settings import SettingsError, load_settings
+from clipsearch.serving.telemetry.log import configure_logging
+from clipsearch.serving.telemetry.metrics import Metrics
 from encoder_service.bundle import BundleError
 from encoder_service.loading import open_encoder
 from encoder_service.memory import give_memory_back
 from encoder_service.metrics import EncoderMetrics
+from encoder_service.runtime.session import SessionError
 from encoder_service.servicer import encoder_services
-from encoder_service.session import SessionError
 from encoder_service.settings import EncoderSettings
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.prompts import PLACE, prompt_bytes
 from clipsearch.serving.errors import InvalidArgument
 from encoder_service.bundle import Manifest
 from encoder_service.encoder import Encoded, Encoder
+from encoder_service.prompts import PLACE, prompt_bytes
 
 
 @dataclass(frozen=True, slots=True)

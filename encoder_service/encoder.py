@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 
 from clipsearch.serving.errors import InvalidArgument
 from clipsearch.serving.together import together
-from encoder_service.admission import Admission
-from encoder_service.batching import Batcher, Computed
 from encoder_service.bundle import Manifest, Precision, Tower
-from encoder_service.cache import SingleFlight, TextCache
-from encoder_service.decoding import Decoding
+from encoder_service.inputs.decoding import Decoding
 from encoder_service.inputs.errors import InputError
 from encoder_service.inputs.images import ImageInput
 from encoder_service.inputs.texts import TextInput, Tokens, check_text
-from encoder_service.tokenising import Tokenising
+from encoder_service.inputs.tokenising import Tokenising
+from encoder_service.queue.admission import Admission
+from encoder_service.queue.batcher import Batcher, Computed
+from encoder_service.queue.cache import SingleFlight, TextCache
 
 
 @dataclass(frozen=True, slots=True)

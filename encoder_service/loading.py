@@ -18,8 +18,6 @@ from prometheus_client import CollectorRegistry
 
 from clipsearch.serving.health import Probe
 from clipsearch.serving.settings import MIB
-from encoder_service.admission import Admission
-from encoder_service.batching import Batcher
 from encoder_service.bundle import (
     BundleError,
     Manifest,
@@ -30,17 +28,21 @@ from encoder_service.bundle import (
     known_answer_pixels,
     read_manifest,
 )
-from encoder_service.cache import TextCache
 from encoder_service.cpus import available_cpus
-from encoder_service.decoding import Decoding
 from encoder_service.encoder import Encoder, ImageTower, Running, TextTower
-from encoder_service.feeding import Feeding, feed_pictures, feed_texts, tensorrt_shapes
 from encoder_service.inputs.budget import MemoryBudget
+from encoder_service.inputs.decoding import Decoding
 from encoder_service.inputs.texts import TextTokenizer, Tokens
+from encoder_service.inputs.tokenising import Tokenising
 from encoder_service.memory import decoding_memory
 from encoder_service.metrics import EncoderMetrics
-from encoder_service.precision import choose_precision
-from encoder_service.providers import (
+from encoder_service.proving import Proving
+from encoder_service.queue.admission import Admission
+from encoder_service.queue.batcher import Batcher
+from encoder_service.queue.cache import TextCache
+from encoder_service.runtime.feeding import Feeding, feed_pictures, feed_texts, tensorrt_shapes
+from encoder_service.runtime.precision import choose_precision
+from encoder_service.runtime.providers import (
     Choice,
     Device,
     ProviderName,
@@ -49,11 +51,9 @@ from encoder_service.providers import (
     choose_provider,
     installed_wheels,
 )
-from encoder_service.proving import Proving
-from encoder_service.session import OnnxSession
+from encoder_service.runtime.session import OnnxSession
+from encoder_service.runtime.warmup import best_batch, check_known_answer
 from encoder_service.settings import EncoderSettings
-from encoder_service.tokenising import Tokenising
-from encoder_service.warmup import best_batch, check_known_answer
 
 # What measuring batch sizes may take for each tower.
 MEASURE_S = 0.35

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from clipsearch.serving.metrics import LATENCY_BUCKETS
+from clipsearch.serving.telemetry.metrics import LATENCY_BUCKETS
 from encoder_service.bundle import Manifest, Tower
 from encoder_service.encoder import Encoded, ImageTower, Outcome, Running, TextTower
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from clipsearch.serving.errors import ServiceError, Unavailable
 from clipsearch.serving.health import Broken
-from encoder_service.batching import Batcher
 from encoder_service.bundle import Manifest, Tower, known_answer_pixels
 from encoder_service.inputs.texts import TextTokenizer, Tokens
+from encoder_service.queue.batcher import Batcher
 
 POLL_S = 1.0
 # In a row, a second apart: several times what health waits before it says NOT_SERVING.

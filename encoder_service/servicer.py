@@ -12,13 +12,13 @@ import numpy as np
 
 from clipsearch.encoder.v1 import encoder_pb2 as pb
 from clipsearch.encoder.v1 import encoder_pb2_grpc, vector_pb2
-from clipsearch.prompts import DEFAULT_TEMPLATE
 from clipsearch.serving.errors import InvalidArgument, to_status
 from clipsearch.serving.health import Probe
 from clipsearch.serving.lifecycle import Service
 from encoder_service.classify import LabelScore, check_prompts, classify
 from encoder_service.encoder import Encoded, Encoder, Outcome
 from encoder_service.inputs.images import ImageInput
+from encoder_service.prompts import DEFAULT_TEMPLATE
 from encoder_service.settings import EncoderSettings
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["EncoderService"].full_name

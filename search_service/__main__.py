@@ -9,29 +9,29 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from clipsearch.credentials import ClientTls, CredentialsError
+from clipsearch.channel.credentials import ClientTls, CredentialsError
 from clipsearch.search.v1 import collection_pb2_grpc, search_pb2_grpc
 from clipsearch.serving.lifecycle import Service, StartError, serve
-from clipsearch.serving.log import configure_logging
-from clipsearch.serving.metrics import Metrics
 from clipsearch.serving.settings import SettingsError, load_settings
-from clipsearch.serving.tracing import Tracing, TracingError, tracing
-from search_service import collections_servicer, servicer
-from search_service.breaker import Breaker
-from search_service.calibrations import Calibrations
+from clipsearch.serving.telemetry.log import configure_logging
+from clipsearch.serving.telemetry.metrics import Metrics
+from clipsearch.serving.telemetry.tracing import Tracing, TracingError, tracing
+from search_service.api import collections_servicer, servicer
 from search_service.collections import Collections
-from search_service.encoder_client import Encoder, EncoderClient
-from search_service.encoders import Encoders
+from search_service.encoder.breaker import Breaker
+from search_service.encoder.client import Encoder, EncoderClient
+from search_service.encoder.encoders import Encoders
 from search_service.metrics import SearchMetrics
-from search_service.points import Points
-from search_service.search import Search
+from search_service.query.calibrations import Calibrations
+from search_service.query.search import Search
 from search_service.settings import SearchSettings
-from search_service.stores.edge import StoreInUseError
-from search_service.stores.edge_live import Upkeep
+from search_service.stores.edge.live import Upkeep
+from search_service.stores.edge.store import StoreInUseError
 from search_service.stores.open import open_store
 from search_service.stores.protocol import VectorStore
-from search_service.successors import Successors
-from search_service.upsert import Upsert
+from search_service.write.points import Points
+from search_service.write.successors import Successors
+from search_service.write.upsert import Upsert
 
 
 def run(settings: SearchSettings) -> None:

@@ -7,10 +7,10 @@ import dataclasses
 from clipsearch.serving.errors import CollectionDamaged, FingerprintMismatch, InvalidArgument
 from search_service.collection_checks import check_spec
 from search_service.deadline import Deadline
-from search_service.encoders import Encoders
+from search_service.encoder.encoders import Encoders
 from search_service.stores.checks import check_name
 from search_service.stores.protocol import CollectionInfo, CollectionSpec, IndexType, VectorStore
-from search_service.successors import Successors, on_successor
+from search_service.write.successors import Successors, on_successor
 
 
 def check_fingerprint(spec: CollectionSpec, fingerprint: str, whose: str) -> None:

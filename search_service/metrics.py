@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from clipsearch.serving.errors import ServiceError
-from clipsearch.serving.metrics import LATENCY_BUCKETS
+from clipsearch.serving.telemetry.metrics import LATENCY_BUCKETS
 from search_service.stores.protocol import VectorStore
 from search_service.wrapped import Around, Dependency, wrapped
 

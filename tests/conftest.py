@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clipsearch.samples import write_samples
+from clipsearch.downloads.samples import write_samples
 from encoder_service.cpus import available_cpus
 from tests.bundles import shared_bundle
 from tests.health import Health
@@ -24,7 +24,7 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.fixture(scope="session")
 def starter_bundle() -> Path:
     """The starter bundle."""
-    from encoder_service.export.starter import build_starter
+    from encoder_service.export.starter.build import build_starter
 
     return shared_bundle("starter", build_starter)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
-    from clipsearch.credentials import ClientTls
+    from clipsearch.channel.credentials import ClientTls
 
 
 class Access(TypedDict):
@@ -22,7 +22,7 @@ def access() -> Access:
 
     Raises CredentialsError.
     """
-    from clipsearch.credentials import ClientTls
+    from clipsearch.channel.credentials import ClientTls
 
     tls = ClientTls(
         _path("CLIPSEARCH_TLS_CA"),

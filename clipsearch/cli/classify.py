@@ -14,8 +14,8 @@ from clipsearch.cli.output import plain, print_json, stdout, table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from clipsearch.errors import ClipSearchError
-    from clipsearch.results import Classification
+    from clipsearch.client.errors import ClipSearchError
+    from clipsearch.client.types import Classification
 
 
 def classify(
@@ -39,8 +39,8 @@ def classify(
 
       clipsearch classify photo.jpg --labels "espresso,cappuccino" --template "a cup of {}" --json
     """
-    from clipsearch.client import EncoderClient
-    from clipsearch.errors import ClipSearchError
+    from clipsearch.client.errors import ClipSearchError
+    from clipsearch.client.sync import EncoderClient
 
     choices = [label.strip() for label in labels.split(",")]
     if not all(choices):

@@ -12,9 +12,9 @@ from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
 from clipsearch.cli.output import plain, print_json, size, stderr, stdout, table
 
 if TYPE_CHECKING:
-    from clipsearch.client import Client
-    from clipsearch.inputs import IndexType
-    from clipsearch.results import Collection
+    from clipsearch.client.inputs import IndexType
+    from clipsearch.client.sync import Client
+    from clipsearch.client.types import Collection
 
 app = typer.Typer(invoke_without_command=True, help="Lists, creates, shows and deletes collections.")
 
@@ -42,7 +42,7 @@ def list_all(context: typer.Context, server: Server = DEFAULT_SERVER, json: Json
     """
     if context.invoked_subcommand is not None:
         return
-    from clipsearch.client import Client
+    from clipsearch.client.sync import Client
 
     with Client(server, **access()) as client:
         found = client.list_collections()
@@ -148,7 +148,7 @@ def create(
 
       clipsearch collections create shoes --on-disk --quantization scalar --quantile 0.99 --always-ram
     """
-    from clipsearch.client import Client
+    from clipsearch.client.sync import Client
 
     with Client(server, **access()) as client:
         made = client.create_collection(
@@ -181,7 +181,7 @@ def create(
 @app.command()
 def show(name: Name, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Describes a collection, given by name or alias."""
-    from clipsearch.client import Client
+    from clipsearch.client.sync import Client
 
     with Client(server, **access()) as client:
         found = client.get_collection(name)
@@ -202,7 +202,7 @@ def delete(
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Deletes a collection, its points, and the aliases that point at it."""
-    from clipsearch.client import Client
+    from clipsearch.client.sync import Client
 
     with Client(server, **access()) as client:
         if not yes:
@@ -230,7 +230,7 @@ def alias(
     """
     if remove == (collection is not None):
         raise typer.BadParameter("give a collection, or --remove")
-    from clipsearch.client import Client
+    from clipsearch.client.sync import Client
 
     with Client(server, **access()) as client:
         before = client.update_alias(alias, collection)
@@ -259,7 +259,7 @@ def successor(
     """
     if remove == (successor is not None):
         raise typer.BadParameter("give a successor, or --remove")
-    from clipsearch.client import Client
+    from clipsearch.client.sync import Client
 
     with Client(server, **access()) as client:
         settles_s = client.set_successor(collection, successor)
@@ -269,7 +269,7 @@ def successor(
 
 
 def _content(client: Client, name: str) -> str:
-    from clipsearch.errors import ClipSearchError
+    from clipsearch.client.errors import ClipSearchError
 
     try:
         return f"its {client.get_collection(name).points:,} points"

@@ -21,9 +21,9 @@ from clipsearch.cli.options import (
 from clipsearch.cli.output import describe, plain, print_json, stderr, stdout, table
 
 if TYPE_CHECKING:
-    from clipsearch.client import Client
-    from clipsearch.inputs import FilterLike
-    from clipsearch.results import StoredPoint
+    from clipsearch.client.inputs import FilterLike
+    from clipsearch.client.sync import Client
+    from clipsearch.client.types import StoredPoint
 
 _TIMEOUT_S = 120.0
 _IDS_A_CALL = 1000
@@ -56,7 +56,7 @@ def delete(
     """
     if bool(ids) == bool(filter):
         raise typer.BadParameter("give ids, or --filter")
-    from clipsearch.client import Client
+    from clipsearch.client.sync import Client
 
     matching = conditions(filter)
     with Client(server, timeout=_TIMEOUT_S, **access()) as client:

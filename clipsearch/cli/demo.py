@@ -18,8 +18,8 @@ from clipsearch.cli.output import plain, stdout
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
-    from clipsearch.client import Client, EncoderClient
-    from clipsearch.results import Classification, Hit, Model, SearchResult
+    from clipsearch.client.sync import Client, EncoderClient
+    from clipsearch.client.types import Classification, Hit, Model, SearchResult
 
 QUERIES = ("a cat", "a cup of coffee", "a motorcycle", "a flower", "a rocket")
 LABELS = ("cat", "motorcycle", "flower", "rocket", "cup of coffee")
@@ -99,7 +99,7 @@ def demo(
 
 
 def _sample_photographs(folder: Path) -> Path:
-    from clipsearch.samples import write_samples
+    from clipsearch.downloads.samples import write_samples
 
     write_samples(folder)
     return folder
@@ -118,7 +118,7 @@ def _services(bundle: Path, scratch: Path) -> Iterator[tuple[str, str]]:
 
 def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool) -> Report:
     from clipsearch.cli.index_run import index_source
-    from clipsearch.client import Client, EncoderClient
+    from clipsearch.client.sync import Client, EncoderClient
     from clipsearch.ingest import PictureFolder
 
     console = stdout()

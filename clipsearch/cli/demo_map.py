@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipsearch.inputs import Point
+from clipsearch.client.inputs import Point
 
 if TYPE_CHECKING:
-    from clipsearch.client import Client, EncoderClient
-    from clipsearch.space.build import SpaceMap
+    from clipsearch.client.sync import Client, EncoderClient
+    from clipsearch.map.build import SpaceMap
 
 COLLECTION = "words-and-photographs"
 FIELD = "subject"

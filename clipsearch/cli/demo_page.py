@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clipsearch.cli.demo import Answer, Report
-    from clipsearch.results import Hit
+    from clipsearch.client.types import Hit
 
 _TEMPLATE = Path(__file__).with_name("demo_page.html")
 _THUMBNAIL = 320  # longest edge in pixels: sharp at twice the density it is shown in

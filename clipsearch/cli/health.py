@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from clipsearch.credentials import ClientTls
+    from clipsearch.channel.credentials import ClientTls
 
 
 def health(
@@ -52,7 +52,7 @@ def health(
 
       clipsearch health search.example.com:443 --tls-ca ca.pem
     """
-    from clipsearch.credentials import ClientTls, CredentialsError
+    from clipsearch.channel.credentials import ClientTls, CredentialsError
 
     try:
         trust = ClientTls(ca, certificate, key, server_name)
@@ -68,7 +68,7 @@ def _status(address: str, service: str, timeout: float, tls: ClientTls | None) -
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    from clipsearch.credentials import channel_credentials, channel_options
+    from clipsearch.channel.credentials import channel_credentials, channel_options
 
     options: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0)]
     if tls is None:

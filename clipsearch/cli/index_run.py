@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress as Bar
 
-    from clipsearch.aio import AsyncClient
-    from clipsearch.credentials import ClientTls
+    from clipsearch.channel.credentials import ClientTls
+    from clipsearch.client.aio import AsyncClient
+    from clipsearch.client.inputs import CollectionOptions
     from clipsearch.ingest import Failure, Ingest, IngestReport, Source
-    from clipsearch.inputs import CollectionOptions
 
 
 async def index_source(
@@ -45,7 +45,7 @@ async def index_source(
     tls: ClientTls | None = None,
 ) -> IngestReport:
     """Indexes a source, with a progress bar on stderr. Raises what Ingest.run raises, and Problem."""
-    from clipsearch.aio import AsyncClient
+    from clipsearch.client.aio import AsyncClient
     from clipsearch.ingest import Ingest, IngestStopped, Progress
     from clipsearch.ingest.run import CALL_TIMEOUT_S
 
@@ -126,9 +126,9 @@ async def _make_collection(
     client: AsyncClient, collection: str, source: Source, fingerprint: str, checkpoint: Path | None
 ) -> None:
     """Makes the collection if there is none: for the encoder's model, or for the vectors' space."""
-    from clipsearch.errors import ClipSearchError
+    from clipsearch.client.errors import ClipSearchError
     from clipsearch.ingest import PictureFolder
-    from clipsearch.ingest.pictures import PICTURE_INDEXES
+    from clipsearch.ingest.folders import PICTURE_INDEXES
 
     options: CollectionOptions = {}
     if isinstance(source, PictureFolder):

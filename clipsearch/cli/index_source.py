@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
+    from clipsearch.client.types import Side
     from clipsearch.ingest import Source
-    from clipsearch.results import Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def open_source(
     Raises Problem for options that do not go with it, and SourceError.
     """
     from clipsearch.ingest import ItemList, PictureFolder, VectorFile
-    from clipsearch.ingest.pictures import PICTURE_SUFFIXES
+    from clipsearch.ingest.folders import PICTURE_SUFFIXES
     from clipsearch.ingest.source import path_text
     from clipsearch.ingest.tables import SUFFIXES
 

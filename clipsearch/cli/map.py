@@ -18,12 +18,12 @@ from clipsearch.cli.problems import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from clipsearch.client import Client, EncoderClient
-    from clipsearch.inputs import FilterLike
-    from clipsearch.results import Collection
-    from clipsearch.space.build import SpaceMap
-    from clipsearch.space.clusters import Words
-    from clipsearch.space.queries import Question
+    from clipsearch.client.inputs import FilterLike
+    from clipsearch.client.sync import Client, EncoderClient
+    from clipsearch.client.types import Collection
+    from clipsearch.map.build import SpaceMap
+    from clipsearch.map.clusters import Words
+    from clipsearch.map.queries import Question
 
 _NEEDED = ("matplotlib", "pacmap", "plotly", "sklearn")
 
@@ -85,8 +85,8 @@ def map(
       clipsearch map shop --points 100000 --filter 'price<20' --json
     """
     need("a map", "map", _NEEDED)
-    from clipsearch.client import Client, EncoderClient
-    from clipsearch.space.sample import NothingToShow
+    from clipsearch.client.sync import Client, EncoderClient
+    from clipsearch.map.sample import NothingToShow
 
     folder = out or Path(f"{collection}-map")
     with Client(server, **access()) as client, EncoderClient(encoder, **access()) as encoding:
@@ -108,7 +108,7 @@ def map(
         except NothingToShow as nothing:
             raise Problem(str(nothing)) from None
     if json:
-        from clipsearch.space.summary import summary
+        from clipsearch.map.summary import summary
 
         print_json(summary(drawn))
         return
@@ -135,11 +135,11 @@ def draw(
     """Makes the map and writes its files. Raises NothingToShow, Problem and ClipSearchError."""
     import json
 
-    from clipsearch.space.build import build_map, telling_fields
-    from clipsearch.space.page import write_page
-    from clipsearch.space.picture import write_picture
-    from clipsearch.space.sample import read_sample
-    from clipsearch.space.summary import summary
+    from clipsearch.map.build import build_map, telling_fields
+    from clipsearch.map.page import write_page
+    from clipsearch.map.png import write_picture
+    from clipsearch.map.sample import read_sample
+    from clipsearch.map.summary import summary
 
     with _steps() as (step, progress):
         step("reading vectors")
@@ -187,8 +187,8 @@ def numbers_table(drawn: SpaceMap) -> Any:
 
 def _words(encoder: EncoderClient, collection: Collection, path: Path | None) -> Words | None:
     """The words that may name clusters, encoded; None if the encoder is away or has another model."""
-    from clipsearch.errors import ClipSearchError
-    from clipsearch.space.clusters import Words, default_words, read_words
+    from clipsearch.client.errors import ClipSearchError
+    from clipsearch.map.clusters import Words, default_words, read_words
 
     names = default_words() if path is None else read_words(path)
     try:
@@ -204,8 +204,8 @@ def _words(encoder: EncoderClient, collection: Collection, path: Path | None) ->
 def _questions(
     encoder: EncoderClient, collection: Collection, queries: Sequence[str], images: Sequence[Path]
 ) -> list[Question]:
-    from clipsearch.space.queries import Question
-    from clipsearch.space.sample import IMAGE, TEXT
+    from clipsearch.map.queries import Question
+    from clipsearch.map.sample import IMAGE, TEXT
 
     if not queries and not images:
         return []

@@ -94,7 +94,7 @@ def starter(out: Out) -> None:
       clipsearch model starter --out models/starter
     """
     with _problems(_STARTER):
-        from encoder_service.export.starter import build_starter
+        from encoder_service.export.starter.build import build_starter
 
         manifest = build_starter(out, progress=_say)
     stdout().print(manifest_table(manifest))
@@ -227,10 +227,10 @@ def _say(message: str) -> None:
 @contextmanager
 def _problems(install: str) -> Iterator[None]:
     """Expected errors in one line; a missing library with the command that brings it."""
-    from clipsearch.wheels import WheelError
+    from clipsearch.downloads.wheels import WheelError
     from encoder_service.bundle import BundleError
     from encoder_service.export.errors import ExportError
-    from encoder_service.session import SessionError
+    from encoder_service.runtime.session import SessionError
 
     try:
         yield

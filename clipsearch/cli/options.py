@@ -36,6 +36,6 @@ def conditions(filter: Sequence[str] | None) -> dict[str, Any] | None:
 
     Raises FilterError.
     """
-    from clipsearch.expressions import parse_expressions
+    from clipsearch.filters.expressions import parse_expressions
 
     return parse_expressions(filter, zone=None) if filter else None

@@ -75,7 +75,7 @@ def describe(payload: Mapping[str, Any]) -> str:
     path = payload.get("path")
     if path:
         return str(path)
-    from clipsearch.inputs import BOOKKEEPING
+    from clipsearch.client.inputs import BOOKKEEPING
 
     return ", ".join(f"{key}={_cut(value)}" for key, value in payload.items() if key not in BOOKKEEPING)
 

@@ -28,9 +28,9 @@ class Commands(TyperGroup):
 
 def explain(error: Exception) -> str | None:
     """The line for an error that can be expected; None for any other."""
-    from clipsearch.credentials import CredentialsError
-    from clipsearch.errors import ClipSearchError
-    from clipsearch.expressions import FilterError
+    from clipsearch.channel.credentials import CredentialsError
+    from clipsearch.client.errors import ClipSearchError
+    from clipsearch.filters.expressions import FilterError
     from clipsearch.ingest import CheckpointError, SourceError
     from clipsearch.serving.lifecycle import StartError
     from clipsearch.serving.settings import SettingsError

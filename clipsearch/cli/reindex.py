@@ -19,7 +19,7 @@ from clipsearch.cli.reindex_report import as_json, say, show, what_now
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from clipsearch.aio import AsyncClient
+    from clipsearch.client.aio import AsyncClient
     from clipsearch.reindex.backfill import Backfill, Progress
     from clipsearch.reindex.move import Move
     from clipsearch.reindex.sources import Fields
@@ -138,7 +138,7 @@ class _Wanted:
 
 async def _run(server: str, wanted: _Wanted, agreed: Callable[[str], bool], json: bool) -> bool:
     """All steps; returns whether nothing is lacking."""
-    from clipsearch.aio import AsyncClient
+    from clipsearch.client.aio import AsyncClient
     from clipsearch.reindex.compare import compare
     from clipsearch.reindex.move import begin, swap
     from clipsearch.reindex.verify import verify

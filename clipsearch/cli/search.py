@@ -22,8 +22,8 @@ from clipsearch.cli.output import describe, plain, print_json, stderr, stdout, t
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from clipsearch.inputs import SearchOptions
-    from clipsearch.results import SearchResult
+    from clipsearch.client.inputs import SearchOptions
+    from clipsearch.client.types import SearchResult
 
 _EXAMPLES = """
 Examples:
@@ -64,7 +64,7 @@ def search(
     """Finds pictures and texts by words, by a picture, or by both."""
     if not words and image is None:
         raise typer.BadParameter("give words, --image, or both")
-    from clipsearch.client import Client
+    from clipsearch.client.sync import Client
 
     options: SearchOptions = {"target": target, "limit": limit, "filter": conditions(filter)}
     if image is not None:

@@ -45,7 +45,7 @@ def create(
     """
     from pydantic import ValidationError
 
-    from clipsearch.serving.tokens import Grant, create_token, line, sha256
+    from clipsearch.serving.security.tokens import Grant, create_token, line, sha256
 
     token = create_token()
     try:

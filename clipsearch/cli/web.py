@@ -110,7 +110,7 @@ def check_installed() -> None:
 
 def check_tls(host: str, local: bool, certificate: Path | None, key: Path | None, insecure: bool) -> None:
     """Raises Problem where tokens would travel in the clear, and for files that are no pair."""
-    from clipsearch.credentials import check_pair
+    from clipsearch.channel.credentials import check_pair
 
     if (certificate is None) != (key is None):
         raise Problem("--tls-certificate and --tls-key belong together, one is not given")
@@ -133,8 +133,8 @@ def web_settings(
     host: str = DEFAULT_HOST,
 ) -> WebSettings:
     """The settings of a server. Raises Problem for a map's folder without a page, CredentialsError."""
-    from clipsearch.credentials import channel_credentials
-    from clipsearch.web.picture_cache import default_folder
+    from clipsearch.channel.credentials import channel_credentials
+    from clipsearch.web.images.cache import default_folder
     from clipsearch.web.routes.maps import map_page_in
     from clipsearch.web.settings import WebSettings
 

@@ -6,8 +6,8 @@ that was killed, and encodes nothing that is there.
 
 from clipsearch.ingest.checkpoint import CheckpointError
 from clipsearch.ingest.flow import FlowLimits
+from clipsearch.ingest.folders import PictureFolder
 from clipsearch.ingest.lists import ItemList
-from clipsearch.ingest.pictures import PictureFolder
 from clipsearch.ingest.progress import Failure, IngestReport, Progress
 from clipsearch.ingest.run import Ingest, IngestOptions, IngestStopped, ingest
 from clipsearch.ingest.source import EmptySource, Item, Source, SourceError

@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from clipsearch.aio import AsyncClient
-from clipsearch.calling import PatientCalls, is_about_content, reason
-from clipsearch.errors import ClipSearchError
+from clipsearch.client.aio import AsyncClient
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.inputs import Point
+from clipsearch.client.retrying import PatientCalls, is_about_content, reason
+from clipsearch.client.types import Collection, StoredPoint, UpsertResult
 from clipsearch.ingest.flow import Flow
 from clipsearch.ingest.leftovers import Leftovers, Met
 from clipsearch.ingest.points import (
@@ -36,8 +38,6 @@ from clipsearch.ingest.points import (
 )
 from clipsearch.ingest.progress import Failure, Tally
 from clipsearch.ingest.source import Item, path_text
-from clipsearch.inputs import Point
-from clipsearch.results import Collection, StoredPoint, UpsertResult
 
 _TOO_MANY = "COUNT_OUT_OF_RANGE"
 _NO_ROOM = "RESOURCE_EXHAUSTED"

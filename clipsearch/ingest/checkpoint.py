@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clipsearch.results import Collection
+from clipsearch.client.types import Collection
 
 _VERSION = 1
 

@@ -16,12 +16,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.client.inputs import INDEXED_FROM
+from clipsearch.client.types import StoredPoint
+from clipsearch.ingest.folders import PictureFolder, picture_payload
 from clipsearch.ingest.lists import ItemList
-from clipsearch.ingest.pictures import PictureFolder, picture_payload
 from clipsearch.ingest.points import COMPARED, COPIES, Changes, is_at, is_picture, strings
 from clipsearch.ingest.source import Item, Source, path_text
-from clipsearch.inputs import INDEXED_FROM
-from clipsearch.results import StoredPoint
 
 
 class Met(Enum):

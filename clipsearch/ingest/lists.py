@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM
 from clipsearch.ingest.source import (
     EmptySource,
     Item,
@@ -21,7 +22,6 @@ from clipsearch.ingest.source import (
     path_text,
 )
 from clipsearch.ingest.tables import ColumnType, Row, Table, found, open_table
-from clipsearch.inputs import CONTENT_HASH, INDEXED_FROM
 
 _RESERVED = "_clipsearch"
 _CELL_BYTES = 16  # about what a cell that is no string takes to send

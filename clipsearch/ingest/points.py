@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from clipsearch.connection import MAX_MESSAGE_BYTES
-from clipsearch.files import open_regular
+from clipsearch.channel.connection import MAX_MESSAGE_BYTES
+from clipsearch.client.files import open_regular
+from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, Point
+from clipsearch.client.plain import plain
 from clipsearch.ingest.source import Item, path_text
-from clipsearch.inputs import CONTENT_HASH, INDEXED_FROM, Point
-from clipsearch.plain import plain
 
 COPIES = "copies"
 """The payload key of a folder's picture for the paths of equal pictures."""
@@ -168,7 +168,7 @@ def strings(value: Any) -> list[str]:
 
 
 def json_value(value: Any, where: str) -> Any:
-    """A cell as a payload holds it: as `clipsearch.plain` has it, and what means "no value" as None.
+    """A cell as a payload holds it: as `clipsearch.client.plain` has it, and what means "no value" as None.
 
     That is NaN in any type, and a time that is none. A time of day is its ISO 8601 text, a duration
     its seconds. Raises BadItem for what a payload cannot hold, or not exactly.

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from clipsearch.aio import AsyncClient
-from clipsearch.backoff import Patience
-from clipsearch.calling import PatientCalls
-from clipsearch.credentials import ClientTls
-from clipsearch.errors import ClipSearchError
+from clipsearch.channel.credentials import ClientTls
+from clipsearch.client.aio import AsyncClient
+from clipsearch.client.backoff import Patience
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.retrying import PatientCalls
+from clipsearch.client.types import Collection
 from clipsearch.ingest.batch import Batches
 from clipsearch.ingest.checkpoint import Checkpoint, CheckpointError
 from clipsearch.ingest.flow import Flow, FlowLimits, Stream
@@ -25,7 +26,6 @@ from clipsearch.ingest.leftovers import Fate, leftovers_of
 from clipsearch.ingest.points import Changes
 from clipsearch.ingest.progress import Failure, IngestReport, Progress, Tally
 from clipsearch.ingest.source import Item, Source, SourceError
-from clipsearch.results import Collection
 
 CALL_TIMEOUT_S = 120.0
 

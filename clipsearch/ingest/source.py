@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from clipsearch.files import open_regular
-from clipsearch.inputs import VectorLike
+from clipsearch.client.files import open_regular
+from clipsearch.client.inputs import VectorLike
 
 _SURROGATES = re.compile("[\ud800-\udfff]")  # how Python holds the bytes that are no UTF-8
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
-from clipsearch.files import open_regular
+from clipsearch.client.files import open_regular
 from clipsearch.ingest.source import EmptySource, SourceError
 
 ColumnType = Literal["string", "integer", "float", "bool"]

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.files import open_regular
+from clipsearch.client.files import open_regular
+from clipsearch.client.types import Side
 from clipsearch.ingest.source import Item, SourceError, absolute, digest_of
 from clipsearch.ingest.tables import SUFFIXES, Table, found, is_utf8, open_table, open_text
-from clipsearch.results import Side
 
 _BLOCK_BYTES = 1024 * 1024
 _TYPES = ("float16", "float32")

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from clipsearch.aio import AsyncClient
-from clipsearch.backoff import Patience
-from clipsearch.calling import PatientCalls, reason
-from clipsearch.errors import ClipSearchError
-from clipsearch.inputs import Point
+from clipsearch.client.aio import AsyncClient
+from clipsearch.client.backoff import Patience
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.inputs import Point
+from clipsearch.client.retrying import PatientCalls, reason
+from clipsearch.client.types import StoredPoint, UpsertResult
 from clipsearch.reindex.pages import pages
 from clipsearch.reindex.sources import Fields, Lacking, source_of
-from clipsearch.results import StoredPoint, UpsertResult
 
 _PAGE = 256
 # Enough to keep an encoder busy. The writes of others wait behind what is in flight here, by the same

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import mean, median
 
-from clipsearch.aio import AsyncClient
-from clipsearch.backoff import Patience
-from clipsearch.calling import PatientCalls
-from clipsearch.errors import ClipSearchError
-from clipsearch.inputs import Search
+from clipsearch.client.aio import AsyncClient
+from clipsearch.client.backoff import Patience
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.inputs import Search
+from clipsearch.client.retrying import PatientCalls
+from clipsearch.client.types import SearchResult
 from clipsearch.reindex.verify import Sample
-from clipsearch.results import SearchResult
 
 HITS = 10
 _PATIENCE_S = 60.0

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from clipsearch.aio import AsyncClient
-from clipsearch.errors import ClipSearchError
-from clipsearch.inputs import CollectionOptions
-from clipsearch.results import Collection
+from clipsearch.client.aio import AsyncClient
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.inputs import CollectionOptions
+from clipsearch.client.types import Collection
 
 _MOST_NAME = 128
 _NOT_COPIED = {"dimension", "fingerprint", "model"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
-from clipsearch.aio import AsyncClient
-from clipsearch.calling import PatientCalls
-from clipsearch.results import Page, StoredPoint
+from clipsearch.client.aio import AsyncClient
+from clipsearch.client.retrying import PatientCalls
+from clipsearch.client.types import Page, StoredPoint
 
 
 async def pages(

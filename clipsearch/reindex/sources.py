@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from clipsearch.connection import MAX_MESSAGE_BYTES
-from clipsearch.files import open_regular
-from clipsearch.inputs import Point
-from clipsearch.results import StoredPoint
+from clipsearch.channel.connection import MAX_MESSAGE_BYTES
+from clipsearch.client.files import open_regular
+from clipsearch.client.inputs import Point
+from clipsearch.client.types import StoredPoint
 
 _LARGEST_FILE = MAX_MESSAGE_BYTES - 64 * 1024  # room for the payload and the rest of the request
 # The payload that `clipsearch index` writes; the id is the hash of the file's bytes then.

@@ -12,10 +12,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from clipsearch.client.types import Side, StoredPoint
 from clipsearch.reindex.backfill import Backfill
 from clipsearch.reindex.pages import pages
 from clipsearch.reindex.sources import Lacking
-from clipsearch.results import Side, StoredPoint
 
 _PAGE = 256
 _MOST_ROUNDS = 5

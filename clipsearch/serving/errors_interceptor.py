@@ -12,7 +12,7 @@ import structlog
 from google.rpc import error_details_pb2, status_pb2
 
 from clipsearch.serving.errors import ServiceError, Unavailable, to_status
-from clipsearch.serving.request_id import request_id
+from clipsearch.serving.telemetry.request_id import request_id
 from clipsearch.serving.wrapping import Call, Context, Continuation, Handler, wrap
 
 _log = structlog.get_logger(__name__)

@@ -15,20 +15,20 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from clipsearch.serving.arrivals import Arrivals
-from clipsearch.serving.auth import AuthInterceptor
 from clipsearch.serving.concurrency import ConcurrencyInterceptor
 from clipsearch.serving.deadlines import DeadlineInterceptor
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from clipsearch.serving.health import Probe, Readiness
-from clipsearch.serving.metrics import Metrics, MetricsError, MetricsInterceptor
-from clipsearch.serving.receiving import ReceivingInterceptor
-from clipsearch.serving.request_id import RequestInterceptor
+from clipsearch.serving.receiving.arrivals import Arrivals
+from clipsearch.serving.receiving.interceptor import ReceivingInterceptor
+from clipsearch.serving.security.auth import AuthInterceptor
+from clipsearch.serving.security.tls import TlsError, server_credentials
+from clipsearch.serving.security.tokens import Grants, TokensError
 from clipsearch.serving.server import make_server
 from clipsearch.serving.settings import MIB, ServingSettings, environment_names, is_loopback
-from clipsearch.serving.tls import TlsError, server_credentials
-from clipsearch.serving.tokens import Grants, TokensError
-from clipsearch.serving.tracing import Tracing, TracingError, tracing
+from clipsearch.serving.telemetry.metrics import Metrics, MetricsError, MetricsInterceptor
+from clipsearch.serving.telemetry.request_id import RequestInterceptor
+from clipsearch.serving.telemetry.tracing import Tracing, TracingError, tracing
 
 # What a caller may send before its request is asked for. By default gRPC lets it grow to 4 MiB and more, and
 # a call that waits, or is about to be refused, would hold that.

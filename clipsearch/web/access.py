@@ -13,7 +13,7 @@ from cachetools import TTLCache
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clipsearch.errors import ClipSearchError
+from clipsearch.client.errors import ClipSearchError
 from clipsearch.web.clients import Clients
 from clipsearch.web.errors import NAMES, Service, WebError, from_service
 from clipsearch.web.settings import WebSettings

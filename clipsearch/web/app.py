@@ -19,9 +19,9 @@ from clipsearch.web.bodies import Bodies
 from clipsearch.web.clients import Clients
 from clipsearch.web.errors import WebError, on_fault, on_http_error, on_web_error
 from clipsearch.web.guard import Guard
-from clipsearch.web.picture_cache import PictureCache
-from clipsearch.web.pictures import Pictures
-from clipsearch.web.roots import Roots
+from clipsearch.web.images.cache import PictureCache
+from clipsearch.web.images.images import Pictures
+from clipsearch.web.images.roots import Roots
 from clipsearch.web.routes.classify import classify
 from clipsearch.web.routes.maps import map_page
 from clipsearch.web.routes.search import search

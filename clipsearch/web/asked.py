@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from clipsearch.inputs import Target, Term
+from clipsearch.client.inputs import Target, Term
 from clipsearch.web.errors import WebError, bad
 
 MAX_LIMIT = 100

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from clipsearch.aio import AsyncClient, AsyncEncoderClient
+from clipsearch.client.aio import AsyncClient, AsyncEncoderClient
 from clipsearch.web.settings import WebSettings
 
 CALL_S = 20.0

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clipsearch.errors import ClipSearchError
+from clipsearch.client.errors import ClipSearchError
 from clipsearch.web.unreachable import cause
 
 Service = Literal["search", "encoder"]

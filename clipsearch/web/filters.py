@@ -8,9 +8,9 @@ from datetime import UTC, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from clipsearch.expressions import BOUNDS, FilterError, compared
-from clipsearch.filters import to_proto
-from clipsearch.paths import PATH, quoted
+from clipsearch.filters.convert import to_proto
+from clipsearch.filters.expressions import BOUNDS, FilterError, compared
+from clipsearch.filters.paths import PATH, quoted
 from clipsearch.web.asked import ConditionAsked, Typed
 from clipsearch.web.errors import bad
 

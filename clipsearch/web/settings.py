@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clipsearch.credentials import ClientTls
+from clipsearch.channel.credentials import ClientTls
 
 
 @dataclass(frozen=True, slots=True)

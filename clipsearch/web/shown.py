@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlencode
 
-from clipsearch.results import Classification, Collection, Hit, Model, SearchResult
+from clipsearch.client.types import Classification, Collection, Hit, Model, SearchResult
 
 MAX_VALUES = 200
 MAX_CHARACTERS = 2_000

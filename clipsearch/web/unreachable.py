@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from clipsearch.errors import ClipSearchError
+from clipsearch.client.errors import ClipSearchError
 
 
 class Cause(NamedTuple):

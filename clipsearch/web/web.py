@@ -12,7 +12,7 @@ from clipsearch.web.asked import MAX_NAME
 from clipsearch.web.bodies import Bodies
 from clipsearch.web.clients import Clients
 from clipsearch.web.errors import WebError, bad
-from clipsearch.web.pictures import Pictures
+from clipsearch.web.images.images import Pictures
 from clipsearch.web.settings import WebSettings
 
 

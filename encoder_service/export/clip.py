@@ -24,13 +24,13 @@ from encoder_service.cpus import available_cpus
 from encoder_service.export import golden, towers
 from encoder_service.export.checkpoint import Checkpoint, load_checkpoint, random_checkpoint
 from encoder_service.export.errors import ExportError
-from encoder_service.export.half import halve
+from encoder_service.export.fp16 import halve
 from encoder_service.export.output import bundle_folder, check_target
 from encoder_service.export.quantize import quantize
 from encoder_service.export.tokenizer import tokenizer_json
 from encoder_service.export.verify import check_bundle, report
 from encoder_service.inputs.texts import TextTokenizer, pad
-from encoder_service.session import OnnxSession
+from encoder_service.runtime.session import OnnxSession
 
 KNOWN_TEXT = "a photo of a cat"
 TOWERS: tuple[Tower, Tower] = ("image", "text")

@@ -31,7 +31,7 @@ from encoder_service.export import golden, parity
 from encoder_service.export.errors import ExportError
 from encoder_service.export.parity import Vectors
 from encoder_service.inputs.texts import TextTokenizer, Tokens
-from encoder_service.session import OnnxSession, picture_runner, text_runner
+from encoder_service.runtime.session import OnnxSession, picture_runner, text_runner
 
 if TYPE_CHECKING:
     from encoder_service.export.checkpoint import Checkpoint

@@ -26,19 +26,19 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from encoder_service.bundle import ImageRules
-from encoder_service.inputs import jpeg, png
-from encoder_service.inputs.bmp import read_bmp
-from encoder_service.inputs.container import MAX_FRAMES, Container
 from encoder_service.inputs.errors import InputError, truncated
-from encoder_service.inputs.exif import orientation
 from encoder_service.inputs.faults import faults_of_the_file
-from encoder_service.inputs.gif import read_gif
-from encoder_service.inputs.isobmff import kind_of, read_isobmff
-from encoder_service.inputs.jpeg import read_jpeg
+from encoder_service.inputs.headers import jpeg, png
+from encoder_service.inputs.headers.bmp import read_bmp
+from encoder_service.inputs.headers.container import MAX_FRAMES, Container
+from encoder_service.inputs.headers.exif import orientation
+from encoder_service.inputs.headers.gif import read_gif
+from encoder_service.inputs.headers.isobmff import kind_of, read_isobmff
+from encoder_service.inputs.headers.jpeg import read_jpeg
+from encoder_service.inputs.headers.png import read_png
+from encoder_service.inputs.headers.riff import read_webp
+from encoder_service.inputs.headers.tiff import read_tiff
 from encoder_service.inputs.pixels import square, square_bytes
-from encoder_service.inputs.png import read_png
-from encoder_service.inputs.riff import read_webp
-from encoder_service.inputs.tiff import read_tiff
 
 MIB = 1024 * 1024
 

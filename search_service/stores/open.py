@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipsearch.credentials import ClientTls
-from search_service.stores.edge import QdrantEdge
-from search_service.stores.edge_live import Upkeep
+from clipsearch.channel.credentials import ClientTls
+from search_service.stores.edge.live import Upkeep
+from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import VectorStore
 
 if TYPE_CHECKING:
-    from search_service.stores.server import Consistency, Ordering
+    from search_service.stores.qdrant.store import Consistency, Ordering
 
 
 async def open_store(
@@ -36,7 +36,7 @@ async def open_store(
     if qdrant_url:
         # Here, because qdrant-client takes longer to load than the rest of the service together: a
         # service that is killed is away for as long as it takes to start.
-        from search_service.stores.server import QdrantServer
+        from search_service.stores.qdrant.store import QdrantServer
 
         return QdrantServer.connect(
             qdrant_url,

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from search_service.filters import Filter
+from search_service.query.filters import Filter
 
 Vector = NDArray[np.float32]
 Side = Literal["image", "text"]

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from clipsearch import Client
 from clipsearch.cli.demo_map import draw_samples
-from clipsearch.client import EncoderClient
+from clipsearch.client.sync import EncoderClient
 from tests.browser.chromium import NAMES, chromium_path
 from tests.browser.corpus import fill
 from tests.browser.pages import PATIENCE_MS, OpenPage, pages

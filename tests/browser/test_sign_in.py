@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from clipsearch import Client, Point
-from clipsearch.serving.tokens import Grant, create_token, line, sha256
+from clipsearch.serving.security.tokens import Grant, create_token, line, sha256
 from tests.browser.processes import services, web
 
 EVERYTHING = ["encode", "search", "write", "admin"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from qdrant_client import AsyncQdrantClient
 
-from search_service.stores.edge import QdrantEdge
+from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import VectorStore
-from search_service.stores.server import QdrantServer
+from search_service.stores.qdrant.store import QdrantServer
 from tests.contract.shop import ITEMS, spec
 
 # Qdrant Edge; the server store over qdrant-client's local mode, which stands in for the wire; and,

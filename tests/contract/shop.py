@@ -6,7 +6,7 @@ import uuid
 
 import numpy as np
 
-from search_service.filters import (
+from search_service.query.filters import (
     Filter,
 )
 from search_service.stores.protocol import (

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search_service.calibrations import Calibrations
 from search_service.deadline import Deadline
-from search_service.encoders import Encoders
-from search_service.filters import Filter, MatchValue
-from search_service.queries import Query
-from search_service.search import Search
+from search_service.encoder.encoders import Encoders
+from search_service.query.calibrations import Calibrations
+from search_service.query.filters import Filter, MatchValue
+from search_service.query.queries import Query
+from search_service.query.search import Search
+from search_service.query.terms import Ready, Stored, Term
 from search_service.stores.protocol import SIDES, StoredPoint, point_uuid
-from search_service.terms import Ready, Stored, Term
 from tests.contract.shop import DIMENSION, spec
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from clipsearch.serving.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from search_service.filters import (
+from search_service.query.filters import (
     Range,
 )
 from search_service.stores.protocol import (

@@ -8,18 +8,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from clipsearch.expressions import FilterError, parse_expressions
-from clipsearch.filters import to_proto
+from clipsearch.filters.convert import to_proto
+from clipsearch.filters.expressions import FilterError, parse_expressions
 from clipsearch.serving.errors import InvalidArgument
-from search_service.calibrations import Calibrations
+from search_service.api.filter_proto import read_filter
+from search_service.api.keys import check_key
 from search_service.deadline import Deadline
-from search_service.filter_proto import read_filter
-from search_service.filters import Filter, Range
-from search_service.keys import check_key
-from search_service.points import Points
+from search_service.query.calibrations import Calibrations
+from search_service.query.filters import Filter, Range
 from search_service.settings import SearchSettings
 from search_service.stores.protocol import PayloadSelection, StoredPoint
-from search_service.successors import Successors
+from search_service.write.points import Points
+from search_service.write.successors import Successors
 from tests import documents
 from tests.contract.shop import spec, unit
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from search_service.filters import (
+from search_service.query.filters import (
     DatetimeRange,
     Filter,
     HasId,

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search_service.filters import (
+from search_service.query.filters import (
     DatetimeRange,
     Filter,
     HasId,

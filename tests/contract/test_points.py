@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clipsearch.serving.errors import InvalidArgument
-from search_service.filters import (
+from search_service.query.filters import (
     Filter,
     HasId,
     Range,

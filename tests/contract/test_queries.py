@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search_service.filters import (
+from search_service.query.filters import (
     Filter,
     HasId,
 )

@@ -14,7 +14,7 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipsearch import Client, ClipSearchError, Point
-from clipsearch.inputs import IndexType
+from clipsearch.client.inputs import IndexType
 from tests.fuzz.messages import ALIAS, COLLECTION, IDS, READY, READY_DIMENSION
 from tests.fuzz.rpcs import ENCODER, SEARCH
 from tests.processes import ServiceProcess

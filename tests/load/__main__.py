@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clipsearch import Client, ClipSearchError, EncoderClient
+from clipsearch.channel.credentials import CredentialsError
 from clipsearch.cli.access import access
 from clipsearch.cli.processes import exit_on_sigterm
-from clipsearch.credentials import CredentialsError
 from tests.bench.machine import OtherProcesses
 from tests.load import calibrate, report
 from tests.load.collection import collection

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch import Client, ClipSearchError, Point
-from clipsearch.results import Collection
+from clipsearch.client.types import Collection
 from tests.bench.encoder.corpus import query
 from tests.load.pictures import base_pictures
 from tests.load.scenarios import payload, point_id

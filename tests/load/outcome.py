@@ -11,9 +11,9 @@ from typing import Any
 
 from clipsearch import EncoderClient
 from clipsearch.cli.access import access
+from clipsearch.client.types import Collection, Model
 from clipsearch.plan.profile import Costs, Profile
 from clipsearch.plan.simulate import at_rate, machine_knee_qps, one_machine
-from clipsearch.results import Collection, Model
 from tests.bench.machine import describe
 from tests.bench.summary import Summary, knee
 from tests.load import calibrate

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from clipsearch import requests
-from clipsearch.inputs import Point
+from clipsearch.client import requests
+from clipsearch.client.inputs import Point
 from tests.bench.encoder.corpus import query
 from tests.load.pictures import picture
 

@@ -13,9 +13,9 @@ from typing import Any
 import gevent
 import grpc
 
-from clipsearch import connection
+from clipsearch.channel import connection
+from clipsearch.channel.credentials import bearer
 from clipsearch.cli.access import access
-from clipsearch.credentials import bearer
 from clipsearch.search.v1 import search_pb2_grpc
 from tests.load.recording import Row
 from tests.load.scenarios import Scenario, parts_ms, problem

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from clipsearch import Client, EncoderClient
-from clipsearch.wheels import WheelError
+from clipsearch.downloads.wheels import WheelError
 from tests.bench.bundles import ROOT, STARTER
 from tests.bench.rig import Rig
 from tests.quality import report

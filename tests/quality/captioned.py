@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from clipsearch.wheels import Wheel, fetch, read_member
+from clipsearch.downloads.wheels import Wheel, fetch, read_member
 
 # The drawings of openmoji.org, CC BY-SA 4.0: a font of them in colour, and a file named after each.
 OPENMOJI = Wheel(

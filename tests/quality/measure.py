@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch import Client, EncoderClient, Point, Term
-from clipsearch.inputs import Search
+from clipsearch.client.inputs import Search
 from tests.quality.captioned import Captioned, changed
 from tests.quality.cases import Case, Collection, Plan
 

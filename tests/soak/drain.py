@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from clipsearch import AsyncClient, AsyncEncoderClient, Client, ClipSearchError, Point
-from clipsearch.samples import write_samples
+from clipsearch.downloads.samples import write_samples
 from tests.health import Health
 from tests.processes import ServiceProcess
 

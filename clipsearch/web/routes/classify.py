@@ -7,8 +7,8 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from clipsearch.errors import ClipSearchError
-from clipsearch.results import Classification
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.types import Classification
 from clipsearch.web import shown
 from clipsearch.web.asked import ClassifyAsked, PointAsked, read
 from clipsearch.web.clients import Services

@@ -8,8 +8,8 @@ import time
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from clipsearch.errors import ClipSearchError
-from clipsearch.results import SearchResult
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.types import SearchResult
 from clipsearch.web import shown
 from clipsearch.web.asked import SearchAsked, read
 from clipsearch.web.clients import Services

@@ -10,8 +10,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from clipsearch.errors import ClipSearchError
-from clipsearch.results import Collection, Model
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.types import Collection, Model
 from clipsearch.web import shown
 from clipsearch.web.asked import MAX_NAME
 from clipsearch.web.clients import Clients, Services

@@ -5,10 +5,10 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clipsearch.errors import ClipSearchError
+from clipsearch.client.errors import ClipSearchError
 from clipsearch.web.clients import Services
 from clipsearch.web.errors import WebError, bad, from_service
-from clipsearch.web.pictures import SIZES, SmallPicture
+from clipsearch.web.images.images import SIZES, SmallPicture
 from clipsearch.web.wanted import while_wanted
 from clipsearch.web.web import Web, query, web_of
 

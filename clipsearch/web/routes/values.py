@@ -9,8 +9,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from clipsearch.errors import ClipSearchError
-from clipsearch.paths import values_at
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.filters.paths import values_at
 from clipsearch.web.clients import Services
 from clipsearch.web.errors import bad, from_service
 from clipsearch.web.shown import MAX_CHARACTERS

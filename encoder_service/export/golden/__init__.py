@@ -1,7 +1,7 @@
 """The pictures and texts that bundles are measured on.
 
 Texts: `texts.txt`, a pair a line that says the same in two ways (1 to more than 80 tokens, several
-scripts, signs, odd spacing). Pictures: the sample photographs of `clipsearch.samples`, each in six
+scripts, signs, odd spacing). Pictures: the sample photographs of `clipsearch.downloads.samples`, each in six
 views. Captions: `captions.txt`, one a photograph. Small, but the same for every model: good for comparing
 a graph with its reference, not for ranking models.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipsearch.samples import write_samples
+from clipsearch.downloads.samples import write_samples
 from encoder_service.bundle import ImageRules
 from encoder_service.inputs.pixels import fit
 
@@ -34,7 +34,7 @@ class Photo:
 
 
 def photos(progress: Callable[[str], None] | None = None) -> list[Photo]:
-    """The sample photographs in a fixed order. Raises clipsearch.wheels.WheelError."""
+    """The sample photographs in a fixed order. Raises clipsearch.downloads.wheels.WheelError."""
     if progress:
         progress("reading the golden photographs")
     captions = dict(_pairs("captions.txt"))

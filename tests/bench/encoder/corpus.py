@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from clipsearch.samples import write_samples
+from clipsearch.downloads.samples import write_samples
 
 SMALL = (640, 480)
 LARGE = (4000, 3000)

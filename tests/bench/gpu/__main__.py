@@ -21,8 +21,8 @@ from typing import Any
 import onnxruntime as ort
 
 from encoder_service.bundle import Tower
-from encoder_service.cuda import CudaError, Gpu
-from encoder_service.providers import PROVIDERS, find_usable_gpu
+from encoder_service.runtime.cuda import CudaError, Gpu
+from encoder_service.runtime.providers import PROVIDERS, find_usable_gpu
 from tests.bench.gpu.report import Figures, Rates
 from tests.processes import cli
 

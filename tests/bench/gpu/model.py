@@ -14,7 +14,7 @@ from typing import Any
 from encoder_service.bundle import ImageRules, Precision, TextRules, Tower
 from encoder_service.export import towers
 from encoder_service.export.architectures import architecture, random_model
-from encoder_service.export.half import halve
+from encoder_service.export.fp16 import halve
 from encoder_service.export.preprocessing import Normalisation
 
 WORDS = 12

@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder_service.bound import (
+from encoder_service.bundle import Precision, Tower
+from encoder_service.cpus import available_cpus
+from encoder_service.export.parity import cosines
+from encoder_service.inputs.texts import TextInput, Tokens
+from encoder_service.runtime.bound import (
     SLOTS,
     BoundSession,
     bound_picture_runner,
@@ -19,14 +23,10 @@ from encoder_service.bound import (
     picture_feeds,
     text_feeds,
 )
-from encoder_service.buckets import picture_buckets, text_buckets
-from encoder_service.bundle import Precision, Tower
-from encoder_service.cpus import available_cpus
-from encoder_service.cuda import CudaMemory, HostMemory
-from encoder_service.export.parity import cosines
-from encoder_service.inputs.texts import TextInput, Tokens
-from encoder_service.providers import ProviderName
-from encoder_service.session import OnnxSession, picture_runner, text_runner
+from encoder_service.runtime.buckets import picture_buckets, text_buckets
+from encoder_service.runtime.cuda import CudaMemory, HostMemory
+from encoder_service.runtime.providers import ProviderName
+from encoder_service.runtime.session import OnnxSession, picture_runner, text_runner
 from tests.bench.gpu.model import TOKENS, Model
 from tests.bench.gpu.timing import p50_ms, rate
 

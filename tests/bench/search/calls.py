@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clipsearch import AsyncClient, ClipSearchError
-from clipsearch.inputs import Search
+from clipsearch.client.inputs import Search
 from tests.bench.encoder.corpus import query as words
 from tests.bench.load import BadAnswer, Send, closed_loop
 from tests.bench.search import corpus

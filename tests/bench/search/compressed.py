@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipsearch import Client
-from clipsearch.inputs import Quantization
+from clipsearch.client.inputs import Quantization
 from tests.bench.search import corpus
 from tests.bench.search.calls import QUERIES
 from tests.bench.search.exact import nearest

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.inputs import IndexType
+from clipsearch.client.inputs import IndexType
 
 DIMENSION = 512
 DIRECTIONS = 400

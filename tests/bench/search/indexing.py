@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from prometheus_client.parser import text_string_to_metric_families
 
 from clipsearch import AsyncClient, Point
-from clipsearch.serving.loop_lag import BEAT_S
+from clipsearch.serving.telemetry.loop_lag import BEAT_S
 from tests.bench.load import open_loop
 from tests.bench.search import corpus
 from tests.bench.search.calls import sender

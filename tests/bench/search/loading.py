@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clipsearch import AsyncClient, Point
-from clipsearch.inputs import Quantization
+from clipsearch.client.inputs import Quantization
 from tests.bench.search import corpus
 
 BATCH = 256  # what the service takes at most

@@ -7,8 +7,8 @@ import pytest
 from clipsearch.serving.health import LIVENESS
 from encoder_service.servicer import SERVICE_NAME as ENCODER
 from encoder_service.settings import EncoderSettings
-from search_service.collections_servicer import SERVICE_NAME as COLLECTIONS
-from search_service.servicer import SERVICE_NAME as SEARCH
+from search_service.api.collections_servicer import SERVICE_NAME as COLLECTIONS
+from search_service.api.servicer import SERVICE_NAME as SEARCH
 from search_service.settings import SearchSettings
 from tests.system.deploy.manifests import adapter_metric, environment, selects
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 
-from clipsearch.serving.tokens import Scope, read_grants, sha256
+from clipsearch.serving.security.tokens import Scope, read_grants, sha256
 from tests.system.deploy.made_secrets import make_secrets
 
 

@@ -21,7 +21,7 @@ PROGRAM = """
 import os, sys
 from encoder_service import proving
 from encoder_service.__main__ import main
-from encoder_service.session import OnnxSession
+from encoder_service.runtime.session import OnnxSession
 
 fault, most_failures = sys.argv[1:]
 del sys.argv[1:]

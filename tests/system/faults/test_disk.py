@@ -13,9 +13,9 @@ import pytest
 
 from clipsearch import Client, Point
 from clipsearch.serving.errors import ResourceExhausted, Unavailable
-from search_service.stores.edge import QdrantEdge
-from search_service.stores.edge_files import free_bytes
-from search_service.stores.edge_live import Upkeep
+from search_service.stores.edge.files import free_bytes
+from search_service.stores.edge.live import Upkeep
+from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import CollectionSpec, StoredPoint
 from tests.health import SERVING, failure
 from tests.processes import children

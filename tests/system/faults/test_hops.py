@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from clipsearch import connection
+from clipsearch.channel import connection
 from clipsearch.search.v1 import search_pb2, search_pb2_grpc
 from clipsearch.serving.errors import Unavailable
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from search_service import deadline
 from search_service.__main__ import services
-from search_service.breaker import Breaker
-from search_service.encoder_client import EncoderClient
+from search_service.encoder.breaker import Breaker
+from search_service.encoder.client import EncoderClient
 from search_service.settings import SearchSettings
-from search_service.stores.edge import QdrantEdge
+from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import CollectionSpec
 from tests.unit.search_service.served import DIMENSION, FakeEncoder, refused, term
 from tests.waiting import until

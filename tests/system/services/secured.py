@@ -7,7 +7,7 @@ from pathlib import Path
 import trustme
 
 from clipsearch import ClientTls
-from clipsearch.serving.tokens import Grant, create_token, line, sha256
+from clipsearch.serving.security.tokens import Grant, create_token, line, sha256
 
 
 def grant(file: Path, name: str, *scopes: str) -> str:

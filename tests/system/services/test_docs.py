@@ -28,7 +28,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from PIL import Image
 
-from clipsearch.wheels import default_cache
+from clipsearch.downloads.wheels import default_cache
 from tests import documents
 from tests.documents import PAGES, read
 from tests.processes import ServiceProcess, Start

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from clipsearch.cli.demo_map import OTHER_WORDS, SUBJECTS, draw_samples
-from clipsearch.client import Client, EncoderClient
+from clipsearch.client.sync import Client, EncoderClient
 from tests.processes import clipsearch
 
 pytestmark = pytest.mark.slow

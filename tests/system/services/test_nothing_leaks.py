@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from clipsearch.search.v1 import collection_pb2, collection_pb2_grpc, search_pb2, search_pb2_grpc
-from clipsearch.serving.tokens import Grant, create_token, line, sha256
+from clipsearch.serving.security.tokens import Grant, create_token, line, sha256
 
 pytestmark = pytest.mark.slow
 

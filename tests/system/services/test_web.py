@@ -18,9 +18,9 @@ import trustme
 from PIL import Image
 from starlette.testclient import TestClient
 
-from clipsearch.client import Client
-from clipsearch.inputs import Point
-from clipsearch.serving.tokens import Grant, create_token, line, sha256
+from clipsearch.client.inputs import Point
+from clipsearch.client.sync import Client
+from clipsearch.serving.security.tokens import Grant, create_token, line, sha256
 from clipsearch.web.app import create_app
 from clipsearch.web.settings import Side, WebSettings
 from tests.processes import WebProcess

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clipsearch.samples import write_samples
+from clipsearch.downloads.samples import write_samples
 from tests.bench.encoder import corpus
 
 

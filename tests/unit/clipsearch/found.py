@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipsearch.results import Hit, Page, SearchResult, StoredPoint
+from clipsearch.client.types import Hit, Page, SearchResult, StoredPoint
 
 
 def a_hit(id: str = "a", score: float = 0.5, **changes: Any) -> Hit:

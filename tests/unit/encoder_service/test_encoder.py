@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 from tokenizers import normalizers
 
 from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted
-from encoder_service import decoding
-from encoder_service.admission import Admission
-from encoder_service.batching import Batcher
 from encoder_service.bundle import read_manifest
-from encoder_service.cache import TextCache
-from encoder_service.decoding import Decoding
 from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Running, TextTower
+from encoder_service.inputs import decoding
 from encoder_service.inputs.budget import MemoryBudget
+from encoder_service.inputs.decoding import Decoding
 from encoder_service.inputs.errors import InputError
 from encoder_service.inputs.images import ImageInput, prepare_image
 from encoder_service.inputs.texts import TextInput, TextTokenizer
-from encoder_service.session import picture_runner, text_runner
-from encoder_service.tokenising import Tokenising
+from encoder_service.inputs.tokenising import Tokenising
+from encoder_service.queue.admission import Admission
+from encoder_service.queue.batcher import Batcher
+from encoder_service.queue.cache import TextCache
+from encoder_service.runtime.session import picture_runner, text_runner
 from tests.waiting import until
 
 Jpeg = Callable[..., bytes]
@@ -226,7 +226,9 @@ async def test_a_call_that_is_cancelled_leaves_no_work_behind(house: House, jpeg
 async def test_a_call_whose_deadline_has_passed_costs_neither_decoding_nor_inference(
     house: House, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("encoder_service.decoding.open_image", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr(
+        "encoder_service.inputs.decoding.open_image", lambda *_: pytest.fail("it was decoded")
+    )
     past = time.monotonic() - 1
     with pytest.raises(DeadlineExceeded):
         await house.encoder.encode_images([jpeg()], past)
@@ -303,7 +305,7 @@ async def test_texts_never_wait_behind_pictures(toy_bundle: Path, monkeypatch: p
         assert free.wait(30)
         raise InputError("IMAGE_INVALID", "it was held long enough")
 
-    monkeypatch.setattr("encoder_service.decoding.open_image", held)
+    monkeypatch.setattr("encoder_service.inputs.decoding.open_image", held)
     async with open_house(toy_bundle) as house:
         pictures = asyncio.create_task(
             house.encoder.encode_images([bytes([n]) for n in range(1, 21)], math.inf)

@@ -13,7 +13,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from encoder_service import feeding, loading
+from encoder_service import loading
 from encoder_service.bundle import (
     BundleError,
     KnownAnswer,
@@ -24,12 +24,13 @@ from encoder_service.bundle import (
     read_manifest,
     write_manifest,
 )
-from encoder_service.cuda import HostMemory
 from encoder_service.encoder import Encoded
 from encoder_service.loading import open_encoder
-from encoder_service.precision import choose_precision
-from encoder_service.providers import Choice
-from encoder_service.session import SessionError
+from encoder_service.runtime import feeding
+from encoder_service.runtime.cuda import HostMemory
+from encoder_service.runtime.precision import choose_precision
+from encoder_service.runtime.providers import Choice
+from encoder_service.runtime.session import SessionError
 from encoder_service.settings import EncoderSettings
 
 

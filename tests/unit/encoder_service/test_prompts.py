@@ -6,9 +6,9 @@ import tracemalloc
 
 import pytest
 
-from clipsearch.prompts import prompt_bytes
 from clipsearch.serving.errors import InvalidArgument
 from encoder_service.classify import check_prompts
+from encoder_service.prompts import prompt_bytes
 
 
 @pytest.mark.parametrize("template", ["{}", "a {}", "{} and {}", "\u00e9{}", "{{}}", "{}{}{}"])

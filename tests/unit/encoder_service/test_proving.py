@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from clipsearch.serving.errors import Unavailable
 from clipsearch.serving.health import Broken
 from encoder_service import proving as proving_module
-from encoder_service.batching import Batcher
 from encoder_service.bundle import known_answer_pixels, read_manifest
 from encoder_service.inputs.texts import TextTokenizer, Tokens
 from encoder_service.proving import MOST_FAILURES, Proving
+from encoder_service.queue.batcher import Batcher
 
 Pixels = NDArray[np.uint8]
 

@@ -19,18 +19,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clipsearch.samples import write_samples
-from encoder_service.admission import Admission
-from encoder_service.batching import Batcher
+from clipsearch.downloads.samples import write_samples
 from encoder_service.bundle import Manifest, graph_file, read_manifest
-from encoder_service.cache import TextCache
-from encoder_service.decoding import Decoding
 from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Running, TextTower
 from encoder_service.inputs.budget import MemoryBudget
+from encoder_service.inputs.decoding import Decoding
 from encoder_service.inputs.images import prepare_image
 from encoder_service.inputs.texts import TextTokenizer
-from encoder_service.session import OnnxSession, PictureRunner, TextRunner, picture_runner, text_runner
-from encoder_service.tokenising import Tokenising
+from encoder_service.inputs.tokenising import Tokenising
+from encoder_service.queue.admission import Admission
+from encoder_service.queue.batcher import Batcher
+from encoder_service.queue.cache import TextCache
+from encoder_service.runtime.session import (
+    OnnxSession,
+    PictureRunner,
+    TextRunner,
+    picture_runner,
+    text_runner,
+)
 
 BOUND = 1e-5  # largest difference of any of the vector's numbers
 

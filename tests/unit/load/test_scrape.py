@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
-from clipsearch.serving.metrics import Metrics
+from clipsearch.serving.telemetry.metrics import Metrics
 from encoder_service.encoder import Encoded
 from encoder_service.inputs.texts import TextInput
 from encoder_service.metrics import EncoderMetrics

@@ -22,9 +22,9 @@ from clipsearch.search.v1 import collection_pb2, collection_pb2_grpc, filter_pb2
 from clipsearch.serving.errors import InvalidArgument, ServiceError, to_status
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from search_service.__main__ import services
-from search_service.encoder_client import EncoderClient
+from search_service.encoder.client import EncoderClient
 from search_service.settings import SearchSettings
-from search_service.stores.edge import QdrantEdge
+from search_service.stores.edge.store import QdrantEdge
 from tests.unit.clipsearch.serving.served import receiving
 
 DIMENSION = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clipsearch.filters import to_proto
+from clipsearch.filters.convert import to_proto
 from tests.bench.search import corpus
 from tests.bench.search.corpus import BLOCK, DIMENSION, Matrix
 

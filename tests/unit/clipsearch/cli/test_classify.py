@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from clipsearch.cli import app
-from clipsearch.client import EncoderClient
-from clipsearch.errors import ClipSearchError
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.sync import EncoderClient
 
 
 @pytest.mark.parametrize(

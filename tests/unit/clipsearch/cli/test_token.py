@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from clipsearch.cli import app
-from clipsearch.serving.tokens import Grants, Scope
+from clipsearch.serving.security.tokens import Grants, Scope
 
 
 def create(*arguments: str):

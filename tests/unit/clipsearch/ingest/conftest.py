@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from clipsearch.aio import AsyncClient
+from clipsearch.client.aio import AsyncClient
 from tests.unit.clipsearch.ingest.served import FakeSearch, serving
 
 

@@ -12,10 +12,10 @@ import grpc
 from google.protobuf import struct_pb2
 from google.rpc import status_pb2
 
-from clipsearch import responses, values
-from clipsearch.aio import AsyncClient
+from clipsearch.client import responses, values
+from clipsearch.client.aio import AsyncClient
+from clipsearch.client.types import Collection
 from clipsearch.encoder.v1 import vector_pb2
-from clipsearch.results import Collection
 from clipsearch.search.v1 import collection_pb2, collection_pb2_grpc, search_pb2, search_pb2_grpc
 from clipsearch.serving.errors import InvalidArgument, NotFound, ServiceError, to_status
 from clipsearch.serving.errors_interceptor import ErrorInterceptor

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipsearch.errors import ClipSearchError
+from clipsearch.client.errors import ClipSearchError
 from clipsearch.ingest import (
     CheckpointError,
     FlowLimits,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipsearch.aio import AsyncClient
+from clipsearch.client.aio import AsyncClient
 from search_service.settings import SearchSettings
 from tests.unit.search_service.served import FakeEncoder, serving
 

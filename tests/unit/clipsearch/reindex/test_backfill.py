@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from clipsearch.aio import AsyncClient
-from clipsearch.errors import ClipSearchError
-from clipsearch.inputs import Point
+from clipsearch.client.aio import AsyncClient
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.inputs import Point
 from clipsearch.reindex.backfill import Backfill, Progress
 from clipsearch.reindex.sources import Fields
 from clipsearch.serving.errors import ResourceExhausted

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from clipsearch.aio import AsyncClient
-from clipsearch.errors import ClipSearchError
-from clipsearch.inputs import Point
+from clipsearch.client.aio import AsyncClient
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.inputs import Point
 from clipsearch.reindex.move import NotMovable, begin, default_name, swap
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from clipsearch.client.inputs import Point
+from clipsearch.client.types import StoredPoint
 from clipsearch.ingest import PictureFolder
 from clipsearch.ingest.points import to_point
-from clipsearch.inputs import Point
 from clipsearch.reindex.sources import Fields, Lacking, source_of
-from clipsearch.results import StoredPoint
 
 
 def stored(*sides: str, **payload: object) -> StoredPoint:

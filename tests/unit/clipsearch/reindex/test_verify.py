@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clipsearch.aio import AsyncClient
-from clipsearch.inputs import Point
+from clipsearch.client.aio import AsyncClient
+from clipsearch.client.inputs import Point
 from clipsearch.reindex.backfill import Backfill
 from clipsearch.reindex.compare import compare
 from clipsearch.reindex.verify import Sample, verify

@@ -18,11 +18,11 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
-from clipsearch.serving.arrivals import Arrivals
 from clipsearch.serving.lifecycle import ARRIVING
-from clipsearch.serving.receiving import ReceivingInterceptor
+from clipsearch.serving.receiving.arrivals import Arrivals
+from clipsearch.serving.receiving.interceptor import ReceivingInterceptor
+from clipsearch.serving.security.tokens import Grant, create_token, line, sha256
 from clipsearch.serving.settings import MIB
-from clipsearch.serving.tokens import Grant, create_token, line, sha256
 from tests.fuzz.rpcs import ENCODER, services
 from tests.fuzz.rpcs import SEARCH as SEARCH_PROCESS
 

@@ -10,8 +10,8 @@ import pytest
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from clipsearch.client.errors import from_status
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
-from clipsearch.errors import from_status
 from clipsearch.serving.errors import (
     FingerprintMismatch,
     InvalidArgument,

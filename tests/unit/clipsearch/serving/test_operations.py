@@ -33,7 +33,7 @@ SERVER = textwrap.dedent(
     from clipsearch.serving.errors import Unavailable
     from clipsearch.serving.health import Broken
     from clipsearch.serving.lifecycle import Service, StartError, serve
-    from clipsearch.serving.log import configure_logging
+    from clipsearch.serving.telemetry.log import configure_logging
     from clipsearch.serving.settings import ServingSettings, SettingsError, load_settings
 
     class ToySettings(ServingSettings):

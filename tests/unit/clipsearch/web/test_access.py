@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clipsearch.credentials import ClientTls
+from clipsearch.channel.credentials import ClientTls
 from clipsearch.web.settings import Side
 from tests.unit.clipsearch.web.told import status
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from clipsearch.results import Classification, Hit, LabelScore, SearchResult
+from clipsearch.client.types import Classification, Hit, LabelScore, SearchResult
 from clipsearch.web import shown
 
 

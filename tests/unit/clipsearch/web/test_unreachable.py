@@ -11,9 +11,9 @@ import grpc
 import pytest
 import trustme
 
-from clipsearch.aio import AsyncClient
-from clipsearch.credentials import ClientTls
-from clipsearch.errors import ClipSearchError
+from clipsearch.channel.credentials import ClientTls
+from clipsearch.client.aio import AsyncClient
+from clipsearch.client.errors import ClipSearchError
 from clipsearch.web.errors import from_service
 
 Serve = Callable[[grpc.ServerCredentials | None], str]

@@ -16,7 +16,7 @@ from encoder_service.export.errors import ExportError
 from encoder_service.export.parity import cosines
 from encoder_service.export.quantize import per_column, per_row, quantize
 from encoder_service.inputs.texts import TextTokenizer
-from encoder_service.session import OnnxSession, picture_runner, text_runner
+from encoder_service.runtime.session import OnnxSession, picture_runner, text_runner
 
 RNG = np.random.default_rng(0)
 

@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipsearch.samples import write_samples
+from clipsearch.downloads.samples import write_samples
 from encoder_service.bundle import graph_file, read_manifest
 from encoder_service.inputs import images
 from encoder_service.inputs.errors import InputError
 from encoder_service.inputs.images import prepare_image
 from encoder_service.inputs.pixels import fit
-from encoder_service.session import OnnxSession, PictureRunner, picture_runner
+from encoder_service.runtime.session import OnnxSession, PictureRunner, picture_runner
 from tests.unit.encoder_service.inputs.corpus import VIDEO, odd_images, saved
 
 COSINE = 0.99

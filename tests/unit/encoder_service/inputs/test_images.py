@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from encoder_service.bundle import ImageRules
-from encoder_service.inputs.container import MAX_FRAMES
 from encoder_service.inputs.errors import InputError
+from encoder_service.inputs.headers.container import MAX_FRAMES
 from encoder_service.inputs.images import ImageInput, ImageLimits, open_image, prepare_image
 
 # Pillow warns of damaged metadata; the service turns that off.

@@ -18,7 +18,7 @@ from transformers.image_utils import load_image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from clipsearch.samples import write_samples
+from clipsearch.downloads.samples import write_samples
 from encoder_service.bundle import ImageRules
 from encoder_service.inputs.images import prepare_image
 

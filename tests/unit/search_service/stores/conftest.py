@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search_service.stores import edge_index
-from search_service.stores.edge import QdrantEdge
-from search_service.stores.edge_live import Upkeep
+from search_service.stores.edge import indexing as edge_index
+from search_service.stores.edge.live import Upkeep
+from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import CollectionSpec, StoredPoint
 from tests.unit.search_service.stores.ends import QUIET, no_optimizer, processes
 

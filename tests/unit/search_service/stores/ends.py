@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from search_service.stores import edge_files, edge_index
-from search_service.stores.edge import QdrantEdge
-from search_service.stores.edge_live import Upkeep
-from search_service.stores.edge_process import EngineProcess
+from search_service.stores.edge import files as edge_files
+from search_service.stores.edge import indexing as edge_index
+from search_service.stores.edge.live import Upkeep
+from search_service.stores.edge.process import EngineProcess
+from search_service.stores.edge.store import QdrantEdge
 
 QUIET = Upkeep(quiet_s=600)
 SHOP = Path("collections", "shop")

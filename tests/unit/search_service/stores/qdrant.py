@@ -15,7 +15,7 @@ from qdrant_client import grpc as wire
 from qdrant_client.conversions.conversion import payload_to_grpc
 
 from search_service.stores.protocol import CollectionSpec
-from search_service.stores.server_spec import metadata
+from search_service.stores.qdrant.spec import metadata
 
 COLLECTION = "x"
 COUNT = 7

@@ -16,17 +16,17 @@ from clipsearch.serving.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from search_service.filters import Filter, HasId, MatchValue
-from search_service.stores import edge_process
-from search_service.stores.edge import QdrantEdge, StoreInUseError
-from search_service.stores.edge_live import Upkeep
+from search_service.query.filters import Filter, HasId, MatchValue
+from search_service.stores.edge import process as edge_process
+from search_service.stores.edge.live import Upkeep
+from search_service.stores.edge.store import QdrantEdge, StoreInUseError
 from search_service.stores.protocol import CollectionSpec, VectorQuery
 from tests.waiting import at_once, until
 
 OPEN_AND_WAIT = """
 import asyncio, sys
 from pathlib import Path
-from search_service.stores.edge import QdrantEdge
+from search_service.stores.edge.store import QdrantEdge
 
 async def main():
     store = await QdrantEdge.open(Path(sys.argv[1]))
@@ -41,7 +41,7 @@ WRITE_FOR_EVER = """
 import asyncio, sys
 from pathlib import Path
 import numpy as np
-from search_service.stores.edge import QdrantEdge
+from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import CollectionSpec, StoredPoint
 
 async def main():

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from clipsearch.serving.errors import Unavailable
-from search_service.stores import edge, edge_aliases, edge_files
-from search_service.stores.edge import QdrantEdge
-from search_service.stores.edge_children import whole
+from search_service.stores.edge import aliases as edge_aliases
+from search_service.stores.edge import files as edge_files
+from search_service.stores.edge import store as edge
+from search_service.stores.edge.children import whole
+from search_service.stores.edge.store import QdrantEdge
 from tests.unit.search_service.stores.ends import QUIET, Gate, hold, is_free, reopened_count
 
 

@@ -17,10 +17,10 @@ from clipsearch.serving.errors import AlreadyExists, CollectionDamaged, FailedPr
 from search_service.collections import Collections
 from search_service.deadline import Deadline
 from search_service.metrics import SearchMetrics
-from search_service.stores.edge import QdrantEdge
-from search_service.stores.edge_damage import Damaged, sound
+from search_service.stores.edge.damage import Damaged, sound
+from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import CollectionSpec, StoredPoint
-from search_service.successors import Successors
+from search_service.write.successors import Successors
 
 
 def points(count: int) -> list[StoredPoint]:

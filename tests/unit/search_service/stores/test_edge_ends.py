@@ -11,11 +11,12 @@ import signal
 import pytest
 
 from clipsearch.serving.errors import NotFound, Unavailable
-from search_service.stores import edge_files, edge_index
-from search_service.stores.edge import QdrantEdge
-from search_service.stores.edge_children import Children
-from search_service.stores.edge_live import LiveCollection, Upkeep
-from search_service.stores.edge_process import EngineProcess
+from search_service.stores.edge import files as edge_files
+from search_service.stores.edge import indexing as edge_index
+from search_service.stores.edge.children import Children
+from search_service.stores.edge.live import LiveCollection, Upkeep
+from search_service.stores.edge.process import EngineProcess
+from search_service.stores.edge.store import QdrantEdge
 from tests.unit.search_service.stores.ends import Gate, hold, is_free, reopened_count, shards
 
 STEPS = ["record", "_optimize", "open", "replay", "_take_over"]

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from search_service.stores import edge_files
+from search_service.stores.edge import files as edge_files
 from search_service.stores.protocol import CollectionSpec
 
 

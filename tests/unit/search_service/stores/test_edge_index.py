@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from search_service.filters import Filter, MatchValue
-from search_service.stores import edge_files, edge_index, edge_live
-from search_service.stores.edge import QdrantEdge
-from search_service.stores.edge_children import Children
-from search_service.stores.edge_live import Upkeep
+from search_service.query.filters import Filter, MatchValue
+from search_service.stores.edge import files as edge_files
+from search_service.stores.edge import indexing as edge_index
+from search_service.stores.edge import live as edge_live
+from search_service.stores.edge.children import Children
+from search_service.stores.edge.live import Upkeep
+from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import StoredPoint, VectorQuery
 from tests.waiting import until
 
@@ -28,8 +30,8 @@ INDEX_UNTIL = """
 import asyncio, sys
 from pathlib import Path
 from search_service.stores import edge_index
-from search_service.stores.edge import QdrantEdge
-from search_service.stores.edge_live import Upkeep
+from search_service.stores.edge.store import QdrantEdge
+from search_service.stores.edge.live import Upkeep
 
 async def stand_still(*arguments):
     print("there", flush=True)

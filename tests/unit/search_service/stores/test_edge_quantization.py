@@ -10,10 +10,10 @@ import os
 import numpy as np
 import pytest
 
-from search_service.filters import Filter, MatchValue
-from search_service.stores import edge_index
-from search_service.stores.edge import QdrantEdge
-from search_service.stores.edge_live import Upkeep
+from search_service.query.filters import Filter, MatchValue
+from search_service.stores.edge import indexing as edge_index
+from search_service.stores.edge.live import Upkeep
+from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import CollectionSpec, QuantizationParams, StoredPoint, VectorQuery
 
 pytestmark = pytest.mark.slow

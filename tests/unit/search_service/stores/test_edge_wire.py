@@ -8,8 +8,8 @@ import io
 import numpy as np
 import pytest
 
-from search_service.filters import Filter, HasId
-from search_service.stores.edge_wire import LENGTH_BYTES, Fault, Request, frame, read_frame, unframed
+from search_service.query.filters import Filter, HasId
+from search_service.stores.edge.wire import LENGTH_BYTES, Fault, Request, frame, read_frame, unframed
 from search_service.stores.protocol import PayloadSelection, ScoredPoint, StoredPoint, VectorQuery
 
 POINT = StoredPoint("a", {"price": 3, "tags": ["x", None]}, has_image=True)

@@ -20,13 +20,13 @@ from clipsearch.serving.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from search_service.filters import Filter, MatchValue
+from search_service.query.filters import Filter, MatchValue
 from search_service.stores.protocol import CollectionSpec, QuantizationParams, StoredPoint, VectorQuery
-from search_service.stores.server import QdrantServer
-from search_service.stores.server_calls import MOST_TRIES
-from search_service.stores.server_collections import FRESH_S, Known
-from search_service.stores.server_errors import StoreDataLoss
-from search_service.stores.server_spec import Limits
+from search_service.stores.qdrant.calls import MOST_TRIES
+from search_service.stores.qdrant.collections import FRESH_S, Known
+from search_service.stores.qdrant.errors import StoreDataLoss
+from search_service.stores.qdrant.spec import Limits
+from search_service.stores.qdrant.store import QdrantServer
 from tests.unit.search_service.stores.qdrant import Qdrant
 from tests.waiting import until
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, Unavailable
-from search_service.stores.server_calls import MOST_TRIES, ServerCalls
+from search_service.stores.qdrant.calls import MOST_TRIES, ServerCalls
 
 HANGS = asyncio.CancelledError()
 

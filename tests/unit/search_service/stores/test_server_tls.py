@@ -10,9 +10,9 @@ import grpc
 import pytest
 import trustme
 
-from clipsearch.credentials import ClientTls, CredentialsError
+from clipsearch.channel.credentials import ClientTls, CredentialsError
 from clipsearch.serving.errors import Unavailable
-from search_service.stores.server import QdrantServer
+from search_service.stores.qdrant.store import QdrantServer
 from tests.unit.search_service.stores.qdrant import Qdrant
 
 

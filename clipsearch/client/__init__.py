@@ -1,0 +1,1 @@
+"""The client: `Client` and `AsyncClient`, what they take and what they return."""

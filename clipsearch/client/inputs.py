@@ -1,0 +1,163 @@
+"""What callers hand in: pictures, points, query terms and the options of a search."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from numpy.typing import NDArray
+from PIL import Image
+
+from clipsearch.client.files import open_regular
+
+Picture = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image
+"""A picture: the bytes of a picture file, the path of one, or a Pillow image."""
+
+VectorLike = NDArray[Any] | Sequence[float]
+FilterLike = Mapping[str, Any] | Sequence[str]
+"""A filter as `clipsearch.filters.convert` reads it: Qdrant's JSON form, or expressions (`["price<20"]`)."""
+
+CONTENT_HASH = "content_hash"
+"""The payload key by which bulk loading tells whether a row with an id of its own has changed."""
+INDEXED_FROM = "indexed_from"
+"""The payload key of the lists that have a row, by absolute path."""
+BOOKKEEPING = frozenset({CONTENT_HASH, INDEXED_FROM})
+"""Payload keys that say nothing to people: tables leave them out."""
+
+Target = Literal["any", "image", "text"]
+Fusion = Literal["calibrated", "rrf", "dbsf"]
+Kind = Literal["image", "text"]
+IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
+Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
+BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]
+BinaryQueryEncoding = Literal["default", "binary", "scalar4bits", "scalar8bits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One term of a query: exactly one of text, image, vector and point_id. A negative weight pushes away.
+
+    `kind`: what a `vector` was made of; None = what the stored vectors around it were made of.
+    """
+
+    text: str | None = None
+    image: Picture | None = None
+    vector: VectorLike | None = None
+    point_id: str | None = None
+    weight: float = 1.0
+    kind: Kind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point to write: a picture, a text or both, or their ready vectors.
+
+    `payload` is JSON: None, booleans, numbers, strings, and lists and dicts of them. What means one of
+    those is taken for it: NumPy's numbers and arrays, datetime (UTC unless it says otherwise) and date as
+    ISO 8601 strings, Decimal, Enum by its value, UUID, Path, tuples and sets. Numbers travel as float64, so
+    an integer beyond 2**53 is refused, and so are NaN and infinity.
+    """
+
+    id: str
+    image: Picture | None = None
+    text: str | None = None
+    image_vector: VectorLike | None = None
+    text_vector: VectorLike | None = None
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SearchOptions(TypedDict, total=False):
+    """The options of a search beside its words; all optional.
+
+    What to look for (with the words, each counts once; for other weights give `query`):
+    `image`, `vector`, `point_id` (more like this stored point), or `query`, a list of `Term`.
+
+    How: `target` ("any", "image" or "text": which vectors to compare with), `filter`, `limit` (10),
+    `offset`, `score_threshold`, `exact`, `hnsw_ef`, `rescore`, `oversampling`, `fusion` (how "any"
+    joins its two rankings: "calibrated", "rrf" or "dbsf"), `fingerprint` (of the space of ready vectors).
+
+    What comes back: `payload` (True, False, or a list of fields), `with_vectors`.
+    """
+
+    image: Picture
+    vector: VectorLike
+    point_id: str
+    query: Sequence[Term]
+    target: Target
+    filter: FilterLike | None
+    limit: int
+    offset: int
+    score_threshold: float | None
+    exact: bool
+    hnsw_ef: int
+    rescore: bool
+    oversampling: float
+    fusion: Fusion
+    fingerprint: str
+    payload: bool | Sequence[str]
+    with_vectors: bool
+
+
+class Search(SearchOptions, total=False):
+    """One search of a batch: the options and the words."""
+
+    text: str
+
+
+class CollectionOptions(TypedDict, total=False):
+    """The settings of a new collection; all optional, 0 = the engine's default.
+
+    `payload_indexes` maps fields to types; filters on them are fast. Of the quantisation's settings
+    `quantile` is for scalar, the encodings are for binary, `compression` (4, 8, 16, 32 or 64 times)
+    for product and `bits` (1, 1.5, 2, 4 or 8) for turbo. More than one shard or replica needs a
+    Qdrant server. `model` is the name or fingerprint of one of the models that the service's encoders
+    run ("" = the first encoder's). `dimension` and `fingerprint` are given together, for ready vectors
+    without an encoder.
+    """
+
+    payload_indexes: Mapping[str, IndexType]
+    hnsw_m: int
+    hnsw_ef_construct: int
+    hnsw_full_scan_threshold_kb: int
+    hnsw_on_disk: bool
+    quantization: Quantization
+    quantization_always_ram: bool
+    quantization_quantile: float
+    quantization_encoding: BinaryEncoding | None
+    quantization_query_encoding: BinaryQueryEncoding | None
+    quantization_compression: int
+    quantization_bits: float
+    on_disk_vectors: bool
+    on_disk_payload: bool
+    shard_number: int
+    replication_factor: int
+    write_consistency_factor: int
+    dimension: int
+    fingerprint: str
+    model: str
+
+
+def picture_bytes(picture: Picture, argument: str = "image") -> bytes:
+    """The bytes of a picture file. Reads a path from disk (OSError); a Pillow image becomes a PNG.
+
+    Raises TypeError for anything else, naming `argument`.
+    """
+    if isinstance(picture, bytes):
+        return picture
+    if isinstance(picture, bytearray | memoryview):
+        return bytes(picture)
+    if isinstance(picture, Image.Image):
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+    if not isinstance(picture, str | os.PathLike):
+        raise TypeError(
+            f"{argument}: must be the bytes of a picture file, a path or a Pillow image, "
+            f"is of type {type(picture).__name__}"
+        )
+    with open_regular(Path(picture)) as file:
+        return file.read()

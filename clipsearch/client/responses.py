@@ -1,0 +1,231 @@
+"""Proto responses to plain values; the counterpart of `clipsearch.client.requests`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from google.rpc import code_pb2, status_pb2
+
+from clipsearch.client.errors import ClipSearchError, from_status
+from clipsearch.client.requests import ENCODINGS, FUSIONS, INDEX_TYPES, QUANTIZATIONS, QUERY_ENCODINGS
+from clipsearch.client.types import (
+    Classification,
+    Collection,
+    Hit,
+    LabelScore,
+    Model,
+    Page,
+    SearchResult,
+    StoredPoint,
+    UpsertResult,
+    Vector,
+)
+from clipsearch.client.values import array, payload
+from clipsearch.encoder.v1 import encoder_pb2
+from clipsearch.search.v1 import collection_pb2, search_pb2
+
+_FUSION_NAMES = {value: name for name, value in FUSIONS.items()}
+_INDEX_NAMES = {value: name for name, value in INDEX_TYPES.items()}
+_ENCODING_NAMES = {value: name for name, value in ENCODINGS.items()}
+_QUERY_ENCODING_NAMES = {value: name for name, value in QUERY_ENCODINGS.items()}
+_QUANTIZATION_NAMES = {value: name for name, value in QUANTIZATIONS.items()}
+
+
+def search_result(response: search_pb2.SearchResponse) -> SearchResult:
+    """One search's answer."""
+    return SearchResult(
+        hits=tuple(_hit(hit) for hit in response.hits),
+        fused=response.fused,
+        fingerprint=response.fingerprint,
+        encode_ms=response.timings.encode_ms,
+        store_ms=response.timings.store_ms,
+        tokens_dropped=dict(response.tokens_dropped),
+        weak_match_below=response.weak_match_below,
+        fusion=_FUSION_NAMES.get(response.fusion),
+    )
+
+
+def search_results(response: search_pb2.SearchBatchResponse) -> list[SearchResult]:
+    """A batch's answers, in the order of the searches."""
+    return [search_result(result) for result in response.results]
+
+
+def upsert_results(response: search_pb2.UpsertResponse) -> list[UpsertResult]:
+    """What became of each point, in the order of the request."""
+    return [
+        UpsertResult(
+            id=result.id,
+            error=_item_error(result.status),
+            tokens_dropped=result.tokens_dropped,
+            skipped=result.skipped,
+            successor_error=_item_error(result.successor_status),
+        )
+        for result in response.results
+    ]
+
+
+def stored_points(response: search_pb2.GetPointsResponse) -> list[StoredPoint]:
+    """The points that exist, in the order of the request."""
+    return [_stored_point(point) for point in response.points]
+
+
+def page(response: search_pb2.ListPointsResponse) -> Page:
+    """A page of points."""
+    return Page(tuple(_stored_point(point) for point in response.points), response.next_page_token)
+
+
+def collection(message: collection_pb2.Collection) -> Collection:
+    """A collection's description."""
+    return Collection(
+        name=message.name,
+        fingerprint=message.fingerprint,
+        model=message.model,
+        dimension=message.dimension,
+        points=message.points,
+        image_vectors=message.image_vectors,
+        text_vectors=message.text_vectors,
+        indexed_share=message.indexed_share,
+        disk_bytes=message.disk_bytes,
+        aliases=tuple(message.aliases),
+        payload_indexes={index.field: _INDEX_NAMES[index.type] for index in message.payload_indexes},
+        hnsw_m=message.hnsw.m,
+        hnsw_ef_construct=message.hnsw.ef_construct,
+        hnsw_full_scan_threshold_kb=message.hnsw.full_scan_threshold_kb,
+        hnsw_on_disk=message.hnsw.on_disk,
+        quantization=_QUANTIZATION_NAMES.get(message.quantization, "none"),
+        quantization_params=_quantization_params(message.quantization_params),
+        on_disk_vectors=message.on_disk_vectors,
+        on_disk_payload=message.on_disk_payload,
+        shard_number=message.shard_number,
+        replication_factor=message.replication_factor,
+        write_consistency_factor=message.write_consistency_factor,
+        successor=message.successor,
+        damage=message.damage,
+        default_candidates=message.default_candidates,
+    )
+
+
+def created_collection(response: collection_pb2.CreateCollectionResponse) -> Collection:
+    """The collection that was created."""
+    return collection(response.collection)
+
+
+def found_collection(response: collection_pb2.GetCollectionResponse) -> Collection:
+    """The collection asked for."""
+    return collection(response.collection)
+
+
+def all_collections(response: collection_pb2.ListCollectionsResponse) -> list[Collection]:
+    """Every collection, by name."""
+    return [collection(message) for message in response.collections]
+
+
+def previous_collection(response: collection_pb2.UpdateAliasResponse) -> str:
+    """Where the alias pointed before; "" = nowhere."""
+    return response.previous_collection
+
+
+def settles_after(response: collection_pb2.SetSuccessorResponse) -> float:
+    """Seconds until other replicas of the service are sure to know the link."""
+    return response.settles_after_s
+
+
+def deleted(response: search_pb2.DeletePointsResponse) -> int:
+    """Points that existed and are gone."""
+    return response.deleted
+
+
+def count(response: search_pb2.CountPointsResponse) -> int:
+    """Points that match."""
+    return response.count
+
+
+def nothing(_: Any) -> None:
+    """An answer that says no more than that it was done."""
+
+
+def model(response: encoder_pb2.GetModelResponse) -> Model:
+    """The encoder's model."""
+    return Model(
+        name=response.name,
+        fingerprint=response.fingerprint,
+        dimension=response.dimension,
+        image_size=response.image_size,
+        context_length=response.context_length,
+        precision=response.precision,
+        text_precision=response.text_precision,
+        provider=response.provider,
+        pretrained=response.pretrained,
+        logit_scale=response.logit_scale,
+        logit_bias=response.logit_bias,
+        weak_match_below=response.weak_match_below,
+        license=response.license,
+    )
+
+
+def matrix(
+    response: encoder_pb2.EncodeTextResponse | encoder_pb2.EncodeImageResponse, inputs: str, first: int
+) -> Vector:
+    """Vectors as float32 [count, dimension].
+
+    Raises ClipSearchError for the first input that could not be encoded; it is called
+    `inputs[n]`, counted from `first` on.
+    """
+    for i, embedding in enumerate(response.embeddings):
+        if embedding.HasField("error"):
+            raise from_status(embedding.error).about(f"{inputs}[{first + i}]")
+    return np.stack([array(embedding.vector) for embedding in response.embeddings])
+
+
+def classifications(response: encoder_pb2.ClassifyResponse) -> list[Classification]:
+    """The labels of each picture, best first."""
+    return [
+        Classification(
+            scores=tuple(LabelScore(score.label, score.probability, score.cosine) for score in item.scores),
+            error=_item_error(item.error),
+        )
+        for item in response.classifications
+    ]
+
+
+def _hit(hit: search_pb2.Hit) -> Hit:
+    return Hit(
+        id=hit.id,
+        score=hit.score,
+        matched="text" if hit.matched == search_pb2.TARGET_TEXT else "image",
+        cosine=hit.cosine,
+        payload=payload(hit.payload),
+        image_rank=hit.image_rank or None,
+        text_rank=hit.text_rank or None,
+        image_vector=array(hit.image_vector) if hit.HasField("image_vector") else None,
+        text_vector=array(hit.text_vector) if hit.HasField("text_vector") else None,
+        weak=hit.weak,
+    )
+
+
+def _stored_point(point: search_pb2.StoredPoint) -> StoredPoint:
+    return StoredPoint(
+        id=point.id,
+        payload=payload(point.payload),
+        has_image=point.has_image,
+        has_text=point.has_text,
+        image_vector=array(point.image_vector) if point.HasField("image_vector") else None,
+        text_vector=array(point.text_vector) if point.HasField("text_vector") else None,
+    )
+
+
+def _item_error(status: status_pb2.Status) -> ClipSearchError | None:
+    return None if status.code == code_pb2.OK else from_status(status)
+
+
+def _quantization_params(message: collection_pb2.QuantizationParams) -> dict[str, Any]:
+    params = {
+        "always_ram": message.always_ram,
+        "quantile": message.quantile,
+        "encoding": _ENCODING_NAMES.get(message.encoding),
+        "query_encoding": _QUERY_ENCODING_NAMES.get(message.query_encoding),
+        "compression": message.compression,
+        "bits": message.bits,
+    }
+    return {name: value for name, value in params.items() if value}

@@ -1,0 +1,249 @@
+"""What callers get back: plain values, numpy arrays and dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.inputs import Fusion, IndexType, Point, Quantization
+from clipsearch.display import frames, notebook
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Vector = NDArray[np.float32]
+Side = Literal["image", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One point found. `score` is a cosine where `SearchResult.fusion` is None.
+
+    Where it is "calibrated" (images and texts were both searched), the score says how many spreads the hit
+    is above the best that unrelated queries find: 0 is chance, 3 far above it. `cosine` is always the
+    cosine to the matched vector. Ranks count from 1 and are None where the hit was not among those looked
+    at or nothing was fused. Vectors are float32 [dimension]. `weak`: probably chance; a calibrated score
+    below 0, or an image that words matched with a cosine below `SearchResult.weak_match_below`.
+    """
+
+    id: str
+    score: float
+    matched: Side
+    cosine: float
+    payload: Mapping[str, Any]
+    image_rank: int | None = None
+    text_rank: int | None = None
+    image_vector: Vector | None = None
+    text_vector: Vector | None = None
+    weak: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The hits of one search, best first; iterate over it, index it, take its length.
+
+    `tokens_dropped` says which terms of the query were cut, and by how many tokens.
+    `weak_match_below`: of a query of words alone, the cosine to pictures below which the model's
+    matches are weak; 0 = not known. `fusion`: whose scores they are where `fused` is true, else None.
+    A notebook shows the result as a table.
+    """
+
+    hits: tuple[Hit, ...]
+    fused: bool
+    fingerprint: str
+    encode_ms: float
+    store_ms: float
+    tokens_dropped: Mapping[int, int] = field(default_factory=dict)
+    weak_match_below: float = 0.0
+    fusion: Fusion | None = None
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __getitem__(self, position: int) -> Hit:
+        return self.hits[position]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """A row a hit: rank, id, score, cosine, matched, vectors if asked for, and the payload's fields.
+
+        A field that has the name of one of these is called `payload.NAME`.
+        """
+        return frames.hit_rows(self)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """`to_dicts` as a data frame. Raises ImportError where pandas is not installed."""
+        return frames.data_frame(self.to_dicts(), frames.HIT_COLUMNS)
+
+    def to_html(
+        self,
+        *,
+        fields: Sequence[str] | None = None,
+        thumbnails: int = notebook.THUMBNAILS,
+    ) -> str:
+        """A table: rank, thumbnail, score, matched side, id, and the payload's `fields` (None = a few).
+
+        At most `thumbnails` pictures are shown, of local files that the payload's `path` names.
+        """
+        return notebook.hits_table(self, fields, thumbnails)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertResult:
+    """What became of one point: `error` is None if it was written, otherwise nothing of it was.
+
+    `skipped`: it was there and `insert_only` left it so. `successor_error`: why the collection's
+    successor cannot have the point, if it has a successor; the collection itself has it.
+    """
+
+    id: str
+    error: ClipSearchError | None
+    tokens_dropped: int
+    skipped: bool = False
+    successor_error: ClipSearchError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point as it is stored. Vectors are float32 [dimension], and None unless asked for."""
+
+    id: str
+    payload: Mapping[str, Any]
+    has_image: bool
+    has_text: bool
+    image_vector: Vector | None = None
+    text_vector: Vector | None = None
+
+    def to_point(self, payload: Mapping[str, Any] | None = None) -> Point:
+        """The point to write back, with another payload if one is given. Its vectors are not made anew.
+
+        It replaces what others have written to the point since it was read. Raises ValueError if it
+        was read without its vectors.
+        """
+        if (self.has_image and self.image_vector is None) or (self.has_text and self.text_vector is None):
+            raise ValueError(
+                f"point {self.id!r} was read without its vectors; read it with with_vectors=True"
+            )
+        return Point(
+            self.id,
+            image_vector=self.image_vector,
+            text_vector=self.text_vector,
+            payload=self.payload if payload is None else payload,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some points of a collection; `next_token` asks for those that follow, "" = no more.
+
+    A notebook shows it as a table.
+    """
+
+    points: tuple[StoredPoint, ...]
+    next_token: str
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """A row a point: id, has_image, has_text, vectors if asked for, and the payload's fields.
+
+        A field that has the name of one of these is called `payload.NAME`.
+        """
+        return frames.point_rows(self)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """`to_dicts` as a data frame. Raises ImportError where pandas is not installed."""
+        return frames.data_frame(self.to_dicts(), frames.POINT_COLUMNS)
+
+    def to_html(self, *, fields: Sequence[str] | None = None, thumbnails: int = notebook.THUMBNAILS) -> str:
+        """A table: thumbnail, id, vectors, and the payload's fields, as `SearchResult.to_html` has them."""
+        return notebook.points_table(self, fields, thumbnails)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection as it stands. 0 in `hnsw_*` = the engine's default.
+
+    `quantization_params` holds what was set of always_ram, quantile, encoding, query_encoding,
+    compression and bits. `disk_bytes` is 0 where the store does not tell.
+    `successor`: the collection that gets every write too; "" = none. `damage`: which of its files cannot be
+    used, and why; "" = all can. Of a damaged collection only name and aliases are known.
+    `default_candidates`: how many points a search of compressed vectors rescores if it does not say; 0 = they
+    are not compressed.
+    """
+
+    name: str
+    fingerprint: str
+    model: str
+    dimension: int
+    points: int
+    image_vectors: int
+    text_vectors: int
+    indexed_share: float
+    disk_bytes: int
+    aliases: tuple[str, ...]
+    payload_indexes: Mapping[str, IndexType]
+    hnsw_m: int
+    hnsw_ef_construct: int
+    hnsw_full_scan_threshold_kb: int
+    hnsw_on_disk: bool
+    quantization: Quantization
+    quantization_params: Mapping[str, Any]
+    on_disk_vectors: bool
+    on_disk_payload: bool
+    shard_number: int
+    replication_factor: int
+    write_consistency_factor: int
+    successor: str = ""
+    damage: str = ""
+    default_candidates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The encoder's model.
+
+    `weak_match_below`: cosines of text against picture below it are weak matches; 0 = not known.
+    """
+
+    name: str
+    fingerprint: str
+    dimension: int
+    image_size: int
+    context_length: int
+    precision: str
+    text_precision: str
+    provider: str
+    pretrained: bool
+    logit_scale: float
+    logit_bias: float
+    weak_match_below: float
+    license: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """One label of a classification: probability 0 to 1, cosine -1 to 1."""
+
+    label: str
+    probability: float
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The labels of one picture, best first; none, and `error`, if it could not be read."""
+
+    scores: tuple[LabelScore, ...]
+    error: ClipSearchError | None = None

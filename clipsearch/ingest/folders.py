@@ -1,0 +1,281 @@
+"""A folder of pictures as a source."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from clipsearch.client.files import kind_of
+from clipsearch.client.inputs import IndexType
+from clipsearch.ingest.source import EmptySource, Item, absolute, path_text
+
+PICTURE_SUFFIXES = frozenset(
+    [
+        ".apng",
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".jfif",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".png",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
+)
+
+DEFAULT_EXCLUDES = (
+    "@eaDir",
+    "#recycle",
+    "#snapshot",
+    ".thumbnails",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "lost+found",
+    "__MACOSX",
+    "Thumbs.db",
+    "desktop.ini",
+)
+"""What systems and network drives put beside pictures."""
+
+PICTURE_INDEXES: dict[str, IndexType] = {
+    "name": "keyword",
+    "folder": "keyword",
+    "bytes": "integer",
+    "modified": "datetime",
+}
+"""Payload indexes that suit the payload of a folder's pictures."""
+
+_LONGEST_SUFFIX = 10
+_NAMED = 5  # suffixes, patterns or folders in a sentence
+
+
+@dataclass(slots=True)
+class LeftOut:
+    """What a walk through a folder passed over. `closed` are folders whose pictures are not known."""
+
+    suffixes: Counter[str] = field(default_factory=Counter)
+    special: Counter[str] = field(default_factory=Counter)
+    excluded: Counter[str] = field(default_factory=Counter)
+    hidden: int = 0
+    links: list[Path] = field(default_factory=list)
+    unreadable: dict[Path, str] = field(default_factory=dict)
+
+    @property
+    def closed(self) -> list[Path]:
+        """Folders of which it is not known what is in them."""
+        return [*self.links, *self.unreadable]
+
+    def remarks(self) -> list[str]:
+        """A sentence for each kind of thing."""
+        said = []
+        if count := self.suffixes.total():
+            kinds = "file of another kind" if count == 1 else "files of other kinds"
+            said.append(f"{count:,} {kinds} left out: {_counts(self.suffixes)}")
+        if count := self.special.total():
+            said.append(f"{count:,} left out, not regular files: {_counts(self.special)}")
+        if count := self.excluded.total():
+            said.append(f"{count:,} excluded: {_counts(self.excluded)}")
+        if self.hidden:
+            said.append(f"{self.hidden:,} hidden left out (name begins with a dot)")
+        if self.links:
+            said.append(f"{_folders(len(self.links))} left out, being a link: {_paths(self.links)}")
+        if self.unreadable:
+            said.append(f"{_folders(len(self.unreadable))} cannot be read: {_paths(self.unreadable)}")
+        return said
+
+
+class PictureFolder:
+    """The pictures in and below a folder, told by suffix. Their ids are hashes of their content.
+
+    Payload: path, name, folder, bytes, modified, and `copies`: paths of equal pictures. Left out are
+    hidden files and folders, links to folders, which may lead in circles, and what one of the
+    patterns `exclude` or DEFAULT_EXCLUDES matches: a name, or with a slash the path below the folder.
+    With `allow_empty` a folder that is gone or holds no pictures is a source of none.
+    """
+
+    dimension = None
+
+    def __init__(self, folder: Path | str, *, exclude: Sequence[str] = (), allow_empty: bool = False) -> None:
+        self._folder = absolute(folder)
+        self._exclude = (*DEFAULT_EXCLUDES, *exclude)
+        self._allow_empty = allow_empty
+        self._total: int | None = None
+        self._left_out = LeftOut()
+
+    @property
+    def folder(self) -> Path:
+        """The folder's path, absolute."""
+        return self._folder
+
+    @property
+    def left_out(self) -> LeftOut:
+        """What the last walk through the folder passed over."""
+        return self._left_out
+
+    def prepare(self) -> int:
+        """How many pictures there are. Raises SourceError for none."""
+        if self._total is None:
+            total = sum(1 for _ in self._walk())
+            if not total and not self._allow_empty:
+                raise EmptySource(self._why_empty())
+            self._total = total
+        return self._total
+
+    def items(self) -> Iterator[Item]:
+        """Each picture, by path."""
+        for position, path in enumerate(self._walk()):
+            yield _item(position, path)
+
+    def identity(self) -> None:
+        """None: a picture is known by its content, wherever it stands."""
+
+    def remarks(self) -> list[str]:
+        """What was left out, a sentence each."""
+        return self._left_out.remarks()
+
+    def _walk(self) -> Iterator[Path]:
+        self._left_out = LeftOut()
+        return find_pictures(self._folder, self._exclude, self._left_out)
+
+    def _why_empty(self) -> str:
+        where = path_text(self._folder)
+        if not self._folder.exists():
+            return f"{where}: no such folder"
+        if reason := self._left_out.unreadable.get(self._folder):
+            return f"{where}: {reason}"
+        kinds = ", ".join(sorted(PICTURE_SUFFIXES))
+        rest = "".join(f"; {said}" for said in self.remarks())
+        return f"{where} holds no pictures (told by suffix: {kinds}){rest}"
+
+
+def find_pictures(
+    folder: Path, exclude: Sequence[str] = DEFAULT_EXCLUDES, left_out: LeftOut | None = None
+) -> Iterator[Path]:
+    """Absolute paths of the picture files in and below a folder, in a stable order.
+
+    What it passes over it notes in `left_out`.
+    """
+    noted = LeftOut() if left_out is None else left_out
+    root = absolute(folder)
+    waiting = [root]
+    while waiting:
+        parent = waiting.pop()
+        try:
+            with os.scandir(parent) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except FileNotFoundError:  # nothing is in it, and that is certain
+            continue
+        except OSError as error:
+            noted.unreadable[parent] = error.strerror or str(error)
+            continue
+        folders = []
+        for entry in listed:
+            path = Path(entry.path)
+            if pattern := _excluding(path.relative_to(root), exclude):
+                noted.excluded[pattern] += 1
+            elif entry.name.startswith("."):
+                noted.hidden += 1
+            elif _is_folder(entry):
+                if entry.is_symlink():
+                    noted.links.append(path)
+                else:
+                    folders.append(path)
+            elif path.suffix.lower() not in PICTURE_SUFFIXES:
+                noted.suffixes[_kind(path)] += 1
+            elif (kind := _special(entry)) is not None:
+                noted.special[kind] += 1
+            else:
+                yield path
+        waiting += reversed(folders)
+
+
+def picture_payload(path: Path, about: os.stat_result) -> dict[str, Any]:
+    """What is kept with a picture."""
+    return {
+        "path": path_text(path),
+        "name": path_text(path.name),
+        "folder": path_text(path.parent),
+        "bytes": about.st_size,
+        "modified": _date(about.st_mtime),
+    }
+
+
+def _item(position: int, path: Path) -> Item:
+    place = path_text(path)
+    try:
+        about = path.stat()
+    except OSError:  # reading it will say what is wrong
+        return Item(position, place, path=path)
+    return Item(position, place, path=path, payload=picture_payload(path, about), size=about.st_size)
+
+
+def _date(seconds: float) -> str:
+    """RFC 3339, which knows the years 1 to 9999; a disk with a wrong clock may give others."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return (
+            (datetime.max if seconds > 0 else datetime.min).replace(tzinfo=UTC).isoformat(timespec="seconds")
+        )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle: opening it will say so
+        return False
+
+
+def _special(entry: os.DirEntry[str]) -> str | None:
+    """What an entry is that is no regular file; None for a file, and for what opening must find out."""
+    try:
+        mode = entry.stat().st_mode
+    except OSError:
+        return None
+    return None if stat.S_ISREG(mode) else kind_of(mode)
+
+
+def _excluding(below: Path, patterns: Sequence[str]) -> str | None:
+    """The pattern that leaves a path out; None if there is none."""
+    whole = below.as_posix()
+    for pattern in patterns:
+        bare = pattern.strip("/")
+        if fnmatchcase(whole if "/" in bare else below.name, bare):
+            return pattern
+    return None
+
+
+def _kind(path: Path) -> str:
+    """Its suffix, if it is one: what follows a dot may be anything."""
+    suffix = path_text(path.suffix.lower())
+    return suffix if 1 < len(suffix) <= _LONGEST_SUFFIX and not suffix[1:].isdigit() else "no suffix"
+
+
+def _counts(counted: Counter[str]) -> str:
+    """The most frequent: `2 .doc, 1 .txt`."""
+    named = [
+        f"{count:,} {name}" for name, count in sorted(counted.items(), key=lambda one: (-one[1], one[0]))
+    ]
+    return ", ".join([*named[:_NAMED], *(["..."] if len(named) > _NAMED else [])])
+
+
+def _folders(count: int) -> str:
+    return "1 folder" if count == 1 else f"{count:,} folders"
+
+
+def _paths(paths: Sequence[Path] | dict[Path, str]) -> str:
+    reasons = paths if isinstance(paths, dict) else {}
+    named = [path_text(path) + (f" ({reasons[path]})" if path in reasons else "") for path in paths]
+    return ", ".join([*named[:_NAMED], *(["..."] if len(named) > _NAMED else [])])

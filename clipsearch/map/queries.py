@@ -1,0 +1,73 @@
+"""Questions put to the map: where a text or a picture would lie, and what lies next to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.client.types import Vector
+from clipsearch.map.projection import Positions
+from clipsearch.map.sample import IMAGE, TEXT, Sample
+
+NEIGHBOURS = 10
+_BLOCK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A text or a picture to place: its title, its vector (float32 [dimension], length 1), its side."""
+
+    title: str
+    vector: Vector
+    side: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a question lies in one space: the rows nearest to it, best first, their cosines, x and y."""
+
+    title: str
+    rows: tuple[int, ...]
+    cosines: tuple[float, ...]
+    x: float
+    y: float
+
+
+def moved(question: Question, sample: Sample) -> Vector:
+    """The question's vector in the centred space."""
+    rows = sample.side == question.side
+    if not rows.any():
+        rows = sample.side == (TEXT if question.side == IMAGE else IMAGE)
+    away = question.vector - sample.vectors[rows].mean(axis=0, dtype=np.float64).astype(np.float32)
+    return np.asarray(away / max(float(np.linalg.norm(away)), 1e-12), np.float32)
+
+
+def place(title: str, vector: Vector, vectors: Vector, positions: Positions) -> Placed:
+    """The question among `vectors`; it is drawn in the middle of its five nearest."""
+    cosines = vectors @ vector
+    rows = np.argsort(-cosines, kind="stable")[:NEIGHBOURS]
+    x, y = positions[rows[:5]].mean(axis=0)
+    return Placed(
+        title,
+        tuple(rows.tolist()),
+        tuple(round(float(c), 4) for c in cosines[rows]),
+        float(x),
+        float(y),
+    )
+
+
+def neighbours(vectors: Vector) -> NDArray[np.int32]:
+    """The rows nearest to each row, best first and without itself: int32 [n, min(10, n - 1)]. Exact."""
+    n = len(vectors)
+    k = min(NEIGHBOURS, n - 1)
+    found = np.empty((n, k), np.int32)
+    for start in range(0, n, _BLOCK):
+        cosines = vectors[start : start + _BLOCK] @ vectors.T
+        rows = np.arange(len(cosines))
+        cosines[rows, rows + start] = -np.inf
+        some = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
+        order = np.argsort(-np.take_along_axis(cosines, some, axis=1), axis=1, kind="stable")
+        found[start : start + _BLOCK] = np.take_along_axis(some, order, axis=1)
+    return found

@@ -1,0 +1,145 @@
+"""Reads the vectors to look at: all of a collection, or an even sample of them.
+
+Pages of ids come first, vectors only for the points that were chosen, so that memory holds the
+sample and one page, however large the collection is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.client.inputs import FilterLike
+from clipsearch.client.sync import Client
+from clipsearch.client.types import Collection, Vector
+from clipsearch.filters.paths import keys
+
+IMAGE, TEXT = 0, 1
+SIDES = ("image", "text")
+
+_PAGE = 1000
+_FETCHED = 256  # points with vectors: 512 KB a vector column of 512 numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A point as the map shows it."""
+
+    id: str
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Vectors of a collection.
+
+    `vectors` are float32 [n, dimension] of length 1; `item` [n] says whose each is, `side` [n]
+    whether it is that point's IMAGE or TEXT vector. `points` is how many points there were to choose from.
+    """
+
+    collection: Collection
+    points: int
+    items: tuple[Item, ...]
+    vectors: Vector
+    item: NDArray[np.int32]
+    side: NDArray[np.uint8]
+
+    def values(self, field: str) -> list[str | None]:
+        """The payload field of each vector's point, as a word; None where it has none."""
+        words = [word(lookup(item.payload, field)) for item in self.items]
+        return [words[i] for i in self.item]
+
+
+class NothingToShow(Exception):
+    """The collection, or what the filter left of it, has too few vectors; the message says so."""
+
+
+def read_sample(
+    client: Client,
+    name: str,
+    *,
+    most: int,
+    filter: FilterLike | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Sample:
+    """At most about `most` vectors of the collection or alias `name`, evenly from all of it.
+
+    Points are listed in the order of a hash of their ids, so every k-th of them is an even sample,
+    and the same one each time. `on_progress` hears how many points are read, and of how many.
+    Raises ClipSearchError and NothingToShow.
+    """
+    collection = client.get_collection(name)
+    points = client.count(name, filter=filter)
+    vectors_a_point = (collection.image_vectors + collection.text_vectors) / max(1, collection.points)
+    wanted = min(points, max(1, int(most / max(1.0, vectors_a_point))))
+    if wanted < 2:
+        raise NothingToShow(f"collection {name!r} has {points} points to show; a map needs at least 2")
+    items: list[Item] = []
+    rows = np.empty((max(most, wanted * 2), collection.dimension), np.float32)
+    item: list[int] = []
+    side: list[int] = []
+    for ids in _chosen(client, name, points, wanted, filter):
+        for point in client.get_points(name, ids, with_vectors=True):
+            for number, vector in ((IMAGE, point.image_vector), (TEXT, point.text_vector)):
+                if vector is not None and len(item) < len(rows):
+                    rows[len(item)] = vector
+                    item.append(len(items))
+                    side.append(number)
+            items.append(Item(point.id, point.payload))
+        on_progress(len(items), wanted)
+    if len(item) < 2:
+        raise NothingToShow(f"collection {name!r} has {len(item)} vectors to show; a map needs at least 2")
+    return Sample(
+        collection,
+        points,
+        tuple(items),
+        rows[: len(item)],
+        np.array(item, np.int32),
+        np.array(side, np.uint8),
+    )
+
+
+def lookup(payload: Mapping[str, Any], field: str) -> Any:
+    """The value at a path, or else of that name; None if there is none."""
+    value: Any = payload
+    for key in keys(field):
+        if not isinstance(value, Mapping):
+            return payload.get(field)
+        value = value.get(key)
+    return payload.get(field) if value is None else value
+
+
+def word(value: Any) -> str | None:
+    """A payload value as the name of a group; None for what names none."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, str | int | float):
+        return str(value)
+    return None
+
+
+def _chosen(
+    client: Client, name: str, points: int, wanted: int, filter: FilterLike | None
+) -> Iterator[list[str]]:
+    """The ids of `wanted` points out of `points`, evenly spread, in lists that one call can fetch."""
+    ids: list[str] = []
+    taken = 0
+    listed = client.list_points(name, filter=filter, page_size=_PAGE, payload=False)
+    for number, point in enumerate(listed):
+        if number * wanted // points < taken:
+            continue
+        ids.append(point.id)
+        taken += 1
+        if len(ids) == _FETCHED:
+            yield ids
+            ids = []
+        if taken == wanted:
+            break
+    if ids:
+        yield ids

@@ -1,0 +1,1 @@
+"""What may arrive: connections, and bytes of calls before they are parsed."""

@@ -1,0 +1,69 @@
+"""Which scope each RPC needs and which collections its request names; what is not listed is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from clipsearch.serving.security.tokens import Scope
+
+_ENCODER = "/clipsearch.encoder.v1.EncoderService/"
+_SEARCH = "/clipsearch.search.v1.SearchService/"
+_COLLECTION = "/clipsearch.search.v1.CollectionService/"
+
+Names = Callable[[Any], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """`collections` gives the names in a request; None = the call reaches every collection there is."""
+
+    scope: Scope
+    collections: Names | None
+
+
+def _none(_request: Any) -> Iterable[str]:
+    return ()
+
+
+def _collection(request: Any) -> Iterable[str]:
+    return (request.collection,)
+
+
+def _name(request: Any) -> Iterable[str]:
+    return (request.name,)
+
+
+def _searched(request: Any) -> Iterable[str]:
+    return (search.collection for search in request.searches)
+
+
+def _aliased(request: Any) -> Iterable[str]:
+    return (request.alias, request.collection) if request.collection else (request.alias,)
+
+
+def _linked(request: Any) -> Iterable[str]:
+    return (request.collection, request.successor) if request.successor else (request.collection,)
+
+
+PERMISSIONS: dict[str, Permission] = {
+    _ENCODER + "GetModel": Permission(Scope.ENCODE, _none),
+    _ENCODER + "EncodeText": Permission(Scope.ENCODE, _none),
+    _ENCODER + "EncodeImage": Permission(Scope.ENCODE, _none),
+    _ENCODER + "Classify": Permission(Scope.ENCODE, _none),
+    _SEARCH + "Search": Permission(Scope.SEARCH, _collection),
+    _SEARCH + "SearchBatch": Permission(Scope.SEARCH, _searched),
+    _SEARCH + "GetPoints": Permission(Scope.SEARCH, _collection),
+    _SEARCH + "CountPoints": Permission(Scope.SEARCH, _collection),
+    _SEARCH + "ListPoints": Permission(Scope.SEARCH, _collection),
+    _SEARCH + "Upsert": Permission(Scope.WRITE, _collection),
+    _SEARCH + "DeletePoints": Permission(Scope.WRITE, _collection),
+    _COLLECTION + "GetCollection": Permission(Scope.SEARCH, _name),
+    _COLLECTION + "ListCollections": Permission(Scope.SEARCH, None),
+    _COLLECTION + "CreateCollection": Permission(Scope.ADMIN, _name),
+    _COLLECTION + "DeleteCollection": Permission(Scope.ADMIN, _name),
+    _COLLECTION + "UpdateAlias": Permission(Scope.ADMIN, _aliased),
+    _COLLECTION + "SetSuccessor": Permission(Scope.ADMIN, _linked),
+    _COLLECTION + "CreatePayloadIndex": Permission(Scope.ADMIN, _collection),
+}

@@ -1,0 +1,122 @@
+"""The small pictures of stored points: found under a root, made in threads, cached."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import BinaryIO, TypeVar
+
+from clipsearch.web.errors import WebError
+from clipsearch.web.images.cache import PictureCache
+from clipsearch.web.images.roots import NotServed, Roots
+from clipsearch.web.images.thumbnails import MAX_BYTES, NoPicture, shrink
+
+SIZES = (160, 320, 640)
+MAX_WAITING = 256
+_THREADS = 2
+_WAIT_S = 20.0
+_LOOK_S = 2.0
+_VERSION = 1  # of what `shrink` makes
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class SmallPicture:
+    """A WebP; `etag` changes with the file."""
+
+    etag: str
+    data: bytes
+
+
+class Pictures:
+    """Reads pictures under the roots; at most two at a time, a few hundred may wait."""
+
+    def __init__(self, roots: Roots, cache: PictureCache | None) -> None:
+        self._roots = roots
+        self._cache = cache
+        self._making = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
+        # Of their own, so that no search waits for pictures to be made.
+        self._looking = ThreadPoolExecutor(_THREADS, thread_name_prefix="paths")
+        self._waiting = 0
+
+    def close(self) -> None:
+        """Forgets the work that has not begun."""
+        self._making.shutdown(wait=False, cancel_futures=True)
+        self._looking.shutdown(wait=False, cancel_futures=True)
+
+    async def shown(self, paths: Sequence[object]) -> frozenset[object]:
+        """Those of the paths that name a file under a root. None, if the disk does not tell in time."""
+        look = partial(self._found, paths)
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                return await asyncio.get_running_loop().run_in_executor(self._looking, look)
+        except TimeoutError:
+            return frozenset()
+
+    async def small(self, path: object, edge: int) -> SmallPicture:
+        """Raises WebError: 404 where there is no picture to show, 503 and 504 where there is no time."""
+        return await self._in_thread(partial(self._small, path, edge))
+
+    async def whole(self, path: object) -> bytes:
+        """The bytes of the file, for the encoder; raises as `small` does."""
+        return await self._in_thread(partial(self._whole, path))
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        if self._waiting >= MAX_WAITING:
+            raise WebError(503, "TOO_MANY_PICTURES", "too many pictures are being made", retry_after=1.0)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                return await asyncio.get_running_loop().run_in_executor(self._making, work)
+        except TimeoutError:
+            raise WebError(504, "DEADLINE_EXCEEDED", "the disk or the picture takes too long") from None
+        finally:
+            self._waiting -= 1
+
+    def _found(self, paths: Sequence[object]) -> frozenset[object]:
+        return frozenset(path for path in paths if self._roots.find(path) is not None)
+
+    def _small(self, path: object, edge: int) -> SmallPicture:
+        with self._opened(path) as (file, about):
+            # The key holds all that the result depends on, so a file that changes gets another.
+            stamp = f"{_VERSION} {about.st_mtime_ns} {about.st_size} {edge} ".encode()
+            key = hashlib.sha256(stamp + os.fsencode(str(path))).hexdigest()
+            made = self._cache.get(key) if self._cache else None
+            if made is None:
+                made = _shrink(file.read(MAX_BYTES + 1), edge)
+                if self._cache:
+                    self._cache.put(key, made)
+        return SmallPicture(f'"{key[:32]}"', made)
+
+    def _whole(self, path: object) -> bytes:
+        with self._opened(path) as (file, _):
+            return file.read(MAX_BYTES + 1)
+
+    @contextmanager
+    def _opened(self, path: object) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+        try:
+            with self._roots.open(path) as file:
+                about = os.fstat(file.fileno())
+                if about.st_size > MAX_BYTES:
+                    raise _none(f"the file has {about.st_size} bytes, the limit is {MAX_BYTES}")
+                yield file, about
+        except (NotServed, OSError):
+            raise _none("the point names no file under a folder that is served here") from None
+
+
+def _shrink(data: bytes, edge: int) -> bytes:
+    try:
+        return shrink(data, edge)
+    except NoPicture as reason:
+        raise _none(f"the file is no picture that can be shown ({reason})") from None
+
+
+def _none(message: str) -> WebError:
+    return WebError(404, "PICTURE_NOT_FOUND", message)

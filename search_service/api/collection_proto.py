@@ -1,0 +1,195 @@
+"""Collections as they travel: settings read, descriptions written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from clipsearch.search.v1 import collection_pb2 as pb
+from clipsearch.serving.errors import InvalidArgument
+from search_service.api.keys import check_key
+from search_service.query.oversampling import candidates
+from search_service.settings import MAX_INDEXES
+from search_service.stores.protocol import (
+    BinaryEncoding,
+    BinaryQueryEncoding,
+    CollectionInfo,
+    CollectionSpec,
+    IndexType,
+    Quantization,
+    QuantizationParams,
+)
+
+Name = TypeVar("Name", bound=str)
+
+_INDEX_TYPES: dict[IndexType, pb.PayloadIndexType.ValueType] = {
+    "keyword": pb.PAYLOAD_INDEX_TYPE_KEYWORD,
+    "integer": pb.PAYLOAD_INDEX_TYPE_INTEGER,
+    "float": pb.PAYLOAD_INDEX_TYPE_FLOAT,
+    "bool": pb.PAYLOAD_INDEX_TYPE_BOOL,
+    "datetime": pb.PAYLOAD_INDEX_TYPE_DATETIME,
+    "text": pb.PAYLOAD_INDEX_TYPE_TEXT,
+}
+_QUANTIZATIONS: dict[Quantization, pb.Quantization.ValueType] = {
+    "none": pb.QUANTIZATION_NONE,
+    "scalar": pb.QUANTIZATION_SCALAR,
+    "binary": pb.QUANTIZATION_BINARY,
+    "product": pb.QUANTIZATION_PRODUCT,
+    "turbo": pb.QUANTIZATION_TURBO,
+}
+_ENCODINGS: dict[BinaryEncoding, pb.BinaryEncoding.ValueType] = {
+    "one_bit": pb.BINARY_ENCODING_ONE_BIT,
+    "one_and_half_bits": pb.BINARY_ENCODING_ONE_AND_HALF_BITS,
+    "two_bits": pb.BINARY_ENCODING_TWO_BITS,
+}
+_QUERY_ENCODINGS: dict[BinaryQueryEncoding, pb.BinaryQueryEncoding.ValueType] = {
+    "default": pb.BINARY_QUERY_ENCODING_DEFAULT,
+    "binary": pb.BINARY_QUERY_ENCODING_BINARY,
+    "scalar4bits": pb.BINARY_QUERY_ENCODING_SCALAR_4BITS,
+    "scalar8bits": pb.BINARY_QUERY_ENCODING_SCALAR_8BITS,
+}
+_READ_INDEX_TYPES = {number: name for name, number in _INDEX_TYPES.items()}
+_READ_QUANTIZATIONS: dict[int, Quantization] = {
+    pb.QUANTIZATION_UNSPECIFIED: "none",
+    **{number: name for name, number in _QUANTIZATIONS.items()},
+}
+_READ_ENCODINGS: dict[int, BinaryEncoding] = {
+    pb.BINARY_ENCODING_UNSPECIFIED: "one_bit",
+    **{number: name for name, number in _ENCODINGS.items()},
+}
+_READ_QUERY_ENCODINGS: dict[int, BinaryQueryEncoding] = {
+    pb.BINARY_QUERY_ENCODING_UNSPECIFIED: "default",
+    **{number: name for name, number in _QUERY_ENCODINGS.items()},
+}
+_DEFAULT_COMPRESSION = 16
+
+
+def read_spec(request: pb.CreateCollectionRequest) -> CollectionSpec:
+    """The collection to create, its values not judged yet. Raises InvalidArgument."""
+    quantization = _read_enum("quantization", request.quantization, _READ_QUANTIZATIONS)
+    return CollectionSpec(
+        name=request.name,
+        dimension=request.dimension,
+        fingerprint=request.fingerprint,
+        model=request.model,
+        payload_indexes=_read_indexes(request.payload_indexes),
+        hnsw_m=request.hnsw.m,
+        hnsw_ef_construct=request.hnsw.ef_construct,
+        hnsw_full_scan_threshold_kb=request.hnsw.full_scan_threshold_kb,
+        hnsw_on_disk=request.hnsw.on_disk,
+        quantization=quantization,
+        quantization_params=_read_params(quantization, request.quantization_params),
+        on_disk_vectors=request.on_disk_vectors,
+        on_disk_payload=request.on_disk_payload if request.HasField("on_disk_payload") else True,
+        shard_number=request.shard_number,
+        replication_factor=request.replication_factor,
+        write_consistency_factor=request.write_consistency_factor,
+    )
+
+
+def _read_indexes(protos: Sequence[pb.PayloadIndex]) -> dict[str, IndexType]:
+    if len(protos) > MAX_INDEXES:
+        raise InvalidArgument(
+            "payload_indexes", f"{len(protos)} given, at most {MAX_INDEXES}", "COUNT_OUT_OF_RANGE"
+        )
+    indexes: dict[str, IndexType] = {}
+    for i, proto in enumerate(protos):
+        key, type = read_index(proto, f"payload_indexes[{i}]")
+        if key in indexes:
+            raise InvalidArgument(f"payload_indexes[{i}].field", f"{key!r} is given twice", "INDEX_REPEATED")
+        indexes[key] = type
+    return indexes
+
+
+def read_index(proto: pb.PayloadIndex, field: str) -> tuple[str, IndexType]:
+    """A payload index that stands at `field` of the request. Raises InvalidArgument."""
+    key = check_key(proto.field, f"{field}.field")
+    if proto.type not in _READ_INDEX_TYPES:
+        types = ", ".join(_INDEX_TYPES)
+        raise InvalidArgument(f"{field}.type", f"{proto.type} is no type of index; there are {types}")
+    return key, _READ_INDEX_TYPES[proto.type]
+
+
+def write_collection(info: CollectionInfo) -> pb.Collection:
+    """The collection as it travels."""
+    spec = info.spec
+    return pb.Collection(
+        name=spec.name,
+        fingerprint=spec.fingerprint,
+        model=spec.model,
+        dimension=spec.dimension,
+        points=info.points,
+        image_vectors=info.image_vectors,
+        text_vectors=info.text_vectors,
+        indexed_share=info.indexed_share,
+        disk_bytes=info.disk_bytes,
+        aliases=sorted(info.aliases),
+        payload_indexes=[
+            pb.PayloadIndex(field=key, type=_INDEX_TYPES[type])
+            for key, type in sorted(spec.payload_indexes.items())
+        ],
+        hnsw=pb.HnswConfig(
+            m=spec.hnsw_m,
+            ef_construct=spec.hnsw_ef_construct,
+            full_scan_threshold_kb=spec.hnsw_full_scan_threshold_kb,
+            on_disk=spec.hnsw_on_disk,
+        ),
+        quantization=_QUANTIZATIONS[spec.quantization],
+        quantization_params=_write_params(spec),
+        on_disk_vectors=spec.on_disk_vectors,
+        on_disk_payload=spec.on_disk_payload,
+        shard_number=spec.shard_number or 1,
+        replication_factor=spec.replication_factor or 1,
+        write_consistency_factor=spec.write_consistency_factor or 1,
+        successor=spec.successor,
+        damage=info.damage,
+        default_candidates=candidates(spec),
+    )
+
+
+def _read_params(quantization: Quantization, proto: pb.QuantizationParams) -> QuantizationParams:
+    """Raises InvalidArgument for a parameter of another quantisation: it would change nothing."""
+    place = "quantization_params"
+    for name, owner in (
+        ("quantile", "scalar"),
+        ("encoding", "binary"),
+        ("query_encoding", "binary"),
+        ("compression", "product"),
+        ("bits", "turbo"),
+    ):
+        if getattr(proto, name) and quantization != owner:
+            raise InvalidArgument(
+                f"{place}.{name}", f"is for quantization {owner}, the collection's is {quantization}"
+            )
+    if proto.always_ram and quantization == "none":
+        raise InvalidArgument(f"{place}.always_ram", "there is no quantization")
+    return QuantizationParams(
+        always_ram=proto.always_ram,
+        quantile=proto.quantile,
+        encoding=_read_enum(f"{place}.encoding", proto.encoding, _READ_ENCODINGS),
+        query_encoding=_read_enum(f"{place}.query_encoding", proto.query_encoding, _READ_QUERY_ENCODINGS),
+        compression=proto.compression or (_DEFAULT_COMPRESSION if quantization == "product" else 0),
+        bits=proto.bits,
+    )
+
+
+def _write_params(spec: CollectionSpec) -> pb.QuantizationParams | None:
+    if spec.quantization == "none":
+        return None
+    params = spec.quantization_params
+    proto = pb.QuantizationParams(
+        always_ram=params.always_ram,
+        quantile=params.quantile,
+        compression=params.compression,
+        bits=params.bits,
+    )
+    if spec.quantization == "binary":
+        proto.encoding = _ENCODINGS[params.encoding]
+        proto.query_encoding = _QUERY_ENCODINGS[params.query_encoding]
+    return proto
+
+
+def _read_enum(field: str, number: int, names: Mapping[int, Name]) -> Name:
+    if number not in names:
+        raise InvalidArgument(field, f"{number} is none of this API's values")
+    return names[number]

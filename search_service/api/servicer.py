@@ -1,0 +1,228 @@
+# ruff: noqa: N802 - the methods have the names of the RPCs
+"""The gRPC face of points and searches: proto in, domain, proto out; nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+
+from clipsearch.search.v1 import search_pb2 as pb
+from clipsearch.search.v1 import search_pb2_grpc
+from clipsearch.serving.errors import InvalidArgument, NotFound, ServiceError, to_status
+from search_service.api.filter_proto import read_filter
+from search_service.api.ids import check_ids
+from search_service.api.point_proto import check_format, read_point, read_selection, write_point
+from search_service.api.search_proto import read_search, write_answer
+from search_service.deadline import Deadline
+from search_service.query.filters import Filter, matches_everything
+from search_service.query.search import Search
+from search_service.settings import SearchSettings
+from search_service.write.points import Points
+from search_service.write.upsert import Upsert, WriteResult
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["SearchService"].full_name
+_DEFAULT_PAGE_SIZE = 100
+_TURN_S = 0.01
+
+Proto = TypeVar("Proto", bound=Message)
+Read = TypeVar("Read")
+
+Answer = TypeVar("Answer")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class SearchServicer(search_pb2_grpc.SearchServiceServicer):
+    """Answers SearchService, within the request limits of the settings."""
+
+    def __init__(self, search: Search, upsert: Upsert, points: Points, settings: SearchSettings) -> None:
+        self._search = search
+        self._upsert = upsert
+        self._points = points
+        self._settings = settings
+
+    async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
+        """Finds points."""
+        query = read_search(request, self._settings)
+        deadline = _deadline(context)
+        [answer] = await again_if_moved({request.collection}, lambda: self._search.search([query], deadline))
+        return write_answer(answer, request.vector_format)
+
+    async def SearchBatch(self, request: pb.SearchBatchRequest, context: Context) -> pb.SearchBatchResponse:
+        """Several searches in one call."""
+        _check_count("searches", len(request.searches), self._settings.max_searches)
+        queries = await _in_turns(
+            request.searches, lambda search, i: read_search(search, self._settings, f"searches[{i}]")
+        )
+        deadline, names = _deadline(context), {search.collection for search in request.searches}
+        answers = await again_if_moved(names, lambda: self._search.search(queries, deadline))
+        return pb.SearchBatchResponse(
+            results=[
+                write_answer(answer, search.vector_format)
+                for answer, search in zip(answers, request.searches, strict=True)
+            ]
+        )
+
+    async def Upsert(self, request: pb.UpsertRequest, context: Context) -> pb.UpsertResponse:
+        """Writes points."""
+        _check_count("points", len(request.points), self._settings.max_points)
+        points = await _in_turns(
+            request.points, lambda point, i: read_point(point, f"points[{i}]", self._settings)
+        )
+        wait = request.wait if request.HasField("wait") else True
+        insert_only, deadline = _insert_only(request), _deadline(context)
+        results = await again_if_moved(
+            {request.collection},
+            lambda: self._upsert.upsert(
+                request.collection,
+                points,
+                wait=wait,
+                insert_only=insert_only,
+                fingerprint=request.fingerprint,
+                deadline=deadline,
+            ),
+        )
+        return pb.UpsertResponse(
+            results=[
+                _upsert_result(point.id, result)
+                for point, result in zip(request.points, results, strict=True)
+            ]
+        )
+
+    async def GetPoints(self, request: pb.GetPointsRequest, context: Context) -> pb.GetPointsResponse:
+        """Reads points by id."""
+        ids = check_ids(request.ids, "ids", self._settings)
+        check_format(request.vector_format)
+        selection, deadline = read_selection(request.payload), _deadline(context)
+        points = await again_if_moved(
+            {request.collection},
+            lambda: self._points.get(
+                request.collection,
+                ids,
+                payload=selection,
+                with_vectors=request.with_vectors,
+                deadline=deadline,
+            ),
+        )
+        found = {point.id for point in points}
+        return pb.GetPointsResponse(
+            points=[write_point(point, request.vector_format) for point in points],
+            missing=[id for id in dict.fromkeys(ids) if id not in found],
+        )
+
+    async def DeletePoints(
+        self, request: pb.DeletePointsRequest, context: Context
+    ) -> pb.DeletePointsResponse:
+        """Deletes points by id or by filter."""
+        selector, deadline = self._selector(request), _deadline(context)
+        deleted = await again_if_moved(
+            {request.collection}, lambda: self._points.delete(request.collection, selector, deadline)
+        )
+        return pb.DeletePointsResponse(deleted=deleted)
+
+    async def CountPoints(self, request: pb.CountPointsRequest, context: Context) -> pb.CountPointsResponse:
+        """Counts points."""
+        filter, deadline = read_filter(request.filter, self._settings), _deadline(context)
+        count = await again_if_moved(
+            {request.collection}, lambda: self._points.count(request.collection, filter, deadline)
+        )
+        return pb.CountPointsResponse(count=count)
+
+    async def ListPoints(self, request: pb.ListPointsRequest, context: Context) -> pb.ListPointsResponse:
+        """A page of points."""
+        limit = request.page_size or _DEFAULT_PAGE_SIZE
+        if limit > self._settings.max_page_size:
+            raise InvalidArgument(
+                "page_size", f"{limit}, at most {self._settings.max_page_size}", "LIMIT_TOO_LARGE"
+            )
+        check_format(request.vector_format)
+        filter, selection = read_filter(request.filter, self._settings), read_selection(request.payload)
+        deadline = _deadline(context)
+        page = await again_if_moved(
+            {request.collection},
+            lambda: self._points.page(
+                request.collection,
+                limit=limit,
+                cursor=request.page_token or None,
+                filter=filter,
+                payload=selection,
+                with_vectors=request.with_vectors,
+                deadline=deadline,
+            ),
+        )
+        return pb.ListPointsResponse(
+            points=[write_point(point, request.vector_format) for point in page.points],
+            next_page_token=page.next_cursor or "",
+        )
+
+    def _selector(self, request: pb.DeletePointsRequest) -> tuple[str, ...] | Filter:
+        match request.WhichOneof("selector"):
+            case "ids":
+                return check_ids(request.ids.ids, "ids.ids", self._settings)
+            case "filter":
+                filter = read_filter(request.filter, self._settings)
+                if matches_everything(filter):
+                    raise InvalidArgument(
+                        "filter",
+                        "matches everything; to delete all points, delete the collection",
+                        "FILTER_EMPTY",
+                    )
+                return filter
+            case _:
+                raise InvalidArgument("selector", "empty; either ids or filter must be set")
+
+
+async def _in_turns(protos: Sequence[Proto], read: Callable[[Proto, int], Read]) -> list[Read]:
+    """Reads one after another, and lets other calls in between: large payloads can take a second in all."""
+    done, turn = list[Read](), time.perf_counter()
+    for index, proto in enumerate(protos):
+        done.append(read(proto, index))
+        if time.perf_counter() - turn > _TURN_S:
+            await asyncio.sleep(0)
+            turn = time.perf_counter()
+    return done
+
+
+async def again_if_moved(names: Collection[str], call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """The call's answer; once more where a collection is gone that is none of the caller's `names`.
+
+    An alias that moved on a moment ago led there. The store looks it up anew after a NotFound.
+    """
+    try:
+        return await call()
+    except NotFound as error:
+        if error.reason != "COLLECTION_NOT_FOUND" or error.metadata["collection"] in names:
+            raise
+        return await call()
+
+
+def _deadline(context: Context) -> Deadline:
+    return Deadline.after(context.time_remaining())
+
+
+def _check_count(field: str, count: int, limit: int) -> None:
+    if not 1 <= count <= limit:
+        raise InvalidArgument(field, f"{count} given, 1 to {limit} are allowed", "COUNT_OUT_OF_RANGE")
+
+
+def _insert_only(request: pb.UpsertRequest) -> bool:
+    if request.update_mode not in pb.UpdateMode.values():
+        raise InvalidArgument("update_mode", f"{request.update_mode} is none of this API's update modes")
+    return request.update_mode == pb.UPDATE_MODE_INSERT_ONLY
+
+
+def _upsert_result(id: str, result: WriteResult) -> pb.UpsertResult:
+    if isinstance(result, ServiceError):
+        return pb.UpsertResult(id=id, status=to_status(result))
+    return pb.UpsertResult(
+        id=id,
+        status=status_pb2.Status(),
+        tokens_dropped=result.tokens_dropped,
+        skipped=result.skipped,
+        successor_status=None if result.lacking is None else to_status(result.lacking),
+    )

@@ -1,0 +1,1 @@
+"""The encoder service as seen from here: its client, breaker and errors."""

@@ -1,0 +1,206 @@
+"""The only file that calls the encoder: texts and pictures in, vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, TypeVar
+
+import grpc
+import numpy as np
+
+from clipsearch.channel.batches import parts
+from clipsearch.channel.connection import aio_channel
+from clipsearch.channel.credentials import ClientTls, bearer
+from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc, vector_pb2
+from clipsearch.serving.errors import InvalidArgument, Unavailable
+from clipsearch.serving.security.peer import Peer
+from clipsearch.serving.telemetry.request_id import forwarded
+from clipsearch.serving.together import together
+from search_service.deadline import Deadline
+from search_service.encoder.errors import call_error, item_error, log_failure
+from search_service.stores.protocol import Vector
+
+# What one call carries at most, within the encoder's default limits. Longer lists go in several
+# calls at once, which also spreads them over the encoder's replicas.
+TEXTS_A_CALL = 256
+IMAGES_A_CALL = 32
+BYTES_A_CALL = 32 * 1024 * 1024
+
+_F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The encoder's model."""
+
+    name: str
+    fingerprint: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A vector, float32 [dimension], of length 1, and how many tokens its text lost."""
+
+    vector: Vector
+    tokens_dropped: int = 0
+
+
+# The error's field is "": only the caller knows where in its request the input stands.
+Outcome: TypeAlias = Encoded | InvalidArgument
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """One outcome a text and one a picture, in order, and the space that the vectors belong to.
+
+    `weak_match_below`: the model's bound for cosines of texts to pictures; 0 = not known.
+    """
+
+    texts: list[Outcome]
+    images: list[Outcome]
+    fingerprint: str
+    weak_match_below: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """That of one call."""
+
+    outcomes: list[Outcome]
+    fingerprint: str
+    weak_match_below: float = 0.0
+
+
+class Encoder(Protocol):
+    """What the search service asks of an encoder.
+
+    Raises Unavailable("encoder"), ResourceExhausted, DeadlineExceeded and, if the encoder refuses
+    or fails, FailedPrecondition or ServiceError.
+    """
+
+    async def ping(self) -> None:
+        """Returns if the encoder answers."""
+
+    async def model(self, deadline: Deadline) -> Model:
+        """The model that is loaded."""
+
+    async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
+        """Encodes texts and pictures, at least one of either."""
+
+
+class EncoderClient:
+    """Calls the encoder service at `address` (host:port, or any gRPC target).
+
+    No call waits longer than `timeout_s`. A connection is made at its first call, and again whenever
+    it is lost; `interceptors` see every call, `token` is shown at each. `tls` None = plaintext.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        timeout_s: float,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+        token: str | None = None,
+        tls: ClientTls | None = None,
+    ) -> None:
+        """Raises CredentialsError."""
+        self._address = address
+        self._timeout_s = timeout_s
+        self._shown = bearer(token)
+        self._peer = Peer(lambda: aio_channel(address, interceptors, tls), _stub, tls)
+
+    async def watch(self) -> None:
+        """Connects anew whenever the TLS files have changed, for ever."""
+        await self._peer.watch()
+
+    async def close(self) -> None:
+        """Closes the connections; calls in progress fail."""
+        await self._peer.close()
+
+    async def ping(self) -> None:
+        """Returns if the encoder answers. Logs no failure: it is asked all the time."""
+        request = encoder_pb2.GetModelRequest()
+        try:
+            await self._peer.stub.GetModel(request, timeout=self._timeout_s, metadata=self._shown)
+        except grpc.aio.AioRpcError as error:
+            # A full encoder answers; health that gave up for it would take the searches of all away.
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise call_error(error, self._timeout_s) from None
+
+    async def model(self, deadline: Deadline) -> Model:
+        """The model that is loaded."""
+        answer = await self._call(self._peer.stub.GetModel, encoder_pb2.GetModelRequest(), deadline)
+        return Model(answer.name, answer.fingerprint, answer.dimension)
+
+    async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
+        """Encodes texts and pictures, at least one of either."""
+        text_parts = list(parts(texts, TEXTS_A_CALL, BYTES_A_CALL))
+        image_parts = list(parts(images, IMAGES_A_CALL, BYTES_A_CALL))
+        answers = await together(
+            [self._encode_texts(part, deadline) for part in text_parts]
+            + [self._encode_images(part, deadline) for part in image_parts]
+        )
+        of_texts, of_images = answers[: len(text_parts)], answers[len(text_parts) :]
+        return Encoding(
+            texts=[outcome for answer in of_texts for outcome in answer.outcomes],
+            images=[outcome for answer in of_images for outcome in answer.outcomes],
+            fingerprint=_one_fingerprint({answer.fingerprint for answer in answers}),
+            weak_match_below=of_texts[0].weak_match_below if of_texts else 0.0,
+        )
+
+    async def _encode_texts(self, texts: list[str], deadline: Deadline) -> _Answer:
+        request = encoder_pb2.EncodeTextRequest(texts=texts, format=_F32)
+        answer = await self._call(self._peer.stub.EncodeText, request, deadline)
+        outcomes = _outcomes(answer.embeddings, len(texts))
+        return _Answer(outcomes, answer.fingerprint, answer.weak_match_below)
+
+    async def _encode_images(self, images: list[bytes], deadline: Deadline) -> _Answer:
+        request = encoder_pb2.EncodeImageRequest(images=images, format=_F32)
+        answer = await self._call(self._peer.stub.EncodeImage, request, deadline)
+        return _Answer(_outcomes(answer.embeddings, len(images)), answer.fingerprint)
+
+    async def _call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        deadline: Deadline,
+    ) -> Response:
+        timeout_s = deadline.left(at_most=self._timeout_s)
+        try:
+            return await method(request, timeout=timeout_s, metadata=(*self._shown, *forwarded()))
+        except grpc.aio.AioRpcError as error:
+            # Our own limit ran out, not the caller's: the encoder is to blame, and the caller may try again.
+            limit_s = timeout_s if timeout_s == self._timeout_s else None
+            log_failure(error, self._address, limit_s)
+            raise call_error(error, limit_s) from None
+
+
+def _stub(channel: grpc.aio.Channel) -> encoder_pb2_grpc.EncoderServiceAsyncStub:
+    return encoder_pb2_grpc.EncoderServiceStub(channel)
+
+
+def _outcomes(embeddings: Sequence[encoder_pb2.Embedding], expected: int) -> list[Outcome]:
+    if len(embeddings) != expected:
+        raise Unavailable("encoder", f"the encoder answered {len(embeddings)} of {expected} inputs")
+    return [_outcome(embedding) for embedding in embeddings]
+
+
+def _outcome(embedding: encoder_pb2.Embedding) -> Outcome:
+    if embedding.HasField("error"):
+        return item_error(embedding.error)
+    vector = np.frombuffer(embedding.vector.f32, dtype="<f4").astype(np.float32, copy=False)
+    return Encoded(vector, embedding.text.tokens_dropped)
+
+
+def _one_fingerprint(fingerprints: set[str]) -> str:
+    if len(fingerprints) > 1:
+        raise Unavailable(
+            "encoder",
+            "replicas of the encoder answered with different models "
+            f"({', '.join(sorted(fingerprints))}); try again when all of them run one",
+        )
+    return fingerprints.pop()

@@ -1,0 +1,1 @@
+"""A search, from its terms to its ranked points."""

@@ -1,0 +1,154 @@
+"""Keeps the calibration of each collection: measured after writes, in the background, and kept by the store.
+
+It is measured when the collection has its first vectors of a name, and anew when a name's vectors have
+become twice or half as many. The write that set it off is answered when it is done, 30 ms later, and a
+search that comes in between waits for it too: while nothing is written no score changes. What is
+measured depends on the points alone, so replicas of the service find the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any
+
+import structlog
+
+from clipsearch.serving.errors import NotFound, ServiceError
+from search_service.query.calibration import SAMPLE, Calibration, measure
+from search_service.stores.protocol import SIDES, Side, VectorStore
+
+_log = structlog.get_logger(__name__)
+
+
+class Calibrations:
+    """Calibrations of the collections of `store`; one answer of it may take `timeout_s`."""
+
+    def __init__(self, store: VectorStore, timeout_s: float) -> None:
+        self._store = store
+        self._timeout_s = timeout_s
+        self._read: dict[str, tuple[Any, Calibration | None]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._again: dict[str, set[Side]] = {}  # written while they were looked at, which names
+        self._written: dict[str, int] = {}  # points, since vectors were last counted,
+        self._room: dict[str, int] = {}  # and how many it would have taken then to double or halve them
+
+    async def get(self, collection: str) -> Calibration | None:
+        """The calibration; None for a collection without vectors. Raises what the store does."""
+        await self.settled(collection)
+        kept = await self._kept(collection)
+        return kept if kept is not None else await self.renew(collection)
+
+    async def renew(self, collection: str) -> Calibration | None:
+        """Measures it anew."""
+        await self.settled(collection)
+        task = self._start(collection, force=True)
+        await asyncio.shield(task)
+        return await self._kept(collection)
+
+    async def settled(self, collection: str, timeout_s: float | None = None) -> None:
+        """Returns when nothing is measured any more, or after `timeout_s`; failures are no concern here."""
+        for _ in range(2):  # a write that came meanwhile may have set off another; no more, under a long load
+            task = self._tasks.get(collection)
+            if task is None or task.done():
+                return
+            await asyncio.wait([task], timeout=timeout_s)
+
+    def wrote(self, collection: str, points: int, names: Collection[Side] = ()) -> None:
+        """To be told after every write: how many points, with vectors of which names. Returns at once."""
+        self._written[collection] = self._written.get(collection, 0) + points
+        task = self._tasks.get(collection)
+        if task is not None and not task.done():
+            self._again.setdefault(collection, set()).update(names)
+            return
+        _, known = self._read.get(collection, (None, None))
+        if known is not None and not self._due(collection, known, names):
+            return
+        self._start(collection, force=False)
+
+    async def close(self) -> None:
+        """Ends what goes on."""
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _due(self, collection: str, known: Calibration, names: Collection[Side]) -> bool:
+        """Whether so much was written that it is worth counting vectors. Others may write as well."""
+        if any(not known.counts[name] for name in names):
+            return True
+        return 2 * self._written.get(collection, 0) >= self._room.get(collection, 0)
+
+    def _start(self, collection: str, *, force: bool) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._measure(collection, force))
+        self._tasks[collection] = task
+        task.add_done_callback(lambda done: self._ended(collection, done))
+        return task
+
+    def _ended(self, collection: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(collection) is task:
+            del self._tasks[collection]
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, ServiceError):
+            # The next search tries again, and is told.
+            _log.debug("a collection was not calibrated", collection=collection, problem=error.message)
+        elif error is not None:
+            _log.error("a collection was not calibrated", collection=collection, exc_info=error)
+        names = self._again.pop(collection, None)
+        if names is not None and not task.cancelled() and error is None:
+            self.wrote(collection, 0, names)
+
+    async def _measure(self, collection: str, force: bool) -> None:
+        known = await self._kept(collection)
+        self._written[collection] = 0
+        try:
+            info = await self._store.get_collection(collection, timeout=self._timeout_s)
+            counts: dict[Side, int] = {"image": info.image_vectors, "text": info.text_vectors}
+            if known is not None:
+                self._room[collection] = _room(known, counts)
+            if not any(counts.values()) or not (force or known is None or _changed(known, counts)):
+                return
+            samples = {
+                name: await self._store.sample(collection, name, SAMPLE, timeout=self._timeout_s)
+                for name in SIDES
+            }
+            measured = await asyncio.to_thread(measure, samples, counts)
+            await self._store.set_calibration(collection, measured.to_json(), timeout=self._timeout_s)
+            self._room[collection] = _room(measured, counts)
+        except NotFound:
+            self._read.pop(collection, None)
+            self._written.pop(collection, None)
+
+    async def _kept(self, collection: str) -> Calibration | None:
+        kept = await self._store.calibration(collection, timeout=self._timeout_s)
+        read, calibration = self._read.get(collection, (None, None))
+        if kept is None:
+            self._read.pop(collection, None)
+            return None
+        if kept is not read:
+            try:
+                calibration = Calibration.from_json(kept)
+            except (KeyError, TypeError, ValueError):  # of another version: measured anew
+                calibration = None
+            self._read[collection] = kept, calibration
+        return calibration
+
+
+def _room(known: Calibration, counts: dict[Side, int]) -> int:
+    """The fewest points, written or deleted, after which a name's vectors may be twice or half as many."""
+    return min(
+        (
+            room
+            for name in SIDES
+            if known.counts[name]
+            for room in (2 * known.counts[name] - counts[name], counts[name] - known.counts[name] // 2)
+        ),
+        default=0,
+    )
+
+
+def _changed(known: Calibration, counts: dict[Side, int]) -> bool:
+    """Whether a name's vectors have become twice or half as many."""
+    return any(
+        2 * min(known.counts[name], counts[name]) <= max(known.counts[name], counts[name]) > 0
+        for name in SIDES
+    )

@@ -1,0 +1,134 @@
+"""From a query to what each vector name is asked, and from what was found to one ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from search_service.query.calibration import Scale
+from search_service.query.filters import Filter, HasId
+from search_service.query.fusion import DEPTH, Candidate, Method, fuse
+from search_service.query.queries import Hit, Query
+from search_service.query.terms import Stored
+from search_service.stores.protocol import SIDES, PayloadSelection, ScoredPoint, Side, Vector, VectorQuery
+
+
+def side_queries(query: Query, vectors: Mapping[Side, Vector]) -> list[VectorQuery]:
+    """One question, or for target "any" two, that to the image vectors first; `vectors` by vector name.
+
+    With two, each gives as many points as could be among the hits, without their payloads, which are
+    fetched for the hits alone, later. A point that is among the first n of the joined ranking is among
+    the first n of the name that it owes its place to; RRF and DBSF add shares of ranks down to a fixed depth.
+    """
+    question = VectorQuery(
+        vector=vectors[SIDES[0] if query.target == "any" else query.target],
+        side=SIDES[0] if query.target == "any" else query.target,
+        limit=query.limit,
+        offset=query.offset,
+        filter=_without_stored_terms(query) or None,
+        score_threshold=query.score_threshold,
+        exact=query.exact,
+        hnsw_ef=query.hnsw_ef,
+        rescore=query.rescore,
+        oversampling=query.oversampling,
+        payload=query.payload,
+        with_vectors=query.with_vectors,
+    )
+    if query.target != "any":
+        return [question]
+    return [
+        replace(
+            question,
+            vector=vectors[side],
+            side=side,
+            limit=query.offset + query.limit if query.fusion == "calibrated" else DEPTH,
+            offset=0,
+            score_threshold=None,
+            payload=PayloadSelection(include=()),
+            with_vectors=False,
+        )
+        for side in SIDES
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The hits that were asked for, best first, ties by their ids; `fused`: scores are no cosines."""
+
+    hits: list[Hit]
+    fused: bool
+
+
+def rank(query: Query, found: Sequence[Sequence[ScoredPoint]], scales: Mapping[Side, Scale] | None) -> Ranked:
+    """`found` holds the answers to `side_queries`, each in its order (nearest.py).
+
+    Cosines stand as they are where one vector name was asked, or only one can answer: `scales` None says
+    that the collection has vectors of one name only; RRF and DBSF need none.
+    """
+    if query.target != "any":
+        return Ranked(_by_cosine(query.target, found[0]), False)
+    image, text = found
+    if query.fusion == "calibrated":
+        if scales is not None:
+            return Ranked(_page(query, _calibrated(image, text, scales)), True)
+    elif image and text:
+        return Ranked(_page(query, _fused(query, image, text)), True)
+    side: Side = "image" if image else "text"
+    return Ranked(_page(query, _by_cosine(side, image or text)), False)
+
+
+def _page(query: Query, ranked: Sequence[Hit]) -> list[Hit]:
+    """Of a whole ranking the part that was asked for."""
+    if query.score_threshold is not None:
+        ranked = [hit for hit in ranked if hit.score >= query.score_threshold]
+    return list(ranked[query.offset : query.offset + query.limit])
+
+
+def _calibrated(
+    image: Sequence[ScoredPoint], text: Sequence[ScoredPoint], scales: Mapping[Side, Scale]
+) -> list[Hit]:
+    """Every point with the larger of its scores; on a tie that of its image."""
+    ranks = {
+        side: {scored.point.id: rank for rank, scored in enumerate(found, start=1)}
+        for side, found in zip(SIDES, (image, text), strict=True)
+    }
+    hits: dict[str, Hit] = {}
+    for side, found in zip(SIDES, (image, text), strict=True):
+        scale = scales[side]
+        for scored in found:
+            id, score = scored.point.id, scale.score(scored.score)
+            if id not in hits or score > hits[id].score:
+                hits[id] = Hit(
+                    scored.point,
+                    score,
+                    side,
+                    scored.score,
+                    ranks["image"].get(id, 0),
+                    ranks["text"].get(id, 0),
+                )
+    return sorted(hits.values(), key=lambda hit: (-hit.score, hit.point.id))
+
+
+def _fused(query: Query, image: Sequence[ScoredPoint], text: Sequence[ScoredPoint]) -> list[Hit]:
+    points = {scored.point.id: scored.point for scored in (*image, *text)}
+    method: Method = "dbsf" if query.fusion == "dbsf" else "rrf"
+    return [
+        Hit(points[hit.id], hit.score, hit.matched, hit.cosine, hit.image_rank, hit.text_rank)
+        for hit in fuse(_candidates(image), _candidates(text), method)
+    ]
+
+
+def _candidates(found: Sequence[ScoredPoint]) -> list[Candidate]:
+    return [Candidate(scored.point.id, scored.score) for scored in found]
+
+
+def _by_cosine(side: Side, found: Sequence[ScoredPoint]) -> list[Hit]:
+    return [Hit(scored.point, scored.score, side, scored.score) for scored in found]
+
+
+def _without_stored_terms(query: Query) -> Filter:
+    """The query's filter, and that the stored points it asks with are no answer."""
+    ids = tuple(dict.fromkeys(term.what.id for term in query.terms if isinstance(term.what, Stored)))
+    if not ids:
+        return query.filter
+    return replace(query.filter, must_not=(*query.filter.must_not, HasId(ids)))

@@ -1,0 +1,204 @@
+"""The service's end of an engine's process: starts it, asks it, notices when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
+from search_service.stores.edge.children import Children, whole
+from search_service.stores.edge.wire import LENGTH_BYTES, Fault, Request, frame, unframed
+
+_log = structlog.get_logger(__name__)
+_MOST_WAITING = 1024
+_SENT_AHEAD = 4  # requests with the engine, so that it never waits for the next; the others wait here
+_DISK_S = 10.0  # a flush may take; a disk that takes longer hangs
+_STOP_S = 60.0  # a flush of a large collection takes seconds
+
+
+class EngineFailed(Exception):
+    """The engine refused something that it should not; a fault of this program or of the engine."""
+
+
+class EngineStopped(Unavailable):
+    """The process has died; what it was asked may be done or not, and a new one may be asked again."""
+
+
+class EngineProcess:
+    """One engine process. Requests are answered in their order. Make one with `start`."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._process = process
+        self._writer = writer
+        self._queued: deque[tuple[bytes, asyncio.Future[Any]]] = deque()
+        self._waiting: deque[asyncio.Future[Any]] = deque()  # for answers to what was sent
+        self._answers = asyncio.create_task(self._read_answers(reader))
+        self._answered = 0
+        self._worked_at = time.monotonic()
+        self._ping: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, children: Children) -> EngineProcess:
+        """Starts an engine that has nothing open."""
+        ours, theirs = socket.socketpair()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(ours)
+            with theirs:
+                end = theirs.fileno()
+                process = children.start("search_service.stores.edge.engine", str(end), descriptors=[end])
+            try:
+                reader, writer = await asyncio.open_unix_connection(sock=ours)
+            except BaseException:
+                process.kill()
+                await whole(asyncio.to_thread(process.wait))
+                raise
+            stack.pop_all()
+        return cls(process, reader, writer)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it takes requests."""
+        return not self._answers.done()
+
+    async def call(self, method: str, *arguments: Any, deadline: float | None = None) -> Any:
+        """The method's result. The engine does not begin after `deadline` (time.monotonic()).
+
+        Raises DeadlineExceeded, ResourceExhausted for a full disk or queue, Unavailable if the
+        process or its disk fails, EngineFailed.
+        """
+        if not self.alive:
+            raise _stopped()
+        if len(self._queued) >= _MOST_WAITING:
+            raise ResourceExhausted("the store is busy", "STORE_BUSY", retry_after_s=0.5)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._queued.append((frame(Request(method, arguments, deadline)), answer))
+        self._send(_SENT_AHEAD)
+        result = await answer
+        if isinstance(result, Fault):
+            raise _error(method, result)
+        return result
+
+    async def responds(self, within_s: float) -> bool:
+        """Whether it answers, or is at work: an engine does one thing after another, some for seconds."""
+        answered, (_, ticks) = self._answered, _at_work(self._process.pid)
+        if self._ping is None or self._ping.done():  # one is enough, however long it is not answered
+            self._ping = asyncio.create_task(self._answer_to_ping())
+        await asyncio.wait([self._ping], timeout=within_s)
+        on_disk, ticks_now = _at_work(self._process.pid)
+        now = time.monotonic()
+        if self._ping.done() or self._answered != answered or ticks_now != ticks:
+            self._worked_at = now
+        return self._worked_at == now or (on_disk and now - self._worked_at < _DISK_S)
+
+    async def _answer_to_ping(self) -> None:
+        # One that has died is started again at the next call: no reason to refuse that.
+        with contextlib.suppress(ServiceError):
+            await self.call("ping")
+
+    async def stop(self) -> None:
+        """Lets it answer what it was asked, flush and end; kills it if that takes a minute.
+
+        Cancelled, it kills it at once. In any case the process is gone on return.
+        """
+        if self._process.poll() is None and not self._writer.is_closing():
+            self._send(_MOST_WAITING)
+            self._writer.write_eof()
+        try:
+            await asyncio.to_thread(self._process.wait, _STOP_S)
+        except subprocess.TimeoutExpired:
+            _log.error("an engine does not stop and is killed", pid=self._process.pid)
+        finally:
+            await self.kill()
+
+    async def retire(self) -> None:
+        """Lets it answer what it was asked, for a minute at most, and ends it without a flush."""
+        self._send(_MOST_WAITING)
+        if self._waiting:
+            await asyncio.wait(self._waiting, timeout=_STOP_S)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """Ends it at once. The process is gone on return, also of a call that is cancelled."""
+        await whole(self._end())
+
+    async def _end(self) -> None:
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
+        await asyncio.wait([self._answers])
+        self._writer.close()
+
+    def _send(self, ahead: int) -> None:
+        """Sends requests until the engine has `ahead` of them, but none whose caller has gone."""
+        while self._queued and len(self._waiting) < ahead:
+            request, answer = self._queued.popleft()
+            if not answer.done():
+                self._waiting.append(answer)
+                self._writer.write(request)
+
+    async def _read_answers(self, reader: asyncio.StreamReader) -> None:
+        try:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
+                    result = unframed(await reader.readexactly(length))
+                    answer = self._waiting.popleft()
+                    self._answered += 1
+                    if not answer.done():  # the caller may have gone
+                        answer.set_result(result)
+                    self._send(_SENT_AHEAD)
+        except Exception:
+            _log.exception("an engine's answer cannot be read")
+        finally:
+            for answer in (*self._waiting, *(answer for _, answer in self._queued)):
+                if not answer.done():
+                    answer.set_exception(_stopped())
+            self._waiting.clear()
+            self._queued.clear()
+
+
+@contextlib.asynccontextmanager
+async def until(deadline: float) -> AsyncIterator[None]:
+    """Gives the block up at `deadline` (time.monotonic()). Raises DeadlineExceeded."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded("the store did not answer in time") from None
+
+
+def _stopped() -> EngineStopped:
+    return EngineStopped("store", "the collection's engine has stopped; it is started again when needed")
+
+
+def _at_work(pid: int) -> tuple[bool, int]:
+    """Whether a process waits for its disk, and its CPU time in clock ticks; where Linux tells that."""
+    try:
+        # After the command's name, which may hold spaces: the state, and 11 fields on the two times.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False, 0
+    return fields[0] == "D", int(fields[11]) + int(fields[12])
+
+
+def _error(method: str, fault: Fault) -> Exception:
+    known: dict[str, ServiceError] = {
+        "late": DeadlineExceeded(),
+        "disk full": ResourceExhausted("the store's disk is full", "STORE_DISK_FULL", retry_after_s=30),
+        "disk": Unavailable("store", "the store's disk cannot be read or written"),
+    }
+    if fault.kind in known:
+        if fault.kind != "late":
+            _log.warning("the engine failed", method=method, kind=fault.kind, detail=fault.message)
+        return known[fault.kind]
+    return EngineFailed(f"{method}: {fault.message}")

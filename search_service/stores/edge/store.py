@@ -1,0 +1,398 @@
+"""QdrantEdge: Qdrant's own engine without a server; a folder and a process a collection.
+
+The engine stops its whole process for as long as a call takes (it keeps Python's global lock), so it
+never runs in the one that serves: each collection has a process of its own, asked over a socket, which
+costs a search 0.2 ms and a collection 20 MB, and takes the packing of points off the service.
+See edge_files.py (the directory), edge_live.py (a collection in service), edge_index.py (its index).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+
+from clipsearch.serving.errors import AlreadyExists, CollectionDamaged, NotFound
+from clipsearch.serving.lifecycle import StartError
+from search_service.query.filters import Filter
+from search_service.stores.checks import (
+    check_cursor,
+    check_name,
+    check_no_cluster,
+    check_points,
+    index_conflict,
+)
+from search_service.stores.codec import in_pages
+from search_service.stores.edge.aliases import Aliases
+from search_service.stores.edge.children import Children, whole
+from search_service.stores.edge.collection import ShardInfo
+from search_service.stores.edge.damage import Damaged, sound
+from search_service.stores.edge.errors import disk_errors
+from search_service.stores.edge.files import (
+    COLLECTIONS,
+    FIRST_SHARD,
+    DirectoryInUse,
+    collection_folders,
+    drop_other_shards,
+    open_root,
+    publish,
+    remove,
+    write_calibration,
+)
+from search_service.stores.edge.live import LiveCollection, Shared, Upkeep
+from search_service.stores.edge.points import pack_point
+from search_service.stores.edge.process import EngineProcess
+from search_service.stores.protocol import (
+    CollectionInfo,
+    CollectionSpec,
+    IndexType,
+    Page,
+    PayloadSelection,
+    ScoredPoint,
+    Side,
+    StoredPoint,
+    VectorQuery,
+    VectorSample,
+)
+
+_DEFAULT_TIMEOUT_S = 30.0
+
+_log = structlog.get_logger(__name__)
+
+
+class StoreInUseError(StartError):
+    """Another process has the data directory open; the message names it."""
+
+
+class QdrantEdge:
+    """VectorStore on a local directory. Make one with `open`."""
+
+    def __init__(self, root: Path, lock: IO[str], upkeep: Upkeep) -> None:
+        self._root = root
+        self._lock = lock
+        self._children = Children(lock.fileno())
+        self._shared = Shared(self._children, upkeep, asyncio.Semaphore(1))
+        self._live: dict[str, LiveCollection] = {}
+        self._damaged: dict[str, str] = {}  # collections whose files cannot be used, and why
+        self._aliases = Aliases(root)
+        # Health must not wait behind the copies of an index that is being built.
+        self._pinging = ThreadPoolExecutor(1, "ping")
+        self._changing = asyncio.Lock()  # one creation, deletion or alias change at a time
+
+    @classmethod
+    async def open(cls, root: Path, upkeep: Upkeep = Upkeep()) -> QdrantEdge:
+        """Opens or makes the store; engines start when their collection is first asked.
+
+        Raises StoreInUseError; OSError if the directory cannot be used.
+        """
+        try:
+            lock = await asyncio.to_thread(open_root, root)
+        except DirectoryInUse:
+            raise StoreInUseError(f"the data directory {root} is open in another process") from None
+        try:
+            store = cls(root, lock, upkeep)
+            await asyncio.to_thread(store._look)
+        except BaseException:
+            lock.close()
+            raise
+        return store
+
+    def _look(self) -> None:
+        """Finds the collections. Whatever is damaged is told, and keeps nothing from working."""
+        for folder in collection_folders(self._root):
+            try:
+                spec, shard = sound(folder)
+                drop_other_shards(folder, shard)
+                self._live[folder.name] = LiveCollection(folder, spec, shard, self._shared)
+            except Damaged as found:
+                self._damaged[folder.name] = str(found)
+            except OSError as error:
+                self._damaged[folder.name] = f"{COLLECTIONS}/{folder.name} cannot be read: {error.strerror}"
+        for name, damage in self._damaged.items():
+            _log.error("a collection is damaged", collection=name, damage=damage)
+
+    async def ping(self) -> None:
+        """Returns if the directory is there, and any engine that runs answers.
+
+        A collection whose engine is stuck refuses its own calls; the store is of use until all are. Engines
+        that do not run are started when needed.
+        """
+        with disk_errors():
+            await asyncio.get_running_loop().run_in_executor(self._pinging, self._root.stat)
+        running = [live for live in self._live.values() if live.running]
+        outcomes = await asyncio.gather(*(live.ping() for live in running), return_exceptions=True)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if failures and len(failures) == len(running):
+            raise failures[0]
+
+    async def close(self) -> None:
+        """Flushes every collection and lets go of the directory.
+
+        However it ends, no child process is left and the directory's lock is free. Cancelled, it
+        leaves the flushes out: what is acknowledged is in the write-ahead logs.
+        """
+        try:
+            async with self._changing:
+                closing = [live.close() for live in self._live.values()]
+                failures = [e for e in await asyncio.gather(*closing, return_exceptions=True) if e]
+        finally:
+            await whole(self._end())
+        if failures:
+            raise failures[0]
+
+    async def _end(self) -> None:
+        await self._children.end()
+        await asyncio.gather(*(live.kill() for live in self._live.values()))
+        self._live.clear()
+        self._pinging.shutdown(wait=False)
+        self._lock.close()
+
+    async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
+        """The settings of a collection, by name or alias."""
+        target = self._aliases.targets.get(name, name)
+        if target not in self._live and target not in self._damaged:
+            raise self._aliases.missing(name)
+        return self._get(target).spec
+
+    async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None:
+        """Creates a collection; after a crash there is all of it or nothing. Raises AlreadyExists."""
+        check_name("name", spec.name)
+        check_no_cluster(spec)
+        async with self._changing:
+            if spec.name in self._live:
+                raise AlreadyExists("collection", spec.name)
+            if spec.name in self._damaged:
+                raise AlreadyExists("collection", spec.name, taken_by="a damaged collection")
+            if spec.name in self._aliases.targets:
+                raise AlreadyExists("collection", spec.name, taken_by="an alias")
+            folder = self._root / COLLECTIONS / spec.name
+            building = folder.with_name(f".{spec.name}.new")
+            engine = await EngineProcess.start(self._children)
+            try:
+                with disk_errors():
+                    await asyncio.to_thread(shutil.rmtree, building, True)
+                    await engine.call("create", building, spec, self._shared.upkeep.index_threshold)
+                    await whole(self._publish(building, folder, spec, engine))
+            except BaseException:
+                if spec.name not in self._live:
+                    await engine.kill()
+                    await whole(asyncio.to_thread(shutil.rmtree, building, True))
+                raise
+
+    async def _publish(
+        self, building: Path, folder: Path, spec: CollectionSpec, engine: EngineProcess
+    ) -> None:
+        await asyncio.to_thread(publish, building, folder)
+        self._live[spec.name] = LiveCollection(folder, spec, FIRST_SHARD, self._shared, spare=engine)
+
+    async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
+        """The collection as it stands."""
+        info: ShardInfo = await self._read(collection, "info", timeout=timeout)
+        vectors = info.image_vectors + info.text_vectors
+        return CollectionInfo(
+            spec=self._get(collection).spec,
+            points=info.points,
+            image_vectors=info.image_vectors,
+            text_vectors=info.text_vectors,
+            indexed_share=min(1.0, info.indexed_vectors / vectors) if vectors else 0.0,
+            disk_bytes=info.disk_bytes,
+            aliases=self._aliases.of(collection),
+        )
+
+    async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
+        """All collections, by name."""
+        found = []
+        for name in sorted({*self._live, *self._damaged}):
+            try:
+                found.append(await self.get_collection(name, timeout=timeout))
+            except CollectionDamaged as error:
+                unknown = CollectionSpec(name, dimension=0, fingerprint="")
+                aliases = self._aliases.of(name)
+                found.append(CollectionInfo(unknown, 0, 0, 0, 0.0, 0, aliases, damage=error.damage))
+        return found
+
+    async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
+        """Deletes the collection, the aliases that point at it and the links to it as a successor."""
+        async with self._changing:
+            live = self._live.get(collection)
+            if live is None and collection not in self._damaged:
+                raise NotFound("collection", collection)
+            with disk_errors():
+                for other in self._live.values():
+                    if other.spec.successor == collection:
+                        await other.set_successor("")
+            await self._save_aliases(
+                {a: name for a, name in self._aliases.targets.items() if name != collection}
+            )
+            await whole(self._delete(collection))
+
+    async def _delete(self, name: str) -> None:
+        live = self._live.pop(name, None)
+        if live is not None:
+            await live.close()
+        folder = self._root / COLLECTIONS / name
+        doomed = folder.with_name(f".{name}.deleted")
+        with disk_errors():
+            await asyncio.to_thread(remove, doomed)  # of a deletion that could not clear up
+            try:
+                if folder.exists() or folder.is_symlink():
+                    await asyncio.to_thread(folder.rename, doomed)
+            except OSError:
+                if live is not None:
+                    self._live[name] = LiveCollection(folder, live.spec, live.shard, self._shared)
+                raise
+            self._damaged.pop(name, None)
+            await asyncio.to_thread(shutil.rmtree if doomed.is_dir() else remove, doomed)
+
+    async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
+        """Points `alias` at a collection, or removes it; returns where it pointed. Raises NotFound."""
+        check_name("alias", alias)
+        async with self._changing:
+            if alias in self._live or alias in self._damaged:
+                raise AlreadyExists("alias", alias, taken_by="a collection")
+            previous = self._aliases.targets.get(alias, "")
+            changed = {name: target for name, target in self._aliases.targets.items() if name != alias}
+            if collection is not None:
+                self._get(collection)
+                changed[alias] = collection
+            elif not previous:
+                raise NotFound("alias", alias)
+            await self._save_aliases(changed)
+            return previous
+
+    async def set_successor(self, collection: str, successor: str, *, timeout: float | None = None) -> float:
+        """Keeps the successor in the collection's settings; nobody else goes by older ones."""
+        async with self._changing:
+            live = self._get(collection)
+            if successor:
+                self._get(successor)
+            with disk_errors():
+                await live.set_successor(successor)
+        return 0.0
+
+    async def create_payload_index(
+        self, collection: str, key: str, type: IndexType, *, timeout: float | None = None
+    ) -> None:
+        """Adds a payload index; FailedPrecondition if the field has one of another type."""
+        live = self._get(collection)
+        there = live.spec.payload_indexes.get(key)
+        if there is None:
+            there = await live.create_payload_index(key, type, timeout=_seconds(timeout))
+        if there != type:
+            raise index_conflict(collection, key, there, type)
+
+    async def upsert(
+        self,
+        collection: str,
+        points: Sequence[StoredPoint],
+        *,
+        wait: bool = True,
+        insert_only: bool = False,
+        timeout: float | None = None,
+    ) -> frozenset[str]:
+        """Writes points, each whole; findable on return, and with `wait` durable."""
+        live = self._get(collection)
+        check_points(live.spec, points)
+        return await live.upsert(
+            [pack_point(point) for point in points], insert_only, durable=wait, timeout=_seconds(timeout)
+        )
+
+    async def get(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        payload: PayloadSelection = PayloadSelection(),
+        with_vectors: bool = False,
+        timeout: float | None = None,
+    ) -> list[StoredPoint]:
+        """Those of `ids` that exist, in their order."""
+        return list(await self._read(collection, "get", tuple(ids), payload, with_vectors, timeout=timeout))
+
+    async def delete(
+        self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
+    ) -> int:
+        """Deletes by ids or by filter; returns how many points existed."""
+        what = selector if isinstance(selector, Filter) else tuple(selector)
+        return int(await self._get(collection).write("delete", what, timeout=_seconds(timeout)))
+
+    async def count(
+        self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
+    ) -> int:
+        """How many points match."""
+        matching: int = await self._read(collection, "count", filter, timeout=timeout)
+        return matching
+
+    async def scroll(
+        self,
+        collection: str,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        filter: Filter | None = None,
+        payload: PayloadSelection = PayloadSelection(),
+        with_vectors: bool = False,
+        timeout: float | None = None,
+    ) -> Page:
+        """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor."""
+        check_cursor(cursor)
+        page: Page = await self._read(
+            collection, "scroll", limit, cursor, filter, payload, with_vectors, timeout=timeout
+        )
+        return page
+
+    async def sample(
+        self, collection: str, side: Side, limit: int, *, timeout: float | None = None
+    ) -> VectorSample:
+        """Up to `limit` vectors of the name, those of the points whose UUIDs come first."""
+        page = partial(self._read, collection, "sample", side, timeout=timeout)
+        return await in_pages(page, limit)
+
+    async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
+        """The calibration that is kept in the collection's folder."""
+        return self._get(collection).calibration
+
+    async def set_calibration(
+        self, collection: str, calibration: Mapping[str, Any], *, timeout: float | None = None
+    ) -> None:
+        """Keeps it there; what a crash loses is measured anew."""
+        live = self._get(collection)
+        with disk_errors():
+            await asyncio.to_thread(write_calibration, live.folder, calibration)
+        live.calibration = calibration
+
+    async def query(
+        self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
+    ) -> list[list[ScoredPoint]]:
+        """Answers several questions; each list best first."""
+        answers: list[list[ScoredPoint]] = await self._read(
+            collection, "query", tuple(queries), timeout=timeout
+        )
+        return answers
+
+    def _get(self, collection: str) -> LiveCollection:
+        live = self._live.get(collection)
+        damage = self._damaged.get(collection, "") if live is None else live.damage
+        if damage:
+            raise CollectionDamaged(collection, damage)
+        if live is None:
+            raise NotFound("collection", collection)
+        return live
+
+    async def _read(self, collection: str, method: str, *arguments: Any, timeout: float | None) -> Any:
+        return await self._get(collection).read(method, *arguments, timeout=_seconds(timeout))
+
+    async def _save_aliases(self, targets: dict[str, str]) -> None:
+        if targets != self._aliases.targets:
+            with disk_errors():
+                await whole(self._aliases.replace(targets))
+
+
+def _seconds(timeout: float | None) -> float:
+    return _DEFAULT_TIMEOUT_S if timeout is None else timeout

@@ -1,0 +1,121 @@
+"""Calls to a Qdrant server or cluster: their deadline, their errors, and which are made again.
+
+Each try goes to the next node, by gRPC's round robin. A read that gets no answer is made a second
+time while the first still waits (a hedged request: Dean and Barroso 2013, "The tail at scale"), so
+that a node that hangs costs a pause and not the call. A write is given up before it is made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias, TypeVar
+
+from clipsearch.serving.errors import DeadlineExceeded, Unavailable
+from search_service.stores.qdrant.errors import StoreRefuses, store_errors
+
+Answer = TypeVar("Answer")
+# Makes a call, which the server is told to give up after so many seconds.
+Send: TypeAlias = Callable[[int], Awaitable[Answer]]
+
+# Before the second try, which goes to another node at once, the third and the fourth.
+_PAUSES_S = (0.0, 0.1, 0.3)
+MOST_TRIES = 1 + len(_PAUSES_S)
+# Reads take milliseconds: one that takes a second is more likely lost than slow.
+_HEDGE_AFTER_S = 1.0
+# Where all nodes are slow, second tries make them slower.
+_MOST_HEDGES = 64
+
+
+class ServerCalls:
+    """Makes calls. `timeout` is the longest that one may take with all its tries, in seconds.
+
+    All methods raise what `store_errors` makes of the client's exceptions, and DeadlineExceeded.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._hedges = 0
+
+    async def once(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
+        """A call whose second try would answer otherwise."""
+        return await self._bounded(timeout, lambda seconds: _sent(collection, send, seconds))
+
+    async def read(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
+        """The first answer that comes."""
+        return await self._bounded(
+            timeout, lambda seconds: self._first(lambda: _sent(collection, send, seconds), seconds)
+        )
+
+    async def write(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
+        """A write that leaves the same behind when it is made twice; a try has half of the time left."""
+
+        async def tried(seconds: float) -> Answer:
+            clock = asyncio.get_running_loop().time
+            end = clock() + seconds
+            for pause in _PAUSES_S:
+                try:
+                    async with asyncio.timeout((end - clock()) / 2):
+                        return await _sent(collection, send, seconds)
+                except TimeoutError:
+                    continue
+                except Unavailable as error:
+                    if not _is_passing(error):
+                        raise
+                    await asyncio.sleep(pause)
+            return await _sent(collection, send, seconds)
+
+        return await self._bounded(timeout, tried)
+
+    async def _bounded(self, timeout: float | None, make: Callable[[float], Awaitable[Answer]]) -> Answer:
+        seconds = self._timeout if timeout is None else min(timeout, self._timeout)
+        try:
+            async with asyncio.timeout(seconds):
+                return await make(seconds)
+        except TimeoutError:
+            raise DeadlineExceeded("the store did not answer in time") from None
+
+    async def _first(self, send: Callable[[], Coroutine[Any, Any, Answer]], seconds: float) -> Answer:
+        hedge_after = min(_HEDGE_AFTER_S, seconds / MOST_TRIES)
+        pending: set[asyncio.Task[Answer]] = set()
+        tries = hedges = 0
+        try:
+            while True:
+                if tries and not pending:
+                    await asyncio.sleep(_PAUSES_S[tries - 1])
+                pending.add(asyncio.create_task(send()))
+                tries += 1
+                while pending:
+                    may_hedge = tries < MOST_TRIES and self._hedges < _MOST_HEDGES
+                    done, pending = await asyncio.wait(
+                        pending,
+                        timeout=hedge_after if may_hedge else None,
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+                    if not done:
+                        hedges += 1
+                        self._hedges += 1
+                        break
+                    failures = [task.exception() for task in done]
+                    if None in failures:
+                        return next(task.result() for task in done if task.exception() is None)
+                    failure = min((f for f in failures if f is not None), key=_is_passing)
+                    if not _is_passing(failure) or (tries >= MOST_TRIES and not pending):
+                        raise failure
+        finally:
+            self._hedges -= hedges
+            for task in pending:
+                task.cancel()
+            if pending:
+                await asyncio.gather(*pending, return_exceptions=True)
+
+
+async def _sent(collection: str, send: Send[Answer], seconds: float) -> Answer:
+    with store_errors(collection):
+        return await send(max(1, math.ceil(seconds)))
+
+
+def _is_passing(failure: BaseException) -> bool:
+    """Another node may answer otherwise."""
+    return isinstance(failure, Unavailable | DeadlineExceeded) and not isinstance(failure, StoreRefuses)

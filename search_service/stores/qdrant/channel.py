@@ -1,0 +1,63 @@
+"""The client of a Qdrant server: its channels, how they spread over nodes and reconnect."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from qdrant_client import AsyncQdrantClient
+
+from clipsearch.channel.connection import OWN_CONNECTION
+from clipsearch.channel.credentials import ClientTls, check_pair, read_pem
+
+_SERVICE_CONFIG: dict[str, list[dict[str, dict[str, str]]]] = {
+    # A name with several addresses is a cluster: calls take turns on its nodes. gRPC's default, pick_first,
+    # would send every call to the first.
+    "loadBalancingConfig": [{"round_robin": {}}],
+}
+
+_OPTIONS: dict[str, str | int] = {
+    "grpc.service_config": json.dumps(_SERVICE_CONFIG),
+    # server_calls makes calls again; two layers of it would multiply.
+    "grpc.enable_retries": 0,
+    **OWN_CONNECTION,
+    # A server that comes back is found within seconds; gRPC's own default grows to 2 minutes.
+    "grpc.initial_reconnect_backoff_ms": 200,
+    "grpc.max_reconnect_backoff_ms": 2_000,
+    # So are the addresses of nodes that came with a rollout; the default is 30 s.
+    "grpc.dns_min_time_between_resolutions_ms": 2_000,
+    # A node that hangs, or is gone without a word, gets no more calls after 7 s.
+    "grpc.keepalive_time_ms": 5_000,
+    "grpc.keepalive_timeout_ms": 2_000,
+}
+
+
+def open_client(
+    url: str, api_key: str | None, timeout: float, tls: ClientTls | None, grpc_port: int, channels: int
+) -> AsyncQdrantClient:
+    """A client over gRPC that connects at its first call. Raises CredentialsError.
+
+    A `url` without a scheme is taken for http://.
+    """
+    if "://" not in url:
+        url = f"http://{url}"
+    return AsyncQdrantClient(
+        url=url,
+        grpc_port=grpc_port,
+        api_key=api_key,
+        prefer_grpc=True,
+        check_compatibility=False,  # it would ask over REST, which may be closed
+        timeout=math.ceil(timeout),
+        grpc_options={**_OPTIONS, **_tls_options(tls)},
+        pool_size=channels,
+    )
+
+
+def _tls_options(tls: ClientTls | None) -> dict[str, bytes]:
+    """Files of TLS as qdrant-client takes them, among the options of its channels."""
+    if tls is None:
+        return {}
+    if tls.certificate is not None and tls.key is not None:
+        check_pair(tls.certificate, tls.key)
+    files = {"root_certificates": tls.ca, "private_key": tls.key, "certificate_chain": tls.certificate}
+    return {name: read_pem(path) for name, path in files.items() if path is not None}

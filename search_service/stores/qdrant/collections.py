@@ -1,0 +1,305 @@
+"""The collections on a Qdrant server: found by name or alias, described, made, linked and deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from qdrant_client import AsyncQdrantClient, models
+
+from clipsearch.serving.errors import AlreadyExists, FailedPrecondition, NotFound, ServiceError
+from search_service.stores.checks import check_name, index_conflict
+from search_service.stores.protocol import SIDES, CollectionInfo, CollectionSpec, IndexType
+from search_service.stores.qdrant.calls import ServerCalls
+from search_service.stores.qdrant.errors import check_done
+from search_service.stores.qdrant.spec import (
+    INDEX_SCHEMAS,
+    Limits,
+    calibration_metadata,
+    creation,
+    index_metadata,
+    read_calibration,
+    read_limits,
+    read_spec,
+    successor_metadata,
+)
+
+# How long aliases and settings may be taken from memory; they are asked for again, in the background,
+# when half of that has passed.
+FRESH_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A collection's settings as they were read at `read_at`, the moment before they were asked for.
+
+    `calibration` is the same object as long as it does not change.
+    """
+
+    spec: CollectionSpec
+    limits: Limits
+    read_at: float
+    calibration: Mapping[str, Any] | None = None
+
+
+class ServerCollections:
+    """What QdrantServer does with collections as a whole."""
+
+    def __init__(self, client: AsyncQdrantClient, calls: ServerCalls) -> None:
+        self._client = client
+        self._calls = calls
+        self._known: dict[str, Known] = {}  # by the name that callers use, an alias as well
+        self._asking: dict[str, asyncio.Task[Known]] = {}
+        self._generation = 0
+
+    async def close(self) -> None:
+        """Ends what is still asked in the background."""
+        for task in list(self._asking.values()):
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+
+    async def resolve(self, name: str, timeout: float | None) -> CollectionSpec:
+        """The settings of a collection, by name or alias, at most FRESH_S old."""
+        return (await self._resolved(name, timeout)).spec
+
+    async def calibration(self, collection: str, timeout: float | None) -> Mapping[str, Any] | None:
+        """What `set_calibration` kept last, here or elsewhere, at most FRESH_S old."""
+        return (await self._resolved(collection, timeout)).calibration
+
+    async def set_calibration(
+        self, collection: str, calibration: Mapping[str, Any], timeout: float | None
+    ) -> None:
+        """Keeps it in the collection's metadata."""
+        await self._set_metadata(collection, calibration_metadata(calibration), timeout)
+
+    def limits(self, collection: str) -> Limits:
+        """What the server permits for the collection, as far as it is known."""
+        known = self._known.get(collection)
+        return known.limits if known else Limits()
+
+    def forget(self) -> None:
+        """Whoever asks next asks the server; answers that are on their way are not kept."""
+        self._generation += 1
+        self._known.clear()
+        self._asking.clear()
+
+    async def create(self, spec: CollectionSpec, timeout: float | None) -> None:
+        """Creates a collection and its payload indexes, or nothing."""
+        check_name("name", spec.name)
+        if spec.name in await self.aliases(timeout):
+            raise AlreadyExists("collection", spec.name, taken_by="an alias")
+
+        async def create(seconds: int) -> None:
+            if await self._client.collection_exists(spec.name):
+                raise AlreadyExists("collection", spec.name)
+            await self._client.create_collection(spec.name, **creation(spec), timeout=seconds)
+            try:
+                for key, type_ in spec.payload_indexes.items():
+                    await self._client.create_payload_index(spec.name, key, INDEX_SCHEMAS[type_])
+            except BaseException:
+                await self._client.delete_collection(spec.name)
+                raise
+
+        await self._calls.once(spec.name, timeout, create)
+        self.forget()
+
+    async def describe(self, name: str, timeout: float | None) -> CollectionInfo:
+        """The collection as it stands. Raises NotFound for an alias."""
+        aliases = await self.aliases(timeout)
+        if name in aliases:
+            raise NotFound("collection", name)
+        return await self._describe((await self._ask(name, name, timeout)).spec, aliases, timeout)
+
+    async def all(self, timeout: float | None) -> list[CollectionInfo]:
+        """All collections made by clipsearch, by name; one that cannot be described says why."""
+        aliases = await self.aliases(timeout)
+        infos = await asyncio.gather(
+            *(self._described(name, aliases, timeout) for name in await self._names(timeout))
+        )
+        return [info for info in infos if info is not None]
+
+    async def delete(self, collection: str, timeout: float | None) -> None:
+        """Deletes the collection, the aliases that point at it and the links to it as a successor."""
+        aliases = await self.aliases(timeout)
+        if collection in aliases:
+            raise NotFound("collection", collection)
+        await self._ask(collection, collection, timeout)
+        gone = [_delete_alias(alias) for alias, name in aliases.items() if name == collection]
+        for name in await self._names(timeout):
+            try:
+                linked = (await self._ask(name, name, timeout)).spec.successor == collection
+            except ServiceError:
+                continue  # gone meanwhile, or not ours: no link to mend
+            if linked:
+                await self.set_successor(name, "", timeout)
+
+        async def delete(seconds: int) -> None:
+            if gone:
+                await self._client.update_collection_aliases(gone)
+            await self._client.delete_collection(collection, timeout=seconds)
+
+        await self._calls.once(collection, timeout, delete)
+        self.forget()
+
+    async def set_alias(self, alias: str, collection: str | None, timeout: float | None) -> str:
+        """Points `alias` at a collection, or removes it, in one step; returns where it pointed."""
+        check_name("alias", alias)
+        aliases = await self.aliases(timeout)
+        previous = aliases.get(alias, "")
+        operations: list[models.AliasOperations] = [_delete_alias(alias)] if previous else []
+        if collection is not None:
+            if collection in aliases:
+                raise NotFound("collection", collection)
+            if not previous and await self._calls.read(
+                alias, timeout, lambda _: self._client.collection_exists(alias)
+            ):
+                raise AlreadyExists("alias", alias, taken_by="a collection")
+            await self._ask(collection, collection, timeout)
+            create = models.CreateAlias(collection_name=collection, alias_name=alias)
+            operations.append(models.CreateAliasOperation(create_alias=create))
+        elif not previous:
+            raise NotFound("alias", alias)
+        await self._calls.once(
+            alias,
+            timeout,
+            lambda seconds: self._client.update_collection_aliases(operations, timeout=seconds),
+        )
+        self.forget()
+        return previous
+
+    async def set_successor(self, collection: str, successor: str, timeout: float | None) -> float:
+        """Keeps the successor in the collection's metadata; other services know within FRESH_S."""
+        await self._ask(collection, collection, timeout)
+        if successor:
+            await self._ask(successor, successor, timeout)
+        await self._set_metadata(collection, successor_metadata(successor), timeout)
+        return FRESH_S
+
+    async def create_payload_index(
+        self, collection: str, key: str, type: IndexType, timeout: float | None
+    ) -> None:
+        """Adds a payload index; FailedPrecondition if the field has one of another type."""
+        spec = (await self._ask(collection, collection, timeout)).spec
+        there = spec.payload_indexes.get(key)
+        if there == type:
+            return
+        if there is not None:
+            raise index_conflict(collection, key, there, type)
+        result = await self._calls.write(
+            collection,
+            timeout,
+            lambda seconds: self._client.create_payload_index(
+                collection, key, INDEX_SCHEMAS[type], wait=True, timeout=seconds
+            ),
+        )
+        check_done(result)
+        await self._set_metadata(collection, index_metadata(key, type), timeout)
+
+    async def aliases(self, timeout: float | None) -> dict[str, str]:
+        """The server's aliases: alias -> collection."""
+        found = await self._calls.read("", timeout, lambda _: self._client.get_aliases())
+        return {entry.alias_name: entry.collection_name for entry in found.aliases}
+
+    async def _set_metadata(self, collection: str, facts: dict[str, object], timeout: float | None) -> None:
+        """The server merges the keys into those that are there, so writers of others lose nothing."""
+        await self._calls.write(
+            collection, timeout, lambda _: self._client.update_collection(collection, metadata=facts)
+        )
+        self.forget()
+
+    async def _resolved(self, name: str, timeout: float | None) -> Known:
+        known = self._known.get(name)
+        age = time.monotonic() - known.read_at if known else FRESH_S
+        if age > FRESH_S / 2 and name not in self._asking:
+            task = asyncio.create_task(self._look_up(name, timeout))
+            self._asking[name] = task
+            task.add_done_callback(lambda done: self._asked(name, done))
+        if known and age < FRESH_S:
+            return known
+        # Shielded: one caller who goes must not take the answer from those who wait with it.
+        return await asyncio.shield(self._asking[name])
+
+    async def _look_up(self, name: str, timeout: float | None) -> Known:
+        generation = self._generation
+        aliases = await self.aliases(timeout)
+        before = self._known.get(name)
+        known = await self._ask(aliases.get(name, name), name, timeout)
+        if before is not None and before.calibration == known.calibration:
+            known = replace(known, calibration=before.calibration)
+        if generation == self._generation:
+            self._known[name] = known
+        return known
+
+    def _asked(self, name: str, task: asyncio.Task[Known]) -> None:
+        if self._asking.get(name) is task:
+            del self._asking[name]
+        if not task.cancelled() and isinstance(task.exception(), NotFound):
+            self._known.pop(name, None)
+
+    async def _ask(self, collection: str, called: str, timeout: float | None) -> Known:
+        """Reads the settings. Raises NotFound of `called`; FailedPrecondition for somebody else's."""
+        read_at = time.monotonic()
+        described = await self._calls.read(called, timeout, lambda _: self._client.get_collection(collection))
+        spec = read_spec(collection, described)
+        if spec is None:
+            raise FailedPrecondition(
+                f"collection {called!r} was not made by clipsearch",
+                "COLLECTION_NOT_OURS",
+                {"collection": called},
+            )
+        return Known(spec, read_limits(described), read_at, read_calibration(described))
+
+    async def _names(self, timeout: float | None) -> list[str]:
+        found = await self._calls.read("", timeout, lambda _: self._client.get_collections())
+        return sorted(collection.name for collection in found.collections)
+
+    async def _described(
+        self, name: str, aliases: Mapping[str, str], timeout: float | None
+    ) -> CollectionInfo | None:
+        """With what is wrong with it; None for one that is not ours, or gone since it was listed."""
+        try:
+            known = await self._ask(name, name, timeout)
+            return await self._describe(known.spec, aliases, timeout)
+        except (NotFound, FailedPrecondition):
+            return None
+        except ServiceError as error:  # it is being made or deleted, or has lost its only copy
+            return CollectionInfo(CollectionSpec(name, 0, ""), 0, 0, 0, 0.0, 0, damage=error.message)
+
+    async def _describe(
+        self, spec: CollectionSpec, aliases: Mapping[str, str], timeout: float | None
+    ) -> CollectionInfo:
+        described = await self._calls.read(
+            spec.name, timeout, lambda _: self._client.get_collection(spec.name)
+        )
+        exact = read_limits(described).allows_exact
+        points, *counts = await asyncio.gather(
+            *(self._count(spec.name, exact, has, timeout) for has in (None, *SIDES))
+        )
+        total = sum(counts)
+        indexed = described.indexed_vectors_count or 0
+        return CollectionInfo(
+            spec=spec,
+            points=points,
+            image_vectors=counts[0],
+            text_vectors=counts[1],
+            indexed_share=min(1.0, indexed / total) if total else 0.0,
+            disk_bytes=0,  # the server does not tell
+            aliases=tuple(sorted(alias for alias, name in aliases.items() if name == spec.name)),
+        )
+
+    async def _count(self, name: str, exact: bool, has: str | None, timeout: float | None) -> int:
+        """Points, or those with a vector of the name; an estimate where the server forbids to count."""
+        condition = has and models.Filter(must=[models.HasVectorCondition(has_vector=has)])
+        counted = await self._calls.read(
+            name,
+            timeout,
+            lambda seconds: self._client.count(name, condition or None, exact=exact, timeout=seconds),
+        )
+        return counted.count
+
+
+def _delete_alias(alias: str) -> models.DeleteAliasOperation:
+    return models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))

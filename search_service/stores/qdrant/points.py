@@ -1,0 +1,57 @@
+"""Points, payloads and questions in qdrant-client's terms, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from qdrant_client import models
+
+from search_service.stores.codec import from_engine, payload_keys, point_sides, to_payload
+from search_service.stores.protocol import ID_KEY, Side, StoredPoint, Vector, VectorQuery, point_uuid
+from search_service.stores.qdrant.filter import server_filter
+
+# As an `update_filter`: of the points that are there only those that match are replaced, and none of
+# ours does. Servers have it since 1.16, as they have metadata, without which no collection is ours.
+NO_POINT = models.Filter(must=[models.IsEmptyCondition(is_empty=models.PayloadField(key=ID_KEY))])
+
+
+def server_point(point: StoredPoint) -> models.PointStruct:
+    """The point as the client takes it."""
+    sides = point_sides(point)
+    vectors: dict[str, Any] = {side: getattr(point, side).tolist() for side in sides}
+    return models.PointStruct(
+        id=point_uuid(point.id), vector=vectors, payload=to_payload(point.id, point.payload, sides)
+    )
+
+
+def stored_point(record: models.Record | models.ScoredPoint) -> StoredPoint:
+    """The point as its caller knows it."""
+    engine_vectors: Any = record.vector or {}
+    vectors: dict[Side, Vector] = {
+        side: np.asarray(numbers, dtype=np.float32) for side, numbers in engine_vectors.items()
+    }
+    return from_engine(record.payload or {}, vectors)
+
+
+def server_query(query: VectorQuery) -> models.QueryRequest:
+    """The question as the client takes it."""
+    quantization = models.QuantizationSearchParams(
+        rescore=query.rescore, oversampling=query.oversampling or None
+    )
+    special = query.oversampling or not query.rescore  # rescoring is the server's default
+    return models.QueryRequest(
+        query=query.vector.tolist(),
+        using=query.side,
+        filter=server_filter(query.filter),
+        limit=query.limit,
+        offset=query.offset,
+        score_threshold=query.score_threshold,
+        params=models.SearchParams(
+            exact=query.exact,
+            hnsw_ef=query.hnsw_ef or None,
+            quantization=quantization if special else None,
+        ),
+        with_payload=payload_keys(query.payload),
+        with_vector=query.with_vectors,
+    )

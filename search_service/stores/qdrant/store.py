@@ -1,0 +1,370 @@
+"""QdrantServer: a Qdrant server (or cluster), over gRPC.
+
+What a collection was created with is kept in the collection's own metadata on the server (Qdrant
+1.16 and later), under `clipsearch`. Collections without it are somebody else's: they are neither
+listed nor touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
+
+import structlog
+from qdrant_client import AsyncQdrantClient, models
+
+from clipsearch.channel.credentials import ClientTls
+from clipsearch.serving.errors import NotFound, Unavailable
+from search_service.query.filters import Filter
+from search_service.stores.checks import check_cursor, check_points
+from search_service.stores.codec import in_pages, payload_keys, vector_sample
+from search_service.stores.protocol import (
+    CollectionInfo,
+    CollectionSpec,
+    IndexType,
+    Page,
+    PayloadSelection,
+    ScoredPoint,
+    Side,
+    StoredPoint,
+    VectorQuery,
+    VectorSample,
+    point_uuid,
+)
+from search_service.stores.qdrant.calls import Answer, Send, ServerCalls
+from search_service.stores.qdrant.channel import open_client
+from search_service.stores.qdrant.collections import ServerCollections
+from search_service.stores.qdrant.errors import StoreRefuses, check_done
+from search_service.stores.qdrant.filter import server_filter
+from search_service.stores.qdrant.limiter import Flight, parts
+from search_service.stores.qdrant.points import NO_POINT, server_point, server_query, stored_point
+
+Ordering: TypeAlias = Literal["weak", "medium", "strong"]
+Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
+
+_WRITES_AT_ONCE = 8
+# The first release that keeps metadata with a collection.
+OLDEST = (1, 16)
+OLDEST_TEXT = ".".join(map(str, OLDEST))
+
+_log = structlog.get_logger(__name__)
+
+
+class QdrantServer:
+    """VectorStore on a server. Make one with `connect`; nothing is sent before the first call.
+
+    `timeout` is the longest that one call may take, in seconds. `ordering` of writes and
+    `consistency` of reads are what Qdrant calls so; they matter on a cluster with replicas.
+    """
+
+    def __init__(
+        self,
+        client: AsyncQdrantClient,
+        timeout: float = 30.0,
+        *,
+        ordering: Ordering = "weak",
+        consistency: Consistency = "one",
+    ) -> None:
+        self._client = client
+        self._calls = ServerCalls(timeout)
+        self._collections = ServerCollections(client, self._calls)
+        self._ordering = models.WriteOrdering(ordering)
+        self._consistency: models.ReadConsistency = (
+            1 if consistency == "one" else models.ReadConsistencyType(consistency)
+        )
+        self._writes = Flight(_WRITES_AT_ONCE)
+        self._version = ""
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        api_key: str | None,
+        *,
+        timeout: float,
+        tls: ClientTls | None = None,
+        grpc_port: int = 6334,
+        channels: int = 3,
+        ordering: Ordering = "weak",
+        consistency: Consistency = "one",
+    ) -> QdrantServer:
+        """`url` is the server's REST address (http://host:6333), of which host and scheme are used.
+
+        Calls take turns on as many connections as there are `channels`. The files of `tls` are read
+        once; raises CredentialsError.
+        """
+        client = open_client(url, api_key, timeout, tls, grpc_port, channels)
+        return cls(client, timeout, ordering=ordering, consistency=consistency)
+
+    async def ping(self) -> None:
+        """Raises Unavailable if no node of the server answers, or the one that does is too old."""
+        found = await self._calls.read("", None, lambda _: self._client.info())
+        if found.version != self._version:
+            self._version = found.version
+            _log.info("Qdrant server", version=found.version)
+        if _release(found.version) < OLDEST:
+            raise StoreRefuses(
+                "store", f"Qdrant {found.version} is too old, {OLDEST_TEXT} or later is needed"
+            )
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._collections.close()
+        await self._client.close()
+
+    async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
+        """The settings of a collection, by name or alias; at most a second old.
+
+        Raises FailedPrecondition for a collection that clipsearch did not make.
+        """
+        return await self._collections.resolve(name, timeout)
+
+    async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None:
+        """Creates a collection and its payload indexes, or nothing. Raises AlreadyExists."""
+        await self._collections.create(spec, timeout)
+
+    async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
+        """The collection as it stands."""
+        return await self._collections.describe(collection, timeout)
+
+    async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
+        """All collections made by clipsearch, by name."""
+        return await self._collections.all(timeout)
+
+    async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
+        """Deletes the collection, the aliases that point at it and the links to it as a successor."""
+        await self._collections.delete(collection, timeout)
+
+    async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
+        """Points `alias` at a collection, or removes it, in one step; returns where it pointed."""
+        return await self._collections.set_alias(alias, collection, timeout)
+
+    async def set_successor(self, collection: str, successor: str, *, timeout: float | None = None) -> float:
+        """Keeps the successor in the collection's metadata; other services read it anew within a second."""
+        return await self._collections.set_successor(collection, successor, timeout)
+
+    async def create_payload_index(
+        self, collection: str, key: str, type: IndexType, *, timeout: float | None = None
+    ) -> None:
+        """Adds a payload index; FailedPrecondition if the field has one of another type."""
+        await self._collections.create_payload_index(collection, key, type, timeout)
+
+    async def upsert(
+        self,
+        collection: str,
+        points: Sequence[StoredPoint],
+        *,
+        wait: bool = True,
+        insert_only: bool = False,
+        timeout: float | None = None,
+    ) -> frozenset[str]:
+        """Writes points, each whole, in requests of 64, of which a few are on their way at a time.
+
+        With `insert_only` another request asks first what is there. What comes between the two stays
+        as well, the server sees to that; it is told as written.
+        """
+        spec = await self.resolve(collection, timeout=timeout)
+        check_points(spec, points)
+        there: frozenset[str] = frozenset()
+        if insert_only:
+            ids = [point.id for point in points]
+            found = await self.get(collection, ids, payload=PayloadSelection(()), timeout=timeout)
+            there = frozenset(point.id for point in found)
+            points = [point for point in points if point.id not in there]
+
+        async def send(part: list[StoredPoint]) -> None:
+            rows = [server_point(point) for point in part]
+            result = await self._write(
+                collection,
+                timeout,
+                lambda seconds: self._client.upsert(
+                    collection,
+                    rows,
+                    wait=wait,
+                    ordering=self._ordering,
+                    update_filter=NO_POINT if insert_only else None,
+                    timeout=seconds,
+                ),
+            )
+            if wait:
+                check_done(result)
+
+        await self._writes.send(parts(points, spec.dimension), send)
+        return there
+
+    async def get(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        payload: PayloadSelection = PayloadSelection(),
+        with_vectors: bool = False,
+        timeout: float | None = None,
+    ) -> list[StoredPoint]:
+        """Those of `ids` that exist, in their order."""
+        wanted = list(dict.fromkeys(point_uuid(point_id) for point_id in ids))
+        records = await self._read(
+            collection,
+            timeout,
+            lambda seconds: self._client.retrieve(
+                collection,
+                wanted,
+                with_payload=payload_keys(payload),
+                with_vectors=with_vectors,
+                consistency=self._consistency,
+                timeout=seconds,
+            ),
+        )
+        found = {str(record.id): record for record in records}
+        return [stored_point(found[key]) for key in wanted if key in found]
+
+    async def delete(
+        self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
+    ) -> int:
+        """Deletes by ids or by filter; returns how many points matched just before."""
+        gone: models.PointsSelector
+        if isinstance(selector, Filter):
+            gone = models.FilterSelector(filter=server_filter(selector) or models.Filter())
+            matched = await self.count(collection, selector, timeout=timeout)
+        else:
+            found = await self.get(collection, list(selector), payload=PayloadSelection(()), timeout=timeout)
+            gone = models.PointIdsList(points=[point_uuid(point_id) for point_id in selector])
+            matched = len(found)
+        result = await self._write(
+            collection,
+            timeout,
+            lambda seconds: self._client.delete(
+                collection, gone, wait=True, ordering=self._ordering, timeout=seconds
+            ),
+        )
+        check_done(result)
+        return matched
+
+    async def count(
+        self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
+    ) -> int:
+        """How many points match, exactly."""
+        condition = server_filter(filter)
+        counted = await self._read(
+            collection,
+            timeout,
+            lambda seconds: self._client.count(collection, condition, exact=True, timeout=seconds),
+        )
+        return counted.count
+
+    async def scroll(
+        self,
+        collection: str,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        filter: Filter | None = None,
+        payload: PayloadSelection = PayloadSelection(),
+        with_vectors: bool = False,
+        timeout: float | None = None,
+    ) -> Page:
+        """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor."""
+        check_cursor(cursor)
+        condition = server_filter(filter)
+        records, following = await self._read(
+            collection,
+            timeout,
+            lambda seconds: self._client.scroll(
+                collection,
+                scroll_filter=condition,
+                limit=limit,
+                offset=cursor,
+                with_payload=payload_keys(payload),
+                with_vectors=with_vectors,
+                consistency=self._consistency,
+                timeout=seconds,
+            ),
+        )
+        points = tuple(stored_point(record) for record in records)
+        return Page(points, None if following is None else str(following))
+
+    async def sample(
+        self, collection: str, side: Side, limit: int, *, timeout: float | None = None
+    ) -> VectorSample:
+        """Up to `limit` vectors of the name, those of the points whose UUIDs come first."""
+        spec = await self.resolve(collection, timeout=timeout)
+
+        async def page(amount: int, cursor: Any) -> tuple[VectorSample, Any]:
+            records, following = await self._read(
+                collection,
+                timeout,
+                lambda seconds: self._client.scroll(
+                    collection,
+                    scroll_filter=models.Filter(must=[models.HasVectorCondition(has_vector=side)]),
+                    limit=amount,
+                    offset=cursor,
+                    with_payload=payload_keys(PayloadSelection(())),
+                    with_vectors=[side],
+                    consistency=self._consistency,
+                    timeout=seconds,
+                ),
+            )
+            return vector_sample([stored_point(one) for one in records], side, spec.dimension), following
+
+        return await in_pages(page, limit)
+
+    async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
+        """The calibration in the collection's metadata; what another process kept is seen within a second."""
+        return await self._collections.calibration(collection, timeout)
+
+    async def set_calibration(
+        self, collection: str, calibration: Mapping[str, Any], *, timeout: float | None = None
+    ) -> None:
+        """Keeps it in the collection's metadata, under a key of its own."""
+        await self._collections.set_calibration(collection, calibration, timeout)
+
+    async def query(
+        self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
+    ) -> list[list[ScoredPoint]]:
+        """Answers several questions in one request; each list best first."""
+        asked = [server_query(query) for query in queries]
+        answers = await self._read(
+            collection,
+            timeout,
+            lambda seconds: self._client.query_batch_points(
+                collection, asked, consistency=self._consistency, timeout=seconds
+            ),
+        )
+        if len(answers) != len(queries):
+            raise Unavailable("store", f"the store answered {len(answers)} of {len(queries)} questions")
+        return [[ScoredPoint(stored_point(hit), hit.score) for hit in answer.points] for answer in answers]
+
+    async def _read(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
+        with self._forgetting():
+            return await self._calls.read(
+                collection, timeout, lambda seconds: send(self._permitted(collection, seconds))
+            )
+
+    async def _write(
+        self, collection: str, timeout: float | None, send: Send[models.UpdateResult]
+    ) -> models.UpdateResult:
+        with self._forgetting():
+            return await self._calls.write(
+                collection, timeout, lambda seconds: send(self._permitted(collection, seconds))
+            )
+
+    @contextmanager
+    def _forgetting(self) -> Iterator[None]:
+        """A collection that is gone is looked up anew: an alias may have moved on."""
+        try:
+            yield
+        except NotFound:
+            self._collections.forget()
+            raise
+
+    def _permitted(self, collection: str, seconds: int) -> int:
+        """A timeout that the collection's strict mode lets pass."""
+        most = self._collections.limits(collection).timeout
+        return seconds if most is None else min(seconds, most)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(1, 18) of "1.18.3"; of words, such as "dev", nothing is too old."""
+    numbers = [part for part in version.split(".")[:2] if part.isdecimal()]
+    return tuple(map(int, numbers)) if len(numbers) == 2 else OLDEST

@@ -1,0 +1,1 @@
+"""Writes: upserts, deletes, payloads, and the successors that get them too."""

@@ -1,0 +1,115 @@
+"""Points: read, counted, listed and deleted, by id or by filter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search_service.deadline import Deadline
+from search_service.query.calibrations import Calibrations
+from search_service.query.filter_fields import FieldChecks
+from search_service.query.filter_types import fitted
+from search_service.query.filters import Filter
+from search_service.stores.protocol import CollectionSpec, Page, PayloadSelection, StoredPoint, VectorStore
+from search_service.write.successors import Chain, Successors, on_successor
+
+
+class Points:
+    """Reads and deletes points. `store_timeout_s` is the longest wait for one answer of the store.
+
+    Every method takes a collection's name or alias and raises NotFound if there is none,
+    InvalidArgument if the filter does not fit its payload indexes or what its fields hold, and what the
+    store raises.
+    """
+
+    def __init__(
+        self,
+        store: VectorStore,
+        successors: Successors,
+        calibrations: Calibrations,
+        store_timeout_s: float,
+    ) -> None:
+        self._store = store
+        self._successors = successors
+        self._calibrations = calibrations
+        self._store_timeout_s = store_timeout_s
+        self._fields = FieldChecks(store, store_timeout_s)
+
+    async def get(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        payload: PayloadSelection,
+        with_vectors: bool,
+        deadline: Deadline,
+    ) -> list[StoredPoint]:
+        """Those of `ids` that exist, in their order, without repeats."""
+        spec = await self._resolve(collection, deadline)
+        return await self._store.get(
+            spec.name, ids, payload=payload, with_vectors=with_vectors, timeout=self._left(deadline)
+        )
+
+    async def delete(self, collection: str, selector: Sequence[str] | Filter, deadline: Deadline) -> int:
+        """Deletes by ids or by filter; returns how many points existed and are gone.
+
+        The successor's are deleted too, and not counted.
+        """
+        while True:
+            chain = await self._successors.chain(collection, deadline)
+            if isinstance(selector, Filter):
+                selector = fitted(selector, chain[0].payload_indexes)
+                await self._fields.check(chain[0], selector, deadline, found=True, deleting=True)
+            async with self._successors.writing(collection, chain, deadline) as unchanged:
+                if unchanged:
+                    return await self._delete(chain, selector, deadline)
+
+    async def _delete(self, chain: Chain, selector: Sequence[str] | Filter, deadline: Deadline) -> int:
+        deleted = await self._store.delete(chain[0].name, selector, timeout=self._left(deadline))
+        self._calibrations.wrote(chain[0].name, deleted)
+        for successor in chain[1:]:
+            with on_successor(chain, successor):
+                gone = await self._store.delete(successor.name, selector, timeout=self._left(deadline))
+                self._calibrations.wrote(successor.name, gone)
+        if not deleted and isinstance(selector, Filter):
+            await self._fields.check(chain[0], selector, deadline, found=False)
+        return deleted
+
+    async def count(self, collection: str, filter: Filter, deadline: Deadline) -> int:
+        """How many points match, exactly."""
+        spec = await self._resolve(collection, deadline)
+        filter = fitted(filter, spec.payload_indexes)
+        matching = await self._store.count(spec.name, filter or None, timeout=self._left(deadline))
+        await self._fields.check(spec, filter, deadline, found=bool(matching))
+        return matching
+
+    async def page(
+        self,
+        collection: str,
+        *,
+        limit: int,
+        cursor: str | None,
+        filter: Filter,
+        payload: PayloadSelection,
+        with_vectors: bool,
+        deadline: Deadline,
+    ) -> Page:
+        """A page of points in the order of their UUIDs."""
+        spec = await self._resolve(collection, deadline)
+        filter = fitted(filter, spec.payload_indexes)
+        page = await self._store.scroll(
+            spec.name,
+            limit=limit,
+            cursor=cursor,
+            filter=filter or None,
+            payload=payload,
+            with_vectors=with_vectors,
+            timeout=self._left(deadline),
+        )
+        await self._fields.check(spec, filter, deadline, found=bool(page.points) or cursor is not None)
+        return page
+
+    async def _resolve(self, collection: str, deadline: Deadline) -> CollectionSpec:
+        return await self._store.resolve(collection, timeout=self._left(deadline))
+
+    def _left(self, deadline: Deadline) -> float:
+        return deadline.left(at_most=self._store_timeout_s)

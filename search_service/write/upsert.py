@@ -1,0 +1,314 @@
+"""Upsert: points become vectors, vectors go to the store, and each point is told what became of it.
+
+Where the collection has a successor the same goes on for that one, with its own model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from clipsearch.serving.errors import FailedPrecondition, InvalidArgument, ServiceError
+from clipsearch.serving.together import together
+from search_service.collections import check_fingerprint
+from search_service.deadline import Deadline
+from search_service.encoder.client import Encoded, Outcome
+from search_service.encoder.encoders import Encoders
+from search_service.error_paths import at
+from search_service.query.calibrations import Calibrations
+from search_service.stores.protocol import (
+    SIDES,
+    CollectionSpec,
+    PayloadSelection,
+    StoredPoint,
+    Vector,
+    VectorStore,
+)
+from search_service.write.successors import Chain, Successors, on_successor
+from search_service.write.vectors import check_dimension
+
+
+@dataclass(frozen=True, slots=True)
+class NewPoint:
+    """A point to write: a picture (bytes) or a ready vector, words (str) or a ready vector; or both.
+
+    Ready vectors are normalised float32 [dimension].
+    """
+
+    id: str
+    payload: dict[str, Any]
+    image: bytes | Vector | None = None
+    text: str | Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The point is in the store, or a later point of the same request with its id is.
+
+    `skipped`: it was there before and was left as it is. `lacking`: why the successor has no such point.
+    """
+
+    tokens_dropped: int = 0
+    skipped: bool = False
+    lacking: ServiceError | None = None
+
+
+_CALIBRATED_S = 1.0  # that an answer waits at most, so that the first search need not
+WriteResult: TypeAlias = Written | ServiceError
+_Side: TypeAlias = Outcome | Vector | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A point as it is to be stored, and the tokens that its text lost."""
+
+    point: StoredPoint
+    tokens_dropped: int
+
+
+_Outcome: TypeAlias = _Prepared | ServiceError
+
+
+class Upsert:
+    """Writes points. `store_timeout_s` is the longest wait for one answer of the store."""
+
+    def __init__(
+        self,
+        store: VectorStore,
+        encoders: Encoders,
+        successors: Successors,
+        calibrations: Calibrations,
+        store_timeout_s: float,
+    ) -> None:
+        self._store = store
+        self._calibrations = calibrations
+        self._encoders = encoders
+        self._successors = successors
+        self._store_timeout_s = store_timeout_s
+
+    async def upsert(
+        self,
+        collection: str,
+        points: Sequence[NewPoint | ServiceError],
+        *,
+        wait: bool,
+        insert_only: bool,
+        fingerprint: str,
+        deadline: Deadline,
+    ) -> list[WriteResult]:
+        """One result a point, in order. A point that is an error already keeps it.
+
+        Of several good points with one id the last is written; with `insert_only` none that is there.
+        Raises NotFound, FingerprintMismatch and what the encoder and the store raise; then nothing
+        was written, or, if the error says so, nothing on the successor.
+        """
+        prepared: dict[str, list[_Outcome]] = {}
+        own = ""
+        while True:
+            chain = await self._successors.chain(collection, deadline)
+            if fingerprint:
+                check_fingerprint(chain[0], fingerprint, "the request")
+            there: frozenset[str] = frozenset()
+            if insert_only:
+                there = await self._there(chain[0], points, deadline)
+            if insert_only or chain[0].fingerprint != own:
+                prepared.clear()  # what was there may be gone; an alias may have moved
+            own = chain[0].fingerprint
+            await self._prepare(chain, points, there, prepared, deadline)
+            async with self._successors.writing(collection, chain, deadline) as unchanged:
+                if unchanged:
+                    return await self._write(chain, points, there, prepared, wait, insert_only, deadline)
+
+    async def _there(
+        self, spec: CollectionSpec, points: Sequence[NewPoint | ServiceError], deadline: Deadline
+    ) -> frozenset[str]:
+        """The ids of those points that are there already: they need not be encoded."""
+        ids = list({point.id for point in points if isinstance(point, NewPoint)})
+        if not ids:
+            return frozenset()
+        found = await self._store.get(
+            spec.name, ids, payload=PayloadSelection(()), timeout=deadline.left(self._store_timeout_s)
+        )
+        return frozenset(point.id for point in found)
+
+    async def _prepare(
+        self,
+        chain: Chain,
+        points: Sequence[NewPoint | ServiceError],
+        there: frozenset[str],
+        prepared: dict[str, list[_Outcome]],
+        deadline: Deadline,
+    ) -> None:
+        """Makes what `prepared` lacks: by fingerprint, what is to be stored for each point not `there`."""
+        missing = {spec.fingerprint: spec for spec in reversed(chain) if spec.fingerprint not in prepared}
+        own = chain[0].fingerprint
+        made = await together(
+            [
+                self._encoded(points if print == own else _for_successor(points), there, spec, deadline)
+                for print, spec in missing.items()
+            ]
+        )
+        prepared.update(zip(missing, made, strict=True))
+
+    async def _write(
+        self,
+        chain: Chain,
+        points: Sequence[NewPoint | ServiceError],
+        there: frozenset[str],
+        prepared: dict[str, list[_Outcome]],
+        wait: bool,
+        insert_only: bool,
+        deadline: Deadline,
+    ) -> list[WriteResult]:
+        """Writes what is ready, first to the collection, then to its successors."""
+        own = prepared[chain[0].fingerprint]
+        last = {one.point.id: i for i, one in enumerate(own) if isinstance(one, _Prepared)}
+        new = {id: i for id, i in last.items() if id not in there}
+        skipped = there | await self._store_of(chain[0], own, new, wait, insert_only, deadline)
+        written = {id: i for id, i in new.items() if id not in skipped}
+        lacking: dict[str, ServiceError] = {}
+        for spec in chain[1:]:
+            copies = prepared[spec.fingerprint]
+            with on_successor(chain, spec):
+                lacking |= await self._copy(spec, copies, written, wait, deadline)
+        return [
+            one
+            if isinstance(one, ServiceError)
+            else Written(one.tokens_dropped, one.point.id in skipped, lacking.get(one.point.id))
+            for one in own
+        ]
+
+    async def _copy(
+        self,
+        spec: CollectionSpec,
+        copies: Sequence[_Outcome],
+        written: dict[str, int],
+        wait: bool,
+        deadline: Deadline,
+    ) -> dict[str, ServiceError]:
+        """Writes to a successor; removes from it what it cannot have, and returns why."""
+        lacking = {id: one for id, i in written.items() if isinstance(one := copies[i], ServiceError)}
+        await self._store_of(
+            spec, copies, {id: i for id, i in written.items() if id not in lacking}, wait, False, deadline
+        )
+        if lacking:
+            await self._store.delete(spec.name, list(lacking), timeout=deadline.left(self._store_timeout_s))
+        return lacking
+
+    async def _store_of(
+        self,
+        spec: CollectionSpec,
+        outcomes: Sequence[_Outcome],
+        which: dict[str, int],
+        wait: bool,
+        insert_only: bool,
+        deadline: Deadline,
+    ) -> frozenset[str]:
+        """Stores those outcomes whose positions are given; returns the ids that were left as they are."""
+        ready = [one.point for i in which.values() if isinstance(one := outcomes[i], _Prepared)]
+        if not ready:
+            return frozenset()
+        try:
+            there = await self._store.upsert(
+                spec.name,
+                ready,
+                wait=wait,
+                insert_only=insert_only,
+                timeout=deadline.left(self._store_timeout_s),
+            )
+        finally:  # of a write that failed some may be there
+            names = [name for name in SIDES if any(getattr(point, name) is not None for point in ready)]
+            self._calibrations.wrote(spec.name, len(ready), names)
+        if wait:
+            await self._calibrations.settled(spec.name, _CALIBRATED_S)
+        return there
+
+    async def _encoded(
+        self,
+        points: Sequence[NewPoint | ServiceError],
+        there: frozenset[str],
+        spec: CollectionSpec,
+        deadline: Deadline,
+    ) -> list[_Outcome]:
+        """What is to be stored for each point, or what is wrong with it; no vectors for those `there`."""
+        wanted = [
+            NewPoint(point.id, {}) if isinstance(point, NewPoint) and point.id in there else point
+            for point in points
+        ]
+        outcomes: list[_Outcome] = []
+        vectors = await self._vectors(wanted, spec, deadline)
+        for i, (point, (image, text)) in enumerate(zip(wanted, vectors, strict=True)):
+            try:
+                stored = _assembled(point, image, text, spec, f"points[{i}]")
+            except ServiceError as error:
+                outcomes.append(error)
+            else:
+                outcomes.append(_Prepared(stored, text.tokens_dropped if isinstance(text, Encoded) else 0))
+        return outcomes
+
+    async def _vectors(
+        self, points: Sequence[NewPoint | ServiceError], spec: CollectionSpec, deadline: Deadline
+    ) -> list[tuple[_Side, _Side]]:
+        """Image and text of each point, encoded unless they are vectors already. One encoder call a kind."""
+        good = [point for point in points if isinstance(point, NewPoint)]
+        to_read = [point.text for point in good if isinstance(point.text, str)]
+        to_see = [point.image for point in good if isinstance(point.image, bytes)]
+        texts: Iterator[Outcome] = iter(())
+        images: Iterator[Outcome] = iter(())
+        if to_read or to_see:
+            encoding = await self._encoders.encode_for(spec, to_read, to_see, deadline)
+            check_fingerprint(spec, encoding.fingerprint, "the encoder")
+            texts, images = iter(encoding.texts), iter(encoding.images)
+
+        def sides(point: NewPoint | ServiceError) -> tuple[_Side, _Side]:
+            if isinstance(point, ServiceError):
+                return None, None
+            return (
+                next(images) if isinstance(point.image, bytes) else point.image,
+                next(texts) if isinstance(point.text, str) else point.text,
+            )
+
+        return [sides(point) for point in points]
+
+
+def _for_successor(points: Sequence[NewPoint | ServiceError]) -> list[NewPoint | ServiceError]:
+    """The points as another model may have them: all of a point or nothing, and no ready vectors."""
+    return [
+        FailedPrecondition(
+            f"points[{i}]: has a ready vector; the model of the collection's successor cannot make one of it",
+            "SUCCESSOR_LACKS_POINT",
+            {"field": f"points[{i}]"},
+        )
+        if isinstance(point, NewPoint) and any(isinstance(s, np.ndarray) for s in (point.image, point.text))
+        else point
+        for i, point in enumerate(points)
+    ]
+
+
+def _assembled(
+    point: NewPoint | ServiceError, image: _Side, text: _Side, spec: CollectionSpec, place: str
+) -> StoredPoint:
+    """The point as it is stored. Raises what is wrong with it."""
+    if isinstance(point, ServiceError):
+        raise point
+    return StoredPoint(
+        id=point.id,
+        payload=point.payload,
+        image=_vector(image, spec, f"{place}.image"),
+        text=_vector(text, spec, f"{place}.text"),
+    )
+
+
+def _vector(side: _Side, spec: CollectionSpec, place: str) -> Vector | None:
+    if side is None:
+        return None
+    if isinstance(side, InvalidArgument):
+        raise at(side, place)
+    if isinstance(side, Encoded):
+        check_dimension(side.vector, spec, place)
+        return side.vector
+    check_dimension(side, spec, f"{place}_vector")
+    return side

@@ -1,0 +1,97 @@
+"""Which calls the channel makes again by itself, how often, and which targets it takes."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from clipsearch.channel import connection
+from clipsearch.search.v1 import search_pb2
+from clipsearch.serving.errors import ResourceExhausted, ServiceError, Unavailable
+from clipsearch.serving.errors_interceptor import ErrorInterceptor
+from tests.unit.clipsearch.serving.served import METHODS, Running, by_path, call, path, refusal, running
+
+# What answers differently when it happens twice.
+ONCE = {"CreateCollection", "DeleteCollection", "UpdateAlias"}
+GONE = Unavailable("encoder", "the server is stopping")
+TRIED_IN_VAIN = Unavailable("store", "the store cannot be reached", retry_after_s=1.0)
+
+
+def failing(server: Running, method: str, error: ServiceError) -> list[str]:
+    """Makes a method fail always; returns where its calls are noted."""
+    calls: list[str] = []
+
+    async def answer(request: object, context: object) -> None:
+        calls.append(method)
+        raise error
+
+    server.answers[method] = answer
+    return calls
+
+
+@pytest.mark.parametrize("method", [path(method) for method in METHODS])
+async def test_only_calls_that_may_happen_twice_are_made_again(method):
+    async with running(ErrorInterceptor()) as server, connection.aio_channel(server.address) as channel:
+        calls = failing(server, method, GONE)
+        await refusal(channel, method)
+        assert len(calls) == (1 if by_path(method).name in ONCE else 4)
+
+
+@pytest.mark.parametrize("bytes_sent", [0, 300_000, 4_000_000], ids=["small", "300 kB", "4 MB"])
+async def test_a_call_that_a_stopping_server_cuts_is_made_again(bytes_sent):
+    method = "/clipsearch.search.v1.SearchService/Search"
+    async with running(ErrorInterceptor()) as server, connection.aio_channel(server.address) as channel:
+        calls = []
+
+        async def answer(request: object, context: grpc.aio.ServicerContext) -> None:
+            calls.append(method)
+            if len(calls) == 1:
+                await context.abort(grpc.StatusCode.CANCELLED, "")
+
+        server.answers[method] = answer
+        term = search_pb2.QueryTerm(image=bytes(bytes_sent))
+        await call(channel, method, search_pb2.SearchRequest(query=[term]))
+        assert len(calls) == 2
+
+
+@pytest.mark.parametrize("error", [TRIED_IN_VAIN, ResourceExhausted("full", "QUEUE_FULL", 1)])
+async def test_what_was_tried_one_hop_down_or_is_too_much_already_is_not_made_again(error):
+    method = "/clipsearch.search.v1.SearchService/Search"
+    async with running(ErrorInterceptor()) as server, connection.aio_channel(server.address) as channel:
+        calls = failing(server, method, error)
+        await refusal(channel, method)
+        assert len(calls) == 1
+
+
+async def test_retries_have_a_budget_that_failures_use_up():
+    method = "/clipsearch.search.v1.SearchService/Search"
+    async with running(ErrorInterceptor()) as server, connection.aio_channel(server.address) as channel:
+        calls = failing(server, method, GONE)
+        for _ in range(10):
+            await refusal(channel, method)
+        # Of ten tokens a failure costs one, and above five there are retries: four attempts of the first
+        # call, one of each of the others.
+        assert len(calls) == 13
+
+
+@pytest.mark.parametrize("scheme", ["", "ipv4:", "dns:///"])
+async def test_targets_with_and_without_a_scheme(scheme):
+    async with running() as server, connection.aio_channel(scheme + server.address) as channel:
+        method = channel.unary_unary("/clipsearch.encoder.v1.EncoderService/GetModel")
+        assert await method(b"", timeout=5) == b""
+
+
+async def test_several_addresses_share_the_calls_and_stand_in_for_one_another():
+    async with running() as one, running() as two:
+        async with connection.aio_channel(f"ipv4:{one.address},{two.address}") as channel:
+            method = channel.unary_unary("/clipsearch.encoder.v1.EncoderService/GetModel")
+            for _ in range(20):
+                await method(b"", timeout=5)
+        assert one.decoded
+        assert two.decoded
+    async with running() as one:
+        async with connection.aio_channel(f"ipv4:{two.address},{one.address}") as channel:
+            method = channel.unary_unary("/clipsearch.encoder.v1.EncoderService/GetModel")
+            for _ in range(20):
+                await method(b"", timeout=5)
+        assert len(one.decoded) >= 20

@@ -1,0 +1,104 @@
+"""Payloads as people have them become what they mean, or are refused by key and type."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
+from pathlib import PurePosixPath
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clipsearch.client.plain import plain
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Size(IntEnum):
+    L = 3
+
+
+class Brand(StrEnum):
+    ACME = "acme"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (np.int64(5), 5),
+        (np.uint8(5), 5),
+        (np.float32(0.5), 0.5),
+        (np.bool_(True), True),
+        (np.str_("a"), "a"),
+        (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+        (np.array(7.5), 7.5),
+        (np.array(["a", None], dtype=object), ["a", None]),
+        (np.datetime64("2024-05-31"), "2024-05-31"),
+        (np.datetime64("2024-05-31T12:00:05"), "2024-05-31T12:00:05Z"),
+        (np.array(["2024-05-31"], dtype="datetime64[D]"), ["2024-05-31"]),
+        (datetime(2024, 5, 31, 12), "2024-05-31T12:00:00+00:00"),
+        (datetime(2024, 5, 31, 12, tzinfo=timezone(timedelta(hours=2))), "2024-05-31T12:00:00+02:00"),
+        (pd.Timestamp("2024-05-31T12:00", tz=UTC), "2024-05-31T12:00:00+00:00"),
+        (date(2024, 5, 31), "2024-05-31"),
+        (Decimal("7.50"), 7.5),
+        (Decimal("7"), 7),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (PurePosixPath("/a/b"), "/a/b"),
+        (Colour.RED, "red"),
+        (Size.L, 3),
+        (Brand.ACME, "acme"),
+        ({"b", "a"}, ["a", "b"]),
+        (frozenset({2, 1}), [1, 2]),
+        ((1, "a"), [1, "a"]),
+        (OrderedDict(a={Brand.ACME: 1}), {"a": {"acme": 1}}),
+        (None, None),
+        (7.0, 7.0),
+    ],
+)
+def test_it_becomes_what_it_means(given, meant):
+    made = plain(given, "payload")
+    assert made == meant
+    assert type(made) is type(meant)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"a": {"b": [1, float("nan")]}}, r"^payload\.a\.b\[1\]: nan is no number"),
+        ({"a": float("inf")}, r"^payload\.a: inf"),
+        ({"a": np.float64("nan")}, r"^payload\.a: nan"),
+        ({"a": Decimal("NaN")}, r"^payload\.a: NaN"),
+        ({"a": Decimal("0.1234567890123456789")}, r"^payload\.a: 0\.1234567890123456789 has more digits"),
+        ({"a": 2**53 + 1}, r"^payload\.a: 9007199254740993 is beyond"),
+        ({"a": Decimal(2**60)}, r"^payload\.a: 1152921504606846976 is beyond"),
+        ({"a": np.uint64(2**60)}, r"^payload\.a: 1152921504606846976 is beyond"),
+        ({"a": b"x"}, r"^payload\.a: .* is of type bytes"),
+        ({"a": [1j]}, r"^payload\.a\[0\]: .* is of type complex"),
+        ({"a": timedelta(1)}, r"^payload\.a: .* is of type timedelta"),
+        ({"a": np.timedelta64(1, "s")}, r"^payload\.a: .* is of type timedelta64"),
+        ({"a": np.datetime64("NaT")}, r"^payload\.a: NaT"),
+        ({"a": pd.NaT}, r"^payload\.a: .* is of type NaTType"),
+        ({"a": pd.NA}, r"^payload\.a: .* is of type NAType"),
+        ({"a": object}, r"^payload\.a: .* is of type type"),
+        ({"a": {5: 1}}, r"^payload\.a: the key 5 is of type int"),
+        ({None: 1}, r"^payload: the key None is of type NoneType"),
+        ({"a": "\udc80"}, r"^payload\.a: .* is no text"),
+        ({"a": (x for x in "ab")}, r"^payload\.a: .* is of type generator"),
+    ],
+)
+def test_what_means_nothing_is_refused_by_key_and_type(given, said):
+    with pytest.raises(ValueError, match=said):
+        plain(given, "payload")
+
+
+def test_what_holds_itself_is_refused():
+    endless: dict = {}
+    endless["a"] = endless
+    with pytest.raises(ValueError, match="inside one another"):
+        plain(endless, "payload")

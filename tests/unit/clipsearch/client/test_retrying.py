@@ -1,0 +1,183 @@
+"""Calls made again while the service is busy, and writes cut down to the row at fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from clipsearch.client.backoff import Patience
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.retrying import PatientCalls, reason
+from clipsearch.client.types import UpsertResult
+
+BUSY = ClipSearchError("RESOURCE_EXHAUSTED", "full", reason="QUEUE_FULL", retry_after=1.0)
+AWAY = ClipSearchError("UNAVAILABLE", "gone")
+BAD = ClipSearchError("INVALID_ARGUMENT", "points[3]: bad", field="points[3]")
+TOO_LARGE = ClipSearchError("RESOURCE_EXHAUSTED", "message larger than max")
+REFUSED = ClipSearchError("FAILED_PRECONDITION", "another model")
+
+LIMIT_S = 10.0
+
+
+class Clock:
+    """Time passes only while somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waits: list[tuple[ClipSearchError, float]] = []
+
+    async def wait(self, error: ClipSearchError, seconds: float) -> None:
+        self.waits.append((error, seconds))
+        self.now += seconds
+
+
+class Rows:
+    """A service that writes rows. `refuse` answers each call with an error, or None and then row by row."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.refuse: Callable[[Sequence[str]], ClipSearchError | None] = lambda rows: None
+        self.refuse_row: Callable[[str], ClipSearchError | None] = lambda row: None
+        self.written: list[str] = []
+        self.failed: dict[str, ClipSearchError] = {}
+
+    async def send(self, rows: Sequence[str]) -> list[UpsertResult]:
+        self.calls.append(list(rows))
+        refused = self.refuse(rows)
+        if refused is not None:
+            raise refused
+        return [UpsertResult(row, self.refuse_row(row), 0) for row in rows]
+
+    async def write(self, calls: PatientCalls, rows: str) -> None:
+        await calls.write(
+            list(rows),
+            self.send,
+            written=lambda row, result: self.written.append(row),
+            failed=self.failed.__setitem__,
+        )
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def calls(clock: Clock) -> PatientCalls:
+    return PatientCalls(Patience(LIMIT_S, lambda: clock.now), clock.wait)
+
+
+@pytest.fixture
+def service() -> Rows:
+    return Rows()
+
+
+def failing(*errors: ClipSearchError) -> Callable[[], object]:
+    left = list(errors)
+
+    async def call() -> str:
+        if left:
+            raise left.pop(0)
+        return "answer"
+
+    return call
+
+
+async def test_a_call_is_made_again_until_it_is_answered(calls, clock):
+    assert await calls.make(failing(BUSY, AWAY)) == "answer"
+    assert [error for error, _ in clock.waits] == [BUSY, AWAY]
+    assert clock.waits[0][1] >= 1.0
+
+
+@pytest.mark.parametrize("error", [BAD, TOO_LARGE, REFUSED])
+async def test_a_wrong_call_is_made_once(calls, clock, error):
+    with pytest.raises(ClipSearchError) as raised:
+        await calls.make(failing(error))
+    assert raised.value is error
+    assert not clock.waits
+
+
+async def test_patience_ends_and_an_answer_renews_it(calls, clock):
+    await calls.make(failing(*[BUSY] * 4))
+    assert clock.now >= 4.0
+    await calls.make(failing(*[BUSY] * 4))
+    with pytest.raises(ClipSearchError) as raised:
+        await calls.make(failing(*[BUSY] * 20))
+    assert raised.value is BUSY
+    assert clock.now <= 3 * LIMIT_S
+
+
+async def test_what_wait_raises_ends_the_call():
+    async def halt(error: ClipSearchError, seconds: float) -> None:
+        raise KeyError("halted")
+
+    with pytest.raises(KeyError):
+        await PatientCalls(Patience(LIMIT_S), halt).make(failing(BUSY))
+
+
+async def test_only_rows_that_met_a_busy_service_are_sent_again(calls, clock, service):
+    met: set[str] = set()
+
+    def once(row: str) -> ClipSearchError | None:
+        if row in met or row not in "bd":
+            return None
+        met.add(row)
+        return BUSY
+
+    service.refuse_row = once
+    await service.write(calls, "abcd")
+    assert service.calls == [["a", "b", "c", "d"], ["b", "d"]]
+    assert service.written == ["a", "c", "b", "d"]
+    assert len(clock.waits) == 1
+
+
+@pytest.mark.parametrize("error", [BAD, TOO_LARGE])
+async def test_a_refused_batch_is_halved_down_to_the_row_at_fault(calls, clock, service, error):
+    service.refuse = lambda rows: error if "f" in rows else None
+    await service.write(calls, "abcdefgh")
+    assert service.written == list("abcdegh")
+    assert service.failed == {"f": error}
+    assert len(service.calls) == 7
+    assert not clock.waits
+
+
+async def test_a_row_that_fails_fails_alone(calls, service):
+    service.refuse_row = lambda row: BAD if row == "b" else None
+    await service.write(calls, "abc")
+    assert (service.written, service.failed) == (["a", "c"], {"b": BAD})
+
+
+async def test_rows_that_are_always_refused_end_the_patience(calls, clock, service):
+    service.refuse_row = lambda row: BUSY
+    with pytest.raises(ClipSearchError) as raised:
+        await service.write(calls, "ab")
+    assert raised.value is BUSY
+    assert clock.now <= LIMIT_S
+    assert not service.written
+
+
+async def test_each_row_that_is_written_renews_the_patience(calls, clock, service):
+    rows = "abcdefghijklmnopqrst"
+    service.refuse_row = lambda row: None if row == rows[len(service.calls) - 1] else BUSY
+    await service.write(calls, rows)
+    assert service.written == list(rows)
+    assert clock.now > LIMIT_S
+
+
+async def test_a_refused_call_is_not_halved(calls, service):
+    service.refuse = lambda rows: REFUSED
+    with pytest.raises(ClipSearchError) as raised:
+        await service.write(calls, "abcd")
+    assert raised.value is REFUSED
+    assert len(service.calls) == 1
+
+
+async def test_nothing_to_write_is_no_call(calls, service):
+    await service.write(calls, "")
+    assert not service.calls
+
+
+def test_the_reason_leaves_the_field_out():
+    assert reason(BAD) == "bad"
+    assert reason(AWAY) == "gone"

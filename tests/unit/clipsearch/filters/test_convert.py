@@ -1,0 +1,125 @@
+"""Filters as callers write them, and the proto they become."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+from google.protobuf import json_format
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipsearch.filters.convert import FilterError, to_proto
+from clipsearch.search.v1 import filter_pb2
+
+
+def as_dict(filter) -> dict:
+    return json_format.MessageToDict(to_proto(filter), preserving_proto_field_name=True)
+
+
+def field(key: str, **predicate) -> dict:
+    return {"field": {"key": key, **predicate}}
+
+
+@pytest.mark.parametrize(
+    ("expression", "clause", "condition"),
+    [
+        ("brand=acme", "must", field("brand", match={"keyword": "acme"})),
+        ("brand = acme & sons ", "must", field("brand", match={"keyword": "acme & sons"})),
+        ("price=20", "must", field("price", match={"integer": "20"})),
+        ("price=2.5", "must", field("price", range={"gte": 2.5, "lte": 2.5})),
+        ("sold=true", "must", field("sold", match={"boolean": True})),
+        ('code="0042"', "must", field("code", match={"keyword": "0042"})),
+        ("price<20", "must", field("price", range={"lt": 20.0})),
+        ("price>=-1e3", "must", field("price", range={"gte": -1000.0})),
+        ("tag=a|b", "must", field("tag", match={"any_keyword": {"values": ["a", "b"]}})),
+        ("n=1|2", "must", field("n", match={"any_integer": {"values": ["1", "2"]}})),
+        ("tag!=old", "must_not", field("tag", match={"keyword": "old"})),
+        ("note~red hat", "must", field("note", match={"text": "red hat"})),
+        ("shop.city=Riga", "must", field("shop.city", match={"keyword": "Riga"})),
+        ("made>2024-05-31", "must", field("made", datetime_range={"gte": "2024-06-01T00:00:00Z"})),
+        (
+            "made<=2024-05-31T12:00:00+02:00",
+            "must",
+            field("made", datetime_range={"lt": "2024-05-31T10:00:01Z"}),
+        ),
+    ],
+)
+def test_an_expression_says_what_it_reads_like(expression, clause, condition):
+    assert as_dict([expression]) == {clause: [condition]}
+
+
+def test_all_expressions_must_hold():
+    assert as_dict(["a=1", "b!=2"]) == {
+        "must": [field("a", match={"integer": "1"})],
+        "must_not": [field("b", match={"integer": "2"})],
+    }
+
+
+@pytest.mark.parametrize("bad", ["", "price", "=x", "price=", "price<cheap", "<20"])
+def test_what_is_no_expression_is_quoted_back(bad):
+    with pytest.raises(FilterError, match=f"{bad!r}" if bad else "''"):
+        to_proto([bad])
+
+
+def test_qdrants_json_form_is_understood_in_full():
+    assert as_dict(
+        {
+            "must": [
+                {"key": "n", "match": {"except": [1, 2]}},
+                {"is_empty": {"key": "tag"}},
+                {"is_null": "x"},
+                {"has_id": ["a", "b"]},
+                {"should": [{"key": "t", "range": {"gte": datetime(2024, 1, 1, tzinfo=UTC)}}]},
+            ]
+        }
+    ) == {
+        "must": [
+            field("n", match={"except_integer": {"values": ["1", "2"]}}),
+            {"is_empty": "tag"},
+            {"is_null": "x"},
+            {"has_id": {"ids": ["a", "b"]}},
+            {"filter": {"should": [field("t", datetime_range={"gte": "2024-01-01T00:00:00Z"})]}},
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("bad", "where"),
+    [
+        ({"mast": []}, "filter: 'mast'"),
+        ({"must": {"key": "a"}}, r"filter\.must: must be a list"),
+        ({"must": ["a=1"]}, r"filter\.must\[0\]: must be a condition"),
+        ({"must": [{"key": "a"}]}, r"filter\.must\[0\]: must hold either match or range"),
+        ({"must": [{"key": "a", "match": {"value": 1.5}}]}, r"filter\.must\[0\]\.match\.value"),
+        ({"must": [{"key": "a", "match": {"any": [1, "b"]}}]}, r"match\.any: must be a list"),
+        ({"must": [{"key": "a", "range": {"gt": 1, "lt": "2024-01-01"}}]}, "mixes numbers and times"),
+        ({"must": [{"key": "a", "match": {"value": 2**70}}]}, "64 bits"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(bad, where):
+    with pytest.raises(FilterError, match=where):
+        to_proto(bad)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["must", "should", "must_not", "key", "match", "range", "value", "any", "gt", "has_id"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.text(max_size=30), max_size=3) | json_values.filter(lambda v: isinstance(v, dict)))
+def test_whatever_is_given_it_is_a_filter_or_a_filter_error(given):
+    with suppress(FilterError):
+        assert isinstance(to_proto(given), filter_pb2.Filter)

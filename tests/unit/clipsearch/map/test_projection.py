@@ -1,0 +1,70 @@
+"""Layouts: near stays near, the same seed gives the same map, centring closes the gap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clipsearch.map import projection
+from clipsearch.map.projection import centred, principal_components, project
+from clipsearch.map.sample import IMAGE, TEXT
+from tests.unit.clipsearch.map.made import islands, unit
+
+
+def test_centring_brings_both_modalities_around_the_same_middle(sample):
+    moved = centred(sample.vectors, sample.side)
+    gap = np.linalg.norm(moved[sample.side == IMAGE].mean(0) - moved[sample.side == TEXT].mean(0))
+    before = np.linalg.norm(
+        sample.vectors[sample.side == IMAGE].mean(0) - sample.vectors[sample.side == TEXT].mean(0)
+    )
+    assert before > 1.5
+    assert gap < 0.05
+    np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1, atol=1e-5)
+
+
+def test_centring_leaves_a_vector_that_is_the_mean_at_zero_and_not_at_nan():
+    vectors = unit([[1, 0], [1, 0]])
+    assert np.isfinite(centred(vectors, np.zeros(2, np.uint8))).all()
+
+
+def test_principal_components_keep_all_distances_when_all_are_kept(sample):
+    kept = principal_components(sample.vectors, sample.vectors.shape[1])
+    want = sample.vectors - sample.vectors.mean(0)
+    np.testing.assert_allclose(kept @ kept.T, want @ want.T, atol=1e-4)
+
+
+def test_principal_components_do_not_depend_on_the_blocks_they_are_summed_in(sample, monkeypatch):
+    whole = principal_components(sample.vectors, 5)
+    monkeypatch.setattr(projection, "_BLOCK", 7)
+    np.testing.assert_allclose(principal_components(sample.vectors, 5), whole, atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_map_and_another_seed_another(sample):
+    first, again, other = project(sample.vectors, 1), project(sample.vectors, 1), project(sample.vectors, 2)
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == (len(sample.vectors), 2)
+    assert first.dtype == np.float32
+    assert np.abs(first).max() == pytest.approx(1)
+    assert np.isfinite(other).all()
+
+
+@pytest.mark.parametrize("each", [8, 200], ids=["t-SNE", "PaCMAP"])
+def test_vectors_of_a_kind_lie_together(each):
+    sample = islands(each=each)
+    kinds = np.array([value[-1] for value in sample.values("kind")])
+    positions = project(centred(sample.vectors, sample.side))
+    squared = ((positions[:, None] - positions[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(squared, np.inf)
+    nearest = squared.argmin(axis=1)
+    assert (kinds[nearest] == kinds).mean() > 0.98
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_handful_of_vectors_can_be_drawn(count):
+    positions = project(unit(np.eye(8, dtype=np.float32)[:count]))
+    assert positions.shape == (count, 2)
+    assert np.isfinite(positions).all()
+
+
+def test_equal_vectors_can_be_drawn():
+    assert np.isfinite(project(unit(np.ones((5, 8))))).all()

@@ -1,0 +1,83 @@
+"""Samples: all of a small collection, an even share of a large one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clipsearch.client.types import StoredPoint
+from clipsearch.map.sample import IMAGE, TEXT, NothingToShow, lookup, read_sample, word
+from tests.unit.clipsearch.map.made import DIMENSION, collection
+
+
+class Shelf:
+    """What a client answers about `count` points, each with a picture and every second with a text."""
+
+    def __init__(self, count: int) -> None:
+        self.stored = [
+            StoredPoint(
+                str(i),
+                {"number": float(i)},
+                True,
+                i % 2 == 0,
+                np.full(DIMENSION, i, np.float32),
+                np.full(DIMENSION, -i, np.float32) if i % 2 == 0 else None,
+            )
+            for i in range(count)
+        ]
+        self.fetched: list[int] = []
+
+    def get_collection(self, name):
+        count = len(self.stored)
+        return collection(name=name, points=count, image_vectors=count, text_vectors=(count + 1) // 2)
+
+    def count(self, name, *, filter=None):
+        return len(self.stored)
+
+    def list_points(self, name, *, filter, page_size, payload):
+        assert payload is False
+        yield from self.stored
+
+    def get_points(self, name, ids, *, with_vectors):
+        self.fetched.append(len(ids))
+        return [self.stored[int(i)] for i in ids]
+
+
+def test_a_small_collection_is_read_whole():
+    sample = read_sample(Shelf(7), "shop", most=100)
+    assert len(sample.items) == sample.points == 7
+    assert len(sample.vectors) == 11
+    assert (sample.side == IMAGE).sum() == 7
+    for vector, item, side in zip(sample.vectors, sample.item, sample.side, strict=True):
+        number = int(sample.items[item].id)
+        assert vector[0] == (number if side == IMAGE else -number)
+        assert side in (IMAGE, TEXT)
+    assert sample.values("number")[0] == "0"
+
+
+def test_of_a_large_collection_an_even_share_is_read_in_bounded_pages():
+    shelf, heard = Shelf(3000), []
+    sample = read_sample(shelf, "shop", most=900, on_progress=lambda done, total: heard.append((done, total)))
+    numbers = np.array([int(item.id) for item in sample.items])
+    assert len(numbers) == 600
+    assert set(np.diff(numbers)) <= {4, 5, 6}
+    assert numbers[0] == 0
+    assert numbers[-1] > 2990
+    assert len(sample.vectors) <= 1200
+    assert max(shelf.fetched) <= 256
+    assert heard[-1] == (600, 600)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_nothing_to_show_is_said(count):
+    with pytest.raises(NothingToShow, match=f"has {count} points"):
+        read_sample(Shelf(count), "shop", most=10)
+
+
+def test_fields_are_found_by_path_and_become_words():
+    payload = {"a": {"b": True}, "c": 2.0, "d": 2.5, "e": [1]}
+    assert word(lookup(payload, "a.b")) == "true"
+    assert word(lookup(payload, "c")) == "2"
+    assert word(lookup(payload, "d")) == "2.5"
+    assert word(lookup(payload, "e")) is None
+    assert lookup(payload, "c.x") is None

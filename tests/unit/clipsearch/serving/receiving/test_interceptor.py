@@ -1,0 +1,69 @@
+"""The time that a request has to arrive, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from clipsearch.encoder.v1 import encoder_pb2
+from clipsearch.serving.errors_interceptor import ErrorInterceptor
+from clipsearch.serving.telemetry.metrics import Metrics, MetricsInterceptor
+from tests.unit.clipsearch.serving.http2 import RawCall, status
+from tests.unit.clipsearch.serving.served import Running, call, receiving, running
+
+PATH = b"/clipsearch.encoder.v1.EncoderService/EncodeText"
+HALF = b"\0\0\0\0\x09ab"
+DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Running]:
+    async with running(ErrorInterceptor(), receiving(limit_s=0.3)) as server:
+        yield server
+
+
+async def test_half_a_request_is_given_up_and_told_why(server):
+    answer = await (await RawCall(PATH, body=HALF, end=False).send(server.address)).answer()
+    assert int(answer["grpc-status"]) == DEADLINE_EXCEEDED
+    assert answer["grpc-message"] == "the request did not arrive within 0.3 s"
+    assert server.decoded == []
+
+
+async def test_a_call_that_ends_without_a_request_is_refused_at_once(server):
+    assert await status(server.address, PATH, body=b"") == INVALID_ARGUMENT
+
+
+async def test_the_limit_is_on_the_request_and_not_on_the_answer():
+    async def takes_long(request, context):
+        await asyncio.sleep(1.2)  # longer than a request may take
+        return encoder_pb2.EncodeTextResponse(fingerprint=request.texts[0])
+
+    async with (
+        running(ErrorInterceptor(), receiving(limit_s=1)) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        server.answers[PATH.decode()] = takes_long
+        answer = await call(channel, PATH.decode(), encoder_pb2.EncodeTextRequest(texts=["whole"]))
+    assert answer.fingerprint == "whole"
+
+
+async def test_what_is_given_up_is_counted():
+    metrics = Metrics()
+    interceptors = (MetricsInterceptor(metrics), ErrorInterceptor(), receiving(limit_s=0.2))
+    async with running(*interceptors) as server:
+        await status(server.address, PATH, body=HALF, end=False)
+    labels = {
+        "grpc_service": "clipsearch.encoder.v1.EncoderService",
+        "grpc_method": "EncodeText",
+        "grpc_code": "DEADLINE_EXCEEDED",
+    }
+    assert metrics.registry.get_sample_value("grpc_server_handled_total", labels) == 1
+
+
+async def test_bytes_that_are_no_message_are_the_callers_fault(server):
+    assert await status(server.address, PATH, body=b"\0\0\0\0\x03\xff\xff\xff") == INVALID_ARGUMENT
+    assert await status(server.address, PATH, body=b"\0\0\0\0\x03\x0a\x01\xff") == INVALID_ARGUMENT

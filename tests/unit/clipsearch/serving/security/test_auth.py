@@ -1,0 +1,265 @@
+"""Who gets in and who does not, on a server that answers every RPC of the API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import grpc
+import pytest
+from google.protobuf import message_factory
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from clipsearch.search.v1 import collection_pb2, search_pb2
+from clipsearch.serving.concurrency import ConcurrencyInterceptor
+from clipsearch.serving.errors_interceptor import ErrorInterceptor
+from clipsearch.serving.security.auth import AuthInterceptor
+from clipsearch.serving.security.permissions import PERMISSIONS
+from clipsearch.serving.security.tokens import Grants, Scope
+from tests.unit.clipsearch.serving.http2 import status
+from tests.unit.clipsearch.serving.served import (
+    GET_MODEL,
+    METHODS,
+    SEARCH,
+    Running,
+    TokenMaker,
+    by_path,
+    call,
+    detail,
+    path,
+    refusal,
+    running,
+)
+
+UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
+DENIED = grpc.StatusCode.PERMISSION_DENIED
+COLLECTIONS = "/clipsearch.search.v1.CollectionService/"
+every_rpc = pytest.mark.parametrize("name", [path(method) for method in METHODS])
+
+
+@dataclass
+class Guarded:
+    server: Running
+    channel: grpc.aio.Channel
+    tokens: TokenMaker
+    grants: Grants
+
+    def add(self, name: str, *scopes: str, **more: object) -> str:
+        token = self.tokens.add(name, *scopes, **more)
+        self.grants.reload()
+        return token
+
+
+@pytest.fixture
+async def guarded(tokens) -> AsyncIterator[Guarded]:
+    tokens.add("somebody", *Scope)
+    grants = Grants(tokens.path)
+    async with (
+        running(ErrorInterceptor(), AuthInterceptor(grants)) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        yield Guarded(server, channel, tokens, grants)
+
+
+def test_every_rpc_has_a_permission_and_every_permission_an_rpc():
+    assert set(PERMISSIONS) == {path(method) for method in METHODS}
+
+
+@every_rpc
+async def test_no_rpc_without_a_token(guarded, name):
+    assert await refusal(guarded.channel, name) == (UNAUTHENTICATED, "TOKEN_MISSING")
+
+
+@every_rpc
+async def test_no_rpc_with_a_wrong_token(guarded, name):
+    assert await refusal(guarded.channel, name, token="cs_wrong") == (UNAUTHENTICATED, "TOKEN_UNKNOWN")
+
+
+@every_rpc
+async def test_no_rpc_with_every_scope_but_its_own(guarded, name):
+    needed = PERMISSIONS[name].scope
+    token = guarded.add("other", *(scope for scope in Scope if scope is not needed))
+    assert await refusal(guarded.channel, name, token=token) == (DENIED, "SCOPE_MISSING")
+
+
+@every_rpc
+async def test_every_rpc_with_its_scope_alone(guarded, name):
+    token = guarded.add("right", PERMISSIONS[name].scope)
+    await call(guarded.channel, name, token=token)
+    assert guarded.server.decoded == [name]
+
+
+@every_rpc
+async def test_refused_callers_cannot_make_the_server_read_their_request(guarded, name):
+    await refusal(guarded.channel, name)
+    await refusal(guarded.channel, name, token="cs_wrong")
+    assert guarded.server.decoded == []
+
+
+def naming(message: Message, collection: str) -> Message:
+    """Puts `collection` wherever a request can name one, inside of lists of requests too."""
+    for field in message.DESCRIPTOR.fields:
+        if field.name in ("collection", "name", "alias"):
+            setattr(message, field.name, collection)
+        elif field.name == "searches":
+            naming(message.searches.add(), collection)
+    return message
+
+
+@every_rpc
+async def test_a_restricted_token_reaches_its_collections_and_no_other(guarded, name):
+    token = guarded.add("restricted", *Scope, collections=["mine"])
+    request = message_factory.GetMessageClass(by_path(name).input_type)
+    mine, other = naming(request(), "mine"), naming(request(), "other")
+    if mine != request():
+        await call(guarded.channel, name, mine, token=token)
+        assert await refusal(guarded.channel, name, other, token=token) == (DENIED, "COLLECTION_FORBIDDEN")
+    elif PERMISSIONS[name].scope is Scope.ENCODE:
+        await call(guarded.channel, name, token=token)
+    else:
+        assert await refusal(guarded.channel, name, token=token) == (DENIED, "COLLECTION_FORBIDDEN")
+
+
+async def test_one_forbidden_collection_among_allowed_ones_refuses_the_call(guarded):
+    token = guarded.add("restricted", *Scope, collections=["mine"])
+    batch = search_pb2.SearchBatchRequest(
+        searches=[search_pb2.SearchRequest(collection="mine"), search_pb2.SearchRequest(collection="other")]
+    )
+    alias = collection_pb2.UpdateAliasRequest(alias="mine", collection="other")
+    link = collection_pb2.SetSuccessorRequest(collection="mine", successor="other")
+    for name, request in (
+        (SEARCH + "Batch", batch),
+        (COLLECTIONS + "UpdateAlias", alias),
+        (COLLECTIONS + "SetSuccessor", link),
+    ):
+        assert await refusal(guarded.channel, name, request, token=token) == (DENIED, "COLLECTION_FORBIDDEN")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic {token}",
+        "{token}",
+        "Bearer {token}x",
+        "Bearer x{token}",
+        "Bearer {sha256}",
+    ],
+)
+async def test_headers_that_show_no_token(guarded, header):
+    token = guarded.add("x", "encode")
+    stored = next(grant.sha256 for grant in guarded.grants._grants if grant.name == "x")
+    shown = header.format(token=token, sha256=stored)
+    code, _ = await refusal(guarded.channel, metadata=[("authorization", shown)])
+    assert code is UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("other", ["Bearer cs_wrong", "Basic x", ""])
+async def test_of_two_headers_neither_counts(guarded, other):
+    shown = [("authorization", f"Bearer {guarded.add('x', 'encode')}"), ("authorization", other)]
+    for metadata in (shown, shown[::-1]):
+        code, _ = await refusal(guarded.channel, metadata=metadata)
+        assert code is UNAUTHENTICATED
+
+
+@pytest.mark.parametrize(
+    "token", [b"\xff\xfe", b"\xed\xa0\x80", "tökén".encode(), b"a" * 7000, b"a" * 12_000, b"a\0b"]
+)
+async def test_tokens_of_odd_bytes_are_wrong_tokens_and_no_fault(guarded, token):
+    shown = (b"authorization", b"Bearer " + token)
+    assert await status(guarded.server.address, GET_MODEL.encode(), shown) == UNAUTHENTICATED.value[0]
+
+
+async def test_the_word_bearer_may_be_written_in_any_case(guarded):
+    token = guarded.add("x", "encode")
+    await call(guarded.channel, metadata=[("authorization", f"bEARER {token}")])
+
+
+async def test_two_tokens_hold_at_once_and_each_can_be_taken_away(guarded):
+    old, new = guarded.add("old", "encode"), guarded.add("new", "encode")
+    await call(guarded.channel, token=old)
+    await call(guarded.channel, token=new)
+    lines = guarded.tokens.path.read_text().splitlines(keepends=True)
+    guarded.tokens.path.write_text("".join(line for line in lines if '"old"' not in line))
+    guarded.grants.reload()
+    await call(guarded.channel, token=new)
+    assert await refusal(guarded.channel, token=old) == (UNAUTHENTICATED, "TOKEN_UNKNOWN")
+
+
+async def test_health_is_open(guarded):
+    await guarded.server.health.set("", health_pb2.HealthCheckResponse.SERVING)
+    stub = health_pb2_grpc.HealthStub(guarded.channel)
+    assert (await stub.Check(health_pb2.HealthCheckRequest())).status == 1
+    watch = stub.Watch(health_pb2.HealthCheckRequest())
+    assert (await watch.read()).status == 1
+    watch.cancel()
+
+
+async def test_reflection_wants_a_token(guarded):
+    token = guarded.add("x", "encode")
+    stub = reflection_pb2_grpc.ServerReflectionStub(guarded.channel)
+    asked = [reflection_pb2.ServerReflectionRequest(list_services="")]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.ServerReflectionInfo(iter(asked)).read()
+    assert caught.value.code() is UNAUTHENTICATED
+    answer = await stub.ServerReflectionInfo(
+        iter(asked), metadata=[("authorization", f"Bearer {token}")]
+    ).read()
+    assert "clipsearch.encoder.v1.EncoderService" in str(answer)
+
+
+async def test_a_method_that_is_not_there_stays_unimplemented(guarded):
+    send = guarded.channel.unary_unary("/clipsearch.encoder.v1.EncoderService/Nope")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await send(b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_token_past_its_rate_is_told_when_to_come_back(guarded):
+    slow, other = guarded.add("slow", "encode", rate_per_s=2), guarded.add("other", "encode")
+    await call(guarded.channel, token=slow)
+    await call(guarded.channel, token=slow)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(guarded.channel, token=slow)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert detail(caught.value, error_details_pb2.ErrorInfo).reason == "RATE_LIMITED"
+    wait = detail(caught.value, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds()
+    assert 0 < wait <= 500
+    await call(guarded.channel, token=other)
+
+
+async def test_the_default_rate_is_for_tokens_without_one(tokens):
+    token = tokens.add("x", "encode")
+    async with (
+        running(ErrorInterceptor(), AuthInterceptor(Grants(tokens.path), rate_per_s=1)) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        await call(channel, token=token)
+        assert await refusal(channel, token=token) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+
+
+async def test_what_a_refusal_says_holds_no_token(guarded):
+    token = guarded.add("x", "search")
+    for shown in (token, "cs_very_wrong"):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(guarded.channel, GET_MODEL, token=shown)
+        assert shown not in str(caught.value)
+
+
+async def test_a_full_server_says_so_to_restricted_callers_too(tokens):
+    token = tokens.add("restricted", *Scope, collections=["mine"])
+    full = ConcurrencyInterceptor(limit=0)
+    async with (
+        running(ErrorInterceptor(), AuthInterceptor(Grants(tokens.path)), full) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        assert await refusal(channel, SEARCH, token=token) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "TOO_MANY_CALLS",
+        )
+        assert await refusal(channel, SEARCH) == (UNAUTHENTICATED, "TOKEN_MISSING")

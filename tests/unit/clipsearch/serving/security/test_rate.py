@@ -1,0 +1,51 @@
+"""The rate limit, on a clock of its own."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipsearch.serving.security.rate import RateLimit
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_one_seconds_worth_at_once_then_one_by_one():
+    clock = Clock()
+    limit = RateLimit(4, clock)
+    assert [limit.take() for _ in range(5)] == [0, 0, 0, 0, pytest.approx(0.25)]
+    clock.now += 0.25
+    assert limit.take() == 0
+    assert limit.take() > 0
+
+
+def test_less_than_one_a_second_still_lets_one_through():
+    clock = Clock()
+    limit = RateLimit(0.1, clock)
+    assert limit.take() == 0
+    assert limit.take() == pytest.approx(10)
+    clock.now += 10
+    assert limit.take() == 0
+
+
+@given(
+    rate=st.floats(0.1, 1000),
+    pauses=st.lists(st.floats(0, 2), min_size=1, max_size=200),
+)
+def test_never_more_than_the_rate_and_who_waits_as_told_gets_through(rate, pauses):
+    clock = Clock()
+    limit = RateLimit(rate, clock)
+    for passed, pause in enumerate(pauses, start=1):
+        clock.now += pause
+        wait = limit.take()
+        if wait:
+            assert wait <= 1 / rate + 1e-9
+            clock.now += wait + 1e-9
+            assert limit.take() == 0
+        assert passed <= max(1, rate) + clock.now * rate + 1e-6

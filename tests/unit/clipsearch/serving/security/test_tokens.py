@@ -1,0 +1,118 @@
+"""The tokens file: what it may hold, what is refused, and what happens when it changes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from clipsearch.serving.security import tokens as tokens_module
+from clipsearch.serving.security.tokens import (
+    Grants,
+    Scope,
+    TokensError,
+    create_token,
+    line,
+    read_grants,
+    sha256,
+)
+from tests.waiting import until
+
+HASH = sha256("x")
+
+
+def entry(**changes: object) -> str:
+    fields = {"name": "shop", "sha256": HASH, "scopes": ["search"], **changes}
+    return json.dumps({key: value for key, value in fields.items() if value is not None})
+
+
+def test_a_new_token_is_found_and_is_not_in_the_file(tokens):
+    token = tokens.add("shop", "search", "write", collections=["shoes"], rate_per_s=5)
+    text = tokens.path.read_text()
+    assert token not in text
+    assert sha256(token) in text
+    grant = Grants(tokens.path).of_token(token)
+    assert grant is not None
+    assert (grant.name, grant.scopes) == ("shop", {Scope.SEARCH, Scope.WRITE})
+    assert (grant.collections, grant.rate_per_s) == ({"shoes"}, 5)
+
+
+def test_tokens_are_long_and_never_the_same():
+    made = {create_token() for _ in range(100)}
+    assert len(made) == 100
+    assert min(map(len, made)) >= 43
+
+
+def test_comments_and_empty_lines_are_left_out(tmp_path):
+    path = tmp_path / "tokens"
+    path.write_text(f"# who may call\n\n{entry()}\n  # {entry(name='old')}\n")
+    assert [grant.name for grant in read_grants(path)] == ["shop"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("nonsense", "line 2"),
+        ("[]", "line 2"),
+        (entry(scopes=[]), "scopes"),
+        (entry(scopes=["read"]), r"scopes.*encode"),
+        (entry(sha256="abc"), "sha256"),
+        (entry(sha256=None), "sha256 or certificate"),
+        (entry(certificate="a.example.com"), "sha256 or certificate"),
+        (entry(name=""), "name"),
+        (entry(name="a b\n"), "name"),
+        (entry(collections=[]), "collections"),
+        (entry(rate_per_s=0), "rate_per_s"),
+        (entry(scope="search"), "scope: Extra"),
+        (f"{entry()}\n{entry(sha256=sha256('y'))}", "name of another line"),
+        (f"{entry()}\n{entry(name='b')}", "sha256 of another line"),
+    ],
+)
+def test_a_bad_line_is_named_and_its_hash_is_not(tmp_path, text, problem):
+    path = tmp_path / "tokens"
+    path.write_text(f"# first\n{text}\n")
+    with pytest.raises(TokensError, match=problem) as caught:
+        read_grants(path)
+    assert str(path) in str(caught.value)
+    assert HASH not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(TokensError, match="no-such-file"):
+        Grants(tmp_path / "no-such-file")
+    (tmp_path / "latin").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(TokensError, match="UTF-8"):
+        Grants(tmp_path / "latin")
+
+
+@pytest.mark.parametrize("damage", ["nonsense\n", None])
+def test_a_damaged_or_missing_file_leaves_the_last_good_one_in_force(tokens, damage):
+    token = tokens.add("shop", "search")
+    grants = Grants(tokens.path)
+    if damage is None:
+        tokens.path.unlink()
+    else:
+        tokens.path.write_text(damage)
+    grants.reload()
+    assert grants.of_token(token) is not None
+    tokens.path.write_text("")
+    grants.reload()
+    assert grants.of_token(token) is None
+
+
+async def test_changes_are_noticed_without_being_asked(tokens, monkeypatch):
+    monkeypatch.setattr(tokens_module, "POLL_S", 0.01)
+    tokens.add("old", "search")
+    grants = Grants(tokens.path)
+    watching = asyncio.create_task(grants.watch())
+    token = tokens.add("new", "search")
+    await until(lambda: grants.of_token(token) is not None)
+    watching.cancel()
+
+
+def test_a_grant_survives_the_way_into_the_file_and_back(tokens):
+    tokens.add("shop", "search", "admin", collections=["b", "a"], rate_per_s=2.5)
+    grant = read_grants(tokens.path)[0]
+    tokens.path.write_text(line(grant))
+    assert read_grants(tokens.path) == (grant,)

@@ -1,0 +1,115 @@
+"""Request ids: taken over, made up, logged, forwarded and told in errors."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+import structlog
+from google.rpc import error_details_pb2
+
+from clipsearch.serving.errors import NotFound
+from clipsearch.serving.errors_interceptor import ErrorInterceptor
+from clipsearch.serving.telemetry.request_id import RequestInterceptor, forwarded, request_id
+from tests.unit.clipsearch.serving.served import GET_MODEL, call, detail, running
+from tests.waiting import HANGS_S
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.fixture
+async def server():
+    async with running(RequestInterceptor(), ErrorInterceptor()) as server:
+        yield server
+
+
+async def seen(server, **metadata: str) -> dict[str, Any]:
+    """What the handler finds in the context of the log."""
+    found: dict[str, Any] = {}
+
+    async def look(request, context):
+        found.update(structlog.contextvars.get_contextvars(), current=request_id(), forwarded=forwarded())
+
+    server.answers[GET_MODEL] = look
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        await call(channel, metadata=[(key.replace("_", "-"), value) for key, value in metadata.items()])
+    return found
+
+
+async def test_the_callers_id_is_kept_and_passed_on(server):
+    found = await seen(server, x_request_id="order-17/a")
+    assert found["request_id"] == found["current"] == "order-17/a"
+    assert found["forwarded"] == (("x-request-id", "order-17/a"),)
+    assert found["method"] == GET_MODEL
+
+
+@pytest.mark.parametrize("forged", ["", "a" * 129, "two words", "x{}"])
+async def test_an_id_that_could_spoil_the_log_is_replaced(server, forged):
+    found = await seen(server, x_request_id=forged)
+    assert found["request_id"] != forged
+    assert len(found["request_id"]) == 32
+
+
+async def test_every_call_has_an_id_of_its_own_and_none_is_left_behind(server):
+    assert (await seen(server))["request_id"] != (await seen(server))["request_id"]
+    assert request_id() == ""
+    assert forwarded() == ()
+
+
+async def test_the_trace_id_of_the_caller_is_logged(server):
+    assert (await seen(server, traceparent=f"00-{TRACE}-00f067aa0ba902b7-01"))["trace_id"] == TRACE
+    assert "trace_id" not in await seen(server, traceparent="00-nonsense-01")
+
+
+async def test_errors_tell_the_id(server):
+    async def fails(request, context):
+        raise NotFound("collection", "x")
+
+    server.answers[GET_MODEL] = fails
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(channel, metadata=[("x-request-id", "order-17")])
+    assert detail(caught.value, error_details_pb2.RequestInfo).request_id == "order-17"
+
+
+async def test_each_call_is_a_line_of_the_debug_log_with_its_status(server):
+    async def fails(request, context):
+        raise NotFound("collection", "x")
+
+    hanging = asyncio.Event()
+
+    async def hangs(request, context):
+        hanging.set()
+        await asyncio.sleep(60)
+
+    async def breaks(request, context):
+        raise RuntimeError
+
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+        await seen(server, x_request_id="good")
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            for identity, answer in (("bad", fails), ("broken", breaks)):
+                server.answers[GET_MODEL] = answer
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await call(channel, metadata=[("x-request-id", identity)], timeout=None)
+            server.answers[GET_MODEL] = hangs
+            while not hanging.is_set():  # it may be late before it has arrived
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await call(channel, metadata=[("x-request-id", "late")], timeout=0.3)
+            hanging.clear()
+            given_up = asyncio.create_task(call(channel, metadata=[("x-request-id", "gone")], timeout=None))
+            await hanging.wait()
+            given_up.cancel()
+            async with asyncio.timeout(HANGS_S):
+                while len(lines := {e["request_id"]: e for e in logs if e["event"] == "call"}) < 5:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+    assert {identity: entry["code"] for identity, entry in lines.items()} == {
+        "good": "OK",
+        "bad": "NOT_FOUND",
+        "late": "DEADLINE_EXCEEDED",
+        "broken": "INTERNAL",
+        "gone": "CANCELLED",
+    }
+    assert lines["late"]["seconds"] > 0

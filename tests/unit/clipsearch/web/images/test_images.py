@@ -1,0 +1,141 @@
+"""Small pictures of points: made in threads, kept, made anew when the file changes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+
+import pytest
+
+from clipsearch.web.errors import WebError
+from clipsearch.web.images import images as module
+from clipsearch.web.images.cache import PictureCache
+from clipsearch.web.images.images import MAX_WAITING, Pictures
+from clipsearch.web.images.roots import Roots
+from tests.unit.clipsearch.web.told import picture
+from tests.waiting import until
+
+
+@pytest.fixture
+def pictures(root, tmp_path):
+    made = Pictures(Roots([root]), PictureCache(tmp_path / "cache"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def shrunk(monkeypatch) -> list[int]:
+    """The sizes that pictures were shrunk to."""
+    sizes = []
+    shrink = module.shrink
+
+    def counted(data, edge):
+        sizes.append(edge)
+        return shrink(data, edge)
+
+    monkeypatch.setattr(module, "shrink", counted)
+    return sizes
+
+
+async def test_a_picture_is_made_once_for_each_size(pictures, root, shrunk):
+    path = root / "a.png"
+    picture(path)
+    first = await pictures.small(str(path), 160)
+    assert await pictures.small(str(path), 160) == first
+    large = await pictures.small(str(path), 640)
+    assert shrunk == [160, 640]
+    assert large.etag != first.etag
+
+
+async def test_a_file_that_changes_is_looked_at_again(pictures, root, shrunk):
+    path = root / "a.png"
+    picture(path)
+    first = await pictures.small(str(path), 160)
+    picture(path, size=(301, 200))
+    second = await pictures.small(str(path), 160)
+    os.utime(path, (5, 5))
+    third = await pictures.small(str(path), 160)
+    assert len({first.etag, second.etag, third.etag}) == 3
+    assert len(shrunk) == 3
+
+
+async def test_a_file_that_vanishes_is_not_shown_from_the_cache(pictures, root):
+    path = root / "a.png"
+    picture(path)
+    await pictures.small(str(path), 160)
+    path.unlink()
+    with pytest.raises(WebError) as raised:
+        await pictures.small(str(path), 160)
+    assert raised.value.status == 404
+
+
+async def test_a_file_of_enormous_size_is_not_read(pictures, root):
+    path = root / "a.png"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    for ask in (pictures.small(str(path), 160), pictures.whole(str(path))):
+        with pytest.raises(WebError) as raised:
+            await ask
+        assert raised.value.status == 404
+        assert str(2**40) in raised.value.message
+
+
+async def test_no_message_tells_where_a_file_is(pictures, root):
+    (root / "notes.png").write_text("no picture")
+    for path in (root / "notes.png", root / "missing.png"):
+        with pytest.raises(WebError) as raised:
+            await pictures.small(str(path), 160)
+        assert str(root) not in raised.value.message
+
+
+async def test_no_disk_and_no_picture_is_touched_on_the_loop(pictures, root, monkeypatch):
+    threads = set()
+
+    def watched(function):
+        def call(*args):
+            threads.add(threading.current_thread())
+            return function(*args)
+
+        return call
+
+    for owner, name in ((Roots, "find"), (Roots, "open"), (PictureCache, "get"), (PictureCache, "put")):
+        monkeypatch.setattr(owner, name, watched(getattr(owner, name)))
+    monkeypatch.setattr(module, "shrink", watched(module.shrink))
+    path = root / "a.png"
+    picture(path)
+    await pictures.small(str(path), 160)
+    await pictures.whole(str(path))
+    await pictures.shown([str(path)])
+    assert threads
+    assert threading.current_thread() not in threads
+
+
+async def test_so_many_wait_and_no_more_and_searches_do_not(pictures, root, monkeypatch):
+    go = threading.Event()
+    monkeypatch.setattr(module, "shrink", lambda data, edge: go.wait(60) and b"")
+    path = root / "a.png"
+    picture(path)
+    waiting = [asyncio.create_task(pictures.small(str(path), 160)) for _ in range(MAX_WAITING)]
+    await until(lambda: pictures._waiting == MAX_WAITING)
+    with pytest.raises(WebError) as raised:
+        await pictures.small(str(path), 160)
+    assert (raised.value.status, raised.value.retry_after) == (503, 1.0)
+    assert await pictures.shown([str(path), str(root / "missing"), None, "/etc/passwd"]) == {str(path)}
+    for task in waiting[2:]:  # their browsers have gone: these are never made
+        task.cancel()
+    go.set()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert sum(not task.cancelled() for task in waiting) == 2
+
+
+async def test_a_disk_that_hangs_is_not_waited_for(pictures, root, monkeypatch):
+    go = threading.Event()
+    monkeypatch.setattr(module, "_WAIT_S", 0.1)
+    monkeypatch.setattr(module, "_LOOK_S", 0.1)
+    monkeypatch.setattr(Roots, "find", lambda self, path: go.wait(60) and None)
+    with pytest.raises(WebError) as raised:
+        await pictures.small("a.png", 160)
+    assert raised.value.status == 504
+    assert await pictures.shown(["a.png"]) == frozenset()
+    go.set()

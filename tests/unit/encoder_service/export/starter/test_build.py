@@ -1,0 +1,178 @@
+"""The starter model: its graphs against torch, its bundle, and what it finds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+import transformers
+from efficientnet_lite_pytorch import EfficientNet
+
+from clipsearch.downloads.samples import write_samples
+from encoder_service.bundle import TOKENIZER, ImageRules, open_bundle
+from encoder_service.export.errors import ExportError
+from encoder_service.export.starter.build import PAD_FACTOR, build_starter
+from encoder_service.export.starter.image import LOOKS, SIZE, TEMPERATURE, image_graph, looks_basis
+from encoder_service.export.starter.parts import read_parts
+from encoder_service.export.starter.text import text_graph
+from encoder_service.inputs.images import prepare_image
+from encoder_service.inputs.texts import TextTokenizer, pad
+from encoder_service.runtime.session import OnnxSession
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return read_parts(None, print)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> dict[str, np.ndarray]:
+    """The sample photographs as the model sees them, by name."""
+    rules = ImageRules(size=SIZE, resize="pad", pad_factor=PAD_FACTOR)
+    paths = write_samples(tmp_path_factory.mktemp("photos"))
+    return {path.stem: prepare_image(path.read_bytes(), rules).pixels for path in paths}
+
+
+def run(model, **inputs) -> np.ndarray:
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, inputs)[0]
+
+
+def test_the_image_graph_is_the_published_network_and_the_recipe(parts, pictures):
+    rng = np.random.default_rng(3)
+    classes = rng.standard_normal((1000, 384)).astype(np.float32)
+    classes /= np.linalg.norm(classes, axis=1, keepdims=True)
+    noise = rng.integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
+    batch = np.concatenate([noise, np.stack([pictures["chelsea"], pictures["rocket"]])])
+    network = EfficientNet.from_name("efficientnet-lite2").eval()
+    network.load_state_dict({name: torch.from_numpy(w.copy()) for name, w in parts.image_weights.items()})
+    with torch.no_grad():
+        pixels = (torch.from_numpy(batch).permute(0, 3, 1, 2).float() - 127) / 128
+        features = network.extract_features(pixels).mean((2, 3))
+        shares = torch.softmax(network._fc(features) / TEMPERATURE, 1).numpy()
+    meaning = shares @ classes
+    looks = features.numpy() @ looks_basis(parts.image_weights["_fc.weight"])
+    expected = np.concatenate(
+        [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (meaning, looks)], axis=1
+    ) / np.sqrt(2)
+    actual = run(image_graph(parts.image_weights, classes), pixels=batch)
+    assert actual.shape == (4, 384 + LOOKS)
+    assert (actual * expected).sum(1).min() >= 0.99999
+    np.testing.assert_allclose(np.linalg.norm(actual, axis=1), 1, atol=1e-5)
+
+
+def test_the_text_graph_is_minilm(parts):
+    config = transformers.BertConfig(
+        hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
+    )
+    network = transformers.BertModel(config, add_pooling_layer=False).eval()
+    weights = {name: torch.from_numpy(w.copy()) for name, w in parts.text_weights.items()}
+    missing = network.load_state_dict(weights, strict=False).missing_keys
+    assert missing == []
+    ids = np.array([[101, 1037, 4937, 102, 0, 0], [101, 1037, 2452, 1997, 4157, 102]], np.int64)
+    mask = torch.from_numpy(ids != 0).float()
+    with torch.no_grad():
+        states = network(torch.from_numpy(ids), attention_mask=mask).last_hidden_state
+    pooled = (states * mask[..., None]).sum(1)
+    expected = (pooled / pooled.norm(dim=1, keepdim=True)).numpy()
+    fp32, int8 = (run(text_graph(parts.text_weights, p), input_ids=ids) for p in ("fp32", "int8"))
+    assert (fp32 * expected).sum(1).min() >= 0.99999
+    assert (int8 * expected).sum(1).min() >= 0.998
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_builds_give_the_same_bytes(starter_bundle, tmp_path):
+    build_starter(tmp_path / "again")
+    names = sorted(path.name for path in starter_bundle.iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "again").iterdir())
+    for name in names:
+        assert (starter_bundle / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ExportError, match="no model bundle"):
+        build_starter(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_build_that_fails_leaves_the_old_bundle(starter_bundle: Path, tmp_path, monkeypatch):
+    out = tmp_path / "bundle"
+    shutil.copytree(starter_bundle, out)
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("encoder_service.export.starter.build._meeting_place", fail)
+    with pytest.raises(OSError, match="no space"):
+        build_starter(out)
+    open_bundle(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_the_manifest_is_honest(starter_bundle: Path):
+    manifest = open_bundle(starter_bundle)
+    assert manifest.name == "starter"
+    assert "CLIP" not in manifest.name
+    assert manifest.pretrained
+    assert "ImageNet" in manifest.source.notes
+    assert manifest.license == "Apache-2.0"
+    (cost,) = [check for check in manifest.parity if check.metric == "mean cosine"]
+    assert (cost.tower, cost.name, cost.passed) == ("text", "int8 against fp32", True)
+    assert 0.99 <= cost.value < 1
+    tokenizer = json.loads((starter_bundle / TOKENIZER).read_text())
+    assert (tokenizer["truncation"], tokenizer["padding"]) == (None, None)
+
+
+@pytest.fixture(scope="module")
+def found(starter_bundle: Path, pictures):
+    """Cosines of five texts against the photographs, and of the photographs among themselves."""
+    manifest = open_bundle(starter_bundle)
+    image = OnnxSession(starter_bundle / "image.fp32.onnx", "cpu", 2)
+    text = OnnxSession(starter_bundle / "text.int8.onnx", "cpu", 2)
+    looks = np.concatenate([image.run({"pixels": pixels[None]}) for pixels in pictures.values()])
+    tokenizer = TextTokenizer(starter_bundle, manifest.text)
+
+    def by_words(words: str) -> list[str]:
+        vector = text.run(pad(tokenizer.encode([words]), manifest.text))[0]
+        return [list(pictures)[i] for i in np.argsort(-(looks @ vector))]
+
+    def by_picture(name: str) -> list[str]:
+        vector = looks[list(pictures).index(name)]
+        return [list(pictures)[i] for i in np.argsort(-(looks @ vector))]
+
+    return by_words, by_picture
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        ("a cat", "chelsea"),
+        ("a cup of coffee", "coffee"),
+        ("a motorcycle", "motorcycle"),
+        ("a flower", "flower"),
+        ("a rocket", "rocket"),
+    ],
+)
+def test_the_right_photograph_comes_first(found, words, first):
+    assert found[0](words)[0].startswith(first)
+
+
+def test_a_photograph_finds_its_twin(found):
+    assert found[1]("motorcycle_left")[:2] == ["motorcycle_left", "motorcycle_right"]
+
+
+def test_batch_mates_and_padding_do_not_move_a_text(starter_bundle: Path):
+    manifest = open_bundle(starter_bundle)
+    session = OnnxSession(starter_bundle / "text.int8.onnx", "cpu", 2)
+    tokenizer = TextTokenizer(starter_bundle, manifest.text)
+    texts = ["a cat", "flower", "two dogs playing in the snow near a red house while it is raining" * 3]
+    together = session.run(pad(tokenizer.encode(texts), manifest.text))
+    alone = np.concatenate([session.run(pad(tokenizer.encode([text]), manifest.text)) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-5)

@@ -1,0 +1,155 @@
+"""fp16 graphs: what goes in and out, what stays in float32, and that the vectors stay where they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper
+
+from encoder_service.bundle import Precision, graph_file, open_bundle, read_manifest
+from encoder_service.export.clip import export_bundle
+from encoder_service.export.errors import ExportError
+from encoder_service.export.fp16 import halve
+from encoder_service.export.parity import against_fp32, cosines
+from encoder_service.export.verify import report
+
+
+def run(path: Path, **inputs: np.ndarray) -> np.ndarray:
+    return np.asarray(ort.InferenceSession(path).run(None, inputs)[0])
+
+
+def inputs(bundle: Path, tower: str) -> dict[str, np.ndarray]:
+    random, manifest = np.random.default_rng(5), read_manifest(bundle)
+    if tower == "image":
+        size = manifest.image.size
+        return {"pixels": random.integers(0, 256, (6, size, size, 3), dtype=np.uint8)}
+    length = manifest.text.context_length
+    return {"input_ids": random.integers(2, 200, (6, length), dtype=np.int64)}
+
+
+@pytest.fixture(scope="session", params=["image", "text"])
+def tower(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def halved(bundle: Path, tower: str, tmp_path: Path) -> tuple[Path, Path]:
+    """A tower of each family, and its fp16 twin."""
+    fp32, fp16 = bundle / f"{tower}.fp32.onnx", tmp_path / f"{tower}.fp16.onnx"
+    halve(fp32, fp16)
+    return fp32, fp16
+
+
+def test_the_vectors_stay_where_they_were(halved: tuple[Path, Path], bundle: Path, tower: str) -> None:
+    fp32, fp16 = halved
+    given = inputs(bundle, tower)
+    vectors = run(fp16, **given)
+    assert vectors.dtype == np.float32
+    assert cosines(vectors, run(fp32, **given)).min() > 0.9999
+    # The norm is computed in float32: in fp16 the lengths would be off by some 1e-4.
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(6), abs=1e-6)
+
+
+def test_all_but_the_norm_is_fp16(halved: tuple[Path, Path]) -> None:
+    fp32, fp16 = halved
+    assert fp16.stat().st_size < 0.55 * fp32.stat().st_size
+    graph = onnx.shape_inference.infer_shapes(onnx.load(fp16)).graph
+    kinds = {value.name: value.type.tensor_type.elem_type for value in [*graph.value_info, *graph.output]}
+    wide = {node.op_type for node in graph.node if kinds.get(node.output[0]) == TensorProto.FLOAT}
+    assert wide == {"Cast", "Mul", "ReduceSum", "Sqrt", "Clip", "Div"}
+    assert sum(node.op_type == "Attention" for node in graph.node) >= 2
+    large = [tensor for tensor in graph.initializer if np.prod(tensor.dims) > 1]
+    assert {tensor.data_type for tensor in large} <= {TensorProto.FLOAT16, TensorProto.INT64}
+
+
+def test_residuals_are_one_operator_with_the_normalisation_that_follows(
+    halved: tuple[Path, Path],
+) -> None:
+    counts = [[node.op_type for node in ir.load(path).graph] for path in halved]
+    before, after = (
+        {kind: found.count(kind) for kind in ("LayerNormalization", "SkipLayerNormalization", "Add")}
+        for found in counts
+    )
+    joined = after["SkipLayerNormalization"]
+    assert joined >= 3
+    assert before["LayerNormalization"] == after["LayerNormalization"] + joined
+    assert before["Add"] == after["Add"] + 2 * joined
+
+
+def test_nothing_is_left_that_cuda_would_give_to_the_cpu_or_to_cudnn(halved: tuple[Path, Path]) -> None:
+    for path in halved:
+        # ArgMax of integers has no kernel there, what follows it is copied back; ReduceL2 is cuDNN's.
+        assert not {"ArgMax", "GatherElements", "ReduceL2"} & {node.op_type for node in ir.load(path).graph}
+
+
+def test_dark_pixels_keep_their_digits(bundle: Path, tmp_path: Path) -> None:
+    halve(bundle / "image.fp32.onnx", tmp_path / "half.onnx")
+    pixels = inputs(bundle, "image")["pixels"] // 32
+    cosine = cosines(
+        run(tmp_path / "half.onnx", pixels=pixels), run(bundle / "image.fp32.onnx", pixels=pixels)
+    )
+    assert cosine.min() > 0.9999
+
+
+def write(folder: Path, nodes: list[onnx.NodeProto], weight: float) -> Path:
+    """A graph of one product and what follows it."""
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor("w", TensorProto.FLOAT, [2, 2], [weight] * 4)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, folder / "graph.onnx")
+    return folder / "graph.onnx"
+
+
+UNIT = [
+    helper.make_node("MatMul", ["x", "w"], ["t"]),
+    helper.make_node("ReduceL2", ["t"], ["n"]),
+    helper.make_node("Div", ["t", "n"], ["y"]),
+]
+
+
+def test_weights_that_fp16_cannot_hold_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"graph\.onnx: w has weights past 65504"):
+        halve(write(tmp_path, UNIT, 1e5), tmp_path / "half.onnx")
+
+
+def test_a_graph_without_a_norm_at_its_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="does not end in an L2 norm"):
+        halve(write(tmp_path, [helper.make_node("MatMul", ["x", "w"], ["y"])], 1), tmp_path / "half.onnx")
+
+
+def test_one_vector_that_is_off_fails_fp16_and_not_int8() -> None:
+    fp32 = np.eye(40, 64, dtype=np.float32)
+    other = fp32.copy()
+    other[7, 50] = 0.1  # cosine 0.995
+    for precision, passed in (("fp16", False), ("int8", True)):
+        checks = against_fp32("image", precision, other, fp32, 2)  # type: ignore[arg-type]
+        assert all(check.passed for check in checks) == passed
+
+
+def test_a_bundle_prefers_fp16_on_gpus_only_where_it_passed_and_all_else_is_the_same_bytes(
+    clip_bundle: Path, tmp_path: Path
+) -> None:
+    precisions: list[Precision] = ["fp32", "int8", "fp16"]
+    made = export_bundle("clip-vit-tiny-test", tmp_path / "bundle", random_init=True, precisions=precisions)
+    others = {name: entry for name, entry in made.files.items() if "fp16" not in name}
+    assert others == open_bundle(clip_bundle).files
+    assert (tmp_path / "bundle" / graph_file("text", "fp16")).is_file()
+    assert made.precisions == {"image": precisions, "text": precisions}
+    assert made.preferred_cpu == open_bundle(clip_bundle).preferred_cpu
+    assert made.preferred_gpu == {"image": "fp16", "text": "fp16"}
+    figures = {
+        (check.tower, check.metric): check for check in made.parity if check.name == "fp16 against fp32"
+    }
+    assert figures["image", "minimum cosine"].bound == figures["text", "minimum cosine"].bound == 0.999
+    missed = figures["image", "minimum cosine"].model_copy(update={"value": 0.9, "passed": False})
+    assert report(made, [missed]).preferred_gpu == {"image": "fp32", "text": "fp16"}

@@ -1,0 +1,392 @@
+"""The micro-batcher, with a session that records what reaches it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from clipsearch.serving.errors import DeadlineExceeded, Unavailable
+from encoder_service.queue.batcher import Batcher, Computed
+from tests.waiting import until
+
+NO_NUMBER = 666
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item: what its vector must say, and its weight."""
+
+    name: int
+    weight: int = 1
+
+
+class RecordingSession:
+    """Answers each item with a vector of its name; may be held, so that a test decides when it is busy."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Item]] = []
+        self.free = threading.Event()
+        self.free.set()
+        self.seconds = 0.0
+
+    def run(self, items: Sequence[Item]) -> NDArray[np.float32]:
+        self.batches.append(list(items))
+        assert self.free.wait(60)
+        time.sleep(self.seconds)
+        if any(item.name < 0 for item in items):
+            raise RuntimeError("the session broke")
+        names = [math.nan if item.name == NO_NUMBER else item.name for item in items]
+        return np.array([[name, name] for name in names], dtype=np.float32)
+
+    @property
+    def seen(self) -> list[int]:
+        return [item.name for batch in self.batches for item in batch]
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+@asynccontextmanager
+async def batcher(
+    session: RecordingSession, executor: ThreadPoolExecutor, capacity: int = 8
+) -> AsyncIterator[Batcher[Item]]:
+    async with Batcher(session.run, executor, capacity, weigh=lambda item: item.weight) as made:
+        yield made
+
+
+@asynccontextmanager
+async def held(session: RecordingSession, made: Batcher[Item]) -> AsyncIterator[None]:
+    """Keeps the session busy with an item of its own while the block queues others."""
+    session.free.clear()
+    first = asyncio.create_task(made.compute(Item(0), math.inf))
+    try:
+        await until(lambda: bool(session.batches))
+        session.batches.clear()
+        yield
+        await asyncio.sleep(0.01)  # lets the tasks of the block reach the queue
+    finally:
+        session.free.set()
+    await first
+
+
+def ask(
+    made: Batcher[Item], item: Item, deadline: float = math.inf, ahead: int = 0
+) -> asyncio.Task[Computed]:
+    return asyncio.create_task(made.compute(item, deadline, ahead))
+
+
+async def test_an_idle_session_gets_a_single_item_at_once(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        monkeypatch.setattr(asyncio.get_running_loop(), "call_at", pytest.fail)  # it would wait for company
+        for name in range(3):
+            computed = await made.compute(Item(name), math.inf)
+            assert computed.vector.tolist() == [name, name]
+        monkeypatch.undo()
+    assert session.batches == [[Item(name)] for name in range(3)]
+
+
+async def test_what_arrives_while_the_session_is_busy_makes_up_the_next_batches(
+    executor: ThreadPoolExecutor,
+) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        async with held(session, made):
+            asked = [ask(made, Item(name)) for name in range(1, 31)]
+        answers = await asyncio.gather(*asked)
+    assert [answer.vector[0] for answer in answers] == list(range(1, 31))
+    assert [len(batch) for batch in session.batches] == [8, 8, 8, 6]
+
+
+async def test_times_in_the_queue_and_in_the_session_are_told(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        async with held(session, made):
+            asked = ask(made, Item(1))
+            await asyncio.sleep(0.05)
+            session.seconds = 0.03
+        computed = await asked
+    assert computed.queue_s >= 0.05
+    assert computed.infer_s >= 0.03
+
+
+async def test_an_item_whose_caller_has_gone_never_reaches_the_session(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        async with held(session, made):
+            kept, gone = ask(made, Item(1)), ask(made, Item(2))
+            await asyncio.sleep(0.01)
+            gone.cancel()
+        await kept
+        await made.compute(Item(3), math.inf)
+        assert len(made) == 0
+    assert session.seen == [1, 3]
+
+
+async def test_an_item_whose_deadline_has_passed_never_reaches_the_session(
+    executor: ThreadPoolExecutor,
+) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        async with held(session, made):
+            late = ask(made, Item(1), time.monotonic() + 0.02)
+            in_time = ask(made, Item(2), time.monotonic() + 60)
+            await asyncio.sleep(0.04)
+        await in_time
+        with pytest.raises(DeadlineExceeded):
+            await late
+    assert session.seen == [2]
+
+
+async def test_the_earliest_deadline_goes_first(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor, capacity=1) as made:
+        now = time.monotonic()
+        async with held(session, made):
+            asked = [ask(made, Item(name), now + left) for name, left in ((1, 9), (2, 3), (3, 6))]
+            asked.append(ask(made, Item(4)))
+        await asyncio.gather(*asked)
+    assert session.seen == [2, 3, 1, 4]
+
+
+async def test_a_call_without_deadline_does_not_wait_for_ever(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor, capacity=1) as made:
+        async with held(session, made):
+            far = ask(made, Item(1), math.inf)
+            await asyncio.sleep(0.01)
+            later = [ask(made, Item(name), time.monotonic() + 3600) for name in (2, 3)]
+        await asyncio.gather(far, *later)
+    assert session.seen == [1, 2, 3]
+
+
+async def test_a_large_request_does_not_hold_up_a_small_one_that_comes_later(
+    executor: ThreadPoolExecutor,
+) -> None:
+    session = RecordingSession()
+    session.seconds = 0.01
+    async with batcher(session, executor, capacity=4) as made:
+        for name in range(3):  # the batcher learns its pace
+            await made.compute(Item(name), math.inf)
+        large = [ask(made, Item(100 + index), math.inf, ahead=index) for index in range(64)]
+        await asyncio.sleep(0.02)
+        before = len(session.batches)
+        await made.compute(Item(7), math.inf)
+        waited = len(session.batches) - before
+        await asyncio.gather(*large)
+    assert waited <= 3, "the small request waits for the batch in work and its own"
+    assert sorted(session.seen)[-64:] == list(range(100, 164))
+
+
+async def test_texts_of_like_length_share_a_batch(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    lengths = [5, 70, 6, 72, 5, 71, 7, 69]
+    async with batcher(session, executor, capacity=300) as made:
+        async with held(session, made):
+            asked = [ask(made, Item(name, weight)) for name, weight in enumerate(lengths, start=1)]
+        await asyncio.gather(*asked)
+    assert sorted(sorted(item.weight for item in batch) for batch in session.batches) == [
+        [5, 5, 6, 7],
+        [69, 70, 71, 72],
+    ]
+
+
+async def test_a_batch_costs_its_number_times_its_heaviest_up_to_the_capacity(
+    executor: ThreadPoolExecutor,
+) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor, capacity=40) as made:
+        async with held(session, made):
+            asked = [ask(made, Item(name, 10)) for name in range(1, 10)]
+            asked.append(ask(made, Item(99, 500)))
+        await asyncio.gather(*asked)
+    assert [len(batch) for batch in session.batches] == [4, 4, 1, 1]
+    assert [Item(99, 500)] in session.batches, "an item over the capacity runs alone"
+
+
+async def test_a_session_that_fails_fails_its_batch_and_goes_on(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        with pytest.raises(RuntimeError, match="broke"):
+            await made.compute(Item(-1), math.inf)
+        assert (await made.compute(Item(4), math.inf)).vector.tolist() == [4, 4]
+
+
+async def test_an_item_that_is_to_be_alone_shares_its_batch_with_nobody(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        async with held(session, made):
+            asked = [ask(made, Item(name), deadline=time.monotonic() + 20) for name in (1, 2)]
+            await asyncio.sleep(0)
+            asked.append(made.submit(Item(3), time.monotonic() + 10, alone=True))  # the most urgent one
+            asked.append(made.submit(Item(4), time.monotonic() + 25, alone=True))
+            asked += [ask(made, Item(-5), deadline=time.monotonic() + 26)]
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert session.batches[0] == [Item(3)]
+    assert [Item(4)] in session.batches
+    assert [type(outcome) for outcome in outcomes] == [Computed] * 4 + [RuntimeError]
+
+
+async def test_a_vector_that_is_not_finite_fails_its_item_alone(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        async with held(session, made):
+            asked = [ask(made, Item(name)) for name in (1, NO_NUMBER, 2)]
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert len(session.batches) == 1
+    assert [type(outcome) for outcome in outcomes] == [Computed, ArithmeticError, Computed]
+    assert made.failing_since is None
+
+
+async def test_a_session_fails_from_its_first_batch_without_a_vector_to_the_next_with_one(
+    executor: ThreadPoolExecutor,
+) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        assert made.failing_since is None
+        seen = []
+        for item in (Item(-1), Item(NO_NUMBER), Item(-1)):
+            with pytest.raises((RuntimeError, ArithmeticError)):
+                await made.compute(item, math.inf)
+            seen.append(made.failing_since)
+        assert seen[0] is not None
+        assert set(seen) == {seen[0]}
+        await made.compute(Item(1), math.inf)
+        assert made.failing_since is None
+
+
+async def test_a_session_that_gives_too_few_vectors_fails_its_batch_and_goes_on(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        monkeypatch.setattr(made, "_run", lambda items: np.zeros((0, 2), dtype=np.float32))
+        with pytest.raises(ValueError, match="shorter"):
+            await made.compute(Item(1), math.inf)
+        monkeypatch.undo()
+        assert (await made.compute(Item(4), math.inf)).vector.tolist() == [4, 4]
+
+
+async def test_a_closed_batcher_takes_nothing(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        pass
+    with pytest.raises(Unavailable):
+        await made.compute(Item(1), math.inf)
+    assert session.seen == []
+
+
+async def test_closing_answers_those_who_wait(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        session.free.clear()
+        running = ask(made, Item(1))
+        await until(lambda: bool(session.batches))
+        waiting = ask(made, Item(2))
+        await asyncio.sleep(0.01)
+    session.free.set()
+    for asked in (running, waiting):
+        with pytest.raises(Unavailable):
+            await asked
+    assert session.seen == [1]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request of a random mix: its items' weights, and what becomes of it."""
+
+    weights: tuple[int, ...]
+    fate: str
+
+
+CALLS = st.builds(
+    Call,
+    weights=st.lists(st.integers(1, 30), min_size=1, max_size=12).map(tuple),
+    fate=st.sampled_from(["answered", "cancelled", "expired"]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(calls=st.lists(CALLS, min_size=1, max_size=12), capacity=st.integers(1, 64))
+def test_in_any_mix_every_answer_is_of_its_own_item_and_lost_items_never_run(
+    executor: ThreadPoolExecutor, calls: list[Call], capacity: int
+) -> None:
+    asyncio.run(_play(executor, calls, capacity))
+
+
+async def _play(executor: ThreadPoolExecutor, calls: list[Call], capacity: int) -> None:
+    """Queues every call while the session is held, loses some of them, then lets it run."""
+    session = RecordingSession()
+    asked: dict[str, list[tuple[int, asyncio.Task[Computed]]]] = {
+        fate: [] for fate in ("answered", "cancelled", "expired")
+    }
+    names = itertools.count(1)
+    async with batcher(session, executor, capacity) as made:
+        async with held(session, made):
+            now = time.monotonic()
+            for call in calls:
+                deadline = now if call.fate == "expired" else now + 60
+                for index, weight in enumerate(call.weights):
+                    item = Item(next(names), weight)
+                    task = ask(made, item, deadline, ahead=sum(call.weights[:index]))
+                    asked[call.fate].append((item.name, task))
+            await asyncio.sleep(0)
+            for _, task in asked["cancelled"]:
+                task.cancel()
+        for name, task in asked["answered"]:
+            assert (await task).vector.tolist() == [name, name]
+        for _, task in asked["expired"]:
+            with pytest.raises(DeadlineExceeded):
+                await task
+        assert len(made) == 0
+    assert sorted(session.seen) == sorted(name for name, _ in asked["answered"])
+    for batch in session.batches:
+        assert len(batch) == 1 or len(batch) * max(item.weight for item in batch) <= capacity
+
+
+async def test_two_batches_are_in_flight_where_that_is_asked_for() -> None:
+    session = RecordingSession()
+    session.free.clear()
+    with ThreadPoolExecutor(2) as pool:
+        async with Batcher(session.run, pool, 2, weigh=lambda item: item.weight, in_flight=2) as made:
+            calls = [asyncio.create_task(made.compute(Item(name), math.inf)) for name in range(7)]
+            await until(lambda: len(session.batches) == 2)
+            await asyncio.sleep(0.01)
+            assert len(session.batches) == 2  # the third waits for one of them
+            session.free.set()
+            answers = await asyncio.gather(*calls)
+    assert [int(answer.vector[0]) for answer in answers] == list(range(7))
+    assert sorted(session.seen) == list(range(7))
+    assert max(map(len, session.batches)) <= 2
+
+
+async def test_closing_fails_all_that_is_in_flight() -> None:
+    session = RecordingSession()
+    session.free.clear()
+    with ThreadPoolExecutor(2) as pool:
+        async with Batcher(session.run, pool, 1, weigh=lambda item: item.weight, in_flight=2) as made:
+            calls = [asyncio.create_task(made.compute(Item(name), math.inf)) for name in range(3)]
+            await until(lambda: len(session.batches) == 2)
+        session.free.set()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
+    with pytest.raises(Unavailable):
+        await made.compute(Item(9), math.inf)

@@ -1,0 +1,188 @@
+"""The text cache and its bound; one computation for equal inputs in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipsearch.serving.errors import DeadlineExceeded
+from encoder_service.inputs.texts import TextInput
+from encoder_service.queue.cache import SingleFlight, TextCache
+
+DONE = TextInput(tokens=4)
+
+
+def vector(number: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return np.full(64, number, dtype=np.float32)
+
+
+def test_a_text_is_found_by_its_exact_letters() -> None:
+    cache = TextCache(100_000)
+    cache.put("a cat", vector(1), DONE)
+    found = cache.get("a cat")
+    assert found is not None
+    assert found.vector.tolist() == vector(1).tolist()
+    assert found.input == DONE
+    assert cache.get("A cat") is None
+    assert cache.get("a cat ") is None
+    assert (cache.hits, cache.misses) == (1, 2)
+
+
+def test_a_cached_vector_cannot_be_changed_and_does_not_keep_its_batch() -> None:
+    cache = TextCache(100_000)
+    batch = np.zeros((32, 64), dtype=np.float32)
+    cache.put("a cat", batch[3], DONE)
+    batch[3] = 9
+    found = cache.get("a cat")
+    assert found is not None
+    assert found.vector.base is None
+    assert found.vector.tolist() == [0] * 64
+    with pytest.raises(ValueError, match="read-only"):
+        found.vector[0] = 1
+
+
+def test_the_least_recently_used_text_goes_first() -> None:
+    cache = TextCache(3 * 800)
+    for name in ("a", "b", "c"):
+        cache.put(name, vector(0), DONE)
+    cache.get("a")
+    cache.put("d", vector(0), DONE)
+    assert [name for name in "abcd" if cache.get(name)] == ["a", "c", "d"]
+
+
+def test_a_cache_of_no_bytes_keeps_nothing() -> None:
+    cache = TextCache(0)
+    cache.put("a", vector(0), DONE)
+    assert cache.get("a") is None
+
+
+@given(st.lists(st.text(max_size=400), max_size=60))
+def test_the_bound_holds_whatever_is_put_in(texts: list[str]) -> None:
+    cache = TextCache(5_000)
+    for text in texts:
+        cache.put(text, vector(0), DONE)
+        assert cache.size <= 5_000
+
+
+def test_the_size_that_is_counted_is_the_memory_that_is_taken() -> None:
+    tracemalloc.start()
+    try:
+        cache = TextCache(10**9)
+        for number in range(5_000):
+            cache.put(f"a picture of thing number {number}", vector(0), TextInput(number))
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken <= 1.05 * cache.size
+    assert cache.size <= 1.25 * taken
+
+
+class Work:
+    """A computation that can be held, and counts how often it was begun, ended and cancelled."""
+
+    def __init__(self) -> None:
+        self.begun = self.ended = self.cancelled = 0
+        self.free = asyncio.Event()
+
+    async def __call__(self) -> int:
+        self.begun += 1
+        try:
+            await self.free.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        self.ended += 1
+        return 42
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_equal_keys_in_flight_are_computed_once() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+    work = Work()
+    waiters = [asyncio.create_task(flights.run("a", math.inf, work)) for _ in range(5)]
+    other = asyncio.create_task(flights.run("b", math.inf, work))
+    await settle()
+    work.free.set()
+    assert await asyncio.gather(*waiters, other) == [42] * 6
+    assert (work.begun, flights.joined, len(flights)) == (2, 4, 0)
+
+
+async def test_a_key_that_has_landed_is_computed_again() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+    work = Work()
+    work.free.set()
+    await flights.run("a", math.inf, work)
+    await flights.run("a", math.inf, work)
+    assert work.begun == 2
+
+
+@pytest.mark.parametrize("leaver", [0, 1])
+async def test_a_waiter_that_goes_away_leaves_the_others_their_answer(leaver: int) -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+    work = Work()
+    waiters = [asyncio.create_task(flights.run("a", math.inf, work)) for _ in range(2)]
+    await settle()
+    waiters[leaver].cancel()
+    await settle()
+    work.free.set()
+    assert await waiters[1 - leaver] == 42
+    assert (work.ended, work.cancelled) == (1, 0)
+
+
+async def test_the_work_is_cancelled_when_the_last_waiter_goes() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+    work = Work()
+    waiters = [asyncio.create_task(flights.run("a", math.inf, work)) for _ in range(2)]
+    await settle()
+    for waiter in waiters:
+        waiter.cancel()
+    await settle()
+    assert (work.ended, work.cancelled, len(flights)) == (0, 1, 0)
+
+
+async def test_a_failure_reaches_every_waiter_and_is_not_kept() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+    begun = 0
+
+    async def fail() -> int:
+        nonlocal begun
+        begun += 1
+        await asyncio.sleep(0)
+        raise ValueError("no")
+
+    results = await asyncio.gather(
+        *(flights.run("a", math.inf, fail) for _ in range(3)), return_exceptions=True
+    )
+    assert [str(result) for result in results] == ["no"] * 3
+    assert begun == 1
+    with pytest.raises(ValueError, match="no"):
+        await flights.run("a", math.inf, fail)
+    assert begun == 2
+
+
+async def test_one_with_more_time_goes_on_where_the_first_ones_deadline_ended_the_flight() -> None:
+    flights: SingleFlight[str, int] = SingleFlight()
+
+    async def expires() -> int:
+        await asyncio.sleep(0.01)
+        raise DeadlineExceeded()
+
+    async def works() -> int:
+        return 42
+
+    hurried = asyncio.create_task(flights.run("a", time.monotonic() + 0.01, expires))
+    patient = asyncio.create_task(flights.run("a", time.monotonic() + 60, works))
+    with pytest.raises(DeadlineExceeded):
+        await hurried
+    assert await patient == 42

@@ -1,0 +1,114 @@
+"""A real ONNX Runtime session, the known answer, and the search for the best batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from encoder_service.bundle import encode_vector, graph_file, known_answer_pixels, read_manifest
+from encoder_service.inputs.texts import TextTokenizer
+from encoder_service.runtime import warmup
+from encoder_service.runtime.session import OnnxSession, SessionError, picture_runner, text_runner
+from encoder_service.runtime.warmup import best_batch, check_known_answer
+
+
+def test_a_session_runs_on_the_provider_that_was_asked_for(toy_bundle: Path) -> None:
+    session = OnnxSession(toy_bundle / graph_file("image", "fp32"), "cpu", threads=1)
+    assert session.provider == "CPUExecutionProvider"
+    vectors = picture_runner(session)([known_answer_pixels(8)] * 3)
+    assert (vectors.shape, vectors.dtype) == ((3, 16), np.float32)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1])
+
+
+def test_a_file_that_is_no_graph_is_named_without_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "image.fp32.onnx").write_bytes(b"not a graph")
+    with pytest.raises(SessionError, match=r"^image\.fp32\.onnx cannot be loaded"):
+        OnnxSession(tmp_path / "image.fp32.onnx", "cpu", threads=1)
+
+
+def test_texts_of_unlike_length_do_not_change_each_other(toy_bundle: Path) -> None:
+    rules = read_manifest(toy_bundle).text
+    run = text_runner(OnnxSession(toy_bundle / graph_file("text", "fp32"), "cpu", threads=1), rules)
+    texts = TextTokenizer(toy_bundle, rules).encode(["a cat", "a red dog of a blue photo", "dog"])
+    together = run(texts)
+    for text, vector in zip(texts, together, strict=True):
+        assert run([text])[0] == pytest.approx(vector, abs=1e-6)
+
+
+def unit(*values: float) -> NDArray[np.float32]:
+    vector = np.array(values, dtype=np.float32)
+    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+
+def test_the_known_answer_is_met() -> None:
+    check_known_answer("image", unit(1, 2, 3), encode_vector(unit(1, 2, 3)), "fp32")
+    check_known_answer("image", unit(1, 2, 3.3), encode_vector(unit(1, 2, 3)), "int8")
+
+
+@pytest.mark.parametrize(
+    ("vector", "precision"),
+    [
+        (unit(1, 2, 3.3), "fp32"),
+        (unit(3, 2, 1), "int8"),
+        (np.full(3, np.nan, np.float32), "fp32"),
+        (np.zeros(3, np.float32), "fp32"),
+        (unit(1, 2), "fp32"),
+    ],
+)
+def test_another_answer_is_an_error(vector: NDArray[np.float32], precision: str) -> None:
+    with pytest.raises(SessionError, match="the text graph"):
+        check_known_answer("text", vector, encode_vector(unit(1, 2, 3)), precision)  # type: ignore[arg-type]
+
+
+class Machine:
+    """A session that takes a fixed time and some for each item, by a clock that only its runs move."""
+
+    def __init__(self, fixed_s: float, each_s: float, late: dict[int, float] | None = None) -> None:
+        self.fixed_s, self.each_s = fixed_s, each_s
+        self.late = late or {}  # seconds more that a run takes, by its number
+        self.runs = 0
+        self.now = 0.0
+
+    def __call__(self, items: Sequence[int]) -> NDArray[np.float32]:
+        self.runs += 1
+        self.now += self.fixed_s + self.each_s * len(items) + self.late.get(self.runs, 0.0)
+        return np.zeros((len(items), 2), dtype=np.float32)
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`best_batch` by the machine's clock."""
+
+    def found(machine: Machine, smallest: int, largest: int, budget_s: float) -> int:
+        monkeypatch.setattr(warmup, "time", SimpleNamespace(perf_counter=lambda: machine.now))
+        return best_batch(machine, 0, smallest, largest, budget_s)
+
+    return found
+
+
+def test_where_a_larger_batch_brings_nothing_the_batch_is_small(found: Callable[..., int]) -> None:
+    assert found(Machine(0.0, 0.004), smallest=1, largest=32, budget_s=0.4) == 1
+
+
+def test_where_a_run_costs_much_and_an_item_little_the_batch_is_large(found: Callable[..., int]) -> None:
+    assert found(Machine(0.01, 0.0), smallest=1, largest=16, budget_s=0.4) == 16
+
+
+def test_the_batch_is_never_smaller_than_what_handing_over_is_worth(found: Callable[..., int]) -> None:
+    assert found(Machine(0.0, 0.01), smallest=4, largest=8, budget_s=0.1) == 4
+
+
+def test_the_search_keeps_to_its_budget_on_a_slow_machine(found: Callable[..., int]) -> None:
+    machine = Machine(0.05, 0.02)
+    found(machine, smallest=1, largest=64, budget_s=0.3)
+    assert machine.now <= 0.07 + 0.3, "a run before the budget begins, and the budget"
+
+
+def test_one_slow_run_does_not_decide(found: Callable[..., int]) -> None:
+    first_of_8 = 5
+    assert found(Machine(0.01, 0.0, late={first_of_8: 0.05}), smallest=1, largest=8, budget_s=0.3) == 8

@@ -1,0 +1,52 @@
+"""Paths into payloads; held against the engine's own reading of them."""
+
+from __future__ import annotations
+
+import pytest
+import qdrant_edge
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipsearch.serving.errors import InvalidArgument
+from search_service.api.keys import check_key
+
+GOOD = ["a", "a.b", "a-b", "_x", "1", "größe", "tags[]", "a[0].b", "a[0][1]", '"a b"', '"a.b".c[]']
+BAD = ["", "a..b", ".a", "a.", "a b", "a[", "a]", "a/b", "a[-1]", 'a"b"', '""', "a\n", "😀"]
+
+
+def engine_takes(key: str) -> bool:
+    try:
+        qdrant_edge.FieldCondition(key=key, match=qdrant_edge.MatchValue(value=1))
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("key", GOOD)
+def test_paths_are_taken(key):
+    assert check_key(key, "key") == key
+    assert engine_takes(key)
+
+
+@pytest.mark.parametrize("key", BAD)
+def test_what_is_no_path_is_refused(key):
+    with pytest.raises(InvalidArgument) as caught:
+        check_key(key, "filter.must[0].field.key")
+    assert caught.value.field == "filter.must[0].field.key"
+    assert caught.value.reason == "KEY_INVALID"
+
+
+@pytest.mark.parametrize("key", ["_clipsearch_id", "_clipsearch.x", '"_clipsearch_id"'])
+def test_the_services_own_fields_are_refused(key):
+    with pytest.raises(InvalidArgument) as caught:
+        check_key(key, "key")
+    assert caught.value.reason == "KEY_RESERVED"
+
+
+@given(st.text(alphabet='ab_.-[]09" é', max_size=10))
+def test_whatever_is_taken_the_engine_takes_too(key):
+    try:
+        check_key(key, "key")
+    except InvalidArgument:
+        return
+    assert engine_takes(key)

@@ -1,0 +1,212 @@
+"""Reading, counting, listing and deleting points over a real channel; and that no RPC is left untried."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from google.protobuf.text_format import Parse
+
+from clipsearch.encoder.v1 import vector_pb2
+from clipsearch.search.v1 import collection_pb2, filter_pb2, search_pb2
+from clipsearch.serving.errors import NotFound
+from search_service.api.servicer import again_if_moved
+from tests.unit.search_service.served import DIMENSION, Client, refused, serving, term, unit
+
+F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
+INDEX = collection_pb2.PayloadIndex(field="tag", type=collection_pb2.PAYLOAD_INDEX_TYPE_KEYWORD)
+
+
+def parse(text: str) -> filter_pb2.Filter:
+    return Parse(text, filter_pb2.Filter())
+
+
+EVEN = parse('must { field { key: "even" match { boolean: true } } }')
+WRONG_TYPE = parse('must { field { key: "tag" range { gt: 1 } } }')
+
+
+@pytest.fixture(autouse=True)
+async def collection(client: Client) -> None:
+    """Twenty points, p0 to p19."""
+    await client.create(payload_indexes=[INDEX])
+    await client.upsert(
+        *(
+            {"id": f"p{i}", "image_vector": unit(1, i), "payload": {"i": i, "even": i % 2 == 0, "tag": "x"}}
+            for i in range(20)
+        )
+    )
+
+
+async def get(client: Client, *ids: str, **fields) -> search_pb2.GetPointsResponse:
+    return await client.points.GetPoints(search_pb2.GetPointsRequest(collection="c", ids=ids, **fields))
+
+
+async def delete(client: Client, **fields) -> int:
+    return (
+        await client.points.DeletePoints(search_pb2.DeletePointsRequest(collection="c", **fields))
+    ).deleted
+
+
+async def count(client: Client, **fields) -> int:
+    return (await client.points.CountPoints(search_pb2.CountPointsRequest(collection="c", **fields))).count
+
+
+async def page(client: Client, **fields) -> search_pb2.ListPointsResponse:
+    return await client.points.ListPoints(search_pb2.ListPointsRequest(collection="c", **fields))
+
+
+async def test_points_are_read_in_the_order_asked_and_the_missing_listed(client: Client):
+    found = await get(client, "p3", "nobody", "p1", "p3", "nobody", "nowhere")
+    assert [point.id for point in found.points] == ["p3", "p1"]
+    assert found.missing == ["nobody", "nowhere"]
+    assert dict(found.points[0].payload) == {"i": 3, "even": False, "tag": "x"}
+    assert (found.points[0].has_image, found.points[0].has_text) == (True, False)
+    assert not found.points[0].HasField("image_vector")
+
+
+async def test_vectors_and_parts_of_the_payload_on_request(client: Client):
+    selector = search_pb2.PayloadSelector(include=["i"])
+    [point] = (await get(client, "p3", with_vectors=True, vector_format=F32, payload=selector)).points
+    assert np.frombuffer(point.image_vector.f32, "<f4") == pytest.approx(unit(1, 3))
+    assert dict(point.payload) == {"i": 3}
+    [point] = (await get(client, "p3", with_vectors=True)).points
+    assert list(point.image_vector.values) == pytest.approx(unit(1, 3))
+
+
+async def test_points_are_counted_all_or_by_filter(client: Client):
+    assert await count(client) == 20
+    assert await count(client, filter=EVEN) == 10
+    assert await count(client, filter=parse("must { filter {} }")) == 20
+
+
+async def test_deleting_tells_how_many_were_there(client: Client):
+    assert await delete(client, ids=search_pb2.PointIds(ids=["p1", "p1", "nobody"])) == 1
+    assert await delete(client, ids=search_pb2.PointIds(ids=["p1"])) == 0
+    assert await delete(client, filter=EVEN) == 10
+    assert await count(client) == 9
+
+
+@pytest.mark.parametrize("size", [1, 7, 20, 50])
+async def test_pages_hold_every_point_once_in_an_order_that_stays(client: Client, size):
+    async def walk() -> list[str]:
+        ids, token = list[str](), ""
+        for _ in range(30):
+            answer = await page(client, page_size=size, page_token=token)
+            assert len(answer.points) <= size
+            ids += [point.id for point in answer.points]
+            token = answer.next_page_token
+            if not token:
+                return ids
+        raise AssertionError("no end of pages")
+
+    walked = await walk()
+    assert sorted(walked) == sorted(f"p{i}" for i in range(20))
+    assert await walk() == walked
+
+
+async def test_pages_keep_to_the_filter_and_show_what_is_asked(client: Client):
+    answer = await page(
+        client,
+        filter=EVEN,
+        with_vectors=True,
+        vector_format=F32,
+        payload=search_pb2.PayloadSelector(none=True),
+    )
+    assert sorted(point.id for point in answer.points) == sorted(f"p{i}" for i in range(0, 20, 2))
+    assert all(point.image_vector.f32 and not point.payload.fields for point in answer.points)
+    assert answer.next_page_token == ""
+
+
+BAD = [
+    ("get", {"ids": []}, "ids"),
+    ("get", {"ids": ["x"] * 51}, "ids"),
+    ("get", {"ids": ["x", ""]}, "ids[1]"),
+    ("get", {"ids": ["x" * 513]}, "ids[0]"),
+    ("get", {"ids": ["x"], "vector_format": 9}, "vector_format"),
+    ("delete", {}, "selector"),
+    ("delete", {"ids": search_pb2.PointIds()}, "ids.ids"),
+    ("delete", {"ids": search_pb2.PointIds(ids=[""])}, "ids.ids[0]"),
+    ("delete", {"filter": filter_pb2.Filter()}, "filter"),
+    ("delete", {"filter": parse("must { filter {} }")}, "filter"),
+    ("delete", {"filter": WRONG_TYPE}, "filter.must[0].field"),
+    ("count", {"filter": parse("must {}")}, "filter.must[0]"),
+    ("count", {"filter": WRONG_TYPE}, "filter.must[0].field"),
+    ("page", {"page_size": 1001}, "page_size"),
+    ("page", {"page_token": "not a token"}, "page_token"),
+    ("page", {"vector_format": 9}, "vector_format"),
+    ("page", {"filter": WRONG_TYPE}, "filter.must[0].field"),
+    ("page", {"payload": search_pb2.PayloadSelector(include=["a..b"])}, "payload.include[0]"),
+    ("page", {"payload": search_pb2.PayloadSelector(include=["a"] * 257)}, "payload.include"),
+]
+
+
+async def test_bad_requests_are_told_by_field_and_change_nothing(client: Client):
+    calls = {"get": get, "delete": delete, "count": count, "page": page}
+    for call, fields, field in BAD:
+        others = {name: value for name, value in fields.items() if (call, name) != ("get", "ids")}
+        why = await refused(calls[call](client, *(fields["ids"] if call == "get" else ()), **others))
+        assert (why.code, why.field) == ("INVALID_ARGUMENT", field)
+    assert await count(client) == 20
+
+
+async def test_an_unknown_collection_is_not_found(client: Client):
+    ids = search_pb2.PointIds(ids=["x"])
+    for call in (
+        client.points.GetPoints(search_pb2.GetPointsRequest(collection="nowhere", ids=["x"])),
+        client.points.DeletePoints(search_pb2.DeletePointsRequest(collection="nowhere", ids=ids)),
+        client.points.CountPoints(search_pb2.CountPointsRequest(collection="nowhere")),
+        client.points.ListPoints(search_pb2.ListPointsRequest(collection="nowhere")),
+    ):
+        why = await refused(call)
+        assert (why.code, why.reason) == ("NOT_FOUND", "COLLECTION_NOT_FOUND")
+
+
+async def test_everything_is_there_after_a_stop_and_a_start(tmp_path, encoder, settings):
+    async with serving(tmp_path / "kept", encoder.address, settings) as client:
+        created = await client.create("kept", payload_indexes=[INDEX], hnsw=collection_pb2.HnswConfig(m=8))
+        request = collection_pb2.UpdateAliasRequest(alias="alias", collection="kept")
+        await client.collections.UpdateAlias(request)
+        await client.upsert({"id": "ä/1", "text": "x", "payload": {"n": [1, {"m": 2.5}]}}, collection="kept")
+    async with serving(tmp_path / "kept", encoder.address, settings) as client:
+        described = await client.collections.GetCollection(collection_pb2.GetCollectionRequest(name="alias"))
+        again = described.collection
+        assert (again.fingerprint, again.dimension, again.model) == ("fake-1", DIMENSION, "fake")
+        assert (again.hnsw, again.payload_indexes) == (created.hnsw, created.payload_indexes)
+        assert (again.points, again.aliases) == (1, ["alias"])
+        [hit] = (await client.search(term("x"), collection="alias")).hits
+        assert (hit.id, hit.payload["n"][0], hit.payload["n"][1]["m"]) == ("ä/1", 1, 2.5)
+
+
+def test_every_rpc_is_tried_by_a_test():
+    sources = "".join(path.read_text() for path in Path(__file__).parent.glob("*.py"))
+    for module in (search_pb2, collection_pb2):
+        for service in module.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                assert re.search(rf"\.{method.name}\(", sources), f"{method.full_name} is tried by no test"
+
+
+async def test_an_alias_that_moved_while_its_collection_was_deleted_fails_no_call():
+    calls = []
+
+    async def call() -> str:
+        calls.append("call")
+        if len(calls) == 1:
+            raise NotFound("collection", "c-of-before")
+        return "answer"
+
+    assert await again_if_moved({"c"}, call) == "answer"
+
+
+@pytest.mark.parametrize("missing", [NotFound("collection", "c"), NotFound("point", "p")])
+async def test_what_the_caller_named_and_is_not_there_is_told_at_once(missing):
+    calls = []
+
+    async def call() -> None:
+        calls.append("call")
+        raise missing
+
+    with pytest.raises(NotFound):
+        await again_if_moved({"c"}, call)
+    assert len(calls) == 1

@@ -1,0 +1,203 @@
+"""The encoder as the search service meets it: whole, slow, full, wrong, gone and back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from clipsearch.serving.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    PermissionDenied,
+    ResourceExhausted,
+    ServiceError,
+    Unauthenticated,
+    Unavailable,
+)
+from search_service.deadline import Deadline
+from search_service.encoder import client as encoder_client
+from search_service.encoder.client import EncoderClient
+from tests.unit.search_service.served import CONTEXT, DIMENSION, FakeEncoder
+from tests.waiting import HANGS_S
+
+NO_HURRY = Deadline()
+
+
+@pytest.fixture
+async def client(encoder: FakeEncoder) -> AsyncIterator[EncoderClient]:
+    client = EncoderClient(encoder.address, timeout_s=5)
+    yield client
+    await client.close()
+
+
+async def test_there_is_one_connection(client, encoder):
+    for n in range(4):
+        await client.encode([f"text {n}"], [b"picture"], NO_HURRY)
+    assert len(set(encoder.peers)) == 1
+
+
+async def test_the_model_is_described(client, encoder):
+    model = await client.model(NO_HURRY)
+    assert (model.name, model.fingerprint, model.dimension) == ("fake", "fake-1", DIMENSION)
+
+
+async def test_texts_and_pictures_come_back_in_order_with_what_was_cut(client, encoder):
+    encoder.vectors = {"a": np.eye(DIMENSION)[0], b"p": np.eye(DIMENSION)[1]}
+    encoding = await client.encode(["a", "b" * (CONTEXT + 3)], [b"p"], NO_HURRY)
+    assert encoding.fingerprint == "fake-1"
+    assert encoding.texts[0].vector.tolist() == np.eye(DIMENSION)[0].tolist()
+    assert [outcome.tokens_dropped for outcome in encoding.texts] == [0, 3]
+    assert encoding.images[0].vector.tolist() == np.eye(DIMENSION)[1].tolist()
+    assert encoding.images[0].vector.dtype == np.float32
+
+
+async def test_one_bad_input_fails_alone_and_names_no_field_of_another_request(client):
+    encoding = await client.encode(["good", " "], [b"no picture", b"picture"], NO_HURRY)
+    assert isinstance(encoding.texts[1], InvalidArgument)
+    assert encoding.texts[1].reason == "TEXT_EMPTY"
+    assert (encoding.texts[1].field, encoding.texts[1].description) == ("", "empty, or white space only")
+    assert isinstance(encoding.images[0], InvalidArgument)
+    assert not isinstance(encoding.texts[0], InvalidArgument)
+    assert not isinstance(encoding.images[1], InvalidArgument)
+
+
+async def test_long_lists_go_in_several_calls_within_the_encoders_limits(client, encoder):
+    texts = [f"text {i}" for i in range(300)]
+    images = [bytes([i]) for i in range(70)]
+    encoding = await client.encode(texts, images, NO_HURRY)
+    assert sorted(encoder.calls) == [
+        ("EncodeImage", 6),
+        ("EncodeImage", 32),
+        ("EncodeImage", 32),
+        ("EncodeText", 44),
+        ("EncodeText", 256),
+    ]
+    alone = await client.encode([texts[299]], [images[69]], NO_HURRY)
+    assert encoding.texts[299].vector.tolist() == alone.texts[0].vector.tolist()
+    assert encoding.images[69].vector.tolist() == alone.images[0].vector.tolist()
+
+
+async def test_calls_stay_within_the_message_size(client, encoder, monkeypatch):
+    monkeypatch.setattr(encoder_client, "BYTES_A_CALL", 100)
+    encoding = await client.encode([], [b"a" * 60, b"b" * 60, b"c" * 40, b"d" * 200], NO_HURRY)
+    assert sorted(encoder.calls) == [("EncodeImage", 1), ("EncodeImage", 1), ("EncodeImage", 2)]
+    assert len(encoding.images) == 4
+
+
+async def test_an_encoder_that_is_gone_is_named_and_found_again(client, encoder):
+    await client.encode(["a"], [], NO_HURRY)
+    await encoder.stop()
+    with pytest.raises(Unavailable) as caught:
+        await client.encode(["a"], [], NO_HURRY)
+    assert caught.value.reason == "ENCODER_UNAVAILABLE"
+    assert encoder.address not in caught.value.message
+    await encoder.start()
+    end = time.monotonic() + HANGS_S
+    while True:
+        try:
+            await client.encode(["a"], [], NO_HURRY)
+            break
+        except Unavailable:
+            assert time.monotonic() < end, "not found again"
+            await asyncio.sleep(0.05)
+
+
+async def test_a_short_absence_is_bridged_by_trying_again(client, encoder, monkeypatch):
+    async def called(name: str, items: int) -> None:
+        encoder.calls.append((name, items))
+        if len(encoder.calls) < 3:
+            raise Unavailable("encoder", "draining")
+
+    monkeypatch.setattr(encoder, "_called", called)
+    await client.encode(["a"], [], NO_HURRY)
+    assert len(encoder.calls) == 3
+
+
+async def test_a_slow_encoder_is_unavailable_by_our_limit_but_late_by_the_callers(encoder):
+    encoder.go_on.clear()
+    client = EncoderClient(encoder.address, timeout_s=0.1)
+    with pytest.raises(Unavailable, match=r"did not answer within 0\.1 s"):
+        await client.encode(["a"], [], NO_HURRY)
+    with pytest.raises(DeadlineExceeded):
+        await client.encode(["a"], [], Deadline.after(0.08))
+    await client.close()
+
+
+async def test_a_full_encoder_passes_on_when_to_come_back(client, encoder):
+    encoder.error = ResourceExhausted("the queue is full", "QUEUE_FULL", retry_after_s=1.5)
+    with pytest.raises(ResourceExhausted) as caught:
+        await client.encode(["a"], [], NO_HURRY)
+    assert (caught.value.reason, caught.value.retry_after_s) == ("QUEUE_FULL", 1.5)
+    assert len(encoder.calls) == 1, "a full encoder must not be asked again at once"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        (InvalidArgument("texts", "9 given"), FailedPrecondition, "ENCODER_REFUSED"),
+        (ServiceError("incident 1", "INTERNAL"), ServiceError, "ENCODER_FAILED"),
+        (DeadlineExceeded(), Unavailable, "ENCODER_UNAVAILABLE"),
+    ],
+)
+async def test_other_failures_are_told_apart(client, encoder, error, kind, reason):
+    encoder.error = error
+    with pytest.raises(kind) as caught:
+        await client.encode(["a"], [], NO_HURRY)
+    assert caught.value.reason == reason
+
+
+async def test_the_first_failure_ends_the_calls_beside_it(client, encoder, monkeypatch):
+    monkeypatch.setattr(encoder_client, "TEXTS_A_CALL", 2)
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def called(name: str, items: int) -> None:
+        if items == 1:
+            await begun.wait()
+            raise ResourceExhausted("full", "QUEUE_FULL", 1)
+        begun.set()
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    monkeypatch.setattr(encoder, "_called", called)
+    with pytest.raises(ResourceExhausted):
+        await client.encode(["a", "b", "c"], [], NO_HURRY)
+    await cancelled.wait()
+
+
+async def test_replicas_with_different_models_are_not_mixed(client, encoder, monkeypatch):
+    monkeypatch.setattr(encoder_client, "TEXTS_A_CALL", 1)
+    text = encoder._text
+
+    def changing(value, index):
+        encoder.fingerprint = f"fake-{value}"
+        return text(value, index)
+
+    monkeypatch.setattr(encoder, "_text", changing)
+    with pytest.raises(Unavailable, match="fake-a, fake-b"):
+        await client.encode(["a", "b"], [], NO_HURRY)
+
+
+async def test_an_encoder_answers_a_ping_though_it_is_full(client, encoder):
+    await client.ping()
+    encoder.error = ResourceExhausted("the queue is full", "QUEUE_FULL", retry_after_s=1.5)
+    await client.ping()
+    await encoder.stop()
+    with pytest.raises(Unavailable):
+        await client.ping()
+
+
+@pytest.mark.parametrize(
+    "error", [Unauthenticated("who?", "TOKEN_UNKNOWN"), PermissionDenied("no", "SCOPE_MISSING")]
+)
+async def test_our_credentials_refused_is_no_fault_of_the_caller(client, encoder, error):
+    encoder.error = error
+    with pytest.raises(Unavailable, match="refuses this service's credentials"):
+        await client.encode(["a"], [], NO_HURRY)

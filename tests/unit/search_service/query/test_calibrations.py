@@ -1,0 +1,211 @@
+"""When a collection is calibrated, what is kept of it, and who waits."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clipsearch.serving.errors import NotFound, Unavailable
+from search_service.query.calibration import Calibration
+from search_service.query.calibrations import Calibrations
+from search_service.stores.edge.store import QdrantEdge
+from search_service.stores.protocol import SIDES, CollectionSpec, StoredPoint
+from tests.unit.search_service.served import DIMENSION
+
+
+class CountingStore:
+    """The store itself; counts samples, and can hold them back or fail them."""
+
+    def __init__(self, store: QdrantEdge) -> None:
+        self._store = store
+        self.sampled = 0
+        self.error: Exception | None = None
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def sample(self, *arguments: Any, **options: Any) -> Any:
+        self.sampled += 1
+        await self.may_go_on.wait()
+        if self.error is not None:
+            raise self.error
+        return await self._store.sample(*arguments, **options)
+
+
+@pytest.fixture
+async def store(tmp_path: Path):
+    opened = CountingStore(await QdrantEdge.open(tmp_path / "data"))
+    await opened.create_collection(CollectionSpec("c", DIMENSION, "f"))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def calibrations(store):
+    made = Calibrations(store, 10)
+    yield made
+    await made.close()
+
+
+def points(first: int, count: int, sides=SIDES) -> list[StoredPoint]:
+    random = np.random.default_rng(first)
+
+    def vector() -> np.ndarray:
+        numbers = random.standard_normal(DIMENSION)
+        return (numbers / np.linalg.norm(numbers)).astype(np.float32)
+
+    return [StoredPoint(str(first + i), {}, **{side: vector() for side in sides}) for i in range(count)]
+
+
+async def write(store, calibrations: Calibrations, first: int, count: int, sides=SIDES) -> None:
+    await store.upsert("c", points(first, count, sides))
+    calibrations.wrote("c", count, sides)
+
+
+async def counts(calibrations: Calibrations) -> dict[str, int]:
+    calibration = await calibrations.get("c")
+    assert calibration is not None
+    return dict(calibration.counts)
+
+
+async def test_nothing_is_known_of_an_empty_collection_or_one_that_is_not_there(calibrations):
+    assert await calibrations.get("c") is None
+    with pytest.raises(NotFound):
+        await calibrations.get("nowhere")
+
+
+async def test_a_search_right_after_the_first_write_finds_it_measured(store, calibrations):
+    await write(store, calibrations, 0, 20)
+    assert await counts(calibrations) == {"image": 20, "text": 20}
+    assert store.sampled == 2
+
+
+async def test_the_write_waits_for_nothing_and_the_search_for_what_is_under_way(store, calibrations):
+    store.may_go_on.clear()
+    await write(store, calibrations, 0, 20)
+    asked = asyncio.create_task(calibrations.get("c"))
+    await asyncio.sleep(0)
+    assert not asked.done()
+    store.may_go_on.set()
+    assert (await asked).counts == {"image": 20, "text": 20}
+
+
+async def test_it_stays_until_the_vectors_of_a_name_have_doubled(store, calibrations):
+    await write(store, calibrations, 0, 20)
+    before = await calibrations.get("c")
+    await write(store, calibrations, 20, 19)
+    assert await calibrations.get("c") is before
+    await write(store, calibrations, 39, 1)
+    assert await counts(calibrations) == {"image": 40, "text": 40}
+
+
+async def test_points_that_are_written_again_are_no_more_than_they_were(store, calibrations):
+    await write(store, calibrations, 0, 20)
+    before = await calibrations.get("c")
+    for _ in range(5):
+        await write(store, calibrations, 0, 20)
+    assert await calibrations.get("c") is before
+
+
+async def test_it_stays_until_they_have_halved(store, calibrations):
+    await write(store, calibrations, 0, 40)
+    before = await calibrations.get("c")
+    for first, last, changed in ((0, 19, False), (19, 20, True)):
+        gone = await store.delete("c", [str(i) for i in range(first, last)])
+        calibrations.wrote("c", gone)
+        assert (await calibrations.get("c") is not before) == changed
+    assert await counts(calibrations) == {"image": 20, "text": 20}
+
+
+@pytest.mark.parametrize(("first", "second"), [("image", "text"), ("text", "image")])
+async def test_the_first_vector_of_a_name_is_noticed_at_once(store, calibrations, first, second):
+    await write(store, calibrations, 0, 100, (first,))
+    assert not (await calibrations.get("c")).both
+    await write(store, calibrations, 100, 1, (second,))
+    assert (await calibrations.get("c")).both
+
+
+async def test_a_restart_goes_on_with_what_was_measured(store, tmp_path, calibrations):
+    await write(store, calibrations, 0, 20)
+    before = await calibrations.get("c")
+    await write(store, calibrations, 20, 19)
+    await calibrations.get("c")
+    await store.close()
+    again = CountingStore(await QdrantEdge.open(tmp_path / "data"))
+    restarted = Calibrations(again, 10)
+    after = await restarted.get("c")
+    assert (after.to_json(), again.sampled) == (before.to_json(), 0)
+    await again.upsert("c", points(39, 1))
+    restarted.wrote("c", 1, SIDES)
+    assert await counts(restarted) == {"image": 40, "text": 40}
+    await again.close()
+
+
+async def test_two_that_measure_the_same_points_find_the_same(store, calibrations):
+    await write(store, calibrations, 0, 200)
+    first = await calibrations.get("c")
+    second = await calibrations.renew("c")
+    assert second.to_json() == first.to_json()
+
+
+async def test_what_another_service_has_kept_is_taken(store, calibrations):
+    other = Calibrations(store, 10)
+    await write(store, other, 0, 20)
+    kept = (await other.get("c")).to_json()
+    assert (await calibrations.get("c")).to_json() == kept
+    assert store.sampled == 2
+
+
+async def test_what_cannot_be_read_is_measured_anew(store, calibrations):
+    await write(store, calibrations, 0, 20)
+    await calibrations.get("c")
+    await store.set_calibration("c", {"counts": {"image": "many"}})
+    assert await counts(calibrations) == {"image": 20, "text": 20}
+
+
+async def test_a_store_that_fails_fails_the_search_that_needs_it_and_the_next_tries_again(
+    store, calibrations
+):
+    store.error = Unavailable("store", "away")
+    await write(store, calibrations, 0, 20)
+    with pytest.raises(Unavailable):
+        await calibrations.get("c")
+    store.error = None
+    assert await counts(calibrations) == {"image": 20, "text": 20}
+
+
+async def test_a_collection_that_was_made_anew_has_nothing_of_the_old_one(store, calibrations):
+    await write(store, calibrations, 0, 20)
+    await calibrations.get("c")
+    await store.delete_collection("c")
+    await store.create_collection(CollectionSpec("c", DIMENSION, "f"))
+    assert await calibrations.get("c") is None
+    await write(store, calibrations, 0, 5)
+    assert await counts(calibrations) == {"image": 5, "text": 5}
+
+
+async def test_a_load_does_not_keep_searches_waiting(store, calibrations):
+    """However fast batches follow one another, a search waits for two measurements at most."""
+    await write(store, calibrations, 0, 20)
+    stop = asyncio.Event()
+
+    async def load() -> None:
+        first = 20
+        while not stop.is_set():
+            await write(store, calibrations, first, 16)
+            first += 16
+
+    loading = asyncio.create_task(load())
+    try:
+        for _ in range(5):
+            async with asyncio.timeout(60):
+                assert isinstance(await calibrations.get("c"), Calibration)
+    finally:
+        stop.set()
+        await loading

@@ -1,0 +1,127 @@
+"""Filters against payload indexes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from clipsearch.serving.errors import InvalidArgument
+from search_service.query.filter_types import fitted
+from search_service.query.filters import (
+    DatetimeRange,
+    Filter,
+    HasId,
+    IsEmpty,
+    IsNull,
+    MatchAny,
+    MatchExcept,
+    MatchText,
+    MatchValue,
+    Range,
+)
+
+INDEXES = {
+    "keyword": "keyword",
+    "text": "text",
+    "integer": "integer",
+    "float": "float",
+    "bool": "bool",
+    "datetime": "datetime",
+}
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+COMPARISONS = {
+    "string": lambda key: MatchValue(key, "2024-05-31"),
+    "strings": lambda key: MatchAny(key, ("2024-05-31", "2024-05-31T12:00:00Z")),
+    "other strings": lambda key: MatchExcept(key, ("2024-05-31 12:00",)),
+    "words": lambda key: MatchText(key, "x"),
+    "integer": lambda key: MatchValue(key, 1),
+    "integers": lambda key: MatchAny(key, (1,)),
+    "other integers": lambda key: MatchExcept(key, (1,)),
+    "boolean": lambda key: MatchValue(key, True),
+    "range": lambda key: Range(key, gt=1),
+    "datetime_range": lambda key: DatetimeRange(key, gt=NOW),
+}
+STRINGS = {"string", "strings", "other strings", "words"}
+NUMBERS = {"integer", "integers", "other integers", "range"}
+FITTING = {
+    "keyword": STRINGS,
+    "text": STRINGS,
+    "integer": NUMBERS,
+    "float": NUMBERS,
+    "bool": {"boolean"},
+    "datetime": {"string", "strings", "other strings", "datetime_range"},
+}
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_an_index_fits_values_of_its_own_type_only(index, comparison):
+    filter = Filter(must=(COMPARISONS[comparison](index),))
+    if comparison in FITTING[index]:
+        fitted(filter, INDEXES)
+        return
+    with pytest.raises(InvalidArgument, match=f"index is of type {index}") as caught:
+        fitted(filter, INDEXES)
+    assert caught.value.field == "filter.must[0].field"
+    assert caught.value.reason == "FILTER_TYPE_MISMATCH"
+
+
+def test_the_path_leads_into_nested_filters():
+    inner = Filter(must_not=(MatchValue("free", 1), Range("keyword", lt=1)))
+    with pytest.raises(InvalidArgument) as caught:
+        fitted(Filter(should=(inner,)), INDEXES)
+    assert caught.value.field == "filter.should[0].filter.must_not[1].field"
+
+
+def test_fields_without_an_index_and_conditions_without_a_type_pass():
+    free = tuple(compare("free") for compare in COMPARISONS.values())
+    fitted(Filter(must=(*free, IsEmpty("bool"), IsNull("integer"), HasId(("a",)))), INDEXES)
+
+
+def readings(key: str) -> Filter:
+    """What `key=2024` and `key=2024-05-31` could be, in one."""
+    return Filter(
+        should=(MatchValue(key, 2024), MatchValue(key, "2024-05-31"), DatetimeRange(key, gte=NOW)),
+        readings=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("index", "kept"),
+    [
+        ("integer", MatchValue),
+        ("float", MatchValue),
+        ("keyword", MatchValue),
+        ("text", MatchValue),
+        ("datetime", DatetimeRange),
+    ],
+)
+def test_of_several_readings_the_one_that_goes_with_the_index_is_kept(index, kept):
+    (condition,) = fitted(Filter(must_not=(readings(index),)), INDEXES).must_not
+    assert isinstance(condition, Filter)
+    (reading,) = condition.should
+    assert isinstance(reading, kept)
+    assert isinstance(reading, DatetimeRange) or isinstance(reading.value, int) == (
+        index in ("integer", "float")
+    )
+
+
+def test_without_an_index_all_readings_stay():
+    filter = Filter(must=(readings("free"),))
+    assert fitted(filter, INDEXES) == filter
+
+
+def test_readings_of_which_none_goes_with_the_index_are_refused_in_one_place():
+    with pytest.raises(InvalidArgument) as caught:
+        fitted(Filter(must=(readings("bool"),)), INDEXES)
+    assert (caught.value.field, caught.value.reason) == ("filter.must[0].filter", "FILTER_TYPE_MISMATCH")
+
+
+@pytest.mark.parametrize("value", ["soon", "2024-02-30", "2024-05-31T24:61", "20240531", "", "2024"])
+@pytest.mark.parametrize(
+    "compare", [lambda v: MatchValue("datetime", v), lambda v: MatchAny("datetime", ("2024-05-31", v))]
+)
+def test_what_is_no_date_is_refused_where_an_index_says_that_there_are_dates(compare, value):
+    with pytest.raises(InvalidArgument, match="is no date or time such as 2024-05-31"):
+        fitted(Filter(must_not=(compare(value),)), INDEXES)

@@ -180,7 +180,7 @@ async def test_everything_is_there_after_a_stop_and_a_start(tmp_path, encoder, s
 
 
 def test_every_rpc_is_tried_by_a_test():
-    sources = "".join(path.read_text() for path in Path(__file__).parent.glob("*.py"))
+    sources = "".join(path.read_text() for path in Path(__file__).parents[1].rglob("*.py"))
     for module in (search_pb2, collection_pb2):
         for service in module.DESCRIPTOR.services_by_name.values():
             for method in service.methods:

@@ -110,7 +110,7 @@ deploy-check: $(FULL_READY) ## check deploy/: images, compose, Kubernetes manife
 	echo "== kustomize";  for overlay in deploy/kubernetes/overlays/*; do $(BIN)/kubectl kustomize $$overlay > /dev/null || exit 1; done
 	echo "== promtool";   deploy/monitoring/promtool.sh
 	echo "== schemas, dashboards, properties, images' contents"
-	$(PYTEST) tests/system/deploy -q $(ARGS)
+	SOAK_SHARE=0.01 $(PYTEST) -q tests/system/deploy tests/soak/test_image_contents.py $(ARGS)
 
 load: $(FULL_READY) $(BUNDLE)/manifest.json ## load both services for two minutes: build/load/report.html and summary.json
 	$(BIN)/python -m tests.load --model $(BUNDLE) $(ARGS)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from clipsearch.downloads.samples import write_samples
 from encoder_service.cpus import available_cpus
@@ -14,11 +16,28 @@ from tests.bundles import shared_bundle
 from tests.health import Health
 from tests.processes import OURS, SMALL_ENCODER, ServiceProcess, Start
 
+# They share a browser with its services, and the seconds that it takes to load torch.
+TOGETHER = ("tests/browser/", "tests/unit/encoder_service/export/")
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Of `-n auto`: twice the CPUs granted, because tests of processes wait for most of their time."""
     return min(2 * available_cpus(), 16)
+
+
+class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist is not typed
+    """A file's tests share processes and stay together, and so do those of the folders in TOGETHER."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = next((folder for folder in TOGETHER if nodeid.startswith(folder)), "")
+        return folder or str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Who gets which tests."""
+    return _ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -53,10 +72,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         process.kill()
 
 
-@pytest.fixture(scope="module")
-def encoder(service: Start, starter_bundle: Path) -> ServiceProcess:
-    """A running encoder with the starter bundle."""
-    return service("encoder", ENCODER_MODEL=str(starter_bundle)).start()
+@pytest.fixture(scope="session")
+def encoder(starter_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """A running encoder with the starter bundle; who ends it has one of their own."""
+    settings = {"ENCODER_MODEL": str(starter_bundle), **SMALL_ENCODER}
+    with ServiceProcess("encoder", tmp_path_factory.mktemp("encoder"), **settings) as process:
+        yield process
 
 
 @pytest.fixture(scope="module")

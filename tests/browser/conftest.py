@@ -49,9 +49,9 @@ def chromium() -> str:
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser(chromium: str) -> Iterator[Browser]:
-    """A module's browser. Not the session's: while Playwright runs, its event loop is this thread's, and
+    """One for all tests here. Not the session's: while Playwright runs, its event loop is this thread's, and
     tests of other packages that start one of their own would fail.
     """
     expect.set_options(timeout=PATIENCE_MS)
@@ -62,7 +62,7 @@ def browser(chromium: str) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stage(
     chromium: str, starter_bundle: Path, photos: list[Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.processes import ServiceProcess, WebProcess
+from tests.processes import SMALL_ENCODER, ServiceProcess, WebProcess
 
 
 @contextmanager
@@ -15,7 +15,9 @@ def services(
 ) -> Iterator[tuple[ServiceProcess, ServiceProcess]]:
     """Yields an encoder and a search service in front of it."""
     with (
-        ServiceProcess("encoder", folder, ENCODER_MODEL=str(bundle), **encoder_settings) as encoder,
+        ServiceProcess(
+            "encoder", folder, ENCODER_MODEL=str(bundle), **SMALL_ENCODER | encoder_settings
+        ) as encoder,
         ServiceProcess(
             "search",
             folder,

@@ -29,7 +29,7 @@ import numpy as np
 from clipsearch import AsyncClient, AsyncEncoderClient, Client, ClipSearchError, Point
 from clipsearch.downloads.samples import write_samples
 from tests.health import Health
-from tests.processes import ServiceProcess
+from tests.processes import SMALL_ENCODER, ServiceProcess
 
 CALLERS = 2  # of each kind of call
 VECTOR = np.eye(512, dtype=np.float32)[0]
@@ -83,7 +83,7 @@ def drain(folder: Path, model: Path, signals: int) -> dict[str, Any]:
         return made[-1].start()
 
     try:
-        encoders = [start("encoder", ENCODER_MODEL=str(model)) for _ in range(2)]
+        encoders = [start("encoder", ENCODER_MODEL=str(model), **SMALL_ENCODER) for _ in range(2)]
         target = _target(encoders)
         searches = [
             start("search", SEARCH_ENCODER=target, SEARCH_DATA_DIR=str(folder / f"data{n}")) for n in range(2)

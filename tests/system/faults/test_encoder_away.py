@@ -15,6 +15,12 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
+def encoder(service, starter_bundle):
+    """One that may be killed."""
+    return service("encoder", ENCODER_MODEL=str(starter_bundle)).start()
+
+
+@pytest.fixture(scope="module")
 def search(service, encoder, tmp_path_factory):
     """A search service that is not ready after a second without its encoder."""
     process = service(

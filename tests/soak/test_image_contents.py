@@ -19,11 +19,13 @@ import pytest
 
 from clipsearch import Client, Point
 from tests.processes import Program
+from tests.soak.share import in_a_soak
 from tests.system.deploy.manifests import DEPLOY, ROOT
 
 NOBODY = 65532
 
 pytestmark = [
+    in_a_soak,  # pip takes half a minute of CPU time
     pytest.mark.slow,
     pytest.mark.timeout(400),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without rights"),

@@ -22,13 +22,8 @@ def options() -> Iterator[str]:
 
 
 def test_every_option_is_one_that_grpc_reads() -> None:
-    core = Path(cygrpc.__file__).read_bytes()
+    known = set(re.findall(rb"(?<![a-z_.])grpc(?:\.[a-z0-9_]+)+", Path(cygrpc.__file__).read_bytes()))
     names = set(options())
     assert "grpc.keepalive_time_ms" in names
     assert len(names) > 12
-    unknown = [
-        name
-        for name in sorted(names)
-        if not re.search(rb"(?<![a-z_.])" + re.escape(name.encode()) + rb"(?![a-z_.0-9])", core)
-    ]
-    assert not unknown
+    assert not [name for name in sorted(names) if name.encode() not in known]

@@ -20,7 +20,9 @@ def first(page: Page) -> str:
 
 
 def ids(page: Page) -> list[str]:
-    return [hit.get_attribute("data-id") or "" for hit in page.locator("[data-id]").all()]
+    """Of the hits, all read in one moment once the page has them."""
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+    return list(page.locator("[data-id]").evaluate_all("hits => hits.map(hit => hit.dataset.id)"))
 
 
 def asked(page: Page) -> dict[str, list[str]]:

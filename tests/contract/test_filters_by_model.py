@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search_service.query.filters import (
+from search_service.stores.filters import (
     DatetimeRange,
     Filter,
     HasId,
@@ -166,9 +166,9 @@ def payloads(draw: st.DrawFn) -> dict[str, Any]:
 def points(draw: st.DrawFn) -> list[StoredPoint]:
     made = []
     for number in range(draw(st.integers(1, 8))):
-        sides = draw(st.sampled_from([("image",), ("text",), ("image", "text")]))
+        names = draw(st.sampled_from([("image",), ("text",), ("image", "text")]))
         seed = draw(st.integers(0, 2**16))
-        vectors = {side: random_unit(seed + n) for n, side in enumerate(sides)}
+        vectors = {name: random_unit(seed + n) for n, name in enumerate(names)}
         made.append(StoredPoint(f"p{number}", draw(payloads()), **vectors))
     return made
 

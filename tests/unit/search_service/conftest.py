@@ -27,6 +27,16 @@ async def encoder() -> AsyncIterator[FakeEncoder]:
 
 
 @pytest.fixture
+async def second() -> AsyncIterator[FakeEncoder]:
+    """The encoder of another model."""
+    fake = FakeEncoder()
+    fake.name, fake.fingerprint = "other", "fake-2"
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+@pytest.fixture
 def settings() -> SearchSettings:
     """Small limits where a test would otherwise be slow."""
     return SearchSettings(max_points=32, max_limit=100, max_window=500, max_ids=50, encoder_timeout_s=5)

@@ -45,7 +45,7 @@ async def test_every_kind_of_term_finds_its_nearest(client: Client, encoder: Fak
     assert found.timings.store_ms > 0
 
 
-async def test_hits_carry_payload_side_and_cosine(client: Client):
+async def test_hits_carry_payload_name_and_cosine(client: Client):
     [hit] = (await client.search(term("first"), limit=1)).hits
     assert (hit.matched, hit.image_rank, hit.text_rank) == (IMAGE, 0, 0)
     assert hit.score == hit.cosine == pytest.approx(1, abs=1e-5)
@@ -84,15 +84,6 @@ async def test_vectors_and_parts_of_the_payload_on_request(client: Client, targe
 
 
 @pytest.mark.parametrize("target", [IMAGE, ANY])
-async def test_pages_follow_one_another_and_end(client: Client, target):
-    pages = [
-        await client.search(term("first"), target=target, limit=4, offset=offset) for offset in (0, 4, 8, 12)
-    ]
-    assert [id for page in pages for id in ids(page)] == [f"p{i}" for i in range(10)]
-    assert ids(pages[3]) == []
-
-
-@pytest.mark.parametrize("target", [IMAGE, ANY])
 async def test_hits_below_the_threshold_are_left_out(client: Client, target):
     found = await client.search(term("first"), target=target, score_threshold=math.cos(0.25))
     assert ids(found) == ["p0", "p1", "p2"]
@@ -105,30 +96,10 @@ async def test_an_exact_search_and_its_parameters_pass(client: Client):
     assert ids(await client.search(term("first"), target=IMAGE, limit=1, params=params)) == ["p0"]
 
 
-@pytest.mark.parametrize(
-    ("filter", "found"),
-    [
-        ('must { field { key: "price" range { gte: 7 } } }', ["p7", "p8", "p9"]),
-        ('must { field { key: "price" match { integer: 7 } } }', ["p7"]),
-        (
-            'must { field { key: "brand" match { keyword: "odd" } } }'
-            ' must { field { key: "price" range { lt: 4 } } }',
-            ["p1", "p3"],
-        ),
-        (
-            'must_not { has_id { ids: ["p0", "p1"] } } must { field { key: "price" range { lt: 4 } } }',
-            ["p2", "p3"],
-        ),
-        ('should { has_id { ids: "p5" } } should { has_id { ids: "p4" } }', ["p4", "p5"]),
-        ('must { field { key: "brand" match { keyword: "x" } } }', []),
-        (
-            'must_not { field { key: "nowhere" match { keyword: "x" } } } must { has_id { ids: "p5" } }',
-            ["p5"],
-        ),
-    ],
-)
-async def test_filters_narrow_the_answer(client: Client, filter, found):
-    assert ids(await client.search(term("first"), filter=parse(filter))) == found
+async def test_filters_narrow_the_answer(client: Client):
+    odd = 'must { field { key: "brand" match { keyword: "odd" } } } must_not { has_id { ids: "p1" } }'
+    found = await client.search(term("first"), filter=parse(odd), limit=2)
+    assert ids(found) == ["p3", "p5"]
 
 
 UNKNOWN = 'must { filter { should { field { key: "prize" range { lt: 5 } } } } }'
@@ -186,7 +157,7 @@ async def test_nothing_is_encoded_twice_or_without_need(client: Client, encoder:
     assert sorted(encoder.calls) == [("EncodeImage", 1), ("EncodeText", 2)]
 
 
-# Both sides
+# Both vector names
 
 
 @pytest.fixture
@@ -215,26 +186,7 @@ async def gap(client: Client, encoder: FakeEncoder) -> None:
     encoder.vectors["query"] = query
 
 
-@pytest.mark.parametrize("fusion", [RRF, search_pb2.FUSION_DBSF])
-async def test_fusion_lets_pictures_and_captions_compete_where_cosines_do_not(client: Client, gap, fusion):
-    found = await client.search(term("query"), collection="gap", fusion=fusion, limit=6)
-    assert found.fused
-    by_cosine = sorted(
-        [
-            *(await client.search(term("query"), collection="gap", target=IMAGE)).hits,
-            *(await client.search(term("query"), collection="gap", target=TEXT)).hits,
-        ],
-        key=lambda hit: -hit.score,
-    )
-    assert {hit.matched for hit in by_cosine[:6]} == {TEXT}, "raw cosines: captions always win"
-    assert ids(found)[0] == "both"
-    assert {"picture0", "caption0"} <= set(ids(found)[1:4])
-    matched = [hit.matched for hit in found.hits[1:]]
-    assert matched.count(IMAGE) >= 2
-    assert matched.count(TEXT) >= 2
-
-
-async def test_a_fused_hit_says_where_it_stood_on_either_side(client: Client, gap):
+async def test_a_fused_hit_says_where_it_stood_by_either_name(client: Client, gap):
     answer = await client.search(term("query"), collection="gap", limit=20, fusion=RRF)
     found = {hit.id: hit for hit in answer.hits}
     assert len(found) == 13
@@ -248,22 +200,6 @@ async def test_a_fused_hit_says_where_it_stood_on_either_side(client: Client, ga
     assert both.payload["kind"] == "both"
 
 
-async def test_ties_are_in_the_order_of_ids_every_time(client: Client, gap):
-    asked = {"collection": "gap", "limit": 13, "fusion": RRF}
-    answers = [ids(await client.search(term("query"), **asked)) for _ in range(3)]
-    assert answers[0] == answers[1] == answers[2]
-    assert answers[0][1:3] == ["caption0", "picture0"]
-
-
-@pytest.mark.parametrize("fusion", [search_pb2.FUSION_UNSPECIFIED, RRF, search_pb2.FUSION_DBSF])
-async def test_pages_of_a_fused_search_make_up_the_whole(client: Client, gap, fusion):
-    asked = {"collection": "gap", "fusion": fusion}
-    whole = ids(await client.search(term("query"), limit=13, **asked))
-    pages = [await client.search(term("query"), limit=5, offset=o, **asked) for o in (0, 5, 10)]
-    assert [id for page in pages for id in ids(page)] == whole
-    assert len(whole) == 13
-
-
 async def test_a_filter_changes_no_score(client: Client, gap):
     scores = {
         hit.id: hit.score for hit in (await client.search(term("query"), collection="gap", limit=13)).hits
@@ -272,13 +208,6 @@ async def test_a_filter_changes_no_score(client: Client, gap):
     found = await client.search(term("query"), collection="gap", filter=only)
     assert found.fused
     assert {hit.id: hit.score for hit in found.hits} == {id: scores[id] for id in ("picture0", "picture3")}
-
-
-async def test_the_threshold_is_held_against_the_calibrated_score(client: Client, gap):
-    whole = await client.search(term("query"), collection="gap", limit=13)
-    bound = whole.hits[4].score
-    found = await client.search(term("query"), collection="gap", limit=13, score_threshold=bound)
-    assert ids(found) == ids(whole)[:5]
 
 
 async def test_one_vector_name_alone_keeps_its_cosines_until_the_other_comes(client: Client):

@@ -187,16 +187,9 @@ def several(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.lists(values, min_size=1, max_size=3).map(tuple)
 
 
-def on_strings(key: str) -> st.SearchStrategy[Any]:
-    many = several(strings)
-    return strings.map(lambda v: MatchValue(key, v)) | many.flatmap(
-        lambda v: st.sampled_from([MatchAny(key, v), MatchExcept(key, v)])
-    )
-
-
-def on_integers(key: str) -> st.SearchStrategy[Any]:
-    many = several(integers)
-    return integers.map(lambda v: MatchValue(key, v)) | many.flatmap(
+def on(key: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    many = several(values)
+    return values.map(lambda v: MatchValue(key, v)) | many.flatmap(
         lambda v: st.sampled_from([MatchAny(key, v), MatchExcept(key, v)])
     )
 
@@ -211,20 +204,20 @@ def on_words(key: str) -> st.SearchStrategy[Any]:
 
 keys = st.sampled_from([*FIELDS, "any", "nothing"])
 conditions = st.one_of(
-    on_strings("brand"),
-    on_strings("shop.city"),
-    on_integers("size"),
+    on("brand", strings),
+    on("shop.city", strings),
+    on("size", integers),
     bounded(Range, "size", numbers),
     bounded(Range, "price", numbers),
     on_booleans("sold"),
     bounded(DatetimeRange, "made", moments),
     on_words("note"),
-    on_strings("any"),
-    on_integers("any"),
+    on("any", strings),
+    on("any", integers),
     on_booleans("any"),
     on_words("any"),
     bounded(Range, "any", numbers),
-    on_strings("nothing"),
+    on("nothing", strings),
     keys.map(IsEmpty),
     keys.map(IsNull),
     several(ids).map(HasId),

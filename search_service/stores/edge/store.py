@@ -153,7 +153,6 @@ class QdrantEdge:
         self._lock.close()
 
     async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
-        """The settings of a collection, by name or alias."""
         target = self._aliases.targets.get(name, name)
         if target not in self._live and target not in self._damaged:
             raise self._aliases.missing(name)
@@ -191,7 +190,6 @@ class QdrantEdge:
         self._live[spec.name] = EdgeCollection(folder, spec, FIRST_SHARD, self._shared, spare=engine)
 
     async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
-        """The collection as it stands."""
         info: ShardInfo = await self._read(collection, "info", timeout=timeout)
         vectors = info.image_vectors + info.text_vectors
         return CollectionInfo(
@@ -205,7 +203,6 @@ class QdrantEdge:
         )
 
     async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
-        """All collections, by name."""
         found = []
         for name in sorted({*self._live, *self._damaged}):
             try:
@@ -217,7 +214,6 @@ class QdrantEdge:
         return found
 
     async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
-        """Deletes the collection, the aliases that point at it and the links to it as a successor."""
         async with self._changing:
             live = self._live.get(collection)
             if live is None and collection not in self._damaged:
@@ -278,7 +274,6 @@ class QdrantEdge:
     async def create_payload_index(
         self, collection: str, key: str, type: IndexType, *, timeout: float | None = None
     ) -> None:
-        """Adds a payload index; FailedPrecondition if the field has one of another type."""
         live = self._get(collection)
         there = live.spec.payload_indexes.get(key)
         if there is None:
@@ -311,20 +306,17 @@ class QdrantEdge:
         with_vectors: bool = False,
         timeout: float | None = None,
     ) -> list[StoredPoint]:
-        """Those of `ids` that exist, in their order."""
         return list(await self._read(collection, "get", tuple(ids), payload, with_vectors, timeout=timeout))
 
     async def delete(
         self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
     ) -> int:
-        """Deletes by ids or by filter; returns how many points existed."""
         what = selector if isinstance(selector, Filter) else tuple(selector)
         return int(await self._get(collection).write("delete", what, timeout=_seconds(timeout)))
 
     async def count(
         self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
     ) -> int:
-        """How many points match."""
         matching: int = await self._read(collection, "count", filter, timeout=timeout)
         return matching
 
@@ -349,7 +341,6 @@ class QdrantEdge:
     async def sample(
         self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None
     ) -> VectorSample:
-        """Up to `limit` vectors of the name, those of the points whose UUIDs come first."""
         page = partial(self._read, collection, "sample", name, timeout=timeout)
         return await in_pages(page, limit)
 
@@ -369,7 +360,6 @@ class QdrantEdge:
     async def query(
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
-        """Answers several questions; each list best first."""
         answers: list[list[ScoredPoint]] = await self._read(
             collection, "query", tuple(queries), timeout=timeout
         )

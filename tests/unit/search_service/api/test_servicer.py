@@ -22,9 +22,9 @@ EVEN = parse('must { field { key: "even" match { boolean: true } } }')
 WRONG_TYPE = parse('must { field { key: "tag" range { gt: 1 } } }')
 
 
-@pytest.fixture(autouse=True)
-async def collection(client: Client) -> None:
-    """Twenty points, p0 to p19."""
+@pytest.fixture
+async def client(client: Client) -> Client:
+    """A server with a collection of twenty points, p0 to p19."""
     await client.create(payload_indexes=[INDEX])
     await client.upsert(
         *(
@@ -32,6 +32,7 @@ async def collection(client: Client) -> None:
             for i in range(20)
         )
     )
+    return client
 
 
 async def get(client: Client, *ids: str, **fields) -> search_pb2.GetPointsResponse:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import pytest_asyncio
 
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.search.v1 import collection_pb2, search_pb2
@@ -14,19 +15,68 @@ from tests.unit.search_service.served import (
     DIMENSION,
     Client,
     FakeEncoder,
+    fill_arc,
     ids,
     parse,
     refused,
     request,
+    serving,
     term,
     unit,
 )
 
-pytestmark = pytest.mark.usefixtures("arc")
+# The tests read two collections, and write to none of them: a server with both is started once.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("gap")]
 
 ANY, IMAGE, TEXT = search_pb2.TARGET_ANY, search_pb2.TARGET_IMAGE, search_pb2.TARGET_TEXT
 RRF = search_pb2.FUSION_RRF
 F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def encoder():
+    fake = FakeEncoder()
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(tmp_path_factory, encoder: FakeEncoder, settings):
+    async with serving(tmp_path_factory.mktemp("search"), encoder.address, settings) as client:
+        await fill_arc(client, encoder)
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gap(client: Client, encoder: FakeEncoder) -> None:
+    """Pictures, captions and items with both, as a CLIP model places them: texts lie far nearer to a text.
+
+    Relevance falls from 0 to 5 within pictures and within captions alike.
+    """
+    await client.create("gap")
+    query, text_axis = unit(1), unit(0, 1)
+
+    def caption(i: int) -> np.ndarray:
+        return unit(0.9 - 0.05 * i, 0.4, 0.02 * i)
+
+    def picture(i: int) -> np.ndarray:
+        return unit(0.30 - 0.04 * i, 0, 0.9, 0.02 * i)
+
+    assert picture(0) @ query < caption(5) @ query, "the gap is there"
+    assert abs(text_axis @ query) < 1e-6
+    await client.upsert(
+        *({"id": f"picture{i}", "image_vector": picture(i)} for i in range(6)),
+        *({"id": f"caption{i}", "text_vector": caption(i)} for i in range(6)),
+        {"id": "both", "image_vector": picture(1), "text_vector": caption(1), "payload": {"kind": "both"}},
+        collection="gap",
+    )
+    encoder.vectors["query"] = query
+
+
+@pytest.fixture(autouse=True)
+def nothing_called(encoder: FakeEncoder) -> None:
+    encoder.calls.clear()
 
 
 @pytest.mark.parametrize("kind", ["text", "image", "vector", "point_id"])
@@ -54,8 +104,7 @@ async def test_hits_carry_payload_name_and_cosine(client: Client):
 
 
 async def test_ten_hits_are_the_default(client: Client):
-    await client.upsert({"id": "p10", "image_vector": unit(0, 0, 1)})
-    assert len((await client.search(term("first"))).hits) == 10
+    assert len((await client.search(term("query"), collection="gap")).hits) == 10
 
 
 @pytest.mark.parametrize("target", [IMAGE, ANY])
@@ -135,16 +184,11 @@ async def test_a_query_of_several_terms_lies_between_them_and_away_from_negative
 
 
 async def test_a_stored_point_asks_with_its_image_or_else_its_text_and_is_not_found(client: Client):
-    await client.upsert(
-        {"id": "both", "image_vector": unit(1), "text_vector": unit(0, 0, 1)},
-        {"id": "words", "text_vector": unit(0, 1)},
-    )
-    near = await client.search(term(point_id="both"), target=IMAGE, limit=2)
-    assert ids(near) == ["p0", "p1"]
-    near = await client.search(term(point_id="words"), target=IMAGE, limit=1)
-    assert ids(near) == ["p9"]
+    for asking, nearest in (("both", "picture1"), ("caption0", "picture0")):
+        found = await client.search(term(point_id=asking), collection="gap", target=IMAGE, limit=1)
+        assert ids(found) == [nearest]
     away = await client.search(term("first"), term(point_id="p0", weight=-0.1), target=IMAGE, limit=2)
-    assert ids(away) == ["both", "p1"]
+    assert ids(away) == ["p1", "p2"]
 
 
 async def test_a_long_text_is_cut_and_told(client: Client):
@@ -160,33 +204,7 @@ async def test_nothing_is_encoded_twice_or_without_need(client: Client, encoder:
 # Both vector names
 
 
-@pytest.fixture
-async def gap(client: Client, encoder: FakeEncoder) -> None:
-    """Pictures, captions and items with both, as a CLIP model places them: texts lie far nearer to a text.
-
-    Relevance falls from 0 to 5 within pictures and within captions alike.
-    """
-    await client.create("gap")
-    query, text_axis = unit(1), unit(0, 1)
-
-    def caption(i: int) -> np.ndarray:
-        return unit(0.9 - 0.05 * i, 0.4, 0.02 * i)
-
-    def picture(i: int) -> np.ndarray:
-        return unit(0.30 - 0.04 * i, 0, 0.9, 0.02 * i)
-
-    assert picture(0) @ query < caption(5) @ query, "the gap is there"
-    assert abs(text_axis @ query) < 1e-6
-    await client.upsert(
-        *({"id": f"picture{i}", "image_vector": picture(i)} for i in range(6)),
-        *({"id": f"caption{i}", "text_vector": caption(i)} for i in range(6)),
-        {"id": "both", "image_vector": picture(1), "text_vector": caption(1), "payload": {"kind": "both"}},
-        collection="gap",
-    )
-    encoder.vectors["query"] = query
-
-
-async def test_a_fused_hit_says_where_it_stood_by_either_name(client: Client, gap):
+async def test_a_fused_hit_says_where_it_stood_by_either_name(client: Client):
     answer = await client.search(term("query"), collection="gap", limit=20, fusion=RRF)
     found = {hit.id: hit for hit in answer.hits}
     assert len(found) == 13
@@ -200,7 +218,7 @@ async def test_a_fused_hit_says_where_it_stood_by_either_name(client: Client, ga
     assert both.payload["kind"] == "both"
 
 
-async def test_a_filter_changes_no_score(client: Client, gap):
+async def test_a_filter_changes_no_score(client: Client):
     scores = {
         hit.id: hit.score for hit in (await client.search(term("query"), collection="gap", limit=13)).hits
     }
@@ -211,15 +229,18 @@ async def test_a_filter_changes_no_score(client: Client, gap):
 
 
 async def test_one_vector_name_alone_keeps_its_cosines_until_the_other_comes(client: Client):
-    found = await client.search(term("first"))
+    alone = {"collection": "alone"}
+    await client.create("alone")
+    await client.upsert({"id": "image", "image_vector": unit(1)}, **alone)
+    found = await client.search(term("first"), **alone)
     assert not found.fused
     assert found.hits[0].score == found.hits[0].cosine
-    await client.upsert({"id": "words", "text_vector": unit(1)})
-    assert (await client.search(term("first"))).fused
+    await client.upsert({"id": "words", "text_vector": unit(1)}, **alone)
+    assert (await client.search(term("first"), **alone)).fused
     await client.points.DeletePoints(
-        search_pb2.DeletePointsRequest(collection="c", ids=search_pb2.PointIds(ids=["words"]))
+        search_pb2.DeletePointsRequest(collection="alone", ids=search_pb2.PointIds(ids=["words"]))
     )
-    assert not (await client.search(term("first"))).fused
+    assert not (await client.search(term("first"), **alone)).fused
 
 
 @pytest.mark.parametrize("fusion", [RRF, search_pb2.FUSION_DBSF])
@@ -232,7 +253,7 @@ async def test_methods_that_rank_refuse_hits_beyond_their_depth(client: Client, 
     assert (why.code, why.field) == ("INVALID_ARGUMENT", "offset")
 
 
-async def test_the_kind_of_a_ready_vector_may_be_said_and_only_its(client: Client, gap):
+async def test_the_kind_of_a_ready_vector_may_be_said_and_only_its(client: Client):
     as_text, as_image = [
         (await client.search(term(unit(1), kind=kind), collection="gap", limit=13)).hits
         for kind in (search_pb2.TERM_KIND_TEXT, search_pb2.TERM_KIND_IMAGE)
@@ -253,7 +274,7 @@ async def batch(client: Client, *searches: search_pb2.SearchRequest) -> search_p
     return await client.points.SearchBatch(search_pb2.SearchBatchRequest(searches=searches))
 
 
-async def test_a_batch_answers_as_its_searches_alone(client: Client, encoder: FakeEncoder, gap):
+async def test_a_batch_answers_as_its_searches_alone(client: Client, encoder: FakeEncoder):
     searches = [
         request(term("first"), limit=3, target=IMAGE),
         request(term("query"), collection="gap"),

@@ -250,7 +250,7 @@ def request(*terms: search_pb2.QueryTerm, collection: str = "c", **fields) -> se
 
 
 async def fill_arc(client: Client, encoder: FakeEncoder) -> None:
-    """Ten pictures on an arc: p0 is nearest to unit(1), p9 farthest."""
+    """Ten images on an arc: p0 is nearest to unit(1), p9 farthest."""
     await client.create(
         payload_indexes=[
             collection_pb2.PayloadIndex(field="brand", type=collection_pb2.PAYLOAD_INDEX_TYPE_KEYWORD),

@@ -41,7 +41,7 @@ async def test_there_is_one_connection(client, encoder):
     assert len(set(encoder.peers)) == 1
 
 
-async def test_texts_and_pictures_come_back_in_order_with_what_was_cut(client, encoder):
+async def test_texts_and_images_come_back_in_order_with_what_was_cut(client, encoder):
     encoder.vectors = {"a": np.eye(DIMENSION)[0], b"p": np.eye(DIMENSION)[1]}
     encoding = await client.encode(["a", "b" * (CONTEXT + 3)], [b"p"], NO_HURRY)
     assert encoding.fingerprint == "fake-1"
@@ -49,16 +49,6 @@ async def test_texts_and_pictures_come_back_in_order_with_what_was_cut(client, e
     assert [outcome.tokens_dropped for outcome in encoding.texts] == [0, 3]
     assert encoding.images[0].vector.tolist() == np.eye(DIMENSION)[1].tolist()
     assert encoding.images[0].vector.dtype == np.float32
-
-
-async def test_one_bad_input_fails_alone_and_names_no_field_of_another_request(client):
-    encoding = await client.encode(["good", " "], [b"no picture", b"picture"], NO_HURRY)
-    assert isinstance(encoding.texts[1], InvalidArgument)
-    assert encoding.texts[1].reason == "TEXT_EMPTY"
-    assert (encoding.texts[1].field, encoding.texts[1].description) == ("", "empty, or white space only")
-    assert isinstance(encoding.images[0], InvalidArgument)
-    assert not isinstance(encoding.texts[0], InvalidArgument)
-    assert not isinstance(encoding.images[1], InvalidArgument)
 
 
 async def test_long_lists_go_in_several_calls_within_the_encoders_limits(client, encoder):

@@ -6,8 +6,6 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from search_service.query.calibration import Scale
 from search_service.query.fusion import DEPTH
@@ -77,28 +75,6 @@ def test_a_point_has_the_larger_of_its_scores_whatever_name_found_it():
     ]
     assert [hit.score for hit in ranked.hits] == pytest.approx([2, 0.25 * 4, 0.6 * -1])
     assert [(hit.image_rank, hit.text_rank) for hit in ranked.hits] == [(1, 0), (2, 1), (0, 2)]
-
-
-@given(
-    st.dictionaries(
-        st.text("abcdefgh", min_size=1, max_size=2), st.tuples(COSINE := st.integers(0, 9), COSINE)
-    ),
-    st.integers(0, 6),
-    st.integers(1, 6),
-)
-def test_lists_cut_where_the_page_ends_rank_as_whole_ones_do(points, offset, limit):
-    both = [
-        sorted(
-            found(**{id: cosines[name] / 10 for id, cosines in points.items()}),
-            key=lambda scored: (-scored.score, scored.point.id),
-        )
-        for name in (0, 1)
-    ]
-    whole = rank(query(limit=100), both, SCALES).hits
-    cut = rank(query(offset=offset, limit=limit), [found[: offset + limit] for found in both], SCALES).hits
-    assert [(hit.point.id, hit.score) for hit in cut] == [
-        (hit.point.id, hit.score) for hit in whole[offset : offset + limit]
-    ]
 
 
 def test_the_threshold_is_held_against_the_fused_score():

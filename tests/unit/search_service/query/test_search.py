@@ -50,9 +50,9 @@ async def client(tmp_path_factory, encoder: FakeEncoder, settings):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gap(client: Client, encoder: FakeEncoder) -> None:
-    """Pictures, captions and items with both, as a CLIP model places them: texts lie far nearer to a text.
+    """Images, captions and items with both, as a CLIP model places them: texts lie far nearer to a text.
 
-    Relevance falls from 0 to 5 within pictures and within captions alike.
+    Relevance falls from 0 to 5 within images and within captions alike.
     """
     await client.create("gap")
     query, text_axis = unit(1), unit(0, 1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -52,6 +54,22 @@ class Gate:
         if self._failure is not None:
             raise self._failure
         await self.open.wait()
+
+
+def stop_at(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
+) -> tuple[asyncio.Event, threading.Event]:
+    """Blocking work that waits in its thread: an event that it has begun, and one that lets it go on."""
+    reached, go_on, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+    work = getattr(module, name)
+
+    def slow(*arguments):
+        loop.call_soon_threadsafe(reached.set)
+        go_on.wait(60)
+        return work(*arguments)
+
+    monkeypatch.setattr(module, name, slow)
+    return reached, go_on
 
 
 def hold(monkeypatch: pytest.MonkeyPatch, step: str, gate: Gate) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from search_service.stores.edge import aliases, files
 from search_service.stores.edge import store as edge
 from search_service.stores.edge.process import whole
 from search_service.stores.edge.store import QdrantEdge
-from tests.unit.search_service.stores.ends import QUIET, Gate, hold, is_free, reopened_count
+from tests.unit.search_service.stores.ends import QUIET, Gate, hold, is_free, reopened_count, stop_at
 
 
 async def test_a_creation_that_is_given_up_leaves_nothing(tmp_path, spec, monkeypatch, children):
@@ -34,15 +33,7 @@ async def test_a_creation_that_is_given_up_leaves_nothing(tmp_path, spec, monkey
 
 async def test_a_creation_that_is_given_up_at_its_last_step_is_done(tmp_path, spec, points, monkeypatch):
     store = await QdrantEdge.open(tmp_path, QUIET)
-    reached, go_on = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def slow(building, folder):
-        loop.call_soon_threadsafe(reached.set)
-        go_on.wait(60)
-        files.publish(building, folder)
-
-    monkeypatch.setattr(edge, "publish", slow)
+    reached, go_on = stop_at(monkeypatch, edge, "publish")
     creating = asyncio.create_task(store.create_collection(spec))
     await reached.wait()
     creating.cancel()
@@ -109,15 +100,7 @@ async def test_an_open_that_fails_lets_go_of_the_directory(tmp_path, monkeypatch
 
 
 async def test_aliases_of_a_caller_who_has_gone_are_what_the_file_says(shop, tmp_path, monkeypatch):
-    reached, go_on = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def slow(root, targets):
-        loop.call_soon_threadsafe(reached.set)
-        go_on.wait(60)
-        files.write_aliases(root, targets)
-
-    monkeypatch.setattr(aliases, "write_aliases", slow)
+    reached, go_on = stop_at(monkeypatch, aliases, "write_aliases")
     setting = asyncio.create_task(shop.set_alias("window", "shop"))
     await reached.wait()
     setting.cancel()

@@ -13,7 +13,7 @@ from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.search.v1 import filter_pb2, search_pb2
 from search_service.settings import SearchSettings
-from tests.unit.search_service.served import Client, FakeEncoder, refusal, refused, serving, term, unit
+from tests.unit.search_service.served import Client, FakeEncoder, refusal, refused, serving, unit
 from tests.waiting import until
 
 INSERT_ONLY = search_pb2.UPDATE_MODE_INSERT_ONLY

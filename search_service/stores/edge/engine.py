@@ -5,7 +5,8 @@
 PARENT is the service's process id, SOCKET an inherited socket. To each `Request` there is one
 answer, a result or a `Fault`. The process ends when the socket does. It can die at any moment
 without losing a write that it acknowledged: those are in the engine's write-ahead log, in the
-operating system's hands, and the service has the log written to disk.
+operating system's hands, and the service has the log written to disk. One that has nothing open can
+be asked to build the index of a shard that nobody has.
 """
 
 from __future__ import annotations

@@ -17,17 +17,16 @@ from clipsearch.serving.telemetry.log import configure_logging
 from clipsearch.serving.telemetry.metrics import Metrics
 from clipsearch.serving.telemetry.tracing import Tracing, TracingError, tracing
 from search_service.api import collections_servicer, servicer
+from search_service.breaker import Breaker
 from search_service.collections import Collections
-from search_service.encoder.breaker import Breaker
 from search_service.encoder.client import Encoder, EncoderClient
 from search_service.encoder.encoders import Encoders
 from search_service.metrics import SearchMetrics
 from search_service.query.calibrations import Calibrations
 from search_service.query.search import Search
 from search_service.settings import SearchSettings
-from search_service.stores.edge.live import Upkeep
-from search_service.stores.edge.store import StoreInUseError
-from search_service.stores.open import open_store
+from search_service.stores.edge.indexing import MaintenancePolicy
+from search_service.stores.edge.store import QdrantEdge, StoreInUseError
 from search_service.stores.protocol import VectorStore
 from search_service.write.points import Points
 from search_service.write.successors import Successors
@@ -55,10 +54,9 @@ def services(
 
     Collections are ready as long as the store answers, searches as long as the first encoder does too.
     """
-    timeout_s = settings.store_timeout_s
     encoders = Encoders(encoder, second)
-    successors = Successors(store, timeout_s)
-    calibrations = Calibrations(store, timeout_s)
+    successors = Successors(store)
+    calibrations = Calibrations(store, settings.store_timeout_s)
 
     async def both() -> None:
         pings = [store.ping(), encoder.ping(), *([second.ping()] if second is not None else [])]
@@ -67,12 +65,14 @@ def services(
                 raise outcome
 
     points = servicer.SearchServicer(
-        Search(store, encoders, calibrations, timeout_s),
-        Upsert(store, encoders, successors, calibrations, timeout_s),
-        Points(store, successors, calibrations, timeout_s),
+        Search(store, encoders, calibrations),
+        Upsert(store, encoders, successors, calibrations),
+        Points(store, successors, calibrations),
         settings,
     )
-    collections = collections_servicer.CollectionServicer(Collections(store, encoders, successors, timeout_s))
+    collections = collections_servicer.CollectionServicer(
+        Collections(store, encoders, successors), settings.store_timeout_s
+    )
     return [
         Service(
             servicer.SERVICE_NAME,
@@ -133,32 +133,40 @@ def _connect(address: str, settings: SearchSettings, traces: Tracing) -> Encoder
 
 
 async def _open_store(settings: SearchSettings) -> VectorStore:
-    key = settings.qdrant_api_key
+    """A Qdrant server if its URL is set, else Qdrant Edge in the data directory."""
     try:
-        return await open_store(
-            qdrant_url=settings.qdrant_url,
-            qdrant_api_key=key.get_secret_value() if key is not None else None,
-            qdrant_tls=ClientTls(
-                settings.qdrant_tls_ca, settings.qdrant_tls_certificate, settings.qdrant_tls_key
-            ),
-            qdrant_grpc_port=settings.qdrant_grpc_port,
-            qdrant_channels=settings.qdrant_channels,
-            data_dir=settings.data_dir,
-            upkeep=Upkeep(
-                index_threshold=settings.index_threshold,
-                quiet_s=settings.index_quiet_s,
-                busy_s=settings.index_busy_s,
-            ),
-            timeout=settings.store_timeout_s,
-            ordering=settings.qdrant_ordering,
-            consistency=settings.qdrant_consistency,
+        if settings.qdrant_url:
+            return _connect_store(settings)
+        maintenance = MaintenancePolicy(
+            index_threshold=settings.index_threshold,
+            quiet_s=settings.index_quiet_s,
+            busy_s=settings.index_busy_s,
         )
+        return await QdrantEdge.open(settings.data_dir, maintenance)
     except StoreInUseError as error:
         raise StartError(str(error)) from None
     except CredentialsError as error:
         raise StartError(f"cannot connect to Qdrant: {error}") from None
     except OSError as error:
         raise StartError(f"cannot use the data directory {settings.data_dir}: {error.strerror}") from error
+
+
+def _connect_store(settings: SearchSettings) -> VectorStore:
+    # Here, because qdrant-client takes longer to load than the rest of the service together: a
+    # service that is killed is away for as long as it takes to start.
+    from search_service.stores.qdrant.store import QdrantServer
+
+    key = settings.qdrant_api_key
+    return QdrantServer.connect(
+        settings.qdrant_url,
+        key.get_secret_value() if key is not None else None,
+        timeout=settings.store_timeout_s,
+        tls=ClientTls(settings.qdrant_tls_ca, settings.qdrant_tls_certificate, settings.qdrant_tls_key),
+        grpc_port=settings.qdrant_grpc_port,
+        channels=settings.qdrant_channels,
+        ordering=settings.qdrant_ordering,
+        consistency=settings.qdrant_consistency,
+    )
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""What the settings of a new collection may be."""
+"""What a new collection may be made with, and which vectors belong into a collection."""
 
 from __future__ import annotations
 
-from clipsearch.serving.errors import InvalidArgument
-from search_service.stores.protocol import CollectionSpec, QuantizationParams
+from clipsearch.serving.errors import FailedPrecondition, FingerprintMismatch, InvalidArgument
+from search_service.stores.protocol import CollectionSpec, QuantizationParams, Vector
 
 _MAX_DIMENSION = 65_535
 _MAX_FINGERPRINT = 256
@@ -44,6 +44,27 @@ def check_spec(spec: CollectionSpec) -> None:
         raise InvalidArgument(
             "write_consistency_factor",
             f"{spec.write_consistency_factor} replicas must acknowledge, there are {spec.replication_factor}",
+        )
+
+
+def check_fingerprint(spec: CollectionSpec, fingerprint: str, whose: str) -> None:
+    """Raises FingerprintMismatch unless vectors of `fingerprint` belong into the collection."""
+    if fingerprint != spec.fingerprint:
+        raise FingerprintMismatch(spec.name, spec.fingerprint, fingerprint, whose)
+
+
+def check_dimension(vector: Vector, spec: CollectionSpec, path: str) -> None:
+    """Raises FailedPrecondition unless the vector fits the collection."""
+    if len(vector) != spec.dimension:
+        raise FailedPrecondition(
+            f"{path}: has {len(vector)} numbers, those of collection {spec.name!r} have {spec.dimension}",
+            "DIMENSION_MISMATCH",
+            {
+                "field": path,
+                "collection": spec.name,
+                "collection_dimension": str(spec.dimension),
+                "request_dimension": str(len(vector)),
+            },
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from clipsearch.serving.errors import CollectionDamaged, FingerprintMismatch, InvalidArgument
+from clipsearch.serving.errors import CollectionDamaged, InvalidArgument
 from search_service.collection_checks import check_spec
 from search_service.deadline import Deadline
 from search_service.encoder.encoders import Encoders
@@ -13,22 +13,13 @@ from search_service.stores.protocol import CollectionInfo, CollectionSpec, Index
 from search_service.write.successors import Successors, on_successor
 
 
-def check_fingerprint(spec: CollectionSpec, fingerprint: str, whose: str) -> None:
-    """Raises FingerprintMismatch unless vectors of `fingerprint` belong into the collection."""
-    if fingerprint != spec.fingerprint:
-        raise FingerprintMismatch(spec.name, spec.fingerprint, fingerprint, whose)
-
-
 class Collections:
-    """Manages collections. `store_timeout_s` is the longest wait for one answer of the store."""
+    """Manages collections."""
 
-    def __init__(
-        self, store: VectorStore, encoders: Encoders, successors: Successors, store_timeout_s: float
-    ) -> None:
+    def __init__(self, store: VectorStore, encoders: Encoders, successors: Successors) -> None:
         self._store = store
         self._encoders = encoders
         self._successors = successors
-        self._store_timeout_s = store_timeout_s
 
     async def create(self, spec: CollectionSpec, deadline: Deadline) -> CollectionInfo:
         """Creates a collection; with dimension 0 and fingerprint "" it is one for an encoder's model.
@@ -44,17 +35,17 @@ class Collections:
             spec = dataclasses.replace(
                 spec, dimension=model.dimension, fingerprint=model.fingerprint, model=model.name
             )
-        await self._store.create_collection(spec, timeout=self._left(deadline))
-        return await self._store.get_collection(spec.name, timeout=self._left(deadline))
+        await self._store.create_collection(spec, timeout=deadline.store())
+        return await self._store.get_collection(spec.name, timeout=deadline.store())
 
     async def get(self, name: str, deadline: Deadline) -> CollectionInfo:
         """Describes the collection of that name or alias. Raises NotFound."""
-        spec = await self._store.resolve(name, timeout=self._left(deadline))
-        return await self._store.get_collection(spec.name, timeout=self._left(deadline))
+        spec = await self._store.resolve(name, timeout=deadline.store())
+        return await self._store.get_collection(spec.name, timeout=deadline.store())
 
     async def all(self, deadline: Deadline) -> list[CollectionInfo]:
         """All collections, by name."""
-        infos = await self._store.list_collections(timeout=self._left(deadline))
+        infos = await self._store.list_collections(timeout=deadline.store())
         return sorted(infos, key=lambda info: info.spec.name)
 
     async def delete(self, name: str, deadline: Deadline) -> None:
@@ -67,7 +58,7 @@ class Collections:
         except CollectionDamaged as error:
             if error.collection != name:
                 raise
-        await self._store.delete_collection(name, timeout=self._left(deadline))
+        await self._store.delete_collection(name, timeout=deadline.store())
 
     async def set_alias(self, alias: str, collection: str, deadline: Deadline) -> str:
         """Points `alias` at a collection ("" removes it); returns where it pointed ("" = nowhere).
@@ -78,7 +69,7 @@ class Collections:
         check_name("alias", alias)
         if collection:
             await self._require_own_name(collection, "collection", deadline)
-        return await self._store.set_alias(alias, collection or None, timeout=self._left(deadline))
+        return await self._store.set_alias(alias, collection or None, timeout=deadline.store())
 
     async def create_payload_index(
         self, collection: str, key: str, type: IndexType, deadline: Deadline
@@ -88,12 +79,10 @@ class Collections:
         Raises NotFound; FailedPrecondition if there is one of another type.
         """
         chain = await self._successors.chain(collection, deadline)
-        await self._store.create_payload_index(chain[0].name, key, type, timeout=self._left(deadline))
+        await self._store.create_payload_index(chain[0].name, key, type, timeout=deadline.store())
         for successor in chain[1:]:
             with on_successor(chain, successor):
-                await self._store.create_payload_index(
-                    successor.name, key, type, timeout=self._left(deadline)
-                )
+                await self._store.create_payload_index(successor.name, key, type, timeout=deadline.store())
 
     async def set_successor(self, collection: str, successor: str, deadline: Deadline) -> tuple[str, float]:
         """Makes `successor` get what is written to the collection ("" = nothing does any more).
@@ -106,11 +95,11 @@ class Collections:
             await self._require_own_name(successor, "successor", deadline)
         if successor == collection:
             raise InvalidArgument("successor", f"{successor!r} is the collection itself")
-        settles_s = await self._store.set_successor(collection, successor, timeout=self._left(deadline))
+        settles_s = await self._store.set_successor(collection, successor, timeout=deadline.store())
         return before.successor, settles_s
 
     async def _require_own_name(self, name: str, field: str, deadline: Deadline) -> CollectionSpec:
-        spec = await self._store.resolve(name, timeout=self._left(deadline))
+        spec = await self._store.resolve(name, timeout=deadline.store())
         if spec.name != name:
             raise InvalidArgument(
                 field,
@@ -119,6 +108,3 @@ class Collections:
                 {"collection": spec.name},
             )
         return spec
-
-    def _left(self, deadline: Deadline) -> float:
-        return deadline.left(at_most=self._store_timeout_s)

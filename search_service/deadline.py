@@ -14,14 +14,22 @@ _SLACK_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment in seconds of `time.monotonic()`; math.inf = the caller waits for ever."""
+    """A moment in seconds of `time.monotonic()`; math.inf = the caller waits for ever.
+
+    `store_timeout_s` is the longest wait for one answer of the store.
+    """
 
     at: float = math.inf
+    store_timeout_s: float = 30.0
 
     @classmethod
-    def after(cls, seconds: float | None) -> Deadline:
+    def after(cls, seconds: float | None, store_timeout_s: float = 30.0) -> Deadline:
         """The deadline `seconds` from now; None = none."""
-        return cls() if seconds is None else cls(time.monotonic() + seconds)
+        return cls(math.inf if seconds is None else time.monotonic() + seconds, store_timeout_s)
+
+    def store(self) -> float:
+        """Seconds that a call to the store may take. Raises DeadlineExceeded."""
+        return self.left(self.store_timeout_s)
 
     def left(self, at_most: float) -> float:
         """Seconds that a call downstream may take, `at_most` that many. Raises DeadlineExceeded."""

@@ -9,16 +9,16 @@ from clipsearch.serving.errors import InvalidArgument, ServiceError
 
 
 @contextmanager
-def inside(place: str) -> Iterator[None]:
-    """Errors of the block are told as lying inside `place`, such as `searches[2]`; "" changes nothing."""
+def inside(path: str) -> Iterator[None]:
+    """Errors of the block are told as lying inside `path`, such as `searches[2]`; "" changes nothing."""
     try:
         yield
     except InvalidArgument as error:
-        raise (error.inside(place) if place else error) from None
+        raise (error.inside(path) if path else error) from None
     except ServiceError as error:
-        if place:
-            error.message = f"{place}: {error.message}"
-            error.metadata = {**error.metadata, "field": place}
+        if path:
+            error.message = f"{path}: {error.message}"
+            error.metadata = {**error.metadata, "field": path}
         raise
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -16,8 +15,6 @@ from search_service.stores.protocol import VectorStore
 from search_service.wrapped import Around, Dependency, wrapped
 
 COLLECTIONS_EVERY_S = 30.0
-
-Span: TypeAlias = Callable[[str], AbstractContextManager[Any]]
 
 _log = structlog.get_logger(__name__)
 
@@ -47,18 +44,15 @@ class SearchMetrics:
         """Notes whether a dependency answers."""
         self._up.labels(dependency).set(answers)
 
-    def timed(self, name: str, dependency: Dependency, span: Span = lambda name: nullcontext()) -> Dependency:
-        """The dependency, with every coroutine method of it timed under the method's name.
-
-        `span` traces what does not trace itself: each call gets one.
-        """
+    def timed(self, name: str, dependency: Dependency) -> Dependency:
+        """The dependency, with every coroutine method of it timed under the method's name."""
 
         def measure_of(operation: str) -> Around:
             seconds = self._seconds.labels(name, operation)
 
             @asynccontextmanager
             async def measure() -> AsyncIterator[None]:
-                with seconds.time(), span(f"{name}.{operation}"):
+                with seconds.time():
                     yield
 
             return measure

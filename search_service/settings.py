@@ -140,15 +140,13 @@ class SearchSettings(ServingSettings):
         of_tls = (self.encoder_tls_ca, self.encoder_tls_certificate, self.encoder_tls_server_name)
         if any(of_tls) and not self.encoder_tls:
             raise ValueError("settings SEARCH_ENCODER_TLS_... need SEARCH_ENCODER_TLS=true")
-        if (self.encoder_tls_certificate is None) != (self.encoder_tls_key is None):
-            raise ValueError(
-                "SEARCH_ENCODER_TLS_CERTIFICATE and SEARCH_ENCODER_TLS_KEY belong together, one is not set"
-            )
         of_qdrant = (self.qdrant_tls_ca, self.qdrant_tls_certificate, self.qdrant_tls_key)
         if any(of_qdrant) and not self.qdrant_url.startswith("https://"):
             raise ValueError("settings SEARCH_QDRANT_TLS_... need a QDRANT_URL with https://")
-        if (self.qdrant_tls_certificate is None) != (self.qdrant_tls_key is None):
-            raise ValueError(
-                "SEARCH_QDRANT_TLS_CERTIFICATE and SEARCH_QDRANT_TLS_KEY belong together, one is not set"
-            )
+        for tls, certificate, key in (
+            ("SEARCH_ENCODER_TLS", self.encoder_tls_certificate, self.encoder_tls_key),
+            ("SEARCH_QDRANT_TLS", self.qdrant_tls_certificate, self.qdrant_tls_key),
+        ):
+            if (certificate is None) != (key is None):
+                raise ValueError(f"{tls}_CERTIFICATE and {tls}_KEY belong together, one is not set")
         return self

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.keys import check_key
-from search_service.query.oversampling import candidates
+from search_service.api.checks import EnumNames, check_count, check_path
+from search_service.query.nearest import candidates
 from search_service.settings import MAX_INDEXES
 from search_service.stores.protocol import (
     BinaryEncoding,
@@ -20,53 +19,49 @@ from search_service.stores.protocol import (
     QuantizationParams,
 )
 
-Name = TypeVar("Name", bound=str)
-
-_INDEX_TYPES: dict[IndexType, pb.PayloadIndexType.ValueType] = {
-    "keyword": pb.PAYLOAD_INDEX_TYPE_KEYWORD,
-    "integer": pb.PAYLOAD_INDEX_TYPE_INTEGER,
-    "float": pb.PAYLOAD_INDEX_TYPE_FLOAT,
-    "bool": pb.PAYLOAD_INDEX_TYPE_BOOL,
-    "datetime": pb.PAYLOAD_INDEX_TYPE_DATETIME,
-    "text": pb.PAYLOAD_INDEX_TYPE_TEXT,
-}
-_QUANTIZATIONS: dict[Quantization, pb.Quantization.ValueType] = {
-    "none": pb.QUANTIZATION_NONE,
-    "scalar": pb.QUANTIZATION_SCALAR,
-    "binary": pb.QUANTIZATION_BINARY,
-    "product": pb.QUANTIZATION_PRODUCT,
-    "turbo": pb.QUANTIZATION_TURBO,
-}
-_ENCODINGS: dict[BinaryEncoding, pb.BinaryEncoding.ValueType] = {
-    "one_bit": pb.BINARY_ENCODING_ONE_BIT,
-    "one_and_half_bits": pb.BINARY_ENCODING_ONE_AND_HALF_BITS,
-    "two_bits": pb.BINARY_ENCODING_TWO_BITS,
-}
-_QUERY_ENCODINGS: dict[BinaryQueryEncoding, pb.BinaryQueryEncoding.ValueType] = {
-    "default": pb.BINARY_QUERY_ENCODING_DEFAULT,
-    "binary": pb.BINARY_QUERY_ENCODING_BINARY,
-    "scalar4bits": pb.BINARY_QUERY_ENCODING_SCALAR_4BITS,
-    "scalar8bits": pb.BINARY_QUERY_ENCODING_SCALAR_8BITS,
-}
-_READ_INDEX_TYPES = {number: name for name, number in _INDEX_TYPES.items()}
-_READ_QUANTIZATIONS: dict[int, Quantization] = {
-    pb.QUANTIZATION_UNSPECIFIED: "none",
-    **{number: name for name, number in _QUANTIZATIONS.items()},
-}
-_READ_ENCODINGS: dict[int, BinaryEncoding] = {
-    pb.BINARY_ENCODING_UNSPECIFIED: "one_bit",
-    **{number: name for name, number in _ENCODINGS.items()},
-}
-_READ_QUERY_ENCODINGS: dict[int, BinaryQueryEncoding] = {
-    pb.BINARY_QUERY_ENCODING_UNSPECIFIED: "default",
-    **{number: name for name, number in _QUERY_ENCODINGS.items()},
-}
+_INDEX_TYPES: EnumNames[IndexType, pb.PayloadIndexType.ValueType] = EnumNames(
+    {
+        "keyword": pb.PAYLOAD_INDEX_TYPE_KEYWORD,
+        "integer": pb.PAYLOAD_INDEX_TYPE_INTEGER,
+        "float": pb.PAYLOAD_INDEX_TYPE_FLOAT,
+        "bool": pb.PAYLOAD_INDEX_TYPE_BOOL,
+        "datetime": pb.PAYLOAD_INDEX_TYPE_DATETIME,
+        "text": pb.PAYLOAD_INDEX_TYPE_TEXT,
+    }
+)
+_QUANTIZATIONS: EnumNames[Quantization, pb.Quantization.ValueType] = EnumNames(
+    {
+        "none": pb.QUANTIZATION_NONE,
+        "scalar": pb.QUANTIZATION_SCALAR,
+        "binary": pb.QUANTIZATION_BINARY,
+        "product": pb.QUANTIZATION_PRODUCT,
+        "turbo": pb.QUANTIZATION_TURBO,
+    },
+    default="none",
+)
+_ENCODINGS: EnumNames[BinaryEncoding, pb.BinaryEncoding.ValueType] = EnumNames(
+    {
+        "one_bit": pb.BINARY_ENCODING_ONE_BIT,
+        "one_and_half_bits": pb.BINARY_ENCODING_ONE_AND_HALF_BITS,
+        "two_bits": pb.BINARY_ENCODING_TWO_BITS,
+    },
+    default="one_bit",
+)
+_QUERY_ENCODINGS: EnumNames[BinaryQueryEncoding, pb.BinaryQueryEncoding.ValueType] = EnumNames(
+    {
+        "default": pb.BINARY_QUERY_ENCODING_DEFAULT,
+        "binary": pb.BINARY_QUERY_ENCODING_BINARY,
+        "scalar4bits": pb.BINARY_QUERY_ENCODING_SCALAR_4BITS,
+        "scalar8bits": pb.BINARY_QUERY_ENCODING_SCALAR_8BITS,
+    },
+    default="default",
+)
 _DEFAULT_COMPRESSION = 16
 
 
 def read_spec(request: pb.CreateCollectionRequest) -> CollectionSpec:
     """The collection to create, its values not judged yet. Raises InvalidArgument."""
-    quantization = _read_enum("quantization", request.quantization, _READ_QUANTIZATIONS)
+    quantization = _QUANTIZATIONS.name(request.quantization, "quantization")
     return CollectionSpec(
         name=request.name,
         dimension=request.dimension,
@@ -88,10 +83,7 @@ def read_spec(request: pb.CreateCollectionRequest) -> CollectionSpec:
 
 
 def _read_indexes(protos: Sequence[pb.PayloadIndex]) -> dict[str, IndexType]:
-    if len(protos) > MAX_INDEXES:
-        raise InvalidArgument(
-            "payload_indexes", f"{len(protos)} given, at most {MAX_INDEXES}", "COUNT_OUT_OF_RANGE"
-        )
+    check_count("payload_indexes", len(protos), MAX_INDEXES, least=0)
     indexes: dict[str, IndexType] = {}
     for i, proto in enumerate(protos):
         key, type = read_index(proto, f"payload_indexes[{i}]")
@@ -103,11 +95,8 @@ def _read_indexes(protos: Sequence[pb.PayloadIndex]) -> dict[str, IndexType]:
 
 def read_index(proto: pb.PayloadIndex, field: str) -> tuple[str, IndexType]:
     """A payload index that stands at `field` of the request. Raises InvalidArgument."""
-    key = check_key(proto.field, f"{field}.field")
-    if proto.type not in _READ_INDEX_TYPES:
-        types = ", ".join(_INDEX_TYPES)
-        raise InvalidArgument(f"{field}.type", f"{proto.type} is no type of index; there are {types}")
-    return key, _READ_INDEX_TYPES[proto.type]
+    key = check_path(proto.field, f"{field}.field")
+    return key, _INDEX_TYPES.name(proto.type, f"{field}.type")
 
 
 def write_collection(info: CollectionInfo) -> pb.Collection:
@@ -125,7 +114,7 @@ def write_collection(info: CollectionInfo) -> pb.Collection:
         disk_bytes=info.disk_bytes,
         aliases=sorted(info.aliases),
         payload_indexes=[
-            pb.PayloadIndex(field=key, type=_INDEX_TYPES[type])
+            pb.PayloadIndex(field=key, type=_INDEX_TYPES.numbers[type])
             for key, type in sorted(spec.payload_indexes.items())
         ],
         hnsw=pb.HnswConfig(
@@ -134,7 +123,7 @@ def write_collection(info: CollectionInfo) -> pb.Collection:
             full_scan_threshold_kb=spec.hnsw_full_scan_threshold_kb,
             on_disk=spec.hnsw_on_disk,
         ),
-        quantization=_QUANTIZATIONS[spec.quantization],
+        quantization=_QUANTIZATIONS.numbers[spec.quantization],
         quantization_params=_write_params(spec),
         on_disk_vectors=spec.on_disk_vectors,
         on_disk_payload=spec.on_disk_payload,
@@ -149,7 +138,7 @@ def write_collection(info: CollectionInfo) -> pb.Collection:
 
 def _read_params(quantization: Quantization, proto: pb.QuantizationParams) -> QuantizationParams:
     """Raises InvalidArgument for a parameter of another quantisation: it would change nothing."""
-    place = "quantization_params"
+    path = "quantization_params"
     for name, owner in (
         ("quantile", "scalar"),
         ("encoding", "binary"),
@@ -159,15 +148,15 @@ def _read_params(quantization: Quantization, proto: pb.QuantizationParams) -> Qu
     ):
         if getattr(proto, name) and quantization != owner:
             raise InvalidArgument(
-                f"{place}.{name}", f"is for quantization {owner}, the collection's is {quantization}"
+                f"{path}.{name}", f"is for quantization {owner}, the collection's is {quantization}"
             )
     if proto.always_ram and quantization == "none":
-        raise InvalidArgument(f"{place}.always_ram", "there is no quantization")
+        raise InvalidArgument(f"{path}.always_ram", "there is no quantization")
     return QuantizationParams(
         always_ram=proto.always_ram,
         quantile=proto.quantile,
-        encoding=_read_enum(f"{place}.encoding", proto.encoding, _READ_ENCODINGS),
-        query_encoding=_read_enum(f"{place}.query_encoding", proto.query_encoding, _READ_QUERY_ENCODINGS),
+        encoding=_ENCODINGS.name(proto.encoding, f"{path}.encoding"),
+        query_encoding=_QUERY_ENCODINGS.name(proto.query_encoding, f"{path}.query_encoding"),
         compression=proto.compression or (_DEFAULT_COMPRESSION if quantization == "product" else 0),
         bits=proto.bits,
     )
@@ -184,12 +173,6 @@ def _write_params(spec: CollectionSpec) -> pb.QuantizationParams | None:
         bits=params.bits,
     )
     if spec.quantization == "binary":
-        proto.encoding = _ENCODINGS[params.encoding]
-        proto.query_encoding = _QUERY_ENCODINGS[params.query_encoding]
+        proto.encoding = _ENCODINGS.numbers[params.encoding]
+        proto.query_encoding = _QUERY_ENCODINGS.numbers[params.query_encoding]
     return proto
-
-
-def _read_enum(field: str, number: int, names: Mapping[int, Name]) -> Name:
-    if number not in names:
-        raise InvalidArgument(field, f"{number} is none of this API's values")
-    return names[number]

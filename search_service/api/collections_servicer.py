@@ -19,42 +19,45 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
-    """Answers CollectionService."""
+    """Answers CollectionService. `store_timeout_s` is the longest wait for one answer of the store."""
 
-    def __init__(self, collections: Collections) -> None:
+    def __init__(self, collections: Collections, store_timeout_s: float) -> None:
         self._collections = collections
+        self._store_timeout_s = store_timeout_s
 
     async def CreateCollection(
         self, request: pb.CreateCollectionRequest, context: Context
     ) -> pb.CreateCollectionResponse:
         """Creates a collection."""
-        info = await self._collections.create(read_spec(request), _deadline(context))
+        info = await self._collections.create(read_spec(request), self._deadline(context))
         return pb.CreateCollectionResponse(collection=write_collection(info))
 
     async def GetCollection(
         self, request: pb.GetCollectionRequest, context: Context
     ) -> pb.GetCollectionResponse:
         """Describes a collection."""
-        info = await self._collections.get(request.name, _deadline(context))
+        info = await self._collections.get(request.name, self._deadline(context))
         return pb.GetCollectionResponse(collection=write_collection(info))
 
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: Context
     ) -> pb.ListCollectionsResponse:
         """Lists all collections."""
-        infos = await self._collections.all(_deadline(context))
+        infos = await self._collections.all(self._deadline(context))
         return pb.ListCollectionsResponse(collections=[write_collection(info) for info in infos])
 
     async def DeleteCollection(
         self, request: pb.DeleteCollectionRequest, context: Context
     ) -> pb.DeleteCollectionResponse:
         """Deletes a collection."""
-        await self._collections.delete(request.name, _deadline(context))
+        await self._collections.delete(request.name, self._deadline(context))
         return pb.DeleteCollectionResponse()
 
     async def UpdateAlias(self, request: pb.UpdateAliasRequest, context: Context) -> pb.UpdateAliasResponse:
         """Sets or removes an alias."""
-        previous = await self._collections.set_alias(request.alias, request.collection, _deadline(context))
+        previous = await self._collections.set_alias(
+            request.alias, request.collection, self._deadline(context)
+        )
         return pb.UpdateAliasResponse(previous_collection=previous)
 
     async def SetSuccessor(
@@ -62,7 +65,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
     ) -> pb.SetSuccessorResponse:
         """Sets or removes the collection that gets every write too."""
         previous, settles_s = await self._collections.set_successor(
-            request.collection, request.successor, _deadline(context)
+            request.collection, request.successor, self._deadline(context)
         )
         return pb.SetSuccessorResponse(previous_successor=previous, settles_after_s=settles_s)
 
@@ -71,9 +74,8 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
     ) -> pb.CreatePayloadIndexResponse:
         """Adds a payload index."""
         key, type = read_index(request.index, "index")
-        await self._collections.create_payload_index(request.collection, key, type, _deadline(context))
+        await self._collections.create_payload_index(request.collection, key, type, self._deadline(context))
         return pb.CreatePayloadIndexResponse()
 
-
-def _deadline(context: Context) -> Deadline:
-    return Deadline.after(context.time_remaining())
+    def _deadline(self, context: Context) -> Deadline:
+        return Deadline.after(context.time_remaining(), self._store_timeout_s)

@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf import timestamp_pb2
 
 from clipsearch.search.v1 import filter_pb2
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.ids import check_ids
-from search_service.api.keys import check_key
-from search_service.query.filters import (
+from search_service.api.checks import check_count, check_ids, check_path
+from search_service.settings import SearchSettings
+from search_service.stores.filters import (
     Condition,
     DatetimeRange,
     Filter,
@@ -27,10 +27,8 @@ from search_service.query.filters import (
     MatchValue,
     Range,
 )
-from search_service.settings import SearchSettings
 
 _BOUNDS: Final = ("gt", "gte", "lt", "lte")
-Value = TypeVar("Value", str, int)
 
 
 def read_filter(proto: filter_pb2.Filter, limits: SearchSettings, field: str = "filter") -> Filter:
@@ -78,9 +76,9 @@ class _Reader:
             case "field":
                 return self.field(proto.field, f"{field}.field")
             case "is_empty":
-                return IsEmpty(check_key(proto.is_empty, f"{field}.is_empty"))
+                return IsEmpty(check_path(proto.is_empty, f"{field}.is_empty"))
             case "is_null":
-                return IsNull(check_key(proto.is_null, f"{field}.is_null"))
+                return IsNull(check_path(proto.is_null, f"{field}.is_null"))
             case "has_id":
                 return HasId(check_ids(proto.has_id.ids, f"{field}.has_id.ids", self.limits))
             case "filter":
@@ -89,7 +87,7 @@ class _Reader:
                 raise _unset(field, "field, is_empty, is_null, has_id, filter")
 
     def field(self, proto: filter_pb2.FieldCondition, field: str) -> Condition:
-        key = check_key(proto.key, f"{field}.key")
+        key = check_path(proto.key, f"{field}.key")
         match proto.WhichOneof("predicate"):
             case "match":
                 return self.match(key, proto.match, f"{field}.match")
@@ -103,24 +101,16 @@ class _Reader:
     def match(self, key: str, proto: filter_pb2.Match, field: str) -> Condition:
         kind = proto.WhichOneof("value")
         match kind:
-            case "keyword":
-                return MatchValue(key, proto.keyword)
-            case "integer":
-                return MatchValue(key, proto.integer)
-            case "boolean":
-                return MatchValue(key, proto.boolean)
+            case "keyword" | "integer" | "boolean":
+                return MatchValue(key, getattr(proto, kind))
             case "text":
                 if not proto.text.strip():
                     raise InvalidArgument(f"{field}.text", "empty, or white space only")
                 return MatchText(key, proto.text)
-            case "any_keyword":
-                return MatchAny(key, self.values(proto.any_keyword.values, f"{field}.{kind}.values"))
-            case "any_integer":
-                return MatchAny(key, self.values(proto.any_integer.values, f"{field}.{kind}.values"))
-            case "except_keyword":
-                return MatchExcept(key, self.values(proto.except_keyword.values, f"{field}.{kind}.values"))
-            case "except_integer":
-                return MatchExcept(key, self.values(proto.except_integer.values, f"{field}.{kind}.values"))
+            case "any_keyword" | "any_integer":
+                return MatchAny(key, self.values(getattr(proto, kind).values, f"{field}.{kind}.values"))
+            case "except_keyword" | "except_integer":
+                return MatchExcept(key, self.values(getattr(proto, kind).values, f"{field}.{kind}.values"))
             case _:
                 raise _unset(
                     field,
@@ -128,11 +118,8 @@ class _Reader:
                     "except_keyword, except_integer",
                 )
 
-    def values(self, values: Sequence[Value], field: str) -> tuple[Value, ...]:
-        if not 1 <= len(values) <= self.limits.max_ids:
-            raise InvalidArgument(
-                field, f"{len(values)} given, 1 to {self.limits.max_ids} are allowed", "COUNT_OUT_OF_RANGE"
-            )
+    def values(self, values: Sequence[Any], field: str) -> tuple[Any, ...]:
+        check_count(field, len(values), self.limits.max_ids)
         return tuple(values)
 
 

@@ -7,13 +7,12 @@ from typing import TypeAlias
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.ids import check_id
-from search_service.api.keys import check_key
+from search_service.api.checks import check_count, check_id, check_path
 from search_service.api.payload_proto import read_payload, write_payload
+from search_service.api.vector_proto import read_vector, write_vector
 from search_service.settings import MAX_INCLUDED, SearchSettings
 from search_service.stores.protocol import PayloadSelection, StoredPoint, Vector
 from search_service.write.upsert import NewPoint
-from search_service.write.vectors import read_vector, write_vector
 
 VectorFormat: TypeAlias = "vector_pb2.VectorFormat.ValueType"
 
@@ -78,10 +77,7 @@ def read_selection(proto: search_pb2.PayloadSelector) -> PayloadSelection:
         return PayloadSelection(include=())
     if not proto.include:
         return PayloadSelection()
-    if len(proto.include) > MAX_INCLUDED:
-        raise InvalidArgument(
-            "payload.include", f"{len(proto.include)} given, at most {MAX_INCLUDED}", "COUNT_OUT_OF_RANGE"
-        )
+    check_count("payload.include", len(proto.include), MAX_INCLUDED, least=0)
     return PayloadSelection(
-        include=tuple(check_key(key, f"payload.include[{i}]") for i, key in enumerate(proto.include))
+        include=tuple(check_path(key, f"payload.include[{i}]") for i, key in enumerate(proto.include))
     )

@@ -15,16 +15,16 @@ from google.rpc import status_pb2
 from clipsearch.search.v1 import search_pb2 as pb
 from clipsearch.search.v1 import search_pb2_grpc
 from clipsearch.serving.errors import InvalidArgument, NotFound, ServiceError, to_status
+from search_service.api.checks import check_count, check_ids
 from search_service.api.filter_proto import read_filter
-from search_service.api.ids import check_ids
 from search_service.api.point_proto import check_format, read_point, read_selection, write_point
 from search_service.api.search_proto import read_search, write_answer
 from search_service.deadline import Deadline
-from search_service.query.filters import Filter, matches_everything
 from search_service.query.search import Search
 from search_service.settings import SearchSettings
+from search_service.stores.filters import Filter, matches_everything
 from search_service.write.points import Points
-from search_service.write.upsert import Upsert, WriteResult
+from search_service.write.upsert import Upsert, Write, WriteResult
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["SearchService"].full_name
 _DEFAULT_PAGE_SIZE = 100
@@ -32,7 +32,6 @@ _TURN_S = 0.01
 
 Proto = TypeVar("Proto", bound=Message)
 Read = TypeVar("Read")
-
 Answer = TypeVar("Answer")
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -49,17 +48,17 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         """Finds points."""
         query = read_search(request, self._settings)
-        deadline = _deadline(context)
+        deadline = self._deadline(context)
         [answer] = await again_if_moved({request.collection}, lambda: self._search.search([query], deadline))
         return write_answer(answer, request.vector_format)
 
     async def SearchBatch(self, request: pb.SearchBatchRequest, context: Context) -> pb.SearchBatchResponse:
         """Several searches in one call."""
-        _check_count("searches", len(request.searches), self._settings.max_searches)
+        check_count("searches", len(request.searches), self._settings.max_searches)
         queries = await _in_turns(
             request.searches, lambda search, i: read_search(search, self._settings, f"searches[{i}]")
         )
-        deadline, names = _deadline(context), {search.collection for search in request.searches}
+        deadline, names = self._deadline(context), {search.collection for search in request.searches}
         answers = await again_if_moved(names, lambda: self._search.search(queries, deadline))
         return pb.SearchBatchResponse(
             results=[
@@ -70,23 +69,14 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
 
     async def Upsert(self, request: pb.UpsertRequest, context: Context) -> pb.UpsertResponse:
         """Writes points."""
-        _check_count("points", len(request.points), self._settings.max_points)
+        check_count("points", len(request.points), self._settings.max_points)
         points = await _in_turns(
             request.points, lambda point, i: read_point(point, f"points[{i}]", self._settings)
         )
         wait = request.wait if request.HasField("wait") else True
-        insert_only, deadline = _insert_only(request), _deadline(context)
-        results = await again_if_moved(
-            {request.collection},
-            lambda: self._upsert.upsert(
-                request.collection,
-                points,
-                wait=wait,
-                insert_only=insert_only,
-                fingerprint=request.fingerprint,
-                deadline=deadline,
-            ),
-        )
+        write = Write(request.collection, points, wait, _insert_only(request), request.fingerprint)
+        deadline = self._deadline(context)
+        results = await again_if_moved({request.collection}, lambda: self._upsert.upsert(write, deadline))
         return pb.UpsertResponse(
             results=[
                 _upsert_result(point.id, result)
@@ -98,7 +88,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         """Reads points by id."""
         ids = check_ids(request.ids, "ids", self._settings)
         check_format(request.vector_format)
-        selection, deadline = read_selection(request.payload), _deadline(context)
+        selection, deadline = read_selection(request.payload), self._deadline(context)
         points = await again_if_moved(
             {request.collection},
             lambda: self._points.get(
@@ -119,7 +109,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self, request: pb.DeletePointsRequest, context: Context
     ) -> pb.DeletePointsResponse:
         """Deletes points by id or by filter."""
-        selector, deadline = self._selector(request), _deadline(context)
+        selector, deadline = self._selector(request), self._deadline(context)
         deleted = await again_if_moved(
             {request.collection}, lambda: self._points.delete(request.collection, selector, deadline)
         )
@@ -127,7 +117,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
 
     async def CountPoints(self, request: pb.CountPointsRequest, context: Context) -> pb.CountPointsResponse:
         """Counts points."""
-        filter, deadline = read_filter(request.filter, self._settings), _deadline(context)
+        filter, deadline = read_filter(request.filter, self._settings), self._deadline(context)
         count = await again_if_moved(
             {request.collection}, lambda: self._points.count(request.collection, filter, deadline)
         )
@@ -142,7 +132,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             )
         check_format(request.vector_format)
         filter, selection = read_filter(request.filter, self._settings), read_selection(request.payload)
-        deadline = _deadline(context)
+        deadline = self._deadline(context)
         page = await again_if_moved(
             {request.collection},
             lambda: self._points.page(
@@ -159,6 +149,9 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             points=[write_point(point, request.vector_format) for point in page.points],
             next_page_token=page.next_cursor or "",
         )
+
+    def _deadline(self, context: Context) -> Deadline:
+        return Deadline.after(context.time_remaining(), self._settings.store_timeout_s)
 
     def _selector(self, request: pb.DeletePointsRequest) -> tuple[str, ...] | Filter:
         match request.WhichOneof("selector"):
@@ -199,15 +192,6 @@ async def again_if_moved(names: Collection[str], call: Callable[[], Awaitable[An
         if error.reason != "COLLECTION_NOT_FOUND" or error.metadata["collection"] in names:
             raise
         return await call()
-
-
-def _deadline(context: Context) -> Deadline:
-    return Deadline.after(context.time_remaining())
-
-
-def _check_count(field: str, count: int, limit: int) -> None:
-    if not 1 <= count <= limit:
-        raise InvalidArgument(field, f"{count} given, 1 to {limit} are allowed", "COUNT_OUT_OF_RANGE")
 
 
 def _insert_only(request: pb.UpsertRequest) -> bool:

@@ -1,4 +1,4 @@
-"""The only file that calls the encoder: texts and pictures in, vectors out."""
+"""The only file that calls the encoder: texts and images in, vectors out."""
 
 from __future__ import annotations
 
@@ -55,22 +55,13 @@ Outcome: TypeAlias = Encoded | InvalidArgument
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """One outcome a text and one a picture, in order, and the space that the vectors belong to.
+    """One outcome a text and one an image, in order, and the space that the vectors belong to.
 
-    `weak_match_below`: the model's bound for cosines of texts to pictures; 0 = not known.
+    `weak_match_below`: the model's bound for cosines of texts to images; 0 = not known.
     """
 
     texts: list[Outcome]
     images: list[Outcome]
-    fingerprint: str
-    weak_match_below: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """That of one call."""
-
-    outcomes: list[Outcome]
     fingerprint: str
     weak_match_below: float = 0.0
 
@@ -89,7 +80,7 @@ class Encoder(Protocol):
         """The model that is loaded."""
 
     async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
-        """Encodes texts and pictures, at least one of either."""
+        """Encodes texts and images, at least one of either."""
 
 
 class EncoderClient:
@@ -137,31 +128,28 @@ class EncoderClient:
         return Model(answer.name, answer.fingerprint, answer.dimension)
 
     async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
-        """Encodes texts and pictures, at least one of either."""
-        text_parts = list(parts(texts, TEXTS_A_CALL, BYTES_A_CALL))
-        image_parts = list(parts(images, IMAGES_A_CALL, BYTES_A_CALL))
+        """Encodes texts and images, at least one of either."""
         answers = await together(
-            [self._encode_texts(part, deadline) for part in text_parts]
-            + [self._encode_images(part, deadline) for part in image_parts]
+            [self._encode_texts(batch, deadline) for batch in parts(texts, TEXTS_A_CALL, BYTES_A_CALL)]
+            + [self._encode_images(batch, deadline) for batch in parts(images, IMAGES_A_CALL, BYTES_A_CALL)]
         )
-        of_texts, of_images = answers[: len(text_parts)], answers[len(text_parts) :]
         return Encoding(
-            texts=[outcome for answer in of_texts for outcome in answer.outcomes],
-            images=[outcome for answer in of_images for outcome in answer.outcomes],
+            texts=[outcome for answer in answers for outcome in answer.texts],
+            images=[outcome for answer in answers for outcome in answer.images],
             fingerprint=_one_fingerprint({answer.fingerprint for answer in answers}),
-            weak_match_below=of_texts[0].weak_match_below if of_texts else 0.0,
+            weak_match_below=max(answer.weak_match_below for answer in answers),
         )
 
-    async def _encode_texts(self, texts: list[str], deadline: Deadline) -> _Answer:
+    async def _encode_texts(self, texts: list[str], deadline: Deadline) -> Encoding:
         request = encoder_pb2.EncodeTextRequest(texts=texts, format=_F32)
         answer = await self._call(self._peer.stub.EncodeText, request, deadline)
         outcomes = _outcomes(answer.embeddings, len(texts))
-        return _Answer(outcomes, answer.fingerprint, answer.weak_match_below)
+        return Encoding(outcomes, [], answer.fingerprint, answer.weak_match_below)
 
-    async def _encode_images(self, images: list[bytes], deadline: Deadline) -> _Answer:
+    async def _encode_images(self, images: list[bytes], deadline: Deadline) -> Encoding:
         request = encoder_pb2.EncodeImageRequest(images=images, format=_F32)
         answer = await self._call(self._peer.stub.EncodeImage, request, deadline)
-        return _Answer(_outcomes(answer.embeddings, len(images)), answer.fingerprint)
+        return Encoding([], _outcomes(answer.embeddings, len(images)), answer.fingerprint)
 
     async def _call(
         self,

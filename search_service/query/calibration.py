@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from search_service.stores.protocol import SIDES, Side, Vector, VectorSample
+from search_service.stores.protocol import VECTOR_NAMES, Vector, VectorName, VectorSample
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -60,7 +60,7 @@ class Weighted:
 
     vector: Vector
     weight: float
-    kind: Side | None
+    kind: VectorName | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +85,26 @@ class Calibration:
     `kept`: by vector name float32 [up to 32, dimension], of length 1.
     """
 
-    counts: Mapping[Side, int]
-    figures: Mapping[tuple[Side, Side], Figures]
-    kept: Mapping[Side, Floats]
+    counts: Mapping[VectorName, int]
+    figures: Mapping[tuple[VectorName, VectorName], Figures]
+    kept: Mapping[VectorName, Floats]
 
     @property
     def both(self) -> bool:
         """Whether there are vectors of both names, so that searches of both have something to join."""
-        return all(self.counts[name] for name in SIDES)
+        return all(self.counts[name] for name in VECTOR_NAMES)
 
-    def kind(self, term: Weighted) -> Side:
+    def kind(self, term: Weighted) -> VectorName:
         """The term's kind; of a ready vector of unknown kind that of the vectors around it."""
         if term.kind is not None:
             return term.kind
         if not self.both:
             return "image" if self.counts["image"] else "text"
-        image, text = (self.kept[name].mean(axis=0) for name in SIDES)
+        image, text = (self.kept[name].mean(axis=0) for name in VECTOR_NAMES)
         axis = image - text
         return "image" if float((term.vector - (image + text) / 2) @ axis) > 0 else "text"
 
-    def spread(self, term: Weighted, name: Side) -> float:
+    def spread(self, term: Weighted, name: VectorName) -> float:
         """The spread of cosines of the term's kind to the vectors `name`."""
         figures = self.figures.get((self.kind(term), name))
         if figures is not None:
@@ -112,7 +112,7 @@ class Calibration:
         cosines = self.kept[name] @ term.vector
         return max(float(cosines.std()), _LEAST_SPREAD) if len(cosines) > 1 else _OTHER_KIND.spread
 
-    def scale(self, terms: Sequence[Weighted], name: Side) -> Scale:
+    def scale(self, terms: Sequence[Weighted], name: VectorName) -> Scale:
         """The scale of the query that `compose` makes of the terms for the vectors `name`.
 
         Of several terms a is weight over spread. Their sum has length |sum of a v|, and its cosines have the
@@ -142,11 +142,11 @@ class Calibration:
             float((shares * np.array(own)).sum()),
         )
 
-    def _figures(self, kind: Side, name: Side) -> Figures:
+    def _figures(self, kind: VectorName, name: VectorName) -> Figures:
         found = self.figures.get((kind, name))
         if found is not None:
             return found
-        other: Side = "text" if name == "image" else "image"
+        other: VectorName = "text" if name == "image" else "image"
         if kind == name:
             return self.figures.get((other, other), _SAME_KIND)
         return self.figures.get((name, kind), _OTHER_KIND)
@@ -163,26 +163,26 @@ class Calibration:
     def from_json(cls, kept: Mapping[str, Any]) -> Calibration:
         """Raises KeyError, TypeError or ValueError for what `to_json` did not make."""
         return cls(
-            {name: int(kept["counts"][name]) for name in SIDES},
+            {name: int(kept["counts"][name]) for name in VECTOR_NAMES},
             {
                 (kind, name): Figures(**kept["figures"][f"{kind} {name}"])
-                for kind in SIDES
-                for name in SIDES
+                for kind in VECTOR_NAMES
+                for name in VECTOR_NAMES
                 if f"{kind} {name}" in kept["figures"]
             },
-            {name: _unpacked(kept["kept"][name]) for name in SIDES},
+            {name: _unpacked(kept["kept"][name]) for name in VECTOR_NAMES},
         )
 
 
-def measure(samples: Mapping[Side, VectorSample], counts: Mapping[Side, int]) -> Calibration:
+def measure(samples: Mapping[VectorName, VectorSample], counts: Mapping[VectorName, int]) -> Calibration:
     """The figures of a collection from a sample of each name's vectors. Blocks, for 10 ms."""
     figures = {}
-    for kind in SIDES:
-        for name in SIDES:
+    for kind in VECTOR_NAMES:
+        for name in VECTOR_NAMES:
             found = _measured(samples[kind], samples[name], counts[name])
             if found is not None:
                 figures[kind, name] = found
-    kept = {name: _unpacked(_packed(samples[name].vectors[:_KEPT])) for name in SIDES}
+    kept = {name: _unpacked(_packed(samples[name].vectors[:_KEPT])) for name in VECTOR_NAMES}
     return Calibration(dict(counts), figures, kept)
 
 

@@ -16,7 +16,7 @@ import structlog
 
 from clipsearch.serving.errors import NotFound, ServiceError
 from search_service.query.calibration import SAMPLE, Calibration, measure
-from search_service.stores.protocol import SIDES, Side, VectorStore
+from search_service.stores.protocol import VECTOR_NAMES, VectorName, VectorStore
 
 _log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ class Calibrations:
         self._timeout_s = timeout_s
         self._read: dict[str, tuple[Any, Calibration | None]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._again: dict[str, set[Side]] = {}  # written while they were looked at, which names
+        self._again: dict[str, set[VectorName]] = {}  # written while they were looked at, which names
         self._written: dict[str, int] = {}  # points, since vectors were last counted,
         self._room: dict[str, int] = {}  # and how many it would have taken then to double or halve them
 
@@ -54,7 +54,7 @@ class Calibrations:
                 return
             await asyncio.wait([task], timeout=timeout_s)
 
-    def wrote(self, collection: str, points: int, names: Collection[Side] = ()) -> None:
+    def wrote(self, collection: str, points: int, names: Collection[VectorName] = ()) -> None:
         """To be told after every write: how many points, with vectors of which names. Returns at once."""
         self._written[collection] = self._written.get(collection, 0) + points
         task = self._tasks.get(collection)
@@ -72,7 +72,7 @@ class Calibrations:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    def _due(self, collection: str, known: Calibration, names: Collection[Side]) -> bool:
+    def _due(self, collection: str, known: Calibration, names: Collection[VectorName]) -> bool:
         """Whether so much was written that it is worth counting vectors. Others may write as well."""
         if any(not known.counts[name] for name in names):
             return True
@@ -102,14 +102,14 @@ class Calibrations:
         self._written[collection] = 0
         try:
             info = await self._store.get_collection(collection, timeout=self._timeout_s)
-            counts: dict[Side, int] = {"image": info.image_vectors, "text": info.text_vectors}
+            counts: dict[VectorName, int] = {"image": info.image_vectors, "text": info.text_vectors}
             if known is not None:
                 self._room[collection] = _room(known, counts)
             if not any(counts.values()) or not (force or known is None or _changed(known, counts)):
                 return
             samples = {
                 name: await self._store.sample(collection, name, SAMPLE, timeout=self._timeout_s)
-                for name in SIDES
+                for name in VECTOR_NAMES
             }
             measured = await asyncio.to_thread(measure, samples, counts)
             await self._store.set_calibration(collection, measured.to_json(), timeout=self._timeout_s)
@@ -133,12 +133,12 @@ class Calibrations:
         return calibration
 
 
-def _room(known: Calibration, counts: dict[Side, int]) -> int:
+def _room(known: Calibration, counts: dict[VectorName, int]) -> int:
     """The fewest points, written or deleted, after which a name's vectors may be twice or half as many."""
     return min(
         (
             room
-            for name in SIDES
+            for name in VECTOR_NAMES
             if known.counts[name]
             for room in (2 * known.counts[name] - counts[name], counts[name] - known.counts[name] // 2)
         ),
@@ -146,9 +146,9 @@ def _room(known: Calibration, counts: dict[Side, int]) -> int:
     )
 
 
-def _changed(known: Calibration, counts: dict[Side, int]) -> bool:
+def _changed(known: Calibration, counts: dict[VectorName, int]) -> bool:
     """Whether a name's vectors have become twice or half as many."""
     return any(
         2 * min(known.counts[name], counts[name]) <= max(known.counts[name], counts[name]) > 0
-        for name in SIDES
+        for name in VECTOR_NAMES
     )

@@ -16,7 +16,7 @@ from clipsearch.filters.paths import values_at
 from clipsearch.serving.errors import InvalidArgument
 from search_service.deadline import Deadline
 from search_service.query.filter_types import hint, is_time, key_of, kinds
-from search_service.query.filters import (
+from search_service.stores.filters import (
     Condition,
     DatetimeRange,
     Filter,
@@ -40,11 +40,10 @@ _SAID = {
 
 
 class FieldChecks:
-    """Checks filters. `store_timeout_s` is the longest wait for one answer of the store."""
+    """Checks filters."""
 
-    def __init__(self, store: VectorStore, store_timeout_s: float) -> None:
+    def __init__(self, store: VectorStore) -> None:
         self._store = store
-        self._store_timeout_s = store_timeout_s
         self._seen: dict[tuple[str, str], frozenset[str]] = {}  # what fields hold, as far as it was seen
 
     async def check(
@@ -76,7 +75,7 @@ class FieldChecks:
                 await self._unknown(spec.name, field, key, deadline)
 
     async def _unknown(self, collection: str, field: str, key: str, deadline: Deadline) -> None:
-        if await self._store.count(collection, timeout=self._left(deadline)):
+        if await self._store.count(collection, timeout=deadline.store()):
             raise InvalidArgument(
                 field,
                 f"no point of collection {collection!r} has a field {key!r}, and it has no payload index",
@@ -96,7 +95,7 @@ class FieldChecks:
             limit=_SAMPLE,
             filter=Filter(must_not=(IsEmpty(key),)),
             payload=PayloadSelection(include=(key,)),
-            timeout=self._left(deadline),
+            timeout=deadline.store(),
         )
         held = _kinds_of(value for point in page.points for value in values_at(point.payload, key))
         if page.points and page.next_cursor is not None and not held & wanted:
@@ -110,22 +109,19 @@ class FieldChecks:
     async def _some(self, collection: str, filter: Filter, deadline: Deadline) -> bool:
         nothing = PayloadSelection(include=())
         page = await self._store.scroll(
-            collection, limit=1, filter=filter, payload=nothing, timeout=self._left(deadline)
+            collection, limit=1, filter=filter, payload=nothing, timeout=deadline.store()
         )
         return bool(page.points)
 
-    def _left(self, deadline: Deadline) -> float:
-        return deadline.left(at_most=self._store_timeout_s)
-
 
 def _compared(
-    filter: Filter, place: str, above: frozenset[str] = frozenset()
+    filter: Filter, path: str, above: frozenset[str] = frozenset()
 ) -> Iterator[tuple[str, Condition, frozenset[str]]]:
     """Where the filter compares a field, the condition, and the clauses that it stands in."""
     for clause in ("must", "should", "must_not"):
         clauses = above | {clause}
         for i, condition in enumerate(getattr(filter, clause)):
-            here = f"{place}.{clause}[{i}]"
+            here = f"{path}.{clause}[{i}]"
             if isinstance(condition, Filter) and not condition.readings:
                 yield from _compared(condition, f"{here}.filter", clauses)
             elif not isinstance(condition, IsEmpty | IsNull | HasId):

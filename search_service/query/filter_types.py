@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from clipsearch.serving.errors import InvalidArgument
-from search_service.query.filters import (
+from search_service.error_paths import at
+from search_service.stores.filters import (
     Condition,
     DatetimeRange,
     Filter,
@@ -75,12 +76,7 @@ def _readings(filter: Filter, indexes: Mapping[str, IndexType], field: str) -> F
         except InvalidArgument as error:
             refusal = refusal or error
     if refusal is not None and not fit:
-        raise InvalidArgument(
-            field,
-            refusal.description,
-            refusal.reason,
-            {k: v for k, v in refusal.metadata.items() if k != "field"},
-        )
+        raise at(refusal, field)
     # Of a day also the word would go with an index of times, which is of no use for words.
     times = [
         reading

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from search_service.query.filters import Filter
-from search_service.query.fusion import Method
 from search_service.query.terms import Term
-from search_service.stores.protocol import PayloadSelection, Side, StoredPoint
+from search_service.stores.filters import Filter
+from search_service.stores.protocol import PayloadSelection, StoredPoint, VectorName
 
 Target = Literal["image", "text", "any"]
+Method = Literal["rrf", "dbsf"]
 Fusion = Literal["calibrated"] | Method
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search. `place` is where it stands in the request, for errors: `searches[2]`, or ""."""
+    """One search. `path` is where it stands in the request, for errors: `searches[2]`, or ""."""
 
     collection: str
     terms: tuple[Term, ...]
@@ -33,7 +33,7 @@ class Query:
     hnsw_ef: int = 0
     rescore: bool = True
     oversampling: float = 0.0
-    place: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Hit:
 
     point: StoredPoint
     score: float
-    matched: Side
+    matched: VectorName
     cosine: float
     image_rank: int = 0
     text_rank: int = 0

@@ -6,14 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from search_service.query.calibration import Scale
-from search_service.query.filters import Filter, HasId
-from search_service.query.fusion import DEPTH, Candidate, Method, fuse
+from search_service.query.fusion import DEPTH, fuse
 from search_service.query.queries import Hit, Query
-from search_service.query.terms import Stored
-from search_service.stores.protocol import SIDES, PayloadSelection, ScoredPoint, Side, Vector, VectorQuery
+from search_service.query.terms import PointTerm
+from search_service.stores.filters import Filter, HasId
+from search_service.stores.protocol import (
+    VECTOR_NAMES,
+    PayloadSelection,
+    ScoredPoint,
+    Vector,
+    VectorName,
+    VectorQuery,
+)
 
 
-def side_queries(query: Query, vectors: Mapping[Side, Vector]) -> list[VectorQuery]:
+def vector_queries(query: Query, vectors: Mapping[VectorName, Vector]) -> list[VectorQuery]:
     """One question, or for target "any" two, that to the image vectors first; `vectors` by vector name.
 
     With two, each gives as many points as could be among the hits, without their payloads, which are
@@ -21,8 +28,8 @@ def side_queries(query: Query, vectors: Mapping[Side, Vector]) -> list[VectorQue
     the first n of the name that it owes its place to; RRF and DBSF add shares of ranks down to a fixed depth.
     """
     question = VectorQuery(
-        vector=vectors[SIDES[0] if query.target == "any" else query.target],
-        side=SIDES[0] if query.target == "any" else query.target,
+        vector=vectors[VECTOR_NAMES[0] if query.target == "any" else query.target],
+        name=VECTOR_NAMES[0] if query.target == "any" else query.target,
         limit=query.limit,
         offset=query.offset,
         filter=_without_stored_terms(query) or None,
@@ -39,15 +46,15 @@ def side_queries(query: Query, vectors: Mapping[Side, Vector]) -> list[VectorQue
     return [
         replace(
             question,
-            vector=vectors[side],
-            side=side,
+            vector=vectors[name],
+            name=name,
             limit=query.offset + query.limit if query.fusion == "calibrated" else DEPTH,
             offset=0,
             score_threshold=None,
             payload=PayloadSelection(include=()),
             with_vectors=False,
         )
-        for side in SIDES
+        for name in VECTOR_NAMES
     ]
 
 
@@ -59,8 +66,10 @@ class Ranked:
     fused: bool
 
 
-def rank(query: Query, found: Sequence[Sequence[ScoredPoint]], scales: Mapping[Side, Scale] | None) -> Ranked:
-    """`found` holds the answers to `side_queries`, each in its order (nearest.py).
+def rank(
+    query: Query, found: Sequence[Sequence[ScoredPoint]], scales: Mapping[VectorName, Scale] | None
+) -> Ranked:
+    """`found` holds the answers to `vector_queries`, each in its order (nearest.py).
 
     Cosines stand as they are where one vector name was asked, or only one can answer: `scales` None says
     that the collection has vectors of one name only; RRF and DBSF need none.
@@ -72,9 +81,9 @@ def rank(query: Query, found: Sequence[Sequence[ScoredPoint]], scales: Mapping[S
         if scales is not None:
             return Ranked(_page(query, _calibrated(image, text, scales)), True)
     elif image and text:
-        return Ranked(_page(query, _fused(query, image, text)), True)
-    side: Side = "image" if image else "text"
-    return Ranked(_page(query, _by_cosine(side, image or text)), False)
+        return Ranked(_page(query, fuse(image, text, query.fusion)), True)
+    name: VectorName = "image" if image else "text"
+    return Ranked(_page(query, _by_cosine(name, image or text)), False)
 
 
 def _page(query: Query, ranked: Sequence[Hit]) -> list[Hit]:
@@ -85,23 +94,23 @@ def _page(query: Query, ranked: Sequence[Hit]) -> list[Hit]:
 
 
 def _calibrated(
-    image: Sequence[ScoredPoint], text: Sequence[ScoredPoint], scales: Mapping[Side, Scale]
+    image: Sequence[ScoredPoint], text: Sequence[ScoredPoint], scales: Mapping[VectorName, Scale]
 ) -> list[Hit]:
     """Every point with the larger of its scores; on a tie that of its image."""
     ranks = {
-        side: {scored.point.id: rank for rank, scored in enumerate(found, start=1)}
-        for side, found in zip(SIDES, (image, text), strict=True)
+        name: {scored.point.id: rank for rank, scored in enumerate(found, start=1)}
+        for name, found in zip(VECTOR_NAMES, (image, text), strict=True)
     }
     hits: dict[str, Hit] = {}
-    for side, found in zip(SIDES, (image, text), strict=True):
-        scale = scales[side]
+    for name, found in zip(VECTOR_NAMES, (image, text), strict=True):
+        scale = scales[name]
         for scored in found:
             id, score = scored.point.id, scale.score(scored.score)
             if id not in hits or score > hits[id].score:
                 hits[id] = Hit(
                     scored.point,
                     score,
-                    side,
+                    name,
                     scored.score,
                     ranks["image"].get(id, 0),
                     ranks["text"].get(id, 0),
@@ -109,26 +118,13 @@ def _calibrated(
     return sorted(hits.values(), key=lambda hit: (-hit.score, hit.point.id))
 
 
-def _fused(query: Query, image: Sequence[ScoredPoint], text: Sequence[ScoredPoint]) -> list[Hit]:
-    points = {scored.point.id: scored.point for scored in (*image, *text)}
-    method: Method = "dbsf" if query.fusion == "dbsf" else "rrf"
-    return [
-        Hit(points[hit.id], hit.score, hit.matched, hit.cosine, hit.image_rank, hit.text_rank)
-        for hit in fuse(_candidates(image), _candidates(text), method)
-    ]
-
-
-def _candidates(found: Sequence[ScoredPoint]) -> list[Candidate]:
-    return [Candidate(scored.point.id, scored.score) for scored in found]
-
-
-def _by_cosine(side: Side, found: Sequence[ScoredPoint]) -> list[Hit]:
-    return [Hit(scored.point, scored.score, side, scored.score) for scored in found]
+def _by_cosine(name: VectorName, found: Sequence[ScoredPoint]) -> list[Hit]:
+    return [Hit(scored.point, scored.score, name, scored.score) for scored in found]
 
 
 def _without_stored_terms(query: Query) -> Filter:
     """The query's filter, and that the stored points it asks with are no answer."""
-    ids = tuple(dict.fromkeys(term.what.id for term in query.terms if isinstance(term.what, Stored)))
+    ids = tuple(dict.fromkeys(term.what.id for term in query.terms if isinstance(term.what, PointTerm)))
     if not ids:
         return query.filter
     return replace(query.filter, must_not=(*query.filter.must_not, HasId(ids)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clipsearch.serving.errors import InvalidArgument
-from search_service.stores.protocol import Side, Vector
+from search_service.stores.protocol import Vector, VectorName
 
 MAX_WEIGHT = 100.0
 # Below this share of what the weights could add up to, float32 noise decides the direction of the sum.
@@ -17,29 +17,29 @@ _CANCELLED = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class TextTerm:
     """A text to encode."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """Picture bytes to encode."""
+class ImageTerm:
+    """The bytes of an image to encode."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class VectorTerm:
     """A vector, float32 [dimension], normalised; `kind`: what it was made of, None = not said."""
 
     vector: Vector
-    kind: Side | None = None
+    kind: VectorName | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class PointTerm:
     """A stored point: its image vector if it has one, otherwise its text vector."""
 
     id: str
@@ -49,7 +49,7 @@ class Stored:
 class Term:
     """What to look for, or with a negative weight, what to avoid."""
 
-    what: Words | Picture | Ready | Stored
+    what: TextTerm | ImageTerm | VectorTerm | PointTerm
     weight: float = 1.0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clipsearch.serving.errors import FailedPrecondition, InvalidArgument
-from search_service.stores.protocol import SIDES, CollectionSpec, IndexType, StoredPoint
+from search_service.stores.protocol import VECTOR_NAMES, CollectionSpec, IndexType, StoredPoint
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
@@ -57,11 +57,11 @@ def check_no_cluster(spec: CollectionSpec) -> None:
 def check_points(spec: CollectionSpec, points: Sequence[StoredPoint]) -> None:
     """Raises InvalidArgument for a vector of another dimension or type, before anything is written."""
     for number, point in enumerate(points):
-        for side in SIDES:
-            vector = getattr(point, side)
+        for name in VECTOR_NAMES:
+            vector = getattr(point, name)
             if vector is not None and (vector.shape != (spec.dimension,) or vector.dtype != np.float32):
                 raise InvalidArgument(
-                    f"points[{number}].{side}_vector",
+                    f"points[{number}].{name}_vector",
                     f"{vector.dtype} of shape {vector.shape}; must be {spec.dimension} float32 numbers",
                     "DIMENSION_MISMATCH",
                 )

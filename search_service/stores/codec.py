@@ -1,4 +1,4 @@
-"""How a point lies in an engine: the caller's id and the point's sides stand beside the caller's payload."""
+"""How a point lies in an engine: its id and the names of its vectors stand beside the caller's payload."""
 
 from __future__ import annotations
 
@@ -10,53 +10,53 @@ import numpy as np
 from search_service.stores.protocol import (
     ID_KEY,
     RESERVED_PREFIX,
-    SIDES,
+    VECTOR_NAMES,
     PayloadSelection,
-    Side,
     StoredPoint,
     Vector,
+    VectorName,
     VectorSample,
 )
 
-# Kept in the payload so that a read without vectors can tell which sides a point has: "image text".
+# Kept in the payload so that a read without vectors can tell which vectors a point has: "image text".
 # Words, because a list costs Qdrant Edge 8 us a point to take in, and a word 3.
-SIDES_KEY = f"{RESERVED_PREFIX}_sides"
+VECTOR_NAMES_KEY = f"{RESERVED_PREFIX}_sides"
 _SAMPLED_AT_ONCE = 128  # vectors; a search on Qdrant Edge waits for them, 3 ms
 
 
-def point_sides(point: StoredPoint) -> list[Side]:
-    """The sides that a point to be written has vectors for."""
-    return [side for side in SIDES if getattr(point, side) is not None]
+def vector_names_of(point: StoredPoint) -> list[VectorName]:
+    """The names of the vectors that a point to be written has."""
+    return [name for name in VECTOR_NAMES if getattr(point, name) is not None]
 
 
-def to_payload(point_id: str, payload: Mapping[str, Any], sides: Sequence[str]) -> dict[str, Any]:
+def to_payload(point_id: str, payload: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """The payload that the engine keeps."""
-    return {**payload, ID_KEY: point_id, SIDES_KEY: " ".join(sides)}
+    return {**payload, ID_KEY: point_id, VECTOR_NAMES_KEY: " ".join(names)}
 
 
 def payload_keys(selection: PayloadSelection) -> bool | list[str]:
     """What to ask the engine for, so that `from_engine` finds what it needs. True = everything."""
-    return True if selection.include is None else [*selection.include, ID_KEY, SIDES_KEY]
+    return True if selection.include is None else [*selection.include, ID_KEY, VECTOR_NAMES_KEY]
 
 
-def from_engine(payload: Mapping[str, Any], vectors: Mapping[Side, Vector]) -> StoredPoint:
-    """The point as its caller knows it; without `vectors` the sides are told all the same."""
+def from_engine(payload: Mapping[str, Any], vectors: Mapping[VectorName, Vector]) -> StoredPoint:
+    """The point as its caller knows it; without `vectors` it tells which there are all the same."""
     kept = dict(payload)
     point_id = kept.pop(ID_KEY)
-    sides = kept.pop(SIDES_KEY)
+    names = kept.pop(VECTOR_NAMES_KEY)
     return StoredPoint(
         id=point_id,
         payload=kept,
         image=vectors.get("image"),
         text=vectors.get("text"),
-        has_image="image" in sides,
-        has_text="text" in sides,
+        has_image="image" in names,
+        has_text="text" in names,
     )
 
 
-def vector_sample(points: Sequence[StoredPoint], side: Side, dimension: int) -> VectorSample:
-    """The vectors of the name `side` of points that were read with them."""
-    found = [(point.id, vector) for point in points if (vector := getattr(point, side)) is not None]
+def vector_sample(points: Sequence[StoredPoint], name: VectorName, dimension: int) -> VectorSample:
+    """The vectors of the name `name` of points that were read with them."""
+    found = [(point.id, vector) for point in points if (vector := getattr(point, name)) is not None]
     if not found:
         return VectorSample((), np.empty((0, dimension), np.float32))
     ids, vectors = zip(*found, strict=True)

@@ -16,11 +16,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from search_service.query.filters import Filter
+from search_service.stores.filters import Filter
 
 Vector = NDArray[np.float32]
-Side = Literal["image", "text"]
-SIDES: tuple[Side, Side] = ("image", "text")
+VectorName = Literal["image", "text"]
+VECTOR_NAMES: tuple[VectorName, VectorName] = ("image", "text")
 IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
 Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
 BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]
@@ -123,10 +123,10 @@ class PayloadSelection:
 
 @dataclass(frozen=True, slots=True)
 class VectorQuery:
-    """One nearest-neighbour question to one side of a collection."""
+    """One nearest-neighbour question to the vectors of one name."""
 
     vector: Vector
-    side: Side
+    name: VectorName
     limit: int
     offset: int = 0
     filter: Filter | None = None
@@ -256,9 +256,9 @@ class VectorStore(Protocol):
         """A page of points in the order of their UUIDs, from `cursor` (a UUID) on."""
 
     async def sample(
-        self, collection: str, side: Side, limit: int, *, timeout: float | None = None
+        self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None
     ) -> VectorSample:
-        """Up to `limit` vectors of the name `side`: those of the points whose UUIDs come first.
+        """Up to `limit` vectors of the name `name`: those of the points whose UUIDs come first.
 
         UUIDs are hashes of ids, so this is a random sample, and the same at each asking.
         """

@@ -8,13 +8,13 @@ from search_service.deadline import Deadline
 from search_service.query.calibrations import Calibrations
 from search_service.query.filter_fields import FieldChecks
 from search_service.query.filter_types import fitted
-from search_service.query.filters import Filter
+from search_service.stores.filters import Filter
 from search_service.stores.protocol import CollectionSpec, Page, PayloadSelection, StoredPoint, VectorStore
 from search_service.write.successors import Chain, Successors, on_successor
 
 
 class Points:
-    """Reads and deletes points. `store_timeout_s` is the longest wait for one answer of the store.
+    """Reads and deletes points.
 
     Every method takes a collection's name or alias and raises NotFound if there is none,
     InvalidArgument if the filter does not fit its payload indexes or what its fields hold, and what the
@@ -26,13 +26,11 @@ class Points:
         store: VectorStore,
         successors: Successors,
         calibrations: Calibrations,
-        store_timeout_s: float,
     ) -> None:
         self._store = store
         self._successors = successors
         self._calibrations = calibrations
-        self._store_timeout_s = store_timeout_s
-        self._fields = FieldChecks(store, store_timeout_s)
+        self._fields = FieldChecks(store)
 
     async def get(
         self,
@@ -46,7 +44,7 @@ class Points:
         """Those of `ids` that exist, in their order, without repeats."""
         spec = await self._resolve(collection, deadline)
         return await self._store.get(
-            spec.name, ids, payload=payload, with_vectors=with_vectors, timeout=self._left(deadline)
+            spec.name, ids, payload=payload, with_vectors=with_vectors, timeout=deadline.store()
         )
 
     async def delete(self, collection: str, selector: Sequence[str] | Filter, deadline: Deadline) -> int:
@@ -64,11 +62,11 @@ class Points:
                     return await self._delete(chain, selector, deadline)
 
     async def _delete(self, chain: Chain, selector: Sequence[str] | Filter, deadline: Deadline) -> int:
-        deleted = await self._store.delete(chain[0].name, selector, timeout=self._left(deadline))
+        deleted = await self._store.delete(chain[0].name, selector, timeout=deadline.store())
         self._calibrations.wrote(chain[0].name, deleted)
         for successor in chain[1:]:
             with on_successor(chain, successor):
-                gone = await self._store.delete(successor.name, selector, timeout=self._left(deadline))
+                gone = await self._store.delete(successor.name, selector, timeout=deadline.store())
                 self._calibrations.wrote(successor.name, gone)
         if not deleted and isinstance(selector, Filter):
             await self._fields.check(chain[0], selector, deadline, found=False)
@@ -78,7 +76,7 @@ class Points:
         """How many points match, exactly."""
         spec = await self._resolve(collection, deadline)
         filter = fitted(filter, spec.payload_indexes)
-        matching = await self._store.count(spec.name, filter or None, timeout=self._left(deadline))
+        matching = await self._store.count(spec.name, filter or None, timeout=deadline.store())
         await self._fields.check(spec, filter, deadline, found=bool(matching))
         return matching
 
@@ -103,13 +101,10 @@ class Points:
             filter=filter or None,
             payload=payload,
             with_vectors=with_vectors,
-            timeout=self._left(deadline),
+            timeout=deadline.store(),
         )
         await self._fields.check(spec, filter, deadline, found=bool(page.points) or cursor is not None)
         return page
 
     async def _resolve(self, collection: str, deadline: Deadline) -> CollectionSpec:
-        return await self._store.resolve(collection, timeout=self._left(deadline))
-
-    def _left(self, deadline: Deadline) -> float:
-        return deadline.left(at_most=self._store_timeout_s)
+        return await self._store.resolve(collection, timeout=deadline.store())

@@ -2,7 +2,7 @@
 
 While a collection moves to a new model, its successor gets every write too. The collection itself
 is written first, so that a point which only the successor has is one that was deleted. Linked
-writes go one after another, so that two of one point end alike on both sides.
+writes go one after another, so that two of one point end alike in both.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ Chain: TypeAlias = tuple[CollectionSpec, ...]
 
 
 class Successors:
-    """Follows the links. `store_timeout_s` is the longest wait for one answer of the store."""
+    """Follows the links."""
 
-    def __init__(self, store: VectorStore, store_timeout_s: float) -> None:
+    def __init__(self, store: VectorStore) -> None:
         self._store = store
-        self._store_timeout_s = store_timeout_s
         self._order = asyncio.Lock()
 
     async def chain(self, collection: str, deadline: Deadline) -> Chain:
@@ -51,7 +50,7 @@ class Successors:
             yield _names(await self.chain(collection, deadline)) == _names(chain)
 
     async def _resolve(self, name: str, deadline: Deadline) -> CollectionSpec:
-        return await self._store.resolve(name, timeout=deadline.left(self._store_timeout_s))
+        return await self._store.resolve(name, timeout=deadline.store())
 
 
 @contextmanager

@@ -6,21 +6,21 @@ Where the collection has a successor the same goes on for that one, with its own
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from clipsearch.serving.errors import FailedPrecondition, InvalidArgument, ServiceError
 from clipsearch.serving.together import together
-from search_service.collections import check_fingerprint
+from search_service.collection_checks import check_dimension, check_fingerprint
 from search_service.deadline import Deadline
 from search_service.encoder.client import Encoded, Outcome
 from search_service.encoder.encoders import Encoders
 from search_service.error_paths import at
 from search_service.query.calibrations import Calibrations
+from search_service.stores.codec import vector_names_of
 from search_service.stores.protocol import (
-    SIDES,
     CollectionSpec,
     PayloadSelection,
     StoredPoint,
@@ -28,12 +28,11 @@ from search_service.stores.protocol import (
     VectorStore,
 )
 from search_service.write.successors import Chain, Successors, on_successor
-from search_service.write.vectors import check_dimension
 
 
 @dataclass(frozen=True, slots=True)
 class NewPoint:
-    """A point to write: a picture (bytes) or a ready vector, words (str) or a ready vector; or both.
+    """A point to write: an image (bytes) or a ready vector, words (str) or a ready vector; or both.
 
     Ready vectors are normalised float32 [dimension].
     """
@@ -42,6 +41,21 @@ class NewPoint:
     payload: dict[str, Any]
     image: bytes | Vector | None = None
     text: str | Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What is to be written. A point that is an error already keeps it.
+
+    `wait`: until it is durable and findable; `insert_only`: points that are there stay as they are;
+    `fingerprint`: of the model of its ready vectors, "" = not said.
+    """
+
+    collection: str
+    points: Sequence[NewPoint | ServiceError]
+    wait: bool
+    insert_only: bool
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +72,7 @@ class Written:
 
 _CALIBRATED_S = 1.0  # that an answer waits at most, so that the first search need not
 WriteResult: TypeAlias = Written | ServiceError
-_Side: TypeAlias = Outcome | Vector | None
+_Given: TypeAlias = Outcome | Vector | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +87,7 @@ _Outcome: TypeAlias = _Prepared | ServiceError
 
 
 class Upsert:
-    """Writes points. `store_timeout_s` is the longest wait for one answer of the store."""
+    """Writes points."""
 
     def __init__(
         self,
@@ -81,25 +95,14 @@ class Upsert:
         encoders: Encoders,
         successors: Successors,
         calibrations: Calibrations,
-        store_timeout_s: float,
     ) -> None:
         self._store = store
         self._calibrations = calibrations
         self._encoders = encoders
         self._successors = successors
-        self._store_timeout_s = store_timeout_s
 
-    async def upsert(
-        self,
-        collection: str,
-        points: Sequence[NewPoint | ServiceError],
-        *,
-        wait: bool,
-        insert_only: bool,
-        fingerprint: str,
-        deadline: Deadline,
-    ) -> list[WriteResult]:
-        """One result a point, in order. A point that is an error already keeps it.
+    async def upsert(self, write: Write, deadline: Deadline) -> list[WriteResult]:
+        """One result a point, in order.
 
         Of several good points with one id the last is written; with `insert_only` none that is there.
         Raises NotFound, FingerprintMismatch and what the encoder and the store raise; then nothing
@@ -108,43 +111,39 @@ class Upsert:
         prepared: dict[str, list[_Outcome]] = {}
         own = ""
         while True:
-            chain = await self._successors.chain(collection, deadline)
-            if fingerprint:
-                check_fingerprint(chain[0], fingerprint, "the request")
+            chain = await self._successors.chain(write.collection, deadline)
+            if write.fingerprint:
+                check_fingerprint(chain[0], write.fingerprint, "the request")
             there: frozenset[str] = frozenset()
-            if insert_only:
-                there = await self._there(chain[0], points, deadline)
-            if insert_only or chain[0].fingerprint != own:
+            if write.insert_only:
+                there = await self._there(chain[0], write, deadline)
+            if write.insert_only or chain[0].fingerprint != own:
                 prepared.clear()  # what was there may be gone; an alias may have moved
             own = chain[0].fingerprint
-            await self._prepare(chain, points, there, prepared, deadline)
-            async with self._successors.writing(collection, chain, deadline) as unchanged:
+            await self._prepare(chain, write, there, prepared, deadline)
+            async with self._successors.writing(write.collection, chain, deadline) as unchanged:
                 if unchanged:
-                    return await self._write(chain, points, there, prepared, wait, insert_only, deadline)
+                    return await self._write(chain, write, there, prepared, deadline)
 
-    async def _there(
-        self, spec: CollectionSpec, points: Sequence[NewPoint | ServiceError], deadline: Deadline
-    ) -> frozenset[str]:
+    async def _there(self, spec: CollectionSpec, write: Write, deadline: Deadline) -> frozenset[str]:
         """The ids of those points that are there already: they need not be encoded."""
-        ids = list({point.id for point in points if isinstance(point, NewPoint)})
+        ids = list({point.id for point in write.points if isinstance(point, NewPoint)})
         if not ids:
             return frozenset()
-        found = await self._store.get(
-            spec.name, ids, payload=PayloadSelection(()), timeout=deadline.left(self._store_timeout_s)
-        )
+        found = await self._store.get(spec.name, ids, payload=PayloadSelection(()), timeout=deadline.store())
         return frozenset(point.id for point in found)
 
     async def _prepare(
         self,
         chain: Chain,
-        points: Sequence[NewPoint | ServiceError],
+        write: Write,
         there: frozenset[str],
         prepared: dict[str, list[_Outcome]],
         deadline: Deadline,
     ) -> None:
         """Makes what `prepared` lacks: by fingerprint, what is to be stored for each point not `there`."""
         missing = {spec.fingerprint: spec for spec in reversed(chain) if spec.fingerprint not in prepared}
-        own = chain[0].fingerprint
+        own, points = chain[0].fingerprint, write.points
         made = await together(
             [
                 self._encoded(points if print == own else _for_successor(points), there, spec, deadline)
@@ -156,24 +155,21 @@ class Upsert:
     async def _write(
         self,
         chain: Chain,
-        points: Sequence[NewPoint | ServiceError],
+        write: Write,
         there: frozenset[str],
         prepared: dict[str, list[_Outcome]],
-        wait: bool,
-        insert_only: bool,
         deadline: Deadline,
     ) -> list[WriteResult]:
         """Writes what is ready, first to the collection, then to its successors."""
         own = prepared[chain[0].fingerprint]
         last = {one.point.id: i for i, one in enumerate(own) if isinstance(one, _Prepared)}
         new = {id: i for id, i in last.items() if id not in there}
-        skipped = there | await self._store_of(chain[0], own, new, wait, insert_only, deadline)
+        skipped = there | await self._store_of(chain[0], write, own, new, deadline)
         written = {id: i for id, i in new.items() if id not in skipped}
         lacking: dict[str, ServiceError] = {}
         for spec in chain[1:]:
-            copies = prepared[spec.fingerprint]
             with on_successor(chain, spec):
-                lacking |= await self._copy(spec, copies, written, wait, deadline)
+                lacking |= await self._copy(spec, write, prepared[spec.fingerprint], written, deadline)
         return [
             one
             if isinstance(one, ServiceError)
@@ -184,45 +180,39 @@ class Upsert:
     async def _copy(
         self,
         spec: CollectionSpec,
+        write: Write,
         copies: Sequence[_Outcome],
         written: dict[str, int],
-        wait: bool,
         deadline: Deadline,
     ) -> dict[str, ServiceError]:
         """Writes to a successor; removes from it what it cannot have, and returns why."""
         lacking = {id: one for id, i in written.items() if isinstance(one := copies[i], ServiceError)}
-        await self._store_of(
-            spec, copies, {id: i for id, i in written.items() if id not in lacking}, wait, False, deadline
-        )
+        whole = replace(write, insert_only=False)
+        await self._store_of(spec, whole, copies, written, deadline)
         if lacking:
-            await self._store.delete(spec.name, list(lacking), timeout=deadline.left(self._store_timeout_s))
+            await self._store.delete(spec.name, list(lacking), timeout=deadline.store())
         return lacking
 
     async def _store_of(
         self,
         spec: CollectionSpec,
+        write: Write,
         outcomes: Sequence[_Outcome],
         which: dict[str, int],
-        wait: bool,
-        insert_only: bool,
         deadline: Deadline,
     ) -> frozenset[str]:
-        """Stores those outcomes whose positions are given; returns the ids that were left as they are."""
+        """Stores those outcomes whose positions are given, but for errors; returns the ids that were left."""
         ready = [one.point for i in which.values() if isinstance(one := outcomes[i], _Prepared)]
         if not ready:
             return frozenset()
         try:
             there = await self._store.upsert(
-                spec.name,
-                ready,
-                wait=wait,
-                insert_only=insert_only,
-                timeout=deadline.left(self._store_timeout_s),
+                spec.name, ready, wait=write.wait, insert_only=write.insert_only, timeout=deadline.store()
             )
         finally:  # of a write that failed some may be there
-            names = [name for name in SIDES if any(getattr(point, name) is not None for point in ready)]
-            self._calibrations.wrote(spec.name, len(ready), names)
-        if wait:
+            names = [name for point in ready for name in vector_names_of(point)]
+            self._calibrations.wrote(spec.name, len(ready), set(names))
+        if write.wait:
             await self._calibrations.settled(spec.name, _CALIBRATED_S)
         return there
 
@@ -251,27 +241,27 @@ class Upsert:
 
     async def _vectors(
         self, points: Sequence[NewPoint | ServiceError], spec: CollectionSpec, deadline: Deadline
-    ) -> list[tuple[_Side, _Side]]:
+    ) -> list[tuple[_Given, _Given]]:
         """Image and text of each point, encoded unless they are vectors already. One encoder call a kind."""
         good = [point for point in points if isinstance(point, NewPoint)]
-        to_read = [point.text for point in good if isinstance(point.text, str)]
-        to_see = [point.image for point in good if isinstance(point.image, bytes)]
-        texts: Iterator[Outcome] = iter(())
-        images: Iterator[Outcome] = iter(())
-        if to_read or to_see:
-            encoding = await self._encoders.encode_for(spec, to_read, to_see, deadline)
+        texts = [point.text for point in good if isinstance(point.text, str)]
+        images = [point.image for point in good if isinstance(point.image, bytes)]
+        encoded_texts: Iterator[Outcome] = iter(())
+        encoded_images: Iterator[Outcome] = iter(())
+        if texts or images:
+            encoding = await self._encoders.encode_for(spec, texts, images, deadline)
             check_fingerprint(spec, encoding.fingerprint, "the encoder")
-            texts, images = iter(encoding.texts), iter(encoding.images)
+            encoded_texts, encoded_images = iter(encoding.texts), iter(encoding.images)
 
-        def sides(point: NewPoint | ServiceError) -> tuple[_Side, _Side]:
+        def both(point: NewPoint | ServiceError) -> tuple[_Given, _Given]:
             if isinstance(point, ServiceError):
                 return None, None
             return (
-                next(images) if isinstance(point.image, bytes) else point.image,
-                next(texts) if isinstance(point.text, str) else point.text,
+                next(encoded_images) if isinstance(point.image, bytes) else point.image,
+                next(encoded_texts) if isinstance(point.text, str) else point.text,
             )
 
-        return [sides(point) for point in points]
+        return [both(point) for point in points]
 
 
 def _for_successor(points: Sequence[NewPoint | ServiceError]) -> list[NewPoint | ServiceError]:
@@ -282,14 +272,15 @@ def _for_successor(points: Sequence[NewPoint | ServiceError]) -> list[NewPoint |
             "SUCCESSOR_LACKS_POINT",
             {"field": f"points[{i}]"},
         )
-        if isinstance(point, NewPoint) and any(isinstance(s, np.ndarray) for s in (point.image, point.text))
+        if isinstance(point, NewPoint)
+        and any(isinstance(one, np.ndarray) for one in (point.image, point.text))
         else point
         for i, point in enumerate(points)
     ]
 
 
 def _assembled(
-    point: NewPoint | ServiceError, image: _Side, text: _Side, spec: CollectionSpec, place: str
+    point: NewPoint | ServiceError, image: _Given, text: _Given, spec: CollectionSpec, path: str
 ) -> StoredPoint:
     """The point as it is stored. Raises what is wrong with it."""
     if isinstance(point, ServiceError):
@@ -297,18 +288,18 @@ def _assembled(
     return StoredPoint(
         id=point.id,
         payload=point.payload,
-        image=_vector(image, spec, f"{place}.image"),
-        text=_vector(text, spec, f"{place}.text"),
+        image=_vector(image, spec, f"{path}.image"),
+        text=_vector(text, spec, f"{path}.text"),
     )
 
 
-def _vector(side: _Side, spec: CollectionSpec, place: str) -> Vector | None:
-    if side is None:
+def _vector(given: _Given, spec: CollectionSpec, path: str) -> Vector | None:
+    if given is None:
         return None
-    if isinstance(side, InvalidArgument):
-        raise at(side, place)
-    if isinstance(side, Encoded):
-        check_dimension(side.vector, spec, place)
-        return side.vector
-    check_dimension(side, spec, f"{place}_vector")
-    return side
+    if isinstance(given, InvalidArgument):
+        raise at(given, path)
+    if isinstance(given, Encoded):
+        check_dimension(given.vector, spec, path)
+        return given.vector
+    check_dimension(given, spec, f"{path}_vector")
+    return given

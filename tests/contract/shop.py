@@ -6,15 +6,8 @@ import uuid
 
 import numpy as np
 
-from search_service.query.filters import (
-    Filter,
-)
-from search_service.stores.protocol import (
-    CollectionSpec,
-    StoredPoint,
-    VectorQuery,
-    VectorStore,
-)
+from search_service.stores.filters import Filter
+from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQuery, VectorStore
 
 DIMENSION = 8
 
@@ -56,6 +49,6 @@ async def ids_of(store: VectorStore, collection: str, condition: object) -> set[
 
 
 async def search(store: VectorStore, collection: str, **question) -> list[str]:
-    question = {"vector": unit(1), "side": "image", "limit": 10, **question}
+    question = {"vector": unit(1), "name": "image", "limit": 10, **question}
     (hits,) = await store.query(collection, [VectorQuery(**question)])
     return [hit.point.id for hit in hits]

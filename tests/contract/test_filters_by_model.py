@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search_service.query.filters import (
+from search_service.stores.filters import (
     DatetimeRange,
     Filter,
     HasId,
@@ -166,9 +166,9 @@ def payloads(draw: st.DrawFn) -> dict[str, Any]:
 def points(draw: st.DrawFn) -> list[StoredPoint]:
     made = []
     for number in range(draw(st.integers(1, 8))):
-        sides = draw(st.sampled_from([("image",), ("text",), ("image", "text")]))
+        names = draw(st.sampled_from([("image",), ("text",), ("image", "text")]))
         seed = draw(st.integers(0, 2**16))
-        vectors = {side: random_unit(seed + n) for n, side in enumerate(sides)}
+        vectors = {name: random_unit(seed + n) for n, name in enumerate(names)}
         made.append(StoredPoint(f"p{number}", draw(payloads()), **vectors))
     return made
 
@@ -187,16 +187,9 @@ def several(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.lists(values, min_size=1, max_size=3).map(tuple)
 
 
-def on_strings(key: str) -> st.SearchStrategy[Any]:
-    many = several(strings)
-    return strings.map(lambda v: MatchValue(key, v)) | many.flatmap(
-        lambda v: st.sampled_from([MatchAny(key, v), MatchExcept(key, v)])
-    )
-
-
-def on_integers(key: str) -> st.SearchStrategy[Any]:
-    many = several(integers)
-    return integers.map(lambda v: MatchValue(key, v)) | many.flatmap(
+def on(key: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    many = several(values)
+    return values.map(lambda v: MatchValue(key, v)) | many.flatmap(
         lambda v: st.sampled_from([MatchAny(key, v), MatchExcept(key, v)])
     )
 
@@ -211,20 +204,20 @@ def on_words(key: str) -> st.SearchStrategy[Any]:
 
 keys = st.sampled_from([*FIELDS, "any", "nothing"])
 conditions = st.one_of(
-    on_strings("brand"),
-    on_strings("shop.city"),
-    on_integers("size"),
+    on("brand", strings),
+    on("shop.city", strings),
+    on("size", integers),
     bounded(Range, "size", numbers),
     bounded(Range, "price", numbers),
     on_booleans("sold"),
     bounded(DatetimeRange, "made", moments),
     on_words("note"),
-    on_strings("any"),
-    on_integers("any"),
+    on("any", strings),
+    on("any", integers),
     on_booleans("any"),
     on_words("any"),
     bounded(Range, "any", numbers),
-    on_strings("nothing"),
+    on("nothing", strings),
     keys.map(IsEmpty),
     keys.map(IsNull),
     several(ids).map(HasId),

@@ -5,16 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search_service.query.filters import (
-    Filter,
-    HasId,
-)
-from search_service.stores.protocol import (
-    PayloadSelection,
-    QuantizationParams,
-    StoredPoint,
-    VectorQuery,
-)
+from search_service.stores.filters import Filter, HasId
+from search_service.stores.protocol import PayloadSelection, QuantizationParams, StoredPoint, VectorQuery
 from tests.contract.shop import DIMENSION, ITEMS, search, spec, unit
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
@@ -32,9 +24,9 @@ async def test_scores_are_cosines_best_first(store, collection):
     np.testing.assert_allclose([hit.score for hit in hits], np.sort(cosines)[::-1][:10], atol=1e-4)
 
 
-async def test_each_side_is_searched_for_itself(store, shop):
+async def test_each_name_is_searched_for_itself(store, shop):
     assert await search(store, shop) == ["shirt", "shoes", "coat"]
-    assert await search(store, shop, side="text", vector=unit(0, 1)) == ["hat", "coat"]
+    assert await search(store, shop, name="text", vector=unit(0, 1)) == ["hat", "coat"]
 
 
 async def test_several_questions_have_their_own_answers(store, shop):
@@ -52,16 +44,16 @@ async def test_several_questions_have_their_own_answers(store, shop):
     np.testing.assert_allclose(second.image, unit(0, 0, 1), atol=1e-6)
 
 
-async def test_a_hit_tells_its_sides_without_its_vectors(store, shop):
+async def test_a_hit_tells_its_names_without_its_vectors(store, shop):
     (hits,) = await store.query(shop, [VectorQuery(unit(1), "image", 10)])
-    sides = {hit.point.id: (hit.point.has_image, hit.point.has_text) for hit in hits}
-    assert sides == {"shirt": (True, False), "shoes": (True, False), "coat": (True, True)}
+    names = {hit.point.id: (hit.point.has_image, hit.point.has_text) for hit in hits}
+    assert names == {"shirt": (True, False), "shoes": (True, False), "coat": (True, True)}
     assert all(hit.point.image is None for hit in hits)
 
 
-async def test_a_side_without_vectors_answers_with_nothing(store, collection):
+async def test_a_name_without_vectors_answers_with_nothing(store, collection):
     await store.upsert(collection, [StoredPoint("a", {}, image=unit(1))])
-    assert await search(store, collection, side="text") == []
+    assert await search(store, collection, name="text") == []
 
 
 async def test_offset_threshold_and_exclusion(store, shop):

@@ -23,10 +23,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from clipsearch.serving.errors import ResourceExhausted, Unavailable
 from search_service.stores.checks import valid_name
 from search_service.stores.protocol import CollectionSpec
 
@@ -46,6 +47,17 @@ _CHUNK = 1 << 20
 
 class DirectoryInUse(Exception):
     """Another process holds the data directory."""
+
+
+@contextlib.contextmanager
+def disk_errors() -> Iterator[None]:
+    """What the directory's disk refuses, told without paths."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceExhausted("the store's disk is full", "STORE_DISK_FULL", 30) from error
+        raise Unavailable("store", "the store's disk cannot be read or written") from error
 
 
 def open_root(root: Path, *, patience_s: float = 2.0) -> IO[str]:
@@ -186,13 +198,17 @@ def sync_tree(folder: Path) -> None:
     """Makes every file below `folder`, and its name, durable."""
     for parent, _, names in os.walk(folder):
         for name in names:
-            _sync(Path(parent) / name)
-        _sync(Path(parent))
+            sync(Path(parent) / name)
+        sync(Path(parent))
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder durable: what was replaced there does not come back."""
-    _sync(folder)
+def sync(path: Path) -> None:
+    """Makes a file durable, or the names in a folder: what was replaced there does not come back."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_log(shard: Path) -> None:
@@ -204,7 +220,7 @@ def sync_log(shard: Path) -> None:
     while True:
         try:
             for path in (shard / "wal").iterdir():
-                _sync(path)
+                sync(path)
         except FileNotFoundError:  # the engine has renamed a part of the log meanwhile, or all is gone
             if shard.is_dir():
                 continue
@@ -216,7 +232,7 @@ def publish(building: Path, folder: Path) -> None:
     sync_tree(building)
     building.rename(folder)
     try:
-        _sync(folder.parent)
+        sync(folder.parent)
     except BaseException:
         folder.rename(building)
         raise
@@ -230,15 +246,7 @@ def _write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)
 
 
 def _copy_sparse(source: Path, target: Path) -> None:

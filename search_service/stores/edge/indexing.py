@@ -1,6 +1,4 @@
-"""Builds a collection's HNSW index while the collection is in service.
-
-    python -m search_service.stores.edge.indexing PARENT SHARD THRESHOLD
+"""What a collection does by itself: flushes, and builds its HNSW index while it is in service.
 
 The engine's `optimize` stops everything in its process until it is done: 4 s for 20,000 vectors,
 23 s for 100,000. So a copy of the shard is optimised, in a process of its own and at a low
@@ -14,101 +12,195 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import dataclasses
 import shutil
-import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import qdrant_edge as qe
+import structlog
 
 from clipsearch.serving.errors import ServiceError
-from search_service.stores.edge.child import become_child
-from search_service.stores.edge.children import whole
-from search_service.stores.edge.config import engine_config
+from search_service.stores.edge.codec import ShardInfo
 from search_service.stores.edge.files import (
     copy_shard,
     current_shard,
-    read_spec,
+    free_bytes,
     set_current_shard,
-    sync_folder,
+    sync,
     sync_tree,
 )
-from search_service.stores.edge.process import EngineProcess
+from search_service.stores.edge.process import Children, EngineProcess, whole
+from search_service.stores.edge.supervisor import Supervisor, ended
 
-if TYPE_CHECKING:
-    from search_service.stores.edge.live import LiveCollection, Shared
-
-# A tenth of what others want of a full machine. At 19 it is a sixtieth: 2,000 vectors took 104 s on two
-# cores that ten processes wanted, and as long as there is no index, searches want more of them.
-_NICE = 10
-_NOTHING_TO_DO = 3  # exit code
+_log = structlog.get_logger(__name__)
 _SHORT_BYTES = 1 << 20  # a rest of the record that can be done while writers wait
 _MOST_ROUNDS = 8
-_POLL_S = 0.05
+# Written between two flushes: what a restart after a crash has to do again, 2 s. A flush stops the
+# engine for 0.1 to 0.7 s (on busy cores), however little there is to flush.
+_FLUSH_POINTS = 50_000
+_DEAD_POINTS = 1000  # deleted or replaced, from which on, if they are a fifth of all,
+_DEAD_SHARE = 0.2  # their space is won back; so many the engine wants too
+_BUSY_REST = 4  # times the time that an index took, before the next among writes
 
 
-class IndexingFailed(Exception):
-    """The process that builds the index failed; it has said why on stderr."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class MaintenancePolicy:
+    """When a collection does what by itself."""
+
+    index_threshold: int = 20_000  # vectors without an index, from which on one is built,
+    quiet_s: float = 2.0  # once there was no write for so long,
+    busy_s: float = 60.0  # or there were writes for so long without a look at the index
+    min_free_bytes: int = 256 << 20  # on the disk, below which writes are refused
 
 
-async def rebuild(collection: LiveCollection) -> bool:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shared:
+    """What the collections of one data directory have in common."""
+
+    children: Children
+    policy: MaintenancePolicy
+    indexing: asyncio.Semaphore  # one index at a time: each wants all cores and a copy's worth of disk
+
+
+class Maintenance:
+    """Flushes a collection now and then; flushes and looks after its index when the writers are quiet.
+
+    Writers that never are do not keep it from its index for ever. They share the machine with it, so
+    that it gets a fifth of the time then.
+    """
+
+    def __init__(self, supervisor: Supervisor, shared: Shared) -> None:
+        self._supervisor = supervisor
+        self._shared = shared
+        self._policy = shared.policy
+        self.task: asyncio.Task[None] | None = None
+        self._written_at = 0.0
+        self._unflushed = 0
+        self._upserted = 0  # since the last look at dead points,
+        self._points_then = 0  # when there were so many points
+        self._given_up = 0  # vectors that the engine would not index
+        self._busy_s = shared.policy.busy_s
+
+    def wrote(self, points: int) -> None:
+        """To be told of every write, before it is done."""
+        self._upserted += points
+        self._unflushed += max(1, points)
+        self._written_at = time.monotonic()
+        if (self.task is None or self.task.done()) and not self._supervisor.closed:
+            self.task = asyncio.create_task(self._run())
+
+    def started(self, points: int) -> None:
+        """To be told when an engine has opened the shard, with so many points."""
+        self._upserted, self._points_then = 0, points
+        self.wrote(0)  # the one before may have died before its maintenance
+
+    async def stop(self) -> None:
+        """Ends what goes on."""
+        await ended(self.task)
+
+    async def _run(self) -> None:
+        seen = -1.0
+        try:
+            while seen != self._written_at:
+                since = time.monotonic()
+                while (
+                    left := min(self._written_at + self._policy.quiet_s, since + self._busy_s)
+                    - time.monotonic()
+                ) > 0:
+                    if self._unflushed >= _FLUSH_POINTS:
+                        await self._flush()
+                    await asyncio.sleep(min(left, 0.25))
+                seen = self._written_at
+                await self._flush()
+                await self._index()
+        except Exception:
+            _log.exception("the maintenance of a collection failed", collection=self._supervisor.folder.name)
+
+    async def _flush(self) -> None:
+        async with self._supervisor.writing:
+            engine = await self._supervisor.engine()
+            self._unflushed = 0
+            await engine.call("flush")
+
+    async def _index(self) -> None:
+        """Builds the index anew if enough vectors have none, or enough points are dead."""
+        folder = self._supervisor.folder
+        info: ShardInfo = await (await self._supervisor.engine()).call("info")
+        unindexed = info.image_vectors + info.text_vectors - info.indexed_vectors
+        dead = self._upserted - (info.points - self._points_then)
+        wasteful = dead >= max(_DEAD_POINTS, _DEAD_SHARE * (info.points + dead))
+        if unindexed - self._given_up < self._policy.index_threshold and not wasteful:
+            return
+        if free_bytes(folder) - info.disk_bytes < self._policy.min_free_bytes:
+            _log.warning("no room on the disk to build an index", collection=folder.name)
+            return
+        begun = time.monotonic()
+        upserted = self._upserted
+        async with self._shared.indexing:
+            changed = await rebuild(self._supervisor, self._policy.index_threshold)
+        seconds = time.monotonic() - begun
+        self._busy_s = max(self._policy.busy_s, _BUSY_REST * seconds)
+        self._given_up = 0 if changed else unindexed
+        self._upserted -= upserted
+        self._points_then = info.points
+        _log.info(
+            "a collection's index was looked after",
+            collection=folder.name,
+            points=info.points,
+            changed=changed,
+            seconds=round(seconds, 1),
+        )
+
+
+async def rebuild(supervisor: Supervisor, index_threshold: int) -> bool:
     """Optimises a copy of the shard and puts it into service; False if there was nothing to do.
 
     Writers wait while the shard is copied (what was indexed before is shared, not copied) and
     while the last few writes are done again; readers never do. However it ends, one engine and one
     shard are left.
     """
-    folder, before = collection.folder, collection.shard
+    folder, before = supervisor.folder, supervisor.shard
     shard = f"shard.{int(before.removeprefix('shard.')) + 1}"
     record = folder / f"{shard}.record"
-    engine = await collection.engine()
+    engine = await supervisor.engine()
     fresh: EngineProcess | None = None
     try:
-        async with collection.writing:
+        async with supervisor.writing:
             await engine.call("flush")
             await whole(asyncio.to_thread(_copy, folder / before, folder / shard))
             await engine.call("record", record)
-        if not await _optimize(folder / shard, collection.shared):
+        if not await _optimize(folder / shard, supervisor.children, index_threshold):
             return False
-        fresh = await EngineProcess.start(collection.shared.children)
+        fresh = await EngineProcess.start(supervisor.children)
         await fresh.call("open", folder, shard)
         await fresh.call("warm")
         done = await _catch_up(engine, fresh, record)
         await asyncio.to_thread(sync_tree, folder / shard)
-        async with collection.writing:
+        async with supervisor.writing:
             await fresh.call("replay", record, done, await engine.call("recorded"))
             await fresh.call("flush")
-            await whole(_take_over(collection, fresh, shard))
+            await whole(_take_over(supervisor, fresh, shard))
         return True
     finally:
         try:
-            if collection.shard == before and not collection.closed:
+            if supervisor.shard == before and not supervisor.closed:
                 with contextlib.suppress(ServiceError):  # it has died, and records nothing
                     await engine.call("stop_recording")
         finally:
-            if collection.shard == before:
-                await whole(_clear_up(collection, fresh, shard, record))
+            if supervisor.shard == before:
+                await whole(_clear_up(folder, fresh, shard, record))
             else:
-                await whole(_clear_up(collection, engine, before, record))
+                await whole(_clear_up(folder, engine, before, record))
 
 
-async def _take_over(collection: LiveCollection, engine: EngineProcess, shard: str) -> None:
+async def _optimize(shard: Path, children: Children, index_threshold: int) -> bool:
+    """In an engine of its own: `optimize` lowers the priority of the process for good."""
+    builder = await EngineProcess.start(children)
     try:
-        await asyncio.to_thread(set_current_shard, collection.folder, shard)
+        changed: bool = await builder.call("optimize", shard, index_threshold)
     finally:
-        # The name may stand although the disk did not confirm it: what it says is what a restart opens.
-        if current_shard(collection.folder) == shard:
-            collection.swap(engine, shard)
-
-
-async def _clear_up(
-    collection: LiveCollection, engine: EngineProcess | None, shard: str, record: Path
-) -> None:
-    """Ends the engine that is not in service and then, when nobody writes there, removes its shard."""
-    if engine is not None:
-        await engine.retire()
-    await asyncio.to_thread(_remove, collection.folder, shard, record)
+        await builder.kill()
+    return changed
 
 
 async def _catch_up(engine: EngineProcess, fresh: EngineProcess, record: Path) -> int:
@@ -124,20 +216,20 @@ async def _catch_up(engine: EngineProcess, fresh: EngineProcess, record: Path) -
     return done
 
 
-async def _optimize(shard: Path, shared: Shared) -> bool:
-    """Runs `main` below. Raises IndexingFailed."""
-    process = shared.children.start(
-        "search_service.stores.edge.indexing", str(shard), str(shared.upkeep.index_threshold)
-    )
+async def _take_over(supervisor: Supervisor, engine: EngineProcess, shard: str) -> None:
     try:
-        while (code := process.poll()) is None:  # noqa: ASYNC110 - a thread would be held for minutes
-            await asyncio.sleep(_POLL_S)
+        await asyncio.to_thread(set_current_shard, supervisor.folder, shard)
     finally:
-        process.kill()
-        await whole(asyncio.to_thread(process.wait))
-    if code not in (0, _NOTHING_TO_DO):
-        raise IndexingFailed(f"exit code {code}")
-    return code == 0
+        # The name may stand although the disk did not confirm it: what it says is what a restart opens.
+        if current_shard(supervisor.folder) == shard:
+            supervisor.swap(engine, shard)
+
+
+async def _clear_up(folder: Path, engine: EngineProcess | None, shard: str, record: Path) -> None:
+    """Ends the engine that is not in service and then, when nobody writes there, removes its shard."""
+    if engine is not None:
+        await engine.retire()
+    await asyncio.to_thread(_remove, folder, shard, record)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -146,24 +238,6 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _remove(folder: Path, shard: str, record: Path) -> None:
-    sync_folder(folder)  # or a power cut could bring the name of the shard back, without the shard
+    sync(folder)  # or a power cut could bring the name of the shard back, without the shard
     shutil.rmtree(folder / shard, ignore_errors=True)
     record.unlink(missing_ok=True)
-
-
-def main() -> None:
-    """Optimises a shard that nobody else has open."""
-    become_child(int(sys.argv[1]))
-    os.nice(_NICE)
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # it never takes a core from who wakes up
-    folder = Path(sys.argv[2])
-    # The threshold is today's, not that of the collection's creation.
-    shard = qe.EdgeShard.load(str(folder), engine_config(read_spec(folder.parent), int(sys.argv[3])))
-    changed = shard.optimize()
-    shard.flush()
-    shard.close()
-    sys.exit(0 if changed else _NOTHING_TO_DO)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,28 +1,31 @@
-"""The service's end of an engine's process: starts it, asks it, notices when it dies."""
+"""The service's end of its engine processes: starts them, asks them, notices when they die, ends them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import subprocess
+import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
-from search_service.stores.edge.children import Children, whole
-from search_service.stores.edge.wire import LENGTH_BYTES, Fault, Request, frame, unframed
+from search_service.stores.edge.codec import LENGTH_BYTES, Fault, Request, decode, encode
 
 _log = structlog.get_logger(__name__)
 _MOST_WAITING = 1024
 _SENT_AHEAD = 4  # requests with the engine, so that it never waits for the next; the others wait here
 _DISK_S = 10.0  # a flush may take; a disk that takes longer hangs
 _STOP_S = 60.0  # a flush of a large collection takes seconds
+
+T = TypeVar("T")
 
 
 class EngineFailed(Exception):
@@ -31,6 +34,43 @@ class EngineFailed(Exception):
 
 class EngineStopped(Unavailable):
     """The process has died; what it was asked may be done or not, and a new one may be asked again."""
+
+
+class Children:
+    """The engine processes of one store. Whoever starts one ends it; `end` is for those that are left.
+
+    Each inherits the data directory's lock. One that outlived the store would keep the next one out, and
+    write into folders that are removed or in use.
+    """
+
+    def __init__(self, lock: int) -> None:
+        self._lock = lock  # the descriptor that they inherit
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._ended = False
+
+    def start(self, connection: int) -> subprocess.Popen[bytes]:
+        """Runs an engine that inherits its end of the socket.
+
+        Call it from the thread of the event loop: a child dies when the thread that started it ends.
+        Raises Unavailable once the store is closed.
+        """
+        if self._ended:
+            raise Unavailable("store", "the store is closed")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "search_service.stores.edge.engine", str(os.getpid()), str(connection)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(connection, self._lock),
+        )
+        self._running = [*(other for other in self._running if other.poll() is None), process]
+        return process
+
+    async def end(self) -> None:
+        """Kills those that still run and waits until they are gone. None can be started any more."""
+        self._ended = True
+        for process in self._running:
+            process.kill()
+        for process in self._running:
+            await asyncio.to_thread(process.wait)
 
 
 class EngineProcess:
@@ -55,8 +95,7 @@ class EngineProcess:
         with contextlib.ExitStack() as stack:
             stack.enter_context(ours)
             with theirs:
-                end = theirs.fileno()
-                process = children.start("search_service.stores.edge.engine", str(end), descriptors=[end])
+                process = children.start(theirs.fileno())
             try:
                 reader, writer = await asyncio.open_unix_connection(sock=ours)
             except BaseException:
@@ -82,7 +121,7 @@ class EngineProcess:
         if len(self._queued) >= _MOST_WAITING:
             raise ResourceExhausted("the store is busy", "STORE_BUSY", retry_after_s=0.5)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queued.append((frame(Request(method, arguments, deadline)), answer))
+        self._queued.append((encode(Request(method, arguments, deadline)), answer))
         self._send(_SENT_AHEAD)
         result = await answer
         if isinstance(result, Fault):
@@ -151,7 +190,7 @@ class EngineProcess:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 while True:
                     length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
-                    result = unframed(await reader.readexactly(length))
+                    result = decode(await reader.readexactly(length))
                     answer = self._waiting.popleft()
                     self._answered += 1
                     if not answer.done():  # the caller may have gone
@@ -175,6 +214,20 @@ async def until(deadline: float) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise DeadlineExceeded("the store did not answer in time") from None
+
+
+async def whole(job: Coroutine[Any, Any, T]) -> T:
+    """Does a job that must not be left half done: cancellations, however many, wait for its end."""
+    task = asyncio.create_task(job)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled from (None if task.cancelled() else task.exception())
+    return task.result()
 
 
 def _stopped() -> EngineStopped:

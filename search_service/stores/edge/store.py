@@ -3,7 +3,7 @@
 The engine stops its whole process for as long as a call takes (it keeps Python's global lock), so it
 never runs in the one that serves: each collection has a process of its own, asked over a socket, which
 costs a search 0.2 ms and a collection 20 MB, and takes the packing of points off the service.
-See edge_files.py (the directory), edge_live.py (a collection in service), edge_index.py (its index).
+See files.py (the directory), collection.py (a collection in service), indexing.py (its index).
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import structlog
 
 from clipsearch.serving.errors import AlreadyExists, CollectionDamaged, NotFound
 from clipsearch.serving.lifecycle import StartError
-from search_service.query.filters import Filter
 from search_service.stores.checks import (
     check_cursor,
     check_name,
@@ -30,24 +29,24 @@ from search_service.stores.checks import (
 )
 from search_service.stores.codec import in_pages
 from search_service.stores.edge.aliases import Aliases
-from search_service.stores.edge.children import Children, whole
-from search_service.stores.edge.collection import ShardInfo
+from search_service.stores.edge.codec import ShardInfo, pack_point
+from search_service.stores.edge.collection import EdgeCollection
 from search_service.stores.edge.damage import Damaged, sound
-from search_service.stores.edge.errors import disk_errors
 from search_service.stores.edge.files import (
     COLLECTIONS,
     FIRST_SHARD,
     DirectoryInUse,
     collection_folders,
+    disk_errors,
     drop_other_shards,
     open_root,
     publish,
     remove,
     write_calibration,
 )
-from search_service.stores.edge.live import LiveCollection, Shared, Upkeep
-from search_service.stores.edge.points import pack_point
-from search_service.stores.edge.process import EngineProcess
+from search_service.stores.edge.indexing import MaintenancePolicy, Shared
+from search_service.stores.edge.process import Children, EngineProcess, whole
+from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
     CollectionInfo,
     CollectionSpec,
@@ -55,8 +54,8 @@ from search_service.stores.protocol import (
     Page,
     PayloadSelection,
     ScoredPoint,
-    Side,
     StoredPoint,
+    VectorName,
     VectorQuery,
     VectorSample,
 )
@@ -73,12 +72,12 @@ class StoreInUseError(StartError):
 class QdrantEdge:
     """VectorStore on a local directory. Make one with `open`."""
 
-    def __init__(self, root: Path, lock: IO[str], upkeep: Upkeep) -> None:
+    def __init__(self, root: Path, lock: IO[str], policy: MaintenancePolicy) -> None:
         self._root = root
         self._lock = lock
         self._children = Children(lock.fileno())
-        self._shared = Shared(self._children, upkeep, asyncio.Semaphore(1))
-        self._live: dict[str, LiveCollection] = {}
+        self._shared = Shared(self._children, policy, asyncio.Semaphore(1))
+        self._live: dict[str, EdgeCollection] = {}
         self._damaged: dict[str, str] = {}  # collections whose files cannot be used, and why
         self._aliases = Aliases(root)
         # Health must not wait behind the copies of an index that is being built.
@@ -86,7 +85,7 @@ class QdrantEdge:
         self._changing = asyncio.Lock()  # one creation, deletion or alias change at a time
 
     @classmethod
-    async def open(cls, root: Path, upkeep: Upkeep = Upkeep()) -> QdrantEdge:
+    async def open(cls, root: Path, policy: MaintenancePolicy = MaintenancePolicy()) -> QdrantEdge:
         """Opens or makes the store; engines start when their collection is first asked.
 
         Raises StoreInUseError; OSError if the directory cannot be used.
@@ -96,7 +95,7 @@ class QdrantEdge:
         except DirectoryInUse:
             raise StoreInUseError(f"the data directory {root} is open in another process") from None
         try:
-            store = cls(root, lock, upkeep)
+            store = cls(root, lock, policy)
             await asyncio.to_thread(store._look)
         except BaseException:
             lock.close()
@@ -109,7 +108,7 @@ class QdrantEdge:
             try:
                 spec, shard = sound(folder)
                 drop_other_shards(folder, shard)
-                self._live[folder.name] = LiveCollection(folder, spec, shard, self._shared)
+                self._live[folder.name] = EdgeCollection(folder, spec, shard, self._shared)
             except Damaged as found:
                 self._damaged[folder.name] = str(found)
             except OSError as error:
@@ -125,8 +124,8 @@ class QdrantEdge:
         """
         with disk_errors():
             await asyncio.get_running_loop().run_in_executor(self._pinging, self._root.stat)
-        running = [live for live in self._live.values() if live.running]
-        outcomes = await asyncio.gather(*(live.ping() for live in running), return_exceptions=True)
+        running = [live for live in self._live.values() if live.supervisor.running]
+        outcomes = await asyncio.gather(*(live.supervisor.ping() for live in running), return_exceptions=True)
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if failures and len(failures) == len(running):
             raise failures[0]
@@ -154,7 +153,6 @@ class QdrantEdge:
         self._lock.close()
 
     async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
-        """The settings of a collection, by name or alias."""
         target = self._aliases.targets.get(name, name)
         if target not in self._live and target not in self._damaged:
             raise self._aliases.missing(name)
@@ -177,7 +175,7 @@ class QdrantEdge:
             try:
                 with disk_errors():
                     await asyncio.to_thread(shutil.rmtree, building, True)
-                    await engine.call("create", building, spec, self._shared.upkeep.index_threshold)
+                    await engine.call("create", building, spec, self._shared.policy.index_threshold)
                     await whole(self._publish(building, folder, spec, engine))
             except BaseException:
                 if spec.name not in self._live:
@@ -189,10 +187,9 @@ class QdrantEdge:
         self, building: Path, folder: Path, spec: CollectionSpec, engine: EngineProcess
     ) -> None:
         await asyncio.to_thread(publish, building, folder)
-        self._live[spec.name] = LiveCollection(folder, spec, FIRST_SHARD, self._shared, spare=engine)
+        self._live[spec.name] = EdgeCollection(folder, spec, FIRST_SHARD, self._shared, spare=engine)
 
     async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
-        """The collection as it stands."""
         info: ShardInfo = await self._read(collection, "info", timeout=timeout)
         vectors = info.image_vectors + info.text_vectors
         return CollectionInfo(
@@ -206,7 +203,6 @@ class QdrantEdge:
         )
 
     async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
-        """All collections, by name."""
         found = []
         for name in sorted({*self._live, *self._damaged}):
             try:
@@ -218,7 +214,6 @@ class QdrantEdge:
         return found
 
     async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
-        """Deletes the collection, the aliases that point at it and the links to it as a successor."""
         async with self._changing:
             live = self._live.get(collection)
             if live is None and collection not in self._damaged:
@@ -245,7 +240,7 @@ class QdrantEdge:
                     await asyncio.to_thread(folder.rename, doomed)
             except OSError:
                 if live is not None:
-                    self._live[name] = LiveCollection(folder, live.spec, live.shard, self._shared)
+                    self._live[name] = EdgeCollection(folder, live.spec, live.supervisor.shard, self._shared)
                 raise
             self._damaged.pop(name, None)
             await asyncio.to_thread(shutil.rmtree if doomed.is_dir() else remove, doomed)
@@ -279,7 +274,6 @@ class QdrantEdge:
     async def create_payload_index(
         self, collection: str, key: str, type: IndexType, *, timeout: float | None = None
     ) -> None:
-        """Adds a payload index; FailedPrecondition if the field has one of another type."""
         live = self._get(collection)
         there = live.spec.payload_indexes.get(key)
         if there is None:
@@ -312,20 +306,17 @@ class QdrantEdge:
         with_vectors: bool = False,
         timeout: float | None = None,
     ) -> list[StoredPoint]:
-        """Those of `ids` that exist, in their order."""
         return list(await self._read(collection, "get", tuple(ids), payload, with_vectors, timeout=timeout))
 
     async def delete(
         self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
     ) -> int:
-        """Deletes by ids or by filter; returns how many points existed."""
         what = selector if isinstance(selector, Filter) else tuple(selector)
         return int(await self._get(collection).write("delete", what, timeout=_seconds(timeout)))
 
     async def count(
         self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
     ) -> int:
-        """How many points match."""
         matching: int = await self._read(collection, "count", filter, timeout=timeout)
         return matching
 
@@ -348,10 +339,9 @@ class QdrantEdge:
         return page
 
     async def sample(
-        self, collection: str, side: Side, limit: int, *, timeout: float | None = None
+        self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None
     ) -> VectorSample:
-        """Up to `limit` vectors of the name, those of the points whose UUIDs come first."""
-        page = partial(self._read, collection, "sample", side, timeout=timeout)
+        page = partial(self._read, collection, "sample", name, timeout=timeout)
         return await in_pages(page, limit)
 
     async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
@@ -370,15 +360,14 @@ class QdrantEdge:
     async def query(
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
-        """Answers several questions; each list best first."""
         answers: list[list[ScoredPoint]] = await self._read(
             collection, "query", tuple(queries), timeout=timeout
         )
         return answers
 
-    def _get(self, collection: str) -> LiveCollection:
+    def _get(self, collection: str) -> EdgeCollection:
         live = self._live.get(collection)
-        damage = self._damaged.get(collection, "") if live is None else live.damage
+        damage = self._damaged.get(collection, "") if live is None else live.supervisor.damage
         if damage:
             raise CollectionDamaged(collection, damage)
         if live is None:

@@ -12,7 +12,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from clipsearch.serving.errors import AlreadyExists, FailedPrecondition, NotFound, ServiceError
 from search_service.stores.checks import check_name, index_conflict
-from search_service.stores.protocol import SIDES, CollectionInfo, CollectionSpec, IndexType
+from search_service.stores.protocol import VECTOR_NAMES, CollectionInfo, CollectionSpec, IndexType
 from search_service.stores.qdrant.calls import ServerCalls
 from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.spec import (
@@ -276,7 +276,7 @@ class ServerCollections:
         )
         exact = read_limits(described).allows_exact
         points, *counts = await asyncio.gather(
-            *(self._count(spec.name, exact, has, timeout) for has in (None, *SIDES))
+            *(self._count(spec.name, exact, has, timeout) for has in (None, *VECTOR_NAMES))
         )
         total = sum(counts)
         indexed = described.indexed_vectors_count or 0

@@ -6,7 +6,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from search_service.query.filters import (
+from search_service.stores.filters import (
     Condition,
     DatetimeRange,
     Filter,

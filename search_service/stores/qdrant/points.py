@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from search_service.stores.codec import from_engine, payload_keys, point_sides, to_payload
-from search_service.stores.protocol import ID_KEY, Side, StoredPoint, Vector, VectorQuery, point_uuid
+from search_service.stores.codec import from_engine, payload_keys, to_payload, vector_names_of
+from search_service.stores.protocol import ID_KEY, StoredPoint, Vector, VectorName, VectorQuery, point_uuid
 from search_service.stores.qdrant.filter import server_filter
 
 # As an `update_filter`: of the points that are there only those that match are replaced, and none of
@@ -18,7 +18,7 @@ NO_POINT = models.Filter(must=[models.IsEmptyCondition(is_empty=models.PayloadFi
 
 def server_point(point: StoredPoint) -> models.PointStruct:
     """The point as the client takes it."""
-    sides = point_sides(point)
+    sides = vector_names_of(point)
     vectors: dict[str, Any] = {side: getattr(point, side).tolist() for side in sides}
     return models.PointStruct(
         id=point_uuid(point.id), vector=vectors, payload=to_payload(point.id, point.payload, sides)
@@ -28,7 +28,7 @@ def server_point(point: StoredPoint) -> models.PointStruct:
 def stored_point(record: models.Record | models.ScoredPoint) -> StoredPoint:
     """The point as its caller knows it."""
     engine_vectors: Any = record.vector or {}
-    vectors: dict[Side, Vector] = {
+    vectors: dict[VectorName, Vector] = {
         side: np.asarray(numbers, dtype=np.float32) for side, numbers in engine_vectors.items()
     }
     return from_engine(record.payload or {}, vectors)
@@ -42,7 +42,7 @@ def server_query(query: VectorQuery) -> models.QueryRequest:
     special = query.oversampling or not query.rescore  # rescoring is the server's default
     return models.QueryRequest(
         query=query.vector.tolist(),
-        using=query.side,
+        using=query.name,
         filter=server_filter(query.filter),
         limit=query.limit,
         offset=query.offset,

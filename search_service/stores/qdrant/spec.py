@@ -8,7 +8,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from search_service.stores.protocol import SIDES, CollectionSpec, IndexType
+from search_service.stores.protocol import VECTOR_NAMES, CollectionSpec, IndexType
 
 # Our keys in a collection's metadata. The server merges keys, so each fact that changes has one of its own.
 _METADATA = "clipsearch"
@@ -42,7 +42,7 @@ def creation(spec: CollectionSpec) -> dict[str, Any]:
         size=spec.dimension, distance=models.Distance.COSINE, on_disk=spec.on_disk_vectors
     )
     return {
-        "vectors_config": dict.fromkeys(SIDES, params),
+        "vectors_config": dict.fromkeys(VECTOR_NAMES, params),
         "hnsw_config": models.HnswConfigDiff(
             m=spec.hnsw_m or None,
             ef_construct=spec.hnsw_ef_construct or None,

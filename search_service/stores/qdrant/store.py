@@ -16,9 +16,9 @@ from qdrant_client import AsyncQdrantClient, models
 
 from clipsearch.channel.credentials import ClientTls
 from clipsearch.serving.errors import NotFound, Unavailable
-from search_service.query.filters import Filter
 from search_service.stores.checks import check_cursor, check_points
 from search_service.stores.codec import in_pages, payload_keys, vector_sample
+from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
     CollectionInfo,
     CollectionSpec,
@@ -26,8 +26,8 @@ from search_service.stores.protocol import (
     Page,
     PayloadSelection,
     ScoredPoint,
-    Side,
     StoredPoint,
+    VectorName,
     VectorQuery,
     VectorSample,
     point_uuid,
@@ -285,7 +285,7 @@ class QdrantServer:
         return Page(points, None if following is None else str(following))
 
     async def sample(
-        self, collection: str, side: Side, limit: int, *, timeout: float | None = None
+        self, collection: str, side: VectorName, limit: int, *, timeout: float | None = None
     ) -> VectorSample:
         """Up to `limit` vectors of the name, those of the points whose UUIDs come first."""
         spec = await self.resolve(collection, timeout=timeout)

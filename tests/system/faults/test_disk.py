@@ -14,7 +14,7 @@ import pytest
 from clipsearch import Client, Point
 from clipsearch.serving.errors import ResourceExhausted, Unavailable
 from search_service.stores.edge.files import free_bytes
-from search_service.stores.edge.live import Upkeep
+from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import CollectionSpec, StoredPoint
 from tests.health import SERVING, failure
@@ -95,7 +95,7 @@ def test_a_disk_that_cannot_be_written_any_more_fails_writes_and_serves_reads(se
 
 
 async def test_a_disk_without_any_reserve_keeps_what_was_acknowledged(disk):
-    store = await QdrantEdge.open(disk / "data", Upkeep(min_free_bytes=0))
+    store = await QdrantEdge.open(disk / "data", MaintenancePolicy(min_free_bytes=0))
     await store.create_collection(CollectionSpec("c", DIMENSION, "f"))
     (disk / "filler").write_bytes(bytes(free_bytes(disk) - 4 * 1024 * 1024))
     acknowledged = 0

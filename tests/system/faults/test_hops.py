@@ -15,7 +15,7 @@ from clipsearch.serving.errors import Unavailable
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from search_service import deadline
 from search_service.__main__ import services
-from search_service.encoder.breaker import Breaker
+from search_service.breaker import Breaker
 from search_service.encoder.client import EncoderClient
 from search_service.settings import SearchSettings
 from search_service.stores.edge.store import QdrantEdge

@@ -13,8 +13,8 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from clipsearch.serving import health
 from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
 from clipsearch.serving.health import Readiness
-from search_service.encoder.breaker import Breaker
-from search_service.query.filters import Filter, MatchValue
+from search_service.breaker import Breaker
+from search_service.stores.filters import Filter, MatchValue
 from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQuery
 from search_service.stores.qdrant.store import QdrantServer
 from tests.unit.search_service.stores.qdrant import COLLECTION, COUNT, Qdrant

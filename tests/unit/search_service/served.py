@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -246,3 +247,25 @@ def ids(response: search_pb2.SearchResponse) -> list[str]:
 
 def request(*terms: search_pb2.QueryTerm, collection: str = "c", **fields) -> search_pb2.SearchRequest:
     return search_pb2.SearchRequest(collection=collection, query=terms, **fields)
+
+
+async def fill_arc(client: Client, encoder: FakeEncoder) -> None:
+    """Ten images on an arc: p0 is nearest to unit(1), p9 farthest."""
+    await client.create(
+        payload_indexes=[
+            collection_pb2.PayloadIndex(field="brand", type=collection_pb2.PAYLOAD_INDEX_TYPE_KEYWORD),
+            collection_pb2.PayloadIndex(field="price", type=collection_pb2.PAYLOAD_INDEX_TYPE_FLOAT),
+        ]
+    )
+    await client.upsert(
+        *(
+            {
+                "id": f"p{i}",
+                "image_vector": unit(math.cos(i / 10), math.sin(i / 10)),
+                "payload": {"price": i, "brand": "even" if i % 2 == 0 else "odd", "shop": {"city": "Ulm"}},
+            }
+            for i in range(10)
+        )
+    )
+    encoder.vectors = {"first": unit(1), b"first": unit(1), "last": unit(math.cos(0.9), math.sin(0.9))}
+    encoder.calls.clear()

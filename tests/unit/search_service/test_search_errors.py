@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 
-import grpc
 import numpy as np
 import pytest
 
 from clipsearch.search.v1 import search_pb2
-from tests.unit.search_service.served import (
-    Client,
-    FakeEncoder,
-    ids,
-    parse,
-    refused,
-    request,
-    term,
-    unit,
-)
-from tests.waiting import HANGS_S
+from tests.unit.search_service.served import Client, FakeEncoder, ids, parse, refused, request, term, unit
 
 pytestmark = pytest.mark.usefixtures("arc")
 
@@ -36,6 +24,8 @@ BAD = {
     "zero vector": (request(term(np.zeros(8))), "query[0].vector.f32"),
     "NaN vector": (request(term(np.full(8, np.nan))), "query[0].vector.f32[0]"),
     "NaN weight": (request(term("x", weight=math.nan)), "query[0].weight"),
+    "infinite weight": (request(term("x"), term("x", weight=math.inf)), "query[1].weight"),
+    "no weight": (request(term("x", weight=0)), "query[0].weight"),
     "heavy weight": (request(term("x", weight=101)), "query[0].weight"),
     "negative only": (request(term("x", weight=-1)), "query"),
     "cancelling": (request(term(unit(1)), term(unit(2), weight=-1)), "query"),
@@ -127,23 +117,3 @@ async def test_the_encoder_down_is_told_and_vectors_still_search(client: Client,
     )
     assert ids(await client.search(term(unit(1)), limit=1)) == ["p0"]
     assert ids(await client.search(term(point_id="p0"), limit=1)) == ["p1"]
-    await encoder.start()
-    async with asyncio.timeout(HANGS_S):
-        while True:
-            try:
-                found = await client.search(term("first"), limit=1)
-                break
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise
-                await asyncio.sleep(0.1)
-    assert ids(found) == ["p0"]
-
-
-async def test_the_callers_deadline_is_kept_with_a_clear_status(client: Client, encoder: FakeEncoder):
-    encoder.go_on.clear()
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await client.points.Search(request(term("first")), timeout=0.5)
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    encoder.go_on.set()
-    assert ids(await client.search(term("first"), limit=1)) == ["p0"]

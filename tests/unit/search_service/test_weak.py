@@ -1,4 +1,4 @@
-"""Weak matches: pictures that words met with a cosine that chance would give too."""
+"""Weak matches: images that words met with a cosine that chance would give too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def bound(encoder: FakeEncoder) -> float:
     return encoder.weak_match_below
 
 
-async def test_pictures_below_the_models_bound_are_weak_matches_of_words(client: Client, bound):
+async def test_images_below_the_models_bound_are_weak_matches_of_words(client: Client, bound):
     found = await client.search(term("first"))
 
     assert found.weak_match_below == pytest.approx(bound)
@@ -59,16 +59,6 @@ async def test_the_bound_says_nothing_of_other_queries(client: Client, other):
 
         assert found.weak_match_below == 0
         assert not any(hit.weak for hit in found.hits)
-
-
-async def test_each_search_of_a_batch_is_judged_by_its_own_terms(client: Client, bound):
-    searches = [
-        search_pb2.SearchRequest(collection="c", query=query)
-        for query in ([term("first")], [term(b"first")], [term("first"), term("last", weight=-0.1)])
-    ]
-    answer = await client.points.SearchBatch(search_pb2.SearchBatchRequest(searches=searches))
-
-    assert [result.weak_match_below for result in answer.results] == pytest.approx([bound, 0, bound])
 
 
 async def test_a_model_without_a_bound_has_no_weak_matches(client: Client, encoder: FakeEncoder):

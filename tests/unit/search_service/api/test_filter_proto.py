@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from clipsearch.search.v1 import filter_pb2
 from clipsearch.serving.errors import InvalidArgument
 from search_service.api.filter_proto import read_filter
-from search_service.query.filters import (
+from search_service.settings import SearchSettings
+from search_service.stores.filters import (
     DatetimeRange,
     Filter,
     HasId,
@@ -25,7 +26,6 @@ from search_service.query.filters import (
     Range,
     matches_everything,
 )
-from search_service.settings import SearchSettings
 
 LIMITS = SearchSettings(max_filter_depth=3, max_ids=2, max_id_bytes=4)
 

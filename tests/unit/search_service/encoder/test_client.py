@@ -41,12 +41,7 @@ async def test_there_is_one_connection(client, encoder):
     assert len(set(encoder.peers)) == 1
 
 
-async def test_the_model_is_described(client, encoder):
-    model = await client.model(NO_HURRY)
-    assert (model.name, model.fingerprint, model.dimension) == ("fake", "fake-1", DIMENSION)
-
-
-async def test_texts_and_pictures_come_back_in_order_with_what_was_cut(client, encoder):
+async def test_texts_and_images_come_back_in_order_with_what_was_cut(client, encoder):
     encoder.vectors = {"a": np.eye(DIMENSION)[0], b"p": np.eye(DIMENSION)[1]}
     encoding = await client.encode(["a", "b" * (CONTEXT + 3)], [b"p"], NO_HURRY)
     assert encoding.fingerprint == "fake-1"
@@ -54,16 +49,6 @@ async def test_texts_and_pictures_come_back_in_order_with_what_was_cut(client, e
     assert [outcome.tokens_dropped for outcome in encoding.texts] == [0, 3]
     assert encoding.images[0].vector.tolist() == np.eye(DIMENSION)[1].tolist()
     assert encoding.images[0].vector.dtype == np.float32
-
-
-async def test_one_bad_input_fails_alone_and_names_no_field_of_another_request(client):
-    encoding = await client.encode(["good", " "], [b"no picture", b"picture"], NO_HURRY)
-    assert isinstance(encoding.texts[1], InvalidArgument)
-    assert encoding.texts[1].reason == "TEXT_EMPTY"
-    assert (encoding.texts[1].field, encoding.texts[1].description) == ("", "empty, or white space only")
-    assert isinstance(encoding.images[0], InvalidArgument)
-    assert not isinstance(encoding.texts[0], InvalidArgument)
-    assert not isinstance(encoding.images[1], InvalidArgument)
 
 
 async def test_long_lists_go_in_several_calls_within_the_encoders_limits(client, encoder):
@@ -80,13 +65,6 @@ async def test_long_lists_go_in_several_calls_within_the_encoders_limits(client,
     alone = await client.encode([texts[299]], [images[69]], NO_HURRY)
     assert encoding.texts[299].vector.tolist() == alone.texts[0].vector.tolist()
     assert encoding.images[69].vector.tolist() == alone.images[0].vector.tolist()
-
-
-async def test_calls_stay_within_the_message_size(client, encoder, monkeypatch):
-    monkeypatch.setattr(encoder_client, "BYTES_A_CALL", 100)
-    encoding = await client.encode([], [b"a" * 60, b"b" * 60, b"c" * 40, b"d" * 200], NO_HURRY)
-    assert sorted(encoder.calls) == [("EncodeImage", 1), ("EncodeImage", 1), ("EncodeImage", 2)]
-    assert len(encoding.images) == 4
 
 
 async def test_an_encoder_that_is_gone_is_named_and_found_again(client, encoder):

@@ -15,15 +15,6 @@ from tests.unit.search_service.served import DIMENSION, Client, FakeEncoder, ref
 
 
 @pytest.fixture
-async def second() -> AsyncIterator[FakeEncoder]:
-    fake = FakeEncoder()
-    fake.name, fake.fingerprint = "other", "fake-2"
-    await fake.start()
-    yield fake
-    await fake.stop()
-
-
-@pytest.fixture
 async def client(
     tmp_path: Path, encoder: FakeEncoder, second: FakeEncoder, settings: SearchSettings
 ) -> AsyncIterator[Client]:

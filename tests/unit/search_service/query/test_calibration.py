@@ -9,7 +9,7 @@ import pytest
 
 from search_service.query.calibration import SAMPLE, Calibration, Weighted, measure
 from search_service.query.terms import compose
-from search_service.stores.protocol import SIDES, VectorSample
+from search_service.stores.protocol import VECTOR_NAMES, VectorSample
 
 DIMENSION = 64
 
@@ -56,14 +56,14 @@ def ranks(
     for name, vectors in (("image", image), ("text", text)):
         scale = calibration.scale([Weighted(queries[0], 1.0, kind)], name)
         scored.append(np.vectorize(scale.score)(queries @ vectors.T))
-    right = np.diagonal(scored[SIDES.index(kind)][:, : len(queries)])
+    right = np.diagonal(scored[VECTOR_NAMES.index(kind)][:, : len(queries)])
     return (np.hstack(scored) > right[:, None]).sum(axis=1)
 
 
 @pytest.mark.parametrize("things", [5, 50, 900])
 @pytest.mark.parametrize("apart", [False, True])
-@pytest.mark.parametrize("kind", SIDES)
-def test_what_a_side_is_sure_of_is_found_first(things, apart, kind):
+@pytest.mark.parametrize("kind", VECTOR_NAMES)
+def test_what_a_name_is_sure_of_is_found_first(things, apart, kind):
     space = Space(things)
     calibration = calibrated(space.image, space.text, apart=apart)
     queries = space.changed(getattr(space, kind))
@@ -75,7 +75,7 @@ def test_what_a_side_is_sure_of_is_found_first(things, apart, kind):
     assert (found < 10).mean() >= (alone < 10).mean() - 0.02
 
 
-@pytest.mark.parametrize("kind", SIDES)
+@pytest.mark.parametrize("kind", VECTOR_NAMES)
 @pytest.mark.parametrize("copies", [2, 4])
 def test_copies_in_the_collection_are_no_measure_of_the_unrelated(kind, copies):
     space = Space(200)
@@ -95,9 +95,9 @@ def test_copies_in_the_collection_are_no_measure_of_the_unrelated(kind, copies):
 def test_a_sample_tells_of_the_whole():
     space = Space(4 * SAMPLE)
     counts = {"image": 4 * SAMPLE, "text": 4 * SAMPLE}
-    sampled = measure({name: sample(getattr(space, name)) for name in SIDES}, counts)
-    for kind in SIDES:
-        for name in SIDES:
+    sampled = measure({name: sample(getattr(space, name)) for name in VECTOR_NAMES}, counts)
+    for kind in VECTOR_NAMES:
+        for name in VECTOR_NAMES:
             queries, vectors = getattr(space, kind)[:256], getattr(space, name)
             cosines = queries @ vectors.T
             cosines[np.arange(256), np.arange(256)] = -1
@@ -115,7 +115,7 @@ def test_it_depends_on_the_points_alone_and_survives_as_json():
     assert len(json.dumps(kept)) < 64 * 1024
     again = Calibration.from_json(json.loads(json.dumps(kept)))
     terms = [Weighted(space.image[0], 1.0, None), Weighted(space.text[1], -0.5, "text")]
-    for name in SIDES:
+    for name in VECTOR_NAMES:
         assert again.scale(terms, name) == once.scale(terms, name)
 
 
@@ -124,8 +124,8 @@ def test_a_name_with_hardly_a_vector_has_finite_scores_that_order_as_cosines_do(
     space = Space(max(images, texts))
     calibration = calibrated(space.image[:images], space.text[:texts])
     assert calibration.both
-    for kind in SIDES:
-        for name in SIDES:
+    for kind in VECTOR_NAMES:
+        for name in VECTOR_NAMES:
             scale = calibration.scale([Weighted(space.image[0], 1.0, kind)], name)
             scores = [scale.score(cosine) for cosine in (-1, 0, 0.2, 0.5, 0.9, 1)]
             assert np.isfinite(scores).all()
@@ -139,7 +139,7 @@ def test_a_name_with_hardly_a_vector_has_finite_scores_that_order_as_cosines_do(
 def test_vectors_of_unknown_kind_are_told_by_those_around_them():
     space = Space(300)
     calibration = calibrated(space.image, space.text)
-    for kind in SIDES:
+    for kind in VECTOR_NAMES:
         told = [
             calibration.kind(Weighted(vector, 1.0, None)) for vector in space.changed(getattr(space, kind))
         ]
@@ -165,7 +165,7 @@ def test_a_weight_means_the_same_for_words_and_for_images(name, texts):
     assert np.median(shares) == pytest.approx(1, abs=0.25)
 
 
-@pytest.mark.parametrize("name", SIDES)
+@pytest.mark.parametrize("name", VECTOR_NAMES)
 @pytest.mark.parametrize(
     "weights", [(1.0, 1.0), (1.0, -0.5), (2.0, 1.0), (1.0, 1.0, -0.3)], ids=lambda weights: str(weights)
 )

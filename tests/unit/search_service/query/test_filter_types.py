@@ -8,7 +8,7 @@ import pytest
 
 from clipsearch.serving.errors import InvalidArgument
 from search_service.query.filter_types import fitted
-from search_service.query.filters import (
+from search_service.stores.filters import (
     DatetimeRange,
     Filter,
     HasId,

@@ -7,23 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search_service.query.fusion import Candidate, fuse
+from search_service.query.fusion import fuse
+from search_service.stores.protocol import ScoredPoint, StoredPoint
 
 ids = st.text("abcdef", min_size=1, max_size=3)
 cosines = st.integers(-1000, 1000).map(lambda n: n / 1000)
-sides = st.dictionaries(ids, cosines, max_size=12).map(
-    lambda side: [Candidate(id, cosine) for id, cosine in side.items()]
-)
+rankings = st.dictionaries(ids, cosines, max_size=12).map(lambda cosines: ranking(*cosines.items()))
 methods = st.sampled_from(["rrf", "dbsf"])
 
 
-def ranking(*pairs: tuple[str, float]) -> list[Candidate]:
-    return [Candidate(id, cosine) for id, cosine in pairs]
+def ranking(*pairs: tuple[str, float]) -> list[ScoredPoint]:
+    return [ScoredPoint(StoredPoint(id, {}), cosine) for id, cosine in pairs]
 
 
 def test_rrf_by_hand():
     hits = fuse(ranking(("a", 0.3), ("b", 0.2)), ranking(("b", 0.9), ("c", 0.8)), "rrf")
-    assert [hit.id for hit in hits] == ["b", "a", "c"]
+    assert [hit.point.id for hit in hits] == ["b", "a", "c"]
     assert [hit.score for hit in hits] == pytest.approx([1 / 61 + 1 / 62, 1 / 61, 1 / 62])
     assert (hits[0].image_rank, hits[0].text_rank, hits[0].matched, hits[0].cosine) == (2, 1, "text", 0.9)
     assert (hits[1].image_rank, hits[1].text_rank, hits[1].matched, hits[1].cosine) == (1, 0, "image", 0.3)
@@ -32,8 +31,8 @@ def test_rrf_by_hand():
 def test_dbsf_by_hand():
     image, text = ranking(("a", 0.3), ("b", 0.1)), ranking(("c", 0.9), ("d", 0.5))
     hits = fuse(image, text, "dbsf")
-    # Two values lie one standard deviation from their mean: 0.5 +- 1/6 on both sides.
-    assert [(hit.id, round(hit.score, 6)) for hit in hits] == [
+    # Two values lie one standard deviation from their mean: 0.5 +- 1/6 in both.
+    assert [(hit.point.id, round(hit.score, 6)) for hit in hits] == [
         ("a", 0.666667),
         ("c", 0.666667),
         ("b", 0.333333),
@@ -48,22 +47,22 @@ def test_dbsf_of_equal_cosines_is_a_half():
 @pytest.mark.parametrize("method", ["rrf", "dbsf"])
 def test_captions_do_not_win_by_their_higher_cosines(method):
     random = np.random.default_rng(5)
-    pictures = ranking(*((f"p{i}", float(c)) for i, c in enumerate(random.uniform(0.15, 0.35, 20))))
+    images = ranking(*((f"p{i}", float(c)) for i, c in enumerate(random.uniform(0.15, 0.35, 20))))
     captions = ranking(*((f"c{i}", float(c)) for i, c in enumerate(random.uniform(0.60, 0.95, 20))))
-    by_cosine = sorted([*pictures, *captions], key=lambda candidate: -candidate.cosine)
-    assert {candidate.id[0] for candidate in by_cosine[:10]} == {"c"}
-    top = [hit.id[0] for hit in fuse(pictures, captions, method)[:10]]
+    by_cosine = sorted([*images, *captions], key=lambda found: -found.score)
+    assert {found.point.id[0] for found in by_cosine[:10]} == {"c"}
+    top = [hit.point.id[0] for hit in fuse(images, captions, method)[:10]]
     assert 3 <= top.count("p") <= 7
 
 
-@given(sides, sides, methods)
+@given(rankings, rankings, methods)
 def test_every_candidate_comes_back_once_in_order(image, text, method):
     hits = fuse(image, text, method)
-    assert sorted(hit.id for hit in hits) == sorted({c.id for c in [*image, *text]})
-    assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.id))
+    assert sorted(hit.point.id for hit in hits) == sorted({c.point.id for c in [*image, *text]})
+    assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.point.id))
 
 
-@given(sides, sides, methods, st.randoms(use_true_random=False))
+@given(rankings, rankings, methods, st.randoms(use_true_random=False))
 def test_the_order_in_which_candidates_arrive_does_not_matter(image, text, method, random):
     expected = fuse(image, text, method)
     random.shuffle(image)
@@ -72,24 +71,18 @@ def test_the_order_in_which_candidates_arrive_does_not_matter(image, text, metho
         assert hit == same
 
 
-@given(sides, sides, methods)
+@given(rankings, rankings, methods)
 def test_a_hit_says_truly_what_matched(image, text, method):
-    image_cosines, text_cosines = ({c.id: c.cosine for c in side} for side in (image, text))
+    image_cosines, text_cosines = ({c.point.id: c.score for c in found} for found in (image, text))
     for hit in fuse(image, text, method):
-        assert (hit.image_rank > 0) == (hit.id in image_cosines)
-        assert (hit.text_rank > 0) == (hit.id in text_cosines)
-        assert hit.cosine == (image_cosines if hit.matched == "image" else text_cosines)[hit.id]
+        assert (hit.image_rank > 0) == (hit.point.id in image_cosines)
+        assert (hit.text_rank > 0) == (hit.point.id in text_cosines)
+        assert hit.cosine == (image_cosines if hit.matched == "image" else text_cosines)[hit.point.id]
         if hit.image_rank and hit.text_rank:
             assert hit.matched == ("image" if hit.image_rank <= hit.text_rank else "text")
 
 
-@given(sides, methods)
-def test_a_better_cosine_never_ranks_behind_on_its_own_side(image, method):
-    hits = fuse(image, [], method)
-    assert [hit.cosine for hit in hits] == sorted((hit.cosine for hit in hits), reverse=True)
-
-
-@given(sides, sides)
-def test_rrf_favours_neither_side(image, text):
-    there = {hit.id: hit.score for hit in fuse(image, text, "rrf")}
-    assert there == {hit.id: hit.score for hit in fuse(text, image, "rrf")}
+@given(rankings, rankings)
+def test_rrf_favours_neither_name(image, text):
+    there = {hit.point.id: hit.score for hit in fuse(image, text, "rrf")}
+    assert there == {hit.point.id: hit.score for hit in fuse(text, image, "rrf")}

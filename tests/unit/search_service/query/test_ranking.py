@@ -6,15 +6,13 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from search_service.query.calibration import Scale
-from search_service.query.filters import Filter, HasId, IsNull
 from search_service.query.fusion import DEPTH
 from search_service.query.queries import Fusion, Query
-from search_service.query.ranking import rank, side_queries
-from search_service.query.terms import Stored, Term, Words
+from search_service.query.ranking import rank, vector_queries
+from search_service.query.terms import PointTerm, Term, TextTerm
+from search_service.stores.filters import Filter, HasId, IsNull
 from search_service.stores.protocol import PayloadSelection, ScoredPoint, StoredPoint
 
 VECTORS = {"image": np.array([1, 0], np.float32), "text": np.array([0, 1], np.float32)}
@@ -22,7 +20,7 @@ SCALES = {"image": Scale(0.6, 0.1, 1, 1), "text": Scale(0.1, 0.05, 0.25, 0.6)}
 
 
 def query(**fields) -> Query:
-    return Query("c", (Term(Words("x")),), **fields)
+    return Query("c", (Term(TextTerm("x")),), **fields)
 
 
 def found(**scores: float) -> list[ScoredPoint]:
@@ -30,8 +28,8 @@ def found(**scores: float) -> list[ScoredPoint]:
 
 
 def test_one_name_is_asked_for_the_page_itself():
-    [asked] = side_queries(query(target="text", limit=5, offset=7, score_threshold=0.2), VECTORS)
-    assert (asked.side, asked.limit, asked.offset, asked.score_threshold) == ("text", 5, 7, 0.2)
+    [asked] = vector_queries(query(target="text", limit=5, offset=7, score_threshold=0.2), VECTORS)
+    assert (asked.name, asked.limit, asked.offset, asked.score_threshold) == ("text", 5, 7, 0.2)
     assert asked.vector is VECTORS["text"]
     assert asked.payload == PayloadSelection()
     assert asked.filter is None
@@ -40,18 +38,18 @@ def test_one_name_is_asked_for_the_page_itself():
 @pytest.mark.parametrize(("fusion", "limit"), [("calibrated", 12), ("rrf", DEPTH), ("dbsf", DEPTH)])
 def test_both_names_are_asked_without_payloads_and_thresholds(fusion, limit):
     asked = query(target="any", limit=5, offset=7, score_threshold=0.2, fusion=fusion)
-    image, text = side_queries(asked, VECTORS)
-    assert (image.side, text.side) == ("image", "text")
+    image, text = vector_queries(asked, VECTORS)
+    assert (image.name, text.name) == ("image", "text")
     for one in (image, text):
-        assert one.vector is VECTORS[one.side]
+        assert one.vector is VECTORS[one.name]
         assert (one.offset, one.limit, one.score_threshold) == (0, limit, None)
         assert one.payload == PayloadSelection(include=())
 
 
 def test_stored_terms_are_left_out_besides_the_callers_filter():
-    terms = (Term(Stored("a")), Term(Stored("b"), -1), Term(Stored("a")))
+    terms = (Term(PointTerm("a")), Term(PointTerm("b"), -1), Term(PointTerm("a")))
     filter = Filter(must=(IsNull("x"),), must_not=(IsNull("y"),))
-    [asked] = side_queries(Query("c", terms, target="image", filter=filter), VECTORS)
+    [asked] = vector_queries(Query("c", terms, target="image", filter=filter), VECTORS)
     assert asked.filter == Filter(must=(IsNull("x"),), must_not=(IsNull("y"), HasId(("a", "b"))))
 
 
@@ -59,15 +57,15 @@ def test_stored_terms_are_left_out_besides_the_callers_filter():
 @pytest.mark.parametrize("fusion", get_args(get_args(Fusion)[0]) + get_args(get_args(Fusion)[1]))
 def test_one_name_alone_keeps_its_cosines(empty, fusion):
     there = found(a=0.9, b=0.4, c=0.3)
-    sides = [[], there] if empty == "image" else [there, []]
-    ranked = rank(query(offset=1, limit=1, score_threshold=0.35, fusion=fusion), sides, None)
+    both = [[], there] if empty == "image" else [there, []]
+    ranked = rank(query(offset=1, limit=1, score_threshold=0.35, fusion=fusion), both, None)
     assert not ranked.fused
     [hit] = ranked.hits
     assert (hit.point.id, hit.score, hit.cosine, hit.image_rank, hit.text_rank) == ("b", 0.4, 0.4, 0, 0)
     assert hit.matched == ("text" if empty == "image" else "image")
 
 
-def test_a_point_has_the_larger_of_its_scores_whatever_side_found_it():
+def test_a_point_has_the_larger_of_its_scores_whatever_name_found_it():
     ranked = rank(query(), [found(a=0.8, b=0.6), found(b=0.3, c=0.05)], SCALES)
     assert ranked.fused
     assert [(hit.point.id, hit.matched, hit.cosine) for hit in ranked.hits] == [
@@ -79,31 +77,9 @@ def test_a_point_has_the_larger_of_its_scores_whatever_side_found_it():
     assert [(hit.image_rank, hit.text_rank) for hit in ranked.hits] == [(1, 0), (2, 1), (0, 2)]
 
 
-@given(
-    st.dictionaries(
-        st.text("abcdefgh", min_size=1, max_size=2), st.tuples(COSINE := st.integers(0, 9), COSINE)
-    ),
-    st.integers(0, 6),
-    st.integers(1, 6),
-)
-def test_lists_cut_where_the_page_ends_rank_as_whole_ones_do(points, offset, limit):
-    sides = [
-        sorted(
-            found(**{id: cosines[side] / 10 for id, cosines in points.items()}),
-            key=lambda scored: (-scored.score, scored.point.id),
-        )
-        for side in (0, 1)
-    ]
-    whole = rank(query(limit=100), sides, SCALES).hits
-    cut = rank(query(offset=offset, limit=limit), [side[: offset + limit] for side in sides], SCALES).hits
-    assert [(hit.point.id, hit.score) for hit in cut] == [
-        (hit.point.id, hit.score) for hit in whole[offset : offset + limit]
-    ]
-
-
 def test_the_threshold_is_held_against_the_fused_score():
-    sides = [found(a=0.3, b=0.2), found(a=0.9)]
-    ranked = rank(query(score_threshold=1.5 / 61, fusion="rrf"), sides, None)
+    both = [found(a=0.3, b=0.2), found(a=0.9)]
+    ranked = rank(query(score_threshold=1.5 / 61, fusion="rrf"), both, None)
     assert ranked.fused
     assert [hit.point.id for hit in ranked.hits] == ["a"]
     assert ranked.hits[0].score == pytest.approx(2 / 61)

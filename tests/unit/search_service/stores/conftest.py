@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search_service.stores.edge import indexing as edge_index
-from search_service.stores.edge.live import Upkeep
+from search_service.stores.edge import indexing
+from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import CollectionSpec, StoredPoint
 from tests.unit.search_service.stores.ends import QUIET, no_optimizer, processes
@@ -46,7 +46,7 @@ def points() -> Callable[..., list[StoredPoint]]:
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[QdrantEdge]:
     """An Edge store that does nothing by itself while a test lasts."""
-    opened = await QdrantEdge.open(tmp_path / "data", Upkeep(quiet_s=600))
+    opened = await QdrantEdge.open(tmp_path / "data", MaintenancePolicy(quiet_s=600))
     yield opened
     await opened.close()
 
@@ -61,7 +61,7 @@ def children() -> Callable[[], set[int]]:
 @pytest.fixture
 async def shop(tmp_path, spec, points, monkeypatch, children):
     """A store with ten points, whose index is built when a test says so."""
-    monkeypatch.setattr(edge_index, "_optimize", no_optimizer)
+    monkeypatch.setattr(indexing, "_optimize", no_optimizer)
     store = await QdrantEdge.open(tmp_path, QUIET)
     await store.create_collection(spec)
     await store.upsert("shop", points(10))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import threading
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from search_service.stores.edge import files as edge_files
-from search_service.stores.edge import indexing as edge_index
-from search_service.stores.edge.live import Upkeep
+from search_service.stores.edge import files, indexing
+from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.process import EngineProcess
 from search_service.stores.edge.store import QdrantEdge
 
-QUIET = Upkeep(quiet_s=600)
+QUIET = MaintenancePolicy(quiet_s=600)
 SHOP = Path("collections", "shop")
 
 
@@ -36,7 +38,7 @@ def shards(root: Path) -> list[str]:
 
 
 def is_free(root: Path) -> bool:
-    edge_files.open_root(root, patience_s=0).close()
+    files.open_root(root, patience_s=0).close()
     return True
 
 
@@ -54,8 +56,24 @@ class Gate:
         await self.open.wait()
 
 
+def stop_at(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
+) -> tuple[asyncio.Event, threading.Event]:
+    """Blocking work that waits in its thread: an event that it has begun, and one that lets it go on."""
+    reached, go_on, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+    work = getattr(module, name)
+
+    def slow(*arguments):
+        loop.call_soon_threadsafe(reached.set)
+        go_on.wait(60)
+        return work(*arguments)
+
+    monkeypatch.setattr(module, name, slow)
+    return reached, go_on
+
+
 def hold(monkeypatch: pytest.MonkeyPatch, step: str, gate: Gate) -> None:
-    """Puts the gate before a step: what an engine is asked, is done to, or what edge_index does."""
+    """Puts the gate before a step: what an engine is asked, is done to, or what indexing does."""
     call = EngineProcess.call
 
     async def gated_call(engine, method, *arguments, deadline=None):
@@ -67,7 +85,7 @@ def hold(monkeypatch: pytest.MonkeyPatch, step: str, gate: Gate) -> None:
         await gate()
         return await original(*arguments)
 
-    owner = edge_index if step.startswith("_") else EngineProcess
+    owner = indexing if step.startswith("_") else EngineProcess
     if hasattr(owner, step):
         original = getattr(owner, step)
         monkeypatch.setattr(owner, step, gated)
@@ -75,9 +93,28 @@ def hold(monkeypatch: pytest.MonkeyPatch, step: str, gate: Gate) -> None:
         monkeypatch.setattr(EngineProcess, "call", gated_call)
 
 
-async def no_optimizer(shard, shared):
+def freeze_builders(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[EngineProcess]:
+    """Engines that are asked to optimise stand still; they can be had here."""
+    call, frozen = EngineProcess.call, asyncio.Queue()
+
+    async def freezing(engine, method, *arguments, deadline=None):
+        if method == "optimize":
+            os.kill(engine._process.pid, signal.SIGSTOP)
+            frozen.put_nowait(engine)
+        return await call(engine, method, *arguments, deadline=deadline)
+
+    monkeypatch.setattr(EngineProcess, "call", freezing)
+    return frozen
+
+
+async def no_optimizer(shard, children, index_threshold):
     """An index in no time: these tests are about what stands around it."""
     return True
+
+
+async def rebuilt(store: QdrantEdge) -> bool:
+    """Builds the index of `shop` now."""
+    return await indexing.rebuild(store._live["shop"].supervisor, store._shared.policy.index_threshold)
 
 
 async def reopened_count(root: Path) -> int:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from pathlib import Path
 
 import pytest
 
 from clipsearch.serving.errors import Unavailable
-from search_service.stores.edge import aliases as edge_aliases
-from search_service.stores.edge import files as edge_files
+from search_service.stores.edge import aliases, files
 from search_service.stores.edge import store as edge
-from search_service.stores.edge.children import whole
+from search_service.stores.edge.process import whole
 from search_service.stores.edge.store import QdrantEdge
-from tests.unit.search_service.stores.ends import QUIET, Gate, hold, is_free, reopened_count
+from tests.unit.search_service.stores.ends import QUIET, Gate, hold, is_free, reopened_count, stop_at
 
 
 async def test_a_creation_that_is_given_up_leaves_nothing(tmp_path, spec, monkeypatch, children):
@@ -35,15 +33,7 @@ async def test_a_creation_that_is_given_up_leaves_nothing(tmp_path, spec, monkey
 
 async def test_a_creation_that_is_given_up_at_its_last_step_is_done(tmp_path, spec, points, monkeypatch):
     store = await QdrantEdge.open(tmp_path, QUIET)
-    reached, go_on = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def slow(building, folder):
-        loop.call_soon_threadsafe(reached.set)
-        go_on.wait(60)
-        edge_files.publish(building, folder)
-
-    monkeypatch.setattr(edge, "publish", slow)
+    reached, go_on = stop_at(monkeypatch, edge, "publish")
     creating = asyncio.create_task(store.create_collection(spec))
     await reached.wait()
     creating.cancel()
@@ -56,7 +46,7 @@ async def test_a_creation_that_is_given_up_at_its_last_step_is_done(tmp_path, sp
 
 async def test_a_creation_whose_folder_is_not_durable_can_be_made_again(tmp_path, spec, points, monkeypatch):
     store = await QdrantEdge.open(tmp_path, QUIET)
-    sync = edge_files._sync
+    sync = files.sync
 
     def ill(path):
         if path == tmp_path / "collections":
@@ -64,7 +54,7 @@ async def test_a_creation_whose_folder_is_not_durable_can_be_made_again(tmp_path
         sync(path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(edge_files, "_sync", ill)
+        patched.setattr(files, "sync", ill)
         with pytest.raises(Unavailable):
             await store.create_collection(spec)
     assert list((tmp_path / "collections").iterdir()) == []
@@ -110,15 +100,7 @@ async def test_an_open_that_fails_lets_go_of_the_directory(tmp_path, monkeypatch
 
 
 async def test_aliases_of_a_caller_who_has_gone_are_what_the_file_says(shop, tmp_path, monkeypatch):
-    reached, go_on = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def slow(root, aliases):
-        loop.call_soon_threadsafe(reached.set)
-        go_on.wait(60)
-        edge_files.write_aliases(root, aliases)
-
-    monkeypatch.setattr(edge_aliases, "write_aliases", slow)
+    reached, go_on = stop_at(monkeypatch, aliases, "write_aliases")
     setting = asyncio.create_task(shop.set_alias("window", "shop"))
     await reached.wait()
     setting.cancel()

@@ -21,6 +21,7 @@ from search_service.stores.edge.damage import Damaged, sound
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import CollectionSpec, StoredPoint
 from search_service.write.successors import Successors
+from tests.waiting import until
 
 
 def points(count: int) -> list[StoredPoint]:
@@ -81,15 +82,9 @@ def segments_gone(shop: Path) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty settings": (written("collection.json", b""), "shop/collection.json is empty"),
-    "blank settings": (written("collection.json", b" \n"), "shop/collection.json is empty"),
     "settings cut off": (written("collection.json", b'{"name": "sho'), "shop/collection.json is no JSON"),
-    "settings that are no JSON": (written("collection.json", b"hello"), "shop/collection.json is no JSON"),
     "settings that are a list": (
         written("collection.json", b"[1]"),
-        "shop/collection.json holds no JSON object",
-    ),
-    "settings that are null": (
-        written("collection.json", b"null"),
         "shop/collection.json holds no JSON object",
     ),
     "settings that are no text": (
@@ -115,9 +110,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "shop/shard.7, the shard in use, is missing",
     ),
     "no shard": (lambda shop: shutil.rmtree(shop / "shard.1"), "shop/shard.1, the shard in use, is missing"),
-    "empty engine's settings": (written(CONFIG, b""), "shard.1/edge_config.json is empty"),
     "engine's settings cut off": (written(CONFIG, b'{"vectors":'), "shard.1/edge_config.json is no JSON"),
-    "no engine's settings": (lambda shop: (shop / CONFIG).unlink(), "shard.1/edge_config.json is missing"),
     "engine's settings of another shape": (
         written(CONFIG, b'{"vectors": 5}'),
         "shop/shard.1 cannot be opened",
@@ -211,11 +204,11 @@ async def test_the_service_deletes_it_and_counts_the_others(root):
     store = await QdrantEdge.open(root)
     registry = CollectorRegistry()
     watch = asyncio.create_task(SearchMetrics(registry).watch_collections(store))
-    while registry.get_sample_value("clipsearch_collection_points", {"collection": "well"}) != 3:
-        assert not watch.done()
-        await asyncio.sleep(0.01)
+    await until(
+        lambda: registry.get_sample_value("clipsearch_collection_points", {"collection": "well"}) == 3
+    )
     assert registry.get_sample_value("clipsearch_collection_points", {"collection": "shop"}) is None
-    collections = Collections(store, None, Successors(store, 30), 30)  # type: ignore[arg-type]
+    collections = Collections(store, None, Successors(store))  # type: ignore[arg-type]
     with pytest.raises(CollectionDamaged):
         await collections.delete("the-shop", Deadline.after(30))
     await collections.delete("shop", Deadline.after(30))
@@ -228,7 +221,6 @@ async def test_the_service_deletes_it_and_counts_the_others(root):
 async def test_damaged_aliases_are_told_and_kept(root, content):
     (root / "aliases.json").write_text(content)
     store = await QdrantEdge.open(root)
-    assert [info.points for info in await store.list_collections()] == [3, 3]
     assert (await store.resolve("well")).name == "well"
     with pytest.raises(FailedPrecondition, match=r"if it is an alias: aliases\.json") as caught:
         await store.resolve("the-well")
@@ -257,7 +249,7 @@ async def test_its_link_as_a_successor_goes_with_it(root):
     (root / "collections" / "shop" / "current").unlink()
     store = await QdrantEdge.open(root)
     with pytest.raises(CollectionDamaged, match="'shop'"):
-        await Successors(store, 30).chain("well", Deadline.after(30))
+        await Successors(store).chain("well", Deadline.after(30))
     await store.delete_collection("shop")
-    assert len(await Successors(store, 30).chain("well", Deadline.after(30))) == 1
+    assert len(await Successors(store).chain("well", Deadline.after(30))) == 1
     await store.close()

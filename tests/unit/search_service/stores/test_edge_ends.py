@@ -11,13 +11,20 @@ import signal
 import pytest
 
 from clipsearch.serving.errors import NotFound, Unavailable
-from search_service.stores.edge import files as edge_files
-from search_service.stores.edge import indexing as edge_index
-from search_service.stores.edge.children import Children
-from search_service.stores.edge.live import LiveCollection, Upkeep
-from search_service.stores.edge.process import EngineProcess
+from search_service.stores.edge import files, indexing
+from search_service.stores.edge.indexing import MaintenancePolicy
+from search_service.stores.edge.process import Children, EngineProcess
 from search_service.stores.edge.store import QdrantEdge
-from tests.unit.search_service.stores.ends import Gate, hold, is_free, reopened_count, shards
+from search_service.stores.edge.supervisor import Supervisor
+from tests.unit.search_service.stores.ends import (
+    Gate,
+    freeze_builders,
+    hold,
+    is_free,
+    rebuilt,
+    reopened_count,
+    shards,
+)
 
 STEPS = ["record", "_optimize", "open", "replay", "_take_over"]
 
@@ -29,7 +36,7 @@ async def test_a_close_during_a_build_leaves_no_process_and_one_shard(
     gate = Gate()
     hold(monkeypatch, step, gate)
     live = shop._live["shop"]
-    live._upkeeping = building = asyncio.create_task(edge_index.rebuild(live))
+    live.maintenance.task = building = asyncio.create_task(rebuilt(shop))
     await gate.reached.wait()
     closing = asyncio.create_task(shop.close())
     while not building.cancelling():  # noqa: ASYNC110
@@ -51,32 +58,22 @@ async def test_a_build_that_fails_at_any_step_leaves_the_old_engine_in_service(
     with monkeypatch.context() as patched:
         hold(patched, step, Gate(RuntimeError("a fault")))
         with pytest.raises(RuntimeError, match="a fault"):
-            await edge_index.rebuild(shop._live["shop"])
+            await rebuilt(shop)
 
     assert shards(tmp_path) == ["shard.1"]
     assert len(children()) == 1
     await shop.upsert("shop", points(10, start=10))
-    assert await edge_index.rebuild(shop._live["shop"])
+    assert await rebuilt(shop)
     assert shards(tmp_path) == ["shard.2"]
     assert await shop.count("shop") == 20
 
 
 async def test_a_close_ends_the_process_that_optimises(tmp_path, spec, points, monkeypatch, children):
-    started = Children.start
-    begun = asyncio.Event()
-
-    def start(self, module, *arguments, **more):
-        process = started(self, module, *arguments, **more)
-        if module.endswith("edge_index"):
-            process.send_signal(signal.SIGSTOP)
-            begun.set()
-        return process
-
-    monkeypatch.setattr(Children, "start", start)
-    store = await QdrantEdge.open(tmp_path, Upkeep(index_threshold=5, quiet_s=0))
+    begun = freeze_builders(monkeypatch)
+    store = await QdrantEdge.open(tmp_path, MaintenancePolicy(index_threshold=5, quiet_s=0))
     await store.create_collection(spec)
     await store.upsert("shop", points(10))
-    await begun.wait()
+    await begun.get()
     await store.close()
     assert children() == set()
     assert shards(tmp_path) == ["shard.1"]
@@ -84,17 +81,17 @@ async def test_a_close_ends_the_process_that_optimises(tmp_path, spec, points, m
 
 
 async def test_a_frozen_engine_of_before_is_gone_when_its_shard_is_removed(shop, tmp_path, monkeypatch):
-    old = (await shop._live["shop"].engine())._process
-    remove = edge_index._remove
+    old = (await shop._live["shop"].supervisor.engine())._process
+    remove = indexing._remove
     ended = []
 
-    def swap(live, engine, shard, swap=LiveCollection.swap):
+    def swap(supervisor, engine, shard, swap=Supervisor.swap):
         os.kill(old.pid, signal.SIGSTOP)  # it flushes for ever
-        swap(live, engine, shard)
+        swap(supervisor, engine, shard)
 
-    monkeypatch.setattr(LiveCollection, "swap", swap)
-    monkeypatch.setattr(edge_index, "_remove", lambda *doomed: (ended.append(old.poll()), remove(*doomed)))
-    assert await edge_index.rebuild(shop._live["shop"])
+    monkeypatch.setattr(Supervisor, "swap", swap)
+    monkeypatch.setattr(indexing, "_remove", lambda *doomed: (ended.append(old.poll()), remove(*doomed)))
+    assert await rebuilt(shop)
 
     assert ended == [-signal.SIGKILL]
     assert shards(tmp_path) == ["shard.2"]
@@ -103,17 +100,17 @@ async def test_a_frozen_engine_of_before_is_gone_when_its_shard_is_removed(shop,
 
 async def test_what_the_engine_of_before_was_asked_is_answered(shop, monkeypatch):
     live = shop._live["shop"]
-    old = await live.engine()
+    old = await live.supervisor.engine()
     asked = []
 
-    def swap(live, engine, shard, swap=LiveCollection.swap):
+    def swap(supervisor, engine, shard, swap=Supervisor.swap):
         asked.extend(asyncio.create_task(old.call("count", None)) for _ in range(20))
-        swap(live, engine, shard)
+        swap(supervisor, engine, shard)
 
-    monkeypatch.setattr(LiveCollection, "swap", swap)
+    monkeypatch.setattr(Supervisor, "swap", swap)
     gate = Gate()
     hold(monkeypatch, "retire", gate)
-    building = asyncio.create_task(edge_index.rebuild(live))
+    building = asyncio.create_task(rebuilt(shop))
     await gate.reached.wait()
     gate.open.set()
     await building
@@ -125,8 +122,8 @@ async def test_an_engine_that_dies_during_the_change_does_not_bring_its_shard_ba
     shop, tmp_path, points, monkeypatch, children, step
 ):
     live = shop._live["shop"]
-    old = await live.engine()
-    take_over = edge_index._take_over
+    old = await live.supervisor.engine()
+    take_over = indexing._take_over
     gate, asked = Gate(), []
 
     async def dies_meanwhile(*arguments):
@@ -137,8 +134,8 @@ async def test_an_engine_that_dies_during_the_change_does_not_bring_its_shard_ba
         await gate.reached.wait()
         await take_over(*arguments)
 
-    monkeypatch.setattr(edge_index, "_take_over", dies_meanwhile)
-    await edge_index.rebuild(live)
+    monkeypatch.setattr(indexing, "_take_over", dies_meanwhile)
+    await rebuilt(shop)
     gate.open.set()
     assert await asked[0] == 10
     await shop.upsert("shop", points(10, start=10))
@@ -151,7 +148,7 @@ async def test_an_engine_that_dies_during_the_change_does_not_bring_its_shard_ba
 async def test_a_name_that_the_disk_did_not_confirm_is_served_as_a_restart_would(
     shop, tmp_path, points, monkeypatch
 ):
-    def unconfirmed(folder, shard, set_current_shard=edge_files.set_current_shard):
+    def unconfirmed(folder, shard, set_current_shard=files.set_current_shard):
         set_current_shard(folder, shard)
         raise OSError("the disk is ill")
 
@@ -159,10 +156,10 @@ async def test_a_name_that_the_disk_did_not_confirm_is_served_as_a_restart_would
         raise OSError("the disk is ill")
 
     with monkeypatch.context() as patched:
-        patched.setattr(edge_index, "set_current_shard", unconfirmed)
-        patched.setattr(edge_index, "sync_folder", still_ill)
+        patched.setattr(indexing, "set_current_shard", unconfirmed)
+        patched.setattr(indexing, "sync", still_ill)
         with pytest.raises(OSError, match="the disk is ill"):
-            await edge_index.rebuild(shop._live["shop"])
+            await rebuilt(shop)
     assert shards(tmp_path)[:2] == ["shard.1", "shard.2"], "a power cut may bring the old name back"
     await shop.upsert("shop", points(10, start=10))
     await shop.close()
@@ -171,7 +168,7 @@ async def test_a_name_that_the_disk_did_not_confirm_is_served_as_a_restart_would
 
 
 async def test_a_close_that_is_given_up_ends_a_frozen_engine_at_once(shop, tmp_path, children):
-    engine = await shop._live["shop"].engine()
+    engine = await shop._live["shop"].supervisor.engine()
     os.kill(engine._process.pid, signal.SIGSTOP)
     closing = asyncio.create_task(shop.close())
     while not engine._writer.transport.is_closing() and not engine._writer.transport._eof:  # noqa: ASYNC110
@@ -222,16 +219,22 @@ async def test_an_engine_whose_start_is_given_up_is_ended(tmp_path, monkeypatch,
     assert children() == set()
 
 
-async def test_callers_of_an_engine_whose_start_ends_with_the_store_are_told_so(shop, monkeypatch, children):
-    live = shop._live["shop"]
-    await (await live.engine()).kill()
+async def closed_while_its_engine_starts(shop, monkeypatch):
+    """A store that is being closed, a call that waits for an engine to start, and the gate before that."""
+    supervisor = shop._live["shop"].supervisor
+    await (await supervisor.engine()).kill()
     gate = Gate()
     hold(monkeypatch, "open", gate)
     counting = asyncio.create_task(shop.count("shop"))
     await gate.reached.wait()
     closing = asyncio.create_task(shop.close())
-    while not live.closed:  # noqa: ASYNC110
+    while not supervisor.closed:  # noqa: ASYNC110
         await asyncio.sleep(0)
+    return closing, counting, gate
+
+
+async def test_callers_of_an_engine_whose_start_ends_with_the_store_are_told_so(shop, monkeypatch, children):
+    closing, counting, _ = await closed_while_its_engine_starts(shop, monkeypatch)
     closing.cancel()
     with pytest.raises(NotFound):
         await counting
@@ -240,15 +243,7 @@ async def test_callers_of_an_engine_whose_start_ends_with_the_store_are_told_so(
 
 
 async def test_a_close_waits_for_an_engine_that_starts_and_its_callers_are_answered(shop, monkeypatch):
-    live = shop._live["shop"]
-    await (await live.engine()).kill()
-    gate = Gate()
-    hold(monkeypatch, "open", gate)
-    counting = asyncio.create_task(shop.count("shop"))
-    await gate.reached.wait()
-    closing = asyncio.create_task(shop.close())
-    while not live.closed:  # noqa: ASYNC110
-        await asyncio.sleep(0)
+    closing, counting, gate = await closed_while_its_engine_starts(shop, monkeypatch)
     gate.open.set()
     assert await counting == 10
     await closing

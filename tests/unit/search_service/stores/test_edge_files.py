@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from search_service.stores.edge import files as edge_files
+from search_service.stores.edge import files
 from search_service.stores.protocol import CollectionSpec
 
 
@@ -25,7 +25,7 @@ def shard(tmp_path):
 
 def test_a_copied_shard_holds_the_same_and_stays_sparse(shard, tmp_path):
     copy = tmp_path / "shard.2"
-    edge_files.copy_shard(shard, copy)
+    files.copy_shard(shard, copy)
     originals = sorted(path for path in shard.rglob("*") if path.is_file())
     assert len(originals) == 3
     for path in originals:
@@ -36,62 +36,55 @@ def test_a_copied_shard_holds_the_same_and_stays_sparse(shard, tmp_path):
 
 def test_a_copy_shares_only_what_is_written_once(shard, tmp_path):
     copy = tmp_path / "shard.2"
-    edge_files.copy_shard(shard, copy)
+    files.copy_shard(shard, copy)
     assert (copy / "segments/a/matrix.dat").stat().st_ino == (shard / "segments/a/matrix.dat").stat().st_ino
     (copy / "segments/a/page_0.dat").write_bytes(b"changed")
     assert (shard / "segments/a/page_0.dat").read_bytes().startswith(b"start")
 
 
 def test_sizes_count_blocks_and_not_holes(shard):
-    assert edge_files.disk_bytes(shard) < 1 << 20
-    assert edge_files.disk_bytes(shard) >= 7000
-
-
-def test_settings_come_back(tmp_path):
-    spec = CollectionSpec("shop", 16, "f", payload_indexes={"price": "float"}, quantization="binary")
-    edge_files.write_spec(tmp_path, spec)
-    assert edge_files.read_spec(tmp_path) == spec
-    assert [path.name for path in tmp_path.iterdir()] == ["collection.json"]
+    assert files.disk_bytes(shard) < 1 << 20
+    assert files.disk_bytes(shard) >= 7000
 
 
 def test_a_file_half_written_never_takes_the_place_of_the_old(tmp_path, monkeypatch):
-    edge_files.set_current_shard(tmp_path, "shard.1")
+    files.set_current_shard(tmp_path, "shard.1")
 
     def crash(descriptor):
         raise OSError("power")
 
     monkeypatch.setattr(os, "fsync", crash)
     with pytest.raises(OSError, match="power"):
-        edge_files.set_current_shard(tmp_path, "shard.2")
-    assert edge_files.current_shard(tmp_path) == "shard.1"
+        files.set_current_shard(tmp_path, "shard.2")
+    assert files.current_shard(tmp_path) == "shard.1"
 
 
 def test_a_locked_directory_is_refused(tmp_path):
-    lock = edge_files.open_root(tmp_path)
-    with pytest.raises(edge_files.DirectoryInUse):
-        edge_files.open_root(tmp_path, patience_s=0)
+    lock = files.open_root(tmp_path)
+    with pytest.raises(files.DirectoryInUse):
+        files.open_root(tmp_path, patience_s=0)
     lock.close()
-    edge_files.open_root(tmp_path).close()
+    files.open_root(tmp_path).close()
 
 
 def test_a_directory_that_is_let_go_of_in_time_is_taken(tmp_path, monkeypatch):
-    lock = edge_files.open_root(tmp_path)
-    monkeypatch.setattr(edge_files.time, "sleep", lambda seconds: lock.close())
-    edge_files.open_root(tmp_path, patience_s=3600).close()
+    lock = files.open_root(tmp_path)
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: lock.close())
+    files.open_root(tmp_path, patience_s=3600).close()
 
 
 def test_the_log_can_vanish_while_it_is_synced(tmp_path):
-    edge_files.sync_log(tmp_path / "gone")
+    files.sync_log(tmp_path / "gone")
 
 
 def test_a_folder_that_is_no_collection_is_left_alone(tmp_path):
     (tmp_path / "collections" / "notes").mkdir(parents=True)
-    edge_files.open_root(tmp_path).close()
-    assert edge_files.collection_folders(tmp_path) == []
+    files.open_root(tmp_path).close()
+    assert files.collection_folders(tmp_path) == []
     assert (tmp_path / "collections" / "notes").is_dir()
 
 
 def test_settings_of_before_there_were_more_of_them_are_read(tmp_path):
     kept = {"name": "shop", "dimension": 16, "fingerprint": "f", "quantization": "scalar"}
     (tmp_path / "collection.json").write_text(json.dumps(kept))
-    assert edge_files.read_spec(tmp_path) == CollectionSpec("shop", 16, "f", quantization="scalar")
+    assert files.read_spec(tmp_path) == CollectionSpec("shop", 16, "f", quantization="scalar")

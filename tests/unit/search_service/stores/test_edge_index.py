@@ -6,49 +6,48 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from search_service.query.filters import Filter, MatchValue
-from search_service.stores.edge import files as edge_files
-from search_service.stores.edge import indexing as edge_index
-from search_service.stores.edge import live as edge_live
-from search_service.stores.edge.children import Children
-from search_service.stores.edge.live import Upkeep
+from search_service.stores.edge import files, indexing
+from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
-from search_service.stores.protocol import StoredPoint, VectorQuery
+from search_service.stores.filters import Filter, MatchValue
+from search_service.stores.protocol import QuantizationParams, StoredPoint, VectorQuery
+from tests.unit.search_service.stores.ends import freeze_builders, rebuilt
 from tests.waiting import until
 
 # An index is built with what others leave: minutes where many want the cores.
 pytestmark = pytest.mark.timeout(300)
 
-EAGER = Upkeep(index_threshold=2000, quiet_s=0.1)
+EAGER = MaintenancePolicy(index_threshold=2000, quiet_s=0.1)
 
 # Builds an index and, at one of its steps, says so and goes no further.
 INDEX_UNTIL = """
 import asyncio, sys
 from pathlib import Path
-from search_service.stores import edge_index
+from search_service.stores.edge import indexing
 from search_service.stores.edge.store import QdrantEdge
-from search_service.stores.edge.live import Upkeep
+from search_service.stores.edge.indexing import MaintenancePolicy
 
 async def stand_still(*arguments):
     print("there", flush=True)
     await asyncio.sleep(3600)
 
 async def main():
-    setattr(edge_index, sys.argv[2], stand_still)
-    store = await QdrantEdge.open(Path(sys.argv[1]), Upkeep(index_threshold=100, quiet_s=3600))
-    await edge_index.rebuild(store._live["shop"])
+    setattr(indexing, sys.argv[2], stand_still)
+    store = await QdrantEdge.open(Path(sys.argv[1]), MaintenancePolicy(index_threshold=100, quiet_s=3600))
+    await indexing.rebuild(store._live["shop"].supervisor, 100)
 
 asyncio.run(main())
 """
 
 
 @asynccontextmanager
-async def opened(folder, upkeep):
-    store = await QdrantEdge.open(folder, upkeep)
+async def opened(folder, maintenance):
+    store = await QdrantEdge.open(folder, maintenance)
     try:
         yield store
     finally:
@@ -64,23 +63,23 @@ async def eager(tmp_path, spec):
 
 
 async def load(store, points, count=3000):
-    """In one write: between two, the upkeep could find the writers quiet, and index a part."""
+    """In one write: between two, the maintenance could find the writers quiet, and index a part."""
     starts = range(0, count, 500)
     await store.upsert("shop", [point for start in starts for point in points(500, start=start)])
 
 
 async def indexed(store):
-    """Waits until the upkeep, once it has begun, has done all there is to do; a build takes what it takes."""
-    await store._live["shop"]._upkeeping
+    """Waits until the maintenance that has begun has done all there is to do; a build takes what it takes."""
+    await store._live["shop"].maintenance.task
     return (await store.get_collection("shop")).indexed_share
 
 
 async def test_an_index_is_built_without_being_asked_for(eager, points, tmp_path):
     await load(eager, points)
     assert await indexed(eager) == 1.0
-    assert eager._live["shop"].shard != "shard.1"
+    assert eager._live["shop"].supervisor.shard != "shard.1"
     folder = tmp_path / "data" / "collections" / "shop"
-    assert [path.name for path in folder.glob("shard.*")] == [eager._live["shop"].shard]
+    assert [path.name for path in folder.glob("shard.*")] == [eager._live["shop"].supervisor.shard]
     info = await eager.get_collection("shop")
     assert (info.points, info.image_vectors, info.text_vectors) == (3000, 3000, 1500)
     asked = points(500, start=500)[7]
@@ -90,10 +89,10 @@ async def test_an_index_is_built_without_being_asked_for(eager, points, tmp_path
 
 
 async def test_writers_that_never_pause_do_not_keep_a_collection_from_its_index(tmp_path, spec, points):
-    async with opened(tmp_path, Upkeep(index_threshold=1000, quiet_s=600, busy_s=0.3)) as store:
+    async with opened(tmp_path, MaintenancePolicy(index_threshold=1000, quiet_s=600, busy_s=0.3)) as store:
         await store.create_collection(spec)
         written = 0
-        while store._live["shop"].shard == "shard.1":
+        while store._live["shop"].supervisor.shard == "shard.1":
             await store.upsert("shop", points(100, start=written))
             written += 100
             await asyncio.sleep(0.02)
@@ -103,25 +102,25 @@ async def test_writers_that_never_pause_do_not_keep_a_collection_from_its_index(
 
 
 async def test_the_threshold_is_that_of_today_not_of_the_collections_creation(tmp_path, spec, points):
-    async with opened(tmp_path, Upkeep(index_threshold=1_000_000, quiet_s=600)) as store:
+    async with opened(tmp_path, MaintenancePolicy(index_threshold=1_000_000, quiet_s=600)) as store:
         await store.create_collection(spec)
         await load(store, points)
         assert (await store.get_collection("shop")).indexed_share == 0
     async with opened(tmp_path, EAGER) as store:
-        await store.delete("shop", ["nobody"])  # wakes the upkeep, as any call does
+        await store.delete("shop", ["nobody"])  # wakes the maintenance, as any call does
         assert await indexed(store) == 1.0
 
 
 async def test_what_is_written_meanwhile_is_in_the_new_index(tmp_path, spec, points, monkeypatch):
-    optimize = edge_index._optimize
+    optimize = indexing._optimize
     building, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow(shard, shared):
+    async def slow(*arguments):
         building.set()
         await go_on.wait()
-        return await optimize(shard, shared)
+        return await optimize(*arguments)
 
-    monkeypatch.setattr(edge_index, "_optimize", slow)
+    monkeypatch.setattr(indexing, "_optimize", slow)
     async with opened(tmp_path / "data", EAGER) as store:
         await store.create_collection(spec)
         await load(store, points)
@@ -132,9 +131,9 @@ async def test_what_is_written_meanwhile_is_in_the_new_index(tmp_path, spec, poi
         assert await store.delete("shop", Filter(must=(MatchValue("n", 4),))) == 1
         await store.create_payload_index("shop", "n", "integer")
         assert (await store.query("shop", [VectorQuery(points(1)[0].image, "image", 1)]))[0]
-        before = store._live["shop"].shard
+        before = store._live["shop"].supervisor.shard
         go_on.set()
-        await until(lambda: store._live["shop"].shard != before)
+        await until(lambda: store._live["shop"].supervisor.shard != before)
         await check_late_writes(store)
     async with opened(tmp_path / "data", EAGER) as store:
         await check_late_writes(store)
@@ -149,38 +148,27 @@ async def check_late_writes(store):
 
 
 async def test_the_loop_and_the_searches_go_on_while_the_index_is_built(tmp_path, spec, points, monkeypatch):
-    started = Children.start
-    begun = asyncio.Event()
-
-    def start(self, module, *arguments, **more):
-        process = started(self, module, *arguments, **more)
-        if module.endswith("edge_index"):
-            process.send_signal(signal.SIGSTOP)  # it takes as long as the test wants
-            builders.append(process)
-            begun.set()
-        return process
-
     async def tick():
         while True:
             before = time.thread_time()
             await asyncio.sleep(0.001)
             stalls.append(time.thread_time() - before)
 
-    builders, stalls = [], []
-    monkeypatch.setattr(Children, "start", start)
+    stalls = []
+    frozen = freeze_builders(monkeypatch)  # it takes as long as the test wants
     async with opened(tmp_path, EAGER) as store:
         await store.create_collection(spec)
         await load(store, points, 2000)
-        await begun.wait()
+        builder = await frozen.get()
         ticking = asyncio.create_task(tick())
         question = VectorQuery(points(1)[0].image, "image", 10)
         for turn in range(20):
             (hits,) = await store.query("shop", [question])
             assert hits[0].point.id == "p0"
             await store.upsert("shop", points(10, start=10_000 + 10 * turn))
-        assert store._live["shop"].shard == "shard.1"
-        builders[0].send_signal(signal.SIGCONT)
-        while store._live["shop"].shard == "shard.1":
+        assert store._live["shop"].supervisor.shard == "shard.1"
+        builder._process.send_signal(signal.SIGCONT)
+        while store._live["shop"].supervisor.shard == "shard.1":
             (hits,) = await store.query("shop", [question])
             assert hits[0].point.id == "p0"
         ticking.cancel()
@@ -189,39 +177,20 @@ async def test_the_loop_and_the_searches_go_on_while_the_index_is_built(tmp_path
     assert max(stalls) < 0.1, f"the event loop was held for {max(stalls):.3f} s"
 
 
-async def test_a_build_that_fails_leaves_the_old_shard_in_service(tmp_path, spec, points, monkeypatch):
-    failed = asyncio.Event()
-
-    async def fail(shard, shared):
-        failed.set()
-        raise edge_index.IndexingFailed("exit code 1")
-
-    monkeypatch.setattr(edge_index, "_optimize", fail)
-    async with opened(tmp_path / "data", EAGER) as store:
-        await store.create_collection(spec)
-        await load(store, points)
-        await failed.wait()
-        live = store._live["shop"]
-        await live._upkeeping
-        assert [path.name for path in live.folder.glob("shard.*")] == ["shard.1"]
-        await store.upsert("shop", points(10, start=5000))
-        assert await store.count("shop") == 3010
-
-
 async def test_no_index_is_begun_without_room_for_its_copy(tmp_path, spec, points, monkeypatch):
-    monkeypatch.setattr(edge_live, "free_bytes", lambda _: EAGER.min_free_bytes + 1)
+    monkeypatch.setattr(indexing, "free_bytes", lambda _: EAGER.min_free_bytes + 1)
     async with opened(tmp_path / "data", EAGER) as store:
         await store.create_collection(spec)
         await load(store, points)
         live = store._live["shop"]
-        await live._upkeeping
+        await live.maintenance.task
         assert [path.name for path in live.folder.glob("shard.*")] == ["shard.1"]
         assert (await store.get_collection("shop")).indexed_share == 0
 
 
 @pytest.mark.parametrize("step", ["_optimize", "_take_over", "_clear_up"])
 async def test_a_service_killed_while_it_indexes_keeps_a_valid_shard(tmp_path, spec, points, step):
-    async with opened(tmp_path, Upkeep(index_threshold=100, quiet_s=600)) as store:
+    async with opened(tmp_path, MaintenancePolicy(index_threshold=100, quiet_s=600)) as store:
         await store.create_collection(spec)
         await load(store, points, 1000)
     folder = tmp_path / "collections" / "shop"
@@ -231,37 +200,46 @@ async def test_a_service_killed_while_it_indexes_keeps_a_valid_shard(tmp_path, s
     assert {"shard.1", "shard.2"} <= {path.name for path in folder.glob("shard.*")}
     program.kill()
     program.communicate()
-    async with opened(tmp_path, Upkeep(quiet_s=600)) as store:
+    async with opened(tmp_path, MaintenancePolicy(quiet_s=600)) as store:
         assert await store.count("shop") == 1000
         kept = ["shard.2"] if step == "_clear_up" else ["shard.1"]
         assert [path.name for path in folder.glob("shard.*")] == kept
 
 
-async def test_what_a_crash_left_beside_the_shard_is_removed(tmp_path, spec, points):
-    async with opened(tmp_path, Upkeep(quiet_s=600)) as store:
-        await store.create_collection(spec)
-        await store.upsert("shop", points(10))
-    folder = tmp_path / "collections" / "shop"
-    (folder / "shard.2").mkdir()
-    (folder / "shard.2.record").write_bytes(b"half a reco")
-    async with opened(tmp_path, Upkeep(quiet_s=600)) as store:
-        assert [path.name for path in folder.glob("shard.*")] == ["shard.1"]
-        assert await store.count("shop") == 10
-
-
 async def test_the_space_of_deleted_points_is_won_back(tmp_path, spec):
-    vectors = np.random.default_rng(1).standard_normal((6000, 16)).astype(np.float32)
+    vectors = np.random.default_rng(1).standard_normal((2600, 16)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     note = "x" * 4000
-    many = [StoredPoint(f"p{n}", {"note": note, "old": n >= 1000}, image=v) for n, v in enumerate(vectors)]
+    many = [StoredPoint(f"p{n}", {"note": note, "old": n >= 600}, image=v) for n, v in enumerate(vectors)]
     async with opened(tmp_path, EAGER) as store:
         await store.create_collection(spec)
         await store.upsert("shop", many)
         live = store._live["shop"]
-        await live._upkeeping
+        await live.maintenance.task
         # The segments alone: the write-ahead log keeps up to 32 MiB whatever is in it.
-        before = edge_files.disk_bytes(live.folder / live.shard / "segments")
-        assert await store.delete("shop", Filter(must=(MatchValue("old", True),))) == 5000
-        await live._upkeeping
-        assert edge_files.disk_bytes(live.folder / live.shard / "segments") < before / 2
-        assert await store.count("shop") == 1000
+        before = files.disk_bytes(live.folder / live.supervisor.shard / "segments")
+        assert await store.delete("shop", Filter(must=(MatchValue("old", True),))) == 2000
+        await live.maintenance.task
+        assert files.disk_bytes(live.folder / live.supervisor.shard / "segments") < before / 2
+        assert await store.count("shop") == 600
+
+
+@pytest.mark.parametrize(
+    ("quantization", "params"),
+    [
+        ("scalar", {"quantile": 0.99, "always_ram": True}),
+        ("binary", {"encoding": "two_bits", "query_encoding": "scalar8bits"}),
+        ("product", {"compression": 4}),
+        ("turbo", {"bits": 4.0}),
+    ],
+)
+async def test_an_index_of_compressed_vectors_finds_the_nearest(tmp_path, spec, points, quantization, params):
+    made = replace(spec, quantization=quantization, quantization_params=QuantizationParams(**params))
+    async with opened(tmp_path, MaintenancePolicy(index_threshold=100, quiet_s=600)) as store:
+        await store.create_collection(made)
+        many = points(500)
+        await store.upsert("shop", many)
+        assert await rebuilt(store)
+        questions = [VectorQuery(point.image, "image", 10, oversampling=4) for point in many[:20]]
+        answers = await store.query("shop", questions)
+        assert [hits[0].point.id for hits in answers] == [point.id for point in many[:20]]

@@ -20,7 +20,7 @@ from clipsearch.serving.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from search_service.query.filters import Filter, MatchValue
+from search_service.stores.filters import Filter, MatchValue
 from search_service.stores.protocol import CollectionSpec, QuantizationParams, StoredPoint, VectorQuery
 from search_service.stores.qdrant.calls import MOST_TRIES
 from search_service.stores.qdrant.collections import FRESH_S, Known

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from clipsearch.encoder.v1 import vector_pb2
-from clipsearch.serving.errors import FailedPrecondition, InvalidArgument
-from search_service.stores.protocol import CollectionSpec, Vector
+from clipsearch.serving.errors import InvalidArgument
+from search_service.stores.protocol import Vector
 
 _FLOAT32_BYTES = 4
 # Lengths outside have squares that float32 cannot hold, or not exactly.
@@ -48,21 +48,6 @@ def normalised(array: Vector, field: str) -> Vector:
     if not _SHORT < length < _LONG:
         return _normalised_exactly(array, field)
     return array / np.float32(length)
-
-
-def check_dimension(vector: Vector, spec: CollectionSpec, field: str) -> None:
-    """Raises FailedPrecondition unless the vector fits the collection."""
-    if len(vector) != spec.dimension:
-        raise FailedPrecondition(
-            f"{field}: has {len(vector)} numbers, those of collection {spec.name!r} have {spec.dimension}",
-            "DIMENSION_MISMATCH",
-            {
-                "field": field,
-                "collection": spec.name,
-                "collection_dimension": str(spec.dimension),
-                "request_dimension": str(len(vector)),
-            },
-        )
 
 
 def _normalised_exactly(array: Vector, field: str) -> Vector:

@@ -8,8 +8,8 @@ import pytest
 import structlog
 
 from clipsearch.serving.errors import DeadlineExceeded, NotFound, Unavailable
-from search_service.encoder import breaker as breaker_module
-from search_service.encoder.breaker import RETRY_AFTER_S, Breaker
+from search_service import breaker as breaker_module
+from search_service.breaker import RETRY_AFTER_S, Breaker
 from tests.waiting import at_once
 
 

@@ -1,4 +1,4 @@
-"""What travels between the service and its engine processes: requests, faults, and how they are framed.
+"""What travels between the service and its engine processes: requests, faults, points, and their encoding.
 
 Both ends are this program, started from the same files, so pickle is safe between them.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import copyreg
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeAlias
 
 from search_service.stores.protocol import PayloadSelection, ScoredPoint, StoredPoint, VectorQuery
 
@@ -20,7 +21,7 @@ FaultKind = Literal["late", "disk full", "disk", "engine"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A method of EdgeCollection or of Engine. Not begun after `deadline` (time.monotonic())."""
+    """A method of Shard or of Engine. Not begun after `deadline` (time.monotonic())."""
 
     method: str
     arguments: tuple[Any, ...]
@@ -35,22 +36,44 @@ class Fault:
     message: str
 
 
-def frame(value: object) -> bytes:
+@dataclass(frozen=True, slots=True)
+class ShardInfo:
+    """What the engine knows of a collection."""
+
+    points: int
+    image_vectors: int
+    text_vectors: int
+    indexed_vectors: int
+    disk_bytes: int
+
+
+# A point on its way to the engine's process: id, payload, and the bytes of its image and text vectors.
+# Pickling 256 of them takes a third of the time that as many StoredPoints take (0.6 ms, 1.9 ms).
+PackedPoint: TypeAlias = tuple[str, Mapping[str, Any], bytes | None, bytes | None]
+
+
+def pack_point(point: StoredPoint) -> PackedPoint:
+    """The point as it travels to the engine's process."""
+    image, text = (None if vector is None else vector.tobytes() for vector in (point.image, point.text))
+    return point.id, point.payload, image, text
+
+
+def encode(value: object) -> bytes:
     """The value as it travels, its length first."""
     body = pickle.dumps(value, protocol=5)
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
-def read_frame(file: IO[bytes]) -> Any:
+def read(file: IO[bytes]) -> Any:
     """The next value. Raises EOFError at the end."""
     head = file.read(LENGTH_BYTES)
     if len(head) < LENGTH_BYTES:
         raise EOFError
-    return unframed(file.read(int.from_bytes(head, "big")))
+    return decode(file.read(int.from_bytes(head, "big")))
 
 
-def unframed(body: bytes) -> Any:
-    """The value of a frame without its length."""
+def decode(body: bytes) -> Any:
+    """The value of what follows its length."""
     return pickle.loads(body)  # noqa: S301 - see above
 
 
@@ -58,7 +81,7 @@ def _pickle_by_constructor(kind: type) -> None:
     """A class and its fields in order, in place of what dataclass does for frozen ones with slots.
 
     The answer to a search of ten hits is then written in 13 us and read in 21, not in 48 each; the
-    fusion of two sides asks for 256 points.
+    fusion of both vector names asks for 256 points.
     """
     names = [field.name for field in fields(kind)]
     # attrgetter of a single name gives no tuple.

@@ -1,3 +1,5 @@
+"""How many points a search of compressed vectors fetches."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -6,7 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from search_service.query.oversampling import candidates, with_default_oversampling
+from search_service.query.nearest import candidates, with_default_oversampling
 from search_service.stores.protocol import (
     BinaryEncoding,
     CollectionSpec,

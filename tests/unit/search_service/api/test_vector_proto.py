@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clipsearch.encoder.v1 import vector_pb2
-from clipsearch.serving.errors import FailedPrecondition, InvalidArgument
-from search_service.stores.protocol import CollectionSpec
-from search_service.write.vectors import check_dimension, read_vector, write_vector
+from clipsearch.serving.errors import InvalidArgument
+from search_service.api.vector_proto import read_vector, write_vector
 
 F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
 FLOATS = vector_pb2.VECTOR_FORMAT_FLOATS
@@ -55,10 +54,3 @@ def test_what_has_no_direction_is_refused(proto, field, reason):
     with pytest.raises(InvalidArgument) as caught:
         read_vector(proto, "v")
     assert (caught.value.field, caught.value.reason) == (field, reason)
-
-
-def test_another_dimension_is_refused_with_both_numbers():
-    spec = CollectionSpec("c", dimension=4, fingerprint="f")
-    check_dimension(np.ones(4, np.float32), spec, "query[0].vector")
-    with pytest.raises(FailedPrecondition, match=r"query\[0\].vector: has 3 numbers.*'c' have 4"):
-        check_dimension(np.ones(3, np.float32), spec, "query[0].vector")

@@ -8,8 +8,8 @@ import io
 import numpy as np
 import pytest
 
-from search_service.query.filters import Filter, HasId
-from search_service.stores.edge.wire import LENGTH_BYTES, Fault, Request, frame, read_frame, unframed
+from search_service.stores.edge.codec import LENGTH_BYTES, Fault, Request, decode, encode, read
+from search_service.stores.filters import Filter, HasId
 from search_service.stores.protocol import PayloadSelection, ScoredPoint, StoredPoint, VectorQuery
 
 POINT = StoredPoint("a", {"price": 3, "tags": ["x", None]}, has_image=True)
@@ -27,23 +27,23 @@ POINT = StoredPoint("a", {"price": 3, "tags": ["x", None]}, has_image=True)
     ids=lambda value: type(value).__name__,
 )
 def test_a_value_arrives_as_it_was_sent(value: object) -> None:
-    sent = frame(value)
-    assert unframed(sent[LENGTH_BYTES:]) == value
-    assert read_frame(io.BytesIO(sent)) == value
+    sent = encode(value)
+    assert decode(sent[LENGTH_BYTES:]) == value
+    assert read(io.BytesIO(sent)) == value
 
 
 def test_vectors_arrive_bit_by_bit() -> None:
     vector = np.random.default_rng(0).standard_normal(512).astype(np.float32)
     query = VectorQuery(vector, "text", limit=7, filter=Filter(must_not=(HasId(("a",)),)), hnsw_ef=64)
-    arrived = unframed(frame(query)[LENGTH_BYTES:])
+    arrived = decode(encode(query)[LENGTH_BYTES:])
     assert np.array_equal(arrived.vector, vector)
     for field in dataclasses.fields(VectorQuery):
         if field.name != "vector":
             assert getattr(arrived, field.name) == getattr(query, field.name)
     point = dataclasses.replace(POINT, image=vector)
-    assert np.array_equal(unframed(frame(point)[LENGTH_BYTES:]).image, vector)
+    assert np.array_equal(decode(encode(point)[LENGTH_BYTES:]).image, vector)
 
 
-def test_a_cut_frame_is_the_end() -> None:
+def test_a_message_cut_off_is_the_end() -> None:
     with pytest.raises(EOFError):
-        read_frame(io.BytesIO(frame(1)[:3]))
+        read(io.BytesIO(encode(1)[:3]))

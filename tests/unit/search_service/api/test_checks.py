@@ -8,10 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.keys import check_key
+from search_service.api.checks import check_path
 
 GOOD = ["a", "a.b", "a-b", "_x", "1", "größe", "tags[]", "a[0].b", "a[0][1]", '"a b"', '"a.b".c[]']
-BAD = ["", "a..b", ".a", "a.", "a b", "a[", "a]", "a/b", "a[-1]", 'a"b"', '""', "a\n", "😀"]
+BAD = [
+    "",
+    "a..b",
+    ".a",
+    "a.",
+    "a b",
+    "a[",
+    "a]",
+    "a/b",
+    "a[-1]",
+    'a"b"',
+    '""',
+    "a\n",
+    "😀",
+    '"a\\b"',
+    '"a"b"',
+    '"',
+]
 
 
 def engine_takes(key: str) -> bool:
@@ -24,14 +41,14 @@ def engine_takes(key: str) -> bool:
 
 @pytest.mark.parametrize("key", GOOD)
 def test_paths_are_taken(key):
-    assert check_key(key, "key") == key
+    assert check_path(key, "key") == key
     assert engine_takes(key)
 
 
 @pytest.mark.parametrize("key", BAD)
 def test_what_is_no_path_is_refused(key):
     with pytest.raises(InvalidArgument) as caught:
-        check_key(key, "filter.must[0].field.key")
+        check_path(key, "filter.must[0].field.key")
     assert caught.value.field == "filter.must[0].field.key"
     assert caught.value.reason == "KEY_INVALID"
 
@@ -39,14 +56,14 @@ def test_what_is_no_path_is_refused(key):
 @pytest.mark.parametrize("key", ["_clipsearch_id", "_clipsearch.x", '"_clipsearch_id"'])
 def test_the_services_own_fields_are_refused(key):
     with pytest.raises(InvalidArgument) as caught:
-        check_key(key, "key")
+        check_path(key, "key")
     assert caught.value.reason == "KEY_RESERVED"
 
 
 @given(st.text(alphabet='ab_.-[]09" é', max_size=10))
 def test_whatever_is_taken_the_engine_takes_too(key):
     try:
-        check_key(key, "key")
+        check_path(key, "key")
     except InvalidArgument:
         return
     assert engine_takes(key)

@@ -21,9 +21,9 @@ from clipsearch.cli.options import (
 from clipsearch.cli.output import describe, plain, print_json, stderr, stdout, table
 
 if TYPE_CHECKING:
-    from clipsearch.client.inputs import FilterLike
     from clipsearch.client.sync import Client
     from clipsearch.client.types import StoredPoint
+    from clipsearch.filters.convert import FilterLike
 
 _TIMEOUT_S = 120.0
 _IDS_A_CALL = 1000

@@ -6,46 +6,26 @@ import asyncio
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipsearch.cli import processes
+from clipsearch.cli.demo_page import Answer, Report, write_page
 from clipsearch.cli.options import DEFAULT_COLLECTION
 from clipsearch.cli.output import plain, stdout
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
     from clipsearch.client.sync import Client, EncoderClient
-    from clipsearch.client.types import Classification, Hit, Model, SearchResult
+    from clipsearch.client.types import Classification, Hit, SearchResult
 
 QUERIES = ("a cat", "a cup of coffee", "a motorcycle", "a flower", "a rocket")
 LABELS = ("cat", "motorcycle", "flower", "rocket", "cup of coffee")
 QUERY_PICTURE = "motorcycle_left.png"
 CLASSIFIED_PICTURE = "chelsea.png"
 SHOWN = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A query of the demo and what it found; `picture` is the query's own, for picture queries."""
-
-    title: str
-    hits: tuple[Hit, ...]
-    picture: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """All that the page shows."""
-
-    model: Model
-    pictures: int
-    answers: tuple[Answer, ...]
-    classified: Path
-    classification: Classification
 
 
 def demo(
@@ -75,7 +55,6 @@ def demo(
 
       clipsearch demo --images ~/Pictures --web
     """
-    from clipsearch.cli.demo_page import write_page
     from clipsearch.cli.web import check_installed
 
     console = stdout()

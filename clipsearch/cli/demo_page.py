@@ -5,16 +5,36 @@ from __future__ import annotations
 import base64
 import html
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clipsearch.cli.demo import Answer, Report
-    from clipsearch.client.types import Hit
+    from clipsearch.client.types import Classification, Hit, Model
 
 _TEMPLATE = Path(__file__).with_name("demo_page.html")
 _THUMBNAIL = 320  # longest edge in pixels: sharp at twice the density it is shown in
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A query of the demo and what it found; `picture` is the query's own, for picture queries."""
+
+    title: str
+    hits: tuple[Hit, ...]
+    picture: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that the page shows."""
+
+    model: Model
+    pictures: int
+    answers: tuple[Answer, ...]
+    classified: Path
+    classification: Classification
 
 
 def write_page(report: Report, out: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
-    from clipsearch.client.types import Side
+    from clipsearch.client.types import VectorName
     from clipsearch.ingest import Source
 
 
@@ -29,7 +29,7 @@ def open_source(
     source: Path,
     columns: Columns,
     ids: Path | None,
-    side: Side | None,
+    side: VectorName | None,
     *,
     exclude: Sequence[str] = (),
     allow_empty: bool = False,
@@ -41,7 +41,7 @@ def open_source(
     from clipsearch.ingest import ItemList, PictureFolder, VectorFile
     from clipsearch.ingest.folders import PICTURE_SUFFIXES
     from clipsearch.ingest.source import path_text
-    from clipsearch.ingest.tables import SUFFIXES
+    from clipsearch.ingest.tables.table import SUFFIXES
 
     given: dict[str, Any] = {
         "--id": columns.id,
@@ -90,7 +90,7 @@ def _only(given: dict[str, Any], fitting: set[str], what: str) -> None:
 
 
 def _type(words: str) -> tuple[str, Any]:
-    from clipsearch.ingest.tables import ColumnType
+    from clipsearch.ingest.tables.table import ColumnType
 
     name, _, type_ = words.rpartition("=")
     known = get_args(ColumnType)

@@ -18,9 +18,9 @@ from clipsearch.cli.problems import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from clipsearch.client.inputs import FilterLike
     from clipsearch.client.sync import Client, EncoderClient
     from clipsearch.client.types import Collection
+    from clipsearch.filters.convert import FilterLike
     from clipsearch.map.build import SpaceMap
     from clipsearch.map.clusters import Words
     from clipsearch.map.queries import Question

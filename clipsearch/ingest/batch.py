@@ -20,7 +20,7 @@ from functools import partial
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import Point
-from clipsearch.client.retrying import PatientCalls, is_about_content, reason
+from clipsearch.client.retrying import Retrying, is_about_content, reason
 from clipsearch.client.types import Collection, StoredPoint, UpsertResult
 from clipsearch.ingest.flow import Flow
 from clipsearch.ingest.leftovers import Leftovers, Met
@@ -61,7 +61,7 @@ class Batches:
     def __init__(
         self,
         client: AsyncClient,
-        calls: PatientCalls,
+        calls: Retrying,
         collection: Collection,
         *,
         fingerprint: str,

@@ -12,8 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from clipsearch.client.files import kind_of
-from clipsearch.client.inputs import IndexType
+from clipsearch.client.inputs import IndexType, kind_of
 from clipsearch.ingest.source import EmptySource, Item, absolute, path_text
 
 PICTURE_SUFFIXES = frozenset(

@@ -21,7 +21,8 @@ from clipsearch.ingest.source import (
     file_size,
     path_text,
 )
-from clipsearch.ingest.tables import ColumnType, Row, Table, found, open_table
+from clipsearch.ingest.tables.open import open_table
+from clipsearch.ingest.tables.table import ColumnType, Row, Table, found
 
 _RESERVED = "_clipsearch"
 _CELL_BYTES = 16  # about what a cell that is no string takes to send

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from clipsearch.channel.connection import MAX_MESSAGE_BYTES
-from clipsearch.client.files import open_regular
-from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, Point
-from clipsearch.client.plain import plain
+from clipsearch.client.convert import plain
+from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, Point, open_regular
 from clipsearch.ingest.source import Item, path_text
 
 COPIES = "copies"
@@ -168,7 +167,7 @@ def strings(value: Any) -> list[str]:
 
 
 def json_value(value: Any, where: str) -> Any:
-    """A cell as a payload holds it: as `clipsearch.client.plain` has it, and what means "no value" as None.
+    """A cell as a payload holds it: as `clipsearch.client.convert` has it, and what means "no value" as None.
 
     That is NaN in any type, and a time that is none. A time of day is its ISO 8601 text, a duration
     its seconds. Raises BadItem for what a payload cannot hold, or not exactly.

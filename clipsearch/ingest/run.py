@@ -15,9 +15,8 @@ from pathlib import Path
 
 from clipsearch.channel.credentials import ClientTls
 from clipsearch.client.aio import AsyncClient
-from clipsearch.client.backoff import Patience
 from clipsearch.client.errors import ClipSearchError
-from clipsearch.client.retrying import PatientCalls
+from clipsearch.client.retrying import RetryBudget, Retrying
 from clipsearch.client.types import Collection
 from clipsearch.ingest.batch import Batches
 from clipsearch.ingest.checkpoint import Checkpoint, CheckpointError
@@ -88,8 +87,8 @@ class Ingest:
         self._options = options
         self._on_progress = on_progress
         self._flow = Flow(options.flow)
-        self._patience = Patience(options.patience_s)
-        self._calls = PatientCalls(self._patience, self._wait)
+        self._patience = RetryBudget(options.patience_s)
+        self._calls = Retrying(self._patience, self._wait)
         self._tally = Tally(on_failure)
         self._leftovers = leftovers_of(source)
         self._batches: Batches | None = None

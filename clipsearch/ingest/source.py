@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from clipsearch.client.files import open_regular
-from clipsearch.client.inputs import VectorLike
+from clipsearch.client.inputs import VectorLike, open_regular
 
 _SURROGATES = re.compile("[\ud800-\udfff]")  # how Python holds the bytes that are no UTF-8
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from clipsearch.client.aio import AsyncClient
-from clipsearch.client.backoff import Patience
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import Point
-from clipsearch.client.retrying import PatientCalls, reason
+from clipsearch.client.retrying import RetryBudget, Retrying, reason
 from clipsearch.client.types import StoredPoint, UpsertResult
 from clipsearch.reindex.pages import pages
 from clipsearch.reindex.sources import Fields, Lacking, source_of
@@ -60,7 +59,7 @@ class Backfill:
         self.client = client
         self.old = old
         self.new = new
-        self.calls = PatientCalls(Patience(_PATIENCE_S))
+        self.calls = Retrying(RetryBudget(_PATIENCE_S))
         self.lacking: dict[str, Lacking] = {}
         self.progress = Progress()
         self._fields = fields

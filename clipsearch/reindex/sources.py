@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clipsearch.channel.connection import MAX_MESSAGE_BYTES
-from clipsearch.client.files import open_regular
-from clipsearch.client.inputs import Point
+from clipsearch.client.inputs import Point, open_regular
 from clipsearch.client.types import StoredPoint
 
 _LARGEST_FILE = MAX_MESSAGE_BYTES - 64 * 1024  # room for the payload and the rest of the request

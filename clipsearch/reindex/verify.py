@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from clipsearch.client.types import Side, StoredPoint
+from clipsearch.client.types import StoredPoint, VectorName
 from clipsearch.reindex.backfill import Backfill
 from clipsearch.reindex.pages import pages
 from clipsearch.reindex.sources import Lacking
@@ -26,7 +26,7 @@ class Sample:
     """A point that both collections have, and the side to search by."""
 
     id: str
-    side: Side
+    side: VectorName
 
 
 @dataclass(slots=True)

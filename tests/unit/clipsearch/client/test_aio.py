@@ -19,7 +19,7 @@ from clipsearch.search.v1 import search_pb2, search_pb2_grpc
 
 class FakeSearch(search_pb2_grpc.SearchServiceServicer):
     def __init__(self, got: dict[str, int]) -> None:
-        self.got = got  # bytes of the picture, by method
+        self.got = got  # bytes of the image, by method
 
     async def Search(self, request, context):
         self.got["Search"] = len(request.query[0].image)
@@ -66,33 +66,33 @@ async def client(got) -> AsyncIterator[AsyncClient]:
 
 
 @pytest.fixture
-def built_by(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
-    """The threads that searches were built in."""
+def read_by(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """The threads that images were read in."""
     threads = []
-    build = requests.search
+    read = requests.image_bytes
 
-    def search(*args, **options):
+    def image_bytes(*args):
         threads.append(threading.current_thread())
-        return build(*args, **options)
+        return read(*args)
 
-    monkeypatch.setattr(requests, "search", search)
+    monkeypatch.setattr(requests, "image_bytes", image_bytes)
     return threads
 
 
-async def test_a_search_without_a_picture_needs_no_thread(client, built_by):
+async def test_a_search_without_an_image_needs_no_thread(client, monkeypatch):
+    monkeypatch.setattr(asyncio, "to_thread", None)
     await client.search("x", "a cat", filter=["price<20"])
     await client.search("x", vector=[1.0, 0.0])
     await client.search("x", query=[Term(text="a cat"), Term(point_id="7", weight=-1)])
-    assert built_by == [threading.current_thread()] * 3
 
 
-async def test_a_picture_is_not_read_on_the_loop(client, built_by, tmp_path: Path):
+async def test_an_image_is_not_read_on_the_loop(client, read_by, tmp_path: Path):
     path = tmp_path / "cat.jpg"
     await asyncio.to_thread(path.write_bytes, b"jpeg")
     await client.search("x", image=path)
     await client.search("x", query=[Term(text="a cat"), Term(image=path)])
-    assert threading.current_thread() not in built_by
-    assert len(built_by) == 2
+    assert threading.current_thread() not in read_by
+    assert len(read_by) == 2
 
 
 @pytest.fixture
@@ -114,16 +114,16 @@ def serialised_by(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
 
 
 async def test_large_requests_of_every_kind_are_serialised_in_a_thread_and_arrive(client, got, serialised_by):
-    picture = bytes(2_000_000)
-    await client.search("x", image=picture)
-    await client.search_batch("x", [Search(image=picture)])
-    await client.upsert("x", [Point("p", image=picture)])
+    image = bytes(2_000_000)
+    await client.search("x", image=image)
+    await client.search_batch("x", [Search(image=image)])
+    await client.upsert("x", [Point("p", image=image)])
     async with AsyncEncoderClient(client.address, timeout=5) as encoder:
-        await encoder.classify([picture], ["cat"])
-        await encoder.encode_images([picture])
+        await encoder.classify([image], ["cat"])
+        await encoder.encode_images([image])
     assert len(serialised_by) == 5
     assert threading.current_thread() not in serialised_by
-    assert got == dict.fromkeys(("Search", "SearchBatch", "Upsert", "Classify", "EncodeImage"), len(picture))
+    assert got == dict.fromkeys(("Search", "SearchBatch", "Upsert", "Classify", "EncodeImage"), len(image))
 
 
 async def test_small_requests_are_serialised_where_they_are(client, serialised_by):

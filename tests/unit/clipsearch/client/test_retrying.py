@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from clipsearch.client.backoff import Patience
 from clipsearch.client.errors import ClipSearchError
-from clipsearch.client.retrying import PatientCalls, reason
+from clipsearch.client.retrying import RetryBudget, Retrying, reason
 from clipsearch.client.types import UpsertResult
 
 BUSY = ClipSearchError("RESOURCE_EXHAUSTED", "full", reason="QUEUE_FULL", retry_after=1.0)
@@ -49,7 +48,7 @@ class Rows:
             raise refused
         return [UpsertResult(row, self.refuse_row(row), 0) for row in rows]
 
-    async def write(self, calls: PatientCalls, rows: str) -> None:
+    async def write(self, calls: Retrying, rows: str) -> None:
         await calls.write(
             list(rows),
             self.send,
@@ -64,8 +63,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def calls(clock: Clock) -> PatientCalls:
-    return PatientCalls(Patience(LIMIT_S, lambda: clock.now), clock.wait)
+def calls(clock: Clock) -> Retrying:
+    return Retrying(RetryBudget(LIMIT_S, lambda: clock.now), clock.wait)
 
 
 @pytest.fixture
@@ -113,7 +112,7 @@ async def test_what_wait_raises_ends_the_call():
         raise KeyError("halted")
 
     with pytest.raises(KeyError):
-        await PatientCalls(Patience(LIMIT_S), halt).make(failing(BUSY))
+        await Retrying(RetryBudget(LIMIT_S), halt).make(failing(BUSY))
 
 
 async def test_only_rows_that_met_a_busy_service_are_sent_again(calls, clock, service):

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from clipsearch.ingest import ItemList, SourceError
-from clipsearch.ingest.csv_table import NO_VALUE
 from clipsearch.ingest.points import to_point
+from clipsearch.ingest.tables.csv_table import NO_VALUE
 
 
 def written(path: Path, text: str | bytes) -> Path:

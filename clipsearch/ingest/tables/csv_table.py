@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from clipsearch.ingest.source import EmptySource, SourceError
-from clipsearch.ingest.tables import ColumnType, Row, found, is_utf8, open_text
+from clipsearch.ingest.tables.table import ColumnType, Row, found, is_utf8, open_text
 
 NO_VALUE = frozenset(
     [

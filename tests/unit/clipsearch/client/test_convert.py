@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clipsearch.client.plain import plain
+from clipsearch.client.convert import plain
 
 
 class Colour(Enum):

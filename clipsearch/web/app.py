@@ -30,8 +30,7 @@ from clipsearch.web.routes.state import state
 from clipsearch.web.routes.thumb import thumb
 from clipsearch.web.routes.values import values
 from clipsearch.web.settings import WebSettings
-from clipsearch.web.wanted import Gone
-from clipsearch.web.web import Web
+from clipsearch.web.web import Gone, Web
 
 STATIC = Path(__file__).parent / "static"
 _GONE = 499

@@ -10,12 +10,11 @@ from starlette.responses import JSONResponse, Response
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.types import Classification
 from clipsearch.web import shown
-from clipsearch.web.asked import ClassifyAsked, PointAsked, read
 from clipsearch.web.clients import Services
 from clipsearch.web.errors import WebError, bad, from_service
+from clipsearch.web.requests import ClassifyAsked, PointAsked, read
 from clipsearch.web.routes.thumb import path_of
-from clipsearch.web.wanted import while_wanted
-from clipsearch.web.web import Web, web_of
+from clipsearch.web.web import Web, web_of, while_wanted
 
 
 async def classify(request: Request) -> Response:

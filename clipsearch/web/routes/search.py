@@ -11,12 +11,10 @@ from starlette.responses import JSONResponse, Response
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.types import SearchResult
 from clipsearch.web import shown
-from clipsearch.web.asked import SearchAsked, read
 from clipsearch.web.clients import Services
 from clipsearch.web.errors import bad, from_service
-from clipsearch.web.filters import PageFilter
-from clipsearch.web.wanted import while_wanted
-from clipsearch.web.web import Web, web_of
+from clipsearch.web.requests import PageFilter, SearchAsked, read
+from clipsearch.web.web import Web, web_of, while_wanted
 
 
 async def search(request: Request) -> Response:

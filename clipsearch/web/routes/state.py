@@ -13,12 +13,11 @@ from starlette.responses import JSONResponse, Response
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.types import Collection, Model
 from clipsearch.web import shown
-from clipsearch.web.asked import MAX_NAME
 from clipsearch.web.clients import Clients, Services
 from clipsearch.web.errors import WebError, from_service
+from clipsearch.web.requests import MAX_NAME
 from clipsearch.web.routes.maps import listed_maps
-from clipsearch.web.wanted import while_wanted
-from clipsearch.web.web import web_of
+from clipsearch.web.web import web_of, while_wanted
 
 VERSION = version("clipsearch")
 _WAIT_S = 3.0

@@ -9,8 +9,7 @@ from clipsearch.client.errors import ClipSearchError
 from clipsearch.web.clients import Services
 from clipsearch.web.errors import WebError, bad, from_service
 from clipsearch.web.images.images import SIZES, SmallPicture
-from clipsearch.web.wanted import while_wanted
-from clipsearch.web.web import Web, query, web_of
+from clipsearch.web.web import Web, query, web_of, while_wanted
 
 _CACHED_S = 300
 

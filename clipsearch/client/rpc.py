@@ -50,7 +50,7 @@ class Rpc(Generic[P, Response, Answer]):
     reads_images: Callable[[dict[str, Any]], bool] = _never
 
     def describe(self, method: Callable[..., Any]) -> None:
-        """Gives a method that makes the call its name, description and parameters, for `help` and notebooks."""
+        """Gives a method that makes the call its name, description and parameters, as `help` shows them."""
         own, request = inspect.signature(method), inspect.signature(self.request)
         myself = next(iter(own.parameters.values())).replace(annotation=inspect.Parameter.empty)
         method.__name__, method.__doc__ = self.request.__name__, self.request.__doc__

@@ -127,8 +127,8 @@ class SearchResult:
             f"{notebook.counted(len(self), 'hit')}{scores if self.fusion == 'calibrated' else ''}; "
             f"encoder {self.encode_ms:.1f} ms, store {self.store_ms:.1f} ms",
             *(
-                f"term {position + 1} was too long for the model; {notebook.counted(dropped, 'token')} cut off"
-                for position, dropped in self.tokens_dropped.items()
+                f"term {term + 1} was too long for the model; {notebook.counted(dropped, 'token')} cut off"
+                for term, dropped in self.tokens_dropped.items()
             ),
         ]
 

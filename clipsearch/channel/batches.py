@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
-def batched(items: Iterable[Item], most: int, most_bytes: int | None = None) -> Iterator[list[Item]]:
+def batched(
+    items: Iterable[Item],
+    most: int,
+    most_bytes: int | None = None,
+    size_of: Callable[[Item], int] = len,  # type: ignore[assignment]
+) -> Iterator[list[Item]]:
     """`items` in order, in lists of at most `most` and of about `most_bytes` bytes; none is empty.
 
-    Sizes are those of `len`, and count only with `most_bytes`. A longer item is a list by itself. Takes no
-    more of `items` than it needs for the next list.
+    Sizes count only with `most_bytes`. A longer item is a list by itself. Takes no more of `items` than it
+    needs for the next list.
     """
     batch: list[Item] = []
     size = 0
     for item in items:
-        length = len(item) if most_bytes is not None else 0  # type: ignore[arg-type]
+        length = 0 if most_bytes is None else size_of(item)
         if batch and (len(batch) == most or (most_bytes is not None and size + length > most_bytes)):
             yield batch
             batch, size = [], 0

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 QUERIES = ("a cat", "a cup of coffee", "a motorcycle", "a flower", "a rocket")
 LABELS = ("cat", "motorcycle", "flower", "rocket", "cup of coffee")
-QUERY_PICTURE = "motorcycle_left.png"
-CLASSIFIED_PICTURE = "chelsea.png"
+QUERY_IMAGE = "motorcycle_left.png"
+CLASSIFIED_IMAGE = "chelsea.png"
 SHOWN = 4
 
 
@@ -112,7 +112,7 @@ def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool)
         if not indexed.indexed:
             raise Problem(f"none of the pictures in {folder} could be indexed")
         answers = _search(client, folder, own=own)
-        chosen = folder / CLASSIFIED_PICTURE if not own else Path(answers[0].hits[0].payload["path"])
+        chosen = folder / CLASSIFIED_IMAGE if not own else Path(answers[0].hits[0].payload["path"])
         classification = _classify(encoder, chosen)
         _map(client, encoder, folder, out, own=own)
         return Report(about, client.count(DEFAULT_COLLECTION), answers, chosen, classification)
@@ -125,8 +125,8 @@ def _search(client: Client, folder: Path, *, own: bool) -> tuple[Answer, ...]:
     for words in QUERIES:
         result = client.search(DEFAULT_COLLECTION, words, limit=SHOWN)
         answers.append(_show(f'"{words}"', result))
-    query = folder / QUERY_PICTURE if not own else Path(answers[0].hits[0].payload["path"])
-    # The picture is in the collection, so it finds itself first; one more makes up for it.
+    query = folder / QUERY_IMAGE if not own else Path(answers[0].hits[0].payload["path"])
+    # The image is in the collection, so it finds itself first; one more makes up for it.
     result = client.search(DEFAULT_COLLECTION, image=query, limit=SHOWN + 1)
     others = [hit for hit in result if Path(hit.payload["path"]) != query.resolve()][:SHOWN]
     answers.append(_show(f"pictures like {query.name}", others, query))

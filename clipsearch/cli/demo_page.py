@@ -49,7 +49,7 @@ def write_page(report: Report, out: Path) -> Path:
         if report.model.pretrained
         else '<p class="warning">Random weights: this means nothing.</p>',
         answers="\n".join(_answer(answer) for answer in report.answers),
-        classified=_picture(report.classified),
+        classified=_image(report.classified),
         classified_name=html.escape(report.classified.name),
         labels="\n".join(
             f'<tr><th scope="row">{html.escape(score.label)}</th>'
@@ -65,7 +65,7 @@ def write_page(report: Report, out: Path) -> Path:
 
 
 def _answer(answer: Answer) -> str:
-    query = f'<figure class="query">{_picture(answer.picture)}</figure>' if answer.picture else ""
+    query = f'<figure class="query">{_image(answer.picture)}</figure>' if answer.picture else ""
     hits = "".join(_hit(hit) for hit in answer.hits)
     return f'<section><h2>{html.escape(answer.title)}</h2><div class="row">{query}{hits}</div></section>'
 
@@ -74,12 +74,12 @@ def _hit(hit: Hit) -> str:
     path = Path(hit.payload["path"])
     mark, style = (' <span class="mark">weak</span>', ' class="weak"') if hit.weak else ("", "")
     return (
-        f"<figure{style}>{_picture(path)}"
+        f"<figure{style}>{_image(path)}"
         f"<figcaption><b>{hit.score:.3f}</b>{mark}<span>{html.escape(path.name)}</span></figcaption></figure>"
     )
 
 
-def _picture(path: Path) -> str:
+def _image(path: Path) -> str:
     """The picture as an `img` that carries its own bytes."""
     from PIL import Image, ImageOps
 

@@ -39,7 +39,7 @@ def open_source(
     Raises Problem for options that do not go with it, and SourceError.
     """
     from clipsearch.ingest import ItemList, PictureFolder, VectorFile
-    from clipsearch.ingest.folders import PICTURE_SUFFIXES
+    from clipsearch.ingest.folders import IMAGE_SUFFIXES
     from clipsearch.ingest.source import path_text
     from clipsearch.ingest.tables.table import SUFFIXES
 
@@ -62,7 +62,7 @@ def open_source(
     if source.is_dir() or (missing and suffix not in {*SUFFIXES, ".npy"}):
         _only(given, {"--exclude", "--prune"}, "a folder of pictures")
         return PictureFolder(source, exclude=exclude, allow_empty=allow_empty)
-    if suffix in PICTURE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES:
         folder = path_text(source.parent)
         raise Problem(
             f"{path_text(source)} is a single picture: index the folder that it is in "

@@ -54,9 +54,8 @@ def explain(error: Exception) -> str | None:
         return "there is no home folder to keep files in: set HOME, or XDG_CACHE_HOME"
     if isinstance(error, CheckpointError | CredentialsError | FilterError | Problem | SourceError):
         return str(error)
-    if type(error).__module__.startswith(
-        "clipsearch.serving."
-    ):  # not imported: a client may lack its packages
+    # Not imported first: a client may lack the packages of a service.
+    if type(error).__module__.startswith("clipsearch.serving."):
         from clipsearch.serving.lifecycle import StartError
         from clipsearch.serving.settings import SettingsError
 

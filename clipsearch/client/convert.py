@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from clipsearch.client.inputs import VectorLike
 from clipsearch.encoder.v1 import vector_pb2
+from clipsearch.filters.expressions import EXACT_INTEGER
 
-_EXACT_INTEGER = 2**53
 # A level of a dict is three messages inside one another, and protobuf reads a hundred.
 _MOST_DEEP = 30
 
@@ -80,7 +80,7 @@ def _json(value: struct_pb2.Value) -> Any:
 
 
 def plain(value: Any, where: str, depth: int = 0) -> Any:
-    """The value as None, bool, int, float, str, list or dict. `where` is its place, for errors.
+    """The value as None, bool, int, float, str, list or dict. `where` is its error path.
 
     A Struct holds float64 only: a larger integer would come back as another one. Raises ValueError.
     """
@@ -160,7 +160,7 @@ def _text(text: str, where: str) -> str:
 
 def _number(number: float, where: str) -> int | float:
     if isinstance(number, int):
-        if abs(number) > _EXACT_INTEGER:
+        if abs(number) > EXACT_INTEGER:
             raise ValueError(f"{where}: {number} is beyond 2**53 and would be rounded; send it as a string")
         return int(number)
     if not math.isfinite(number):

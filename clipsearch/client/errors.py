@@ -39,7 +39,7 @@ class ClipSearchError(Exception):
     def about(self, item: str) -> ClipSearchError:
         """The same error, its message led by the item that it happened to.
 
-        The service has called it by its place in the request, which that replaces.
+        The service has called it by its path in the request, which that replaces.
         """
         message = self.message.removeprefix(f"{self.field}: ").removeprefix(f"{item}: ")
         return ClipSearchError(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from numpy.typing import NDArray
 from PIL import Image
 
+from clipsearch.files import open_regular
 from clipsearch.filters.convert import FilterLike
 
 ImageLike = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image
@@ -35,14 +34,6 @@ IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
 Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
 BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]
 BinaryQueryEncoding = Literal["default", "binary", "scalar4bits", "scalar8bits"]
-
-_FILE_KINDS = {
-    stat.S_IFIFO: "named pipe",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "device",
-    stat.S_IFBLK: "device",
-    stat.S_IFDIR: "folder",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,30 +160,3 @@ def image_bytes(image: ImageLike, argument: str = "image") -> bytes:
         )
     with open_regular(Path(image)) as file:
         return file.read()
-
-
-def open_regular(path: Path | str) -> BufferedReader:
-    """Opens a file for reading, if it is a regular one. Raises OSError, with the reason otherwise.
-
-    Opening a named pipe would wait for ever; what only looks like a file on a first look is looked
-    at again once it is open.
-    """
-    _check_regular(path, Path(path).stat())
-    unwaiting = getattr(os, "O_NONBLOCK", 0)  # Windows has no such flag, and no such pipes
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | unwaiting))  # noqa: SIM115
-    try:
-        _check_regular(path, os.fstat(file.fileno()))
-    except OSError:
-        file.close()
-        raise
-    return file
-
-
-def kind_of(mode: int) -> str:
-    """What a file that is no regular one is, for people."""
-    return _FILE_KINDS.get(stat.S_IFMT(mode), "special file")
-
-
-def _check_regular(path: Path | str, about: os.stat_result) -> None:
-    if not stat.S_ISREG(about.st_mode):
-        raise OSError(0, f"a {kind_of(about.st_mode)}, not a regular file", str(path))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.client.inputs import open_regular
 from clipsearch.client.types import VectorName
+from clipsearch.files import open_regular
 from clipsearch.ingest.source import Item, SourceError, absolute, digest_of
 from clipsearch.ingest.tables.open import open_table
 from clipsearch.ingest.tables.table import SUFFIXES, Table, found, is_utf8, open_text

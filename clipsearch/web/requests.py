@@ -26,7 +26,7 @@ MAX_PROMPT = 4_096  # characters of a label, and of the sentence that it is put 
 
 MAX_NAME = 2_048  # characters of a collection's name, an id, a field: services quote them in errors
 
-# Characters, a multiple of 4. To decode a picture at once holds Python's lock for 100 ms.
+# Characters, a multiple of 4. To decode an image at once holds Python's lock for 100 ms.
 _SLICE = 256 * 1024
 
 _ERROR_PATH = re.compile(r"^filter\.(must|must_not)\[(\d+)\]")
@@ -48,7 +48,7 @@ def _decoded(value: Any) -> bytes:
 
 Label = Annotated[str, Field(max_length=MAX_PROMPT)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
-PictureBytes = Annotated[bytes, BeforeValidator(_decoded)]
+ImageBytes = Annotated[bytes, BeforeValidator(_decoded)]
 
 
 class _Asked(BaseModel):
@@ -56,10 +56,10 @@ class _Asked(BaseModel):
 
 
 class TermAsked(_Asked):
-    """One term: exactly one of text, picture (base64) and point_id."""
+    """One term: exactly one of text, image (base64) and point_id."""
 
     text: str | None = None
-    picture: PictureBytes | None = None
+    picture: ImageBytes | None = None
     point_id: Name | None = None
     weight: float = 1.0
 
@@ -110,10 +110,10 @@ class PointAsked(_Asked):
 
 
 class ClassifyAsked(_Asked):
-    """A picture, or a stored point that names one, and labels."""
+    """An image, or a stored point that names one, and labels."""
 
     side: SideName = "a"
-    picture: PictureBytes | None = None
+    picture: ImageBytes | None = None
     point: PointAsked | None = None
     labels: Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS)]
     template: Annotated[str, Field(max_length=MAX_PROMPT)] = ""

@@ -13,7 +13,7 @@ from clipsearch.web.access import Access
 from clipsearch.web.bodies import Bodies
 from clipsearch.web.clients import Clients
 from clipsearch.web.errors import WebError, bad
-from clipsearch.web.images.images import Pictures
+from clipsearch.web.images.images import Images
 from clipsearch.web.requests import MAX_NAME
 from clipsearch.web.settings import WebSettings
 
@@ -30,7 +30,7 @@ class Web:
     clients: Clients
     access: Access
     bodies: Bodies
-    pictures: Pictures
+    images: Images
 
     def known_side(self, side: str) -> str:
         """The side's name again. Raises WebError for one that was not given at start."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from clipsearch.client.inputs import open_regular
+from clipsearch.files import open_regular
 from clipsearch.ingest.source import EmptySource, SourceError
 from clipsearch.ingest.tables.csv_table import CsvTable
 from clipsearch.ingest.tables.json_lines import JsonLines

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
-from clipsearch.client.inputs import open_regular
+from clipsearch.files import open_regular
 from clipsearch.ingest.source import SourceError
 
 ColumnType = Literal["string", "integer", "float", "bool"]

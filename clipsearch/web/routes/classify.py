@@ -1,4 +1,4 @@
-"""POST /api/classify: which label fits a picture best."""
+"""POST /api/classify: which label fits an image best."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def _classified(web: Web, asked: ClassifyAsked, token: str | None) -> Clas
     async with web.clients.use(web.known_side(asked.side), token) as services:
         picture = asked.picture
         if asked.point is not None:
-            picture = await _picture_of(web, services, asked.point)
+            picture = await _image_of(web, services, asked.point)
         assert picture is not None
         try:
             (result,) = await services.encoder.classify(
@@ -47,10 +47,10 @@ async def _classified(web: Web, asked: ClassifyAsked, token: str | None) -> Clas
     return result
 
 
-async def _picture_of(web: Web, services: Services, point: PointAsked) -> bytes:
+async def _image_of(web: Web, services: Services, point: PointAsked) -> bytes:
     path = await path_of(services, point.collection, point.id)
     try:
-        return await web.pictures.whole(path)
+        return await web.images.whole(path)
     except WebError as error:
         if error.status != 404:
             raise

@@ -141,12 +141,6 @@ async def test_a_refused_batch_is_halved_down_to_the_row_at_fault(calls, clock, 
     assert not clock.waits
 
 
-async def test_a_row_that_fails_fails_alone(calls, service):
-    service.refuse_row = lambda row: BAD if row == "b" else None
-    await service.write(calls, "abc")
-    assert (service.written, service.failed) == (["a", "c"], {"b": BAD})
-
-
 async def test_rows_that_are_always_refused_end_the_patience(calls, clock, service):
     service.refuse_row = lambda row: BUSY
     with pytest.raises(ClipSearchError) as raised:
@@ -164,19 +158,14 @@ async def test_each_row_that_is_written_renews_the_patience(calls, clock, servic
     assert clock.now > LIMIT_S
 
 
+def test_the_reason_leaves_the_field_out():
+    assert reason(BAD) == "bad"
+    assert reason(AWAY) == "gone"
+
+
 async def test_a_refused_call_is_not_halved(calls, service):
     service.refuse = lambda rows: REFUSED
     with pytest.raises(ClipSearchError) as raised:
         await service.write(calls, "abcd")
     assert raised.value is REFUSED
     assert len(service.calls) == 1
-
-
-async def test_nothing_to_write_is_no_call(calls, service):
-    await service.write(calls, "")
-    assert not service.calls
-
-
-def test_the_reason_leaves_the_field_out():
-    assert reason(BAD) == "bad"
-    assert reason(AWAY) == "gone"

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 import pytest
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from clipsearch.client.errors import from_status
@@ -17,8 +17,6 @@ from clipsearch.serving.errors import (
     InvalidArgument,
     NotFound,
     ResourceExhausted,
-    ServiceError,
-    Unavailable,
     to_status,
 )
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
@@ -109,35 +107,12 @@ async def test_exhaustion_says_when_to_come_back(call):
     assert detail(status, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() == 250
 
 
-async def test_unavailable_names_the_dependency(call):
-    error, status = await call(Unavailable("encoder", "the encoder does not answer"))
-    assert error.code() is grpc.StatusCode.UNAVAILABLE
-    assert detail(status, error_details_pb2.ErrorInfo).reason == "ENCODER_UNAVAILABLE"
-
-
 async def test_the_unexpected_tells_an_incident_and_no_more(call, caplog):
     error, status = await call(RuntimeError("/secret/path"))
     assert error.code() is grpc.StatusCode.INTERNAL
     incident = detail(status, error_details_pb2.ErrorInfo).metadata["incident"]
     assert incident in error.details()
     assert "secret" not in error.details()
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (NotFound("collection", "x"), code_pb2.NOT_FOUND),
-        (ServiceError("m", "R"), code_pb2.INTERNAL),
-    ],
-)
-def test_status_carries_code_and_reason(error: ServiceError, code: int):
-    status = to_status(error)
-    assert status.code == code
-    assert detail(status, error_details_pb2.ErrorInfo).reason == error.reason
-
-
-def test_not_found_has_a_reason_for_each_kind():
-    assert NotFound("collection", "x").reason == "COLLECTION_NOT_FOUND"
 
 
 async def test_an_error_that_a_broken_connection_cannot_be_told_is_a_cancelled_call():

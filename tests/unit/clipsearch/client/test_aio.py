@@ -7,62 +7,44 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
 import pytest
 
 from clipsearch.client import requests
 from clipsearch.client.aio import AsyncClient, AsyncEncoderClient
 from clipsearch.client.inputs import Point, Search, Term
-from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
-from clipsearch.search.v1 import search_pb2, search_pb2_grpc
+from clipsearch.encoder.v1 import encoder_pb2
+from tests.unit.clipsearch.serving.served import running
 
-
-class FakeSearch(search_pb2_grpc.SearchServiceServicer):
-    def __init__(self, got: dict[str, int]) -> None:
-        self.got = got  # bytes of the image, by method
-
-    async def Search(self, request, context):
-        self.got["Search"] = len(request.query[0].image)
-        return search_pb2.SearchResponse()
-
-    async def SearchBatch(self, request, context):
-        self.got["SearchBatch"] = len(request.searches[0].query[0].image)
-        return search_pb2.SearchBatchResponse()
-
-    async def Upsert(self, request, context):
-        self.got["Upsert"] = len(request.points[0].image)
-        return search_pb2.UpsertResponse()
-
-
-class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
-    def __init__(self, got: dict[str, int]) -> None:
-        self.got = got
-
-    async def Classify(self, request, context):
-        self.got["Classify"] = len(request.images[0])
-        return encoder_pb2.ClassifyResponse()
-
-    async def EncodeImage(self, request, context):
-        self.got["EncodeImage"] = len(request.images[0])
-        return encoder_pb2.EncodeImageResponse(embeddings=[{"vector": {"values": [1.0]}}])
+IMAGES = {
+    "/clipsearch.search.v1.SearchService/Search": lambda request: request.query[0].image,
+    "/clipsearch.search.v1.SearchService/SearchBatch": lambda request: request.searches[0].query[0].image,
+    "/clipsearch.search.v1.SearchService/Upsert": lambda request: request.points[0].image,
+    "/clipsearch.encoder.v1.EncoderService/Classify": lambda request: request.images[0],
+    "/clipsearch.encoder.v1.EncoderService/EncodeImage": lambda request: request.images[0],
+}
+ENCODED = encoder_pb2.EncodeImageResponse(embeddings=[{"vector": {"values": [1.0]}}])
 
 
 @pytest.fixture
 def got() -> dict[str, int]:
-    """What has arrived at the services."""
+    """Bytes of the image that has arrived, by method."""
     return {}
 
 
 @pytest.fixture
 async def client(got) -> AsyncIterator[AsyncClient]:
-    server = grpc.aio.server()
-    search_pb2_grpc.add_SearchServiceServicer_to_server(FakeSearch(got), server)
-    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(FakeEncoder(got), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with AsyncClient(f"127.0.0.1:{port}", timeout=5) as client:
-        yield client
-    await server.stop(None)
+    async with running() as server:
+
+        def answer(name, image_of):
+            async def answered(request, context):
+                got[name] = len(image_of(request)) if request.ByteSize() > 1_000 else 0
+                return ENCODED if name.endswith("EncodeImage") else None
+
+            return answered
+
+        server.answers = {name: answer(name, image_of) for name, image_of in IMAGES.items()}
+        async with AsyncClient(server.address, timeout=5) as client:
+            yield client
 
 
 @pytest.fixture
@@ -123,7 +105,7 @@ async def test_large_requests_of_every_kind_are_serialised_in_a_thread_and_arriv
         await encoder.encode_images([image])
     assert len(serialised_by) == 5
     assert threading.current_thread() not in serialised_by
-    assert got == dict.fromkeys(("Search", "SearchBatch", "Upsert", "Classify", "EncodeImage"), len(image))
+    assert got == dict.fromkeys(IMAGES, len(image))
 
 
 async def test_small_requests_are_serialised_where_they_are(client, serialised_by):

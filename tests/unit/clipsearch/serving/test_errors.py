@@ -11,7 +11,6 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from clipsearch.client.errors import from_status
-from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from clipsearch.serving.errors import (
     FingerprintMismatch,
     InvalidArgument,
@@ -20,36 +19,24 @@ from clipsearch.serving.errors import (
     to_status,
 )
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
-
-
-class Raises(encoder_pb2_grpc.EncoderServiceServicer):
-    """Raises what it is told to."""
-
-    error: Exception = RuntimeError()
-
-    async def GetModel(self, request, context):
-        raise self.error
+from tests.unit.clipsearch.serving import served
+from tests.unit.clipsearch.serving.served import GET_MODEL, running
 
 
 @pytest.fixture
 async def call() -> AsyncIterator[Callable]:
-    servicer = Raises()
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()])
-    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+    async with running(ErrorInterceptor()) as server, grpc.aio.insecure_channel(server.address) as channel:
 
-    async def raising(error: Exception) -> tuple[grpc.aio.AioRpcError, status_pb2.Status]:
-        servicer.error = error
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await encoder_pb2_grpc.EncoderServiceStub(channel).GetModel(encoder_pb2.GetModelRequest())
-        return caught.value, rpc_status.from_call(caught.value)
+        async def raising(error: Exception) -> tuple[grpc.aio.AioRpcError, status_pb2.Status]:
+            async def fails(request, context):
+                raise error
 
-    raising.channel = channel
-    yield raising
-    await channel.close()
-    await server.stop(None)
+            server.answers[GET_MODEL] = fails
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await served.call(channel)
+            return caught.value, rpc_status.from_call(caught.value)
+
+        yield raising
 
 
 def detail(status: status_pb2.Status, kind: type):

@@ -25,7 +25,7 @@ class NoImage(Exception):
 
 
 def shrink(data: bytes, edge: int) -> bytes:
-    """The image as WebP, upright, its longer side at most `edge` pixels. Raises NoPicture.
+    """The image as WebP, upright, its longer side at most `edge` pixels. Raises NoImage.
 
     The first frame of an animation; transparency stays.
     """

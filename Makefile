@@ -147,7 +147,7 @@ $(BIN)/python:
 
 $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing the services and the client, exact versions of requirements.lock"
-	$(PIP) --editable '.[cpu,starter,map,web]'
+	$(PIP) --editable '.[cpu,search,starter,map,web]'
 	touch $@
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
@@ -155,7 +155,7 @@ $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "   This downloads 0.5 GB beside torch, once. PyPI's torch for Linux is the CUDA build, which is 2.8 GB more with"
 	echo "   its libraries, and 6.7 GB on disk in all. Nothing here needs CUDA; to have the CPU build, a tenth of that:"
 	echo "   make $(MAKECMDGOALS) PIP_EXTRA_INDEX_URL=URL, the index of CPU builds that pytorch.org's 'Get started' names"
-	$(PIP) --editable '.[cpu,starter,map,web,notebook,parquet,otel,export,plan,load,dev,deploy]'
+	$(PIP) --editable '.[cpu,search,starter,map,web,notebook,parquet,otel,export,plan,load,dev,deploy]'
 	touch $(RUN_READY) $@
 
 $(GPU_READY): pyproject.toml requirements.lock

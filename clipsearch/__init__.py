@@ -1,4 +1,4 @@
-"""Search pictures and texts by meaning: the Python client of the two services.
+"""Search images and texts by meaning: the Python client of the two services.
 
 from clipsearch import Client
 

@@ -1,25 +1,32 @@
-"""Long lists in parts that a call takes."""
+"""Long lists in batches that a call takes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-Item = TypeVar("Item", str, bytes)
+Item = TypeVar("Item")
 
 
-def parts(items: Iterable[Item], most: int, most_bytes: int) -> Iterator[list[Item]]:
+def batched(
+    items: Iterable[Item],
+    most: int,
+    most_bytes: int | None = None,
+    size_of: Callable[[Item], int] = len,  # type: ignore[assignment]
+) -> Iterator[list[Item]]:
     """`items` in order, in lists of at most `most` and of about `most_bytes` bytes; none is empty.
 
-    A longer item is a list by itself. Takes no more of `items` than it needs for the next list.
+    Sizes count only with `most_bytes`. A longer item is a list by itself. Takes no more of `items` than it
+    needs for the next list.
     """
-    part: list[Item] = []
+    batch: list[Item] = []
     size = 0
     for item in items:
-        if part and (len(part) == most or size + len(item) > most_bytes):
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += len(item)
-    if part:
-        yield part
+        length = 0 if most_bytes is None else size_of(item)
+        if batch and (len(batch) == most or (most_bytes is not None and size + length > most_bytes)):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += length
+    if batch:
+        yield batch

@@ -87,7 +87,7 @@ def channel_arguments(address: str) -> list[tuple[str, str | int]]:
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
         # What a call has sent is kept for the next attempt, with its metadata. By default up to 256 KiB:
-        # a picture or a batch of points that is larger would be made again by nobody.
+        # an image or a batch of points that is larger would be made again by nobody.
         ("grpc.per_rpc_retry_buffer_size", 2 * MAX_MESSAGE_BYTES),
         # As the servers permit it: see clipsearch/serving/lifecycle.py.
         ("grpc.keepalive_time_ms", 30_000),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clipsearch.channel.batches import batched
 from clipsearch.cli.access import access
 from clipsearch.cli.options import (
     DEFAULT_COLLECTION,
@@ -21,9 +22,9 @@ from clipsearch.cli.options import (
 from clipsearch.cli.output import describe, plain, print_json, stderr, stdout, table
 
 if TYPE_CHECKING:
-    from clipsearch.client.inputs import FilterLike
     from clipsearch.client.sync import Client
     from clipsearch.client.types import StoredPoint
+    from clipsearch.filters.convert import FilterLike
 
 _TIMEOUT_S = 120.0
 _IDS_A_CALL = 1000
@@ -66,7 +67,11 @@ def delete(
             missing: list[str] = []
         else:
             unique = list(dict.fromkeys(ids or ()))
-            there = [point for part in _parts(unique) for point in client.get_points(collection, part)]
+            there = [
+                point
+                for batch in batched(unique, _IDS_A_CALL)
+                for point in client.get_points(collection, batch)
+            ]
             known = {point.id for point in there}
             missing = [id for id in unique if id not in known]
             count, first = len(there), there[:_SHOWN]
@@ -94,11 +99,7 @@ def delete(
 def _delete(client: Client, collection: str, filter: FilterLike | None, ids: Sequence[str]) -> int:
     if filter:
         return client.delete_points(collection, filter=filter)
-    return sum(client.delete_points(collection, part) for part in _parts(ids))
-
-
-def _parts(ids: Sequence[str]) -> list[Sequence[str]]:
-    return [ids[first : first + _IDS_A_CALL] for first in range(0, len(ids), _IDS_A_CALL)]
+    return sum(client.delete_points(collection, batch) for batch in batched(ids, _IDS_A_CALL))
 
 
 def _show(points: Sequence[StoredPoint], count: int) -> None:

@@ -6,46 +6,26 @@ import asyncio
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipsearch.cli import processes
+from clipsearch.cli.demo_page import Answer, Report, write_page
 from clipsearch.cli.options import DEFAULT_COLLECTION
 from clipsearch.cli.output import plain, stdout
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
     from clipsearch.client.sync import Client, EncoderClient
-    from clipsearch.client.types import Classification, Hit, Model, SearchResult
+    from clipsearch.client.types import Classification, Hit, SearchResult
 
 QUERIES = ("a cat", "a cup of coffee", "a motorcycle", "a flower", "a rocket")
 LABELS = ("cat", "motorcycle", "flower", "rocket", "cup of coffee")
-QUERY_PICTURE = "motorcycle_left.png"
-CLASSIFIED_PICTURE = "chelsea.png"
+QUERY_IMAGE = "motorcycle_left.png"
+CLASSIFIED_IMAGE = "chelsea.png"
 SHOWN = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A query of the demo and what it found; `picture` is the query's own, for picture queries."""
-
-    title: str
-    hits: tuple[Hit, ...]
-    picture: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """All that the page shows."""
-
-    model: Model
-    pictures: int
-    answers: tuple[Answer, ...]
-    classified: Path
-    classification: Classification
 
 
 def demo(
@@ -75,7 +55,6 @@ def demo(
 
       clipsearch demo --images ~/Pictures --web
     """
-    from clipsearch.cli.demo_page import write_page
     from clipsearch.cli.web import check_installed
 
     console = stdout()
@@ -133,7 +112,7 @@ def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool)
         if not indexed.indexed:
             raise Problem(f"none of the pictures in {folder} could be indexed")
         answers = _search(client, folder, own=own)
-        chosen = folder / CLASSIFIED_PICTURE if not own else Path(answers[0].hits[0].payload["path"])
+        chosen = folder / CLASSIFIED_IMAGE if not own else Path(answers[0].hits[0].payload["path"])
         classification = _classify(encoder, chosen)
         _map(client, encoder, folder, out, own=own)
         return Report(about, client.count(DEFAULT_COLLECTION), answers, chosen, classification)
@@ -146,8 +125,8 @@ def _search(client: Client, folder: Path, *, own: bool) -> tuple[Answer, ...]:
     for words in QUERIES:
         result = client.search(DEFAULT_COLLECTION, words, limit=SHOWN)
         answers.append(_show(f'"{words}"', result))
-    query = folder / QUERY_PICTURE if not own else Path(answers[0].hits[0].payload["path"])
-    # The picture is in the collection, so it finds itself first; one more makes up for it.
+    query = folder / QUERY_IMAGE if not own else Path(answers[0].hits[0].payload["path"])
+    # The image is in the collection, so it finds itself first; one more makes up for it.
     result = client.search(DEFAULT_COLLECTION, image=query, limit=SHOWN + 1)
     others = [hit for hit in result if Path(hit.payload["path"]) != query.resolve()][:SHOWN]
     answers.append(_show(f"pictures like {query.name}", others, query))

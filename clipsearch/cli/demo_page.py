@@ -5,16 +5,36 @@ from __future__ import annotations
 import base64
 import html
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clipsearch.cli.demo import Answer, Report
-    from clipsearch.client.types import Hit
+    from clipsearch.client.types import Classification, Hit, Model
 
 _TEMPLATE = Path(__file__).with_name("demo_page.html")
 _THUMBNAIL = 320  # longest edge in pixels: sharp at twice the density it is shown in
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A query of the demo and what it found; `picture` is the query's own, for picture queries."""
+
+    title: str
+    hits: tuple[Hit, ...]
+    picture: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that the page shows."""
+
+    model: Model
+    pictures: int
+    answers: tuple[Answer, ...]
+    classified: Path
+    classification: Classification
 
 
 def write_page(report: Report, out: Path) -> Path:
@@ -29,7 +49,7 @@ def write_page(report: Report, out: Path) -> Path:
         if report.model.pretrained
         else '<p class="warning">Random weights: this means nothing.</p>',
         answers="\n".join(_answer(answer) for answer in report.answers),
-        classified=_picture(report.classified),
+        classified=_image(report.classified),
         classified_name=html.escape(report.classified.name),
         labels="\n".join(
             f'<tr><th scope="row">{html.escape(score.label)}</th>'
@@ -45,7 +65,7 @@ def write_page(report: Report, out: Path) -> Path:
 
 
 def _answer(answer: Answer) -> str:
-    query = f'<figure class="query">{_picture(answer.picture)}</figure>' if answer.picture else ""
+    query = f'<figure class="query">{_image(answer.picture)}</figure>' if answer.picture else ""
     hits = "".join(_hit(hit) for hit in answer.hits)
     return f'<section><h2>{html.escape(answer.title)}</h2><div class="row">{query}{hits}</div></section>'
 
@@ -54,12 +74,12 @@ def _hit(hit: Hit) -> str:
     path = Path(hit.payload["path"])
     mark, style = (' <span class="mark">weak</span>', ' class="weak"') if hit.weak else ("", "")
     return (
-        f"<figure{style}>{_picture(path)}"
+        f"<figure{style}>{_image(path)}"
         f"<figcaption><b>{hit.score:.3f}</b>{mark}<span>{html.escape(path.name)}</span></figcaption></figure>"
     )
 
 
-def _picture(path: Path) -> str:
+def _image(path: Path) -> str:
     """The picture as an `img` that carries its own bytes."""
     from PIL import Image, ImageOps
 

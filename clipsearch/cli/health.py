@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from clipsearch.channel.credentials import ClientTls
+
+
+_STATUSES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 
 
 def health(
@@ -66,7 +69,7 @@ def health(
 def _status(address: str, service: str, timeout: float, tls: ClientTls | None) -> str:
     """SERVING, or why not."""
     import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    from google.protobuf import wrappers_pb2
 
     from clipsearch.channel.credentials import channel_credentials, channel_options
 
@@ -77,10 +80,15 @@ def _status(address: str, service: str, timeout: float, tls: ClientTls | None) -
         channel = grpc.secure_channel(address, channel_credentials(tls), [*options, *channel_options(tls)])
     with channel:
         try:
-            stub: Any = health_pb2_grpc.HealthStub(channel)  # the stubs leave its methods out
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout)
+            # Of the protocol's two messages each has one field, 1, as these have: no package is needed.
+            check = channel.unary_unary(
+                "/grpc.health.v1.Health/Check",
+                request_serializer=wrappers_pb2.StringValue.SerializeToString,
+                response_deserializer=wrappers_pb2.Int32Value.FromString,
+            )
+            answer = check(wrappers_pb2.StringValue(value=service), timeout=timeout)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return f"{address} serves no {service!r}"
             return f"{address} does not answer: {error.code().name}: {error.details()}"
-    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    return _STATUSES.get(answer.value, f"status {answer.value}")

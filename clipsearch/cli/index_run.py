@@ -128,11 +128,11 @@ async def _make_collection(
     """Makes the collection if there is none: for the encoder's model, or for the vectors' space."""
     from clipsearch.client.errors import ClipSearchError
     from clipsearch.ingest import PictureFolder
-    from clipsearch.ingest.folders import PICTURE_INDEXES
+    from clipsearch.ingest.folders import IMAGE_INDEXES
 
     options: CollectionOptions = {}
     if isinstance(source, PictureFolder):
-        options["payload_indexes"] = PICTURE_INDEXES
+        options["payload_indexes"] = IMAGE_INDEXES
     if source.dimension is not None:
         options |= {"dimension": source.dimension, "fingerprint": fingerprint}
     try:

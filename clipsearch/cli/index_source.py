@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
-    from clipsearch.client.types import Side
+    from clipsearch.client.types import VectorName
     from clipsearch.ingest import Source
 
 
@@ -29,7 +29,7 @@ def open_source(
     source: Path,
     columns: Columns,
     ids: Path | None,
-    side: Side | None,
+    side: VectorName | None,
     *,
     exclude: Sequence[str] = (),
     allow_empty: bool = False,
@@ -39,9 +39,9 @@ def open_source(
     Raises Problem for options that do not go with it, and SourceError.
     """
     from clipsearch.ingest import ItemList, PictureFolder, VectorFile
-    from clipsearch.ingest.folders import PICTURE_SUFFIXES
+    from clipsearch.ingest.folders import IMAGE_SUFFIXES
     from clipsearch.ingest.source import path_text
-    from clipsearch.ingest.tables import SUFFIXES
+    from clipsearch.ingest.tables.table import SUFFIXES
 
     given: dict[str, Any] = {
         "--id": columns.id,
@@ -62,7 +62,7 @@ def open_source(
     if source.is_dir() or (missing and suffix not in {*SUFFIXES, ".npy"}):
         _only(given, {"--exclude", "--prune"}, "a folder of pictures")
         return PictureFolder(source, exclude=exclude, allow_empty=allow_empty)
-    if suffix in PICTURE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES:
         folder = path_text(source.parent)
         raise Problem(
             f"{path_text(source)} is a single picture: index the folder that it is in "
@@ -90,7 +90,7 @@ def _only(given: dict[str, Any], fitting: set[str], what: str) -> None:
 
 
 def _type(words: str) -> tuple[str, Any]:
-    from clipsearch.ingest.tables import ColumnType
+    from clipsearch.ingest.tables.table import ColumnType
 
     name, _, type_ = words.rpartition("=")
     known = get_args(ColumnType)

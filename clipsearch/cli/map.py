@@ -18,9 +18,9 @@ from clipsearch.cli.problems import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from clipsearch.client.inputs import FilterLike
     from clipsearch.client.sync import Client, EncoderClient
     from clipsearch.client.types import Collection
+    from clipsearch.filters.convert import FilterLike
     from clipsearch.map.build import SpaceMap
     from clipsearch.map.clusters import Words
     from clipsearch.map.queries import Question
@@ -137,7 +137,7 @@ def draw(
 
     from clipsearch.map.build import build_map, telling_fields
     from clipsearch.map.page import write_page
-    from clipsearch.map.png import write_picture
+    from clipsearch.map.png import write_image
     from clipsearch.map.sample import read_sample
     from clipsearch.map.summary import summary
 
@@ -155,7 +155,7 @@ def draw(
         folder.mkdir(parents=True, exist_ok=True)
         write_page(drawn, folder / "map.html", thumbnails=thumbnails, on_step=step)
         step("drawing the picture")
-        write_picture(drawn, folder / "map.png")
+        write_image(drawn, folder / "map.png")
         (folder / "map.json").write_text(
             json.dumps(summary(drawn), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
         )

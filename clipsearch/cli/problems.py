@@ -12,6 +12,15 @@ class Problem(Exception):
     """A command cannot go on; the message is one line for whoever typed it."""
 
 
+# What the commands that serve import first.
+_EXTRAS = {
+    "cachetools": "cpu",
+    "tokenizers": "cpu",
+    "qdrant_client": "search",
+    "qdrant_edge": "search",
+} | dict.fromkeys(("grpc_health", "prometheus_client", "pydantic_settings", "structlog"), "cpu,search")
+
+
 class Commands(TyperGroup):
     """Prints expected errors as one line on stderr and exits with 1; anything else is a bug and shows."""
 
@@ -32,23 +41,36 @@ def explain(error: Exception) -> str | None:
     from clipsearch.client.errors import ClipSearchError
     from clipsearch.filters.expressions import FilterError
     from clipsearch.ingest import CheckpointError, SourceError
-    from clipsearch.serving.lifecycle import StartError
-    from clipsearch.serving.settings import SettingsError
 
     if isinstance(error, ClipSearchError):
         return f"{error.message}{_hint(error)}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
-        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return _what_to_install(error)
     if isinstance(error, FileNotFoundError) and error.filename is None:  # of os.getcwd
         return "the folder that this was started in is gone"
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # from pathlib
         return "there is no home folder to keep files in: set HOME, or XDG_CACHE_HOME"
-    expected = CheckpointError | CredentialsError | FilterError | Problem | SettingsError | SourceError
-    if isinstance(error, expected | StartError):
+    if isinstance(error, CheckpointError | CredentialsError | FilterError | Problem | SourceError):
         return str(error)
+    # Not imported first: a client may lack the packages of a service.
+    if type(error).__module__.startswith("clipsearch.serving."):
+        from clipsearch.serving.lifecycle import StartError
+        from clipsearch.serving.settings import SettingsError
+
+        if isinstance(error, SettingsError | StartError):
+            return str(error)
     return None
+
+
+def _what_to_install(error: ModuleNotFoundError) -> str | None:
+    """For a package that `pip install clipsearch` alone does not bring."""
+    if error.name == "onnxruntime":
+        return str(error)
+    package = (error.name or "").partition(".")[0]
+    extra = _EXTRAS.get(package)
+    return f"this needs {package}: pip install 'clipsearch[{extra}]'" if extra else None
 
 
 def _hint(error: Any) -> str:

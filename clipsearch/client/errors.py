@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import cast
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
 
 class ClipSearchError(Exception):
@@ -39,7 +39,7 @@ class ClipSearchError(Exception):
     def about(self, item: str) -> ClipSearchError:
         """The same error, its message led by the item that it happened to.
 
-        The service has called it by its place in the request, which that replaces.
+        The service has called it by its path in the request, which that replaces.
         """
         message = self.message.removeprefix(f"{self.field}: ").removeprefix(f"{item}: ")
         return ClipSearchError(
@@ -93,7 +93,13 @@ def from_rpc_error(error: grpc.RpcError, server: str) -> ClipSearchError:
 
 
 def _rich_status(call: grpc.Call) -> status_pb2.Status | None:
-    try:
-        return rpc_status.from_call(call)
-    except ValueError:  # the two statuses disagree: something between us and the service rewrote one
-        return None
+    for key, value in call.trailing_metadata() or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            try:
+                status = status_pb2.Status.FromString(value)
+            except DecodeError:
+                return None
+            # Where the two disagree, something between us and the service rewrote one.
+            agree = status.code == call.code().value[0] and status.message == call.details()
+            return status if agree else None
+    return None

@@ -1,4 +1,4 @@
-"""What callers hand in: pictures, points, query terms and the options of a search."""
+"""What callers hand in: images, points, query terms and the options of a search."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from typing import Any, Literal, TypedDict
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipsearch.client.files import open_regular
+from clipsearch.files import open_regular
+from clipsearch.filters.convert import FilterLike
 
-Picture = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image
-"""A picture: the bytes of a picture file, the path of one, or a Pillow image."""
+ImageLike = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image
+"""An image: the bytes of an image file, the path of one, or a Pillow image."""
 
 VectorLike = NDArray[Any] | Sequence[float]
-FilterLike = Mapping[str, Any] | Sequence[str]
-"""A filter as `clipsearch.filters.convert` reads it: Qdrant's JSON form, or expressions (`["price<20"]`)."""
 
 CONTENT_HASH = "content_hash"
 """The payload key by which bulk loading tells whether a row with an id of its own has changed."""
@@ -45,7 +44,7 @@ class Term:
     """
 
     text: str | None = None
-    image: Picture | None = None
+    image: ImageLike | None = None
     vector: VectorLike | None = None
     point_id: str | None = None
     weight: float = 1.0
@@ -54,7 +53,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point to write: a picture, a text or both, or their ready vectors.
+    """A point to write: an image, a text or both, or their ready vectors.
 
     `payload` is JSON: None, booleans, numbers, strings, and lists and dicts of them. What means one of
     those is taken for it: NumPy's numbers and arrays, datetime (UTC unless it says otherwise) and date as
@@ -63,7 +62,7 @@ class Point:
     """
 
     id: str
-    image: Picture | None = None
+    image: ImageLike | None = None
     text: str | None = None
     image_vector: VectorLike | None = None
     text_vector: VectorLike | None = None
@@ -71,9 +70,9 @@ class Point:
 
 
 class SearchOptions(TypedDict, total=False):
-    """The options of a search beside its words; all optional.
+    """The options of a search beside its text; all optional.
 
-    What to look for (with the words, each counts once; for other weights give `query`):
+    What to look for (with the text, each counts once; for other weights give `query`):
     `image`, `vector`, `point_id` (more like this stored point), or `query`, a list of `Term`.
 
     How: `target` ("any", "image" or "text": which vectors to compare with), `filter`, `limit` (10),
@@ -83,7 +82,7 @@ class SearchOptions(TypedDict, total=False):
     What comes back: `payload` (True, False, or a list of fields), `with_vectors`.
     """
 
-    image: Picture
+    image: ImageLike
     vector: VectorLike
     point_id: str
     query: Sequence[Term]
@@ -103,7 +102,7 @@ class SearchOptions(TypedDict, total=False):
 
 
 class Search(SearchOptions, total=False):
-    """One search of a batch: the options and the words."""
+    """One search of a batch: the options and the text."""
 
     text: str
 
@@ -141,23 +140,23 @@ class CollectionOptions(TypedDict, total=False):
     model: str
 
 
-def picture_bytes(picture: Picture, argument: str = "image") -> bytes:
-    """The bytes of a picture file. Reads a path from disk (OSError); a Pillow image becomes a PNG.
+def image_bytes(image: ImageLike, argument: str = "image") -> bytes:
+    """The bytes of an image file. Reads a path from disk (OSError); a Pillow image becomes a PNG.
 
     Raises TypeError for anything else, naming `argument`.
     """
-    if isinstance(picture, bytes):
-        return picture
-    if isinstance(picture, bytearray | memoryview):
-        return bytes(picture)
-    if isinstance(picture, Image.Image):
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, bytearray | memoryview):
+        return bytes(image)
+    if isinstance(image, Image.Image):
         buffer = io.BytesIO()
-        picture.save(buffer, "PNG", compress_level=1)
+        image.save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
-    if not isinstance(picture, str | os.PathLike):
+    if not isinstance(image, str | os.PathLike):
         raise TypeError(
-            f"{argument}: must be the bytes of a picture file, a path or a Pillow image, "
-            f"is of type {type(picture).__name__}"
+            f"{argument}: must be the bytes of an image file, a path or a Pillow image, "
+            f"is of type {type(image).__name__}"
         )
-    with open_regular(Path(picture)) as file:
+    with open_regular(Path(image)) as file:
         return file.read()

@@ -1,4 +1,4 @@
-"""Plain values to proto requests. No I/O but reading the pictures that are given as paths.
+"""Plain values to proto requests. No I/O but reading the images that are given as paths.
 
 Raises TypeError and ValueError (FilterError for filters) where a value cannot be sent at all; what the
 service can judge is left to it.
@@ -9,26 +9,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import SupportsIndex, TypeVar
 
-from clipsearch.channel.batches import parts
-from clipsearch.client import arguments, values
+from clipsearch.channel.batches import batched
+from clipsearch.client import arguments, convert
+from clipsearch.client.enums import (
+    ENCODINGS,
+    FUSIONS,
+    INDEX_TYPES,
+    KINDS,
+    QUANTIZATIONS,
+    QUERY_ENCODINGS,
+    TARGETS,
+)
 from clipsearch.client.inputs import (
     BinaryEncoding,
     BinaryQueryEncoding,
-    FilterLike,
     Fusion,
+    ImageLike,
     IndexType,
-    Kind,
-    Picture,
     Point,
     Quantization,
     Search,
     Target,
     Term,
     VectorLike,
-    picture_bytes,
+    image_bytes,
 )
 from clipsearch.encoder.v1 import encoder_pb2, vector_pb2
-from clipsearch.filters.convert import to_proto
+from clipsearch.filters.convert import FilterLike, to_proto
 from clipsearch.search.v1 import collection_pb2, filter_pb2, search_pb2
 
 Name = TypeVar("Name", bound=str)
@@ -40,53 +47,12 @@ _TEXTS_A_REQUEST = 128
 _IMAGES_A_REQUEST = 32
 _IMAGE_BYTES_A_REQUEST = 32 * 1024 * 1024
 
-_TARGETS: dict[Target, search_pb2.Target.ValueType] = {
-    "any": search_pb2.TARGET_ANY,
-    "image": search_pb2.TARGET_IMAGE,
-    "text": search_pb2.TARGET_TEXT,
-}
-_KINDS: dict[Kind, search_pb2.TermKind.ValueType] = {
-    "image": search_pb2.TERM_KIND_IMAGE,
-    "text": search_pb2.TERM_KIND_TEXT,
-}
-FUSIONS: dict[Fusion, search_pb2.Fusion.ValueType] = {
-    "calibrated": search_pb2.FUSION_CALIBRATED,
-    "rrf": search_pb2.FUSION_RRF,
-    "dbsf": search_pb2.FUSION_DBSF,
-}
-INDEX_TYPES: dict[IndexType, collection_pb2.PayloadIndexType.ValueType] = {
-    "keyword": collection_pb2.PAYLOAD_INDEX_TYPE_KEYWORD,
-    "integer": collection_pb2.PAYLOAD_INDEX_TYPE_INTEGER,
-    "float": collection_pb2.PAYLOAD_INDEX_TYPE_FLOAT,
-    "bool": collection_pb2.PAYLOAD_INDEX_TYPE_BOOL,
-    "datetime": collection_pb2.PAYLOAD_INDEX_TYPE_DATETIME,
-    "text": collection_pb2.PAYLOAD_INDEX_TYPE_TEXT,
-}
-QUANTIZATIONS: dict[Quantization, collection_pb2.Quantization.ValueType] = {
-    "none": collection_pb2.QUANTIZATION_NONE,
-    "scalar": collection_pb2.QUANTIZATION_SCALAR,
-    "binary": collection_pb2.QUANTIZATION_BINARY,
-    "product": collection_pb2.QUANTIZATION_PRODUCT,
-    "turbo": collection_pb2.QUANTIZATION_TURBO,
-}
-ENCODINGS: dict[BinaryEncoding, collection_pb2.BinaryEncoding.ValueType] = {
-    "one_bit": collection_pb2.BINARY_ENCODING_ONE_BIT,
-    "one_and_half_bits": collection_pb2.BINARY_ENCODING_ONE_AND_HALF_BITS,
-    "two_bits": collection_pb2.BINARY_ENCODING_TWO_BITS,
-}
-QUERY_ENCODINGS: dict[BinaryQueryEncoding, collection_pb2.BinaryQueryEncoding.ValueType] = {
-    "default": collection_pb2.BINARY_QUERY_ENCODING_DEFAULT,
-    "binary": collection_pb2.BINARY_QUERY_ENCODING_BINARY,
-    "scalar4bits": collection_pb2.BINARY_QUERY_ENCODING_SCALAR_4BITS,
-    "scalar8bits": collection_pb2.BINARY_QUERY_ENCODING_SCALAR_8BITS,
-}
-
 
 def search(
     collection: str,
-    *,
     text: str | None = None,
-    image: Picture | None = None,
+    *,
+    image: ImageLike | None = None,
     vector: VectorLike | None = None,
     point_id: str | None = None,
     query: Sequence[Term] = (),
@@ -104,12 +70,15 @@ def search(
     payload: bool | Sequence[str] = True,
     with_vectors: bool = False,
 ) -> search_pb2.SearchRequest:
-    """One search; see `clipsearch.client.inputs.SearchOptions`. `limit` 0 would mean 10, so it is refused."""
+    """Finds the points nearest to a text, an image, a vector, a stored point, or several of them.
+
+    See `clipsearch.client.inputs.SearchOptions` for the options.
+    """
     arguments.string(collection, "collection")
     for argument, number in (("limit", limit), ("offset", offset), ("hnsw_ef", hnsw_ef)):
         if not isinstance(number, SupportsIndex) or isinstance(number, bool):
             raise TypeError(f"{argument}: must be a whole number, is {number!r}")
-    if limit < 1:
+    if limit < 1:  # 0 would mean 10
         raise ValueError(f"limit: must be at least 1, is {limit}")
     if offset < 0:
         raise ValueError(f"offset: must not be negative, is {offset}")
@@ -117,7 +86,7 @@ def search(
     single = [Term(**{name: value}) for name, value in named if value is not None]  # type: ignore[arg-type]
     request = search_pb2.SearchRequest(
         collection=collection,
-        target=_choice("target", target, _TARGETS),
+        target=_choice("target", target, TARGETS),
         filter=optional_filter(filter),
         limit=limit,
         offset=offset,
@@ -135,13 +104,13 @@ def search(
         vector_format=F32,
     )
     terms = arguments.each(query, Term, "query", "terms")
-    for i, term in enumerate([*single, *terms]):  # filled in place: a picture is copied once, not twice
+    for i, term in enumerate([*single, *terms]):  # filled in place: an image is copied once, not twice
         _fill_term(request.query.add(), term, f"query[{i}]")
     return request
 
 
 def search_batch(collection: str, searches: Iterable[Search]) -> search_pb2.SearchBatchRequest:
-    """Several searches of one collection."""
+    """Several searches in one call: `[{"text": "a cat"}, {"image": "cat.jpg", "limit": 3}]`."""
     request = search_pb2.SearchBatchRequest()
     for i, options in enumerate(arguments.listed(searches, "searches", "searches such as {'text': 'a cat'}")):
         if not isinstance(options, Mapping):
@@ -158,7 +127,11 @@ def upsert(
     insert_only: bool = False,
     fingerprint: str = "",
 ) -> search_pb2.UpsertRequest:
-    """Points to write. Reads their pictures."""
+    """Writes at most 256 points (a server setting), replacing those of the same ids.
+
+    With `insert_only` points that are there stay as they are, and nothing is encoded for them.
+    A point that cannot be written fails alone, in its result. For more, see `clipsearch.ingest`.
+    """
     request = search_pb2.UpsertRequest(
         collection=collection,
         wait=wait,
@@ -174,7 +147,7 @@ def upsert(
 def get_points(
     collection: str, ids: Iterable[str], *, payload: bool | Sequence[str] = True, with_vectors: bool = False
 ) -> search_pb2.GetPointsRequest:
-    """Points to read."""
+    """Those of at most 1000 points that exist, in the order of `ids`."""
     return search_pb2.GetPointsRequest(
         collection=collection,
         ids=arguments.ids(ids, "ids"),
@@ -185,9 +158,9 @@ def get_points(
 
 
 def delete_points(
-    collection: str, ids: Iterable[str] | None, filter: FilterLike | None
+    collection: str, ids: Iterable[str] | None = None, *, filter: FilterLike | None = None
 ) -> search_pb2.DeletePointsRequest:
-    """Points to delete, by ids or by filter."""
+    """Deletes by ids or by filter; returns how many points existed and are gone."""
     if (ids is None) == (filter is None):
         raise ValueError("give either ids or filter")
     if ids is not None:
@@ -197,16 +170,21 @@ def delete_points(
     return search_pb2.DeletePointsRequest(collection=collection, filter=optional_filter(filter))
 
 
-def list_points(
+def count(collection: str, *, filter: FilterLike | None = None) -> search_pb2.CountPointsRequest:
+    """How many points match."""
+    return search_pb2.CountPointsRequest(collection=collection, filter=optional_filter(filter))
+
+
+def list_page(
     collection: str,
     *,
     page_token: str = "",
-    page_size: int = 100,
     filter: FilterLike | None = None,
+    page_size: int = 100,
     payload: bool | Sequence[str] = True,
     with_vectors: bool = False,
 ) -> search_pb2.ListPointsRequest:
-    """One page of points."""
+    """One page of the points that match, in a stable order; `page_token` is that of the page before."""
     return search_pb2.ListPointsRequest(
         collection=collection,
         filter=optional_filter(filter),
@@ -242,7 +220,7 @@ def create_collection(
     fingerprint: str = "",
     model: str = "",
 ) -> collection_pb2.CreateCollectionRequest:
-    """A collection to create."""
+    """Creates a collection for an encoder's model. See `clipsearch.client.inputs.CollectionOptions`."""
     if payload_indexes is not None and not isinstance(payload_indexes, Mapping):
         raise TypeError(
             "payload_indexes: must map fields to types, such as {'price': 'float'}, "
@@ -250,7 +228,7 @@ def create_collection(
         )
     return collection_pb2.CreateCollectionRequest(
         name=arguments.string(name, "name"),
-        payload_indexes=[payload_index(field, type) for field, type in (payload_indexes or {}).items()],
+        payload_indexes=[_payload_index(field, type) for field, type in (payload_indexes or {}).items()],
         hnsw=collection_pb2.HnswConfig(
             m=hnsw_m,
             ef_construct=hnsw_ef_construct,
@@ -281,34 +259,73 @@ def create_collection(
     )
 
 
-def encode_texts(texts: Iterable[str]) -> Iterator[tuple[int, encoder_pb2.EncodeTextRequest]]:
-    """Texts to encode, in as many requests as they need; each with the position of its first text."""
+def get_collection(name: str) -> collection_pb2.GetCollectionRequest:
+    """Describes a collection, given by name or alias."""
+    return collection_pb2.GetCollectionRequest(name=name)
+
+
+def list_collections() -> collection_pb2.ListCollectionsRequest:
+    """All collections, by name."""
+    return collection_pb2.ListCollectionsRequest()
+
+
+def delete_collection(name: str) -> collection_pb2.DeleteCollectionRequest:
+    """Deletes a collection, its points, and the aliases that point at it."""
+    return collection_pb2.DeleteCollectionRequest(name=name)
+
+
+def update_alias(alias: str, collection: str | None) -> collection_pb2.UpdateAliasRequest:
+    """Points an alias at a collection, or removes it (None). Returns where it pointed ("" = nowhere)."""
+    return collection_pb2.UpdateAliasRequest(alias=alias, collection=collection or "")
+
+
+def set_successor(collection: str, successor: str | None) -> collection_pb2.SetSuccessorRequest:
+    """Lets `successor` get every write to the collection too, encoded by its own model (None = no more).
+
+    Returns the seconds until other replicas of the service are sure to do so (0 without a Qdrant server).
+    """
+    return collection_pb2.SetSuccessorRequest(collection=collection, successor=successor or "")
+
+
+def create_payload_index(
+    collection: str, field: str, type: IndexType
+) -> collection_pb2.CreatePayloadIndexRequest:
+    """Makes filters on a payload field fast."""
+    return collection_pb2.CreatePayloadIndexRequest(collection=collection, index=_payload_index(field, type))
+
+
+def model() -> encoder_pb2.GetModelRequest:
+    """The model that the encoder runs."""
+    return encoder_pb2.GetModelRequest()
+
+
+def encode_texts(texts: Iterable[str]) -> Iterator[encoder_pb2.EncodeTextRequest]:
+    """Texts to encode, in as many requests as they need."""
     given = arguments.strings(texts, "texts", "texts")
-    for first in range(0, len(given), _TEXTS_A_REQUEST):
-        part = given[first : first + _TEXTS_A_REQUEST]
-        yield first, encoder_pb2.EncodeTextRequest(texts=part, format=F32)
+    for batch in batched(given, _TEXTS_A_REQUEST):
+        yield encoder_pb2.EncodeTextRequest(texts=batch, format=F32)
 
 
-def encode_images(images: Iterable[Picture]) -> Iterator[tuple[int, encoder_pb2.EncodeImageRequest]]:
-    """Pictures to encode, likewise. Reads them as they are needed."""
-    first = 0
-    for part in parts(_pictures(images), _IMAGES_A_REQUEST, _IMAGE_BYTES_A_REQUEST):
-        yield first, encoder_pb2.EncodeImageRequest(images=part, format=F32)
-        first += len(part)
+def encode_images(images: Iterable[ImageLike]) -> Iterator[encoder_pb2.EncodeImageRequest]:
+    """Images to encode, likewise. Reads them as they are needed."""
+    for batch in _image_batches(images):
+        yield encoder_pb2.EncodeImageRequest(images=batch, format=F32)
 
 
 def classify(
-    images: Iterable[Picture], labels: Iterable[str], prompt_template: str
+    images: Iterable[ImageLike], labels: Iterable[str], *, prompt_template: str = ""
 ) -> Iterator[encoder_pb2.ClassifyRequest]:
-    """Pictures and the labels to choose from, likewise."""
+    """Which label fits each image best? Long lists of images go in several calls.
+
+    Default prompt: "a photo of a {}". An image that cannot be read has an error and no labels.
+    """
     choices = arguments.strings(labels, "labels", "labels")
     arguments.string(prompt_template, "prompt_template")
-    for part in parts(_pictures(images), _IMAGES_A_REQUEST, _IMAGE_BYTES_A_REQUEST):
-        yield encoder_pb2.ClassifyRequest(images=part, labels=choices, prompt_template=prompt_template)
+    for batch in _image_batches(images):
+        yield encoder_pb2.ClassifyRequest(images=batch, labels=choices, prompt_template=prompt_template)
 
 
-def payload_index(field: str, type: IndexType) -> collection_pb2.PayloadIndex:
-    """A payload index."""
+def _payload_index(field: str, type: IndexType) -> collection_pb2.PayloadIndex:
     return collection_pb2.PayloadIndex(
         field=arguments.string(field, "field"), type=_choice(f"payload index {field!r}", type, INDEX_TYPES)
     )
@@ -329,10 +346,11 @@ def payload_selector(payload: bool | Sequence[str]) -> search_pb2.PayloadSelecto
     return search_pb2.PayloadSelector(include=fields) if fields else search_pb2.PayloadSelector(none=True)
 
 
-def _pictures(images: Iterable[Picture]) -> Iterator[bytes]:
-    """The pictures' bytes, read as they are asked for."""
-    for i, image in enumerate(arguments.listed(images, "images", "pictures")):
-        yield picture_bytes(image, f"images[{i}]")
+def _image_batches(images: Iterable[ImageLike]) -> Iterator[list[bytes]]:
+    """The images' bytes, read as they are asked for."""
+    given = enumerate(arguments.listed(images, "images", "images"))
+    files = (image_bytes(image, f"images[{i}]") for i, image in given)
+    return batched(files, _IMAGES_A_REQUEST, _IMAGE_BYTES_A_REQUEST)
 
 
 def _fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
@@ -345,28 +363,28 @@ def _fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
     if term.kind is not None:
         if term.vector is None:
             raise ValueError(f"{where}: kind is of a vector only; the kind of other terms is known")
-        proto.kind = _choice(f"{where}.kind", term.kind, _KINDS)
+        proto.kind = _choice(f"{where}.kind", term.kind, KINDS)
     if term.text is not None:
         proto.text = arguments.string(term.text, f"{where}.text")
     elif term.image is not None:
-        proto.image = picture_bytes(term.image, f"{where}.image")
+        proto.image = image_bytes(term.image, f"{where}.image")
     elif term.vector is not None:
-        proto.vector.CopyFrom(values.vector(term.vector))
+        proto.vector.CopyFrom(convert.vector(term.vector))
     elif term.point_id is not None:
         proto.point_id = arguments.point_id(term.point_id, f"{where}.point_id")
 
 
 def _fill(proto: search_pb2.Point, point: Point) -> None:
     if point.image is not None:
-        proto.image = picture_bytes(point.image, f"point {point.id!r}: image")
+        proto.image = image_bytes(point.image, f"point {point.id!r}: image")
     if point.text is not None:
         proto.text = arguments.string(point.text, f"point {point.id!r}: text")
     if point.image_vector is not None:
-        proto.image_vector.f32 = values.f32(point.image_vector)
+        proto.image_vector.f32 = convert.f32(point.image_vector)
     if point.text_vector is not None:
-        proto.text_vector.f32 = values.f32(point.text_vector)
+        proto.text_vector.f32 = convert.f32(point.text_vector)
     if point.payload:
-        values.fill_struct(proto.payload, point.payload, f"point {point.id!r}: payload")
+        convert.fill_struct(proto.payload, point.payload, f"point {point.id!r}: payload")
 
 
 def _choice(field: str, value: Name, known: Mapping[Name, Value]) -> Value:

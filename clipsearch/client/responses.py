@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from google.rpc import code_pb2, status_pb2
 
+from clipsearch.client.convert import array, payload
+from clipsearch.client.enums import ENCODINGS, FUSIONS, INDEX_TYPES, QUANTIZATIONS, QUERY_ENCODINGS
 from clipsearch.client.errors import ClipSearchError, from_status
-from clipsearch.client.requests import ENCODINGS, FUSIONS, INDEX_TYPES, QUANTIZATIONS, QUERY_ENCODINGS
 from clipsearch.client.types import (
     Classification,
     Collection,
@@ -21,7 +21,6 @@ from clipsearch.client.types import (
     UpsertResult,
     Vector,
 )
-from clipsearch.client.values import array, payload
 from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.search.v1 import collection_pb2, search_pb2
 
@@ -164,10 +163,10 @@ def model(response: encoder_pb2.GetModelResponse) -> Model:
     )
 
 
-def matrix(
+def vectors(
     response: encoder_pb2.EncodeTextResponse | encoder_pb2.EncodeImageResponse, inputs: str, first: int
-) -> Vector:
-    """Vectors as float32 [count, dimension].
+) -> list[Vector]:
+    """The vectors, each float32 [dimension].
 
     Raises ClipSearchError for the first input that could not be encoded; it is called
     `inputs[n]`, counted from `first` on.
@@ -175,11 +174,21 @@ def matrix(
     for i, embedding in enumerate(response.embeddings):
         if embedding.HasField("error"):
             raise from_status(embedding.error).about(f"{inputs}[{first + i}]")
-    return np.stack([array(embedding.vector) for embedding in response.embeddings])
+    return [array(embedding.vector) for embedding in response.embeddings]
 
 
-def classifications(response: encoder_pb2.ClassifyResponse) -> list[Classification]:
-    """The labels of each picture, best first."""
+def text_vectors(response: encoder_pb2.EncodeTextResponse, first: int) -> list[Vector]:
+    """Those of texts, the first of which is the caller's `first`."""
+    return vectors(response, "texts", first)
+
+
+def image_vectors(response: encoder_pb2.EncodeImageResponse, first: int) -> list[Vector]:
+    """Those of images, likewise."""
+    return vectors(response, "images", first)
+
+
+def classifications(response: encoder_pb2.ClassifyResponse, first: int) -> list[Classification]:
+    """The labels of each image, best first."""
     return [
         Classification(
             scores=tuple(LabelScore(score.label, score.probability, score.cosine) for score in item.scores),

@@ -3,40 +3,75 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import TypeVar
 
-from clipsearch.client.backoff import PASSING, Patience
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.types import UpsertResult
 
 Answer = TypeVar("Answer")
 Row = TypeVar("Row")
+
+# A service that is full, away, late, or shedding a conflict; the call itself may be right.
+PASSING = frozenset({"RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED"})
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 10.0
+
 _Refused = list[tuple[Row, ClipSearchError]]
+
+
+class RetryBudget:
+    """Shared by all calls of one run: it ends `limit_s` seconds after the last call that got through."""
+
+    def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit_s = limit_s
+        self._clock = clock
+        self._last_success = clock()
+
+    def renew(self) -> None:
+        """A call got through."""
+        self._last_success = self._clock()
+
+    def pause(self, error: ClipSearchError, attempt: int) -> float:
+        """Seconds to wait after the `attempt`-th refusal (from 0).
+
+        At least what the service asked for, otherwise doubling up to 10 s; spread at random, so that
+        calls refused together do not come back together. Raises `error` when the budget would end.
+        """
+        if error.retry_after is not None:
+            pause = error.retry_after * random.uniform(1.0, 1.5)  # noqa: S311 - no secret
+        else:
+            pause = min(_FIRST_PAUSE_S * 2.0**attempt, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311
+        if self._clock() - self._last_success + pause > self._limit_s:
+            raise error
+        return pause
 
 
 async def _sleep(error: ClipSearchError, seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-class PatientCalls:
-    """Makes calls until they are answered; all of them share one patience.
+class Retrying:
+    """Makes calls until they are answered; all of them share one retry budget.
 
     `wait` is awaited with the error and the seconds to wait before a call is made again. What it
     raises ends the call.
     """
 
     def __init__(
-        self, patience: Patience, wait: Callable[[ClipSearchError, float], Awaitable[None]] = _sleep
+        self, budget: RetryBudget, wait: Callable[[ClipSearchError, float], Awaitable[None]] = _sleep
     ) -> None:
-        self._patience = patience
+        self._budget = budget
         self._wait = wait
 
     async def make(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
-        """The answer of a call. Raises ClipSearchError when patience ends, or for a wrong call."""
+        """The answer of a call. Raises ClipSearchError when the budget ends, or for a wrong call."""
         answer = await self._answer(call)
-        self._patience.renew()
+        self._budget.renew()
         return answer
 
     async def write(
@@ -51,7 +86,7 @@ class PatientCalls:
 
         `send` makes the call and returns a result a row, in order. Rows that only met a busy service
         are sent again. A call that is refused for what it holds is made again in halves, down to the
-        row at fault. Raises ClipSearchError when patience ends, or where the call as such is refused.
+        row at fault. Raises ClipSearchError when the budget ends, or where the call as such is refused.
         """
         for attempt in count():
             refused = await self._send(rows, send, written, failed)
@@ -71,7 +106,7 @@ class PatientCalls:
         if not rows:
             return []
         try:
-            # No reason to renew the patience: an answer may refuse every row.
+            # No reason to renew the budget: an answer may refuse every row.
             results = await self._answer(lambda: send(rows))
         except ClipSearchError as error:
             if not is_about_content(error):
@@ -85,7 +120,7 @@ class PatientCalls:
         again: _Refused[Row] = []
         for row, result in zip(rows, results, strict=True):
             if result.error is None:
-                self._patience.renew()
+                self._budget.renew()
                 written(row, result)
             elif result.error.code in PASSING:
                 again.append((row, result.error))
@@ -104,7 +139,7 @@ class PatientCalls:
         raise AssertionError("count() has no end")
 
     async def _pause(self, error: ClipSearchError, attempt: int) -> None:
-        await self._wait(error, self._patience.pause(error, attempt))
+        await self._wait(error, self._budget.pause(error, attempt))
 
 
 def is_about_content(error: ClipSearchError) -> bool:

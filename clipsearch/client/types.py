@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.client.errors import ClipSearchError
-from clipsearch.client.inputs import Fusion, IndexType, Point, Quantization
-from clipsearch.display import frames, notebook
+from clipsearch.client.inputs import BOOKKEEPING, Fusion, IndexType, Point, Quantization
+from clipsearch.display import notebook
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Vector = NDArray[np.float32]
-Side = Literal["image", "text"]
+VectorName = Literal["image", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class Hit:
     is above the best that unrelated queries find: 0 is chance, 3 far above it. `cosine` is always the
     cosine to the matched vector. Ranks count from 1 and are None where the hit was not among those looked
     at or nothing was fused. Vectors are float32 [dimension]. `weak`: probably chance; a calibrated score
-    below 0, or an image that words matched with a cosine below `SearchResult.weak_match_below`.
+    below 0, or an image that a text matched with a cosine below `SearchResult.weak_match_below`.
     """
 
     id: str
     score: float
-    matched: Side
+    matched: VectorName
     cosine: float
     payload: Mapping[str, Any]
     image_rank: int | None = None
@@ -48,7 +48,7 @@ class SearchResult:
     """The hits of one search, best first; iterate over it, index it, take its length.
 
     `tokens_dropped` says which terms of the query were cut, and by how many tokens.
-    `weak_match_below`: of a query of words alone, the cosine to pictures below which the model's
+    `weak_match_below`: of a query of text alone, the cosine to images below which the model's
     matches are weak; 0 = not known. `fusion`: whose scores they are where `fused` is true, else None.
     A notebook shows the result as a table.
     """
@@ -76,11 +76,23 @@ class SearchResult:
 
         A field that has the name of one of these is called `payload.NAME`.
         """
-        return frames.hit_rows(self)
+        return [
+            _row(
+                {
+                    "rank": rank,
+                    "id": hit.id,
+                    "score": hit.score,
+                    "cosine": hit.cosine,
+                    "matched": hit.matched,
+                },
+                hit,
+            )
+            for rank, hit in enumerate(self.hits, start=1)
+        ]
 
     def to_pandas(self) -> pd.DataFrame:
         """`to_dicts` as a data frame. Raises ImportError where pandas is not installed."""
-        return frames.data_frame(self.to_dicts(), frames.HIT_COLUMNS)
+        return _data_frame(self.to_dicts(), ("rank", "id", "score", "cosine", "matched"))
 
     def to_html(
         self,
@@ -88,11 +100,37 @@ class SearchResult:
         fields: Sequence[str] | None = None,
         thumbnails: int = notebook.THUMBNAILS,
     ) -> str:
-        """A table: rank, thumbnail, score, matched side, id, and the payload's `fields` (None = a few).
+        """A table: rank, thumbnail, score, matched vector, id, and the payload's `fields` (None = a few).
 
-        At most `thumbnails` pictures are shown, of local files that the payload's `path` names.
+        At most `thumbnails` images are shown, of local files that the payload's `path` names.
         """
-        return notebook.hits_table(self, fields, thumbnails)
+        scale = max((hit.score for hit in self.hits), default=1.0) if self.fused else 1.0
+        rows = [
+            notebook.Row(
+                (
+                    str(rank),
+                    None,
+                    notebook.Score(hit.score, hit.score / scale if scale > 0 else 0.0, hit.weak),
+                    hit.matched,
+                    hit.id,
+                ),
+                hit.payload,
+            )
+            for rank, hit in enumerate(self.hits, start=1)
+        ]
+        heads = ("#", None, "score", "matched", "id")
+        return notebook.table(self._about(), heads, rows, fields, thumbnails, BOOKKEEPING)
+
+    def _about(self) -> list[str]:
+        scores = ", scores in spreads above the best that unrelated queries find"
+        return [
+            f"{notebook.counted(len(self), 'hit')}{scores if self.fusion == 'calibrated' else ''}; "
+            f"encoder {self.encode_ms:.1f} ms, store {self.store_ms:.1f} ms",
+            *(
+                f"term {term + 1} was too long for the model; {notebook.counted(dropped, 'token')} cut off"
+                for term, dropped in self.tokens_dropped.items()
+            ),
+        ]
 
     def _repr_html_(self) -> str:
         return self.to_html()
@@ -157,15 +195,32 @@ class Page:
 
         A field that has the name of one of these is called `payload.NAME`.
         """
-        return frames.point_rows(self)
+        return [
+            _row({"id": point.id, "has_image": point.has_image, "has_text": point.has_text}, point)
+            for point in self.points
+        ]
 
     def to_pandas(self) -> pd.DataFrame:
         """`to_dicts` as a data frame. Raises ImportError where pandas is not installed."""
-        return frames.data_frame(self.to_dicts(), frames.POINT_COLUMNS)
+        return _data_frame(self.to_dicts(), ("id", "has_image", "has_text"))
 
     def to_html(self, *, fields: Sequence[str] | None = None, thumbnails: int = notebook.THUMBNAILS) -> str:
         """A table: thumbnail, id, vectors, and the payload's fields, as `SearchResult.to_html` has them."""
-        return notebook.points_table(self, fields, thumbnails)
+        rows = [
+            notebook.Row(
+                (
+                    None,
+                    point.id,
+                    ", ".join(
+                        name for name, has in (("image", point.has_image), ("text", point.has_text)) if has
+                    ),
+                ),
+                point.payload,
+            )
+            for point in self.points
+        ]
+        about = f"{notebook.counted(len(self.points), 'point')}{', more follow' if self.next_token else ''}"
+        return notebook.table([about], (None, "id", "vectors"), rows, fields, thumbnails, BOOKKEEPING)
 
     def _repr_html_(self) -> str:
         return self.to_html()
@@ -214,7 +269,7 @@ class Collection:
 class Model:
     """The encoder's model.
 
-    `weak_match_below`: cosines of text against picture below it are weak matches; 0 = not known.
+    `weak_match_below`: cosines of text against image below it are weak matches; 0 = not known.
     """
 
     name: str
@@ -243,7 +298,26 @@ class LabelScore:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The labels of one picture, best first; none, and `error`, if it could not be read."""
+    """The labels of one image, best first; none, and `error`, if it could not be read."""
 
     scores: tuple[LabelScore, ...]
     error: ClipSearchError | None = None
+
+
+def _data_frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """The rows as a data frame, with `columns` also if there are none. Raises ImportError without pandas."""
+    try:
+        import pandas as pd
+    except ModuleNotFoundError as error:
+        raise ImportError("to_pandas needs pandas: pip install 'clipsearch[notebook]'") from error
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(columns))
+
+
+def _row(fixed: dict[str, Any], source: Hit | StoredPoint) -> dict[str, Any]:
+    vectors = {"image_vector": source.image_vector, "text_vector": source.text_vector}
+    taken = {*fixed, *vectors}
+    # In the order of the names: that of a payload means nothing, and differs from answer to answer.
+    payload = {
+        f"payload.{key}" if key in taken else key: source.payload[key] for key in sorted(source.payload)
+    }
+    return fixed | {name: vector for name, vector in vectors.items() if vector is not None} | payload

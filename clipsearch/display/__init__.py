@@ -1,1 +1,1 @@
-"""Results as tables, data frames and thumbnails."""
+"""Rows as HTML tables, and thumbnails of local files."""

@@ -10,17 +10,14 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from clipsearch.client.inputs import BOOKKEEPING
 from clipsearch.display.thumbnails import thumbnail
 
-if TYPE_CHECKING:
-    from clipsearch.client.types import Hit, Page, SearchResult
-
 THUMBNAILS = 24
-"""Pictures that a table shows unless told otherwise: about 150 KB."""
+"""Images that a table shows unless told otherwise: about 150 KB."""
 
 _MOST_ROWS = 100
 _MOST_FIELDS = 6
@@ -31,68 +28,68 @@ _FIRST_FIELDS = ("title", "name", "text", "caption")
 _LEFT = "text-align:left;vertical-align:top;padding:4px 10px 4px 0"
 _SHORT = f"{_LEFT};white-space:nowrap"
 _LONG = f"{_LEFT};min-width:16em;max-width:28em;overflow-wrap:anywhere;white-space:normal"
-_SCORES = ", scores in spreads above the best that unrelated queries find"
 _LONG_FROM = 36  # characters: an id that is a hash or a UUID stays on one line
 
 
-def hits_table(result: SearchResult, fields: Sequence[str] | None, thumbnails: int) -> str:
-    """The hits of a search, best first."""
-    hits = result.hits[:_MOST_ROWS]
-    columns = _columns([hit.payload for hit in hits], fields)
-    pictures = _pictures([hit.payload for hit in hits], thumbnails)
-    scale = 1.0 if not result.fused else max((hit.score for hit in hits), default=1.0)
-    heads = ["#", *([""] if pictures else []), "score", "matched", "id", *columns]
-    rows = []
-    for i, hit in enumerate(hits):
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A score and how much of the best possible it is, which its bar shows."""
+
+    value: float
+    share: float
+    weak: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row: its first cells, and the payload that the others are taken from. None = the image's cell."""
+
+    cells: Sequence[str | Score | None]
+    payload: Mapping[str, Any]
+
+
+def table(
+    about: Iterable[str],
+    heads: Sequence[str | None],
+    rows: Sequence[Row],
+    fields: Sequence[str] | None,
+    thumbnails: int,
+    hidden: frozenset[str] = frozenset(),
+) -> str:
+    """The rows with their payloads' `fields`, or with a few of those that are not `hidden`.
+
+    At most `thumbnails` images are shown; without any the column for them is left out.
+    """
+    shown = rows[:_MOST_ROWS]
+    payloads = [row.payload for row in shown]
+    columns = _columns(payloads, fields, hidden)
+    images = _images(payloads, thumbnails)
+    lines = []
+    for i, row in enumerate(shown):
         cells = [
-            _words(str(i + 1)),
-            *([_picture_cell(pictures.get(i), hit.payload)] if pictures else []),
-            f'<td style="{_LEFT}">{_score(hit, scale)}</td>',
-            _words(hit.matched),
-            _words(hit.id),
-            *(_words(_text(hit.payload.get(column))) for column in columns),
+            _cell(cell) if cell is not None else _image_cell(images.get(i), row.payload)
+            for cell in row.cells
+            if cell is not None or images
         ]
-        rows.append("".join(cells))
-    return _table(_about(result), heads, rows, len(result))
+        lines.append("".join([*cells, *(_text_cell(_text(row.payload.get(column))) for column in columns)]))
+    names = [head or "" for head in heads if head is not None or images]
+    return _table(about, [*names, *columns], lines, len(rows))
 
 
-def points_table(page: Page, fields: Sequence[str] | None, thumbnails: int) -> str:
-    """The points of a page, in its order."""
-    points = page.points[:_MOST_ROWS]
-    columns = _columns([point.payload for point in points], fields)
-    pictures = _pictures([point.payload for point in points], thumbnails)
-    heads = [*([""] if pictures else []), "id", "vectors", *columns]
-    rows = []
-    for i, point in enumerate(points):
-        sides = [side for side, has in (("image", point.has_image), ("text", point.has_text)) if has]
-        cells = [
-            *([_picture_cell(pictures.get(i), point.payload)] if pictures else []),
-            _words(point.id),
-            _words(", ".join(sides)),
-            *(_words(_text(point.payload.get(column))) for column in columns),
-        ]
-        rows.append("".join(cells))
-    about = f"{_number(len(page.points), 'point')}{', more follow' if page.next_token else ''}"
-    return _table([about], heads, rows, len(page.points))
+def counted(count: int, noun: str) -> str:
+    """`1 hit`, `2 hits`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _about(result: SearchResult) -> list[str]:
-    lines = [
-        f"{_number(len(result), 'hit')}{_SCORES if result.fusion == 'calibrated' else ''}; "
-        f"encoder {result.encode_ms:.1f} ms, store {result.store_ms:.1f} ms"
-    ]
-    lines += [
-        f"term {position + 1} was too long for the model; {_number(dropped, 'token')} cut off"
-        for position, dropped in result.tokens_dropped.items()
-    ]
-    return lines
+def _cell(cell: str | Score) -> str:
+    return _text_cell(cell) if isinstance(cell, str) else f'<td style="{_LEFT}">{_score(cell)}</td>'
 
 
-def _score(hit: Hit, scale: float) -> str:
-    share = min(1.0, max(0.0, hit.score / scale)) if scale > 0 else 0.0
-    mark = ' <span style="opacity:0.75">weak</span>' if hit.weak else ""
+def _score(score: Score) -> str:
+    share = min(1.0, max(0.0, score.share))
+    mark = ' <span style="opacity:0.75">weak</span>' if score.weak else ""
     return (
-        f"{hit.score:.3f}{mark}"
+        f"{score.value:.3f}{mark}"
         '<div style="width:90px;height:5px;background-color:rgba(128,128,128,0.3)">'
         f'<div style="width:{share:.0%};height:5px;background-color:#2f7fd1"></div></div>'
     )
@@ -114,19 +111,19 @@ def _table(about: Iterable[str], heads: Sequence[str], rows: Sequence[str], tota
     )
 
 
-def _words(text: str) -> str:
+def _text_cell(text: str) -> str:
     line = _cut(text)
     return f'<td style="{_SHORT if len(line) <= _LONG_FROM else _LONG}">{html.escape(line)}</td>'
 
 
-def _picture_cell(data: str | None, payload: Mapping[str, Any]) -> str:
+def _image_cell(data: str | None, payload: Mapping[str, Any]) -> str:
     if data is None:
         return f'<td style="{_LEFT}"></td>'
     name = html.escape(_cut(PurePath(payload["path"]).name))
     return f'<td style="{_LEFT}"><img src="{data}" alt="{name}" style="max-width:96px;max-height:96px"></td>'
 
 
-def _pictures(payloads: Sequence[Mapping[str, Any]], most: int) -> dict[int, str]:
+def _images(payloads: Sequence[Mapping[str, Any]], most: int) -> dict[int, str]:
     """By row: thumbnails of the first `most` local files that the payloads name by `path`."""
     made: dict[int, str] = {}
     for i, payload in enumerate(payloads):
@@ -151,11 +148,13 @@ def _thumbnail(path: Any) -> str | None:
     return thumbnail(file)
 
 
-def _columns(payloads: Sequence[Mapping[str, Any]], chosen: Sequence[str] | None) -> list[str]:
+def _columns(
+    payloads: Sequence[Mapping[str, Any]], chosen: Sequence[str] | None, hidden: frozenset[str]
+) -> list[str]:
     """The fields chosen, or the first that the payloads have: names and texts before others."""
     if chosen is not None:
         return list(chosen)
-    there = {key for payload in payloads for key in payload} - BOOKKEEPING
+    there = {key for payload in payloads for key in payload} - hidden
     first = [field for field in _FIRST_FIELDS if field in there]
     return [*first, *sorted(there.difference(first))][:_MOST_FIELDS]
 
@@ -169,7 +168,3 @@ def _text(value: Any) -> str:
 def _cut(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _MOST_TEXT else line[: _MOST_TEXT - 1] + "…"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,4 +1,4 @@
-"""Small pictures of local files, as data that a page can carry in itself."""
+"""Small images of local files, as data that a page can carry in itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EDGE = 128
 
 
 def thumbnail(path: Path) -> str | None:
-    """A JPEG as a data URI, its longest edge EDGE pixels; None if the file is not there or no picture."""
+    """A JPEG as a data URI, its longest edge EDGE pixels; None if the file is not there or no image."""
     from PIL import Image, ImageOps
 
     try:

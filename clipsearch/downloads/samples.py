@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipsearch.downloads.wheels import Wheel, fetch, read_member
+from clipsearch.files import write_whole
 
 SCIKIT_IMAGE = Wheel(
     project="scikit-image",
@@ -65,13 +66,6 @@ def write_samples(folder: Path | str) -> list[Path]:
         archive = fetch(wheel)
         for name in names:
             path = folder / name
-            _write_whole(path, read_member(archive, f"{inside}/{name}"))
+            write_whole(path, read_member(archive, f"{inside}/{name}"))
             written.append(path)
     return sorted(written)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Never leaves half a picture under its final name."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)

@@ -24,12 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from clipsearch.client.inputs import FilterLike
 from clipsearch.filters.expressions import BOUNDS, FilterError, parse_expressions
 from clipsearch.filters.periods import conditions, period
 from clipsearch.search.v1 import filter_pb2
 
-__all__ = ["FilterError", "to_proto"]
+__all__ = ["FilterError", "FilterLike", "to_proto"]
+
+FilterLike = Mapping[str, Any] | Sequence[str]
+"""A filter as callers write it: Qdrant's JSON form, or expressions (`["price<20"]`)."""
 
 _CLAUSES = ("must", "should", "must_not")
 _INT64 = 2**63

@@ -24,7 +24,8 @@ from clipsearch.filters.paths import PATH, quoted
 from clipsearch.filters.periods import conditions, period
 
 BOUNDS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
-_EXACT_INTEGER = 2**53
+EXACT_INTEGER = 2**53
+"""Payloads hold float64; larger whole numbers would be rounded."""
 
 _FIELD = re.compile(rf"\s*(?P<key>{PATH.pattern})\s*")
 _OPERATOR = re.compile(r"!=|<=|>=|[=<>~](?![=<>~])")
@@ -241,11 +242,11 @@ def _number(expression: str, value: Value) -> int | float | None:
     number = float(value.text)
     if not math.isfinite(number):
         raise FilterError(f"{expression!r}: {value.text} is too large for a number")
-    if re.fullmatch(r"[+-]?[0-9]+", value.text) and abs(int(value.text)) > _EXACT_INTEGER:
+    if re.fullmatch(r"[+-]?[0-9]+", value.text) and abs(int(value.text)) > EXACT_INTEGER:
         raise FilterError(
             f"{expression!r}: {value.text} is beyond 2**53 and would be rounded; a word stands in quotes"
         )
-    return int(number) if number.is_integer() and abs(number) <= _EXACT_INTEGER else number
+    return int(number) if number.is_integer() and abs(number) <= EXACT_INTEGER else number
 
 
 def _word(value: Value) -> str | None:

@@ -1,11 +1,11 @@
-"""Bulk loading: a folder of pictures, a list, or ready-made vectors into a collection.
+"""Bulk loading: a folder of images, a list, or ready-made vectors into a collection.
 
 `ingest` blocks; `Ingest` is the same for asyncio, and can be stopped. Running it again resumes a run
 that was killed, and encodes nothing that is there.
 """
 
 from clipsearch.ingest.checkpoint import CheckpointError
-from clipsearch.ingest.flow import FlowLimits
+from clipsearch.ingest.congestion import FlowLimits
 from clipsearch.ingest.folders import PictureFolder
 from clipsearch.ingest.lists import ItemList
 from clipsearch.ingest.progress import Failure, IngestReport, Progress

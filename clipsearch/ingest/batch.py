@@ -2,7 +2,7 @@
 
 Before a batch is sent the service is asked which of its points are there as they should be:
 
-- a picture of a folder is known by the hash of its content, a row without an id by that of all it holds;
+- an image of a folder is known by the hash of its content, a row without an id by that of all it holds;
 - a row with an id is the same if `content_hash` in the stored payload is;
 - an item that the checkpoint calls finished only has to be there.
 
@@ -20,19 +20,17 @@ from functools import partial
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import Point
-from clipsearch.client.retrying import PatientCalls, is_about_content, reason
+from clipsearch.client.retrying import Retrying, is_about_content, reason
 from clipsearch.client.types import Collection, StoredPoint, UpsertResult
-from clipsearch.ingest.flow import Flow
+from clipsearch.ingest.congestion import CongestionControl
 from clipsearch.ingest.leftovers import Leftovers, Met
 from clipsearch.ingest.points import (
     COMPARED,
     BadItem,
     Changes,
     changed,
-    content_id,
-    is_old_row,
+    image_changes,
     new_copies,
-    picture_changes,
     row_changes,
     to_point,
 )
@@ -61,11 +59,11 @@ class Batches:
     def __init__(
         self,
         client: AsyncClient,
-        calls: PatientCalls,
+        calls: Retrying,
         collection: Collection,
         *,
         fingerprint: str,
-        flow: Flow,
+        congestion: CongestionControl,
         tally: Tally,
         leftovers: Leftovers | None,
     ) -> None:
@@ -73,7 +71,7 @@ class Batches:
         self._calls = calls
         self._collection = collection
         self._fingerprint = fingerprint
-        self._flow = flow
+        self._congestion = congestion
         self._tally = tally
         self._leftovers = leftovers
         self._met: set[int] = set()
@@ -156,18 +154,17 @@ class Batches:
             changes = decided[id]
             if changes is None:
                 paths = [item.path for item in job.items if item.path is not None]
-                copies = new_copies(paths) if _is_picture(job.items[0]) else {}
+                copies = new_copies(paths) if _is_image(job.items[0]) else {}
                 point = replace(job.point, payload=changed(job.point.payload, copies))
                 fresh.append(_Job(job.items, point))
                 continue
             known = stored[id].payload.get("path")
-            counts = not _is_picture(job.items[0]) or "path" in changes or known in _paths(job)
+            counts = not _is_image(job.items[0]) or "path" in changes or known in _paths(job)
             counts = counts and hash(id) not in self._met
             if changes:
                 updates.append((replace(job, counts=counts), changes))
             else:
                 self._there(replace(job, counts=counts))
-        fresh = await self._take_over(fresh)
         fresh += await self._update(updates)
         await self._calls.write(fresh, self._upsert, written=self._written, failed=self._failed)
 
@@ -187,35 +184,6 @@ class Batches:
                 rows.append(replace(job, point=stored.to_point(changed(stored.payload, changes))))
         await self._calls.write(rows, self._send, written=self._updated, failed=self._failed)
         return whole
-
-    async def _take_over(self, jobs: list[_Job]) -> list[_Job]:
-        """Rows without ids as an earlier version wrote them get their new ids, and keep their vectors.
-
-        Returns the rest.
-        """
-        rows = [job for job in jobs if job.items[0].origin and job.items[0].id is None]
-        if not rows or not self._collection.points:
-            return jobs
-        old_ids = {
-            job.point.id: content_id(job.items[0], job.point.image)  # type: ignore[arg-type]
-            for job in rows
-        }
-        found = await self._stored(set(old_ids.values()), COMPARED)
-        old = {id: point for id, point in found.items() if is_old_row(point.payload)}
-        if not old:
-            return jobs
-        vectors = {} if self._collection.successor else await self._with_vectors(list(old))
-        moved, rest = list[_Job](), list[_Job]()
-        for job in jobs:
-            there = vectors.get(old_ids.get(job.point.id, ""))
-            if there is None:
-                rest.append(job)
-            else:
-                moved.append(replace(job, point=replace(there.to_point(job.point.payload), id=job.point.id)))
-        await self._calls.write(moved, self._send, written=self._updated, failed=self._failed)
-        if not self._collection.successor:
-            await self.delete(list(old))
-        return rest
 
     async def _stored(self, ids: Iterable[str], fields: Sequence[str]) -> _Stored:
         """Those of the ids that are there. An id that the service refuses is not: writing says why."""
@@ -247,10 +215,10 @@ class Batches:
             results = await self._send(jobs)
         except ClipSearchError as error:
             if error.reason == _TOO_MANY:
-                self._flow.too_many(len(jobs))
+                self._congestion.too_many(len(jobs))
             raise
         if all(result.error is None or result.error.code != _NO_ROOM for result in results):
-            self._flow.answered(len(jobs), time.monotonic() - started)
+            self._congestion.answered(len(jobs), time.monotonic() - started)
         return results
 
     async def _send(self, jobs: Sequence[_Job]) -> list[UpsertResult]:
@@ -303,10 +271,10 @@ def _decide(jobs: dict[str, _Job], stored: _Stored) -> dict[str, Changes | None]
         first = job.items[0]
         if there is None:
             decided[id] = None
-        elif _is_picture(first):
+        elif _is_image(first):
             paths = [item.path for item in job.items if item.path is not None]
             payloads = [item.payload for item in job.items if item.path is not None]
-            decided[id] = picture_changes(id, paths, payloads, there.payload)
+            decided[id] = image_changes(id, paths, payloads, there.payload)
         elif first.id is not None or first.origin:
             decided[id] = row_changes(job.point, there.payload)
         else:
@@ -314,8 +282,8 @@ def _decide(jobs: dict[str, _Job], stored: _Stored) -> dict[str, Changes | None]
     return decided
 
 
-def _is_picture(item: Item) -> bool:
-    """Whether it is one of a folder's pictures, whose point says where it stands."""
+def _is_image(item: Item) -> bool:
+    """Whether it is one of a folder's images, whose point says where it stands."""
     return item.id is None and not item.origin and item.path is not None and "path" in item.payload
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from clipsearch.client.types import Collection
+from clipsearch.files import write_whole
 
 _VERSION = 1
 
@@ -83,7 +83,7 @@ class Checkpoint:
         async with self._saving:
             if self._saved < wanted:
                 writing, text = self._changes, self._text()
-                await asyncio.to_thread(_replace, self._path, text)
+                await asyncio.to_thread(write_whole, self._path, text.encode(), to_disk=True)
                 self._saved = writing
 
     def _text(self) -> str:
@@ -118,17 +118,3 @@ def _difference(stored: Mapping[str, Any], belongs_to: Mapping[str, Any]) -> str
     there = there if isinstance(there, dict) else {}
     key = next(key for key in (*here, *there) if here.get(key) != there.get(key))
     return f"its {key} is {there.get(key)!r}, not {here.get(key)!r}"
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes a file so that after a crash there is the old one or the new one, never a piece."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with new.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError:
-        new.unlink(missing_ok=True)
-        raise

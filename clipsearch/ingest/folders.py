@@ -1,4 +1,4 @@
-"""A folder of pictures as a source."""
+"""A folder of images as a source."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from clipsearch.client.files import kind_of
 from clipsearch.client.inputs import IndexType
+from clipsearch.files import kind_of
 from clipsearch.ingest.source import EmptySource, Item, absolute, path_text
 
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     [
         ".apng",
         ".avif",
@@ -47,15 +47,15 @@ DEFAULT_EXCLUDES = (
     "Thumbs.db",
     "desktop.ini",
 )
-"""What systems and network drives put beside pictures."""
+"""What systems and network drives put beside images."""
 
-PICTURE_INDEXES: dict[str, IndexType] = {
+IMAGE_INDEXES: dict[str, IndexType] = {
     "name": "keyword",
     "folder": "keyword",
     "bytes": "integer",
     "modified": "datetime",
 }
-"""Payload indexes that suit the payload of a folder's pictures."""
+"""Payload indexes that suit the payload of a folder's images."""
 
 _LONGEST_SUFFIX = 10
 _NAMED = 5  # suffixes, patterns or folders in a sentence
@@ -63,7 +63,7 @@ _NAMED = 5  # suffixes, patterns or folders in a sentence
 
 @dataclass(slots=True)
 class LeftOut:
-    """What a walk through a folder passed over. `closed` are folders whose pictures are not known."""
+    """What a walk through a folder passed over. `closed` are folders whose images are not known."""
 
     suffixes: Counter[str] = field(default_factory=Counter)
     special: Counter[str] = field(default_factory=Counter)
@@ -97,12 +97,12 @@ class LeftOut:
 
 
 class PictureFolder:
-    """The pictures in and below a folder, told by suffix. Their ids are hashes of their content.
+    """The images in and below a folder, told by suffix. Their ids are hashes of their content.
 
-    Payload: path, name, folder, bytes, modified, and `copies`: paths of equal pictures. Left out are
+    Payload: path, name, folder, bytes, modified, and `copies`: paths of equal images. Left out are
     hidden files and folders, links to folders, which may lead in circles, and what one of the
     patterns `exclude` or DEFAULT_EXCLUDES matches: a name, or with a slash the path below the folder.
-    With `allow_empty` a folder that is gone or holds no pictures is a source of none.
+    With `allow_empty` a folder that is gone or holds no images is a source of none.
     """
 
     dimension = None
@@ -125,7 +125,7 @@ class PictureFolder:
         return self._left_out
 
     def prepare(self) -> int:
-        """How many pictures there are. Raises SourceError for none."""
+        """How many images there are. Raises SourceError for none."""
         if self._total is None:
             total = sum(1 for _ in self._walk())
             if not total and not self._allow_empty:
@@ -134,12 +134,12 @@ class PictureFolder:
         return self._total
 
     def items(self) -> Iterator[Item]:
-        """Each picture, by path."""
+        """Each image, by path."""
         for position, path in enumerate(self._walk()):
             yield _item(position, path)
 
     def identity(self) -> None:
-        """None: a picture is known by its content, wherever it stands."""
+        """None: an image is known by its content, wherever it stands."""
 
     def remarks(self) -> list[str]:
         """What was left out, a sentence each."""
@@ -147,7 +147,7 @@ class PictureFolder:
 
     def _walk(self) -> Iterator[Path]:
         self._left_out = LeftOut()
-        return find_pictures(self._folder, self._exclude, self._left_out)
+        return find_images(self._folder, self._exclude, self._left_out)
 
     def _why_empty(self) -> str:
         where = path_text(self._folder)
@@ -155,15 +155,15 @@ class PictureFolder:
             return f"{where}: no such folder"
         if reason := self._left_out.unreadable.get(self._folder):
             return f"{where}: {reason}"
-        kinds = ", ".join(sorted(PICTURE_SUFFIXES))
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         rest = "".join(f"; {said}" for said in self.remarks())
         return f"{where} holds no pictures (told by suffix: {kinds}){rest}"
 
 
-def find_pictures(
+def find_images(
     folder: Path, exclude: Sequence[str] = DEFAULT_EXCLUDES, left_out: LeftOut | None = None
 ) -> Iterator[Path]:
-    """Absolute paths of the picture files in and below a folder, in a stable order.
+    """Absolute paths of the image files in and below a folder, in a stable order.
 
     What it passes over it notes in `left_out`.
     """
@@ -192,7 +192,7 @@ def find_pictures(
                     noted.links.append(path)
                 else:
                     folders.append(path)
-            elif path.suffix.lower() not in PICTURE_SUFFIXES:
+            elif path.suffix.lower() not in IMAGE_SUFFIXES:
                 noted.suffixes[_kind(path)] += 1
             elif (kind := _special(entry)) is not None:
                 noted.special[kind] += 1
@@ -201,8 +201,8 @@ def find_pictures(
         waiting += reversed(folders)
 
 
-def picture_payload(path: Path, about: os.stat_result) -> dict[str, Any]:
-    """What is kept with a picture."""
+def image_payload(path: Path, about: os.stat_result) -> dict[str, Any]:
+    """What is kept with an image."""
     return {
         "path": path_text(path),
         "name": path_text(path.name),
@@ -218,7 +218,7 @@ def _item(position: int, path: Path) -> Item:
         about = path.stat()
     except OSError:  # reading it will say what is wrong
         return Item(position, place, path=path)
-    return Item(position, place, path=path, payload=picture_payload(path, about), size=about.st_size)
+    return Item(position, place, path=path, payload=image_payload(path, about), size=about.st_size)
 
 
 def _date(seconds: float) -> str:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from clipsearch.client.inputs import INDEXED_FROM
 from clipsearch.client.types import StoredPoint
-from clipsearch.ingest.folders import PictureFolder, picture_payload
+from clipsearch.ingest.folders import PictureFolder, image_payload
 from clipsearch.ingest.lists import ItemList
-from clipsearch.ingest.points import COMPARED, COPIES, Changes, is_at, is_picture, strings
+from clipsearch.ingest.points import COMPARED, COPIES, Changes, is_at, is_image, strings
 from clipsearch.ingest.source import Item, Source, path_text
 
 
@@ -102,7 +102,7 @@ class _Hashes:
 
 
 class _FolderLeftovers:
-    """Of a folder: points of pictures whose path lies in or below it."""
+    """Of a folder: points of images whose path lies in or below it."""
 
     filter = None
     fields = COMPARED
@@ -110,22 +110,22 @@ class _FolderLeftovers:
 
     def __init__(self, source: PictureFolder) -> None:
         self._source = source
-        self._pictures, self._paths, self._unread = _Hashes(), _Hashes(), _Hashes()
+        self._images, self._paths, self._unread = _Hashes(), _Hashes(), _Hashes()
 
     def note(self, item: Item, id: str | None, met: Met) -> None:
         path = path_text(item.path or "")
         if id is None:
             self._unread.add(path)
         else:
-            self._pictures.add((path, id))
+            self._images.add((path, id))
             if met is not Met.FAILED:
                 self._paths.add(path)
 
     def fate(self, point: StoredPoint) -> Fate | Changes:
         path = point.payload.get("path")
-        if not is_picture(point.payload) or not isinstance(path, str) or not self._is_below(path):
+        if not is_image(point.payload) or not isinstance(path, str) or not self._is_below(path):
             return Fate.STAYS
-        if (path, point.id) in self._pictures or path in self._unread or self._is_closed(path):
+        if (path, point.id) in self._images or path in self._unread or self._is_closed(path):
             return Fate.STAYS
         for other in strings(point.payload.get(COPIES)):
             if is_at(other, point.id):
@@ -177,7 +177,7 @@ class _ListLeftovers:
 def _moved(point: StoredPoint, other: str) -> Fate | Changes:
     copies = [path for path in strings(point.payload.get(COPIES)) if path != other]
     try:
-        return {**picture_payload(Path(other), Path(other).stat()), COPIES: copies or None}
+        return {**image_payload(Path(other), Path(other).stat()), COPIES: copies or None}
     except OSError:  # it went in this moment, or has a name that is no text: the next run will see
         return Fate.STAYS
 

@@ -1,4 +1,4 @@
-"""A list of pictures and texts as a source: JSON lines, CSV or Parquet, a row an item."""
+"""A list of images and texts as a source: JSON lines, CSV or Parquet, a row an item."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from clipsearch.ingest.source import (
     file_size,
     path_text,
 )
-from clipsearch.ingest.tables import ColumnType, Row, Table, found, open_table
+from clipsearch.ingest.tables.open import open_table
+from clipsearch.ingest.tables.table import ColumnType, Row, Table, found
 
 _RESERVED = "_clipsearch"
 _CELL_BYTES = 16  # about what a cell that is no string takes to send
 
 
 class ItemList:
-    """A .jsonl, .csv, .tsv or .parquet file whose rows name a picture, hold a text, or both.
+    """A .jsonl, .csv, .tsv or .parquet file whose rows name an image, hold a text, or both.
 
     `id`, `path` and `text` name columns; left out, those of these names are used if there are any.
     Relative paths count from the list's folder. Without an id column a row is known by all that it
     holds: equal rows are one point. `payload` names the columns to keep, None = all others; the
-    picture's absolute `path` and the `text` are always kept, and another column that has one of
+    image's absolute `path` and the `text` are always kept, and another column that has one of
     these names gets a 2 behind it. `types` declares the types of CSV columns; the rest is inferred.
 
     A row that cannot be loaded fails alone. With `allow_empty` a file that is gone, or has no rows,

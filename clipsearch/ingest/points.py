@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 
 from clipsearch.channel.connection import MAX_MESSAGE_BYTES
-from clipsearch.client.files import open_regular
+from clipsearch.client.convert import plain
 from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, Point
-from clipsearch.client.plain import plain
+from clipsearch.files import open_regular
 from clipsearch.ingest.source import Item, path_text
 
 COPIES = "copies"
-"""The payload key of a folder's picture for the paths of equal pictures."""
+"""The payload key of a folder's image for the paths of equal images."""
 COMPARED = (CONTENT_HASH, INDEXED_FROM, COPIES, "path", "name", "folder", "bytes", "modified")
 """Payload keys that `changes` has to see."""
 
 _LARGEST_FILE = MAX_MESSAGE_BYTES - 64 * 1024  # room for the payload and the rest of the request
-_MOST_COPIES = 20  # a folder may hold thousands of one picture, a payload 64 KiB
+_MOST_COPIES = 20  # a folder may hold thousands of one image, a payload 64 KiB
 _HEX_DIGITS = 32
 _OF_FOLDER = frozenset({"path", "name", "folder", "bytes", "modified"})
 
@@ -39,7 +39,7 @@ class BadItem(Exception):
 
 
 def to_point(item: Item) -> Point:
-    """The point to write. Reads the picture. Raises BadItem, and OSError with the reason."""
+    """The point to write. Reads the image. Raises BadItem, and OSError with the reason."""
     if item.problem:
         raise BadItem(item.problem)
     if item.path is None and item.text is None and item.is_encoded:
@@ -70,8 +70,7 @@ def to_point(item: Item) -> Point:
 def content_id(item: Item, image: bytes | None) -> str:
     """The id of an item that has none: the first 32 hex digits of the SHA-256 of what it holds.
 
-    Equal pictures are one point, and so are equal texts and equal vectors. Rows of lists had such
-    ids, until rows of one text and different prices became points of their own.
+    Equal images are one point, and so are equal texts and equal vectors.
     """
     digest = hashlib.sha256(image or b"")
     if item.text is not None:
@@ -88,14 +87,9 @@ def content_hash(image: bytes | None, text: str | None, payload: Mapping[str, An
     return hashlib.sha256((image or b"") + rest.encode()).hexdigest()[:_HEX_DIGITS]
 
 
-def is_picture(payload: Mapping[str, Any]) -> bool:
-    """Whether a stored point is a picture of a folder that was indexed."""
+def is_image(payload: Mapping[str, Any]) -> bool:
+    """Whether a stored point is an image of a folder that was indexed."""
     return payload.keys() >= _OF_FOLDER and not payload.keys() & {CONTENT_HASH, INDEXED_FROM}
-
-
-def is_old_row(payload: Mapping[str, Any]) -> bool:
-    """Whether a stored point whose id is a `content_id` is a list's row from an earlier version."""
-    return not payload.keys() & {CONTENT_HASH, INDEXED_FROM} and not payload.keys() >= _OF_FOLDER
 
 
 def row_changes(point: Point, stored: Mapping[str, Any]) -> Changes | None:
@@ -107,10 +101,10 @@ def row_changes(point: Point, stored: Mapping[str, Any]) -> Changes | None:
     return {INDEXED_FROM: [*lists, *added]} if added else {}
 
 
-def picture_changes(id: str, paths: Sequence[Path], payloads: Sequence[Changes], stored: Changes) -> Changes:
-    """What the payload of a picture lacks that stands at these paths. Reads the file that it names.
+def image_changes(id: str, paths: Sequence[Path], payloads: Sequence[Changes], stored: Changes) -> Changes:
+    """What the payload of an image lacks that stands at these paths. Reads the file that it names.
 
-    The point keeps its path as long as the picture is there too.
+    The point keeps its path as long as the image is there too.
     """
     known = stored.get("path")
     texts = [path_text(path) for path in paths]
@@ -128,7 +122,7 @@ def picture_changes(id: str, paths: Sequence[Path], payloads: Sequence[Changes],
 
 
 def new_copies(paths: Sequence[Path]) -> Changes:
-    """What the payload of a new picture gets that stands at these paths."""
+    """What the payload of a new image gets that stands at these paths."""
     others = [path_text(path) for path in paths[1:]][:_MOST_COPIES]
     return {COPIES: others} if others else {}
 
@@ -141,7 +135,7 @@ def changed(payload: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
 
 
 def is_at(path: str, id: str, besides: Sequence[Path] = ()) -> bool:
-    """Whether the picture whose `content_id` this is stands at a path, and under a name of its own.
+    """Whether the image whose `content_id` this is stands at a path, and under a name of its own.
 
     Where a file system takes two cases or spellings of a name for one, the old one is none any more.
     """
@@ -168,7 +162,7 @@ def strings(value: Any) -> list[str]:
 
 
 def json_value(value: Any, where: str) -> Any:
-    """A cell as a payload holds it: as `clipsearch.client.plain` has it, and what means "no value" as None.
+    """A cell as a payload holds it: as `clipsearch.client.convert` has it, and what means "no value" as None.
 
     That is NaN in any type, and a time that is none. A time of day is its ISO 8601 text, a duration
     its seconds. Raises BadItem for what a payload cannot hold, or not exactly.

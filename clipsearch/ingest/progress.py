@@ -24,7 +24,7 @@ class Progress:
     """How far a run is; each item is in one count.
 
     `indexed`: encoded and written. `already`: there as it is. `failed`: not indexed. `updated`: only
-    its payload was written, as for a picture that was moved. `merged`: equal to another item, whose
+    its payload was written, as for an image that was moved. `merged`: equal to another item, whose
     point it shares.
     """
 

@@ -1,7 +1,7 @@
 """One run of bulk loading: batches of unary calls in flight, nothing encoded twice.
 
 A run that was killed is resumed by running it again: what is there as it should be is left alone
-(see `batch`). Pictures are read as they are sent: memory holds the batches in flight, and 8 to 24
+(see `batch`). Images are read as they are sent: memory holds the batches in flight, and 8 to 24
 bytes an item by which points that the source no longer has are told in the end (see `leftovers`).
 """
 
@@ -15,13 +15,12 @@ from pathlib import Path
 
 from clipsearch.channel.credentials import ClientTls
 from clipsearch.client.aio import AsyncClient
-from clipsearch.client.backoff import Patience
 from clipsearch.client.errors import ClipSearchError
-from clipsearch.client.retrying import PatientCalls
+from clipsearch.client.retrying import RetryBudget, Retrying
 from clipsearch.client.types import Collection
 from clipsearch.ingest.batch import Batches
 from clipsearch.ingest.checkpoint import Checkpoint, CheckpointError
-from clipsearch.ingest.flow import Flow, FlowLimits, Stream
+from clipsearch.ingest.congestion import Batcher, CongestionControl, FlowLimits
 from clipsearch.ingest.leftovers import Fate, leftovers_of
 from clipsearch.ingest.points import Changes
 from clipsearch.ingest.progress import Failure, IngestReport, Progress, Tally
@@ -87,28 +86,28 @@ class Ingest:
         self._fingerprint = fingerprint
         self._options = options
         self._on_progress = on_progress
-        self._flow = Flow(options.flow)
-        self._patience = Patience(options.patience_s)
-        self._calls = PatientCalls(self._patience, self._wait)
+        self._congestion = CongestionControl(options.flow)
+        self._budget = RetryBudget(options.patience_s)
+        self._calls = Retrying(self._budget, self._wait)
         self._tally = Tally(on_failure)
         self._leftovers = leftovers_of(source)
         self._batches: Batches | None = None
         self._under_way: set[asyncio.Task[None]] = set()
         self._halt = asyncio.Event()
-        self._landed = asyncio.Event()
+        self._room_again = asyncio.Event()
         self._broken: Exception | None = None
 
     def stop(self) -> None:
         """Ends the run early: batches in flight are finished, the rest is left."""
         self._halt.set()
-        self._landed.set()
+        self._room_again.set()
 
     async def run(self) -> IngestReport:
         """Works until the last item, then removes points that other content has replaced.
 
         Raises SourceError, CheckpointError, ClipSearchError or OSError before anything is written;
         IngestStopped when the service refuses the run as a whole or stays away for longer than the
-        patience allows, or when the source or the checkpoint's disk fails under way.
+        retry budget allows, or when the source or the checkpoint's disk fails under way.
         """
         self._tally.total = await asyncio.to_thread(self._source.prepare)
         collection = await self._described()
@@ -118,17 +117,17 @@ class Ingest:
             self._calls,
             collection,
             fingerprint=self._fingerprint,
-            flow=self._flow,
+            congestion=self._congestion,
             tally=self._tally,
             leftovers=self._leftovers,
         )
-        self._patience.renew()
-        stream = Stream(self._source.items(), self._options.batch_bytes)
-        async with asyncio.TaskGroup() as flights:
-            while await self._room() and (batch := await self._take(stream)):
-                flight = flights.create_task(self._fly(batches, batch))
-                self._under_way.add(flight)
-                flight.add_done_callback(self._land)
+        self._budget.renew()
+        batcher = Batcher(self._source.items(), self._options.batch_bytes)
+        async with asyncio.TaskGroup() as calls:
+            while await self._room() and (batch := await self._take(batcher)):
+                call = calls.create_task(self._load(batches, batch))
+                self._under_way.add(call)
+                call.add_done_callback(self._loaded)
         if collection.points and not self._halt.is_set():  # a collection that was empty has no leftovers
             try:
                 await self._settle(batches)
@@ -177,23 +176,23 @@ class Ingest:
         return checkpoint
 
     async def _room(self) -> bool:
-        """Waits until one more batch may fly; False when the run is ending."""
-        while not self._halt.is_set() and len(self._under_way) >= self._flow.flights:
-            self._landed.clear()
-            await self._landed.wait()
+        """Waits until one more batch may be sent; False when the run is ending."""
+        while not self._halt.is_set() and len(self._under_way) >= self._congestion.calls:
+            self._room_again.clear()
+            await self._room_again.wait()
         return not self._halt.is_set()
 
-    async def _take(self, stream: Stream) -> list[Item]:
+    async def _take(self, batcher: Batcher) -> list[Item]:
         try:
-            return await asyncio.to_thread(stream.take, self._flow.points)
+            return await asyncio.to_thread(batcher.take, self._congestion.points)
         except (SourceError, OSError) as error:  # the source has changed under our hands
             self._break(error)
             return []
 
-    async def _fly(self, batches: Batches, batch: list[Item]) -> None:
+    async def _load(self, batches: Batches, batch: list[Item]) -> None:
         try:
             await batches.index(batch, self._is_finished)
-            self._patience.renew()
+            self._budget.renew()
             if self._checkpoint is not None:
                 self._checkpoint.finish(batch[0].position, batch[-1].position + 1)
                 await self._checkpoint.save()
@@ -206,9 +205,9 @@ class Ingest:
     def _is_finished(self, item: Item) -> bool:
         return self._checkpoint is not None and item.position in self._checkpoint
 
-    def _land(self, flight: asyncio.Task[None]) -> None:
-        self._under_way.discard(flight)
-        self._landed.set()
+    def _loaded(self, call: asyncio.Task[None]) -> None:
+        self._under_way.discard(call)
+        self._room_again.set()
 
     def _break(self, error: Exception) -> None:
         self._broken = self._broken or error
@@ -247,7 +246,7 @@ class Ingest:
 
     async def _wait(self, error: ClipSearchError, seconds: float) -> None:
         if error.code == _NO_ROOM:
-            self._flow.refused()
+            self._congestion.refused()
         try:
             await asyncio.wait_for(self._halt.wait(), seconds)
         except TimeoutError:

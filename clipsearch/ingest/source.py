@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from clipsearch.client.files import open_regular
 from clipsearch.client.inputs import VectorLike
+from clipsearch.files import open_regular
 
 _SURROGATES = re.compile("[\ud800-\udfff]")  # how Python holds the bytes that are no UTF-8
 
@@ -26,7 +26,7 @@ class EmptySource(SourceError):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing to load, its picture not read yet.
+    """One thing to load, its image not read yet.
 
     `position` counts from 0 in the source; `place` says to people where it stands. Without an `id`
     it gets a hash of its content, or, where `origin` names the list that it is a row of, of all that
@@ -55,7 +55,7 @@ class Item:
 
 
 class Source(Protocol):
-    """Items to load: a folder of pictures, a list, or ready-made vectors."""
+    """Items to load: a folder of images, a list, or ready-made vectors."""
 
     def prepare(self) -> int:
         """Reads through the source and returns how many items it has. Raises SourceError."""

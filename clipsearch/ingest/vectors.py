@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.client.files import open_regular
-from clipsearch.client.types import Side
+from clipsearch.client.types import VectorName
+from clipsearch.files import open_regular
 from clipsearch.ingest.source import Item, SourceError, absolute, digest_of
-from clipsearch.ingest.tables import SUFFIXES, Table, found, is_utf8, open_table, open_text
+from clipsearch.ingest.tables.open import open_table
+from clipsearch.ingest.tables.table import SUFFIXES, Table, found, is_utf8, open_text
 
 _BLOCK_BYTES = 1024 * 1024
 _TYPES = ("float16", "float32")
@@ -32,7 +33,7 @@ class VectorFile:
         self,
         file: Path | str,
         *,
-        side: Side = "image",
+        side: VectorName = "image",
         ids: Path | str | None = None,
         id: str = "id",
         payload: Sequence[str] | None = None,

@@ -34,7 +34,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class SpaceMap:
-    """All that the page, the picture and the JSON show.
+    """All that the page, the image and the JSON show.
 
     `fields` maps each payload field to the group of each vector; `labels` are clusters [n].
     """

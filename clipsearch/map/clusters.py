@@ -79,13 +79,13 @@ def name_clusters(
     """Each cluster's size and the words nearest to its middle, told apart from the other clusters.
 
     The middle is compared less the mean of all middles of its modality, and words less the mean
-    word: what every picture, or every word, has in common names nothing.
+    word: what every image, or every word, has in common names nothing.
     """
     count = int(labels.max()) + 1
     sizes = np.bincount(labels[labels != NONE], minlength=count)
     if words is None or not len(words.words) or count == 0:
         return [Cluster(int(size)) for size in sizes]
-    told = _unit(words.vectors - words.vectors.mean(axis=0))
+    directions = _unit(words.vectors - words.vectors.mean(axis=0))
     scores = np.zeros((count, len(words.words)), np.float32)
     for side in (IMAGE, TEXT):
         rows = np.flatnonzero((sample.side == side) & (labels != NONE))
@@ -97,7 +97,7 @@ def name_clusters(
         middles[members > 0] /= members[members > 0][:, None]
         mean = vectors[rows].mean(axis=0)
         away = np.where(members[:, None] > 0, middles - mean, 0)
-        scores += (members / np.maximum(sizes, 1))[:, None] * (_unit(away) @ told.T)
+        scores += (members / np.maximum(sizes, 1))[:, None] * (_unit(away) @ directions.T)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :_NAMES]
     return [
         Cluster(int(size), tuple(words.words[i] for i in row)) for size, row in zip(sizes, best, strict=True)

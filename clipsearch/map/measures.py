@@ -23,11 +23,11 @@ _BLOCK = 256
 
 @dataclass(frozen=True, slots=True)
 class Alike:
-    """How texts meet the pictures of their own group: cosines, and shares of 1.
+    """How texts meet the images of their own group: cosines, and shares of 1.
 
-    `own` and `others` are the mean cosines of a text to the pictures of its group and to all other
-    pictures; `nearer` is the share of texts whose own pictures are nearer on average than the others,
-    `first` the share whose nearest picture is one of their own.
+    `own` and `others` are the mean cosines of a text to the images of its group and to all other
+    images; `nearer` is the share of texts whose own images are nearer on average than the others,
+    `first` the share whose nearest image is one of their own.
     """
 
     texts: int
@@ -154,9 +154,9 @@ def neighbour_purity(
 
 
 def alike(vectors: Vector, side: NDArray[np.uint8], groups: NDArray[np.str_], seed: int = 0) -> Alike | None:
-    """Texts against the pictures of their own group; None where no text has own and other ones."""
-    pictures = np.flatnonzero(side == IMAGE)
-    names = set(groups[pictures])
+    """Texts against the images of their own group; None where no text has own and other ones."""
+    images = np.flatnonzero(side == IMAGE)
+    names = set(groups[images])
     texts = np.array([i for i in np.flatnonzero(side == TEXT) if groups[i] in names], np.intp)
     if len(names) < 2 or not len(texts):
         return None
@@ -164,8 +164,8 @@ def alike(vectors: Vector, side: NDArray[np.uint8], groups: NDArray[np.str_], se
     own_means, other_means, first = [], [], []
     for start in range(0, len(texts), _BLOCK):
         block = texts[start : start + _BLOCK]
-        cosines = vectors[block] @ vectors[pictures].T
-        mine = groups[pictures][None, :] == groups[block][:, None]
+        cosines = vectors[block] @ vectors[images].T
+        mine = groups[images][None, :] == groups[block][:, None]
         own_means.append((cosines * mine).sum(axis=1) / mine.sum(axis=1))
         other_means.append((cosines * ~mine).sum(axis=1) / (~mine).sum(axis=1))
         first.append(mine[np.arange(len(block)), cosines.argmax(axis=1)])

@@ -1,4 +1,4 @@
-"""The map as one interactive HTML file that carries everything in itself: data, pictures, Plotly."""
+"""The map as one interactive HTML file that carries everything in itself: data, images, Plotly."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ OnStep = Callable[[str], None]
 
 
 def write_page(drawn: SpaceMap, path: Path, *, thumbnails: int, on_step: OnStep = lambda step: None) -> None:
-    """Writes the page. At most `thumbnails` points, evenly spread, show their picture.
+    """Writes the page. At most `thumbnails` points, evenly spread, show their image.
 
-    A picture is read from the local file that the payload's `path` names; where there is none the
+    An image is read from the local file that the payload's `path` names; where there is none the
     point shows without. Raises OSError if the page cannot be written.
     """
     from plotly.offline import get_plotlyjs
 
     on_step("making thumbnails")
-    pictures = _thumbnails(drawn, thumbnails)
+    images = _thumbnails(drawn, thumbnails)
     on_step("writing the page")
-    data = f"window.MAP = {_json(_data(drawn, pictures))};"
+    data = f"window.MAP = {_json(_data(drawn, images))};"
     scripts = [get_plotlyjs(), data, (_HERE / "page.js").read_text(encoding="utf-8")]
     template = Template((_HERE / "page.html").read_text(encoding="utf-8"))
     page = template.substitute(
@@ -89,7 +89,7 @@ def groups_of(drawn: SpaceMap) -> dict[str, tuple[list[str], NDArray[np.int16]]]
     return ways
 
 
-def _data(drawn: SpaceMap, pictures: dict[int, str]) -> dict[str, Any]:
+def _data(drawn: SpaceMap, images: dict[int, str]) -> dict[str, Any]:
     sample = drawn.sample
     return {
         "summary": summary(drawn),
@@ -99,7 +99,7 @@ def _data(drawn: SpaceMap, pictures: dict[int, str]) -> dict[str, Any]:
         "ids": [_cut(item.id) for item in sample.items],
         "captions": [caption(item) for item in sample.items],
         "payloads": [_fields(item) for item in sample.items],
-        "pictures": pictures,
+        "pictures": images,
         "colour_by": first_way(drawn),
         "ways": [
             {"name": name, "groups": groups, "codes": _packed(codes, np.int16)}

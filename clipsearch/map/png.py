@@ -1,4 +1,4 @@
-"""The map as a picture, for a report or a README: one panel a space."""
+"""The map as an image, for a report or a README: one panel a space."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LABELLED_CLUSTERS = 25
 _IN_LEGEND = 12
 
 
-def write_picture(drawn: SpaceMap, path: Path) -> None:
+def write_image(drawn: SpaceMap, path: Path) -> None:
     """Writes a PNG, coloured as the page is at first. Raises OSError."""
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Questions put to the map: where a text or a picture would lie, and what lies next to it."""
+"""Questions put to the map: where a text or an image would lie, and what lies next to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK = 512
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A text or a picture to place: its title, its vector (float32 [dimension], length 1), its side."""
+    """A text or an image to place: its title, its vector (float32 [dimension], length 1), its side."""
 
     title: str
     vector: Vector

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.client.inputs import FilterLike
 from clipsearch.client.sync import Client
 from clipsearch.client.types import Collection, Vector
+from clipsearch.filters.convert import FilterLike
 from clipsearch.filters.paths import keys
 
 IMAGE, TEXT = 0, 1

@@ -19,7 +19,7 @@ class ProfileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """CPU milliseconds of one text search (`image_*`: of one picture encoded).
+    """CPU milliseconds of one text search (`image_*`: of one image encoded).
 
     `*_loop` is work on a process's event loop, which has one thread; `*_rest` is spread over others. A
     run of the session costs `session_fixed_ms` and, for each text in its batch, `session_item_ms`.
@@ -94,13 +94,13 @@ def parse(document: Any, where: str) -> Profile:
     read = {name: _number(costs, name, f"{where}: costs.{name}") for name in _names(Costs)}
     values: dict[str, Any] = {"costs": Costs(**read)}
     for name in _names(Profile):
-        place = f"{where}: {name}"
+        error_path = f"{where}: {name}"
         if name in ("model", "precision", "measured", "cpu"):
-            values[name] = str(_there(document, name, place))
+            values[name] = str(_there(document, name, error_path))
         elif name in ("session_shape", "store_shape"):
-            values[name] = _shape(_there(document, name, place), place)
+            values[name] = _shape(_there(document, name, error_path), error_path)
         elif name != "costs":
-            number = _number(document, name, place)
+            number = _number(document, name, error_path)
             values[name] = int(number) if name in ("dimension", "cores", "points") else number
     for name in ("dimension", "cores", "points", "free_cores", "deadline_s", "p99_bound_ms"):
         if values[name] <= 0:
@@ -152,21 +152,21 @@ def _names(cls: type[Any]) -> list[str]:
     return [field.name for field in fields(cls)]
 
 
-def _there(document: Mapping[str, Any], name: str, place: str) -> Any:
+def _there(document: Mapping[str, Any], name: str, error_path: str) -> Any:
     if name not in document:
-        raise ProfileError(f"{place} is missing")
+        raise ProfileError(f"{error_path} is missing")
     return document[name]
 
 
-def _number(document: Mapping[str, Any], name: str, place: str) -> float:
-    value = _there(document, name, place)
+def _number(document: Mapping[str, Any], name: str, error_path: str) -> float:
+    value = _there(document, name, error_path)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ProfileError(f"{place} must be a number of 0 or more, is {value!r}")
+        raise ProfileError(f"{error_path} must be a number of 0 or more, is {value!r}")
     return float(value)
 
 
-def _shape(value: Any, place: str) -> tuple[float, ...]:
+def _shape(value: Any, error_path: str) -> tuple[float, ...]:
     numbers = value if isinstance(value, list | tuple) else []
     if len(numbers) < 2 or not all(isinstance(n, int | float) and n >= 0 for n in numbers):
-        raise ProfileError(f"{place} must be a list of at least two numbers of 0 or more")
+        raise ProfileError(f"{error_path} must be a list of at least two numbers of 0 or more")
     return tuple(float(number) for number in numbers)

@@ -92,7 +92,7 @@ class Plan:
     encoder: Service
     search: Service
     cluster: Cluster
-    ingest_hours: float  # to encode all pictures once with the working encoders, nothing else to do
+    ingest_hours: float  # to encode all images once with the working encoders, nothing else to do
 
 
 def plan(load: Load, hardware: Hardware, profile: Profile, quantization: Quantization) -> Plan:
@@ -140,7 +140,7 @@ def shard_query_ms(vectors: float, profile: Profile) -> float:
 
 
 def pictures_per_s(costs: Costs, cores: int) -> float:
-    """Pictures that a replica with so many cores encodes at most."""
+    """Images that a replica with so many cores encodes at most."""
     return 1000 / max((costs.image_loop_ms + costs.image_rest_ms) / cores, costs.image_loop_ms)
 
 

@@ -7,26 +7,26 @@ replaced, and a run after one that was killed encodes nothing twice but the batc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from clipsearch.channel.batches import batched
 from clipsearch.client.aio import AsyncClient
-from clipsearch.client.backoff import Patience
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import Point
-from clipsearch.client.retrying import PatientCalls, reason
+from clipsearch.client.retrying import RetryBudget, Retrying, reason
 from clipsearch.client.types import StoredPoint, UpsertResult
 from clipsearch.reindex.pages import pages
 from clipsearch.reindex.sources import Fields, Lacking, source_of
 
 _PAGE = 256
 # Enough to keep an encoder busy. The writes of others wait behind what is in flight here, by the same
-# encoder: with 128 pictures in flight on a starved machine it refused them for their deadlines.
+# encoder: with 128 images in flight on a starved machine it refused them for their deadlines.
 _BATCH = 16
-_FLIGHTS = 2
+_CONCURRENT = 2
 _BATCH_BYTES = 8 * 1024 * 1024
-_PATIENCE_S = 120.0
+_RETRY_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Backfill:
         self.client = client
         self.old = old
         self.new = new
-        self.calls = PatientCalls(Patience(_PATIENCE_S))
+        self.calls = Retrying(RetryBudget(_RETRY_S))
         self.lacking: dict[str, Lacking] = {}
         self.progress = Progress()
         self._fields = fields
@@ -68,15 +68,15 @@ class Backfill:
 
     async def run(self) -> None:
         """Works until the last point. Raises ClipSearchError if the service refuses or stays away."""
-        batches: asyncio.Queue[Sequence[StoredPoint] | None] = asyncio.Queue(maxsize=_FLIGHTS)
+        batches: asyncio.Queue[Sequence[StoredPoint] | None] = asyncio.Queue(maxsize=_CONCURRENT)
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(_FLIGHTS):
+                for _ in range(_CONCURRENT):
                     group.create_task(self._work(batches))
                 async for page in pages(self.client, self.calls, self.old, _PAGE):
-                    for first in range(0, len(page), _BATCH):
-                        await batches.put(page[first : first + _BATCH])
-                for _ in range(_FLIGHTS):
+                    for batch in batched(page, _BATCH):
+                        await batches.put(batch)
+                for _ in range(_CONCURRENT):
                     await batches.put(None)
         except* ClipSearchError as errors:
             raise errors.exceptions[0] from None
@@ -95,7 +95,8 @@ class Backfill:
         for source in sources:
             if isinstance(source, Lacking):
                 self._lack(source)
-        for batch in _batches([source for source in sources if isinstance(source, Point)]):
+        given = [source for source in sources if isinstance(source, Point)]
+        for batch in batched(given, len(given), _BATCH_BYTES, _image_size):
             await self._write(batch)
         self._on_progress(self.progress)
 
@@ -129,15 +130,5 @@ class Backfill:
         )
 
 
-def _batches(points: Sequence[Point]) -> Iterator[list[Point]]:
-    """Cut so that the pictures of each take at most about `_BATCH_BYTES`."""
-    batch, size = list[Point](), 0
-    for point in points:
-        length = len(point.image) if isinstance(point.image, bytes) else 0
-        if batch and size + length > _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(point)
-        size += length
-    if batch:
-        yield batch
+def _image_size(point: Point) -> int:
+    return len(point.image) if isinstance(point.image, bytes) else 0

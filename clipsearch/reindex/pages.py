@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from clipsearch.client.aio import AsyncClient
-from clipsearch.client.retrying import PatientCalls
+from clipsearch.client.retrying import Retrying
 from clipsearch.client.types import Page, StoredPoint
 
 
 async def pages(
-    client: AsyncClient, calls: PatientCalls, collection: str, size: int, payload: bool = True
+    client: AsyncClient, calls: Retrying, collection: str, size: int, payload: bool = True
 ) -> AsyncIterator[Sequence[StoredPoint]]:
     """All points of a collection, a page at a time."""
     token = ""

@@ -1,6 +1,6 @@
-"""What a stored point was made of: its picture from the path, its text from the text in its payload.
+"""What a stored point was made of: its image from the path, its text from the text in its payload.
 
-The pictures and texts themselves are not stored, so a point whose payload does not lead to them
+The images and texts themselves are not stored, so a point whose payload does not lead to them
 cannot be encoded again. It is all of a point or nothing: half of it would be found as if it were all.
 """
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clipsearch.channel.connection import MAX_MESSAGE_BYTES
-from clipsearch.client.files import open_regular
 from clipsearch.client.inputs import Point
 from clipsearch.client.types import StoredPoint
+from clipsearch.files import open_regular
 
 _LARGEST_FILE = MAX_MESSAGE_BYTES - 64 * 1024  # room for the payload and the rest of the request
 # The payload that `clipsearch index` writes; the id is the hash of the file's bytes then.
@@ -25,7 +25,7 @@ _ID_DIGITS = 32
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Where payloads tell the path of a picture and the words of a text; dots go into nested objects."""
+    """Where payloads tell the path of an image and the words of a text; dots go into nested objects."""
 
     path: str = "path"
     text: str = "text"
@@ -44,7 +44,7 @@ class Lacking:
 
 
 def source_of(stored: StoredPoint, fields: Fields) -> Point | Lacking:
-    """The point to encode again. Reads its picture."""
+    """The point to encode again. Reads its image."""
     image: bytes | None = None
     text: str | None = None
     if stored.has_text:

@@ -12,7 +12,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from clipsearch.client.types import Side, StoredPoint
+from clipsearch.channel.batches import batched
+from clipsearch.client.types import StoredPoint, VectorName
 from clipsearch.reindex.backfill import Backfill
 from clipsearch.reindex.pages import pages
 from clipsearch.reindex.sources import Lacking
@@ -26,7 +27,7 @@ class Sample:
     """A point that both collections have, and the side to search by."""
 
     id: str
-    side: Side
+    side: VectorName
 
 
 @dataclass(slots=True)
@@ -119,11 +120,10 @@ def _alike(one: StoredPoint, other: StoredPoint) -> bool:
 
 
 async def _renew(backfill: Backfill, ids: Sequence[str], delete: bool) -> None:
-    for first in range(0, len(ids), _PAGE):
-        part = ids[first : first + _PAGE]
+    for batch in batched(ids, _PAGE):
         if delete:
-            await backfill.calls.make(partial(backfill.client.delete_points, backfill.new, part))
-        await backfill.fill(await _get(backfill, backfill.old, part, payload=True))
+            await backfill.calls.make(partial(backfill.client.delete_points, backfill.new, batch))
+        await backfill.fill(await _get(backfill, backfill.old, batch, payload=True))
 
 
 async def _get(

@@ -7,7 +7,6 @@ import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,6 +14,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from clipsearch.files import write_whole
 from clipsearch.serving.concurrency import ConcurrencyInterceptor
 from clipsearch.serving.deadlines import DeadlineInterceptor
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
@@ -102,7 +102,7 @@ async def _serve(
         )
         await readiness.begin()
         _register(server, services, readiness, settings)
-        stop, hurry = _stop_signals()
+        stop, stop_now = _stop_signals()
         await server.start()
         problems: list[str] = []
 
@@ -124,9 +124,9 @@ async def _serve(
             if await _first(readiness.ready, stop):
                 _log.info(f"{title} is serving", address=address)
                 if settings.port_file is not None:
-                    await asyncio.to_thread(_write_whole, settings.port_file, address)
+                    await asyncio.to_thread(write_whole, settings.port_file, f"{address}\n".encode())
                 await stop.wait()
-            await _drain(server, readiness, settings, hurry)
+            await _drain(server, readiness, settings, stop_now)
         if problems:
             raise StartError(problems[0])
         _log.info(f"{title} has stopped")
@@ -221,15 +221,15 @@ def _register(
 
 def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
     """Set by the first and by the second SIGTERM or SIGINT."""
-    stop, hurry = asyncio.Event(), asyncio.Event()
+    stop, stop_now = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
-        (hurry if stop.is_set() else stop).set()
+        (stop_now if stop.is_set() else stop).set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    return stop, hurry
+    return stop, stop_now
 
 
 @asynccontextmanager
@@ -267,22 +267,15 @@ async def _first(wanted: asyncio.Event, other: asyncio.Event) -> bool:
 
 
 async def _drain(
-    server: grpc.aio.Server, readiness: Readiness, settings: ServingSettings, hurry: asyncio.Event
+    server: grpc.aio.Server, readiness: Readiness, settings: ServingSettings, stop_now: asyncio.Event
 ) -> None:
     _log.info("draining", delay_s=settings.drain_delay_s, grace_s=settings.drain_grace_s)
     await readiness.drain()
-    hurried = asyncio.create_task(hurry.wait())
-    await asyncio.wait([hurried], timeout=settings.drain_delay_s)
+    stopped_now = asyncio.create_task(stop_now.wait())
+    await asyncio.wait([stopped_now], timeout=settings.drain_delay_s)
     stopping = asyncio.create_task(server.stop(settings.drain_grace_s))
-    await asyncio.wait([hurried, stopping], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([stopped_now, stopping], return_when=asyncio.FIRST_COMPLETED)
     if not stopping.done():
         await server.stop(None)
     await stopping
-    hurried.cancel()
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Writes so that a reader finds nothing or everything."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    stopped_now.cancel()

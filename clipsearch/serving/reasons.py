@@ -35,7 +35,7 @@ REASONS: dict[str, Reason] = {
     "INTERNAL": Reason("INTERNAL", "a fault of the server; the metadata's `incident` is in its log too"),
     "INVALID_FIELD": Reason(_INVALID, "the field's value is not allowed, as the message says"),
     "COUNT_OUT_OF_RANGE": Reason(_INVALID, "too few or too many elements in the field"),
-    # Pictures and texts
+    # Images and texts
     "IMAGE_EMPTY": Reason(_INVALID, "a picture of 0 bytes"),
     "IMAGE_TOO_LARGE": Reason(_INVALID, "more bytes than a picture may have"),
     "IMAGE_TOO_MANY_PIXELS": Reason(_INVALID, "decoding the picture takes more memory or time than one may"),

@@ -108,9 +108,9 @@ class Access:
                     else:
                         await services.encoder.model()
             except ClipSearchError as error:
-                told = from_service(error, side, service)
+                failure = from_service(error, side, service)
                 # A token that may not do this, or has done too much, is known all the same.
-                return None if told.status in (403, 429) else told
+                return None if failure.status in (403, 429) else failure
             except TimeoutError:
                 return WebError(
                     504, "DEADLINE_EXCEEDED", f"the {NAMES[service]} did not answer in time", service=service

@@ -19,8 +19,8 @@ from clipsearch.web.bodies import Bodies
 from clipsearch.web.clients import Clients
 from clipsearch.web.errors import WebError, on_fault, on_http_error, on_web_error
 from clipsearch.web.guard import Guard
-from clipsearch.web.images.cache import PictureCache
-from clipsearch.web.images.images import Pictures
+from clipsearch.web.images.cache import ImageCache
+from clipsearch.web.images.images import Images
 from clipsearch.web.images.roots import Roots
 from clipsearch.web.routes.classify import classify
 from clipsearch.web.routes.maps import map_page
@@ -30,8 +30,7 @@ from clipsearch.web.routes.state import state
 from clipsearch.web.routes.thumb import thumb
 from clipsearch.web.routes.values import values
 from clipsearch.web.settings import WebSettings
-from clipsearch.web.wanted import Gone
-from clipsearch.web.web import Web
+from clipsearch.web.web import Gone, Web
 
 STATIC = Path(__file__).parent / "static"
 _GONE = 499
@@ -47,13 +46,13 @@ def create_app(settings: WebSettings, on_ready: Callable[[], None] = lambda: Non
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
         clients = Clients(settings)
-        pictures = Pictures(roots, PictureCache(settings.cache) if settings.cache else None)
-        app.state.web = Web(settings, clients, Access(settings, clients), Bodies(), pictures)
+        images = Images(roots, ImageCache(settings.cache) if settings.cache else None)
+        app.state.web = Web(settings, clients, Access(settings, clients), Bodies(), images)
         on_ready()
         try:
             yield
         finally:
-            pictures.close()
+            images.close()
             await clients.close()
 
     files = _Static(directory=STATIC)

@@ -15,7 +15,7 @@ MAX_HELD = 4 * MAX_BODY
 READ_S = 30.0
 
 # A number in an array is 2 bytes as JSON and 32 in memory, so the marks between values are counted
-# before they are read. Pictures hold none: base64 has neither comma nor bracket.
+# before they are read. Images hold none: base64 has neither comma nor bracket.
 MAX_MARKS = 20_000
 _MARKS = (b",", b"[", b"{")
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from clipsearch.client.errors import ClipSearchError
-from clipsearch.web.unreachable import cause
 
 Service = Literal["search", "encoder"]
 
@@ -89,7 +88,7 @@ def _told(error: ClipSearchError, service: Service) -> tuple[str, str]:
     """
     name = NAMES[service]
     if error.reason == "SERVER_UNREACHABLE":
-        reason, words = cause(error)
+        reason, words = _cause(error)
         return reason, f"the {name} cannot be reached" + (f": {words}" if words else "")
     if error.reason == "DEADLINE_EXCEEDED":
         return error.reason, f"the {name} did not answer in time"
@@ -98,6 +97,40 @@ def _told(error: ClipSearchError, service: Service) -> tuple[str, str]:
     if error.code == "UNIMPLEMENTED":
         return error.code, f"what answers at the address of the {name} is another server, or too old a one"
     return error.code, f"the {name} failed ({error.code})"
+
+
+class _Cause(NamedTuple):
+    """Why a service cannot be reached: for programs, and for people.
+
+    gRPC's prose holds addresses, which stay here.
+    """
+
+    reason: str
+    words: str
+
+
+_CLOSED = _Cause(
+    "CONNECTION_CLOSED", "it closes the connection, as one does that stops, or wants TLS or a certificate"
+)
+# By what gRPC's prose says; the first that fits. Tests hold each to gRPC as it is.
+_SIGNS = {
+    "Connection refused": _Cause("CONNECTION_REFUSED", "nothing listens at its address"),
+    "errors resolving": _Cause("NAME_UNKNOWN", "the name in its address is not known"),
+    "CERTIFICATE_VERIFY_FAILED": _Cause(
+        "TLS_FAILED", "its certificate is not from a CA that is trusted here"
+    ),
+    "Hostname Verification": _Cause("TLS_FAILED", "its certificate is for another name"),
+    "WRONG_VERSION_NUMBER": _Cause("TLS_FAILED", "it is called with TLS and speaks none"),
+    "handshake failed": _Cause("TLS_FAILED", "TLS cannot be agreed on with it"),
+    "Socket closed": _CLOSED,
+    "reset by peer": _CLOSED,
+}
+_OTHER = _Cause("SERVER_UNREACHABLE", "")
+
+
+def _cause(error: ClipSearchError) -> _Cause:
+    """What stands behind a SERVER_UNREACHABLE."""
+    return next((one for sign, one in _SIGNS.items() if sign in error.message), _OTHER)
 
 
 def answer(error: WebError) -> Response:

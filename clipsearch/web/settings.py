@@ -27,12 +27,12 @@ class MapPage:
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """`sides` are "a" and, for comparing, "b"; `roots` the folders whose pictures may be shown.
+    """`sides` are "a" and, for comparing, "b"; `roots` the folders whose images may be shown.
 
     `local`: only this machine reaches the server, so it shows the services its own `token`. Otherwise
     each browser brings its own, and `token` is None.
     `hosts`: the names that a browser may call a local server by. `secure`: the server speaks TLS.
-    `cache`: folder of the small pictures; None = they are made anew each time.
+    `cache`: folder of the small images; None = they are made anew each time.
     """
 
     sides: Mapping[str, Side]

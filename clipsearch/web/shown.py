@@ -49,11 +49,11 @@ def hits(
     side: str,
     collection: str,
     limit: int,
-    pictured: Container[object],
+    with_images: Container[object],
 ) -> dict[str, Any]:
     """A search's answer; a hit beyond `limit` tells of more. `pictured` are the paths that can be shown."""
     shown = [
-        {**_hit(hit), "thumb": _thumb(hit, side, collection) if path_of(hit) in pictured else None}
+        {**_hit(hit), "thumb": _thumb(hit, side, collection) if path_of(hit) in with_images else None}
         for hit in result.hits[:limit]
     ]
     return {

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from starlette.requests import Request
 
 from clipsearch.web.access import Access
-from clipsearch.web.asked import MAX_NAME
 from clipsearch.web.bodies import Bodies
 from clipsearch.web.clients import Clients
 from clipsearch.web.errors import WebError, bad
-from clipsearch.web.images.images import Pictures
+from clipsearch.web.images.images import Images
+from clipsearch.web.requests import MAX_NAME
 from clipsearch.web.settings import WebSettings
+
+REQUEST_S = 60.0
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,7 @@ class Web:
     clients: Clients
     access: Access
     bodies: Bodies
-    pictures: Pictures
+    images: Images
 
     def known_side(self, side: str) -> str:
         """The side's name again. Raises WebError for one that was not given at start."""
@@ -46,3 +52,34 @@ def query(request: Request, name: str) -> str:
     if len(value) > MAX_NAME:
         raise bad(name, f"{name}: has {len(value)} characters, the limit is {MAX_NAME}")
     return value
+
+
+class Gone(Exception):
+    """The browser has closed the connection; nobody reads the answer."""
+
+
+async def while_wanted(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Awaits `work`, cancels it when the browser goes, and after a minute. The body must have been read.
+
+    Raises Gone, WebError, and what `work` raises.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(request))
+    try:
+        done, _ = await asyncio.wait(
+            {working, leaving}, timeout=REQUEST_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        if working in done:
+            return working.result()
+        if leaving in done:
+            raise Gone
+        raise WebError(504, "DEADLINE_EXCEEDED", f"not done within {REQUEST_S:.0f} seconds")
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

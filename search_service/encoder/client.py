@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias, TypeVar
 import grpc
 import numpy as np
 
-from clipsearch.channel.batches import parts
+from clipsearch.channel.batches import batched as parts
 from clipsearch.channel.connection import aio_channel
 from clipsearch.channel.credentials import ClientTls, bearer
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc, vector_pb2

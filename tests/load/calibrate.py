@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clipsearch import Client, EncoderClient
-from clipsearch.encoder.v1 import encoder_pb2
+from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from tests.bench.encoder.corpus import query
 from tests.load.pictures import base_pictures, picture
 from tests.load.recording import difference
@@ -73,6 +73,7 @@ def recall(client: Client, collection: str) -> tuple[Recall, list[float]]:
 def costs(encoder: EncoderClient, pids: Mapping[str, int], store_ms: list[float]) -> Costs:
     """CPU of single calls to the encoder."""
     numbers = iter(range(_FIRST_QUERY + 2**16, 2**24))
+    stub = encoder_pb2_grpc.EncoderServiceStub(encoder._channel)
     bases, result = base_pictures(), Costs(store_shape=_shape(store_ms))
     for size, calls in _TEXT_CALLS.items():
         requests = [
@@ -80,13 +81,13 @@ def costs(encoder: EncoderClient, pids: Mapping[str, int], store_ms: list[float]
             for _ in range(calls)
         ]
         before = cpu_seconds(pids)
-        infer_ms = [encoder._encoder.EncodeText(request).timings.infer_ms for request in requests]
+        infer_ms = [stub.EncodeText(request).timings.infer_ms for request in requests]
         result.texts[size] = _per_call(before, pids, calls)
         if size == 1:
             result.session_shape.extend(_shape(infer_ms))
     before = cpu_seconds(pids)
     for _ in range(_IMAGE_CALLS):
-        encoder._encoder.EncodeImage(encoder_pb2.EncodeImageRequest(images=[picture(bases, next(numbers))]))
+        stub.EncodeImage(encoder_pb2.EncodeImageRequest(images=[picture(bases, next(numbers))]))
     result.images[1] = _per_call(before, pids, _IMAGE_CALLS)
     return result
 

@@ -92,7 +92,7 @@ def search_environment(world: Path, wheel: Path) -> Environment:
     """What the image `search` holds."""
     made = Environment(world / "search")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", made.folder], check=True)
-    made.install_locked("otel")
+    made.install_locked("otel", "search")
     made.install("--no-deps", wheel)
     return made
 

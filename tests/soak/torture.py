@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from clipsearch import AsyncClient, ClipSearchError
-from clipsearch.client.backoff import PASSING
+from clipsearch.client.retrying import PASSING
 from tests.processes import ServiceProcess
 from tests.soak.model import DELETED, DIMENSION, Model, point, vector
 

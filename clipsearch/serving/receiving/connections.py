@@ -36,8 +36,8 @@ class _Descriptor:
         except OSError:
             return None
         try:
-            told = borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED + 8)
-            return int(_COUNT.unpack_from(told, _BYTES_RECEIVED)[0])
+            info = borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED + 8)
+            return int(_COUNT.unpack_from(info, _BYTES_RECEIVED)[0])
         except (OSError, struct.error):
             return None
         finally:

@@ -42,7 +42,7 @@ class ReceivingInterceptor(grpc.aio.ServerInterceptor):
         self._most_bytes = most_bytes
         self._most_elements = most_elements
         self._costs: dict[str, MessageCost] = {}
-        # A thread of its own: it must not wait behind pictures.
+        # A thread of its own: it must not wait behind images.
         self._reckoner = ThreadPoolExecutor(1, "requests")
 
     async def intercept_service(  # noqa: D102

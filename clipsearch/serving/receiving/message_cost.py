@@ -173,8 +173,8 @@ class _Walk:
                 except InvalidArgument as error:
                     if error.field == "request":
                         raise
-                    place = f"{found.name}[{number}]" if found.repeated else found.name
-                    raise error.inside(place) from None
+                    error_path = f"{found.name}[{number}]" if found.repeated else found.name
+                    raise error.inside(error_path) from None
             elif wire == _DELIMITED:
                 self._spend(at - start)
         return self._cost

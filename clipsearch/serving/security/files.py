@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
+POLL_S = 1.0
+"""How often files are looked at."""
+
 Stamp: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
 

@@ -10,9 +10,8 @@ import grpc
 import structlog
 
 from clipsearch.channel.credentials import ClientTls, CredentialsError
-from clipsearch.serving.security.files import stamp
+from clipsearch.serving.security.files import POLL_S, stamp
 
-POLL_S = 1.0
 # Calls in progress on the connection before get this long to finish.
 _GRACE_S = 60.0
 

@@ -23,9 +23,7 @@ from typing import Annotated, Self
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from clipsearch.serving.security.files import stamp
-
-POLL_S = 1.0
+from clipsearch.serving.security.files import POLL_S, stamp
 
 _log = structlog.get_logger(__name__)
 

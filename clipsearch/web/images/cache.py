@@ -1,4 +1,4 @@
-"""Small pictures kept on disk, bounded in bytes. Several processes may share the folder.
+"""Small images kept on disk, bounded in bytes. Several processes may share the folder.
 
 A file is written under another name and renamed, so none is ever seen half-written. Whatever goes
 wrong with the disk costs time, never an answer.
@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from clipsearch.files import write_whole
+
 MAX_BYTES = 256 * 1024 * 1024
-_NAME = re.compile(r"[0-9a-f]{64}\.webp(\.[0-9a-f]{8}\.new)?")
+_NAME = re.compile(r"\.?[0-9a-f]{64}\.webp(\.[0-9a-f]{8})?")
 _STALE_S = 3600.0
 _KEPT_SHARE = 0.8
 
 
-class PictureCache:
+class ImageCache:
     """WebP files by key (64 hexadecimal digits) in `folder`, which is made, for its owner only."""
 
     def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
@@ -31,7 +32,7 @@ class PictureCache:
         self._written = max_bytes
 
     def get(self, key: str) -> bytes | None:
-        """The picture; None if there is none that is whole."""
+        """The image; None if there is none that is whole."""
         path = self._path(key)
         try:
             data = path.read_bytes()
@@ -41,17 +42,13 @@ class PictureCache:
         return data if _is_whole(data) else None
 
     def put(self, key: str, data: bytes) -> None:
-        """Keeps a picture, and removes those unused for longest where there are too many."""
+        """Keeps an image, and removes those unused for longest where there are too many."""
         path = self._path(key)
-        new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            new.write_bytes(data)
-            new.replace(path)
+            write_whole(path, data)
         except OSError:
-            with suppress(OSError):
-                new.unlink(missing_ok=True)
             return
         with self._lock:
             self._written += len(data)
@@ -76,7 +73,7 @@ class PictureCache:
                 size -= about.st_size
 
     def _files(self) -> list[tuple[Path, os.stat_result]]:
-        """The pictures. Those that a process began to write and never finished are removed."""
+        """The images. Those that a process began to write and never finished are removed."""
         files = []
         for path in self._folder.glob("??/*"):
             if not _NAME.fullmatch(path.name):

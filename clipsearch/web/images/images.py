@@ -1,4 +1,4 @@
-"""The small pictures of stored points: found under a root, made in threads, cached."""
+"""The small images of stored points: found under a root, made in threads, cached."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from functools import partial
 from typing import BinaryIO, TypeVar
 
 from clipsearch.web.errors import WebError
-from clipsearch.web.images.cache import PictureCache
+from clipsearch.web.images.cache import ImageCache
 from clipsearch.web.images.roots import NotServed, Roots
-from clipsearch.web.images.thumbnails import MAX_BYTES, NoPicture, shrink
+from clipsearch.web.images.thumbnails import MAX_BYTES, NoImage, shrink
 
 SIZES = (160, 320, 640)
 MAX_WAITING = 256
@@ -28,21 +28,21 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class SmallPicture:
+class SmallImage:
     """A WebP; `etag` changes with the file."""
 
     etag: str
     data: bytes
 
 
-class Pictures:
-    """Reads pictures under the roots; at most two at a time, a few hundred may wait."""
+class Images:
+    """Reads images under the roots; at most two at a time, a few hundred may wait."""
 
-    def __init__(self, roots: Roots, cache: PictureCache | None) -> None:
+    def __init__(self, roots: Roots, cache: ImageCache | None) -> None:
         self._roots = roots
         self._cache = cache
         self._making = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
-        # Of their own, so that no search waits for pictures to be made.
+        # Of their own, so that no search waits for images to be made.
         self._looking = ThreadPoolExecutor(_THREADS, thread_name_prefix="paths")
         self._waiting = 0
 
@@ -60,8 +60,8 @@ class Pictures:
         except TimeoutError:
             return frozenset()
 
-    async def small(self, path: object, edge: int) -> SmallPicture:
-        """Raises WebError: 404 where there is no picture to show, 503 and 504 where there is no time."""
+    async def small(self, path: object, edge: int) -> SmallImage:
+        """Raises WebError: 404 where there is no image to show, 503 and 504 where there is no time."""
         return await self._in_thread(partial(self._small, path, edge))
 
     async def whole(self, path: object) -> bytes:
@@ -83,7 +83,7 @@ class Pictures:
     def _found(self, paths: Sequence[object]) -> frozenset[object]:
         return frozenset(path for path in paths if self._roots.find(path) is not None)
 
-    def _small(self, path: object, edge: int) -> SmallPicture:
+    def _small(self, path: object, edge: int) -> SmallImage:
         with self._opened(path) as (file, about):
             # The key holds all that the result depends on, so a file that changes gets another.
             stamp = f"{_VERSION} {about.st_mtime_ns} {about.st_size} {edge} ".encode()
@@ -93,7 +93,7 @@ class Pictures:
                 made = _shrink(file.read(MAX_BYTES + 1), edge)
                 if self._cache:
                     self._cache.put(key, made)
-        return SmallPicture(f'"{key[:32]}"', made)
+        return SmallImage(f'"{key[:32]}"', made)
 
     def _whole(self, path: object) -> bytes:
         with self._opened(path) as (file, _):
@@ -114,7 +114,7 @@ class Pictures:
 def _shrink(data: bytes, edge: int) -> bytes:
     try:
         return shrink(data, edge)
-    except NoPicture as reason:
+    except NoImage as reason:
         raise _none(f"the file is no picture that can be shown ({reason})") from None
 
 

@@ -36,7 +36,7 @@ class Found:
 
 
 class Roots:
-    """The folders whose pictures may be shown, links resolved."""
+    """The folders whose images may be shown, links resolved."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         """Raises OSError for a folder that is none."""

@@ -1,4 +1,4 @@
-"""Makes small pictures. The files are not trusted: what they may cost is bounded before they are decoded."""
+"""Makes small images. The files are not trusted: what they may cost is bounded before they are decoded."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _QUALITY = 80
 # A progressive JPEG is decoded once a scan over all its pixels.
 _MAX_SCANS = 64
-# Pictures of more pixels (80 MB as RGBA) are decoded one at a time.
+# Images of more pixels (80 MB as RGBA) are decoded one at a time.
 _LARGE = 20_000_000
 
 _one_large = threading.Lock()
 
 
-class NoPicture(Exception):
-    """The data is no picture that can be shown; the message says why."""
+class NoImage(Exception):
+    """The data is no image that can be shown; the message says why."""
 
 
 def shrink(data: bytes, edge: int) -> bytes:
-    """The picture as WebP, upright, its longer side at most `edge` pixels. Raises NoPicture.
+    """The image as WebP, upright, its longer side at most `edge` pixels. Raises NoImage.
 
     The first frame of an animation; transparency stays.
     """
@@ -34,20 +34,20 @@ def shrink(data: bytes, edge: int) -> bytes:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
-                raise NoPicture(f"{width} x {height} pixels")
+                raise NoImage(f"{width} x {height} pixels")
             if image.format == "JPEG" and data.count(b"\xff\xda") > _MAX_SCANS:
-                raise NoPicture("too many scans")
+                raise NoImage("too many scans")
             image.draft(None, (2 * edge, 2 * edge))
             if image.size[0] * image.size[1] > _LARGE:
                 with _one_large:
                     return _small(image, edge)
             return _small(image, edge)
-    except NoPicture:
+    except NoImage:
         raise
     except MemoryError:
-        raise NoPicture("not enough memory") from None
+        raise NoImage("not enough memory") from None
     except Exception as error:
-        raise NoPicture(type(error).__name__) from None
+        raise NoImage(type(error).__name__) from None
 
 
 def _small(image: Image.Image, edge: int) -> bytes:

@@ -1,4 +1,4 @@
-"""POST /api/classify: which label fits a picture best."""
+"""POST /api/classify: which label fits an image best."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from starlette.responses import JSONResponse, Response
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.types import Classification
 from clipsearch.web import shown
-from clipsearch.web.asked import ClassifyAsked, PointAsked, read
 from clipsearch.web.clients import Services
 from clipsearch.web.errors import WebError, bad, from_service
+from clipsearch.web.requests import ClassifyAsked, PointAsked, read
 from clipsearch.web.routes.thumb import path_of
-from clipsearch.web.wanted import while_wanted
-from clipsearch.web.web import Web, web_of
+from clipsearch.web.web import Web, web_of, while_wanted
 
 
 async def classify(request: Request) -> Response:
@@ -33,7 +32,7 @@ async def _classified(web: Web, asked: ClassifyAsked, token: str | None) -> Clas
     async with web.clients.use(web.known_side(asked.side), token) as services:
         picture = asked.picture
         if asked.point is not None:
-            picture = await _picture_of(web, services, asked.point)
+            picture = await _image_of(web, services, asked.point)
         assert picture is not None
         try:
             (result,) = await services.encoder.classify(
@@ -48,10 +47,10 @@ async def _classified(web: Web, asked: ClassifyAsked, token: str | None) -> Clas
     return result
 
 
-async def _picture_of(web: Web, services: Services, point: PointAsked) -> bytes:
+async def _image_of(web: Web, services: Services, point: PointAsked) -> bytes:
     path = await path_of(services, point.collection, point.id)
     try:
-        return await web.pictures.whole(path)
+        return await web.images.whole(path)
     except WebError as error:
         if error.status != 404:
             raise

@@ -11,12 +11,10 @@ from starlette.responses import JSONResponse, Response
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.types import SearchResult
 from clipsearch.web import shown
-from clipsearch.web.asked import SearchAsked, read
 from clipsearch.web.clients import Services
 from clipsearch.web.errors import bad, from_service
-from clipsearch.web.filters import PageFilter
-from clipsearch.web.wanted import while_wanted
-from clipsearch.web.web import Web, web_of
+from clipsearch.web.requests import PageFilter, SearchAsked, read
+from clipsearch.web.web import Web, web_of, while_wanted
 
 
 async def search(request: Request) -> Response:
@@ -34,7 +32,7 @@ async def _answered(web: Web, asked: SearchAsked, token: str | None) -> Response
     filter = PageFilter(asked.filter, asked.time_zone)
     async with web.clients.use(web.known_side(asked.side), token) as services:
         result = await _search(services, asked, filter)
-    pictured = await web.pictures.shown([shown.path_of(hit) for hit in result])
+    with_images = await web.images.shown([shown.path_of(hit) for hit in result])
 
     def answer() -> Response:
         found = shown.hits(
@@ -42,7 +40,7 @@ async def _answered(web: Web, asked: SearchAsked, token: str | None) -> Response
             side=asked.side,
             collection=asked.collection,
             limit=asked.limit,
-            pictured=pictured,
+            with_images=with_images,
         )
         total = (time.perf_counter() - started) * 1000
         took = {"encode": result.encode_ms, "store": result.store_ms, "total": total}

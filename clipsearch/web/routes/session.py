@@ -5,9 +5,8 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clipsearch.web.asked import TokenAsked, read
-from clipsearch.web.wanted import while_wanted
-from clipsearch.web.web import web_of
+from clipsearch.web.requests import TokenAsked, read
+from clipsearch.web.web import web_of, while_wanted
 
 
 async def sign_in(request: Request) -> Response:

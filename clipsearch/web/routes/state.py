@@ -13,12 +13,11 @@ from starlette.responses import JSONResponse, Response
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.types import Collection, Model
 from clipsearch.web import shown
-from clipsearch.web.asked import MAX_NAME
 from clipsearch.web.clients import Clients, Services
 from clipsearch.web.errors import WebError, from_service
+from clipsearch.web.requests import MAX_NAME
 from clipsearch.web.routes.maps import listed_maps
-from clipsearch.web.wanted import while_wanted
-from clipsearch.web.web import web_of
+from clipsearch.web.web import web_of, while_wanted
 
 VERSION = version("clipsearch")
 _WAIT_S = 3.0
@@ -84,9 +83,9 @@ async def _search(services: Services, named: Sequence[str]) -> tuple[dict[str, A
         async with asyncio.timeout(_WAIT_S):
             return _up(), await _collections(services, named)
     except ClipSearchError as error:
-        told = from_service(error, services.side, "search")
-        restricted = told.reason == "COLLECTION_FORBIDDEN"
-        return {"ok": restricted, "message": told.message, "reason": told.reason}, ()
+        failure = from_service(error, services.side, "search")
+        restricted = failure.reason == "COLLECTION_FORBIDDEN"
+        return {"ok": restricted, "message": failure.message, "reason": failure.reason}, ()
     except TimeoutError:
         return _late("search service"), ()
 
@@ -115,8 +114,8 @@ async def _encoder(services: Services) -> tuple[dict[str, Any], Model | None]:
         async with asyncio.timeout(_WAIT_S):
             model = await services.encoder.model()
     except ClipSearchError as error:
-        told = from_service(error, services.side, "encoder")
-        return {"ok": False, "message": told.message, "reason": told.reason, "model": None}, None
+        failure = from_service(error, services.side, "encoder")
+        return {"ok": False, "message": failure.message, "reason": failure.reason, "model": None}, None
     except TimeoutError:
         return {**_late("encoder"), "model": None}, None
     return {**_up(), "model": shown.model(model)}, model

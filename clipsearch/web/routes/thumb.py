@@ -1,4 +1,4 @@
-"""GET /thumb: a small picture of a stored point. The path is the point's, never the browser's."""
+"""GET /thumb: a small image of a stored point. The path is the point's, never the browser's."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from starlette.responses import Response
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.web.clients import Services
 from clipsearch.web.errors import WebError, bad, from_service
-from clipsearch.web.images.images import SIZES, SmallPicture
-from clipsearch.web.wanted import while_wanted
-from clipsearch.web.web import Web, query, web_of
+from clipsearch.web.images.images import SIZES, SmallImage
+from clipsearch.web.web import Web, query, web_of, while_wanted
 
 _CACHED_S = 300
 
 
 async def thumb(request: Request) -> Response:
-    """image/webp; 404 where the point names no picture under a root."""
+    """image/webp; 404 where the point names no image under a root."""
     web = web_of(request)
     size = request.query_params.get("size", str(SIZES[0]))
     if size not in map(str, SIZES):
@@ -29,12 +28,12 @@ async def thumb(request: Request) -> Response:
     return Response(small.data, headers=headers, media_type="image/webp")
 
 
-async def _small(web: Web, request: Request, token: str | None, size: int) -> SmallPicture:
+async def _small(web: Web, request: Request, token: str | None, size: int) -> SmallImage:
     side = web.known_side(request.query_params.get("side", "a"))
     collection, id = query(request, "collection"), query(request, "id")
     async with web.clients.use(side, token) as services:
         path = await path_of(services, collection, id)
-    return await web.pictures.small(path, size)
+    return await web.images.small(path, size)
 
 
 async def path_of(services: Services, collection: str, id: str) -> object:

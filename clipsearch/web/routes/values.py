@@ -14,8 +14,7 @@ from clipsearch.filters.paths import values_at
 from clipsearch.web.clients import Services
 from clipsearch.web.errors import bad, from_service
 from clipsearch.web.shown import MAX_CHARACTERS
-from clipsearch.web.wanted import while_wanted
-from clipsearch.web.web import query, web_of
+from clipsearch.web.web import query, web_of, while_wanted
 
 MOST_VALUES = 100
 MOST_POINTS = 5_000

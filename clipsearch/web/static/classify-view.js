@@ -1,10 +1,10 @@
-// Which of some labels a picture shows: probabilities from the encoder, without a collection.
+// Which of some labels an image shows: probabilities from the encoder, without a collection.
 
 import * as api from "./api.js";
 import { foreign, make, number, plain, say } from "./dom.js";
 import { bar, thumb, title } from "./hits.js";
 import { failure } from "./notice.js";
-import { chooser } from "./pictures.js";
+import { chooser } from "./images.js";
 
 const LABELS = "cat, dog, bird, car, motorcycle, flower, food, person, building, sky";
 const TEMPLATE = "a photo of a {}";
@@ -12,7 +12,7 @@ const TEMPLATE = "a photo of a {}";
 export function classifyView(app) {
   const root = document.getElementById("view-classify");
   const only = api.latest();
-  let shown = null; // {picture} or {hit, side, collection}
+  let shown = null; // {image} or {hit, side, collection}
 
   const stage = make("div", { class: "stage" });
   const labels = make("textarea", { id: "labels", rows: "3", spellcheck: "false", required: true }, LABELS);

@@ -1,4 +1,4 @@
-// The cards of a search: picture or text, score, weak mark, what can be done with it.
+// The cards of a search: image or text, score, weak mark, what can be done with it.
 
 import { button, foreign, make, number, plain } from "./dom.js";
 

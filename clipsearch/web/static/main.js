@@ -9,7 +9,7 @@ import { forget } from "./filters.js";
 import { title } from "./hits.js";
 import { mapView } from "./map-view.js";
 import { notice } from "./notice.js";
-import { listen, take } from "./pictures.js";
+import { listen, take } from "./images.js";
 import { PAGE, address, blank, counted, read, remembered, spoken } from "./query.js";
 import { searchView } from "./search-view.js";
 import { banners, down, empty, line, unlisted } from "./services.js";
@@ -50,16 +50,16 @@ const app = {
   /** Takes a file: into the classify view, or among the terms of the query. */
   async picture(file, add = false) {
     if (locked) return;
-    let picture;
+    let image;
     try {
-      picture = await take(file);
+      image = await take(file);
     } catch (error) {
       trouble.replaceChildren(notice("error", "This picture cannot be used", document.createTextNode(plain(error.message))));
       return;
     }
-    if (query.view === "classify") return views.classify.take({ picture });
+    if (query.view === "classify") return views.classify.take({ picture: image });
     const kept = add ? query.terms : query.terms.filter((term) => term.kind === "text");
-    app.change({ view: query.view === "map" ? "search" : query.view, terms: [...kept, { kind: "picture", picture, weight: 1 }], shown: PAGE });
+    app.change({ view: query.view === "map" ? "search" : query.view, terms: [...kept, { kind: "picture", picture: image, weight: 1 }], shown: PAGE });
   },
   /** True if the error means that a token is wanted; then the form is shown. */
   refused(error) {

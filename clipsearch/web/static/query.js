@@ -2,9 +2,9 @@
 //
 // {view, side, collection, terms, target, filter, shown, right: {side, collection}, map}
 // A term is {kind: "text", text}, {kind: "point", id, title} or {kind: "picture", picture}, each with a weight.
-// Pictures are not in the address: the history entry keeps their keys, and they live as long as the page does.
+// Images are not in the address: the history entry keeps their keys, and they live as long as the page does.
 
-import { kept } from "./pictures.js";
+import { kept } from "./images.js";
 
 export const PAGE = 24; // hits that are asked for at once
 const MOST = 96; // hits that an address can ask for
@@ -79,8 +79,8 @@ export function read(search, memory) {
     else if (key === "filter") query.filter.push(...condition(value));
   }
   for (const { at, key, weight } of memory?.pictures ?? []) {
-    const picture = kept(key);
-    if (picture) query.terms.splice(at, 0, { kind: "picture", picture, weight });
+    const image = kept(key);
+    if (image) query.terms.splice(at, 0, { kind: "picture", picture: image, weight });
     else query.lost = true;
   }
   const shown = Number(parts.get("shown"));

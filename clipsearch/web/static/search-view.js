@@ -7,7 +7,7 @@ import { button, count, foreign, make, number, plain, refill, say } from "./dom.
 import { filterBox } from "./filters.js";
 import { bars, card, skeletons, title } from "./hits.js";
 import { failure, notice } from "./notice.js";
-import { chooser } from "./pictures.js";
+import { chooser } from "./images.js";
 import { PAGE, counted, forServer, label, spoken, ZONE } from "./query.js";
 
 const EXAMPLES = ["a cat", "a cup of coffee", "something that flies"];

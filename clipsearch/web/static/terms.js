@@ -1,7 +1,7 @@
 // The query editor: words in the first line, further terms below, each with a weight from -2 to 2.
 
 import { button, foreign, make, plain, refill, say } from "./dom.js";
-import { chooser } from "./pictures.js";
+import { chooser } from "./images.js";
 import { WEIGHT, counted, label } from "./query.js";
 
 const TARGETS = [["any", "Anything"], ["image", "Pictures"], ["text", "Texts"]];

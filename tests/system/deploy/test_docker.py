@@ -169,10 +169,10 @@ def test_images_install_the_extras_of_the_project_at_locked_versions():
 
 
 def test_services_install_neither_torch_nor_tools_for_development():
-    for extras in (["otel"], ["otel", "cpu"]):
+    for extras in (["otel", "search"], ["otel", "cpu"]):
         names = {re.match(r"[A-Za-z0-9-]+", line).group() for line in requirements(*extras)}
         assert not names & {"torch", "transformers", "onnx", "pytest", "mypy", "locust"}
-    assert "onnxruntime" not in " ".join(requirements("otel"))
+    assert "onnxruntime" not in " ".join(requirements("otel", "search"))
 
 
 def test_an_extra_may_stand_for_others():

@@ -7,92 +7,74 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
 import pytest
 
 from clipsearch.client import requests
 from clipsearch.client.aio import AsyncClient, AsyncEncoderClient
 from clipsearch.client.inputs import Point, Search, Term
-from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
-from clipsearch.search.v1 import search_pb2, search_pb2_grpc
+from clipsearch.encoder.v1 import encoder_pb2
+from tests.unit.clipsearch.serving.served import running
 
-
-class FakeSearch(search_pb2_grpc.SearchServiceServicer):
-    def __init__(self, got: dict[str, int]) -> None:
-        self.got = got  # bytes of the picture, by method
-
-    async def Search(self, request, context):
-        self.got["Search"] = len(request.query[0].image)
-        return search_pb2.SearchResponse()
-
-    async def SearchBatch(self, request, context):
-        self.got["SearchBatch"] = len(request.searches[0].query[0].image)
-        return search_pb2.SearchBatchResponse()
-
-    async def Upsert(self, request, context):
-        self.got["Upsert"] = len(request.points[0].image)
-        return search_pb2.UpsertResponse()
-
-
-class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
-    def __init__(self, got: dict[str, int]) -> None:
-        self.got = got
-
-    async def Classify(self, request, context):
-        self.got["Classify"] = len(request.images[0])
-        return encoder_pb2.ClassifyResponse()
-
-    async def EncodeImage(self, request, context):
-        self.got["EncodeImage"] = len(request.images[0])
-        return encoder_pb2.EncodeImageResponse(embeddings=[{"vector": {"values": [1.0]}}])
+IMAGES = {
+    "/clipsearch.search.v1.SearchService/Search": lambda request: request.query[0].image,
+    "/clipsearch.search.v1.SearchService/SearchBatch": lambda request: request.searches[0].query[0].image,
+    "/clipsearch.search.v1.SearchService/Upsert": lambda request: request.points[0].image,
+    "/clipsearch.encoder.v1.EncoderService/Classify": lambda request: request.images[0],
+    "/clipsearch.encoder.v1.EncoderService/EncodeImage": lambda request: request.images[0],
+}
+ENCODED = encoder_pb2.EncodeImageResponse(embeddings=[{"vector": {"values": [1.0]}}])
 
 
 @pytest.fixture
 def got() -> dict[str, int]:
-    """What has arrived at the services."""
+    """Bytes of the image that has arrived, by method."""
     return {}
 
 
 @pytest.fixture
 async def client(got) -> AsyncIterator[AsyncClient]:
-    server = grpc.aio.server()
-    search_pb2_grpc.add_SearchServiceServicer_to_server(FakeSearch(got), server)
-    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(FakeEncoder(got), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with AsyncClient(f"127.0.0.1:{port}", timeout=5) as client:
-        yield client
-    await server.stop(None)
+    async with running() as server:
+
+        def answer(name, image_of):
+            async def answered(request, context):
+                got[name] = len(image_of(request)) if request.ByteSize() > 1_000 else 0
+                return ENCODED if name.endswith("EncodeImage") else None
+
+            return answered
+
+        server.answers = {name: answer(name, image_of) for name, image_of in IMAGES.items()}
+        async with AsyncClient(server.address, timeout=5) as client:
+            yield client
 
 
 @pytest.fixture
-def built_by(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
-    """The threads that searches were built in."""
+def read_by(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """The threads that images were read in."""
     threads = []
-    build = requests.search
+    read = requests.image_bytes
 
-    def search(*args, **options):
+    def image_bytes(*args):
         threads.append(threading.current_thread())
-        return build(*args, **options)
+        return read(*args)
 
-    monkeypatch.setattr(requests, "search", search)
+    monkeypatch.setattr(requests, "image_bytes", image_bytes)
     return threads
 
 
-async def test_a_search_without_a_picture_needs_no_thread(client, built_by):
+async def test_a_search_without_an_image_needs_no_thread(client, monkeypatch):
+    monkeypatch.setattr(asyncio, "to_thread", None)
     await client.search("x", "a cat", filter=["price<20"])
     await client.search("x", vector=[1.0, 0.0])
     await client.search("x", query=[Term(text="a cat"), Term(point_id="7", weight=-1)])
-    assert built_by == [threading.current_thread()] * 3
 
 
-async def test_a_picture_is_not_read_on_the_loop(client, built_by, tmp_path: Path):
+async def test_an_image_is_not_read_on_the_loop(client, read_by, tmp_path: Path):
     path = tmp_path / "cat.jpg"
     await asyncio.to_thread(path.write_bytes, b"jpeg")
     await client.search("x", image=path)
     await client.search("x", query=[Term(text="a cat"), Term(image=path)])
-    assert threading.current_thread() not in built_by
-    assert len(built_by) == 2
+    assert threading.current_thread() not in read_by
+    assert len(read_by) == 2
 
 
 @pytest.fixture
@@ -114,16 +96,16 @@ def serialised_by(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
 
 
 async def test_large_requests_of_every_kind_are_serialised_in_a_thread_and_arrive(client, got, serialised_by):
-    picture = bytes(2_000_000)
-    await client.search("x", image=picture)
-    await client.search_batch("x", [Search(image=picture)])
-    await client.upsert("x", [Point("p", image=picture)])
+    image = bytes(2_000_000)
+    await client.search("x", image=image)
+    await client.search_batch("x", [Search(image=image)])
+    await client.upsert("x", [Point("p", image=image)])
     async with AsyncEncoderClient(client.address, timeout=5) as encoder:
-        await encoder.classify([picture], ["cat"])
-        await encoder.encode_images([picture])
+        await encoder.classify([image], ["cat"])
+        await encoder.encode_images([image])
     assert len(serialised_by) == 5
     assert threading.current_thread() not in serialised_by
-    assert got == dict.fromkeys(("Search", "SearchBatch", "Upsert", "Classify", "EncodeImage"), len(picture))
+    assert got == dict.fromkeys(IMAGES, len(image))
 
 
 async def test_small_requests_are_serialised_where_they_are(client, serialised_by):

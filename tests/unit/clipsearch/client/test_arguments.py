@@ -13,7 +13,7 @@ from PIL import Image
 from clipsearch import AsyncClient, AsyncEncoderClient, Client, EncoderClient, Point, Term
 
 NOWHERE = "127.0.0.1:1"  # a call would be told as ClipSearchError
-PICTURE = b"\x89PNG"
+IMAGE = b"\x89PNG"
 
 REFUSED = [
     (
@@ -29,18 +29,18 @@ REFUSED = [
     ("encode_texts", (["a", 5],), "texts[1]: must be a string, is 5 (of type int)"),
     ("encode_texts", (["a", None],), "texts[1]: must be a string, is None"),
     ("encode_texts", (["\udc80"],), "texts[0]: '\\udc80' is no text"),
-    ("encode_images", ("a.jpg",), "images: must be a list of pictures, is 'a.jpg'"),
-    ("encode_images", (Path("a.jpg"),), "images: must be a list of pictures, is PosixPath('a.jpg')"),
-    ("encode_images", (PICTURE,), "images: must be a list of pictures, is of type bytes"),
-    ("encode_images", (Image.new("RGB", (1, 1)),), "images: must be a list of pictures, is of type Image"),
+    ("encode_images", ("a.jpg",), "images: must be a list of images, is 'a.jpg'"),
+    ("encode_images", (Path("a.jpg"),), "images: must be a list of images, is PosixPath('a.jpg')"),
+    ("encode_images", (IMAGE,), "images: must be a list of images, is of type bytes"),
+    ("encode_images", (Image.new("RGB", (1, 1)),), "images: must be a list of images, is of type Image"),
     (
         "encode_images",
-        ([PICTURE, np.zeros((2, 2, 3))],),
-        "images[1]: must be the bytes of a picture file, a path",
+        ([IMAGE, np.zeros((2, 2, 3))],),
+        "images[1]: must be the bytes of an image file, a path",
     ),
-    ("classify", (PICTURE, ["cat"]), "images: must be a list of pictures, is of type bytes"),
-    ("classify", ([PICTURE], "cat"), "labels: must be a list of labels, is 'cat' (of type str)"),
-    ("classify", ([PICTURE], ["cat", 5]), "labels[1]: must be a string, is 5"),
+    ("classify", (IMAGE, ["cat"]), "images: must be a list of images, is of type bytes"),
+    ("classify", ([IMAGE], "cat"), "labels: must be a list of labels, is 'cat' (of type str)"),
+    ("classify", ([IMAGE], ["cat", 5]), "labels[1]: must be a string, is 5"),
     (
         "upsert",
         ("c", Point("a", text="x")),
@@ -52,7 +52,7 @@ REFUSED = [
     ("upsert", ("c", [Point("", text="x")]), "points[0].id: empty"),
     ("upsert", ("c", [Point(None, text="x")]), "points[0].id: ids are strings, this is None"),
     ("upsert", ("c", [Point("a", text=5)]), "point 'a': text: must be a string, is 5"),
-    ("upsert", ("c", [Point("a", image=5)]), "point 'a': image: must be the bytes of a picture file, a path"),
+    ("upsert", ("c", [Point("a", image=5)]), "point 'a': image: must be the bytes of an image file, a path"),
     ("upsert", ("c", [Point("a", payload=["x"])]), "point 'a': payload: must be a dict, is of type list"),
     ("get_points", ("c", "id"), "ids: must be a list of ids, is 'id' (of type str); one is written ['id']"),
     (

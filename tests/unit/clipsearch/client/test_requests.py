@@ -52,18 +52,18 @@ def test_a_misspelt_choice_is_named():
         requests.create_collection("c", quantization="binary", quantization_encoding="three_bits")  # type: ignore[arg-type]
 
 
-def test_pictures_go_in_calls_of_a_size_that_the_encoder_takes():
-    pictures = [bytes([n]) for n in range(70)]
-    encoded = list(requests.encode_images(iter(pictures)))
-    assert [(first, len(request.images)) for first, request in encoded] == [(0, 32), (32, 32), (64, 6)]
+def test_images_go_in_calls_of_a_size_that_the_encoder_takes():
+    images = [bytes([n]) for n in range(70)]
+    encoded = list(requests.encode_images(iter(images)))
+    assert [len(request.images) for request in encoded] == [32, 32, 6]
     labels = iter(["cat", "dog"])
-    classified = list(requests.classify(iter(pictures), labels, ""))
-    assert [image for request in classified for image in request.images] == pictures
+    classified = list(requests.classify(iter(images), labels))
+    assert [image for request in classified for image in request.images] == images
     assert [len(request.images) for request in classified] == [32, 32, 6]
     assert all(request.labels == ["cat", "dog"] for request in classified)
     large = [bytes(20 * 1024 * 1024)] * 2
-    assert [len(request.images) for request in requests.classify(large, ["cat"], "")] == [1, 1]
-    assert list(requests.classify([], ["cat"], "")) == []
+    assert [len(request.images) for request in requests.classify(large, ["cat"])] == [1, 1]
+    assert list(requests.classify([], ["cat"])) == []
 
 
 @pytest.mark.parametrize("fusion", ["calibrated", "rrf", "dbsf"])

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from clipsearch.client.backoff import Patience
 from clipsearch.client.errors import ClipSearchError
-from clipsearch.client.retrying import PatientCalls, reason
+from clipsearch.client.retrying import RetryBudget, Retrying, reason
 from clipsearch.client.types import UpsertResult
 
 BUSY = ClipSearchError("RESOURCE_EXHAUSTED", "full", reason="QUEUE_FULL", retry_after=1.0)
@@ -49,7 +48,7 @@ class Rows:
             raise refused
         return [UpsertResult(row, self.refuse_row(row), 0) for row in rows]
 
-    async def write(self, calls: PatientCalls, rows: str) -> None:
+    async def write(self, calls: Retrying, rows: str) -> None:
         await calls.write(
             list(rows),
             self.send,
@@ -64,8 +63,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def calls(clock: Clock) -> PatientCalls:
-    return PatientCalls(Patience(LIMIT_S, lambda: clock.now), clock.wait)
+def calls(clock: Clock) -> Retrying:
+    return Retrying(RetryBudget(LIMIT_S, lambda: clock.now), clock.wait)
 
 
 @pytest.fixture
@@ -113,7 +112,7 @@ async def test_what_wait_raises_ends_the_call():
         raise KeyError("halted")
 
     with pytest.raises(KeyError):
-        await PatientCalls(Patience(LIMIT_S), halt).make(failing(BUSY))
+        await Retrying(RetryBudget(LIMIT_S), halt).make(failing(BUSY))
 
 
 async def test_only_rows_that_met_a_busy_service_are_sent_again(calls, clock, service):
@@ -142,12 +141,6 @@ async def test_a_refused_batch_is_halved_down_to_the_row_at_fault(calls, clock, 
     assert not clock.waits
 
 
-async def test_a_row_that_fails_fails_alone(calls, service):
-    service.refuse_row = lambda row: BAD if row == "b" else None
-    await service.write(calls, "abc")
-    assert (service.written, service.failed) == (["a", "c"], {"b": BAD})
-
-
 async def test_rows_that_are_always_refused_end_the_patience(calls, clock, service):
     service.refuse_row = lambda row: BUSY
     with pytest.raises(ClipSearchError) as raised:
@@ -165,19 +158,14 @@ async def test_each_row_that_is_written_renews_the_patience(calls, clock, servic
     assert clock.now > LIMIT_S
 
 
+def test_the_reason_leaves_the_field_out():
+    assert reason(BAD) == "bad"
+    assert reason(AWAY) == "gone"
+
+
 async def test_a_refused_call_is_not_halved(calls, service):
     service.refuse = lambda rows: REFUSED
     with pytest.raises(ClipSearchError) as raised:
         await service.write(calls, "abcd")
     assert raised.value is REFUSED
     assert len(service.calls) == 1
-
-
-async def test_nothing_to_write_is_no_call(calls, service):
-    await service.write(calls, "")
-    assert not service.calls
-
-
-def test_the_reason_leaves_the_field_out():
-    assert reason(BAD) == "bad"
-    assert reason(AWAY) == "gone"

@@ -12,7 +12,7 @@ import grpc
 from google.protobuf import struct_pb2
 from google.rpc import status_pb2
 
-from clipsearch.client import responses, values
+from clipsearch.client import convert, responses
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.types import Collection
 from clipsearch.encoder.v1 import vector_pb2
@@ -88,7 +88,7 @@ class FakeSearch(search_pb2_grpc.SearchServiceServicer, collection_pb2_grpc.Coll
 
     def payload(self, id: str) -> dict[str, object]:
         """What is stored with a point, as the client has it."""
-        return values.payload(self.stored[id].payload)
+        return convert.payload(self.stored[id].payload)
 
     def _has(self, id: str, key: str, value: str) -> bool:
         stored = self.payload(id).get(key)

@@ -55,8 +55,10 @@ async def test_many_who_save_at_once_share_a_write(tmp_path, monkeypatch):
     writes = []
     from clipsearch.ingest import checkpoint as module
 
-    replace = module._replace
-    monkeypatch.setattr(module, "_replace", lambda path, text: (writes.append(1), replace(path, text)))
+    replace = module.write_whole
+    monkeypatch.setattr(
+        module, "write_whole", lambda *args, **options: (writes.append(1), replace(*args, **options))
+    )
 
     async def one(n: int) -> None:
         checkpoint.finish(n, n + 1)

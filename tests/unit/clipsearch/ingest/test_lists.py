@@ -11,15 +11,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyarrow import parquet
 
 from clipsearch.ingest import ItemList, SourceError
-from clipsearch.ingest.csv_table import NO_VALUE
 from clipsearch.ingest.points import to_point
+from clipsearch.ingest.tables.csv_table import NO_VALUE
 
 
 def written(path: Path, text: str | bytes) -> Path:
@@ -95,6 +93,9 @@ def test_a_tsv_is_read_by_tabs(tmp_path):
 
 
 def test_parquet_keeps_its_types(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
     path = tmp_path / "a.parquet"
     when = datetime(2024, 5, 31, 12, tzinfo=UTC)
     table = pyarrow.table(
@@ -285,6 +286,9 @@ def test_cells_may_be_long(tmp_path):
 
 
 def test_parquet_dates_that_python_cannot_hold_fail_alone(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
     path = tmp_path / "a.parquet"
     far = pyarrow.array([0, 10**12], pyarrow.timestamp("s"))
     table = pyarrow.table(

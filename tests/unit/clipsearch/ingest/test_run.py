@@ -80,14 +80,6 @@ async def test_bad_files_are_listed_and_stop_nothing(served, folder):
     }
 
 
-async def test_a_full_service_is_given_time(served, folder):
-    fake, client = served
-    fake.refuse_call = lambda number, _: ResourceExhausted("full", "QUEUE_FULL", 0.01) if number % 2 else None
-    report = await load(client, folder)
-    assert report.indexed == 20
-    assert len(fake.stored) == 20
-
-
 async def test_points_that_met_a_full_encoder_are_sent_again(served, folder):
     fake, client = served
     met: set[bytes] = set()
@@ -101,18 +93,6 @@ async def test_points_that_met_a_full_encoder_are_sent_again(served, folder):
     fake.refuse_point = once
     report = await load(client, folder)
     assert (report.indexed, report.failed) == (20, 0)
-
-
-async def test_a_batch_blamed_as_a_whole_costs_only_the_file_at_fault(served, folder):
-    fake, client = served
-    fake.refuse_call = lambda _, request: (
-        InvalidArgument("points", "one of these is bad")
-        if any(point.image == b"picture 4" for point in request.points)
-        else None
-    )
-    report = await load(client, folder)
-    assert report.indexed == 19
-    assert [Path(failure.place).name for failure in report.failures] == ["04.jpg"]
 
 
 async def test_a_service_that_stays_away_ends_the_run_with_what_was_done(served, folder):

@@ -268,20 +268,6 @@ async def test_rows_of_ids_that_are_gone_are_pruned_and_bad_rows_are_not(served,
     assert (report.gone, report.uncertain) == (5, 1)
 
 
-async def test_rows_that_an_earlier_version_wrote_are_taken_over(served, tmp_path):
-    fake, client = served
-    path = tmp_path / "n.csv"
-    source = listed(path, "shirt,10", "shirt,25")
-    for item in list(source.items())[:1]:  # as version 0.1 did: one point a text, and no mark of the list
-        point = search_pb2.Point(id=points_module.content_id(item, None), text=item.text)
-        point.payload.update(item.payload)
-        fake.stored[point.id] = point
-    report = await load(client, listed(path, "shirt,10", "shirt,25"), prune=True)
-    assert (report.indexed + report.updated, report.gone) == (2, 0)
-    assert rows(fake) == [("shirt", 10), ("shirt", 25)]
-    assert (await load(client, listed(path, "shirt,10", "shirt,25"))).already == 2
-
-
 async def test_an_empty_list_has_lost_all_its_rows(served, tmp_path):
     fake, client = served
     path = tmp_path / "n.csv"

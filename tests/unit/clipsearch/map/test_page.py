@@ -12,7 +12,7 @@ from PIL import Image
 
 from clipsearch.map.build import build_map
 from clipsearch.map.page import caption, first_way, groups_of, write_page
-from clipsearch.map.png import write_picture
+from clipsearch.map.png import write_image
 from clipsearch.map.queries import Question, neighbours
 from clipsearch.map.sample import IMAGE, TEXT, Item
 from clipsearch.map.summary import summary
@@ -111,7 +111,7 @@ def test_groups_are_modality_clusters_and_fields_and_a_field_comes_first(sample)
 
 
 def test_the_picture_has_a_panel_a_space(sample, tmp_path):
-    write_picture(made(sample), tmp_path / "map.png")
+    write_image(made(sample), tmp_path / "map.png")
     with Image.open(tmp_path / "map.png") as picture:
         assert picture.width > 2 * picture.height
         assert len(set(picture.convert("RGB").resize((200, 90)).tobytes())) > 10
@@ -125,7 +125,7 @@ def test_a_collection_of_one_modality_has_one_space(sample, tmp_path):
     drawn = made(only)
     assert [view.name for view in drawn.views] == ["raw"]
     assert drawn.views[0].numbers.gap is None
-    write_picture(drawn, tmp_path / "map.png")
+    write_image(drawn, tmp_path / "map.png")
     write_page(drawn, tmp_path / "map.html", thumbnails=0)
 
 

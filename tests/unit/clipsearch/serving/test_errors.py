@@ -7,51 +7,36 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 import pytest
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from clipsearch.client.errors import from_status
-from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from clipsearch.serving.errors import (
     FingerprintMismatch,
     InvalidArgument,
     NotFound,
     ResourceExhausted,
-    ServiceError,
-    Unavailable,
     to_status,
 )
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
-
-
-class Raises(encoder_pb2_grpc.EncoderServiceServicer):
-    """Raises what it is told to."""
-
-    error: Exception = RuntimeError()
-
-    async def GetModel(self, request, context):
-        raise self.error
+from tests.unit.clipsearch.serving import served
+from tests.unit.clipsearch.serving.served import GET_MODEL, running
 
 
 @pytest.fixture
 async def call() -> AsyncIterator[Callable]:
-    servicer = Raises()
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()])
-    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+    async with running(ErrorInterceptor()) as server, grpc.aio.insecure_channel(server.address) as channel:
 
-    async def raising(error: Exception) -> tuple[grpc.aio.AioRpcError, status_pb2.Status]:
-        servicer.error = error
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await encoder_pb2_grpc.EncoderServiceStub(channel).GetModel(encoder_pb2.GetModelRequest())
-        return caught.value, rpc_status.from_call(caught.value)
+        async def raising(error: Exception) -> tuple[grpc.aio.AioRpcError, status_pb2.Status]:
+            async def fails(request, context):
+                raise error
 
-    raising.channel = channel
-    yield raising
-    await channel.close()
-    await server.stop(None)
+            server.answers[GET_MODEL] = fails
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await served.call(channel)
+            return caught.value, rpc_status.from_call(caught.value)
+
+        yield raising
 
 
 def detail(status: status_pb2.Status, kind: type):
@@ -109,35 +94,12 @@ async def test_exhaustion_says_when_to_come_back(call):
     assert detail(status, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() == 250
 
 
-async def test_unavailable_names_the_dependency(call):
-    error, status = await call(Unavailable("encoder", "the encoder does not answer"))
-    assert error.code() is grpc.StatusCode.UNAVAILABLE
-    assert detail(status, error_details_pb2.ErrorInfo).reason == "ENCODER_UNAVAILABLE"
-
-
 async def test_the_unexpected_tells_an_incident_and_no_more(call, caplog):
     error, status = await call(RuntimeError("/secret/path"))
     assert error.code() is grpc.StatusCode.INTERNAL
     incident = detail(status, error_details_pb2.ErrorInfo).metadata["incident"]
     assert incident in error.details()
     assert "secret" not in error.details()
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (NotFound("collection", "x"), code_pb2.NOT_FOUND),
-        (ServiceError("m", "R"), code_pb2.INTERNAL),
-    ],
-)
-def test_status_carries_code_and_reason(error: ServiceError, code: int):
-    status = to_status(error)
-    assert status.code == code
-    assert detail(status, error_details_pb2.ErrorInfo).reason == error.reason
-
-
-def test_not_found_has_a_reason_for_each_kind():
-    assert NotFound("collection", "x").reason == "COLLECTION_NOT_FOUND"
 
 
 async def test_an_error_that_a_broken_connection_cannot_be_told_is_a_cancelled_call():

@@ -12,7 +12,6 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from clipsearch.serving import health
 from clipsearch.serving.errors import Unavailable
 from clipsearch.serving.health import LIVENESS, Broken, Readiness
-from tests.waiting import until
 
 NAME = "clipsearch.search.v1.SearchService"
 
@@ -61,30 +60,6 @@ def readiness(dependency, clock) -> Readiness:
 async def serving(readiness: Readiness, name: str) -> bool:
     answer = await readiness.servicer.Check(health_pb2.HealthCheckRequest(service=name), None)
     return answer.status == HealthCheckResponse.SERVING
-
-
-async def test_before_the_first_probe_only_liveness_is_serving(readiness):
-    await readiness.begin()
-    assert not await serving(readiness, "")
-    assert not await serving(readiness, NAME)
-    assert await serving(readiness, LIVENESS)
-    assert not readiness.ready.is_set()
-
-
-async def test_a_probe_that_succeeds_makes_ready_at_once(readiness):
-    await readiness.begin()
-    await readiness.check()
-    assert await serving(readiness, "")
-    assert await serving(readiness, NAME)
-    assert readiness.ready.is_set()
-
-
-async def test_a_service_that_never_was_ready_is_not_given_time(readiness, dependency):
-    dependency.mode = "down"
-    await readiness.begin()
-    await readiness.check()
-    assert not await serving(readiness, "")
-    assert not readiness.ready.is_set()
 
 
 @pytest.mark.parametrize("mode", ["down", "broken", "frozen", "for good"])
@@ -153,16 +128,6 @@ async def test_a_probe_that_services_share_is_asked_once(dependency, clock):
     assert await serving(readiness, "b")
 
 
-async def test_draining_is_not_ready_for_good_and_still_alive(readiness):
-    await readiness.begin()
-    await readiness.check()
-    await readiness.drain()
-    await readiness.check()
-    assert not await serving(readiness, "")
-    assert not await serving(readiness, NAME)
-    assert await serving(readiness, LIVENESS)
-
-
 async def test_the_log_tells_each_change_once_and_why(readiness, dependency, clock):
     with structlog.testing.capture_logs() as logs:
         await readiness.begin()
@@ -177,21 +142,3 @@ async def test_the_log_tells_each_change_once_and_why(readiness, dependency, clo
         ("not ready", "the store cannot be reached"),
         ("ready again", None),
     ]
-
-
-async def test_changes_are_told(dependency, clock):
-    told: list[tuple[str, bool]] = []
-    readiness = Readiness({NAME: dependency}, 0, lambda name, ready: told.append((name, ready)), clock)
-    await readiness.begin()
-    await readiness.check()
-    await readiness.check()
-    assert told == [("", False), (NAME, False), (NAME, True), ("", True)]
-
-
-async def test_watching_asks_again_and_again(readiness, dependency, monkeypatch):
-    monkeypatch.setattr(health, "POLL_S", 0.01)
-    await readiness.begin()
-    watching = asyncio.create_task(readiness.watch())
-    await until(lambda: dependency.asked > 2)
-    watching.cancel()
-    assert readiness.ready.is_set()

@@ -17,7 +17,7 @@ from clipsearch.search.v1 import collection_pb2_grpc, search_pb2_grpc
 from clipsearch.web.app import create_app
 from clipsearch.web.routes.maps import map_page_in
 from clipsearch.web.settings import MapPage, Side, WebSettings
-from tests.unit.clipsearch.web.told import Told
+from tests.unit.clipsearch.web.fakes import Told
 
 HERE = "http://127.0.0.1:8080"
 

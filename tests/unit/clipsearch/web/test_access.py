@@ -8,7 +8,7 @@ import pytest
 
 from clipsearch.channel.credentials import ClientTls
 from clipsearch.web.settings import Side
-from tests.unit.clipsearch.web.told import status
+from tests.unit.clipsearch.web.fakes import status
 
 SEARCH = {"collection": "c", "terms": [{"text": "a cat"}]}
 

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from clipsearch.web.asked import ClassifyAsked, SearchAsked, TokenAsked, read
 from clipsearch.web.errors import WebError
+from clipsearch.web.requests import ClassifyAsked, SearchAsked, TokenAsked, read
 
 TERM = {"text": "a cat"}
 

@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clipsearch.web.asked import ConditionAsked
 from clipsearch.web.errors import WebError
-from clipsearch.web.filters import PageFilter
+from clipsearch.web.requests import ConditionAsked, PageFilter
 
 
 def made(*conditions):

@@ -10,7 +10,7 @@ from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.search.v1 import collection_pb2, search_pb2
 from clipsearch.web.errors import WebError, answer
 from clipsearch.web.settings import Side
-from tests.unit.clipsearch.web.told import picture, status
+from tests.unit.clipsearch.web.fakes import picture, status
 
 SEARCH = {"collection": "c", "terms": [{"text": "a cat"}]}
 
@@ -123,14 +123,6 @@ def test_the_other_side(open_page, told):
 def test_there_may_be_no_other_side(page):
     answer = page.post("/api/search", json={**SEARCH, "side": "b"})
     assert (answer.status_code, error_of(answer)["reason"]) == (404, "SIDE_UNKNOWN")
-
-
-def test_a_body_that_is_too_long(page, told):
-    headers = {"content-type": "application/json", "content-length": str(40 * 1024 * 1024)}
-    answer = page.post("/api/search", content=b"{", headers=headers)
-    assert answer.status_code == 413
-    assert "32 MiB" in error_of(answer)["message"]
-    assert not told.requests
 
 
 # State
@@ -298,7 +290,7 @@ def test_what_the_address_lacks_is_named(page):
     assert error_of(page.get(f"/thumb?collection=c&id={'x' * 2049}"))["field"] == "id"
 
 
-# Small pictures
+# Small images
 
 
 def test_a_small_picture_of_a_point(page, told, root):

@@ -16,10 +16,9 @@ import pytest
 import uvicorn
 
 from clipsearch.search.v1 import search_pb2, search_pb2_grpc
-from clipsearch.web import patience
+from clipsearch.web import server as web_server
 from clipsearch.web.app import create_app
-from clipsearch.web.patience import PatientProtocol
-from clipsearch.web.server import listen
+from clipsearch.web.server import HeadTimeoutProtocol, listen
 from clipsearch.web.settings import Side, WebSettings
 from tests.waiting import HANGS_S
 
@@ -54,7 +53,7 @@ def at(slow) -> Iterator[tuple[str, int]]:
     service.start()
     listener = listen("127.0.0.1", 0)
     app = create_app(WebSettings({"a": Side(f"127.0.0.1:{port}", "127.0.0.1:9")}))
-    config = uvicorn.Config(app, http=PatientProtocol, lifespan="on", log_config=None, log_level="error")
+    config = uvicorn.Config(app, http=HeadTimeoutProtocol, lifespan="on", log_config=None, log_level="error")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -87,14 +86,14 @@ def until_closed(connection: socket.socket) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: 127", b"POST /x HTTP/1.1\r\n"])
 def test_a_head_that_never_ends_is_not_waited_for(at, sent, monkeypatch):
-    monkeypatch.setattr(patience, "HEAD_S", 0.3)
+    monkeypatch.setattr(web_server, "HEAD_S", 0.3)
     with socket.create_connection(at) as connection:
         connection.sendall(sent)
         until_closed(connection)
 
 
 def test_nor_one_that_comes_byte_by_byte_after_an_answer(at, monkeypatch):
-    monkeypatch.setattr(patience, "HEAD_S", 2)
+    monkeypatch.setattr(web_server, "HEAD_S", 2)
     with socket.create_connection(at) as connection:
         connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 404")
@@ -108,7 +107,7 @@ def test_nor_one_that_comes_byte_by_byte_after_an_answer(at, monkeypatch):
 
 
 def test_a_request_may_take_longer_than_its_head(at, slow, monkeypatch):
-    monkeypatch.setattr(patience, "HEAD_S", 1)
+    monkeypatch.setattr(web_server, "HEAD_S", 1)
     connection = ask(at)
     time.sleep(1.2)
     slow.cancelled.set()

@@ -14,11 +14,11 @@ def hit(id="7", payload=None, cosine=0.5, matched="image", score=0.5):
     return Hit(id=id, score=score, matched=matched, cosine=cosine, payload=payload or {})
 
 
-def shown_hits(*hits, limit=10, pictured=()):
+def shown_hits(*hits, limit=10, with_images=()):
     result = SearchResult(
         hits=hits, fused=False, fingerprint="f", encode_ms=1, store_ms=1, tokens_dropped={0: 3}
     )
-    return shown.hits(result, side="a", collection="my shop", limit=limit, pictured=frozenset(pictured))
+    return shown.hits(result, side="a", collection="my shop", limit=limit, with_images=frozenset(with_images))
 
 
 def test_a_hit_more_than_asked_for_says_that_there_are_more():
@@ -48,7 +48,7 @@ def test_titles(payload, title, text):
 
 def test_only_pictures_that_can_be_shown_have_an_address():
     hits = [hit("a&b=c/ü", {"path": "/root/a.png"}), hit("2", {"path": "/etc/passwd"}), hit("3")]
-    found = shown_hits(*hits, pictured=["/root/a.png"])["hits"]
+    found = shown_hits(*hits, with_images=["/root/a.png"])["hits"]
     assert [one["thumb"] for one in found] == [
         "/thumb?side=a&collection=my+shop&id=a%26b%3Dc%2F%C3%BC&size=160",
         None,
@@ -59,7 +59,7 @@ def test_only_pictures_that_can_be_shown_have_an_address():
 def test_weak_matches_are_marked_with_their_bound():
     weak = Hit(id="7", score=0.1, matched="image", cosine=0.1, payload={}, weak=True)
     result = SearchResult((weak, hit()), False, "f", 1, 1, weak_match_below=0.15)
-    found = shown.hits(result, side="a", collection="c", limit=10, pictured=frozenset())
+    found = shown.hits(result, side="a", collection="c", limit=10, with_images=frozenset())
     assert [one["weak"] for one in found["hits"]] == [True, False]
     assert found["weak_match_below"] == 0.15
 

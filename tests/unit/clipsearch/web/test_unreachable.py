@@ -64,31 +64,28 @@ async def told(address: str, trusted: Path | None = None) -> tuple[str, str]:
     return error.reason, error.message
 
 
-async def test_nothing_listens():
-    reason, message = await told("127.0.0.1:9")
-    assert reason == "CONNECTION_REFUSED"
-    assert message == "the search service cannot be reached: nothing listens at its address"
+@pytest.mark.parametrize(
+    ("address", "reason", "cause"),
+    [
+        ("127.0.0.1:9", "CONNECTION_REFUSED", "nothing listens at its address"),
+        ("nowhere.invalid:50052", "NAME_UNKNOWN", "the name in its address is not known"),
+    ],
+)
+async def test_nothing_is_there(address, reason, cause):
+    assert await told(address) == (reason, f"the search service cannot be reached: {cause}")
 
 
-async def test_a_name_that_is_not_known():
-    reason, message = await told("nowhere.invalid:50052")
-    assert (reason, message.partition(": ")[2]) == ("NAME_UNKNOWN", "the name in its address is not known")
-
-
-async def test_a_certificate_of_another_ca(serve, ca, tmp_path):
-    reason, message = await told(serve(certified(ca, "127.0.0.1")), tmp_path / "other")
-    assert reason == "TLS_FAILED"
-    assert message.endswith("its certificate is not from a CA that is trusted here")
-
-
-async def test_a_certificate_for_another_name(serve, ca, tmp_path):
-    reason, message = await told(serve(certified(ca, "a.example.com")), tmp_path / "ca")
-    assert (reason, message.partition(": ")[2]) == ("TLS_FAILED", "its certificate is for another name")
-
-
-async def test_tls_where_there_is_none(serve, ca, tmp_path):
-    reason, message = await told(serve(None), tmp_path / "ca")
-    assert (reason, message.partition(": ")[2]) == ("TLS_FAILED", "it is called with TLS and speaks none")
+@pytest.mark.parametrize(
+    ("name", "trusted", "cause"),
+    [
+        ("127.0.0.1", "other", "its certificate is not from a CA that is trusted here"),
+        ("a.example.com", "ca", "its certificate is for another name"),
+        ("", "ca", "it is called with TLS and speaks none"),
+    ],
+)
+async def test_tls_that_cannot_be(serve, ca, tmp_path, name, trusted, cause):
+    reason, message = await told(serve(certified(ca, name) if name else None), tmp_path / trusted)
+    assert (reason, message.partition(": ")[2]) == ("TLS_FAILED", cause)
 
 
 @pytest.mark.parametrize("mutual", [False, True])

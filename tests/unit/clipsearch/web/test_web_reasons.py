@@ -12,7 +12,7 @@ import grpc
 
 import clipsearch.web
 from clipsearch.serving.reasons import REASONS
-from clipsearch.web.reasons import WEB_REASONS, markdown_table
+from clipsearch.web.reasons import WEB_REASONS
 
 # A variable of the environment, and words of OpenSSL's that are looked for.
 NOT_REASONS = {"XDG_CACHE_HOME", "CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER"}
@@ -53,9 +53,3 @@ def test_every_status_is_what_the_code_gives():
     assert len(pairs) > 15
     assert {reason for status, reason in pairs if status not in WEB_REASONS[reason].statuses} == set()
     assert {status for reason in WEB_REASONS.values() for status in reason.statuses} <= set(HTTPStatus)
-
-
-def test_the_table_has_a_row_for_each():
-    lines = markdown_table().splitlines()
-    assert len(lines) == len(WEB_REASONS) + 2
-    assert all(line.count("|") == 4 for line in lines)

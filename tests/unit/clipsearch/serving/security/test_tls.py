@@ -14,7 +14,6 @@ import trustme
 from clipsearch.channel.credentials import (
     ClientTls,
     CredentialsError,
-    bearer,
     channel_credentials,
     channel_options,
 )
@@ -191,10 +190,6 @@ def test_a_key_to_another_certificate_is_refused_at_start(server_files, ca):
         server_credentials(settings(server_files))
 
 
-def test_without_files_there_are_no_credentials():
-    assert server_credentials(ServingSettings()) is None
-
-
 @pytest.fixture
 async def by_certificate(server_files, tokens) -> AsyncIterator[tuple[Running, str]]:
     tokens.write(Grant(name="indexer", certificate="indexer.example.com", scopes={Scope.SEARCH}))
@@ -229,8 +224,3 @@ def test_client_files_that_do_not_fit_are_named(tmp_path):
         ClientTls(certificate=tmp_path / "client.crt")
     with pytest.raises(CredentialsError, match=r"missing\.ca"):
         channel_credentials(ClientTls(ca=tmp_path / "missing.ca"))
-
-
-def test_a_token_travels_as_bearer():
-    assert bearer("cs_x") == (("authorization", "Bearer cs_x"),)
-    assert bearer(None) == ()

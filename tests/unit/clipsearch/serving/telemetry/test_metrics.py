@@ -98,16 +98,6 @@ async def test_failed_calls_are_counted_by_the_reason_that_the_caller_was_told(m
     assert measured.value("clipsearch_errors_total", **ENCODER, reason="INTERNAL") == 1
 
 
-async def test_latency_lands_in_its_bucket(measured):
-    async def takes(request, context):
-        await asyncio.sleep(0.06)
-
-    measured.server.answers[GET_MODEL] = takes
-    await call(measured.channel)
-    assert measured.value("grpc_server_handling_seconds_bucket", **ENCODER, le="0.05") == 0
-    assert measured.value("grpc_server_handling_seconds_bucket", **ENCODER, le="+Inf") == 1
-
-
 async def test_calls_in_flight_go_up_and_down(measured):
     release = asyncio.Event()
 
@@ -147,23 +137,7 @@ def test_the_build_and_the_process_are_described():
         text = scraper(address)()
     assert 'clipsearch_build_info{grpc="' in text
     assert "process_resident_memory_bytes" in text
-
-
-def test_the_garbage_collector_is_described():
-    labels = {"generation": "2"}
-    assert Metrics().registry.get_sample_value("python_gc_collections_total", labels) is not None
-
-
-def test_two_metrics_do_not_share_counts():
-    one, two = Metrics(), Metrics()
-    one.ready.labels("a").set(1)
-    assert one.registry.get_sample_value("clipsearch_ready", {"grpc_service": "a"}) == 1
-    assert two.registry.get_sample_value("clipsearch_ready", {"grpc_service": "a"}) is None
-
-
-def test_no_port_no_server():
-    with Metrics().served("127.0.0.1", None) as address:
-        assert address is None
+    assert 'python_gc_collections_total{generation="2"}' in text
 
 
 def test_a_port_in_use_is_one_clear_line():
@@ -178,8 +152,6 @@ def test_a_port_in_use_is_one_clear_line():
             pass
 
 
-def test_the_port_is_free_again_afterwards():
-    with Metrics().served("127.0.0.1", 0) as address:
-        port = int(address.rpartition(":")[2])
-    with Metrics().served("127.0.0.1", port) as address:
-        assert scraper(address)()
+def test_no_port_no_server():
+    with Metrics().served("127.0.0.1", None) as address:
+        assert address is None

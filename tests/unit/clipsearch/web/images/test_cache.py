@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clipsearch.web.images.cache import PictureCache, default_folder
+from clipsearch.web.images.cache import ImageCache, default_folder
 
 
 def key(name: object) -> str:
@@ -27,7 +27,7 @@ def size_of(folder: Path) -> int:
 
 
 def test_what_was_put_is_got(tmp_path):
-    cache = PictureCache(tmp_path / "cache")
+    cache = ImageCache(tmp_path / "cache")
     assert cache.get(key(1)) is None
     cache.put(key(1), webp(100))
     assert cache.get(key(1)) == webp(100)
@@ -35,7 +35,7 @@ def test_what_was_put_is_got(tmp_path):
 
 
 def test_it_is_bounded_and_the_oldest_go_first(tmp_path):
-    cache = PictureCache(tmp_path, max_bytes=10_000)
+    cache = ImageCache(tmp_path, max_bytes=10_000)
     for number in range(40):
         cache.put(key(number), webp(500))
         os.utime(tmp_path / key(number)[:2] / f"{key(number)}.webp", (number + 1, number + 1))
@@ -48,7 +48,7 @@ def test_it_is_bounded_and_the_oldest_go_first(tmp_path):
 
 @pytest.mark.parametrize("left", [b"", webp(100)[:50], b"x" * 100])
 def test_a_file_that_a_power_cut_has_left_is_none(tmp_path, left):
-    cache = PictureCache(tmp_path)
+    cache = ImageCache(tmp_path)
     cache.put(key(1), webp(100))
     (tmp_path / key(1)[:2] / f"{key(1)}.webp").write_bytes(left)
     assert cache.get(key(1)) is None
@@ -56,18 +56,18 @@ def test_a_file_that_a_power_cut_has_left_is_none(tmp_path, left):
 
 def test_what_others_keep_there_stays_and_what_was_never_finished_goes(tmp_path):
     (tmp_path / "ab").mkdir()
-    other, begun = tmp_path / "ab" / "diary.txt", tmp_path / "ab" / f"{key(1)}.webp.00000000.new"
+    other, begun = tmp_path / "ab" / "diary.txt", tmp_path / "ab" / f".{key(1)}.webp.00000000"
     for path in (other, begun):
         path.write_bytes(bytes(5_000))
         os.utime(path, (1, 1))
-    PictureCache(tmp_path, max_bytes=1_000).put(key(2), webp(2_000))
+    ImageCache(tmp_path, max_bytes=1_000).put(key(2), webp(2_000))
     assert other.exists()
     assert not begun.exists()
 
 
 def test_a_disk_that_fails_costs_no_answer(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    cache = PictureCache(tmp_path / "file")
+    cache = ImageCache(tmp_path / "file")
     cache.put(key(1), webp(100))
     assert cache.get(key(1)) is None
 
@@ -76,8 +76,8 @@ def test_two_processes_share_it(tmp_path):
     script = """
 import sys
 from pathlib import Path
-from clipsearch.web.images.cache import PictureCache
-cache = PictureCache(Path(sys.argv[1]), max_bytes=100_000)
+from clipsearch.web.images.cache import ImageCache
+cache = ImageCache(Path(sys.argv[1]), max_bytes=100_000)
 for number in range(400):
     key = f"{number % 60:064x}"
     found = cache.get(key)

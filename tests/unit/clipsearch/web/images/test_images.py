@@ -10,16 +10,16 @@ import pytest
 
 from clipsearch.web.errors import WebError
 from clipsearch.web.images import images as module
-from clipsearch.web.images.cache import PictureCache
-from clipsearch.web.images.images import MAX_WAITING, Pictures
+from clipsearch.web.images.cache import ImageCache
+from clipsearch.web.images.images import MAX_WAITING, Images
 from clipsearch.web.images.roots import Roots
-from tests.unit.clipsearch.web.told import picture
+from tests.unit.clipsearch.web.fakes import picture
 from tests.waiting import until
 
 
 @pytest.fixture
 def pictures(root, tmp_path):
-    made = Pictures(Roots([root]), PictureCache(tmp_path / "cache"))
+    made = Images(Roots([root]), ImageCache(tmp_path / "cache"))
     yield made
     made.close()
 
@@ -99,7 +99,7 @@ async def test_no_disk_and_no_picture_is_touched_on_the_loop(pictures, root, mon
 
         return call
 
-    for owner, name in ((Roots, "find"), (Roots, "open"), (PictureCache, "get"), (PictureCache, "put")):
+    for owner, name in ((Roots, "find"), (Roots, "open"), (ImageCache, "get"), (ImageCache, "put")):
         monkeypatch.setattr(owner, name, watched(getattr(owner, name)))
     monkeypatch.setattr(module, "shrink", watched(module.shrink))
     path = root / "a.png"

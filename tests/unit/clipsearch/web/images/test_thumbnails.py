@@ -9,8 +9,8 @@ import zlib
 import pytest
 from PIL import Image
 
-from clipsearch.web.images.thumbnails import NoPicture, shrink
-from tests.unit.clipsearch.web.told import picture
+from clipsearch.web.images.thumbnails import NoImage, shrink
+from tests.unit.clipsearch.web.fakes import picture
 
 
 def opened(webp: bytes) -> Image.Image:
@@ -91,5 +91,5 @@ def png(width: int, height: int) -> bytes:
     ids=["empty", "text", "svg", "ps", "cut png", "cut jpeg", "121 MP", "bomb", "25 MP, cut", "scans"],
 )
 def test_what_cannot_be_shown_is_said(data):
-    with pytest.raises(NoPicture):
+    with pytest.raises(NoImage):
         shrink(data, 160)

@@ -1,4 +1,7 @@
-"""Payloads as people have them, as JSON: NumPy numbers, dates, Decimal and the like as what they mean."""
+"""Vectors and payloads between Python and the protos.
+
+Payloads may hold what people have: NumPy numbers, dates, Decimal and the like become the JSON they mean.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,72 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+from google.protobuf import struct_pb2
+from numpy.typing import NDArray
 
-_EXACT_INTEGER = 2**53
+from clipsearch.client.inputs import VectorLike
+from clipsearch.encoder.v1 import vector_pb2
+from clipsearch.filters.expressions import EXACT_INTEGER
+
 # A level of a dict is three messages inside one another, and protobuf reads a hundred.
 _MOST_DEEP = 30
 
 
+def vector(numbers: VectorLike) -> vector_pb2.Vector:
+    """A vector as it travels. Raises ValueError unless it has one dimension."""
+    return vector_pb2.Vector(f32=f32(numbers))
+
+
+def f32(numbers: VectorLike) -> bytes:
+    """Numbers as little-endian float32. Raises ValueError unless they have one dimension."""
+    array = np.asarray(numbers, dtype="<f4")
+    if array.ndim != 1:
+        raise ValueError(f"vector: must have one dimension, its shape is {array.shape}")
+    return array.tobytes()
+
+
+def array(vector: vector_pb2.Vector) -> NDArray[np.float32]:
+    """A vector as float32 [dimension]."""
+    if vector.f32:
+        return np.frombuffer(vector.f32, dtype="<f4").astype(np.float32)
+    return np.array(vector.values, dtype=np.float32)
+
+
+def fill_struct(struct: struct_pb2.Struct, payload: Mapping[str, Any], where: str) -> None:
+    """Puts a payload into an empty Struct.
+
+    Raises ValueError, with the path of the key, for what is not JSON, means nothing that is, or would
+    not come back the same.
+    """
+    if not isinstance(payload, Mapping):
+        raise ValueError(f"{where}: must be a dict, is of type {type(payload).__name__}")
+    struct.update(plain(payload, where))
+
+
+def payload(struct: struct_pb2.Struct) -> dict[str, Any]:
+    """A Struct as a dict. Its numbers are float64; those without a fraction become int again."""
+    return {key: _json(value) for key, value in struct.fields.items()}
+
+
+def _json(value: struct_pb2.Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() else number
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return payload(value.struct_value)
+        case "list_value":
+            return [_json(item) for item in value.list_value.values]
+        case _:
+            return None
+
+
 def plain(value: Any, where: str, depth: int = 0) -> Any:
-    """The value as None, bool, int, float, str, list or dict. `where` is its place, for errors.
+    """The value as None, bool, int, float, str, list or dict. `where` is its error path.
 
     A Struct holds float64 only: a larger integer would come back as another one. Raises ValueError.
     """
@@ -99,7 +160,7 @@ def _text(text: str, where: str) -> str:
 
 def _number(number: float, where: str) -> int | float:
     if isinstance(number, int):
-        if abs(number) > _EXACT_INTEGER:
+        if abs(number) > EXACT_INTEGER:
             raise ValueError(f"{where}: {number} is beyond 2**53 and would be rounded; send it as a string")
         return int(number)
     if not math.isfinite(number):

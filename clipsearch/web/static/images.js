@@ -1,12 +1,12 @@
-// Pictures that people give: chosen, dropped or pasted. They stay in this page and travel with each query.
+// Images that people give: chosen, dropped or pasted. They stay in this page and travel with each query.
 
 import { make } from "./dom.js";
 
 const MOST_BYTES = 20 * 2 ** 20; // the encoder's own limit; its answer would come only after the upload
-const MOST_KEPT = 16; // pictures that the back button can bring again
-const pictures = new Map();
+const MOST_KEPT = 16; // images that the back button can bring again
+const images = new Map();
 
-export const kept = (key) => pictures.get(key);
+export const kept = (key) => images.get(key);
 
 /** {key, name, url, base64} of a file. Throws an Error with a sentence for people. */
 export async function take(file) {
@@ -21,10 +21,10 @@ export async function take(file) {
     reader.readAsDataURL(file);
   });
   const key = crypto.getRandomValues(new Uint32Array(2)).join("-");
-  const picture = { key, name, url: URL.createObjectURL(file), base64 };
-  pictures.set(key, picture);
-  if (pictures.size > MOST_KEPT) pictures.delete(pictures.keys().next().value);
-  return picture;
+  const image = { key, name, url: URL.createObjectURL(file), base64 };
+  images.set(key, image);
+  if (images.size > MOST_KEPT) images.delete(images.keys().next().value);
+  return image;
 }
 
 /** A button that opens the file chooser. */

@@ -6,61 +6,61 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipsearch.ingest.flow import Flow, FlowLimits, Stream
+from clipsearch.ingest.congestion import Batcher, CongestionControl, FlowLimits
 from clipsearch.ingest.source import Item
 
 
-def settle(flow: Flow, *, workers: int, point_s: float, rounds: int = 400) -> None:
+def settle(flow: CongestionControl, *, workers: int, point_s: float, rounds: int = 400) -> None:
     """A service that works on `workers` calls at once; the others wait their turn."""
     for _ in range(rounds):
-        seconds = flow.points * point_s * max(1.0, flow.flights / workers)
+        seconds = flow.points * point_s * max(1.0, flow.calls / workers)
         flow.answered(flow.points, seconds)
 
 
 def test_one_worker_gets_a_short_queue_and_no_more():
-    flow = Flow()
+    flow = CongestionControl()
     settle(flow, workers=1, point_s=0.0001)
-    assert 2 <= flow.flights <= 5
+    assert 2 <= flow.calls <= 5
     assert flow.points == 256
 
 
 def test_more_workers_get_more_calls():
-    flow = Flow()
+    flow = CongestionControl()
     settle(flow, workers=8, point_s=0.0001)
-    assert 9 <= flow.flights <= 13
+    assert 9 <= flow.calls <= 13
 
 
 def test_calls_never_exceed_the_limit():
-    flow = Flow(FlowLimits(most_flights=5))
+    flow = CongestionControl(FlowLimits(most_flights=5))
     settle(flow, workers=100, point_s=0.0001)
-    assert flow.flights == 5
+    assert flow.calls == 5
 
 
 def test_slow_points_travel_in_small_calls():
-    flow = Flow()
-    settle(flow, workers=1, point_s=0.02)  # a picture on one core
+    flow = CongestionControl()
+    settle(flow, workers=1, point_s=0.02)  # an image on one core
     assert 0.25 <= flow.points * 0.02 <= 1.0
 
 
 def test_a_refusal_halves_calls_and_points_once_a_round():
-    flow = Flow()
+    flow = CongestionControl()
     settle(flow, workers=8, point_s=0.0001)
-    flights, points = flow.flights, flow.points
+    flights, points = flow.calls, flow.points
     for _ in range(flights // 2):  # all of them were sent before the first was refused
         flow.refused()
-    assert flow.flights == pytest.approx(flights / 2, abs=1)
+    assert flow.calls == pytest.approx(flights / 2, abs=1)
     assert flow.points == points // 2
 
 
 def test_after_refusals_without_end_one_point_still_flies():
-    flow = Flow()
+    flow = CongestionControl()
     for _ in range(100):
         flow.refused()
-    assert (flow.flights, flow.points) == (1, 1)
+    assert (flow.calls, flow.points) == (1, 1)
 
 
 def test_a_limit_of_the_service_is_kept():
-    flow = Flow()
+    flow = CongestionControl()
     flow.too_many(16)
     settle(flow, workers=1, point_s=0.0001)
     assert flow.points == 8
@@ -71,7 +71,7 @@ def test_a_limit_of_the_service_is_kept():
 )
 def test_batches_keep_order_and_bounds(sizes, most, most_bytes):
     items = [Item(position, "", size=size) for position, size in enumerate(sizes)]
-    stream = Stream(iter(items), most_bytes)
+    stream = Batcher(iter(items), most_bytes)
     cut = []
     while batch := stream.take(most):
         cut.append(batch)

@@ -1,4 +1,4 @@
-"""How hard to load: points a call and calls in flight, told by what comes back; and the batches cut to it."""
+"""Congestion control: points a call and calls in flight by what comes back; and the batches cut to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FlowLimits:
     most_flights: int = 16
 
 
-class Flow:
+class CongestionControl:
     """Additive increase, multiplicative decrease, as TCP does it.
 
     Calls in flight follow TCP Vegas (Brakmo and Peterson, 1995). Of `w` calls in flight,
@@ -49,7 +49,7 @@ class Flow:
         return self._points
 
     @property
-    def flights(self) -> int:
+    def calls(self) -> int:
         """Calls that may be under way."""
         return int(self._window)
 
@@ -84,14 +84,14 @@ class Flow:
 
     def _resize(self, points: int) -> None:
         self._points = max(1, min(points, self._most_points))
-        self._answers_to_wait = self.flights
+        self._answers_to_wait = self.calls
 
     def _settling(self) -> bool:
         self._answers_to_wait = max(0, self._answers_to_wait - 1)
         return self._answers_to_wait > 0
 
 
-class Stream:
+class Batcher:
     """Items in order. A batch holds about `most_bytes` bytes; a larger item is a batch of its own."""
 
     def __init__(self, items: Iterator[Item], most_bytes: int) -> None:

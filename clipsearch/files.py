@@ -1,13 +1,14 @@
-"""Files that are read: regular ones. Opening a named pipe or a device may wait for ever."""
+"""Files that are read, regular ones only, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from io import BufferedReader
 from pathlib import Path
 
-_KINDS = {
+_FILE_KINDS = {
     stat.S_IFIFO: "named pipe",
     stat.S_IFSOCK: "socket",
     stat.S_IFCHR: "device",
@@ -35,9 +36,27 @@ def open_regular(path: Path | str) -> BufferedReader:
 
 def kind_of(mode: int) -> str:
     """What a file that is no regular one is, for people."""
-    return _KINDS.get(stat.S_IFMT(mode), "special file")
+    return _FILE_KINDS.get(stat.S_IFMT(mode), "special file")
 
 
 def _check_regular(path: Path | str, about: os.stat_result) -> None:
     if not stat.S_ISREG(about.st_mode):
         raise OSError(0, f"a {kind_of(about.st_mode)}, not a regular file", str(path))
+
+
+def write_whole(path: Path, content: bytes, *, to_disk: bool = False) -> None:
+    """Writes a file so that readers find the old one or the new one, never a piece.
+
+    With `to_disk` that holds after a crash of the machine too. Raises OSError.
+    """
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with new.open("wb") as file:
+            file.write(content)
+            if to_disk:
+                file.flush()
+                os.fsync(file.fileno())
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise

@@ -1,14 +1,21 @@
-"""What the page sends, checked: JSON to plain values, each error naming its field."""
+"""What the page sends, checked: JSON to plain values, each error naming its field, and its filters."""
 
 from __future__ import annotations
 
 import binascii
+import re
+from collections.abc import Sequence
+from datetime import UTC, tzinfo
 from typing import Annotated, Any, Literal, Self, TypeVar
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from clipsearch.client.inputs import Target, Term
+from clipsearch.filters.convert import to_proto
+from clipsearch.filters.expressions import BOUNDS, FilterError, compared
+from clipsearch.filters.paths import PATH, quoted
 from clipsearch.web.errors import WebError, bad
 
 MAX_LIMIT = 100
@@ -19,8 +26,10 @@ MAX_PROMPT = 4_096  # characters of a label, and of the sentence that it is put 
 
 MAX_NAME = 2_048  # characters of a collection's name, an id, a field: services quote them in errors
 
-# Characters, a multiple of 4. To decode a picture at once holds Python's lock for 100 ms.
+# Characters, a multiple of 4. To decode an image at once holds Python's lock for 100 ms.
 _SLICE = 256 * 1024
+
+_ERROR_PATH = re.compile(r"^filter\.(must|must_not)\[(\d+)\]")
 
 SideName = Literal["a", "b"]
 
@@ -39,7 +48,7 @@ def _decoded(value: Any) -> bytes:
 
 Label = Annotated[str, Field(max_length=MAX_PROMPT)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
-PictureBytes = Annotated[bytes, BeforeValidator(_decoded)]
+ImageBytes = Annotated[bytes, BeforeValidator(_decoded)]
 
 
 class _Asked(BaseModel):
@@ -47,10 +56,10 @@ class _Asked(BaseModel):
 
 
 class TermAsked(_Asked):
-    """One term: exactly one of text, picture (base64) and point_id."""
+    """One term: exactly one of text, image (base64) and point_id."""
 
     text: str | None = None
-    picture: PictureBytes | None = None
+    picture: ImageBytes | None = None
     point_id: Name | None = None
     weight: float = 1.0
 
@@ -101,10 +110,10 @@ class PointAsked(_Asked):
 
 
 class ClassifyAsked(_Asked):
-    """A picture, or a stored point that names one, and labels."""
+    """An image, or a stored point that names one, and labels."""
 
     side: SideName = "a"
-    picture: PictureBytes | None = None
+    picture: ImageBytes | None = None
     point: PointAsked | None = None
     labels: Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS)]
     template: Annotated[str, Field(max_length=MAX_PROMPT)] = ""
@@ -145,3 +154,57 @@ def _path(location: tuple[int | str, ...]) -> str | None:
         if part == "value":
             break
     return path or None
+
+
+class PageFilter:
+    """All conditions must hold; `json` is the filter in Qdrant's form, None without conditions."""
+
+    def __init__(self, conditions: Sequence[ConditionAsked], time_zone: str = "") -> None:
+        """`time_zone` says whose days are meant, "" = UTC's. Raises WebError for what makes no sense."""
+        zone = _zone(time_zone)
+        self._numbers: dict[str, list[int]] = {"must": [], "must_not": []}
+        clauses: dict[str, list[dict[str, Any]]] = {"must": [], "must_not": []}
+        for number, condition in enumerate(conditions):
+            clause = "must_not" if condition.op == "!=" else "must"
+            try:
+                one = _condition(number, condition, zone)
+                to_proto({clause: [one]})
+            except FilterError as error:
+                _, _, message = str(error).partition(": ")
+                raise bad(f"filter[{number}].value", message) from None
+            clauses[clause].append(one)
+            self._numbers[clause].append(number)
+        self.json = {name: some for name, some in clauses.items() if some} or None
+
+    def page_field(self, field: str) -> str:
+        """`filter.must[0].field.key` as the page knows it: `filter[2]`."""
+        found = _ERROR_PATH.match(field)
+        numbers = self._numbers[found[1]] if found else []
+        return f"filter[{numbers[int(found[2])]}]" if found and int(found[2]) < len(numbers) else field
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name) if name else UTC
+    except (OSError, ValueError, KeyError):  # a folder's name, a path, or none that there is
+        raise bad("time_zone", f"{name!r} is no time zone that is known here") from None
+
+
+def _condition(number: int, condition: ConditionAsked, zone: tzinfo) -> dict[str, Any]:
+    key, value = condition.field, condition.value
+    if not PATH.fullmatch(key):  # a name as people write it; whatever else it is, the service refuses it
+        key = quoted(key) or key
+    if isinstance(value, Typed):
+        _, typed = compared(f"{key}{condition.op}{value.typed}", key, condition.op, value.typed, zone)
+        return typed
+    if condition.op in BOUNDS:
+        if isinstance(value, bool | list):
+            raise bad(f"filter[{number}].value", f"{condition.op} needs a number or a date")
+        return {"key": key, "range": {BOUNDS[condition.op]: value}}
+    if condition.op == "~":
+        return {"key": key, "match": {"text": value}}
+    if isinstance(value, list):
+        return {"key": key, "match": {"any": value}}
+    if isinstance(value, float):  # the engine matches no float, but it does bound one from both sides
+        return {"key": key, "range": {"gte": value, "lte": value}}
+    return {"key": key, "match": {"value": value}}

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from clipsearch.filters.expressions import EXACT_INTEGER
 from clipsearch.ingest.source import EmptySource, SourceError
-from clipsearch.ingest.tables import ColumnType, Row, found, is_utf8, open_text
+from clipsearch.ingest.tables.table import ColumnType, Row, found, is_utf8, open_text
 
 NO_VALUE = frozenset(
     [
@@ -45,7 +46,6 @@ NO_VALUE = frozenset(
 
 _LARGEST_CELL = 16 * 1024 * 1024  # characters; where a quote is never closed, reading ends here
 _DELIMITERS = (",", ";", "\t", "|")
-_EXACT_INTEGER = 2**53  # a payload holds float64; larger whole numbers stay strings
 _SAID = re.compile(r"^sep=(.)\r?\n?$")  # Excel's own way to name the delimiter
 _COMMA = re.compile(r"^[-+]?[\d.]*,\d+$")  # 7,50 or 1.000,5: what it means depends on the country
 _GUESSED: tuple[ColumnType, ...] = ("integer", "float", "bool")
@@ -318,7 +318,7 @@ def _float(cell: str) -> float | None:
 
 def _is_exact(digits: str) -> bool:
     """Whether it is a whole number that a payload holds without rounding it."""
-    return digits.isascii() and digits.isdigit() and len(digits) <= 16 and int(digits) <= _EXACT_INTEGER
+    return digits.isascii() and digits.isdigit() and len(digits) <= 16 and int(digits) <= EXACT_INTEGER
 
 
 def _bool(cell: str) -> bool | None:

@@ -1,0 +1,73 @@
+"""What a list file is to its readers: rows of cells by column, and text in an encoding that is told."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
+
+from clipsearch.files import open_regular
+from clipsearch.ingest.source import SourceError
+
+ColumnType = Literal["string", "integer", "float", "bool"]
+SUFFIXES = frozenset({".csv", ".jsonl", ".ndjson", ".parquet", ".tsv"})
+
+_MARKED = {  # UTF-32 first: its mark begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row: where it stands, for people (`line 3`, `row 3`), and its cells by column.
+
+    `problem` says why it cannot be read. A `blank` row is none, but counts in the positions of rows.
+    """
+
+    place: str
+    cells: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    blank: bool = False
+
+
+class Table(Protocol):
+    """A list file. `columns` are those it declares, empty where only its rows can tell."""
+
+    path: Path
+    columns: tuple[str, ...]
+
+    def rows(self) -> Iterator[Row]:
+        """All rows in order. Raises SourceError where the file as such cannot be read on."""
+
+    def remarks(self) -> list[str]:
+        """What its reader should know of how it was read, a sentence each."""
+
+
+def open_text(path: Path) -> IO[str]:
+    """A text file: UTF-8, or UTF-16 or -32 with a byte order mark. Raises SourceError for others.
+
+    Lines are as they stand. Bytes that are no UTF-8 become surrogates: see `is_utf8`.
+    """
+    with open_regular(path) as file:
+        head = file.read(1024)
+    encoding = next((name for mark, name in _MARKED.items() if head.startswith(mark)), "")
+    if encoding:
+        return path.open(encoding=encoding, errors="replace", newline="")
+    if b"\0" in head:
+        raise SourceError(f"{path}: no text in UTF-8 (it has zero bytes); save it as UTF-8")
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def is_utf8(text: str) -> bool:
+    """False for text from `open_text` that held bytes which are no UTF-8."""
+    return text.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in text)
+
+
+def found(columns: tuple[str, ...]) -> str:
+    """The columns that there are, for a message about one that is not."""
+    return f"columns are {', '.join(columns)}" if columns else "it has no columns"

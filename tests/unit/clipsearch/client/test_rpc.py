@@ -1,0 +1,37 @@
+"""The table of calls is the protos' services, and the clients' methods are the table."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from clipsearch import AsyncClient, AsyncEncoderClient, Client, EncoderClient
+from clipsearch.client import rpc
+from clipsearch.encoder.v1 import encoder_pb2
+from clipsearch.search.v1 import collection_pb2, search_pb2
+
+
+def test_every_rpc_of_the_protos_is_in_the_table_with_its_own_response():
+    protos = (search_pb2, collection_pb2, encoder_pb2)
+    services = [one for proto in protos for one in proto.DESCRIPTOR.services_by_name.values()]
+    methods = [method for service in services for method in service.methods]
+    calls = [call for call in vars(rpc).values() if isinstance(call, rpc.Rpc | rpc.BatchedRpc)]
+    assert {call.path: call.response.DESCRIPTOR for call in calls} == {
+        f"/{method.containing_service.full_name}/{method.name}": method.output_type for method in methods
+    }
+
+
+@pytest.mark.parametrize(
+    ("blocking", "awaited"), [(Client, AsyncClient), (EncoderClient, AsyncEncoderClient)]
+)
+def test_both_clients_have_the_same_methods_that_notebooks_can_describe(blocking, awaited):
+    public = {name for name in dir(blocking) if not name.startswith("_")}
+    assert public == {name for name in dir(awaited) if not name.startswith("_")}
+    for name in public:
+        ours, theirs = getattr(blocking, name), getattr(awaited, name)
+        assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+        assert ours.__name__ == theirs.__name__ == name
+        assert ours.__doc__
+        assert theirs.__doc__
+    assert str(inspect.signature(Client().count)).startswith("(collection: 'str', *, filter: 'FilterLike")

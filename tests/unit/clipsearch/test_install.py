@@ -1,0 +1,39 @@
+"""`pip install clipsearch` is the client and nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SERVICES = {
+    "grpcio-health-checking", "onnxruntime", "prometheus-client", "pydantic-settings", "qdrant-client",
+    "qdrant-edge-py", "starlette", "structlog", "tokenizers", "uvicorn",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_bare_client_brings_no_library_of_a_service_and_works(tmp_path: Path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
+    lock = ROOT / "requirements.lock"
+    subprocess.run([*pip, "install", "--quiet", "--constraint", lock, ROOT], check=True, cwd=tmp_path)
+
+    listed = subprocess.run([*pip, "list", "--format=json"], check=True, capture_output=True, cwd=tmp_path)
+    assert not SERVICES & {package["name"].lower().replace("_", "-") for package in json.loads(listed.stdout)}
+
+    names = "from clipsearch import *; from clipsearch.ingest import *; import clipsearch.reindex.backfill"
+    subprocess.run([python, "-c", names], check=True, cwd=tmp_path)
+    command = [tmp_path / "venv" / "bin" / "clipsearch"]
+    for words in (["--help"], ["serve", "--help"], ["plan", "--help"]):
+        subprocess.run([*command, *words], check=True, capture_output=True, cwd=tmp_path)
+    refused = subprocess.run(
+        [*command, "serve", "search"], check=False, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert refused.returncode == 1
+    assert "pip install 'clipsearch[" in refused.stderr

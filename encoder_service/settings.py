@@ -22,7 +22,7 @@ class EncoderSettings(ServingSettings):
 
     port: int = Field(default=50051, ge=0, le=65535, description="port to listen on; 0 = any free one")
     model: Path = Field(default=Path("build/models/starter"), description="folder of the model bundle")
-    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+    provider: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",
         description="ONNX Runtime provider; one that is asked for is the one that runs, "
         "auto = CUDA where it can be had",

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from encoder_service.bundle import ParityCheck, Precision, Tower
 from encoder_service.export.errors import ExportError
-from encoder_service.runtime.warmup import KNOWN_ANSWER_BOUNDS
+from encoder_service.runtime.session import KNOWN_ANSWER_BOUNDS
 
 Vectors = NDArray[np.float32]
 

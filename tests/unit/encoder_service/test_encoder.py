@@ -31,7 +31,7 @@ from encoder_service.inputs.tokenising import Tokenising
 from encoder_service.queue.admission import Admission
 from encoder_service.queue.batcher import Batcher
 from encoder_service.queue.cache import TextCache
-from encoder_service.runtime.session import picture_runner, text_runner
+from encoder_service.runtime.session import plain_images, plain_texts
 from tests.waiting import until
 
 Jpeg = Callable[..., bytes]
@@ -81,8 +81,8 @@ async def open_house(folder: Path, queue: int = 1000) -> AsyncIterator[House]:
         ThreadPoolExecutor(1) as b,
     ):
         async with (
-            Batcher(picture_runner(image), a, 8, weigh=lambda pixels: 1) as pictures,
-            Batcher(text_runner(text, manifest.text), b, 64, weigh=lambda item: len(item.ids)) as texts,
+            Batcher(plain_images(image).run, a, 8, weigh=lambda pixels: 1) as pictures,
+            Batcher(plain_texts(text, manifest.text).run, b, 64, weigh=lambda item: len(item.ids)) as texts,
         ):
             budget = MemoryBudget(64 * 2**20)
             tokenising = Tokenising(TextTokenizer(folder, manifest.text), tokenisers)

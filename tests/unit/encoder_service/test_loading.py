@@ -26,10 +26,7 @@ from encoder_service.bundle import (
 )
 from encoder_service.encoder import Encoded
 from encoder_service.loading import open_encoder
-from encoder_service.runtime import feeding
-from encoder_service.runtime.cuda import HostMemory
-from encoder_service.runtime.precision import choose_precision
-from encoder_service.runtime.providers import Choice
+from encoder_service.runtime.providers import Choice, choose_precision
 from encoder_service.runtime.session import SessionError
 from encoder_service.settings import EncoderSettings
 
@@ -219,14 +216,13 @@ async def test_what_a_card_cannot_run_goes_to_the_cpu_only_by_auto(
     assert any("ArgMax would run on the CPU" in str(entry.get("provider_because")) for entry in logs)
 
 
-async def test_a_card_is_fed_through_bound_buffers(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole way of a card, with the CPU in its place: same vectors, capacities from the buckets."""
+async def test_a_card_gets_batches_of_few_shapes(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way of a card, with the CPU in its place: same vectors."""
     opened = loading.OnnxSession
     monkeypatch.setattr(loading, "choose_provider", lambda asked, device: Choice("cuda", "a card"))
     monkeypatch.setattr(
         loading, "OnnxSession", lambda path, provider, threads, *rest: opened(path, "cpu", threads)
     )
-    monkeypatch.setattr(feeding, "CudaMemory", lambda device: HostMemory())
     texts = [f"a red {'dog ' * n}photo" for n in range(1, 9)] * 3
     pixels = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
 

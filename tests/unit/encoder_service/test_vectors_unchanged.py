@@ -25,18 +25,13 @@ from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Runni
 from encoder_service.inputs.budget import MemoryBudget
 from encoder_service.inputs.decoding import Decoding
 from encoder_service.inputs.images import prepare_image
-from encoder_service.inputs.texts import TextTokenizer
+from encoder_service.inputs.texts import TextTokenizer, Tokens
 from encoder_service.inputs.tokenising import Tokenising
 from encoder_service.queue.admission import Admission
 from encoder_service.queue.batcher import Batcher
 from encoder_service.queue.cache import TextCache
-from encoder_service.runtime.session import (
-    OnnxSession,
-    PictureRunner,
-    TextRunner,
-    picture_runner,
-    text_runner,
-)
+from encoder_service.runtime.gpu import Run
+from encoder_service.runtime.session import OnnxSession, Pixels, plain_images, plain_texts
 
 BOUND = 1e-5  # largest difference of any of the vector's numbers
 
@@ -58,8 +53,8 @@ class Model:
 
     manifest: Manifest
     tokenizer: TextTokenizer
-    pictures: PictureRunner
-    texts: TextRunner
+    pictures: Run[Pixels]
+    texts: Run[Tokens]
     images: list[bytes]
     image_vectors: list[NDArray[np.float32]]
     text_vectors: list[NDArray[np.float32]]
@@ -72,8 +67,8 @@ def model(starter_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Mod
         tower: OnnxSession(starter_bundle / graph_file(tower, manifest.preferred_cpu[tower]), "cpu", 2)
         for tower in ("image", "text")
     }
-    pictures = picture_runner(graphs["image"])
-    texts = text_runner(graphs["text"], manifest.text)
+    pictures = plain_images(graphs["image"]).run
+    texts = plain_texts(graphs["text"], manifest.text).run
     tokenizer = TextTokenizer(starter_bundle, manifest.text)
     images = [file.read_bytes() for file in write_samples(tmp_path_factory.mktemp("photos"))[:6]]
     return Model(

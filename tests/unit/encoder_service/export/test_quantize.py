@@ -16,7 +16,7 @@ from encoder_service.export.errors import ExportError
 from encoder_service.export.parity import cosines
 from encoder_service.export.quantize import per_column, per_row, quantize
 from encoder_service.inputs.texts import TextTokenizer
-from encoder_service.runtime.session import OnnxSession, picture_runner, text_runner
+from encoder_service.runtime.session import OnnxSession, plain_images, plain_texts
 
 RNG = np.random.default_rng(0)
 
@@ -199,7 +199,7 @@ def test_tables_keep_8_bits() -> None:
 
 def test_batch_mates_do_not_move_an_int8_picture(bundle: Path) -> None:
     pictures = golden.pixels(golden.photos()[:3], open_bundle(bundle).image)
-    run_batch = picture_runner(OnnxSession(bundle / graph_file("image", "int8"), "cpu", 2))
+    run_batch = plain_images(OnnxSession(bundle / graph_file("image", "int8"), "cpu", 2)).run
     together = run_batch(list(pictures))
     alone = np.concatenate([run_batch([picture]) for picture in pictures])
     assert cosines(together, alone).min() > 0.999999
@@ -211,6 +211,6 @@ def test_batch_mates_do_not_move_an_int8_text(clip_bundle: Path, chosen: list[in
     manifest = open_bundle(clip_bundle)
     texts = [text for pair in golden.text_pairs() for text in pair]
     tokens = TextTokenizer(clip_bundle, manifest.text).encode([texts[i] for i in chosen])
-    run_batch = text_runner(OnnxSession(clip_bundle / graph_file("text", "int8"), "cpu", 1), manifest.text)
+    run_batch = plain_texts(OnnxSession(clip_bundle / graph_file("text", "int8"), "cpu", 1), manifest.text).run
     alone = np.concatenate([run_batch([text]) for text in tokens])
     assert cosines(run_batch(tokens), alone).min() > 0.9999

@@ -6,7 +6,7 @@ Nothing here starts serving; an encoder that does not do what its manifest says 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +16,6 @@ import structlog
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from clipsearch.serving.health import Probe
 from clipsearch.serving.settings import MIB
 from encoder_service.bundle import (
     BundleError,
@@ -36,11 +35,10 @@ from encoder_service.inputs.texts import TextTokenizer, Tokens
 from encoder_service.inputs.tokenising import Tokenising
 from encoder_service.memory import decoding_memory
 from encoder_service.metrics import EncoderMetrics
-from encoder_service.proving import Proving
 from encoder_service.queue.admission import Admission
 from encoder_service.queue.batcher import Batcher
 from encoder_service.queue.cache import TextCache
-from encoder_service.runtime.gpu import Run, gpu_images, gpu_texts
+from encoder_service.runtime.gpu import gpu_images, gpu_texts
 from encoder_service.runtime.providers import (
     Choice,
     Device,
@@ -91,11 +89,13 @@ class _Model:
 
 @asynccontextmanager
 async def open_encoder(
-    settings: EncoderSettings, metrics: EncoderMetrics | None = None
-) -> AsyncIterator[tuple[Encoder, Probe]]:
+    settings: EncoderSettings,
+    metrics: EncoderMetrics | None = None,
+    give_up: Callable[[str], None] = lambda problem: None,
+) -> AsyncIterator[Encoder]:
     """Loads the bundle and runs all that encodes with it until the block ends; `metrics` tell of it.
 
-    The probe is for health. Raises BundleError or SessionError.
+    `give_up` hears of a tower that works no more. Raises BundleError or SessionError.
     """
     metrics = metrics or EncoderMetrics(CollectorRegistry())
     threads = settings.threads or available_cpus()
@@ -113,6 +113,17 @@ async def open_encoder(
         max_batch=images.capacity,
         max_batch_tokens=texts.capacity,
     )
+
+    def batcher(tower: Tower, feeding: Feeding[Item], executor: Executor) -> Batcher[Item]:
+        return Batcher(
+            metrics.measured(tower, feeding.run),
+            executor,
+            feeding.capacity,
+            feeding.weigh,
+            feeding.in_flight,
+            lambda problem: give_up(f"the {tower} tower works no more: {problem}"),
+        )
+
     with (
         # A session's own threads: ONNX Runtime brings those that compute.
         ThreadPoolExecutor(images.in_flight, "image-session") as image_threads,
@@ -121,8 +132,8 @@ async def open_encoder(
         ThreadPoolExecutor(available_cpus(), "tokenise") as tokenisers,
     ):
         async with (
-            _batcher(images, metrics.measured("image", images.run), image_threads) as image_batches,
-            _batcher(texts, metrics.measured("text", texts.run), text_threads) as text_batches,
+            batcher("image", images, image_threads) as image_batches,
+            batcher("text", texts, text_threads) as text_batches,
         ):
             running = Running(model.image.precision, model.text.precision, model.image.session.provider)
             image_tower = ImageTower(
@@ -138,19 +149,7 @@ async def open_encoder(
                 settings.max_text_bytes,
             )
             metrics.watch(model.manifest, running, image_tower, text_tower)
-            proving = Proving(model.manifest, model.tokenizer, image_batches, text_batches)
-            watching = asyncio.create_task(proving.watch())
-            try:
-                yield (
-                    Encoder(model.manifest, running, image_tower, text_tower, metrics.encoded),
-                    proving.ready,
-                )
-            finally:
-                watching.cancel()
-
-
-def _batcher(feeding: Feeding[Item], run: Run[Item], executor: Executor) -> Batcher[Item]:
-    return Batcher(run, executor, feeding.capacity, feeding.weigh, feeding.in_flight)
+            yield Encoder(model.manifest, running, image_tower, text_tower, metrics.encoded)
 
 
 async def _load(settings: EncoderSettings, threads: int) -> _Model:

@@ -13,7 +13,6 @@ import numpy as np
 from clipsearch.encoder.v1 import encoder_pb2 as pb
 from clipsearch.encoder.v1 import encoder_pb2_grpc, vector_pb2
 from clipsearch.serving.errors import InvalidArgument, to_status
-from clipsearch.serving.health import Probe
 from clipsearch.serving.lifecycle import Service
 from encoder_service.classify import LabelScore, check_prompts, classify
 from encoder_service.encoder import Encoded, Encoder, Outcome
@@ -105,14 +104,13 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         return np.frombuffer(raw.rgb, dtype=np.uint8).reshape(raw.count, size, size, 3)
 
 
-def encoder_services(encoder: Encoder, settings: EncoderSettings, ready: Probe) -> list[Service]:
-    """What the encoder serves, and the probe that health asks."""
+def encoder_services(encoder: Encoder, settings: EncoderSettings) -> list[Service]:
+    """What the encoder serves: ready as soon as it is served, for its model has given the known answer."""
     servicer = EncoderServicer(encoder, settings)
     return [
         Service(
             SERVICE_NAME,
             lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server),
-            ready,
         )
     ]
 

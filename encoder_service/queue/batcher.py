@@ -25,6 +25,8 @@ Item = TypeVar("Item")
 # wait behind everybody for ever.
 HORIZON_S = 30.0
 
+MOST_FAILURES = 30
+
 # The urgent end of the queue that a batch is chosen from, in batches.
 _WINDOW = 4
 # Weight that padding may add to a batch. Free is what a further run would cost by itself: as much as
@@ -49,7 +51,6 @@ class _Entry(Generic[Item]):
     weight: int
     deadline: float
     queued: float
-    alone: bool
     answer: asyncio.Future[Computed]
 
 
@@ -60,6 +61,8 @@ class Batcher(Generic[Item]):
     item's share of a batch (1 for a picture, its tokens for a text); a batch costs its number of
     items times the heaviest of them, up to `capacity`. `in_flight` batches may run at once: more than one
     where the next can be gathered and copied while the session computes; the executor has as many threads.
+    `give_up` is called when MOST_FAILURES batches in a row have failed: a fault of its card, say, breaks a
+    session for good, and only a new process helps.
     """
 
     def __init__(
@@ -69,10 +72,11 @@ class Batcher(Generic[Item]):
         capacity: int,
         weigh: Callable[[Item], int],
         in_flight: int = 1,
+        give_up: Callable[[str], None] = lambda problem: None,
     ) -> None:
         self.capacity = capacity
-        self.failing_since: float | None = None
-        """When the first of the batches failed that no vector came out of since; None = the last gave one."""
+        self._failures = 0
+        self._give_up = give_up
         self._in_flight = in_flight
         self._run = run
         self._executor = executor
@@ -106,24 +110,15 @@ class Batcher(Generic[Item]):
         Raises DeadlineExceeded if the deadline passes first, Unavailable when the batcher closes, and
         ArithmeticError if what the session gave is no vector.
         """
-        return await self.submit(item, deadline, ahead)
-
-    def submit(
-        self, item: Item, deadline: float, ahead: int = 0, *, alone: bool = False
-    ) -> asyncio.Future[Computed]:
-        """Queues an item as `compute` does; cancelling the future takes it out again.
-
-        `alone` gives it a batch of its own, which no other item can spoil.
-        """
         if not self._loops or any(loop.done() for loop in self._loops):
             raise _stopping()
         now = time.monotonic()
         due = min(deadline, now + HORIZON_S) + ahead * self._seconds_per_weight
         answer: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()
-        entry = _Entry(due, item, self._weigh(item), deadline, now, alone, answer)
+        entry = _Entry(due, item, self._weigh(item), deadline, now, answer)
         bisect.insort(self._queue, entry, key=lambda e: e.due)
         self._arrived.set()
-        return answer
+        return await answer
 
     async def _serve(self) -> None:
         while True:
@@ -148,8 +143,6 @@ class Batcher(Generic[Item]):
             total += entry.weight
             cost = heaviest * (len(batch) + 1)
             if cost > self.capacity or cost - total > _PADDING_SHARE * total + _PADDING_FREE:
-                break
-            if head.alone or entry.alone:
                 break
             batch.append(entry)
         left = others[len(batch) - 1 :]
@@ -188,11 +181,13 @@ class Batcher(Generic[Item]):
             _fail(batch, _stopping())
             raise
         except Exception as error:
-            self._note(works=False)
             _fail(batch, error)
+            self._failures += 1
+            if self._failures == MOST_FAILURES:
+                self._give_up(f"{MOST_FAILURES} batches in a row failed, the last with {type(error).__name__}")
             return
+        self._failures = 0
         seconds = time.monotonic() - started
-        self._note(works=bool(finite.any()))
         self._pace(seconds / (self._in_flight * len(batch) * max(entry.weight for entry in batch)))
         for entry, vector, is_vector in answers:
             if is_vector and not entry.answer.done():
@@ -204,12 +199,6 @@ class Batcher(Generic[Item]):
         """The batch's vectors, and which of them are finite. Runs in a thread."""
         vectors = self._run(items)
         return vectors, np.all(np.isfinite(vectors), axis=1)
-
-    def _note(self, *, works: bool) -> None:
-        if works:
-            self.failing_since = None
-        elif self.failing_since is None:
-            self.failing_since = time.monotonic()
 
     def _pace(self, seconds_per_weight: float) -> None:
         known = self._seconds_per_weight

@@ -47,7 +47,7 @@ def settings(toy_bundle: Path) -> EncoderSettings:
 
 @pytest.fixture
 async def encoder(settings: EncoderSettings) -> AsyncIterator[Encoder]:
-    async with open_encoder(settings) as (opened, _):
+    async with open_encoder(settings) as opened:
         yield opened
 
 

@@ -255,6 +255,18 @@ async def test_a_vector_that_is_not_finite_fails_its_item_alone(executor: Thread
     assert [type(outcome) for outcome in outcomes] == [Computed, ArithmeticError, Computed]
 
 
+async def test_a_session_that_gives_too_few_vectors_fails_its_batch_and_goes_on(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        monkeypatch.setattr(made, "_run", lambda items: np.zeros((0, 2), dtype=np.float32))
+        with pytest.raises(ValueError, match="shorter"):
+            await made.compute(Item(1), math.inf)
+        monkeypatch.undo()
+        assert (await made.compute(Item(4), math.inf)).vector.tolist() == [4, 4]
+
+
 async def test_a_closed_batcher_takes_nothing(executor: ThreadPoolExecutor) -> None:
     session = RecordingSession()
     async with batcher(session, executor) as made:

@@ -1,7 +1,7 @@
 """The micro-batcher: what arrives while the session is busy makes up its next batch.
 
 No timer and no fixed delay: an idle session gets the first item at once. It never runs an item whose
-caller has gone or whose deadline has passed.
+caller has gone, which a caller does at its deadline: gRPC cancels the call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.serving.errors import DeadlineExceeded, Unavailable
+from clipsearch.serving.errors import Unavailable
 
 Item = TypeVar("Item")
 
@@ -49,7 +49,6 @@ class _Entry(Generic[Item]):
     due: float
     item: Item
     weight: int
-    deadline: float
     queued: float
     answer: asyncio.Future[Computed]
 
@@ -104,18 +103,17 @@ class Batcher(Generic[Item]):
     async def compute(self, item: Item, deadline: float, ahead: int = 0) -> Computed:
         """The vector of one item. Cancelling the call takes the item out of the queue.
 
-        `deadline` is in seconds of time.monotonic(). `ahead` is the weight of the same request that
-        goes before: a large request queues as if its items had come one by one at the pace of the
-        session, so that a small one need not wait for all of them.
-        Raises DeadlineExceeded if the deadline passes first, Unavailable when the batcher closes, and
-        ArithmeticError if what the session gave is no vector.
+        `deadline` is in seconds of time.monotonic(); the earliest goes first. `ahead` is the weight of the
+        same request that goes before: a large request queues as if its items had come one by one at the
+        pace of the session, so that a small one need not wait for all of them.
+        Raises Unavailable when the batcher closes, and ArithmeticError if what the session gave is no vector.
         """
         if not self._loops or any(loop.done() for loop in self._loops):
             raise _stopping()
         now = time.monotonic()
         due = min(deadline, now + HORIZON_S) + ahead * self._seconds_per_weight
         answer: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()
-        entry = _Entry(due, item, self._weigh(item), deadline, now, answer)
+        entry = _Entry(due, item, self._weigh(item), now, answer)
         bisect.insort(self._queue, entry, key=lambda e: e.due)
         self._arrived.set()
         return await answer
@@ -152,7 +150,6 @@ class Batcher(Generic[Item]):
 
     def _take_urgent(self) -> list[_Entry[Item]]:
         """Takes a few batches' worth off the queue's front, less what nobody waits for any more."""
-        now = time.monotonic()
         urgent: list[_Entry[Item]] = []
         taken = room = 0
         for entry in self._queue:
@@ -161,9 +158,6 @@ class Batcher(Generic[Item]):
             taken += 1
             if entry.answer.done():
                 continue  # its caller has gone
-            if entry.deadline <= now:
-                entry.answer.set_exception(DeadlineExceeded())
-                continue
             urgent.append(entry)
             room = room or _WINDOW * max(1, self.capacity // entry.weight)
         del self._queue[:taken]

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clipsearch.serving.errors import DeadlineExceeded, Unavailable
+from clipsearch.serving.errors import Unavailable
 from encoder_service.queue import batcher as batcher_module
 from encoder_service.queue.batcher import Batcher, Computed
 from tests.waiting import until
@@ -140,21 +140,6 @@ async def test_an_item_whose_caller_has_gone_never_reaches_the_session(executor:
         await made.compute(Item(3), math.inf)
         assert len(made) == 0
     assert session.seen == [1, 3]
-
-
-async def test_an_item_whose_deadline_has_passed_never_reaches_the_session(
-    executor: ThreadPoolExecutor,
-) -> None:
-    session = RecordingSession()
-    async with batcher(session, executor) as made:
-        async with held(session, made):
-            late = ask(made, Item(1), time.monotonic() + 0.02)
-            in_time = ask(made, Item(2), time.monotonic() + 60)
-            await asyncio.sleep(0.04)
-        await in_time
-        with pytest.raises(DeadlineExceeded):
-            await late
-    assert session.seen == [2]
 
 
 async def test_the_earliest_deadline_goes_first(executor: ThreadPoolExecutor) -> None:
@@ -302,7 +287,7 @@ class Call:
 CALLS = st.builds(
     Call,
     weights=st.lists(st.integers(1, 30), min_size=1, max_size=12).map(tuple),
-    fate=st.sampled_from(["answered", "cancelled", "expired"]),
+    fate=st.sampled_from(["answered", "cancelled"]),
 )
 
 
@@ -318,26 +303,22 @@ async def _play(executor: ThreadPoolExecutor, calls: list[Call], capacity: int) 
     """Queues every call while the session is held, loses some of them, then lets it run."""
     session = RecordingSession()
     asked: dict[str, list[tuple[int, asyncio.Task[Computed]]]] = {
-        fate: [] for fate in ("answered", "cancelled", "expired")
+        fate: [] for fate in ("answered", "cancelled")
     }
     names = itertools.count(1)
     async with batcher(session, executor, capacity) as made:
         async with held(session, made):
             now = time.monotonic()
             for call in calls:
-                deadline = now if call.fate == "expired" else now + 60
                 for index, weight in enumerate(call.weights):
                     item = Item(next(names), weight)
-                    task = ask(made, item, deadline, ahead=sum(call.weights[:index]))
+                    task = ask(made, item, now + 60, ahead=sum(call.weights[:index]))
                     asked[call.fate].append((item.name, task))
             await asyncio.sleep(0)
             for _, task in asked["cancelled"]:
                 task.cancel()
         for name, task in asked["answered"]:
             assert (await task).vector.tolist() == [name, name]
-        for _, task in asked["expired"]:
-            with pytest.raises(DeadlineExceeded):
-                await task
         assert len(made) == 0
     assert sorted(session.seen) == sorted(name for name, _ in asked["answered"])
     for batch in session.batches:

@@ -22,7 +22,7 @@ from encoder_service.bundle import BundleError
 from encoder_service.loading import open_encoder
 from encoder_service.memory import give_memory_back
 from encoder_service.metrics import EncoderMetrics
-from encoder_service.runtime.session import SessionError
+from encoder_service.runtime.providers import SessionError
 from encoder_service.servicer import encoder_services
 from encoder_service.settings import EncoderSettings
 

@@ -1,4 +1,4 @@
-"""The two towers: pictures or texts in, vectors out; the one place that knows the order of steps.
+"""The two towers: images or texts in, vectors out; the one place that knows the order of steps.
 
     image: in flight already? -> decode -> batch -> vector
     text:  cached? -> tokens -> in flight already? -> batch -> vector
@@ -57,7 +57,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class ImageTower:
-    """The parts that a picture passes through."""
+    """The parts that an image passes through."""
 
     batcher: Batcher[NDArray[np.uint8]]
     admission: Admission
@@ -99,7 +99,7 @@ class Encoder:
         self._text_flights: SingleFlight[str, Encoded] = SingleFlight()
 
     async def encode_images(self, images: Sequence[bytes], deadline: float) -> list[Outcome]:
-        """One outcome a picture, in order.
+        """One outcome an image, in order.
 
         Raises ResourceExhausted, DeadlineExceeded, Unavailable.
         """
@@ -124,7 +124,7 @@ class Encoder:
         return outcomes
 
     async def encode_pixels(self, pixels: NDArray[np.uint8], deadline: float) -> list[Outcome]:
-        """One outcome a picture of uint8 [count, size, size, 3]. Raises as `encode_images`."""
+        """One outcome an image of uint8 [count, size, size, 3]. Raises as `encode_images`."""
         tower = self._images
         size = self.manifest.image.size
         raw = ImageInput(size, size, "RAW")

@@ -234,8 +234,8 @@ def _problems(install: str) -> Iterator[None]:
     """Expected errors in one line; a missing library with the command that brings it."""
     from clipsearch.downloads.wheels import WheelError
     from encoder_service.bundle import BundleError
-    from encoder_service.export.errors import ExportError
-    from encoder_service.runtime.session import SessionError
+    from encoder_service.export import ExportError
+    from encoder_service.runtime.providers import SessionError
 
     try:
         yield

@@ -1,4 +1,4 @@
-"""Measures a bundle on the golden pictures and texts and writes the report into its manifest.
+"""Measures a bundle on the golden images and texts and writes the report into its manifest.
 
 Needs torch only to compare with the source's own forward pass, and leaves that out where the source
 (or torch) is not at hand.
@@ -20,6 +20,7 @@ from encoder_service.bundle import (
     ParityCheck,
     Precision,
     Tower,
+    Vectors,
     decode_vector,
     graph_file,
     known_answer_pixels,
@@ -27,9 +28,7 @@ from encoder_service.bundle import (
     write_manifest,
 )
 from encoder_service.cpus import available_cpus
-from encoder_service.export import golden, parity
-from encoder_service.export.errors import ExportError
-from encoder_service.export.parity import Vectors
+from encoder_service.export import ExportError, golden, parity
 from encoder_service.inputs.texts import TextTokenizer, Tokens
 from encoder_service.runtime.providers import ProviderName, choose_provider
 from encoder_service.runtime.session import OnnxSession, plain_images, plain_texts
@@ -155,9 +154,9 @@ def _image_case(
     open_graph: Open, manifest: Manifest, images: Sequence[NDArray[np.uint8]], checkpoint: Checkpoint | None
 ) -> Case[NDArray[np.uint8]]:
     def by_torch(some: Sequence[NDArray[np.uint8]], source: Checkpoint) -> Vectors:
-        from encoder_service.export import reference
+        from encoder_service.export.checkpoint import reference_images
 
-        return reference.images(source, np.stack(some))
+        return reference_images(source, np.stack(some))
 
     return Case(
         tower="image",
@@ -178,9 +177,9 @@ def _text_case(
     checkpoint: Checkpoint | None,
 ) -> Case[Tokens]:
     def by_torch(some: Sequence[Tokens], source: Checkpoint) -> Vectors:
-        from encoder_service.export import reference
+        from encoder_service.export.checkpoint import reference_texts
 
-        return reference.texts(source, some)
+        return reference_texts(source, some)
 
     return Case(
         tower="text",
@@ -230,9 +229,9 @@ def _token_checks(
     checkpoint: Checkpoint, texts: Sequence[str], tokens: Sequence[Tokens]
 ) -> list[ParityCheck]:
     """The bundle's tokenizer against the one that transformers loads."""
-    from encoder_service.export import reference
+    from encoder_service.export.checkpoint import reference_token_ids
 
-    expected = reference.token_ids(checkpoint, texts)
+    expected = reference_token_ids(checkpoint, texts)
     if expected is None:
         return []
     equal = sum(mine.ids == theirs for mine, theirs in zip(tokens, expected, strict=True))
@@ -247,7 +246,7 @@ def _cross_checks(
     photos: Sequence[golden.Photo],
     images: Sequence[NDArray[np.uint8]],
 ) -> list[ParityCheck]:
-    """Captions to pictures; told, not judged: too few captions, and random weights find nothing."""
+    """Captions to images; told, not judged: too few captions, and random weights find nothing."""
     captions = np.array([photo.caption for photo in photos])
     relevant = captions[:, np.newaxis] == np.repeat(captions, golden.VIEWS)[np.newaxis]
     tokens = tokenizer.encode(list(captions))
@@ -259,7 +258,7 @@ def _cross_checks(
         views = _in_batches(plain_images(open_graph("image", sighted)).run, images, _BATCH)
         found = 100 * parity.recall(texts @ views.T, relevant)
         name = f"{precision} text to {sighted} images"
-        checks.append(parity.told(name, "text", f"R@{parity.RECALL_AT}, %", found, len(captions)))
+        checks.append(parity.reported(name, "text", f"R@{parity.RECALL_AT}, %", found, len(captions)))
     return checks
 
 

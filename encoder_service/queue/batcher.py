@@ -57,7 +57,7 @@ class Batcher(Generic[Item]):
     """Queue and loop of one tower. Used from one event loop.
 
     `run` maps items to float32 [items, dimension] and blocks: it runs in `executor`. `weigh` is an
-    item's share of a batch (1 for a picture, its tokens for a text); a batch costs its number of
+    item's share of a batch (1 for an image, its tokens for a text); a batch costs its number of
     items times the heaviest of them, up to `capacity`. `in_flight` batches may run at once: more than one
     where the next can be gathered and copied while the session computes; the executor has as many threads.
     `give_up` is called when MOST_FAILURES batches in a row have failed: a fault of its card, say, breaks a
@@ -178,7 +178,9 @@ class Batcher(Generic[Item]):
             _fail(batch, error)
             self._failures += 1
             if self._failures == MOST_FAILURES:
-                self._give_up(f"{MOST_FAILURES} batches in a row failed, the last with {type(error).__name__}")
+                self._give_up(
+                    f"{MOST_FAILURES} batches in a row failed, the last with {type(error).__name__}"
+                )
             return
         self._failures = 0
         seconds = time.monotonic() - started

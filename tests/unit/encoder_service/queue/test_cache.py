@@ -73,7 +73,7 @@ def test_the_size_that_is_counted_is_the_memory_that_is_taken() -> None:
     try:
         cache = TextCache(10**9)
         for number in range(5_000):
-            cache.put(f"a picture of thing number {number}", vector(0), TextInput(number))
+            cache.put(f"an image of thing number {number}", vector(0), TextInput(number))
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
@@ -158,9 +158,7 @@ async def test_a_failure_reaches_every_waiter_and_is_not_kept() -> None:
         await asyncio.sleep(0)
         raise ValueError("no")
 
-    results = await asyncio.gather(
-        *(flights.run("a", fail) for _ in range(3)), return_exceptions=True
-    )
+    results = await asyncio.gather(*(flights.run("a", fail) for _ in range(3)), return_exceptions=True)
     assert [str(result) for result in results] == ["no"] * 3
     assert begun == 1
     with pytest.raises(ValueError, match="no"):

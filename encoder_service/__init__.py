@@ -1,1 +1,1 @@
-"""The encoder service: CLIP as ONNX, pictures and words in, vectors out."""
+"""The encoder service: CLIP as ONNX, images and words in, vectors out."""

@@ -22,9 +22,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
+# What bundles that are made here are asked for their known answer.
+KNOWN_TEXT = "a photo of a cat"
 
 Tower = Literal["image", "text"]
 Precision = Literal["fp32", "int8", "fp16"]
+Vectors = NDArray[np.float32]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -37,7 +40,7 @@ class _Part(BaseModel):
 
 
 class ImageRules(_Part):
-    """How a picture becomes the square that the image graph takes."""
+    """How an image becomes the square that the image graph takes."""
 
     size: int = Field(gt=0, le=4096, description="edge of the square, pixels")
     resize: Literal["crop", "squash", "pad"] = Field(
@@ -85,7 +88,7 @@ class ParityCheck(_Part):
 class KnownAnswer(_Part):
     """Vectors that the fp32 graphs gave when the bundle was made; the server must meet them again.
 
-    The text is `text`, the picture is `known_answer_pixels(size)`. Vectors are base64 of
+    The text is `text`, the image is `known_answer_pixels(size)`. Vectors are base64 of
     little-endian float32.
     """
 
@@ -117,7 +120,7 @@ class Manifest(_Part):
     scoring: Literal["softmax", "sigmoid"] = "softmax"
     logit_scale: float = Field(gt=0)
     logit_bias: float = 0.0
-    weak_match_below: float = Field(default=0.0, description="text-to-picture cosine; 0 = not known")
+    weak_match_below: float = Field(default=0.0, description="text-to-image cosine; 0 = not known")
     precisions: dict[Tower, list[Precision]]
     preferred_cpu: dict[Tower, Precision] = Field(
         description="what a CPU should run; int8 only where its parity report passes"
@@ -159,7 +162,7 @@ def file_entry(path: Path) -> FileEntry:
 
 
 def known_answer_pixels(size: int) -> NDArray[np.uint8]:
-    """The picture of the known answer: colour ramps and a chequer, uint8 [size, size, 3]."""
+    """The image of the known answer: colour ramps and a chequer, uint8 [size, size, 3]."""
     y, x = np.mgrid[0:size, 0:size]
     ramp = 255 // max(size - 1, 1)
     chequer = ((x // 16 + y // 16) % 2) * 255

@@ -1,4 +1,4 @@
-"""Zero-shot classification: which of these labels fits a picture best, and how surely."""
+"""Zero-shot classification: which of these labels fits an image best, and how surely."""
 
 from __future__ import annotations
 
@@ -11,16 +11,25 @@ from numpy.typing import NDArray
 from clipsearch.serving.errors import InvalidArgument
 from encoder_service.bundle import Manifest
 from encoder_service.encoder import Encoded, Encoder
-from encoder_service.prompts import PLACE, prompt_bytes
+
+PLACE = "{}"
+DEFAULT_TEMPLATE = f"a photo of a {PLACE}"
 
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """A label, its probability (0 to 1) and the cosine of picture and prompt (-1 to 1)."""
+    """A label, its probability (0 to 1) and the cosine of image and prompt (-1 to 1)."""
 
     label: str
     probability: float
     cosine: float
+
+
+def prompt_bytes(template: str, labels: Sequence[str]) -> list[int]:
+    """UTF-8 bytes of each label's prompt: `template` with the label wherever {} stands in it."""
+    places = template.count(PLACE)
+    without = len(template.encode()) - places * len(PLACE)
+    return [without + places * len(label.encode()) for label in labels]
 
 
 def check_prompts(template: str, labels: Sequence[str], max_bytes: int, max_in_all: int) -> None:
@@ -56,7 +65,7 @@ def _too_large(field: str, message: str, size: int) -> InvalidArgument:
 async def classify(
     encoder: Encoder, images: Sequence[bytes], labels: Sequence[str], template: str, deadline: float
 ) -> list[list[LabelScore] | InvalidArgument]:
-    """The labels of each picture, best first, or why there are none. For what `check_prompts` lets through.
+    """The labels of each image, best first, or why there are none. For what `check_prompts` lets through.
 
     Raises InvalidArgument for a label that cannot be encoded, else as `Encoder.encode_images`.
     """
@@ -67,18 +76,18 @@ async def classify(
         if isinstance(prompt, InvalidArgument):
             raise InvalidArgument(f"labels[{index}]", prompt.description, prompt.reason)
         rows.append(prompt.vector)
-    pictures = await encoder.encode_images(images, deadline)
+    outcomes = await encoder.encode_images(images, deadline)
     prompt_vectors = np.stack(rows)
     return [
-        best_first(labels, prompt_vectors @ picture.vector, encoder.manifest)
-        if isinstance(picture, Encoded)
-        else picture
-        for picture in pictures
+        best_first(labels, prompt_vectors @ outcome.vector, encoder.manifest)
+        if isinstance(outcome, Encoded)
+        else outcome
+        for outcome in outcomes
     ]
 
 
 def best_first(labels: Sequence[str], cosines: NDArray[np.float32], manifest: Manifest) -> list[LabelScore]:
-    """Scores of one picture's cosines, float32 [labels]; equal ones in the order of the labels."""
+    """Scores of one image's cosines, float32 [labels]; equal ones in the order of the labels."""
     chances = probabilities(cosines, manifest)
     return [
         LabelScore(labels[index], float(chances[index]), float(cosines[index]))

@@ -1,4 +1,4 @@
-"""The two towers: pictures or texts in, vectors out; the one place that knows the order of steps.
+"""The two towers: images or texts in, vectors out; the one place that knows the order of steps.
 
     image: in flight already? -> decode -> batch -> vector
     text:  cached? -> tokens -> in flight already? -> batch -> vector
@@ -57,7 +57,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class ImageTower:
-    """The parts that a picture passes through."""
+    """The parts that an image passes through."""
 
     batcher: Batcher[NDArray[np.uint8]]
     admission: Admission
@@ -76,7 +76,11 @@ class TextTower:
 
 
 class Encoder:
-    """Encodes with one model. Deadlines are seconds of time.monotonic(); math.inf = none."""
+    """Encodes with one model.
+
+    Deadlines are seconds of time.monotonic(), math.inf = none. Admission refuses what would miss its own, the
+    queue goes by them, and whoever calls cancels the call when one has passed.
+    """
 
     def __init__(
         self,
@@ -95,18 +99,18 @@ class Encoder:
         self._text_flights: SingleFlight[str, Encoded] = SingleFlight()
 
     async def encode_images(self, images: Sequence[bytes], deadline: float) -> list[Outcome]:
-        """One outcome a picture, in order.
+        """One outcome an image, in order.
 
         Raises ResourceExhausted, DeadlineExceeded, Unavailable.
         """
         tower = self._images
         # A request holds no more decoding threads than there are, so that others get their turn.
-        lanes = asyncio.Semaphore(tower.decoding.threads)
+        workers = asyncio.Semaphore(tower.decoding.threads)
 
         async def encode(index: int, data: bytes) -> Outcome:
             try:
                 encoded = await self._image_flights.run(
-                    data, deadline, lambda: self._image(data, index, deadline, lanes)
+                    data, lambda: self._image(data, index, deadline, workers)
                 )
             except InputError as error:
                 done()
@@ -120,7 +124,7 @@ class Encoder:
         return outcomes
 
     async def encode_pixels(self, pixels: NDArray[np.uint8], deadline: float) -> list[Outcome]:
-        """One outcome a picture of uint8 [count, size, size, 3]. Raises as `encode_images`."""
+        """One outcome an image of uint8 [count, size, size, 3]. Raises as `encode_images`."""
         tower = self._images
         size = self.manifest.image.size
         raw = ImageInput(size, size, "RAW")
@@ -161,7 +165,7 @@ class Encoder:
         size = sum(len(text.encode()) for text in texts)
         with tower.admission.admit(len(texts), size, deadline) as done:
             start = time.monotonic()
-            tokenised = await tower.tokenising.tokenise(texts, deadline)
+            tokenised = await tower.tokenising.tokenise(texts)
             preprocess_s = time.monotonic() - start
             ahead = 0
             work = []
@@ -183,7 +187,7 @@ class Encoder:
             done()
             return InputError("TEXT_EMPTY", "nothing that the model's tokenizer keeps")
         encoded = await self._text_flights.run(
-            text, deadline, lambda: self._text(text, tokens, ahead, deadline, preprocess_s)
+            text, lambda: self._text(text, tokens, ahead, deadline, preprocess_s)
         )
         done()
         return encoded
@@ -196,10 +200,10 @@ class Encoder:
         self._texts.cache.put(text, encoded.vector, tokens.input)
         return encoded
 
-    async def _image(self, data: bytes, index: int, deadline: float, lanes: asyncio.Semaphore) -> Encoded:
+    async def _image(self, data: bytes, index: int, deadline: float, workers: asyncio.Semaphore) -> Encoded:
         start = time.monotonic()
-        async with lanes:
-            image, decode_s = await self._images.decoding.decode(data, deadline)
+        async with workers:
+            image, decode_s = await self._images.decoding.decode(data)
         waited_s = time.monotonic() - start - decode_s
         computed = await self._images.batcher.compute(image.pixels, deadline, ahead=index)
         return _encoded(computed, image.input, decode_s, waited_s)

@@ -6,17 +6,16 @@ Nothing here starts serving; an encoder that does not do what its manifest says 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from clipsearch.serving.health import Probe
 from clipsearch.serving.settings import MIB
 from encoder_service.bundle import (
     BundleError,
@@ -36,23 +35,30 @@ from encoder_service.inputs.texts import TextTokenizer, Tokens
 from encoder_service.inputs.tokenising import Tokenising
 from encoder_service.memory import decoding_memory
 from encoder_service.metrics import EncoderMetrics
-from encoder_service.proving import Proving
 from encoder_service.queue.admission import Admission
 from encoder_service.queue.batcher import Batcher
 from encoder_service.queue.cache import TextCache
-from encoder_service.runtime.feeding import Feeding, feed_pictures, feed_texts, tensorrt_shapes
-from encoder_service.runtime.precision import choose_precision
+from encoder_service.runtime.gpu import gpu_images, gpu_texts
 from encoder_service.runtime.providers import (
     Choice,
     Device,
     ProviderName,
     SessionError,
     both_wheels,
+    choose_precision,
     choose_provider,
     installed_wheels,
 )
-from encoder_service.runtime.session import OnnxSession
-from encoder_service.runtime.warmup import best_batch, check_known_answer
+from encoder_service.runtime.session import (
+    Feeding,
+    Item,
+    OnnxSession,
+    Pixels,
+    best_batch,
+    check_known_answer,
+    plain_images,
+    plain_texts,
+)
 from encoder_service.settings import EncoderSettings
 
 # What measuring batch sizes may take for each tower.
@@ -81,67 +87,58 @@ class _Model:
     text: _Graph
 
 
-@dataclass(frozen=True, slots=True)
-class _Feedings:
-    """How the towers are run, and how much at once: pictures, and tokens."""
-
-    pictures: Feeding[NDArray[np.uint8]]
-    texts: Feeding[Tokens]
-    pictures_at_once: int
-    tokens_at_once: int
-
-
 @asynccontextmanager
 async def open_encoder(
-    settings: EncoderSettings, metrics: EncoderMetrics | None = None
-) -> AsyncIterator[tuple[Encoder, Probe]]:
+    settings: EncoderSettings,
+    metrics: EncoderMetrics | None = None,
+    give_up: Callable[[str], None] = lambda problem: None,
+) -> AsyncIterator[Encoder]:
     """Loads the bundle and runs all that encodes with it until the block ends; `metrics` tell of it.
 
-    The probe is for health. Raises BundleError or SessionError.
+    `give_up` hears of a tower that works no more. Raises BundleError or SessionError.
     """
     metrics = metrics or EncoderMetrics(CollectorRegistry())
     threads = settings.threads or available_cpus()
     decode_threads = settings.decode_threads or available_cpus()
     model = await _load(settings, threads)
-    with ExitStack() as closing:
-        feedings = await asyncio.to_thread(_warm_up, settings, model, closing)
-        _report(model)
-        # The model is in memory now: what it takes is known.
-        budget = MemoryBudget(settings.decode_memory_mb * MIB or decoding_memory())
-        _log.info(
-            "encoder is ready",
-            threads=threads,
-            decode_threads=decode_threads,
-            decode_memory_mb=budget.size // MIB,
-            max_batch=feedings.pictures_at_once,
-            max_batch_tokens=feedings.tokens_at_once,
+    images, texts = await asyncio.to_thread(_warm_up, settings, model)
+    _report(model)
+    # The model is in memory now: what it takes is known.
+    budget = MemoryBudget(settings.decode_memory_mb * MIB or decoding_memory())
+    _log.info(
+        "encoder is ready",
+        threads=threads,
+        decode_threads=decode_threads,
+        decode_memory_mb=budget.size // MIB,
+        max_batch=images.capacity,
+        max_batch_tokens=texts.capacity,
+    )
+
+    def batcher(tower: Tower, feeding: Feeding[Item], executor: Executor) -> Batcher[Item]:
+        return Batcher(
+            metrics.measured(tower, feeding.run),
+            executor,
+            feeding.capacity,
+            feeding.weigh,
+            feeding.in_flight,
+            lambda problem: give_up(f"the {tower} tower works no more: {problem}"),
         )
-        pictures, texts = feedings.pictures, feedings.texts
+
+    with (
         # A session's own threads: ONNX Runtime brings those that compute.
-        image_threads = closing.enter_context(ThreadPoolExecutor(pictures.in_flight, "image-session"))
-        text_threads = closing.enter_context(ThreadPoolExecutor(texts.in_flight, "text-session"))
-        decoders = closing.enter_context(ThreadPoolExecutor(decode_threads, "decode"))
-        tokenisers = closing.enter_context(ThreadPoolExecutor(available_cpus(), "tokenise"))
+        ThreadPoolExecutor(images.in_flight, "image-session") as image_threads,
+        ThreadPoolExecutor(texts.in_flight, "text-session") as text_threads,
+        ThreadPoolExecutor(decode_threads, "decode") as decoders,
+        ThreadPoolExecutor(available_cpus(), "tokenise") as tokenisers,
+    ):
         async with (
-            Batcher(
-                metrics.measured("image", pictures.run),
-                image_threads,
-                feedings.pictures_at_once,
-                pictures.weigh,
-                pictures.in_flight,
-            ) as picture_batches,
-            Batcher(
-                metrics.measured("text", texts.run),
-                text_threads,
-                feedings.tokens_at_once,
-                texts.weigh,
-                texts.in_flight,
-            ) as text_batches,
+            batcher("image", images, image_threads) as image_batches,
+            batcher("text", texts, text_threads) as text_batches,
         ):
             running = Running(model.image.precision, model.text.precision, model.image.session.provider)
             image_tower = ImageTower(
-                picture_batches,
-                Admission("pictures", settings.queue_images, settings.queue_bytes),
+                image_batches,
+                Admission("images", settings.queue_images, settings.queue_bytes),
                 Decoding(model.manifest.image, settings.max_image_bytes, budget, decoders, decode_threads),
             )
             text_tower = TextTower(
@@ -152,15 +149,7 @@ async def open_encoder(
                 settings.max_text_bytes,
             )
             metrics.watch(model.manifest, running, image_tower, text_tower)
-            proving = Proving(model.manifest, model.tokenizer, picture_batches, text_batches)
-            watching = asyncio.create_task(proving.watch())
-            try:
-                yield (
-                    Encoder(model.manifest, running, image_tower, text_tower, metrics.encoded),
-                    proving.ready,
-                )
-            finally:
-                watching.cancel()
+            yield Encoder(model.manifest, running, image_tower, text_tower, metrics.encoded)
 
 
 async def _load(settings: EncoderSettings, threads: int) -> _Model:
@@ -202,29 +191,25 @@ async def _open_on(
     return choice, image, text
 
 
-def _warm_up(settings: EncoderSettings, model: _Model, closing: ExitStack) -> _Feedings:
-    """Asks for the known answer and measures batch sizes: pictures, and tokens, that a batch may hold."""
+def _warm_up(settings: EncoderSettings, model: _Model) -> tuple[Feeding[Pixels], Feeding[Tokens]]:
+    """Asks for the known answer and measures how many images, and tokens, a batch may hold."""
     manifest, known = model.manifest, model.manifest.known_answer
-    gpu = None if model.choice.provider == "cpu" else settings.gpu_device
-    # One after the other: while a CUDA graph is captured, nobody else may use the card.
-    pictures = feed_pictures(model.image.session, manifest, settings.max_batch, gpu)
-    closing.callback(pictures.close)
-    texts = feed_texts(model.text.session, manifest, settings.max_batch_tokens, gpu)
-    closing.callback(texts.close)
-    picture = known_answer_pixels(manifest.image.size)
+    on_gpu = model.choice.provider == "cuda"
+    session = model.image.session
+    images = gpu_images(session, manifest.image.size, settings.max_batch) if on_gpu else plain_images(session)
+    image = known_answer_pixels(manifest.image.size)
+    _check_answer(manifest, "image", model.image, images.run([image])[0], known.image_vector)
+    session, rules = model.text.session, manifest.text
+    texts = gpu_texts(session, rules, settings.max_batch_tokens) if on_gpu else plain_texts(session, rules)
     tokens = model.tokenizer.encode([known.text])[0]
-    _prove(manifest, "image", model.image, pictures.run([picture])[0], known.image_vector)
-    _prove(manifest, "text", model.text, texts.run([tokens])[0], known.text_vector)
-    pictures_at_once = settings.max_batch or best_batch(pictures.run, picture, *pictures.sizes, MEASURE_S)
-    tokens_at_once = settings.max_batch_tokens or texts.weigh(tokens) * best_batch(
-        texts.run, tokens, *texts.sizes, MEASURE_S
-    )
-    return _Feedings(
-        pictures,
-        texts,
-        min(pictures_at_once, pictures.capacity or pictures_at_once),
-        min(tokens_at_once, texts.capacity or tokens_at_once),
-    )
+    _check_answer(manifest, "text", model.text, texts.run([tokens])[0], known.text_vector)
+    return _measured(images, image, settings.max_batch), _measured(texts, tokens, settings.max_batch_tokens)
+
+
+def _measured(feeding: Feeding[Item], item: Item, asked: int) -> Feeding[Item]:
+    """With the capacity that was asked for, or that suits this machine."""
+    best = asked or feeding.weigh(item) * best_batch(feeding.run, item, *feeding.sizes, MEASURE_S)
+    return replace(feeding, capacity=min(best, feeding.capacity or best))
 
 
 def _open_graph(
@@ -237,12 +222,13 @@ def _open_graph(
         provider,
         threads,
         Device(settings.gpu_device, settings.gpu_memory_mb),
-        tensorrt_shapes(manifest, tower) if provider == "tensorrt" else None,
     )
     return _Graph(session, precision, reason)
 
 
-def _prove(manifest: Manifest, tower: Tower, graph: _Graph, vector: NDArray[np.float32], known: str) -> None:
+def _check_answer(
+    manifest: Manifest, tower: Tower, graph: _Graph, vector: NDArray[np.float32], known: str
+) -> None:
     """Raises SessionError, with the way out if there is one, for a vector that is not the known answer."""
     lower = graph.precision != "fp32" and "fp32" in manifest.precisions[tower]
     advice = f": export it again, or run fp32 with ENCODER_{tower.upper()}_PRECISION=fp32" if lower else ""

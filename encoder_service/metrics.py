@@ -33,9 +33,7 @@ class EncoderMetrics:
             buckets=_BATCH_BUCKETS,
             registry=registry,
         )
-        self._preprocess = self._seconds(
-            "preprocess", "decoding and resizing a picture, or tokenising a text"
-        )
+        self._preprocess = self._seconds("preprocess", "decoding and resizing an image, or tokenising a text")
         self._queue = self._seconds("queue", "an item's wait for the session")
         self._infer = self._seconds("infer", "a batch's run in ONNX Runtime")
 

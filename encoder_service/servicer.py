@@ -13,12 +13,10 @@ import numpy as np
 from clipsearch.encoder.v1 import encoder_pb2 as pb
 from clipsearch.encoder.v1 import encoder_pb2_grpc, vector_pb2
 from clipsearch.serving.errors import InvalidArgument, to_status
-from clipsearch.serving.health import Probe
 from clipsearch.serving.lifecycle import Service
-from encoder_service.classify import LabelScore, check_prompts, classify
+from encoder_service.classify import DEFAULT_TEMPLATE, LabelScore, check_prompts, classify
 from encoder_service.encoder import Encoded, Encoder, Outcome
 from encoder_service.inputs.images import ImageInput
-from encoder_service.prompts import DEFAULT_TEMPLATE
 from encoder_service.settings import EncoderSettings
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["EncoderService"].full_name
@@ -64,7 +62,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         )
 
     async def EncodeImage(self, request: pb.EncodeImageRequest, context: Context) -> pb.EncodeImageResponse:  # noqa: N802
-        """Encodes pictures, or pixels that the caller has prepared."""
+        """Encodes images, or pixels that the caller has prepared."""
         if request.HasField("raw"):
             if request.images:
                 raise InvalidArgument("raw", "set together with images; one request has one of them")
@@ -79,7 +77,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         )
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:  # noqa: N802
-        """Scores labels against pictures."""
+        """Scores labels against images."""
         settings = self._settings
         _check_count("images", len(request.images), settings.max_images)
         _check_count("labels", len(request.labels), settings.max_labels)
@@ -93,26 +91,25 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         )
 
     def _pixels(self, raw: pb.RawPixels) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """The pictures of a RawPixels, uint8 [count, size, size, 3]."""
+        """The images of a RawPixels, uint8 [count, size, size, 3]."""
         _check_count("raw.count", raw.count, self._settings.max_images)
         size = self._encoder.manifest.image.size
         expected = raw.count * size * size * 3
         if len(raw.rgb) != expected:
             raise InvalidArgument(
                 "raw.rgb",
-                f"{len(raw.rgb)} bytes, {raw.count} pictures of {size} x {size} x 3 have {expected}",
+                f"{len(raw.rgb)} bytes, {raw.count} images of {size} x {size} x 3 have {expected}",
             )
         return np.frombuffer(raw.rgb, dtype=np.uint8).reshape(raw.count, size, size, 3)
 
 
-def encoder_services(encoder: Encoder, settings: EncoderSettings, ready: Probe) -> list[Service]:
-    """What the encoder serves, and the probe that health asks."""
+def encoder_services(encoder: Encoder, settings: EncoderSettings) -> list[Service]:
+    """What the encoder serves: ready as soon as it is served, for its model has given the known answer."""
     servicer = EncoderServicer(encoder, settings)
     return [
         Service(
             SERVICE_NAME,
             lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server),
-            ready,
         )
     ]
 

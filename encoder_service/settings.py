@@ -22,7 +22,7 @@ class EncoderSettings(ServingSettings):
 
     port: int = Field(default=50051, ge=0, le=65535, description="port to listen on; 0 = any free one")
     model: Path = Field(default=Path("build/models/starter"), description="folder of the model bundle")
-    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+    provider: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",
         description="ONNX Runtime provider; one that is asked for is the one that runs, "
         "auto = CUDA where it can be had",
@@ -45,18 +45,18 @@ class EncoderSettings(ServingSettings):
         default=0,
         ge=0,
         le=1024,
-        description="threads that decode pictures; 0 = the CPUs granted to the process",
+        description="threads that decode images; 0 = the CPUs granted to the process",
     )
     decode_memory_mb: int = Field(
         default=0,
         ge=0,
         le=1024 * 1024,
-        description="memory that decoding pictures may take in all, MiB; a picture that needs more than 7/8 "
+        description="memory that decoding images may take in all, MiB; an image that needs more than 7/8 "
         "of it is refused; 0 = half of what the cgroup's limit leaves beside the model (without a limit: "
         "half of a quarter of the machine's memory)",
     )
     max_batch: int = Field(
-        default=0, ge=0, le=1024, description="largest batch of pictures; 0 = measured at start"
+        default=0, ge=0, le=1024, description="largest batch of images; 0 = measured at start"
     )
     max_batch_tokens: int = Field(
         default=0,
@@ -66,13 +66,13 @@ class EncoderSettings(ServingSettings):
     )
 
     queue_images: int = Field(
-        default=512, ge=1, description="pictures accepted and not answered yet; further ones are refused"
+        default=512, ge=1, description="images accepted and not answered yet; further ones are refused"
     )
     queue_texts: int = Field(
         default=8192, ge=1, description="texts accepted and not answered yet; further ones are refused"
     )
     queue_bytes: int = Field(
-        default=256 * MIB, ge=MIB, description="bytes of them, of pictures and of texts each"
+        default=256 * MIB, ge=MIB, description="bytes of them, of images and of texts each"
     )
     text_cache_mb: int = Field(
         default=64,
@@ -81,10 +81,10 @@ class EncoderSettings(ServingSettings):
         description="memory for vectors of texts seen before, MiB; 0 = none",
     )
 
-    max_images: int = Field(default=64, ge=1, description="pictures in a request")
+    max_images: int = Field(default=64, ge=1, description="images in a request")
     max_texts: int = Field(default=256, ge=1, description="texts in a request")
     max_labels: int = Field(default=256, ge=1, description="labels in a Classify request")
-    max_image_bytes: int = Field(default=20 * MIB, ge=1024, description="bytes of an encoded picture")
+    max_image_bytes: int = Field(default=20 * MIB, ge=1024, description="bytes of an encoded image")
     max_text_bytes: int = Field(default=64 * 1024, ge=16, description="UTF-8 bytes of a text")
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -110,6 +110,9 @@ def verify(
             metavar="SOURCE", help="The checkpoint it was made from, to compare with (needs torch)."
         ),
     ] = None,
+    provider: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="What measures: the CPU, or the first NVIDIA GPU.")
+    ] = "cpu",
 ) -> None:
     """Checks a bundle's files, measures its graphs and writes the report into its manifest.
 
@@ -120,11 +123,13 @@ def verify(
       clipsearch model verify models/clip
 
       clipsearch model verify models/mine --source ~/checkpoints/my-siglip
+
+      clipsearch model verify models/clip --provider cuda
     """
     with _problems(_EXPORT):
         from encoder_service.export.verify import verify_bundle
 
-        checks = verify_bundle(bundle, source=source, progress=_say)
+        checks = verify_bundle(bundle, source=source, provider=provider, progress=_say)
     stdout().print(checks_table(checks))
     missed = sum(not check.passed for check in checks)
     if missed:
@@ -229,8 +234,8 @@ def _problems(install: str) -> Iterator[None]:
     """Expected errors in one line; a missing library with the command that brings it."""
     from clipsearch.downloads.wheels import WheelError
     from encoder_service.bundle import BundleError
-    from encoder_service.export.errors import ExportError
-    from encoder_service.runtime.session import SessionError
+    from encoder_service.export import ExportError
+    from encoder_service.runtime.providers import SessionError
 
     try:
         yield

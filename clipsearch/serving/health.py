@@ -21,14 +21,10 @@ POLL_S = 1.0
 # A dependency that is frozen does not answer at all: that is a failure too.
 PROBE_TIMEOUT_S = 2.0
 
-# Returns if the service can do its work, raises if not: Broken if a new process alone could.
+# Returns if the service can do its work, raises if not.
 Probe = Callable[[], Awaitable[None]]
 
 _log = structlog.get_logger(__name__)
-
-
-class Broken(Exception):
-    """Raised by a probe: the service will not do its work again in this process. The message says why."""
 
 
 class Readiness:
@@ -47,9 +43,6 @@ class Readiness:
     ) -> None:
         self.servicer = health.aio.HealthServicer()
         self.ready = asyncio.Event()
-        self.broken = asyncio.Event()
-        """A probe has raised Broken; `problem` says why."""
-        self.problem = ""
         self._services = services
         self._unready_after_s = unready_after_s
         self._on_change = on_change
@@ -101,10 +94,6 @@ class Readiness:
                 await probe()
         except TimeoutError:
             return f"no answer within {PROBE_TIMEOUT_S:g} s"
-        except Broken as error:
-            self.problem = str(error)
-            self.broken.set()
-            return self.problem
         except ServiceError as error:
             return error.message
         except Exception as error:

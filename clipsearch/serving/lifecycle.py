@@ -69,7 +69,7 @@ async def serve(
     `open_services` loads the model or opens the store on entry and lets go of it on exit. The port
     is bound before, so that a port in use is told at once, and answers only afterwards. `metrics` and
     `traces` are handed in by services that add to the metrics or call others.
-    Raises StartError; after draining too, where a probe has raised Broken or the gRPC server has ended.
+    Raises StartError; after draining too, where the gRPC server has ended.
     """
     metrics = metrics or Metrics()
     try:
@@ -115,7 +115,6 @@ async def _serve(
         background = [
             readiness.watch(),
             _notice_end(server, fail),
-            _notice_broken(readiness, fail),
             *([grants.watch()] if grants is not None else []),
         ]
         if settings.metrics_port is not None:
@@ -249,12 +248,6 @@ async def _notice_end(server: grpc.aio.Server, fail: Callable[[str], None]) -> N
     with suppress(Exception):  # what ended it, which gRPC has logged
         await server.wait_for_termination()
     fail("the gRPC server has ended by itself")
-
-
-async def _notice_broken(readiness: Readiness, fail: Callable[[str], None]) -> None:
-    """Ends the process where only a new one helps: alive and never ready again, nobody would replace it."""
-    await readiness.broken.wait()
-    fail(readiness.problem)
 
 
 async def _first(wanted: asyncio.Event, other: asyncio.Event) -> bool:

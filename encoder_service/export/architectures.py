@@ -16,7 +16,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from clipsearch.downloads.wheels import Wheel, fetch, read_member
-from encoder_service.export.errors import ExportError
+from encoder_service.export import ExportError
 from encoder_service.export.preprocessing import Family
 
 OPEN_CLIP = Wheel(

@@ -1,25 +1,29 @@
-"""A dual encoder in torch with all that its bundle's manifest says about it, loaded or made at random."""
+"""A dual encoder in torch with all that its manifest says about it, and what transformers itself answers."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
 from encoder_service.bundle import ImageRules, Source, TextRules
-from encoder_service.export import architectures
-from encoder_service.export.errors import ExportError
+from encoder_service.export import ExportError, architectures
 from encoder_service.export.preprocessing import Family, Normalisation, image_rules, text_rules
 from encoder_service.export.tokenizer import LoadedTokenizer, load_tokenizer
+from encoder_service.inputs.texts import Tokens
 
 RANDOM = "random/"
+# Items that the reference computes together.
+_AT_ONCE = 8
 _SEED = "seed "
 
 _FAMILIES: dict[str, Family] = {"clip": "clip", "siglip": "siglip"}
@@ -143,13 +147,13 @@ def _family(source: str, configuration: Any) -> Family:
     kind = configuration.model_type
     if kind == "siglip2":
         raise ExportError(
-            f"{source} is a NaFlex model, whose pictures have no fixed size; export its sibling of fixed "
+            f"{source} is a NaFlex model, whose images have no fixed size; export its sibling of fixed "
             "resolution, such as google/siglip2-base-patch16-256"
         )
     if kind not in _FAMILIES:
         raise ExportError(f"{source} is a {kind} model; the exporter knows {', '.join(_FAMILIES)}")
     if kind == "siglip" and not configuration.vision_config.vision_use_head:
-        raise ExportError(f"{source} has no pooling head: it gives no single vector for a picture")
+        raise ExportError(f"{source} has no pooling head: it gives no single vector for an image")
     return _FAMILIES[kind]
 
 
@@ -194,3 +198,47 @@ def _license(source: str, offline: dict[str, Any]) -> str:
     except (OSError, ValueError):
         named = None
     return str(named) if named else "not named in its model card"
+
+
+@torch.inference_mode()
+def reference_images(checkpoint: Checkpoint, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 [n, size, size, 3] through the model's own forward pass, unit vectors [n, dimension]."""
+    rules = checkpoint.normalisation
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (rules.mean, rules.std))
+
+    def encode(batch: torch.Tensor) -> torch.Tensor:
+        values = (batch.permute(0, 3, 1, 2).float() * rules.rescale - mean) / std
+        vectors: torch.Tensor = checkpoint.model.get_image_features(pixel_values=values).pooler_output
+        return vectors
+
+    return _units([encode(batch) for batch in torch.split(torch.from_numpy(pixels), _AT_ONCE)])
+
+
+@torch.inference_mode()
+def reference_texts(checkpoint: Checkpoint, tokens: Sequence[Tokens]) -> NDArray[np.float32]:
+    """Texts padded to the whole context, as the models' own examples do, unit vectors [n, dimension]."""
+    ids = np.full((len(tokens), checkpoint.text.context_length), checkpoint.text.pad_id, np.int64)
+    for row, text in zip(ids, tokens, strict=True):
+        row[: len(text.ids)] = text.ids
+
+    def encode(batch: torch.Tensor) -> torch.Tensor:
+        vectors: torch.Tensor = checkpoint.model.get_text_features(input_ids=batch).pooler_output
+        return vectors
+
+    return _units([encode(batch) for batch in torch.split(torch.from_numpy(ids), _AT_ONCE)])
+
+
+def reference_token_ids(checkpoint: Checkpoint, texts: Sequence[str]) -> list[tuple[int, ...]] | None:
+    """The ids that transformers' tokenizer gives, cut to the context; None if there is no such tokenizer."""
+    tokenizer = checkpoint.reference_tokenizer
+    if tokenizer is None:
+        return None
+    rules = checkpoint.text
+    lowered = [text.lower() for text in texts] if rules.lowercase else list(texts)
+    ids = tokenizer(lowered, truncation=True, max_length=rules.context_length)["input_ids"]
+    return [tuple(row) for row in ids]
+
+
+def _units(batches: list[torch.Tensor]) -> NDArray[np.float32]:
+    vectors: NDArray[np.float32] = torch.nn.functional.normalize(torch.cat(batches), dim=-1).numpy()
+    return vectors

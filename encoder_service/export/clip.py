@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from encoder_service.bundle import (
+    KNOWN_TEXT,
     TOKENIZER,
     KnownAnswer,
     Manifest,
@@ -21,10 +22,9 @@ from encoder_service.bundle import (
     write_manifest,
 )
 from encoder_service.cpus import available_cpus
-from encoder_service.export import golden, towers
+from encoder_service.export import ExportError, golden, towers
 from encoder_service.export.checkpoint import Checkpoint, load_checkpoint, random_checkpoint
-from encoder_service.export.errors import ExportError
-from encoder_service.export.fp16 import halve
+from encoder_service.export.fp16 import to_fp16
 from encoder_service.export.output import bundle_folder, check_target
 from encoder_service.export.quantize import quantize
 from encoder_service.export.tokenizer import tokenizer_json
@@ -32,7 +32,6 @@ from encoder_service.export.verify import check_bundle, report
 from encoder_service.inputs.texts import TextTokenizer, pad
 from encoder_service.runtime.session import OnnxSession
 
-KNOWN_TEXT = "a photo of a cat"
 TOWERS: tuple[Tower, Tower] = ("image", "text")
 
 Progress = Callable[[str], None]
@@ -92,8 +91,8 @@ def _write_graphs(
             say(f"quantising the {tower_name} tower to int8")
             quantize(fp32, folder / graph_file(tower_name, "int8"))
         if "fp16" in precisions:
-            say(f"halving the {tower_name} tower to fp16")
-            halve(fp32, folder / graph_file(tower_name, "fp16"))
+            say(f"converting the {tower_name} tower to fp16")
+            to_fp16(fp32, folder / graph_file(tower_name, "fp16"))
 
 
 def _manifest(checkpoint: Checkpoint, folder: Path, precisions: Sequence[Precision]) -> Manifest:

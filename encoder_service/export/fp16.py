@@ -28,9 +28,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedOpsetsPass
 
-from encoder_service.export.errors import ExportError
-from encoder_service.export.graph_edit import add_constant, constant_of, uint8_source
-from encoder_service.export.towers import save_graph
+from encoder_service.export import ExportError
+from encoder_service.export.graph_edit import add_constant, constant_of, save_graph, uint8_source
 
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 _RUNTIME = "com.microsoft"
@@ -40,24 +39,24 @@ _LARGEST = float(np.finfo(np.float16).max)
 _PIXEL_SCALE = 128.0
 
 
-def halve(fp32: Path, fp16: Path) -> None:
+def to_fp16(fp32: Path, fp16: Path) -> None:
     """Reads a float32 graph and writes its fp16 twin.
 
     Raises ExportError if the graph does not end in an L2 norm, or if a weight is too large for fp16.
     """
     model = ir.load(fp32)
-    halve_graph(model.graph, fp32.name)
+    graph_to_fp16(model.graph, fp32.name)
     model.opset_imports[_RUNTIME] = 1
     RemoveUnusedOpsetsPass()(model)
     save_graph(model, fp16)
 
 
-def halve_graph(graph: ir.Graph, name: str) -> None:
+def graph_to_fp16(graph: ir.Graph, name: str) -> None:
     """The same in place; `name` is for errors."""
     tail = _norm(graph, name)
     _scale_pixels(graph)
     _join_sums(graph)
-    _halve_constants(graph, tail, name)
+    _constants_to_fp16(graph, tail, name)
     for node in graph:
         if node in tail:
             continue
@@ -145,7 +144,7 @@ def _biased_product(total: ir.Node) -> ir.Node | None:
     return None
 
 
-def _halve_constants(graph: ir.Graph, tail: Container[ir.Node], name: str) -> None:
+def _constants_to_fp16(graph: ir.Graph, tail: Container[ir.Node], name: str) -> None:
     """A constant that the float32 nodes use too stays, beside its fp16 twin."""
     for value in list(graph.initializers.values()):
         array = constant_of(value)

@@ -1,12 +1,18 @@
-"""What rewriting a graph to a lower precision needs: its constants, and where uint8 comes in."""
+"""What rewriting a graph to a lower precision needs: its constants, where uint8 comes in, writing it."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 Floats = NDArray[np.float32]
+
+# protobuf cannot hold 2 GiB. Past this, weights lie beside the graph in `<graph>.data`.
+MAX_INLINE_BYTES = 1_800_000_000
 
 
 def constant_of(value: ir.Value | None) -> Floats | None:
@@ -33,3 +39,11 @@ def uint8_source(x: ir.Value) -> ir.Value | None:
         return None
     source = node.inputs[0]
     return source if source is not None and source.dtype == ir.DataType.UINT8 else None
+
+
+def save_graph(model: ir.Model, path: Path) -> None:
+    """Writes a graph without traces of the machine it was made on; large weights go beside it."""
+    ClearMetadataAndDocStringPass()(model)
+    weights = [value.const_value for value in model.graph.initializers.values()]
+    held = sum(tensor.nbytes for tensor in weights if tensor is not None)
+    ir.save(model, path, external_data=f"{path.name}.data" if held > MAX_INLINE_BYTES else None)

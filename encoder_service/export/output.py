@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from encoder_service.bundle import MANIFEST
-from encoder_service.export.errors import ExportError
+from encoder_service.export import ExportError
 
 
 def check_target(out: Path) -> None:

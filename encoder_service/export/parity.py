@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder_service.bundle import ParityCheck, Precision, Tower
-from encoder_service.export.errors import ExportError
-from encoder_service.runtime.warmup import KNOWN_ANSWER_BOUNDS
-
-Vectors = NDArray[np.float32]
+from encoder_service.bundle import ParityCheck, Precision, Tower, Vectors
+from encoder_service.export import ExportError
+from encoder_service.runtime.session import KNOWN_ANSWER_BOUNDS
 
 # A graph against the network that it was made from.
 MIN_COSINE_TO_TORCH = 0.99999
@@ -35,7 +33,7 @@ def at_most(name: str, tower: Tower, metric: str, value: float, bound: float, sa
     return _check(name, tower, metric, value, bound, value <= bound, samples)
 
 
-def told(name: str, tower: Tower, metric: str, value: float, samples: int) -> ParityCheck:
+def reported(name: str, tower: Tower, metric: str, value: float, samples: int) -> ParityCheck:
     """A figure that is reported and not judged."""
     return _check(name, tower, metric, value, None, True, samples)
 
@@ -95,7 +93,7 @@ def against_fp32(
 def _lowest(name: str, tower: Tower, precision: Precision, value: float, samples: int) -> ParityCheck:
     if precision == "fp16":
         return at_least(name, tower, "minimum cosine", value, MIN_COSINE_FP16, samples)
-    return told(name, tower, "minimum cosine", value, samples)
+    return reported(name, tower, "minimum cosine", value, samples)
 
 
 def cosines(left: Vectors, right: Vectors) -> NDArray[np.float64]:

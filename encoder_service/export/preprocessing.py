@@ -1,4 +1,4 @@
-"""A checkpoint's own preprocessing, put into the manifest's words: picture rules and text rules.
+"""A checkpoint's own preprocessing, put into the manifest's words: image rules and text rules.
 
 What the bundle's rules cannot say exactly is refused: a model fed otherwise than it was trained
 answers as if nothing were wrong.
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tokenizers import Tokenizer
 
 from encoder_service.bundle import ImageRules, TextRules
-from encoder_service.export.errors import ExportError
+from encoder_service.export import ExportError
 
 Family = Literal["clip", "siglip"]
 
@@ -47,7 +47,7 @@ def image_rules(processor: Mapping[str, Any], model_size: int) -> tuple[ImageRul
     Raises ExportError for settings that the bundle's rules cannot express.
     """
     if not processor.get("do_resize", True):
-        raise ExportError("the image processor does not resize; a bundle's pictures have one size")
+        raise ExportError("the image processor does not resize; a bundle's images have one size")
     rules = ImageRules(
         size=model_size, resize=_resize(processor, model_size), interpolation=_interpolation(processor)
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, normalizers
 
-from encoder_service.export.errors import ExportError
+from encoder_service.export import ExportError
 
 
 @dataclass(frozen=True, slots=True)

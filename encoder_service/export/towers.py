@@ -21,19 +21,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
 import torch
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
-from encoder_service.export.errors import ExportError
+from encoder_service.export import ExportError
+from encoder_service.export.graph_edit import save_graph
 from encoder_service.export.preprocessing import Normalisation
 
 OPSET = 23  # the first with Attention
 
-# protobuf cannot hold 2 GiB. Past this, weights lie beside the graph in `<graph>.data`.
-MAX_INLINE_BYTES = 1_800_000_000
 
 # Takes one position out of [batch, sequence, width]: [batch, 1, width].
 Pick = Callable[[Tensor], Tensor]
@@ -147,7 +144,7 @@ class ClipText(nn.Module):
         end = input_ids.int().amax(-1, keepdim=True) if self.end == 2 else self.end
         marks = (input_ids == end).float()
         # Up to the first mark. Index arithmetic would do it too, but CUDA has no ArgMax of integers, and
-        # one node on the CPU is enough to make CUDA graphs impossible.
+        # one node on the CPU is a copy there and back.
         seen = marks.cumsum(-1) - marks == 0
         first = (marks * seen.float()).unsqueeze(1)
         last = _pooled(self.layers, x, lambda y: first @ y, seen[:, None, None])
@@ -280,14 +277,6 @@ def _export(tower: nn.Module, name: str, example: Tensor, axes: dict[int, Any], 
     if program is None:
         raise ExportError(f"torch exported nothing for {path.name}")
     save_graph(program.model, path)
-
-
-def save_graph(model: ir.Model, path: Path) -> None:
-    """Writes a graph without traces of the machine it was made on; large weights go beside it."""
-    ClearMetadataAndDocStringPass()(model)
-    weights = [value.const_value for value in model.graph.initializers.values()]
-    held = sum(tensor.nbytes for tensor in weights if tensor is not None)
-    ir.save(model, path, external_data=f"{path.name}.data" if held > MAX_INLINE_BYTES else None)
 
 
 @contextmanager

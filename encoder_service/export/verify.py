@@ -1,4 +1,4 @@
-"""Measures a bundle on the golden pictures and texts and writes the report into its manifest.
+"""Measures a bundle on the golden images and texts and writes the report into its manifest.
 
 Needs torch only to compare with the source's own forward pass, and leaves that out where the source
 (or torch) is not at hand.
@@ -20,6 +20,7 @@ from encoder_service.bundle import (
     ParityCheck,
     Precision,
     Tower,
+    Vectors,
     decode_vector,
     graph_file,
     known_answer_pixels,
@@ -27,11 +28,10 @@ from encoder_service.bundle import (
     write_manifest,
 )
 from encoder_service.cpus import available_cpus
-from encoder_service.export import golden, parity
-from encoder_service.export.errors import ExportError
-from encoder_service.export.parity import Vectors
+from encoder_service.export import ExportError, golden, parity
 from encoder_service.inputs.texts import TextTokenizer, Tokens
-from encoder_service.runtime.session import OnnxSession, picture_runner, text_runner
+from encoder_service.runtime.providers import ProviderName, choose_provider
+from encoder_service.runtime.session import OnnxSession, plain_images, plain_texts
 
 if TYPE_CHECKING:
     from encoder_service.export.checkpoint import Checkpoint
@@ -43,22 +43,29 @@ _BATCH = 16
 Item = TypeVar("Item")
 
 Progress = Callable[[str], None]
+Open = Callable[[Tower, Precision], OnnxSession]
 
 
 def verify_bundle(
-    folder: Path, *, source: str | None = None, progress: Progress | None = None
+    folder: Path,
+    *,
+    source: str | None = None,
+    provider: ProviderName = "cpu",
+    progress: Progress | None = None,
 ) -> list[ParityCheck]:
-    """Checks the files, measures, writes the report into the manifest and returns it.
+    """Checks the files, measures on the provider, writes the report into the manifest and returns it.
 
     `source` is the checkpoint (folder or hub id) that the bundle was made from; without it, random
     weights are made again by their seed and a hub id is looked for in the hub's cache. A tower that
-    misses a bound of int8 or fp16 is set back to fp32. Raises BundleError, ExportError, WheelError.
+    misses a bound of int8 or fp16 is set back to fp32.
+    Raises BundleError, ExportError, SessionError, WheelError.
     """
     say = progress or (lambda _: None)
+    choose_provider(provider, 0)
     manifest = open_bundle(folder)
     photos = golden.photos(say)
     checkpoint = _checkpoint(manifest, source, say)
-    checks = check_bundle(folder, manifest, photos, checkpoint, say)
+    checks = check_bundle(folder, manifest, photos, checkpoint, say, provider)
     manifest = report(manifest, checks)
     write_manifest(folder, manifest)
     return checks
@@ -94,23 +101,40 @@ def check_bundle(
     photos: list[golden.Photo],
     checkpoint: Checkpoint | None,
     progress: Progress | None = None,
+    provider: ProviderName = "cpu",
 ) -> list[ParityCheck]:
-    """All comparisons that can be made, `checkpoint` being the source if it is at hand."""
+    """All comparisons that can be made, `checkpoint` being the source if it is at hand.
+
+    On a card they are of the graphs that a card runs, and their names say where they were made.
+    """
     say = progress or (lambda _: None)
+
+    def open_graph(tower: Tower, precision: Precision) -> OnnxSession:
+        return OnnxSession(folder / graph_file(tower, precision), provider, available_cpus())
+
     texts = [text for pair in golden.text_pairs() for text in pair]
     tokenizer = TextTokenizer(folder, manifest.text)
     tokens = tokenizer.encode(texts)
-    pictures = list(golden.pixels(photos, manifest.image))
+    views = list(golden.pixels(photos, manifest.image))
     known = tokenizer.encode([manifest.known_answer.text])[0]
-    pictured = _picture_case(folder, manifest, pictures, checkpoint)
-    written = _text_case(folder, manifest, tokens, known, checkpoint)
-    checks = _tower_checks(pictured, manifest.precisions["image"], say)
-    checks += _tower_checks(written, manifest.precisions["text"], say)
-    checks += _padding_checks(folder, manifest, tokens)
-    checks += _cross_checks(folder, manifest, tokenizer, photos, pictures)
+    if provider == "cuda":
+        manifest = manifest.model_copy(update={"precisions": _without_int8(manifest.precisions)})
+    images = _image_case(open_graph, manifest, views, checkpoint)
+    checks = _tower_checks(images, manifest.precisions["image"], say)
+    checks += _tower_checks(
+        _text_case(open_graph, manifest, tokens, known, checkpoint), manifest.precisions["text"], say
+    )
+    checks += _padding_checks(open_graph, manifest, tokens)
+    checks += _cross_checks(open_graph, manifest, tokenizer, photos, views)
     if checkpoint is not None:
         checks += _token_checks(checkpoint, texts, tokens)
+    if provider == "cuda":
+        checks = [check.model_copy(update={"name": f"{check.name} on CUDA"}) for check in checks]
     return checks
+
+
+def _without_int8(precisions: dict[Tower, list[Precision]]) -> dict[Tower, list[Precision]]:
+    return {tower: [p for p in there if p != "int8"] for tower, there in precisions.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +150,19 @@ class Case(Generic[Item]):
     by_torch: Callable[[Sequence[Item]], Vectors] | None
 
 
-def _picture_case(
-    folder: Path, manifest: Manifest, pictures: Sequence[NDArray[np.uint8]], checkpoint: Checkpoint | None
+def _image_case(
+    open_graph: Open, manifest: Manifest, images: Sequence[NDArray[np.uint8]], checkpoint: Checkpoint | None
 ) -> Case[NDArray[np.uint8]]:
     def by_torch(some: Sequence[NDArray[np.uint8]], source: Checkpoint) -> Vectors:
-        from encoder_service.export import reference
+        from encoder_service.export.checkpoint import reference_images
 
-        return reference.images(source, np.stack(some))
+        return reference_images(source, np.stack(some))
 
     return Case(
         tower="image",
-        items=pictures,
+        items=images,
         group_size=golden.VIEWS,
-        runner=lambda precision: picture_runner(_session(folder, "image", precision)),
+        runner=lambda precision: plain_images(open_graph("image", precision)).run,
         known=known_answer_pixels(manifest.image.size),
         known_vector=decode_vector(manifest.known_answer.image_vector),
         by_torch=partial(by_torch, source=checkpoint) if checkpoint else None,
@@ -146,18 +170,22 @@ def _picture_case(
 
 
 def _text_case(
-    folder: Path, manifest: Manifest, tokens: Sequence[Tokens], known: Tokens, checkpoint: Checkpoint | None
+    open_graph: Open,
+    manifest: Manifest,
+    tokens: Sequence[Tokens],
+    known: Tokens,
+    checkpoint: Checkpoint | None,
 ) -> Case[Tokens]:
     def by_torch(some: Sequence[Tokens], source: Checkpoint) -> Vectors:
-        from encoder_service.export import reference
+        from encoder_service.export.checkpoint import reference_texts
 
-        return reference.texts(source, some)
+        return reference_texts(source, some)
 
     return Case(
         tower="text",
         items=tokens,
         group_size=2,
-        runner=lambda precision: text_runner(_session(folder, "text", precision), manifest.text),
+        runner=lambda precision: plain_texts(open_graph("text", precision), manifest.text).run,
         known=known,
         known_vector=decode_vector(manifest.known_answer.text_vector),
         by_torch=partial(by_torch, source=checkpoint) if checkpoint else None,
@@ -185,15 +213,15 @@ def _tower_checks(case: Case[Item], precisions: Sequence[Precision], say: Progre
     return checks
 
 
-def _padding_checks(folder: Path, manifest: Manifest, tokens: Sequence[Tokens]) -> list[ParityCheck]:
+def _padding_checks(open_graph: Open, manifest: Manifest, tokens: Sequence[Tokens]) -> list[ParityCheck]:
     """Cut to its own length, a text must be what it is padded to the whole context."""
     rules = manifest.text
     if rules.padding != "longest" or "fp32" not in manifest.precisions["text"]:
         return []
     some = tokens[:: max(1, len(tokens) // _SOME)]
-    session = _session(folder, "text", "fp32")
-    cut = _in_batches(text_runner(session, rules), some, 1)
-    padded = text_runner(session, rules.model_copy(update={"padding": "max_length"}))(some)
+    session = open_graph("text", "fp32")
+    cut = _in_batches(plain_texts(session, rules).run, some, 1)
+    padded = plain_texts(session, rules.model_copy(update={"padding": "max_length"})).run(some)
     return [parity.same_vectors("fp32 cut against padded to the context", "text", cut, padded)]
 
 
@@ -201,9 +229,9 @@ def _token_checks(
     checkpoint: Checkpoint, texts: Sequence[str], tokens: Sequence[Tokens]
 ) -> list[ParityCheck]:
     """The bundle's tokenizer against the one that transformers loads."""
-    from encoder_service.export import reference
+    from encoder_service.export.checkpoint import reference_token_ids
 
-    expected = reference.token_ids(checkpoint, texts)
+    expected = reference_token_ids(checkpoint, texts)
     if expected is None:
         return []
     equal = sum(mine.ids == theirs for mine, theirs in zip(tokens, expected, strict=True))
@@ -212,13 +240,13 @@ def _token_checks(
 
 
 def _cross_checks(
-    folder: Path,
+    open_graph: Open,
     manifest: Manifest,
     tokenizer: TextTokenizer,
     photos: Sequence[golden.Photo],
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
 ) -> list[ParityCheck]:
-    """Captions to pictures; told, not judged: too few captions, and random weights find nothing."""
+    """Captions to images; told, not judged: too few captions, and random weights find nothing."""
     captions = np.array([photo.caption for photo in photos])
     relevant = captions[:, np.newaxis] == np.repeat(captions, golden.VIEWS)[np.newaxis]
     tokens = tokenizer.encode(list(captions))
@@ -226,20 +254,16 @@ def _cross_checks(
     for precision in manifest.precisions["text"]:
         # A tower without this precision runs in fp32 beside the other.
         sighted = precision if precision in manifest.precisions["image"] else "fp32"
-        texts = text_runner(_session(folder, "text", precision), manifest.text)
-        views = _in_batches(picture_runner(_session(folder, "image", sighted)), pictures, _BATCH)
-        found = 100 * parity.recall(texts(tokens) @ views.T, relevant)
-        name = f"{precision} text to {sighted} pictures"
-        checks.append(parity.told(name, "text", f"R@{parity.RECALL_AT}, %", found, len(captions)))
+        texts = plain_texts(open_graph("text", precision), manifest.text).run(tokens)
+        views = _in_batches(plain_images(open_graph("image", sighted)).run, images, _BATCH)
+        found = 100 * parity.recall(texts @ views.T, relevant)
+        name = f"{precision} text to {sighted} images"
+        checks.append(parity.reported(name, "text", f"R@{parity.RECALL_AT}, %", found, len(captions)))
     return checks
 
 
 def _in_batches(run: Callable[[Sequence[Item]], Vectors], items: Sequence[Item], size: int) -> Vectors:
     return np.concatenate([run(items[i : i + size]) for i in range(0, len(items), size)])
-
-
-def _session(folder: Path, tower: Tower, precision: Precision) -> OnnxSession:
-    return OnnxSession(folder / graph_file(tower, precision), "cpu", available_cpus())
 
 
 def _checkpoint(manifest: Manifest, source: str | None, say: Progress) -> Checkpoint | None:

@@ -8,9 +8,7 @@ a large one.
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
@@ -68,8 +66,8 @@ class MemoryBudget:
         with self._lock:
             return None if self._waiting[self._kind(size)] else self._grant(size)
 
-    async def take(self, size: int, deadline: float = math.inf) -> Reservation:
-        """`size` bytes, at most `most`, in turn. Raises TimeoutError at the deadline (time.monotonic)."""
+    async def take(self, size: int) -> Reservation:
+        """`size` bytes, at most `most`, in turn. Cancelling the call gives up the place."""
         if size > self._most:
             raise ValueError(f"{size} of at most {self._most} bytes")
         if (at_once := self.try_take(size)) is not None:
@@ -80,8 +78,7 @@ class MemoryBudget:
             queue.append(waiter)
             self._wake()  # memory may have come back since
         try:
-            left = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
-            await asyncio.wait_for(waiter.ready.wait(), left)
+            await waiter.ready.wait()
         except BaseException:
             with self._lock:
                 if waiter.granted is None:

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import TypeVar
 
-from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted
+from clipsearch.serving.errors import ResourceExhausted
 from encoder_service.bundle import ImageRules
 from encoder_service.inputs.budget import MemoryBudget, Reservation
 from encoder_service.inputs.images import ImageLimits, PreparedImage, decode, open_image
@@ -31,24 +31,21 @@ class Decoding:
         self._limits = ImageLimits(max_bytes, budget.most)
         self._executor = executor
 
-    async def decode(self, data: bytes, deadline: float) -> tuple[PreparedImage, float]:
-        """One image, and the seconds that it took. `deadline`: of time.monotonic, math.inf = none.
+    async def decode(self, data: bytes) -> tuple[PreparedImage, float]:
+        """One image, and the seconds that it took.
 
-        Raises InputError for what is wrong with it, DeadlineExceeded, ResourceExhausted.
+        Raises InputError for what is wrong with it, ResourceExhausted.
         """
-        done = await self._in_thread(lambda: self._if_free(data, deadline))
+        done = await self._in_thread(lambda: self._if_free(data))
         if isinstance(done, int):
             # Its header is read again later: what waits must not hold memory meanwhile.
-            try:
-                reservation = await self.budget.take(done, deadline)
-            except TimeoutError:
-                raise DeadlineExceeded() from None
-            done = await self._in_thread(lambda: self._within(reservation, data, deadline), reservation)
+            reservation = await self.budget.take(done)
+            done = await self._in_thread(lambda: self._within(reservation, data), reservation)
         return done
 
-    def _if_free(self, data: bytes, deadline: float) -> tuple[PreparedImage, float] | int:
+    def _if_free(self, data: bytes) -> tuple[PreparedImage, float] | int:
         """The image, or the bytes that decoding it takes where there are not as many now."""
-        start = _before(deadline)
+        start = time.monotonic()
         with _enough_memory():
             opened = open_image(data, self._rules, self._limits)
             reservation = self.budget.try_take(opened.memory)
@@ -60,9 +57,9 @@ class Decoding:
                 del opened  # and its pixels, before others are told of the memory
                 self.budget.give_back(reservation)
 
-    def _within(self, reservation: Reservation, data: bytes, deadline: float) -> tuple[PreparedImage, float]:
+    def _within(self, reservation: Reservation, data: bytes) -> tuple[PreparedImage, float]:
         try:
-            start = _before(deadline)
+            start = time.monotonic()
             with _enough_memory():
                 image = decode(open_image(data, self._rules, self._limits), self._rules)
             return image, time.monotonic() - start
@@ -78,14 +75,6 @@ class Decoding:
     def _unstarted(self, future: Future[T], reservation: Reservation) -> None:
         if future.cancelled():  # before a thread took it up
             self.budget.give_back(reservation)
-
-
-def _before(deadline: float) -> float:
-    """Now. Raises DeadlineExceeded."""
-    now = time.monotonic()
-    if now >= deadline:
-        raise DeadlineExceeded()
-    return now
 
 
 @contextmanager

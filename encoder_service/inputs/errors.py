@@ -26,4 +26,4 @@ def damaged() -> InputError:
 
 def truncated() -> InputError:
     """A file that ends too early."""
-    return InputError("IMAGE_TRUNCATED", "the data ends before the picture does")
+    return InputError("IMAGE_TRUNCATED", "the data ends before the image does")

@@ -277,14 +277,12 @@ def _format(data: bytes) -> str:
         return "BMP"
     if kind := kind_of(data):
         return kind
-    raise InputError(
-        "IMAGE_UNSUPPORTED_FORMAT", f"not a picture in a format read here ({', '.join(FORMATS)})"
-    )
+    raise InputError("IMAGE_UNSUPPORTED_FORMAT", f"not an image in a format read here ({', '.join(FORMATS)})")
 
 
 def _check_size(data: bytes, limits: ImageLimits) -> None:
     if not data:
-        raise InputError("IMAGE_EMPTY", "the picture is empty (0 bytes)")
+        raise InputError("IMAGE_EMPTY", "the image is empty (0 bytes)")
     if len(data) > limits.max_bytes:
         raise _over(
             "IMAGE_TOO_LARGE", "", f"{len(data)} bytes", f"{limits.max_bytes}", len(data), limits.max_bytes

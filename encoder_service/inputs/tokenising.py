@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 
-from clipsearch.serving.errors import DeadlineExceeded
 from encoder_service.inputs.texts import TextTokenizer, Tokens
 
 # Characters tokenised on the event loop (about 1 ms); more than that goes to a thread, in parts of as
@@ -22,14 +20,12 @@ class Tokenising:
         self._tokenizer = tokenizer
         self._executor = executor
 
-    async def tokenise(self, texts: Sequence[str], deadline: float) -> list[Tokens]:
-        """Ids of each text. `deadline`: of time.monotonic, math.inf = none. Raises DeadlineExceeded."""
+    async def tokenise(self, texts: Sequence[str]) -> list[Tokens]:
+        """Ids of each text."""
         if sum(map(len, texts)) <= _AT_ONCE:
             return self._tokenizer.encode(texts)
         tokenised: list[Tokens] = []
         for part in _parts(texts):
-            if time.monotonic() >= deadline:
-                raise DeadlineExceeded()
             loop = asyncio.get_running_loop()
             tokenised += await loop.run_in_executor(self._executor, self._tokenizer.encode, part)
         return tokenised

@@ -1,6 +1,6 @@
 """Who may come in: bounds on the work in progress, and no work that cannot be done in time.
 
-A call is refused here, before its pictures cost anything; what is let in is expected to finish.
+A call is refused here, before its images cost anything; what is let in is expected to finish.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted
 # Weight that the past keeps with each item done: the rate is that of about the last 200 items.
 _KEEP = 0.995
 # The predicted wait times this must fit into the deadline: an item that is let in and comes too late
-# cost its decoding for nothing, one that is refused comes back. Measured with 180 pictures/s and a
+# cost its decoding for nothing, one that is refused comes back. Measured with 180 images/s and a
 # deadline of 1 s on a machine that does 40-75: with 1.5, 55 of 900 came too late, with 2, 0 and 12.
 _MARGIN = 2.0
 # gRPC ends a call at its deadline by its own clock, which is not quite ours.
@@ -56,7 +56,7 @@ class Admission:
 
         Yields what is to be called for each item that is done, be it refused. Those that leave at their
         deadline count too: an encoder where all came too late would otherwise never learn how slow it is,
-        and let in as many again (seen on a busy machine: 3 of 80 pictures in time, for as long as it ran).
+        and let in as many again (seen on a busy machine: 3 of 80 images in time, for as long as it ran).
 
         Raises ResourceExhausted past a bound, or if the answer is not to be expected before `deadline`
         (seconds on the clock), and DeadlineExceeded if that has passed. An idle encoder lets in whatever

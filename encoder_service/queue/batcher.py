@@ -1,7 +1,7 @@
 """The micro-batcher: what arrives while the session is busy makes up its next batch.
 
 No timer and no fixed delay: an idle session gets the first item at once. It never runs an item whose
-caller has gone or whose deadline has passed.
+caller has gone, which a caller does at its deadline: gRPC cancels the call.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.serving.errors import DeadlineExceeded, Unavailable
+from clipsearch.serving.errors import Unavailable
 
 Item = TypeVar("Item")
 
 # Calls without a deadline, or with one far off, queue as if they had this much time: they must not
 # wait behind everybody for ever.
 HORIZON_S = 30.0
+
+MOST_FAILURES = 30
 
 # The urgent end of the queue that a batch is chosen from, in batches.
 _WINDOW = 4
@@ -47,9 +49,7 @@ class _Entry(Generic[Item]):
     due: float
     item: Item
     weight: int
-    deadline: float
     queued: float
-    alone: bool
     answer: asyncio.Future[Computed]
 
 
@@ -57,9 +57,11 @@ class Batcher(Generic[Item]):
     """Queue and loop of one tower. Used from one event loop.
 
     `run` maps items to float32 [items, dimension] and blocks: it runs in `executor`. `weigh` is an
-    item's share of a batch (1 for a picture, its tokens for a text); a batch costs its number of
+    item's share of a batch (1 for an image, its tokens for a text); a batch costs its number of
     items times the heaviest of them, up to `capacity`. `in_flight` batches may run at once: more than one
     where the next can be gathered and copied while the session computes; the executor has as many threads.
+    `give_up` is called when MOST_FAILURES batches in a row have failed: a fault of its card, say, breaks a
+    session for good, and only a new process helps.
     """
 
     def __init__(
@@ -69,10 +71,11 @@ class Batcher(Generic[Item]):
         capacity: int,
         weigh: Callable[[Item], int],
         in_flight: int = 1,
+        give_up: Callable[[str], None] = lambda problem: None,
     ) -> None:
         self.capacity = capacity
-        self.failing_since: float | None = None
-        """When the first of the batches failed that no vector came out of since; None = the last gave one."""
+        self._failures = 0
+        self._give_up = give_up
         self._in_flight = in_flight
         self._run = run
         self._executor = executor
@@ -100,30 +103,20 @@ class Batcher(Generic[Item]):
     async def compute(self, item: Item, deadline: float, ahead: int = 0) -> Computed:
         """The vector of one item. Cancelling the call takes the item out of the queue.
 
-        `deadline` is in seconds of time.monotonic(). `ahead` is the weight of the same request that
-        goes before: a large request queues as if its items had come one by one at the pace of the
-        session, so that a small one need not wait for all of them.
-        Raises DeadlineExceeded if the deadline passes first, Unavailable when the batcher closes, and
-        ArithmeticError if what the session gave is no vector.
-        """
-        return await self.submit(item, deadline, ahead)
-
-    def submit(
-        self, item: Item, deadline: float, ahead: int = 0, *, alone: bool = False
-    ) -> asyncio.Future[Computed]:
-        """Queues an item as `compute` does; cancelling the future takes it out again.
-
-        `alone` gives it a batch of its own, which no other item can spoil.
+        `deadline` is in seconds of time.monotonic(); the earliest goes first. `ahead` is the weight of the
+        same request that goes before: a large request queues as if its items had come one by one at the
+        pace of the session, so that a small one need not wait for all of them.
+        Raises Unavailable when the batcher closes, and ArithmeticError if what the session gave is no vector.
         """
         if not self._loops or any(loop.done() for loop in self._loops):
             raise _stopping()
         now = time.monotonic()
         due = min(deadline, now + HORIZON_S) + ahead * self._seconds_per_weight
         answer: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()
-        entry = _Entry(due, item, self._weigh(item), deadline, now, alone, answer)
+        entry = _Entry(due, item, self._weigh(item), now, answer)
         bisect.insort(self._queue, entry, key=lambda e: e.due)
         self._arrived.set()
-        return answer
+        return await answer
 
     async def _serve(self) -> None:
         while True:
@@ -149,8 +142,6 @@ class Batcher(Generic[Item]):
             cost = heaviest * (len(batch) + 1)
             if cost > self.capacity or cost - total > _PADDING_SHARE * total + _PADDING_FREE:
                 break
-            if head.alone or entry.alone:
-                break
             batch.append(entry)
         left = others[len(batch) - 1 :]
         left.sort(key=lambda entry: entry.due)
@@ -159,7 +150,6 @@ class Batcher(Generic[Item]):
 
     def _take_urgent(self) -> list[_Entry[Item]]:
         """Takes a few batches' worth off the queue's front, less what nobody waits for any more."""
-        now = time.monotonic()
         urgent: list[_Entry[Item]] = []
         taken = room = 0
         for entry in self._queue:
@@ -168,9 +158,6 @@ class Batcher(Generic[Item]):
             taken += 1
             if entry.answer.done():
                 continue  # its caller has gone
-            if entry.deadline <= now:
-                entry.answer.set_exception(DeadlineExceeded())
-                continue
             urgent.append(entry)
             room = room or _WINDOW * max(1, self.capacity // entry.weight)
         del self._queue[:taken]
@@ -188,11 +175,15 @@ class Batcher(Generic[Item]):
             _fail(batch, _stopping())
             raise
         except Exception as error:
-            self._note(works=False)
             _fail(batch, error)
+            self._failures += 1
+            if self._failures == MOST_FAILURES:
+                self._give_up(
+                    f"{MOST_FAILURES} batches in a row failed, the last with {type(error).__name__}"
+                )
             return
+        self._failures = 0
         seconds = time.monotonic() - started
-        self._note(works=bool(finite.any()))
         self._pace(seconds / (self._in_flight * len(batch) * max(entry.weight for entry in batch)))
         for entry, vector, is_vector in answers:
             if is_vector and not entry.answer.done():
@@ -204,12 +195,6 @@ class Batcher(Generic[Item]):
         """The batch's vectors, and which of them are finite. Runs in a thread."""
         vectors = self._run(items)
         return vectors, np.all(np.isfinite(vectors), axis=1)
-
-    def _note(self, *, works: bool) -> None:
-        if works:
-            self.failing_since = None
-        elif self.failing_since is None:
-            self.failing_since = time.monotonic()
 
     def _pace(self, seconds_per_weight: float) -> None:
         known = self._seconds_per_weight

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -13,7 +12,6 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from clipsearch.serving.errors import DeadlineExceeded
 from encoder_service.inputs.texts import TextInput
 
 K = TypeVar("K", bound=Hashable)
@@ -82,32 +80,18 @@ class SingleFlight(Generic[K, V]):
         self._flights: dict[K, _Flight[V]] = {}
         self.joined = 0
 
-    async def run(self, key: K, deadline: float, compute: Callable[[], Coroutine[Any, Any, V]]) -> V:
-        """The value of `compute()`, from a flight under way or from a new one.
-
-        A flight ends at the deadline (time.monotonic seconds) of the caller that started it; one with
-        more time then starts another.
-        """
-        while True:
-            flight, leads = self._board(key, compute)
-            try:
-                return await asyncio.shield(flight.task)
-            except DeadlineExceeded:
-                if leads or time.monotonic() >= deadline:
-                    raise
-            finally:
-                self._leave(key, flight)
-
-    def _board(self, key: K, compute: Callable[[], Coroutine[Any, Any, V]]) -> tuple[_Flight[V], bool]:
+    async def run(self, key: K, compute: Callable[[], Coroutine[Any, Any, V]]) -> V:
+        """The value of `compute()`, from a computation under way or from a new one."""
         flight = self._flights.get(key)
-        leads = flight is None or flight.task.done()
-        if flight is None or leads:
-            flight = _Flight(asyncio.create_task(compute()))
-            self._flights[key] = flight
+        if flight is None or flight.task.done():
+            flight = self._flights[key] = _Flight(asyncio.create_task(compute()))
         else:
             self.joined += 1
         flight.waiters += 1
-        return flight, leads
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            self._leave(key, flight)
 
     def _leave(self, key: K, flight: _Flight[V]) -> None:
         flight.waiters -= 1
@@ -117,5 +101,5 @@ class SingleFlight(Generic[K, V]):
                 del self._flights[key]
 
     def __len__(self) -> int:
-        """Flights under way."""
+        """Computations under way."""
         return len(self._flights)

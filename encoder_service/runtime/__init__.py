@@ -1,1 +1,1 @@
-"""ONNX Runtime sessions on CPU and GPU."""
+"""ONNX Runtime sessions on the CPU and on a card."""

@@ -1,4 +1,4 @@
-"""Which ONNX Runtime provider runs: the one that was asked for, shown to be there, or no start at all.
+"""What runs: the provider and the graph that were asked for, shown to be there, or no start at all.
 
 ONNX Runtime itself falls back to the CPU in silence, for the whole graph where a library is missing and
 for single nodes that a provider does not know. Neither gets past here.
@@ -6,15 +6,12 @@ for single nodes that a provider does not know. Neither gets past here.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any, Literal
 
-from clipsearch.downloads.wheels import default_cache
-from encoder_service.runtime.cuda import CudaError, Gpu, find_gpu, find_tensorrt
+from encoder_service.bundle import BundleError, Manifest, Precision, Tower
 
 try:
     import onnxruntime as ort
@@ -26,24 +23,19 @@ except ModuleNotFoundError as error:
         name="onnxruntime",
     ) from None
 
-ProviderName = Literal["cpu", "cuda", "tensorrt"]
+ProviderName = Literal["cpu", "cuda"]
 
-PROVIDERS: dict[ProviderName, str] = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
+PROVIDERS: dict[ProviderName, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _WHEELS = ("onnxruntime", "onnxruntime-gpu")
 _CPU_WHEEL = "the ONNX Runtime that is installed is the one for CPUs"
+# A plugin's sessions share one arena, and what one of them frees another may still be reading.
+_PLUGIN = "cuda-plugin-ep=1"
 
 # What may stay on the CPU: arithmetic on shapes, which ONNX Runtime puts there for speed.
 _SHAPE_OPERATORS = frozenset(
     {"Add", "Cast", "Concat", "Constant", "Div", "Equal", "Gather", "Mul", "Range", "Shape", "Slice"}
     | {"Squeeze", "Sub", "Unsqueeze", "Where"}
 )
-
-# Each tensor's smallest, usual and largest shape, by the input's name.
-Shapes = Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
 
 
 class SessionError(Exception):
@@ -66,33 +58,27 @@ class Choice:
     reason: str
 
 
-def preload_libraries() -> None:
-    """Loads what CUDA's and cuDNN's pip packages brought: the loader does not look where they lie.
-
-    What is not there is silently left out.
-    """
-    # It prints what it does not find. To redirect sys.stdout would do so for every thread of the process,
-    # and for two that do it at once in the wrong order; a name of the module hides the built-in one.
-    vars(ort)["print"] = _say_nothing
-    ort.preload_dlls()
-
-
-def _say_nothing(*_words: object, **_how: object) -> None:
-    """Stands for `print`."""
-
-
-def find_usable_gpu(device: int) -> Gpu:
-    """The card of this number with all that ONNX Runtime needs to use it. Raises CudaError."""
-    return find_gpu(device, preload=preload_libraries)
+def find_gpu(device: int) -> str:
+    """The name of the card of this number. Raises SessionError, with what CUDA says of it."""
+    try:
+        from cuda.bindings import runtime
+    except ImportError:
+        raise SessionError("cuda-bindings is not installed: pip install 'clipsearch[gpu]'") from None
+    error, properties = runtime.cudaGetDeviceProperties(device)
+    if error:
+        said = runtime.cudaGetErrorString(error)[1].decode()
+        raise SessionError(f"GPU {device} cannot be used: {said}")
+    return str(properties.name.decode())
 
 
 def choose_provider(
     asked: Literal["auto"] | ProviderName,
     device: int,
     *,
-    find: Callable[[int], Gpu] = find_usable_gpu,
+    find: Callable[[int], str] = find_gpu,
     available: Sequence[str] | None = None,
     wheels: Sequence[str] | None = None,
+    build: str | None = None,
 ) -> Choice:
     """The provider to run. `auto` takes CUDA where it can be had, else the CPU, and says why.
 
@@ -100,34 +86,24 @@ def choose_provider(
     """
     if asked == "cpu":
         return Choice("cpu", "asked for")
-    wanted: ProviderName = "cuda" if asked == "auto" else asked
-    offered = ort.get_available_providers() if available is None else available
-    there = installed_wheels() if wheels is None else wheels
     try:
-        if PROVIDERS[wanted] not in offered:
-            raise CudaError(_no_such_provider(wanted, there))
-        gpu = find(device)
-        if wanted == "tensorrt":
-            find_tensorrt()
-    except CudaError as error:
+        if PROVIDERS["cuda"] not in (available or ort.get_available_providers()):
+            raise SessionError(_no_cuda(installed_wheels() if wheels is None else wheels))
+        if _PLUGIN in (build or ort.get_build_info()):
+            raise SessionError("in this build of ONNX Runtime CUDA is a plugin, whose sessions share memory")
+        return Choice("cuda", f"GPU {device} is {find(device)}")
+    except SessionError as error:
         if asked == "auto":
             return Choice("cpu", str(error))
         remedy = ": pip uninstall onnxruntime, then pip install 'clipsearch[gpu]'"
         advice = remedy if str(error) == _CPU_WHEEL else ""
-        raise SessionError(f"{PROVIDERS[wanted]} was asked for, but {error}{advice}") from None
-    return Choice(wanted, f"GPU {gpu.device} is {gpu.name} with {gpu.memory // 2**20} MiB")
+        raise SessionError(f"{PROVIDERS['cuda']} was asked for, but {error}{advice}") from None
 
 
 def installed_wheels() -> list[str]:
     """Which of ONNX Runtime's wheels pip knows of; more than one have overwritten each other's files."""
-    found = []
-    for name in _WHEELS:
-        try:
-            metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-        found.append(name)
-    return found
+    known = {name.lower() for found in metadata.distributions() if (name := found.metadata["Name"])}
+    return [name for name in _WHEELS if name in known]
 
 
 def both_wheels(there: Sequence[str]) -> str:
@@ -140,60 +116,28 @@ def both_wheels(there: Sequence[str]) -> str:
     )
 
 
-def _no_such_provider(wanted: ProviderName, there: Sequence[str]) -> str:
+def _no_cuda(there: Sequence[str]) -> str:
     if problem := both_wheels(there):
         return problem
     if "onnxruntime-gpu" in there:
-        return f"onnxruntime-gpu {ort.__version__} has no {PROVIDERS[wanted]}"
+        return f"onnxruntime-gpu {ort.__version__} has no {PROVIDERS['cuda']}"
     return _CPU_WHEEL
 
 
-def provider_options(
-    provider: ProviderName, device: Device, shapes: Shapes | None = None, cache: Path | None = None
-) -> list[tuple[str, dict[str, str]]]:
-    """Providers and their options, in ONNX Runtime's order of preference.
-
-    `shapes` are what TensorRT builds its engines for; it keeps them in `cache`.
-    """
+def provider_options(provider: ProviderName, device: Device) -> list[tuple[str, dict[str, str]]]:
+    """The provider with its options, as ONNX Runtime takes them."""
     if provider == "cpu":
         return [(PROVIDERS["cpu"], {})]
-    limit = {"gpu_mem_limit": str(device.memory_mb * 2**20)} if device.memory_mb else {}
-    cuda = {
+    options = {
         "device_id": str(device.id),
-        # By default the arena doubles at every growth and keeps what it has.
-        "arena_extend_strategy": "kSameAsRequested",
-        # Trying every algorithm takes workspace for all of them, again for each shape.
-        "cudnn_conv_algo_search": "HEURISTIC",
         # fp32 is asked for where fp32 is meant; fp16 graphs do not use it.
         "use_tf32": "0",
-        # Kernels of a batch in one launch; refused where a node would run on the CPU.
-        "enable_cuda_graph": "1" if provider == "cuda" else "0",
-        **limit,
+        # Without it SkipLayerNormalization adds up in fp16.
+        "enable_skip_layer_norm_strict_mode": "1",
     }
-    if provider == "cuda":
-        return [(PROVIDERS["cuda"], cuda)]
-    folder = cache or default_cache() / "tensorrt"
-    tensorrt = {
-        "device_id": str(device.id),
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(folder),
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(folder),
-        **({"trt_max_workspace_size": str(device.memory_mb * 2**20)} if device.memory_mb else {}),
-        **_profile(shapes or {}),
-    }
-    return [(PROVIDERS["tensorrt"], tensorrt), (PROVIDERS["cuda"], cuda)]
-
-
-def _profile(shapes: Shapes) -> dict[str, str]:
-    """Without it TensorRT builds its engine again whenever a batch is larger than any before."""
-    if not shapes:
-        return {}
-    texts = [
-        ",".join(f"{name}:{'x'.join(map(str, bounds[place]))}" for name, bounds in shapes.items())
-        for place in range(3)
-    ]
-    return dict(zip((f"trt_profile_{which}_shapes" for which in ("min", "opt", "max")), texts, strict=True))
+    if device.memory_mb:
+        options["gpu_mem_limit"] = str(device.memory_mb * 2**20)
+    return [(PROVIDERS["cuda"], options)]
 
 
 def check_placement(session: Any, name: str, provider: ProviderName) -> None:
@@ -206,10 +150,12 @@ def check_placement(session: Any, name: str, provider: ProviderName) -> None:
         raise SessionError(f"{wanted} was asked for, but ONNX Runtime gave {got}; its own log says why")
     if provider == "cpu":
         return
-    placed = nodes_by_provider(session)
-    if not placed[wanted]:
+    placed: dict[str, set[str]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        placed.setdefault(part.ep_name, set()).update(node.op_type for node in part.get_nodes())
+    if not placed.get(wanted):
         raise SessionError(f"{name}: {wanted} was asked for, but takes no node of the graph")
-    strays = sorted(set(placed[PROVIDERS["cpu"]]) - _SHAPE_OPERATORS)
+    strays = sorted(placed.get(PROVIDERS["cpu"], set()) - _SHAPE_OPERATORS)
     if strays:
         raise SessionError(
             f"{name}: {', '.join(strays)} would run on the CPU; a bundle exported by this version runs on "
@@ -217,10 +163,36 @@ def check_placement(session: Any, name: str, provider: ProviderName) -> None:
         )
 
 
-def nodes_by_provider(session: Any) -> dict[str, Counter[str]]:
-    """How many nodes of each operator a session's providers took."""
-    placed: dict[str, Counter[str]] = {name: Counter() for name in PROVIDERS.values()}
-    for part in session.get_provider_graph_assignment_info():
-        operators = placed.setdefault(part.ep_name, Counter())
-        operators.update(node.op_type for node in part.get_nodes())
-    return placed
+def choose_precision(
+    manifest: Manifest, tower: Tower, asked: str, provider: ProviderName = "cpu"
+) -> tuple[Precision, str]:
+    """The precision to run and why. Raises BundleError if the bundle has no such graph."""
+    there = manifest.precisions[tower]
+    if asked != "auto":
+        for precision in there:
+            if precision == asked and (precision != "int8" or provider == "cpu"):
+                return precision, "asked for"
+        if asked in there:
+            raise BundleError(f"{asked} was asked for in the {tower} tower, which runs on CPUs only")
+        raise BundleError(f"the bundle has no {asked} graph of the {tower} tower; it has {', '.join(there)}")
+    lower: Precision = "int8" if provider == "cpu" else "fp16"
+    chosen = manifest.preferred_cpu[tower] if provider == "cpu" else manifest.preferred_gpu.get(tower, "fp32")
+    if chosen not in there:
+        raise BundleError(
+            f"the bundle has no graph of the {tower} tower for a GPU, fp16 or fp32; it has {', '.join(there)}"
+        )
+    if chosen == "fp32" and lower in there and (failed := _failed(manifest, tower, lower)):
+        return chosen, f"{lower} did not pass: {failed}"
+    if provider == "cuda" and chosen == "fp32" and "fp16" not in there:
+        advice = "`clipsearch model export --precision fp32,int8,fp16` makes one"
+        return chosen, f"the bundle has no fp16 graph; {advice}"
+    return chosen, f"the bundle's choice for {'CPUs' if provider == 'cpu' else 'GPUs'}"
+
+
+def _failed(manifest: Manifest, tower: Tower, precision: Precision) -> str:
+    """The checks that a precision did not pass, in words."""
+    return ", ".join(
+        f"{check.name} {check.value:.4f}, bound {check.bound}"
+        for check in manifest.parity
+        if check.tower == tower and not check.passed and check.name.startswith(f"{precision} ")
+    )

@@ -1,7 +1,7 @@
-"""The pictures and texts that bundles are measured on.
+"""The images and texts that bundles are measured on.
 
 Texts: `texts.txt`, a pair a line that says the same in two ways (1 to more than 80 tokens, several
-scripts, signs, odd spacing). Pictures: the sample photographs of `clipsearch.downloads.samples`, each in six
+scripts, signs, odd spacing). Images: the sample photographs of `clipsearch.downloads.samples`, each in six
 views. Captions: `captions.txt`, one a photograph. Small, but the same for every model: good for comparing
 a graph with its reference, not for ranking models.
 """
@@ -44,7 +44,7 @@ def photos(progress: Callable[[str], None] | None = None) -> list[Photo]:
 
 
 def views(photo: Photo) -> list[Image.Image]:
-    """The whole picture, its mirror image, and its four corners."""
+    """The whole image, its mirror image, and its four corners."""
     image = photo.image
     width, height = (round(_KEPT * edge) for edge in image.size)
     right, low = image.width - width, image.height - height

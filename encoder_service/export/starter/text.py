@@ -7,18 +7,16 @@ the runtime in runs inside one token's row, so a text's vector does not depend o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from encoder_service.export.starter.graph import GraphWriter
-
-Weights = Mapping[str, NDArray[Any]]
+from encoder_service.export.starter.graph import GraphWriter, Weights
 
 WIDTH = 384
 CONTEXT_LENGTH = 256  # the tower's own limit (its sentence_bert_config.json)

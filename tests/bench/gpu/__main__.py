@@ -18,11 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import onnxruntime as ort
-
 from encoder_service.bundle import Tower
-from encoder_service.runtime.cuda import CudaError, Gpu
-from encoder_service.runtime.providers import PROVIDERS, find_usable_gpu
+from encoder_service.runtime.providers import SessionError, choose_provider, find_gpu
 from tests.bench.gpu.report import Figures, Rates
 from tests.processes import cli
 
@@ -43,28 +40,24 @@ def main() -> None:
     options = _arguments()
     try:
         gpu = find_card()
-    except CudaError as error:
+    except SessionError as error:
         print(f"bench-gpu: {error}; nothing was measured")
         return
-    figures = Figures(
-        gpu.name, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), _versions(), {}
-    )
+    figures = Figures(gpu, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), _versions(), {})
     measure(figures, options, "cuda", lambda: figures.write(options.out / "gpu.json"))
     print(figures.table())
 
 
-def find_card() -> Gpu:
-    """The first card, with an ONNX Runtime and a torch that can use it. Raises CudaError."""
-    gpu = find_usable_gpu(0)
-    if PROVIDERS["cuda"] not in ort.get_available_providers():
-        raise CudaError("the ONNX Runtime that is installed is the one for CPUs")
+def find_card() -> str:
+    """The first card's name, with an ONNX Runtime and a torch that can use it. Raises SessionError."""
+    choose_provider("cuda", 0)
     try:
         import torch
     except ModuleNotFoundError:
-        raise CudaError("torch is not installed") from None
+        raise SessionError("torch is not installed") from None
     if not torch.cuda.is_available():
-        raise CudaError("the torch that is installed has no CUDA, or cannot use it")
-    return gpu
+        raise SessionError("the torch that is installed has no CUDA, or cannot use it")
+    return find_gpu(0)
 
 
 def measure(figures: Figures, options: Any, provider: Any, save: Callable[[], None]) -> None:
@@ -87,21 +80,21 @@ def measure(figures: Figures, options: Any, provider: Any, save: Callable[[], No
         save()
 
     def session() -> None:
-        with ours.open_ours(model, provider, "fp16", largest) as towers:
-            for tower in TOWERS:
-                figures.cosine[tower] = towers.lowest_cosine(tower, min(16, largest))
-                for batch in options.batches:
-                    _rates(figures.session, tower)[batch] = towers.rate(tower, batch, seconds)
-                if device == "cuda":
-                    run, items = towers.runs[tower], ours.some_items(model, tower, min(64, largest))
-                    found = ours.kernels(partial(run, items))
-                    figures.kernels[tower] = dict(list(found.items())[:20])
-            figures.p50_ms_batch1 = towers.p50_ms("image", seconds)
-            figures.p50_ms_text = towers.p50_ms("text", seconds)
+        towers = ours.open_ours(model, provider, "fp16", largest)
+        for tower in TOWERS:
+            figures.cosine[tower] = towers.lowest_cosine(tower, min(16, largest))
+            for batch in options.batches:
+                _rates(figures.session, tower)[batch] = towers.rate(tower, batch, seconds)
+            if device == "cuda":
+                run, items = towers.runs[tower], ours.some_items(model, tower, min(64, largest))
+                found = ours.kernels(partial(run, items))
+                figures.kernels[tower] = dict(list(found.items())[:20])
+        figures.p50_ms_batch1 = towers.p50_ms("image", seconds)
+        figures.p50_ms_text = towers.p50_ms("text", seconds)
 
     def memory() -> None:
-        with ours.open_ours(model, provider, "fp16", largest) as towers:
-            grown = towers.memory_growth(options.memory_batches, largest, lambda: _used(device))
+        towers = ours.open_ours(model, provider, "fp16", largest)
+        grown = towers.memory_growth(options.memory_batches, largest, lambda: _used(device))
         figures.memory_growth_mb = grown / 1e6
 
     def matmul() -> None:

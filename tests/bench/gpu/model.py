@@ -14,7 +14,7 @@ from typing import Any
 from encoder_service.bundle import ImageRules, Precision, TextRules, Tower
 from encoder_service.export import towers
 from encoder_service.export.architectures import architecture, random_model
-from encoder_service.export.fp16 import halve
+from encoder_service.export.fp16 import to_fp16
 from encoder_service.export.preprocessing import Normalisation
 
 WORDS = 12
@@ -49,7 +49,7 @@ def make_model(name: str, folder: Path) -> Model:
     towers.export_image(towers.ClipImage(model, pixels), shape.image["image_size"], graphs["image", "fp32"])
     towers.export_text(towers.ClipText(model), context, graphs["text", "fp32"])
     for tower in ("image", "text"):
-        halve(graphs[tower, "fp32"], graphs[tower, "fp16"])
+        to_fp16(graphs[tower, "fp32"], graphs[tower, "fp16"])
     patches = (shape.image["image_size"] // shape.image["patch_size"]) ** 2
     return Model(
         model,

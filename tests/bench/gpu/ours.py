@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +14,9 @@ from encoder_service.bundle import Precision, Tower
 from encoder_service.cpus import available_cpus
 from encoder_service.export.parity import cosines
 from encoder_service.inputs.texts import TextInput, Tokens
-from encoder_service.runtime.bound import (
-    SLOTS,
-    BoundSession,
-    bound_picture_runner,
-    bound_text_runner,
-    picture_feeds,
-    text_feeds,
-)
-from encoder_service.runtime.buckets import picture_buckets, text_buckets
-from encoder_service.runtime.cuda import CudaMemory, HostMemory
+from encoder_service.runtime.gpu import gpu_images, gpu_texts
 from encoder_service.runtime.providers import ProviderName
-from encoder_service.runtime.session import OnnxSession, picture_runner, text_runner
+from encoder_service.runtime.session import OnnxSession, plain_images, plain_texts
 from tests.bench.gpu.model import TOKENS, Model
 from tests.bench.gpu.timing import p50_ms, rate
 
@@ -43,7 +33,7 @@ class Ours:
     def rate(self, tower: Tower, batch: int, seconds: float) -> float:
         """Items a second in batches of this size, two of them in flight."""
         items, run = some_items(self.model, tower, batch), self.runs[tower]
-        return rate(lambda: run(items), batch, seconds, threads=SLOTS)
+        return rate(lambda: run(items), batch, seconds, threads=2)
 
     def p50_ms(self, tower: Tower, seconds: float) -> float:
         """Median milliseconds of a batch of one."""
@@ -54,8 +44,8 @@ class Ours:
         """Of vectors to those of fp32 on the CPU."""
         items, model = some_items(self.model, tower, count), self.model
         exact = OnnxSession(model.graphs[tower, "fp32"], "cpu", available_cpus())
-        plain = picture_runner(exact) if tower == "image" else text_runner(exact, model.text)
-        return float(cosines(self.runs[tower](items), plain(items)).min())
+        run: Run = plain_images(exact).run if tower == "image" else plain_texts(exact, model.text).run
+        return float(cosines(self.runs[tower](items), run(items)).min())
 
     def memory_growth(self, batches: int, largest: int, used: Callable[[], int]) -> int:
         """Bytes by which `used` grows over so many batches of both towers, their sizes drawn at random.
@@ -73,33 +63,22 @@ class Ours:
         return used() - before
 
 
-@contextmanager
-def open_ours(model: Model, provider: ProviderName, precision: Precision, largest: int) -> Iterator[Ours]:
-    """Both towers with fixed buffers for up to `largest` items; on the CPU the same without a card."""
-    memory = HostMemory() if provider == "cpu" else CudaMemory(0)
-    graphs = provider == "cuda"
-    sessions: list[BoundSession] = []
-    try:
-        towers: tuple[tuple[Tower, Any, Any], ...] = (
-            ("image", picture_feeds(model.image), picture_buckets(largest)),
-            ("text", text_feeds(model.text), text_buckets(largest * 16, model.text.context_length)),
-        )
-        for tower, feeds, buckets in towers:
-            onnx = OnnxSession(model.graphs[tower, precision], provider, available_cpus())
-            sessions.append(BoundSession(onnx.onnx, feeds, model.dimension, buckets, memory, graphs=graphs))
-        image, text = sessions
-        runs: dict[Tower, Run] = {
-            "image": bound_picture_runner(image),
-            "text": bound_text_runner(text, model.text),
-        }
-        yield Ours(model, runs)
-    finally:
-        for session in sessions:
-            session.close()
+def open_ours(model: Model, provider: ProviderName, precision: Precision, largest: int) -> Ours:
+    """Both towers as a card runs them, for up to `largest` items; on the CPU the same without a card."""
+    image, text = (
+        OnnxSession(model.graphs[tower, precision], provider, available_cpus()) for tower in ("image", "text")
+    )
+    return Ours(
+        model,
+        {
+            "image": gpu_images(image, model.image.size, largest).run,
+            "text": gpu_texts(text, model.text, largest * 16).run,
+        },
+    )
 
 
 def some_items(model: Model, tower: Tower, count: int) -> list[Any]:
-    """Pictures of noise, or texts of 12 words."""
+    """Images of noise, or texts of 12 words."""
     numbers = np.random.default_rng(count)
     if tower == "image":
         return list(numbers.integers(0, 256, (count, model.image.size, model.image.size, 3), dtype=np.uint8))

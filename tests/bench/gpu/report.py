@@ -63,7 +63,7 @@ class Figures:
             "| items a second, best batch | clipsearch session | torch eager | torch.compile | ratio |",
             "|---|---|---|---|---|",
         ]
-        for tower, what in (("image", "pictures"), ("text", "texts of 12 words")):
+        for tower, what in (("image", "images"), ("text", "texts of 12 words")):
             mine, compiled = best(self.session, tower), best(self.compile, tower)
             cells = [_number(mine), _number(best(self.eager, tower)), _number(compiled)]
             rows.append(f"| {what} | {' | '.join(cells)} | {_number(ratio(mine, compiled), 2)} |")
@@ -72,7 +72,7 @@ class Figures:
         tflops, share = _number(summary["image_tflops"]), _number(summary["fraction_of_matmul_peak"], 2)
         rows += [
             "",
-            f"Service: raw pixels {served[0]}, JPEGs {served[1]}. One picture, p50: "
+            f"Service: raw pixels {served[0]}, JPEGs {served[1]}. One image, p50: "
             f"{_number(self.p50_ms_batch1, 2)} ms. {tflops} TFLOP/s, {share} of a large fp16 product.",
         ]
         rows += [f"Not measured: {reason}." for reason in self.not_measured]

@@ -35,7 +35,7 @@ def measure(
     console: Console,
     **environment: str,
 ) -> dict[Kind, float]:
-    """Pictures a second, of each kind, that a service answers to `clients` processes at once.
+    """Images a second, of each kind, that a service answers to `clients` processes at once.
 
     `corpus` holds the JPEGs, `folder` gets the service's log.
     """
@@ -57,12 +57,12 @@ def measure(
                 for n in range(clients)
             ]
             rates[kind] = sum(future.result(seconds + 120) for future in loads)
-            rig.say(f"service, {kind}: {rates[kind]:.0f} pictures/s")
+            rig.say(f"service, {kind}: {rates[kind]:.0f} images/s")
     return rates
 
 
 def load(address: str, kind: Kind, corpus: Path, first: int, seconds: float) -> float:
-    """Pictures a second that this process got vectors for."""
+    """Images a second that this process got vectors for."""
     return asyncio.run(_load(address, kind, corpus, first, seconds))
 
 

@@ -55,7 +55,7 @@ def test_index_goes_on_after_bad_files_and_lists_them(indexed):
     failed = {Path(failure["place"]).name: failure["reason"] for failure in indexed["failures"]}
     assert set(failed) == {"cut.png", "empty.jpg"}
     assert (indexed["total"], indexed["failed"]) == (7, 2)
-    assert failed["empty.jpg"] == "the picture is empty (0 bytes)"
+    assert failed["empty.jpg"] == "the image is empty (0 bytes)"
 
 
 def test_index_again_encodes_nothing(clipsearch, indexed, pictures):

@@ -1,4 +1,4 @@
-"""A bundle small enough to build in a moment, and pictures for it."""
+"""A bundle small enough to build in a moment, and images for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.toy_bundle import build_toy
 
 @pytest.fixture
 def jpeg() -> Callable[..., bytes]:
-    """Makes the bytes of a picture of one colour."""
+    """Makes the bytes of an image of one colour."""
 
     def make(colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (20, 16)) -> bytes:
         buffer = io.BytesIO()

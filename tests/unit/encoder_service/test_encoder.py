@@ -31,7 +31,7 @@ from encoder_service.inputs.tokenising import Tokenising
 from encoder_service.queue.admission import Admission
 from encoder_service.queue.batcher import Batcher
 from encoder_service.queue.cache import TextCache
-from encoder_service.runtime.session import picture_runner, text_runner
+from encoder_service.runtime.session import plain_images, plain_texts
 from tests.waiting import until
 
 Jpeg = Callable[..., bytes]
@@ -62,7 +62,7 @@ def unit_vector(row: NDArray[Any]) -> NDArray[np.float32]:
     return result
 
 
-class House:
+class Parts:
     """An encoder on fake sessions, with its parts at hand."""
 
     def __init__(self, encoder: Encoder, image: FakeSession, text: FakeSession, cache: TextCache) -> None:
@@ -70,7 +70,7 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, queue: int = 1000) -> AsyncIterator[House]:
+async def open_parts(folder: Path, queue: int = 1000) -> AsyncIterator[Parts]:
     manifest = read_manifest(folder)
     image, text = FakeSession(), FakeSession()
     cache = TextCache(1_000_000)
@@ -81,8 +81,8 @@ async def open_house(folder: Path, queue: int = 1000) -> AsyncIterator[House]:
         ThreadPoolExecutor(1) as b,
     ):
         async with (
-            Batcher(picture_runner(image), a, 8, weigh=lambda pixels: 1) as pictures,
-            Batcher(text_runner(text, manifest.text), b, 64, weigh=lambda item: len(item.ids)) as texts,
+            Batcher(plain_images(image).run, a, 8, weigh=lambda pixels: 1) as image_batches,
+            Batcher(plain_texts(text, manifest.text).run, b, 64, weigh=lambda item: len(item.ids)) as texts,
         ):
             budget = MemoryBudget(64 * 2**20)
             tokenising = Tokenising(TextTokenizer(folder, manifest.text), tokenisers)
@@ -90,22 +90,22 @@ async def open_house(folder: Path, queue: int = 1000) -> AsyncIterator[House]:
                 manifest,
                 Running("fp32", "fp32", "FakeProvider"),
                 ImageTower(
-                    pictures,
-                    Admission("pictures", queue, 10**9),
+                    image_batches,
+                    Admission("images", queue, 10**9),
                     Decoding(manifest.image, 100_000, budget, decoders, 2),
                 ),
                 TextTower(texts, Admission("texts", queue, 10**9), tokenising, cache, 1000),
             )
             try:
-                yield House(encoder, image, text, cache)
+                yield Parts(encoder, image, text, cache)
             finally:
                 image.free.set()
                 text.free.set()
 
 
 @pytest.fixture
-async def house(toy_bundle: Path) -> AsyncIterator[House]:
-    async with open_house(toy_bundle) as made:
+async def parts(toy_bundle: Path) -> AsyncIterator[Parts]:
+    async with open_parts(toy_bundle) as made:
         yield made
 
 
@@ -114,10 +114,10 @@ def vector_of(outcome: Outcome) -> list[float]:
     return outcome.vector.tolist()  # type: ignore[no-any-return]
 
 
-async def test_pictures_come_back_in_order_with_what_was_done(house: House, jpeg: Jpeg) -> None:
+async def test_images_come_back_in_order_with_what_was_done(parts: Parts, jpeg: Jpeg) -> None:
     images = [jpeg((index * 10, 0, 0)) for index in range(20)]
-    outcomes = await house.encoder.encode_images(images, math.inf)
-    rules = house.encoder.manifest.image
+    outcomes = await parts.encoder.encode_images(images, math.inf)
+    rules = parts.encoder.manifest.image
     for data, outcome in zip(images, outcomes, strict=True):
         assert vector_of(outcome) == unit_vector(prepare_image(data, rules).pixels).tolist()
         assert isinstance(outcome, Encoded)
@@ -125,8 +125,8 @@ async def test_pictures_come_back_in_order_with_what_was_done(house: House, jpeg
         assert outcome.preprocess_s > 0
 
 
-async def test_a_bad_picture_fails_alone_and_names_its_place(house: House, jpeg: Jpeg) -> None:
-    outcomes = await house.encoder.encode_images([jpeg(), b"nothing", b"", jpeg((0, 0, 9))], math.inf)
+async def test_a_bad_image_fails_alone_and_names_its_place(parts: Parts, jpeg: Jpeg) -> None:
+    outcomes = await parts.encoder.encode_images([jpeg(), b"nothing", b"", jpeg((0, 0, 9))], math.inf)
     assert [isinstance(outcome, Encoded) for outcome in outcomes] == [True, False, False, True]
     errors = [outcome for outcome in outcomes if isinstance(outcome, InvalidArgument)]
     assert [(error.field, error.reason) for error in errors] == [
@@ -135,36 +135,36 @@ async def test_a_bad_picture_fails_alone_and_names_its_place(house: House, jpeg:
     ]
 
 
-async def test_the_same_bad_picture_names_each_of_its_places(house: House) -> None:
-    outcomes = await house.encoder.encode_images([b"bad", b"bad"], math.inf)
+async def test_the_same_bad_image_names_each_of_its_places(parts: Parts) -> None:
+    outcomes = await parts.encoder.encode_images([b"bad", b"bad"], math.inf)
     assert [outcome.field for outcome in outcomes if isinstance(outcome, InvalidArgument)] == [
         "images[0]",
         "images[1]",
     ]
 
 
-async def test_equal_pictures_in_flight_are_computed_once(house: House, jpeg: Jpeg) -> None:
-    house.image.free.clear()
-    calls = [asyncio.create_task(house.encoder.encode_images([jpeg(), jpeg()], math.inf)) for _ in range(3)]
-    await until(lambda: house.encoder._image_flights.joined == 5)
-    house.image.free.set()
+async def test_equal_images_in_flight_are_computed_once(parts: Parts, jpeg: Jpeg) -> None:
+    parts.image.free.clear()
+    calls = [asyncio.create_task(parts.encoder.encode_images([jpeg(), jpeg()], math.inf)) for _ in range(3)]
+    await until(lambda: parts.encoder._image_flights.joined == 5)
+    parts.image.free.set()
     answers = await asyncio.gather(*calls)
     assert len({tuple(vector_of(outcome)) for answer in answers for outcome in answer}) == 1
-    assert house.image.rows == 1
+    assert parts.image.rows == 1
 
 
-async def test_pixels_go_straight_to_the_session(house: House, jpeg: Jpeg) -> None:
-    rules = house.encoder.manifest.image
+async def test_pixels_go_straight_to_the_session(parts: Parts, jpeg: Jpeg) -> None:
+    rules = parts.encoder.manifest.image
     pixels = np.stack([prepare_image(jpeg((c, c, c)), rules).pixels for c in (1, 100, 200)])
-    outcomes = await house.encoder.encode_pixels(pixels, math.inf)
+    outcomes = await parts.encoder.encode_pixels(pixels, math.inf)
     assert [vector_of(outcome) for outcome in outcomes] == [unit_vector(row).tolist() for row in pixels]
     assert isinstance(outcomes[0], Encoded)
     assert outcomes[0].input == ImageInput(width=8, height=8, format="RAW")
 
 
-async def test_texts_come_back_in_order_and_bad_ones_fail_alone(house: House) -> None:
+async def test_texts_come_back_in_order_and_bad_ones_fail_alone(parts: Parts) -> None:
     texts = ["a cat", "", "a dog", "x" * 1001, "a cat", "cat " * 40]
-    outcomes = await house.encoder.encode_texts(texts, math.inf)
+    outcomes = await parts.encoder.encode_texts(texts, math.inf)
     assert vector_of(outcomes[0]) == vector_of(outcomes[4]) != vector_of(outcomes[2])
     failed = {outcome.field: outcome.reason for outcome in outcomes if isinstance(outcome, InvalidArgument)}
     assert failed == {"texts[1]": "TEXT_EMPTY", "texts[3]": "TEXT_TOO_LARGE"}
@@ -172,109 +172,109 @@ async def test_texts_come_back_in_order_and_bad_ones_fail_alone(house: House) ->
     assert outcomes[5].input == TextInput(tokens=12, tokens_dropped=30)
 
 
-async def test_a_text_seen_before_does_not_reach_the_session_again(house: House) -> None:
-    first = await house.encoder.encode_texts(["a cat", "a dog"], math.inf)
-    again = await house.encoder.encode_texts(["a dog", "a cat", "a dog"], math.inf)
+async def test_a_text_seen_before_does_not_reach_the_session_again(parts: Parts) -> None:
+    first = await parts.encoder.encode_texts(["a cat", "a dog"], math.inf)
+    again = await parts.encoder.encode_texts(["a dog", "a cat", "a dog"], math.inf)
     assert [vector_of(outcome) for outcome in again] == [vector_of(first[i]) for i in (1, 0, 1)]
-    assert house.text.rows == 2
-    assert (house.cache.hits, house.cache.misses) == (2, 2)
+    assert parts.text.rows == 2
+    assert (parts.cache.hits, parts.cache.misses) == (2, 2)
 
 
-async def test_equal_texts_in_flight_are_computed_once(house: House) -> None:
-    house.text.free.clear()
-    calls = [asyncio.create_task(house.encoder.encode_texts(["a cat"], math.inf)) for _ in range(5)]
-    await until(lambda: house.encoder._text_flights.joined == 4)
-    house.text.free.set()
+async def test_equal_texts_in_flight_are_computed_once(parts: Parts) -> None:
+    parts.text.free.clear()
+    calls = [asyncio.create_task(parts.encoder.encode_texts(["a cat"], math.inf)) for _ in range(5)]
+    await until(lambda: parts.encoder._text_flights.joined == 4)
+    parts.text.free.set()
     await asyncio.gather(*calls)
-    assert house.text.rows == 1
+    assert parts.text.rows == 1
 
 
 async def test_a_long_text_is_tokenised_off_the_loop_with_the_same_result(toy_bundle: Path) -> None:
-    async with open_house(toy_bundle) as house:
+    async with open_parts(toy_bundle) as parts:
         many = [f"a cat {'dog ' * n}" for n in range(200)]
-        at_once = await house.encoder.encode_texts(many, math.inf)
-    async with open_house(toy_bundle) as house:
-        one_by_one = [(await house.encoder.encode_texts([text], math.inf))[0] for text in many]
+        at_once = await parts.encoder.encode_texts(many, math.inf)
+    async with open_parts(toy_bundle) as parts:
+        one_by_one = [(await parts.encoder.encode_texts([text], math.inf))[0] for text in many]
     assert [vector_of(a) for a in at_once] == [vector_of(b) for b in one_by_one]
 
 
-async def test_a_call_that_is_cancelled_leaves_no_work_behind(house: House, jpeg: Jpeg) -> None:
-    house.image.free.clear()
-    house.text.free.clear()
+async def test_a_call_that_is_cancelled_leaves_no_work_behind(parts: Parts, jpeg: Jpeg) -> None:
+    parts.image.free.clear()
+    parts.text.free.clear()
     blocker = [
-        asyncio.create_task(house.encoder.encode_images([jpeg((1, 2, 3))], math.inf)),
-        asyncio.create_task(house.encoder.encode_texts(["blue"], math.inf)),
+        asyncio.create_task(parts.encoder.encode_images([jpeg((1, 2, 3))], math.inf)),
+        asyncio.create_task(parts.encoder.encode_texts(["blue"], math.inf)),
     ]
-    await until(lambda: house.image.rows == house.text.rows == 1)
+    await until(lambda: parts.image.rows == parts.text.rows == 1)
     calls = [
-        asyncio.create_task(house.encoder.encode_images([jpeg((c, 9, 9)) for c in range(10)], math.inf)),
-        asyncio.create_task(house.encoder.encode_texts(["a cat", "a dog"], math.inf)),
+        asyncio.create_task(parts.encoder.encode_images([jpeg((c, 9, 9)) for c in range(10)], math.inf)),
+        asyncio.create_task(parts.encoder.encode_texts(["a cat", "a dog"], math.inf)),
     ]
-    await until(lambda: house.encoder._images.admission.items == 11)
-    await until(lambda: house.encoder._texts.admission.items == 3)
+    await until(lambda: parts.encoder._images.admission.items == 11)
+    await until(lambda: parts.encoder._texts.admission.items == 3)
     for call in calls:
         call.cancel()
     await asyncio.wait(calls)
-    house.image.free.set()
-    house.text.free.set()
+    parts.image.free.set()
+    parts.text.free.set()
     await asyncio.gather(*blocker)
-    await house.encoder.encode_images([jpeg((3, 2, 1))], math.inf)
-    await house.encoder.encode_texts(["red"], math.inf)
-    assert (house.image.rows, house.text.rows) == (2, 2)
+    await parts.encoder.encode_images([jpeg((3, 2, 1))], math.inf)
+    await parts.encoder.encode_texts(["red"], math.inf)
+    assert (parts.image.rows, parts.text.rows) == (2, 2)
 
 
 async def test_a_call_whose_deadline_has_passed_costs_neither_decoding_nor_inference(
-    house: House, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
+    parts: Parts, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "encoder_service.inputs.decoding.open_image", lambda *_: pytest.fail("it was decoded")
     )
     past = time.monotonic() - 1
     with pytest.raises(DeadlineExceeded):
-        await house.encoder.encode_images([jpeg()], past)
+        await parts.encoder.encode_images([jpeg()], past)
     with pytest.raises(DeadlineExceeded):
-        await house.encoder.encode_texts(["a cat"], past)
-    assert (house.image.rows, house.text.rows) == (0, 0)
+        await parts.encoder.encode_texts(["a cat"], past)
+    assert (parts.image.rows, parts.text.rows) == (0, 0)
 
 
-async def test_a_full_house_refuses_before_it_decodes_and_recovers(toy_bundle: Path, jpeg: Jpeg) -> None:
-    async with open_house(toy_bundle, queue=4) as house:
-        house.image.free.clear()
+async def test_a_full_queue_refuses_before_it_decodes_and_recovers(toy_bundle: Path, jpeg: Jpeg) -> None:
+    async with open_parts(toy_bundle, queue=4) as parts:
+        parts.image.free.clear()
         inside = asyncio.create_task(
-            house.encoder.encode_images([jpeg((c, 0, 0)) for c in range(4)], math.inf)
+            parts.encoder.encode_images([jpeg((c, 0, 0)) for c in range(4)], math.inf)
         )
-        await until(lambda: house.encoder._images.admission.items == 4)
-        with pytest.raises(ResourceExhausted, match="5 pictures would be in work, the limit is 4"):
-            await house.encoder.encode_images([jpeg()], math.inf)
-        house.image.free.set()
+        await until(lambda: parts.encoder._images.admission.items == 4)
+        with pytest.raises(ResourceExhausted, match="5 images would be in work, the limit is 4"):
+            await parts.encoder.encode_images([jpeg()], math.inf)
+        parts.image.free.set()
         await inside
-        assert isinstance((await house.encoder.encode_images([jpeg()], math.inf))[0], Encoded)
+        assert isinstance((await parts.encoder.encode_images([jpeg()], math.inf))[0], Encoded)
 
 
 async def test_a_session_that_breaks_fails_the_call_and_the_rest_is_cancelled(
-    house: House, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
+    parts: Parts, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(house.image, "run", broken)
+    monkeypatch.setattr(parts.image, "run", broken)
     with pytest.raises(RuntimeError, match="out of memory"):
-        await house.encoder.encode_images([jpeg((c, 0, 0)) for c in range(5)], math.inf)
+        await parts.encoder.encode_images([jpeg((c, 0, 0)) for c in range(5)], math.inf)
 
 
 async def test_a_vector_that_is_not_finite_is_an_error_and_never_cached(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = np.full((1, 16), np.nan, dtype=np.float32)
     with monkeypatch.context() as patch:
-        patch.setattr(house.text, "run", lambda inputs: nothing)
+        patch.setattr(parts.text, "run", lambda inputs: nothing)
         with pytest.raises(ArithmeticError, match="not finite"):
-            await house.encoder.encode_texts(["a cat"], math.inf)
-    assert isinstance((await house.encoder.encode_texts(["a cat"], math.inf))[0], Encoded)
+            await parts.encoder.encode_texts(["a cat"], math.inf)
+    assert isinstance((await parts.encoder.encode_texts(["a cat"], math.inf))[0], Encoded)
 
 
 async def test_decoding_long_texts_and_sessions_never_run_on_the_loops_thread(
-    house: House, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
+    parts: Parts, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: dict[str, threading.Thread] = {}
 
@@ -287,17 +287,17 @@ async def test_decoding_long_texts_and_sessions_never_run_on_the_loops_thread(
 
         monkeypatch.setattr(owner, name, watched)
 
-    watch("image session", house.image, "run")
-    watch("text session", house.text, "run")
+    watch("image session", parts.image, "run")
+    watch("text session", parts.text, "run")
     watch("decoding", decoding, "decode")
-    watch("tokenising", house.encoder._texts.tokenising._tokenizer, "encode")
-    await house.encoder.encode_images([jpeg()], math.inf)
-    await house.encoder.encode_texts(["cat " * 200 + str(n) for n in range(10)], math.inf)
+    watch("tokenising", parts.encoder._texts.tokenising._tokenizer, "encode")
+    await parts.encoder.encode_images([jpeg()], math.inf)
+    await parts.encoder.encode_texts(["cat " * 200 + str(n) for n in range(10)], math.inf)
     assert len(threads) == 4
     assert threading.main_thread() not in threads.values()
 
 
-async def test_texts_never_wait_behind_pictures(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_texts_never_wait_behind_images(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every decoding thread is held, and far more texts come than are tokenised on the loop."""
     free = threading.Event()
 
@@ -306,24 +306,24 @@ async def test_texts_never_wait_behind_pictures(toy_bundle: Path, monkeypatch: p
         raise InputError("IMAGE_INVALID", "it was held long enough")
 
     monkeypatch.setattr("encoder_service.inputs.decoding.open_image", held)
-    async with open_house(toy_bundle) as house:
-        pictures = asyncio.create_task(
-            house.encoder.encode_images([bytes([n]) for n in range(1, 21)], math.inf)
+    async with open_parts(toy_bundle) as parts:
+        images = asyncio.create_task(
+            parts.encoder.encode_images([bytes([n]) for n in range(1, 21)], math.inf)
         )
         texts = ["cat " * 20 + str(n) for n in range(103)]
         try:
-            answers = await asyncio.wait_for(house.encoder.encode_texts(texts, math.inf), 20)
-            assert not pictures.done()
+            answers = await asyncio.wait_for(parts.encoder.encode_texts(texts, math.inf), 20)
+            assert not images.done()
         finally:
             free.set()
         assert all(isinstance(answer, Encoded) for answer in answers)
-        await pictures
+        await images
 
 
-async def test_a_text_that_the_tokenizer_drops_fails_alone(house: House) -> None:
-    tokenizer = house.encoder._texts.tokenising._tokenizer._tokenizer
+async def test_a_text_that_the_tokenizer_drops_fails_alone(parts: Parts) -> None:
+    tokenizer = parts.encoder._texts.tokenising._tokenizer._tokenizer
     tokenizer.normalizer = normalizers.Replace("\u3164", "")
-    outcomes = await house.encoder.encode_texts(["a cat", "\u3164", "\u200b"], math.inf)
+    outcomes = await parts.encoder.encode_texts(["a cat", "\u3164", "\u200b"], math.inf)
     assert isinstance(outcomes[0], Encoded)
     errors = [outcome for outcome in outcomes[1:] if isinstance(outcome, InvalidArgument)]
     assert [(error.field, error.reason) for error in errors] == [

@@ -26,10 +26,7 @@ from encoder_service.bundle import (
 )
 from encoder_service.encoder import Encoded
 from encoder_service.loading import open_encoder
-from encoder_service.runtime import feeding
-from encoder_service.runtime.cuda import HostMemory
-from encoder_service.runtime.precision import choose_precision
-from encoder_service.runtime.providers import Choice
+from encoder_service.runtime.providers import Choice, choose_precision
 from encoder_service.runtime.session import SessionError
 from encoder_service.settings import EncoderSettings
 
@@ -45,7 +42,7 @@ def settings(folder: Path, **changes: object) -> EncoderSettings:
 
 
 async def test_a_good_bundle_opens_and_encodes(toy_bundle: Path) -> None:
-    async with open_encoder(settings(toy_bundle)) as (encoder, _):
+    async with open_encoder(settings(toy_bundle)) as encoder:
         outcome = (await encoder.encode_texts(["a cat"], math.inf))[0]
         assert isinstance(outcome, Encoded)
         assert np.linalg.norm(outcome.vector) == pytest.approx(1)
@@ -214,24 +211,23 @@ async def test_what_a_card_cannot_run_goes_to_the_cpu_only_by_auto(
         assert "ArgMax would run on the CPU" in await fails(toy_bundle, provider=provider)
         return
     with capture_logs() as logs:
-        async with open_encoder(settings(toy_bundle)) as (encoder, _):
+        async with open_encoder(settings(toy_bundle)) as encoder:
             assert encoder.running.provider == "CPUExecutionProvider"
     assert any("ArgMax would run on the CPU" in str(entry.get("provider_because")) for entry in logs)
 
 
-async def test_a_card_is_fed_through_bound_buffers(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole way of a card, with the CPU in its place: same vectors, capacities from the buckets."""
+async def test_a_card_gets_batches_of_few_shapes(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way of a card, with the CPU in its place: same vectors."""
     opened = loading.OnnxSession
     monkeypatch.setattr(loading, "choose_provider", lambda asked, device: Choice("cuda", "a card"))
     monkeypatch.setattr(
         loading, "OnnxSession", lambda path, provider, threads, *rest: opened(path, "cpu", threads)
     )
-    monkeypatch.setattr(feeding, "CudaMemory", lambda device: HostMemory())
     texts = [f"a red {'dog ' * n}photo" for n in range(1, 9)] * 3
     pixels = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
 
     async def vectors(**changes: object) -> list[np.ndarray]:
-        async with open_encoder(settings(toy_bundle, **changes)) as (encoder, _):
+        async with open_encoder(settings(toy_bundle, **changes)) as encoder:
             outcomes = await asyncio.gather(
                 encoder.encode_pixels(pixels, math.inf), encoder.encode_texts(texts, math.inf)
             )

@@ -50,7 +50,7 @@ def test_times_are_those_of_inputs_that_went_through_the_session(registry):
 
 
 async def test_the_model_the_queues_and_the_cache_are_read_as_they_stand(registry, toy_bundle):
-    async with open_encoder(EncoderSettings(model=toy_bundle)) as (encoder, _):
+    async with open_encoder(EncoderSettings(model=toy_bundle)) as encoder:
         metrics = EncoderMetrics(registry)
         metrics.watch(encoder.manifest, encoder.running, encoder._images, encoder._texts)
         await encoder.encode_texts(["a cat", "a dog"], math.inf)

@@ -47,7 +47,7 @@ def settings(toy_bundle: Path) -> EncoderSettings:
 
 @pytest.fixture
 async def encoder(settings: EncoderSettings) -> AsyncIterator[Encoder]:
-    async with open_encoder(settings) as (opened, _):
+    async with open_encoder(settings) as opened:
         yield opened
 
 
@@ -124,8 +124,8 @@ async def test_texts_are_answered_in_order_with_what_was_done(stub: Any, toy_bun
     assert answer.timings.infer_ms > 0
 
 
-async def test_pictures_are_answered_in_order_with_what_was_done(stub: Any, jpeg: Jpeg) -> None:
-    answer = await stub.EncodeImage(pb.EncodeImageRequest(images=[jpeg(), b"no picture", jpeg((0, 0, 255))]))
+async def test_images_are_answered_in_order_with_what_was_done(stub: Any, jpeg: Jpeg) -> None:
+    answer = await stub.EncodeImage(pb.EncodeImageRequest(images=[jpeg(), b"no image", jpeg((0, 0, 255))]))
     red, bad, blue = answer.embeddings
     assert red.image == pb.ImageInput(width=20, height=16, format="JPEG", orientation=1, frames=1, mode="RGB")
     assert reason(bad.error) == "IMAGE_UNSUPPORTED_FORMAT"
@@ -159,8 +159,8 @@ async def test_classify_puts_the_label_into_the_template(stub: Any, jpeg: Jpeg) 
         pb.ClassifyRequest(images=[jpeg()], labels=["cat"], prompt_template="red {} of {}")
     )
     vector = floats((await stub.EncodeText(pb.EncodeTextRequest(texts=["red cat of cat"]))).embeddings[0])
-    picture = floats((await stub.EncodeImage(pb.EncodeImageRequest(images=[jpeg()]))).embeddings[0])
-    assert plain.classifications[0].scores[0].cosine == pytest.approx(float(vector @ picture), abs=1e-6)
+    seen = floats((await stub.EncodeImage(pb.EncodeImageRequest(images=[jpeg()]))).embeddings[0])
+    assert plain.classifications[0].scores[0].cosine == pytest.approx(float(vector @ seen), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ async def test_a_list_with_too_many_elements_is_refused_unparsed(stub, method):
     assert "or more given, at most" in message
 
 
-async def test_texts_and_refusals_never_wait_behind_pictures(encoder, stub, jpeg):
+async def test_texts_and_refusals_never_wait_behind_images(encoder, stub, jpeg):
     decoding, free = encoder._images.decoding, threading.Event()
     for _ in range(100 * decoding.threads):
         decoding._executor.submit(free.wait)

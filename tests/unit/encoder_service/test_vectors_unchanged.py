@@ -25,18 +25,13 @@ from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Runni
 from encoder_service.inputs.budget import MemoryBudget
 from encoder_service.inputs.decoding import Decoding
 from encoder_service.inputs.images import prepare_image
-from encoder_service.inputs.texts import TextTokenizer
+from encoder_service.inputs.texts import TextTokenizer, Tokens
 from encoder_service.inputs.tokenising import Tokenising
 from encoder_service.queue.admission import Admission
 from encoder_service.queue.batcher import Batcher
 from encoder_service.queue.cache import TextCache
-from encoder_service.runtime.session import (
-    OnnxSession,
-    PictureRunner,
-    TextRunner,
-    picture_runner,
-    text_runner,
-)
+from encoder_service.runtime.gpu import Run
+from encoder_service.runtime.session import OnnxSession, Pixels, plain_images, plain_texts
 
 BOUND = 1e-5  # largest difference of any of the vector's numbers
 
@@ -58,8 +53,8 @@ class Model:
 
     manifest: Manifest
     tokenizer: TextTokenizer
-    pictures: PictureRunner
-    texts: TextRunner
+    run_images: Run[Pixels]
+    texts: Run[Tokens]
     images: list[bytes]
     image_vectors: list[NDArray[np.float32]]
     text_vectors: list[NDArray[np.float32]]
@@ -72,17 +67,17 @@ def model(starter_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Mod
         tower: OnnxSession(starter_bundle / graph_file(tower, manifest.preferred_cpu[tower]), "cpu", 2)
         for tower in ("image", "text")
     }
-    pictures = picture_runner(graphs["image"])
-    texts = text_runner(graphs["text"], manifest.text)
+    run_images = plain_images(graphs["image"]).run
+    texts = plain_texts(graphs["text"], manifest.text).run
     tokenizer = TextTokenizer(starter_bundle, manifest.text)
     images = [file.read_bytes() for file in write_samples(tmp_path_factory.mktemp("photos"))[:6]]
     return Model(
         manifest,
         tokenizer,
-        pictures,
+        run_images,
         texts,
         images,
-        [pictures([prepare_image(data, manifest.image).pixels])[0] for data in images],
+        [run_images([prepare_image(data, manifest.image).pixels])[0] for data in images],
         [texts([tokens])[0] for tokens in tokenizer.encode(TEXTS)],
     )
 
@@ -100,7 +95,7 @@ class Mix:
     texts: list[list[int]]
     images: list[list[int]]
     tokens_at_once: int
-    pictures_at_once: int
+    images_at_once: int
     cache_bytes: int
 
 
@@ -109,7 +104,7 @@ MIXES = st.builds(
     texts=st.lists(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=12), max_size=5),
     images=st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=4), max_size=2),
     tokens_at_once=st.integers(1, 1500),
-    pictures_at_once=st.integers(1, 8),
+    images_at_once=st.integers(1, 8),
     cache_bytes=st.sampled_from([0, 6000, 10**6]),
 )
 
@@ -123,14 +118,14 @@ def test_in_any_mix_a_vector_is_what_it_is_alone(model: Model, threads: ThreadPo
 
 async def _compare(model: Model, threads: ThreadPoolExecutor, mix: Mix) -> None:
     async with (
-        Batcher(model.pictures, threads, mix.pictures_at_once, weigh=lambda pixels: 1) as pictures,
+        Batcher(model.run_images, threads, mix.images_at_once, weigh=lambda pixels: 1) as image_batches,
         Batcher(model.texts, threads, mix.tokens_at_once, weigh=lambda tokens: len(tokens.ids)) as texts,
     ):
         decoding = Decoding(model.manifest.image, 10**6, MemoryBudget(64 * 2**20), threads, 2)
         encoder = Encoder(
             model.manifest,
             Running("fp32", "int8", "CPUExecutionProvider"),
-            ImageTower(pictures, Admission("pictures", 1000, 10**9), decoding),
+            ImageTower(image_batches, Admission("images", 1000, 10**9), decoding),
             TextTower(
                 texts,
                 Admission("texts", 1000, 10**9),

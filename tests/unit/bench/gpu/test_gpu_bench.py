@@ -91,8 +91,8 @@ def test_ours_and_torch_compute_the_same(made: model.Model) -> None:
 
     texts = ours.some_items(made, "text", 5)
     pixels = np.stack(ours.some_items(made, "image", 5))
-    with ours.open_ours(made, "cpu", "fp16", 8) as towers:
-        by_text, by_image = towers.runs["text"](texts), towers.runs["image"](list(pixels))
+    runs = ours.open_ours(made, "cpu", "fp16", 8).runs
+    by_text, by_image = runs["text"](texts), runs["image"](list(pixels))
     with torch.inference_mode():
         ids = torch.tensor([text.ids for text in texts])
         assert (baselines.forward(made, "text", "cpu")(ids).numpy() * by_text).sum(1).min() > 0.999

@@ -11,7 +11,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from clipsearch.serving import health
 from clipsearch.serving.errors import Unavailable
-from clipsearch.serving.health import LIVENESS, Broken, Readiness
+from clipsearch.serving.health import LIVENESS, Readiness
 
 NAME = "clipsearch.search.v1.SearchService"
 
@@ -29,8 +29,6 @@ class Dependency:
             raise Unavailable("store", "the store cannot be reached")
         if self.mode == "broken":
             raise RuntimeError("a bug")
-        if self.mode == "for good":
-            raise Broken("the card is broken")
         if self.mode == "frozen":
             await asyncio.sleep(60)
 
@@ -62,7 +60,7 @@ async def serving(readiness: Readiness, name: str) -> bool:
     return answer.status == HealthCheckResponse.SERVING
 
 
-@pytest.mark.parametrize("mode", ["down", "broken", "frozen", "for good"])
+@pytest.mark.parametrize("mode", ["down", "broken", "frozen"])
 async def test_readiness_is_lost_only_after_the_setting_and_regained_at_once(
     readiness, dependency, clock, monkeypatch, mode
 ):
@@ -82,21 +80,6 @@ async def test_readiness_is_lost_only_after_the_setting_and_regained_at_once(
     await readiness.check()
     assert await serving(readiness, NAME)
     assert await serving(readiness, "")
-
-
-@pytest.mark.parametrize("mode", ["down", "broken", "frozen", "for good"])
-async def test_only_a_probe_that_says_so_is_broken(readiness, dependency, clock, monkeypatch, mode):
-    monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 0.02)
-    await readiness.begin()
-    await readiness.check()
-    dependency.mode = mode
-    for _ in range(100):
-        clock.now += 1
-        await readiness.check()
-        if mode == "frozen":
-            break
-    assert readiness.broken.is_set() == (mode == "for good")
-    assert readiness.problem == ("the card is broken" if mode == "for good" else "")
 
 
 async def test_a_short_failure_does_not_count_against_the_next(readiness, dependency, clock):

@@ -31,7 +31,6 @@ SERVER = textwrap.dedent(
     from pydantic_settings import SettingsConfigDict
     from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
     from clipsearch.serving.errors import Unavailable
-    from clipsearch.serving.health import Broken
     from clipsearch.serving.lifecycle import Service, StartError, serve
     from clipsearch.serving.telemetry.log import configure_logging
     from clipsearch.serving.settings import ServingSettings, SettingsError, load_settings
@@ -48,8 +47,6 @@ SERVER = textwrap.dedent(
             return encoder_pb2.GetModelResponse(name="toy")
 
     async def ready():
-        if os.path.exists(sys.argv[1] + "-broken"):
-            raise Broken("the card is broken")
         if not os.path.exists(sys.argv[1]):
             raise Unavailable("store", "the store cannot be reached")
 
@@ -253,22 +250,6 @@ async def test_sigterm_before_it_was_ever_ready_ends_it_with_0(launch):
     process.signal(signal.SIGTERM)
     assert await process.end() == 0
     assert not process.port_file.exists()
-
-
-async def test_a_service_that_is_broken_drains_and_ends_with_1(launch, tmp_path):
-    process = launch()
-    process.dependency.touch()
-    async with grpc.aio.insecure_channel(await process.serves()) as channel:
-        asked = await under_way(channel, tmp_path)
-        (tmp_path / "dependency-broken").touch()
-        assert (await process.entry("toy cannot go on"))["problem"] == "the card is broken"
-        await process.entry("draining")
-        (tmp_path / "dependency-answer").touch()
-        assert (await asked).name == "toy"
-    assert await process.end() == 1
-    errors = [line for line in process.logged() if line["level"] == "error"]
-    assert [line["event"] for line in errors] == ["toy cannot go on"]
-    assert process.text().splitlines()[-1] == "the card is broken"
 
 
 @pytest.mark.parametrize(

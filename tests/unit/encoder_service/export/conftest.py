@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from encoder_service.export.clip import export_bundle
 from tests.bundles import shared_bundle
 
 TINY = {"clip": "clip-vit-tiny-test", "siglip": "siglip-tiny-test"}
 
 
 def shared(family: str) -> Path:
+    from encoder_service.export.clip import export_bundle
+
     return shared_bundle(family, lambda folder: export_bundle(TINY[family], folder, random_init=True))
 
 

@@ -5,12 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from transformers import CLIPTokenizer
 
-from encoder_service.export import golden
+from encoder_service.export import ExportError, golden
 from encoder_service.export.architectures import ARCHITECTURES, architecture, random_model, tokenizer
-from encoder_service.export.checkpoint import weights_sha256
-from encoder_service.export.errors import ExportError
 
 TEXTS = [text for pair in golden.text_pairs() for text in pair]
 
@@ -22,6 +19,8 @@ def test_the_clip_tokenizer_gives_the_ids_that_openai_published() -> None:
 
 
 def test_the_clip_tokenizer_agrees_with_transformers_on_all_golden_texts() -> None:
+    from transformers import CLIPTokenizer
+
     ours = tokenizer(ARCHITECTURES["clip-vit-base-patch32"])
     model: Mapping[str, Any] = json.loads(ours.to_str())["model"]
     theirs = CLIPTokenizer(vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]])
@@ -44,6 +43,8 @@ def test_siglip_texts_end_with_the_end_token_and_begin_with_none() -> None:
 
 
 def test_the_seed_decides_the_weights() -> None:
+    from encoder_service.export.checkpoint import weights_sha256
+
     shape = ARCHITECTURES["clip-vit-tiny-test"]
     first, again, other = (weights_sha256(random_model(shape, seed).state_dict()) for seed in (0, 0, 1))
     assert first == again != other

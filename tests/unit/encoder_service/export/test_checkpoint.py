@@ -9,27 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
-from transformers import (
-    BertConfig,
-    CLIPProcessor,
-    CLIPTokenizer,
-    PreTrainedTokenizerFast,
-    Siglip2Config,
-    SiglipProcessor,
-)
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from encoder_service.bundle import open_bundle, write_manifest
+from encoder_service.export import ExportError
 from encoder_service.export.architectures import ARCHITECTURES, random_model, tokenizer
-from encoder_service.export.checkpoint import load_checkpoint
-from encoder_service.export.clip import export_bundle
-from encoder_service.export.errors import ExportError
 from encoder_service.export.parity import cosines
 from encoder_service.export.verify import verify_bundle
 from encoder_service.inputs.pixels import fit
@@ -50,6 +35,9 @@ class Local:
 
 @pytest.fixture(scope="module")
 def clip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Local:
+    from transformers import CLIPProcessor, CLIPTokenizer
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
     shape = ARCHITECTURES["clip-vit-tiny-test"]
     bpe = json.loads(tokenizer(shape).to_str())["model"]
     processor = CLIPProcessor(
@@ -61,6 +49,9 @@ def clip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Local:
 
 @pytest.fixture(scope="module")
 def siglip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Local:
+    from transformers import PreTrainedTokenizerFast, SiglipProcessor
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
     shape = ARCHITECTURES["siglip-tiny-test"]
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer(shape), pad_token="<pad>", eos_token="</s>", model_max_length=64
@@ -70,6 +61,8 @@ def siglip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Local:
 
 
 def saved(folder: Path, model: Any, processor: Any) -> Local:
+    from encoder_service.export.clip import export_bundle
+
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
@@ -92,10 +85,14 @@ def photograph() -> Image.Image:
 
 
 def vectors(folder: Path, graph: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    import onnxruntime as ort
+
     return np.asarray(ort.InferenceSession(folder / graph).run(["embeds"], inputs)[0])
 
 
 def test_a_folder_becomes_a_bundle_that_answers_like_its_processor_and_model(local: Local) -> None:
+    import torch
+
     manifest = open_bundle(local.bundle)
 
     assert manifest.name == local.folder.name == manifest.source.id
@@ -107,11 +104,13 @@ def test_a_folder_becomes_a_bundle_that_answers_like_its_processor_and_model(loc
         images=photograph(), text=texts, padding="max_length", truncation=True, return_tensors="pt"
     )
     with torch.no_grad():
-        picture = local.model.get_image_features(pixel_values=inputs["pixel_values"]).pooler_output.numpy()
+        expected_image = local.model.get_image_features(
+            pixel_values=inputs["pixel_values"]
+        ).pooler_output.numpy()
         expected = local.model.get_text_features(input_ids=inputs["input_ids"]).pooler_output.numpy()
 
     pixels = np.asarray(fit(photograph(), manifest.image))[np.newaxis]
-    assert cosines(vectors(local.bundle, "image.fp32.onnx", {"pixels": pixels}), picture)[0] > 0.999
+    assert cosines(vectors(local.bundle, "image.fp32.onnx", {"pixels": pixels}), expected_image)[0] > 0.999
     tokens = TextTokenizer(local.bundle, manifest.text).encode(TEXTS)
     ids = pad(tokens, manifest.text)
     assert cosines(vectors(local.bundle, "text.fp32.onnx", ids), expected).min() > 0.99999
@@ -134,6 +133,10 @@ def test_verify_refuses_a_source_with_other_weights(clip_checkpoint: Local, clip
 
 
 def test_a_checkpoint_that_lacks_a_weight_is_refused(clip_checkpoint: Local, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from encoder_service.export.checkpoint import load_checkpoint
+
     folder = copied(clip_checkpoint, tmp_path)
     weights = load_file(folder / "model.safetensors")
     del weights["visual_projection.weight"]
@@ -143,6 +146,8 @@ def test_a_checkpoint_that_lacks_a_weight_is_refused(clip_checkpoint: Local, tmp
 
 
 def test_a_checkpoint_without_a_tokenizer_is_refused(siglip_checkpoint: Local, tmp_path: Path) -> None:
+    from encoder_service.export.checkpoint import load_checkpoint
+
     folder = copied(siglip_checkpoint, tmp_path)
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ExportError, match=r"no tokenizer\.json that can be used"):
@@ -150,6 +155,8 @@ def test_a_checkpoint_without_a_tokenizer_is_refused(siglip_checkpoint: Local, t
 
 
 def test_a_model_card_without_a_licence_is_said_so(clip_checkpoint: Local, tmp_path: Path) -> None:
+    from encoder_service.export.checkpoint import load_checkpoint
+
     folder = copied(clip_checkpoint, tmp_path)
     (folder / "README.md").unlink()
     assert load_checkpoint(str(folder)).license == "not named in its model card"
@@ -157,15 +164,21 @@ def test_a_model_card_without_a_licence_is_said_so(clip_checkpoint: Local, tmp_p
 
 @pytest.mark.parametrize(
     ("configuration", "message"),
-    [(BertConfig(), "is a bert model"), (Siglip2Config(), "NaFlex.*siglip2-base-patch16-256")],
+    [("BertConfig", "is a bert model"), ("Siglip2Config", "NaFlex.*siglip2-base-patch16-256")],
 )
-def test_other_families_are_refused(tmp_path: Path, configuration: Any, message: str) -> None:
-    configuration.save_pretrained(tmp_path)
+def test_other_families_are_refused(tmp_path: Path, configuration: str, message: str) -> None:
+    import transformers
+
+    from encoder_service.export.checkpoint import load_checkpoint
+
+    getattr(transformers, configuration)().save_pretrained(tmp_path)
     with pytest.raises(ExportError, match=message):
         load_checkpoint(str(tmp_path))
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    from encoder_service.export.checkpoint import load_checkpoint
+
     with pytest.raises(ExportError, match="cannot be loaded"):
         load_checkpoint(str(tmp_path))
 

@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from encoder_service.bundle import (
@@ -16,10 +15,7 @@ from encoder_service.bundle import (
     read_manifest,
     space_fingerprint,
 )
-from encoder_service.export import golden, reference, towers
-from encoder_service.export.checkpoint import random_checkpoint
-from encoder_service.export.clip import export_bundle
-from encoder_service.export.errors import ExportError
+from encoder_service.export import ExportError, golden, graph_edit
 from encoder_service.export.parity import cosines
 from encoder_service.export.verify import verify_bundle
 from encoder_service.inputs.texts import TextTokenizer, pad
@@ -29,26 +25,32 @@ TEXTS = [text for pair in golden.text_pairs() for text in pair]
 
 
 def run(folder: Path, graph: str, *batches: dict[str, np.ndarray]) -> np.ndarray:
+    import onnxruntime as ort
+
     session = ort.InferenceSession(folder / graph)
     return np.concatenate([session.run(["embeds"], batch)[0] for batch in batches])
 
 
-def test_pictures_are_what_transformers_makes_of_them(bundle: Path) -> None:
+def test_images_are_what_transformers_makes_of_them(bundle: Path) -> None:
+    from encoder_service.export.checkpoint import random_checkpoint, reference_images
+
     manifest = open_bundle(bundle)
     pixels = golden.pixels(golden.photos()[:4], manifest.image)
     checkpoint = random_checkpoint(manifest.name.removeprefix("random/"), 0)
     vectors = run(bundle, "image.fp32.onnx", {"pixels": pixels})
-    assert cosines(vectors, reference.images(checkpoint, pixels)).min() >= 0.99999
+    assert cosines(vectors, reference_images(checkpoint, pixels)).min() >= 0.99999
     assert vectors.shape == (len(pixels), manifest.dimension)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
 def test_texts_are_what_transformers_makes_of_them_at_full_length(bundle: Path) -> None:
+    from encoder_service.export.checkpoint import random_checkpoint, reference_texts
+
     manifest = open_bundle(bundle)
     tokens = TextTokenizer(bundle, manifest.text).encode(TEXTS)
     checkpoint = random_checkpoint(manifest.name.removeprefix("random/"), 0)
     vectors = run(bundle, "text.fp32.onnx", *[pad([text], manifest.text) for text in tokens])
-    assert cosines(vectors, reference.texts(checkpoint, tokens)).min() >= 0.99999
+    assert cosines(vectors, reference_texts(checkpoint, tokens)).min() >= 0.99999
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
@@ -86,14 +88,16 @@ def test_the_known_answer_is_met(bundle: Path) -> None:
     manifest = open_bundle(bundle)
     answer = manifest.known_answer
     pixels = known_answer_pixels(manifest.image.size)[np.newaxis]
-    picture = run(bundle, "image.fp32.onnx", {"pixels": pixels})
+    image_vectors = run(bundle, "image.fp32.onnx", {"pixels": pixels})
     tokens = TextTokenizer(bundle, manifest.text).encode([answer.text])
     text = run(bundle, "text.fp32.onnx", pad(tokens, manifest.text))
-    np.testing.assert_allclose(picture[0], decode_vector(answer.image_vector), atol=1e-5)
+    np.testing.assert_allclose(image_vectors[0], decode_vector(answer.image_vector), atol=1e-5)
     np.testing.assert_allclose(text[0], decode_vector(answer.text_vector), atol=1e-5)
 
 
 def test_an_older_bundle_is_replaced_and_precision_stays_out_of_the_fingerprint(own_bundle: Path) -> None:
+    from encoder_service.export.clip import export_bundle
+
     before = open_bundle(own_bundle)
     (own_bundle / "left over").write_text("from another time")
     made = export_bundle(TINY, own_bundle, random_init=True, precisions=["fp32"])
@@ -106,6 +110,8 @@ def test_an_older_bundle_is_replaced_and_precision_stays_out_of_the_fingerprint(
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    from encoder_service.export.clip import export_bundle
+
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ExportError, match="is no model bundle"):
         export_bundle(TINY, tmp_path, random_init=True)
@@ -115,6 +121,9 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
 def test_a_failed_export_leaves_nothing_of_itself_and_the_old_bundle(
     own_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from encoder_service.export import towers
+    from encoder_service.export.clip import export_bundle
+
     before = open_bundle(own_bundle)
 
     def fail(_: object, __: object, graph: Path) -> None:
@@ -131,7 +140,9 @@ def test_a_failed_export_leaves_nothing_of_itself_and_the_old_bundle(
 def test_weights_too_large_for_one_file_lie_beside_the_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(towers, "MAX_INLINE_BYTES", 300_000)
+    from encoder_service.export.clip import export_bundle
+
+    monkeypatch.setattr(graph_edit, "MAX_INLINE_BYTES", 300_000)
     manifest = export_bundle(TINY, tmp_path / "bundle", random_init=True)
     assert "image.fp32.onnx.data" in manifest.files
     assert "image.int8.onnx.data" not in manifest.files  # a quarter of the size
@@ -144,6 +155,8 @@ def test_weights_too_large_for_one_file_lie_beside_the_graph(
 
 @pytest.mark.parametrize("precisions", [["int8"], ["fp16"], ["fp32", "bf16"], []])
 def test_other_precisions_are_refused(tmp_path: Path, precisions: list[str]) -> None:
+    from encoder_service.export.clip import export_bundle
+
     with pytest.raises(ExportError, match="fp32, and with it int8, fp16 or both"):
         export_bundle(TINY, tmp_path / "bundle", random_init=True, precisions=precisions)  # type: ignore[arg-type]
 

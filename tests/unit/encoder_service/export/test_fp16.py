@@ -12,9 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from encoder_service.bundle import Precision, graph_file, open_bundle, read_manifest
-from encoder_service.export.clip import export_bundle
-from encoder_service.export.errors import ExportError
-from encoder_service.export.fp16 import halve
+from encoder_service.export import ExportError
+from encoder_service.export.fp16 import to_fp16
 from encoder_service.export.parity import against_fp32, cosines
 from encoder_service.export.verify import report
 
@@ -41,7 +40,7 @@ def tower(request: pytest.FixtureRequest) -> str:
 def halved(bundle: Path, tower: str, tmp_path: Path) -> tuple[Path, Path]:
     """A tower of each family, and its fp16 twin."""
     fp32, fp16 = bundle / f"{tower}.fp32.onnx", tmp_path / f"{tower}.fp16.onnx"
-    halve(fp32, fp16)
+    to_fp16(fp32, fp16)
     return fp32, fp16
 
 
@@ -88,7 +87,7 @@ def test_nothing_is_left_that_cuda_would_give_to_the_cpu_or_to_cudnn(halved: tup
 
 
 def test_dark_pixels_keep_their_digits(bundle: Path, tmp_path: Path) -> None:
-    halve(bundle / "image.fp32.onnx", tmp_path / "half.onnx")
+    to_fp16(bundle / "image.fp32.onnx", tmp_path / "half.onnx")
     pixels = inputs(bundle, "image")["pixels"] // 32
     cosine = cosines(
         run(tmp_path / "half.onnx", pixels=pixels), run(bundle / "image.fp32.onnx", pixels=pixels)
@@ -119,12 +118,12 @@ UNIT = [
 
 def test_weights_that_fp16_cannot_hold_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"graph\.onnx: w has weights past 65504"):
-        halve(write(tmp_path, UNIT, 1e5), tmp_path / "half.onnx")
+        to_fp16(write(tmp_path, UNIT, 1e5), tmp_path / "half.onnx")
 
 
 def test_a_graph_without_a_norm_at_its_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="does not end in an L2 norm"):
-        halve(write(tmp_path, [helper.make_node("MatMul", ["x", "w"], ["y"])], 1), tmp_path / "half.onnx")
+        to_fp16(write(tmp_path, [helper.make_node("MatMul", ["x", "w"], ["y"])], 1), tmp_path / "half.onnx")
 
 
 def test_one_vector_that_is_off_fails_fp16_and_not_int8() -> None:
@@ -139,6 +138,8 @@ def test_one_vector_that_is_off_fails_fp16_and_not_int8() -> None:
 def test_a_bundle_prefers_fp16_on_gpus_only_where_it_passed_and_all_else_is_the_same_bytes(
     clip_bundle: Path, tmp_path: Path
 ) -> None:
+    from encoder_service.export.clip import export_bundle
+
     precisions: list[Precision] = ["fp32", "int8", "fp16"]
     made = export_bundle("clip-vit-tiny-test", tmp_path / "bundle", random_init=True, precisions=precisions)
     others = {name: entry for name, entry in made.files.items() if "fp16" not in name}

@@ -22,7 +22,7 @@ def test_every_photograph_has_a_caption_and_six_different_views() -> None:
     assert all(photo.caption for photo in photos)
     pixels = golden.pixels(photos, ImageRules(size=32, resize="squash"))
     assert pixels.shape == (18 * golden.VIEWS, 32, 32, 3)
-    assert len({picture.tobytes() for picture in pixels}) == len(pixels)
+    assert len({view.tobytes() for view in pixels}) == len(pixels)
 
 
 def test_the_views_of_a_photograph_follow_one_another() -> None:

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoder_service.export import parity
-from encoder_service.export.errors import ExportError
+from encoder_service.export import ExportError, parity
 
 
 def unit(rng: np.random.Generator, count: int, dimension: int = 16) -> np.ndarray:

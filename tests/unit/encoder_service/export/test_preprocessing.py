@@ -4,15 +4,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
+from encoder_service.export import ExportError
 from encoder_service.export.architectures import ARCHITECTURES, tokenizer
-from encoder_service.export.errors import ExportError
 from encoder_service.export.preprocessing import Normalisation, image_rules, text_rules
 
 
 def test_clip_crops_and_siglip_squashes() -> None:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
     clip, clip_values = image_rules(CLIPImageProcessorPil().to_dict(), 224)
     siglip, siglip_values = image_rules(SiglipImageProcessorPil().to_dict(), 224)
     assert (clip.size, clip.resize, clip.interpolation) == (224, "crop", "bicubic")
@@ -23,11 +24,15 @@ def test_clip_crops_and_siglip_squashes() -> None:
 
 
 def test_old_configurations_with_plain_numbers_mean_the_same() -> None:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
     rules, _ = image_rules(CLIPImageProcessorPil(size=336, crop_size=336, resample=2).to_dict(), 336)
     assert (rules.size, rules.resize, rules.interpolation) == (336, "crop", "bilinear")
 
 
 def test_what_is_switched_off_is_left_out() -> None:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
     processor = CLIPImageProcessorPil(do_normalize=False, do_rescale=False).to_dict()
     assert image_rules(processor, 224)[1] == Normalisation((0, 0, 0), (1, 1, 1), 1.0)
 
@@ -43,11 +48,15 @@ def test_what_is_switched_off_is_left_out() -> None:
     ],
 )
 def test_what_a_manifest_cannot_say_is_refused(settings: dict[str, Any], message: str) -> None:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
     with pytest.raises(ExportError, match=message):
         image_rules(CLIPImageProcessorPil(**settings).to_dict(), 224)
 
 
 def test_a_processor_of_another_size_than_the_model_is_refused() -> None:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
     with pytest.raises(ExportError, match="336"):
         image_rules(CLIPImageProcessorPil().to_dict(), 336)
 

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from encoder_service.bundle import graph_file, open_bundle
-from encoder_service.export import golden
-from encoder_service.export.errors import ExportError
+from encoder_service.export import ExportError, golden
 from encoder_service.export.parity import cosines
 from encoder_service.export.quantize import per_column, per_row, quantize
 from encoder_service.inputs.texts import TextTokenizer
-from encoder_service.runtime.session import OnnxSession, picture_runner, text_runner
+from encoder_service.runtime.session import OnnxSession, plain_images, plain_texts
 
 RNG = np.random.default_rng(0)
 
@@ -197,11 +196,11 @@ def test_tables_keep_8_bits() -> None:
     assert scales[:2].ravel() == pytest.approx([1 / 127, 3 / 127])
 
 
-def test_batch_mates_do_not_move_an_int8_picture(bundle: Path) -> None:
-    pictures = golden.pixels(golden.photos()[:3], open_bundle(bundle).image)
-    run_batch = picture_runner(OnnxSession(bundle / graph_file("image", "int8"), "cpu", 2))
-    together = run_batch(list(pictures))
-    alone = np.concatenate([run_batch([picture]) for picture in pictures])
+def test_batch_mates_do_not_move_an_int8_image(bundle: Path) -> None:
+    images = golden.pixels(golden.photos()[:3], open_bundle(bundle).image)
+    run_batch = plain_images(OnnxSession(bundle / graph_file("image", "int8"), "cpu", 2)).run
+    together = run_batch(list(images))
+    alone = np.concatenate([run_batch([image]) for image in images])
     assert cosines(together, alone).min() > 0.999999
 
 
@@ -211,6 +210,8 @@ def test_batch_mates_do_not_move_an_int8_text(clip_bundle: Path, chosen: list[in
     manifest = open_bundle(clip_bundle)
     texts = [text for pair in golden.text_pairs() for text in pair]
     tokens = TextTokenizer(clip_bundle, manifest.text).encode([texts[i] for i in chosen])
-    run_batch = text_runner(OnnxSession(clip_bundle / graph_file("text", "int8"), "cpu", 1), manifest.text)
+    run_batch = plain_texts(
+        OnnxSession(clip_bundle / graph_file("text", "int8"), "cpu", 1), manifest.text
+    ).run
     alone = np.concatenate([run_batch([text]) for text in tokens])
     assert cosines(run_batch(tokens), alone).min() > 0.9999

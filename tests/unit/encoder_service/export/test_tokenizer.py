@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
-from transformers import CLIPTokenizer, PreTrainedTokenizerFast, SiglipConfig
-from transformers.models.auto.tokenization_auto import AutoTokenizer
 
+from encoder_service.export import ExportError
 from encoder_service.export.architectures import ARCHITECTURES, tokenizer
-from encoder_service.export.errors import ExportError
 from encoder_service.export.tokenizer import load_tokenizer, tokenizer_json
 
 
@@ -27,6 +25,8 @@ def clip_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def siglip_folder(tmp_path: Path) -> Path:
     """As SigLIP was published: the configuration names a class that needs SentencePiece."""
+    from transformers import PreTrainedTokenizerFast, SiglipConfig
+
     made = tokenizer(ARCHITECTURES["siglip-tiny-test"])
     PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="</s>").save_pretrained(
         tmp_path
@@ -40,6 +40,8 @@ def siglip_folder(tmp_path: Path) -> Path:
 
 
 def test_vocabulary_and_merges_become_one_file(clip_folder: Path) -> None:
+    from transformers import CLIPTokenizer
+
     loaded = load_tokenizer(str(clip_folder))
     assert isinstance(loaded.reference, CLIPTokenizer)
     assert loaded.tokenizer.encode("A cat, 2 dogs").ids == loaded.reference("A cat, 2 dogs")["input_ids"]
@@ -47,6 +49,8 @@ def test_vocabulary_and_merges_become_one_file(clip_folder: Path) -> None:
 
 
 def test_siglips_own_clean_up_is_put_before_its_tokenizer_json(siglip_folder: Path) -> None:
+    from transformers.models.auto.tokenization_auto import AutoTokenizer
+
     with pytest.raises(ImportError):  # or this test would be about nothing
         AutoTokenizer.from_pretrained(siglip_folder)
     loaded = load_tokenizer(str(siglip_folder))

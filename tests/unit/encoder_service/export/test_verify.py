@@ -17,7 +17,9 @@ from encoder_service.bundle import (
     open_bundle,
     write_manifest,
 )
+from encoder_service.export import verify
 from encoder_service.export.verify import report, verify_bundle
+from encoder_service.runtime.providers import SessionError
 
 WITHOUT_TORCH = """
 import sys
@@ -143,3 +145,17 @@ def test_a_source_that_only_has_the_same_name_is_not_compared_with(own_bundle: P
     checks = verify_bundle(own_bundle, progress=said.append)
     assert not [check for check in checks if "torch" in check.name]
     assert any("other weights" in line for line in said)
+
+
+def test_a_card_measures_the_graphs_that_it_runs(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the CPU in its place."""
+    with pytest.raises(SessionError, match="CUDAExecutionProvider was asked for"):
+        verify_bundle(own_bundle, provider="cuda")
+    opened = verify.OnnxSession
+    monkeypatch.setattr(verify, "choose_provider", lambda provider, device: None)
+    monkeypatch.setattr(verify, "OnnxSession", lambda path, provider, threads: opened(path, "cpu", threads))
+    before = open_bundle(own_bundle).parity
+    checks = verify_bundle(own_bundle, provider="cuda")
+    assert all(check.passed and check.name.endswith(" on CUDA") for check in checks)
+    assert not [check for check in checks if "int8" in check.name]
+    assert open_bundle(own_bundle).parity == [*checks, *before]

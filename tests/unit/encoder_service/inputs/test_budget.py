@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 
 import pytest
 
@@ -92,16 +91,6 @@ async def test_who_stops_waiting_makes_way_and_keeps_nothing() -> None:
     with pytest.raises(asyncio.CancelledError):
         await again
     assert (budget.used, budget.waiting) == (200, 0)
-
-
-async def test_a_deadline_ends_the_wait() -> None:
-    budget = MemoryBudget(800)
-    first = taken(budget, 700)
-    with pytest.raises(TimeoutError):
-        await budget.take(300, time.monotonic() + 0.01)
-    assert budget.waiting == 0
-    budget.give_back(first)
-    assert budget.used == 0
 
 
 async def test_whatever_comes_goes_and_gives_up_nothing_is_lost_and_nobody_forgotten() -> None:

@@ -16,7 +16,8 @@ from encoder_service.inputs import images
 from encoder_service.inputs.errors import InputError
 from encoder_service.inputs.images import prepare_image
 from encoder_service.inputs.pixels import fit
-from encoder_service.runtime.session import OnnxSession, PictureRunner, picture_runner
+from encoder_service.runtime.gpu import Run
+from encoder_service.runtime.session import OnnxSession, Pixels, plain_images
 from tests.unit.encoder_service.inputs.corpus import VIDEO, odd_images, saved
 
 COSINE = 0.99
@@ -45,7 +46,7 @@ def test_every_odd_kind_is_read_and_its_vector_is_that_of_the_plain_image(
     photo: Image.Image, starter_bundle: Path
 ) -> None:
     manifest = read_manifest(starter_bundle)
-    run = picture_runner(OnnxSession(starter_bundle / graph_file("image", "fp32"), "cpu", 1))
+    run = plain_images(OnnxSession(starter_bundle / graph_file("image", "fp32"), "cpu", 1)).run
     names, prepared, plain, told = [], [], [], {}
     for name, data, seen in odd_images(photo):
         done = prepare_image(data, manifest.image)
@@ -63,7 +64,7 @@ def test_every_odd_kind_is_read_and_its_vector_is_that_of_the_plain_image(
             assert wanted in words, name
 
 
-def _vectors(run: PictureRunner, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+def _vectors(run: Run[Pixels], images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """Each by itself; most of them are the same, so that few have to be computed."""
     known: dict[bytes, NDArray[np.float32]] = {}
     for pixels in images:

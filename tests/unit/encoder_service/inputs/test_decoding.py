@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
-import math
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,7 +13,7 @@ import pytest
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted
+from clipsearch.serving.errors import ResourceExhausted
 from encoder_service.bundle import ImageRules
 from encoder_service.inputs import images
 from encoder_service.inputs.budget import MemoryBudget
@@ -51,10 +49,10 @@ async def test_what_does_not_fit_now_waits_holding_no_thread_and_small_images_pa
     budget = decoding.budget
     held = budget.try_take(budget.most)
     assert held is not None
-    large = [asyncio.create_task(decoding.decode(png(1500 + n), math.inf)) for n in range(4)]
+    large = [asyncio.create_task(decoding.decode(png(1500 + n))) for n in range(4)]
     await until(lambda: budget.waiting == 4)
     for _ in range(10):  # more of them than there are threads
-        await decoding.decode(jpeg(), math.inf)
+        await decoding.decode(jpeg())
     assert not any(task.done() for task in large)
     budget.give_back(held)
     answers = await asyncio.gather(*large)
@@ -66,17 +64,8 @@ async def test_what_can_never_fit_is_refused_at_once_with_both_numbers(decoding:
     held = decoding.budget.try_take(decoding.budget.most)
     assert held is not None
     with pytest.raises(InputError, match=r"takes \d+ MiB of memory, the limit is 56 MiB") as caught:
-        await decoding.decode(png(5000), math.inf)
+        await decoding.decode(png(5000))
     assert caught.value.metadata["limit"] == str(56 * MIB)
-
-
-async def test_the_deadline_ends_the_wait_for_memory(decoding: Decoding) -> None:
-    held = decoding.budget.try_take(decoding.budget.most)
-    assert held is not None
-    with pytest.raises(DeadlineExceeded):
-        await decoding.decode(png(1500), time.monotonic() + 0.2)
-    decoding.budget.give_back(held)
-    assert (decoding.budget.used, decoding.budget.waiting) == (0, 0)
 
 
 async def test_who_leaves_between_grant_and_thread_keeps_no_memory(
@@ -85,7 +74,7 @@ async def test_who_leaves_between_grant_and_thread_keeps_no_memory(
     budget = decoding.budget
     held = budget.try_take(budget.most)
     assert held is not None
-    waiting = asyncio.create_task(decoding.decode(png(1500), math.inf))
+    waiting = asyncio.create_task(decoding.decode(png(1500)))
     await until(lambda: budget.waiting == 1)
     go = [asyncio.Event(), asyncio.Event()]
     loop = asyncio.get_running_loop()
@@ -126,7 +115,7 @@ async def test_what_the_library_raises_about_a_file_is_the_files_fault(
     monkeypatch.setattr(load_prepare, "__code__", code)
     monkeypatch.setattr(ImageFile, "load_prepare", load_prepare)
     with pytest.raises(InputError) as caught:
-        await decoding.decode(jpeg(), math.inf)
+        await decoding.decode(jpeg())
     assert caught.value.reason in ("IMAGE_INVALID", "IMAGE_TRUNCATED")
     assert decoding.budget.used == 0
 
@@ -142,7 +131,7 @@ async def test_what_our_own_code_raises_is_the_servers_fault(
     monkeypatch.setattr(images, step, fail)
     monkeypatch.setitem(images._FORMATS, "JPEG", (images.read_jpeg, images.JpegImageFile))
     with pytest.raises(type(error)):
-        await decoding.decode(jpeg(), math.inf)
+        await decoding.decode(jpeg())
     assert decoding.budget.used == 0
 
 
@@ -157,18 +146,16 @@ async def test_a_lack_of_the_machine_is_not_the_files_fault(
 
     monkeypatch.setattr(ImageFile, "load", fail(OSError(errno.EMFILE, "too many open files")))
     with pytest.raises(OSError, match="too many open files"):
-        await decoding.decode(jpeg(), math.inf)
+        await decoding.decode(jpeg())
     for lack in (MemoryError(), OSError("out of memory error when reading image file")):
         monkeypatch.setattr(ImageFile, "load", fail(lack))
         with pytest.raises(ResourceExhausted) as caught:
-            await decoding.decode(jpeg(), math.inf)
+            await decoding.decode(jpeg())
         assert caught.value.reason == "OUT_OF_MEMORY"
     assert decoding.budget.used == 0
 
 
 async def test_memory_is_free_again_after_whatever_happened(decoding: Decoding, jpeg: Jpeg) -> None:
     for data in (jpeg(), jpeg()[:300], b"nothing", png(700)[:-40]):
-        await asyncio.gather(decoding.decode(data, math.inf), return_exceptions=True)
-    with pytest.raises(DeadlineExceeded):
-        await decoding.decode(jpeg(), time.monotonic() - 1)
+        await asyncio.gather(decoding.decode(data), return_exceptions=True)
     assert (decoding.budget.used, decoding.budget.waiting) == (0, 0)

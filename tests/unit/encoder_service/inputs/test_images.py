@@ -1,4 +1,4 @@
-"""Pictures that are fine, pictures that are not, and pictures made to do harm."""
+"""Images that are fine, images that are not, and images made to do harm."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SAMPLES = {
 
 
 def refusal(data: bytes, limits: ImageLimits | None = None) -> str:
-    """The reason why a picture is refused."""
+    """The reason why an image is refused."""
     with pytest.raises(InputError) as caught:
         prepare_image(data, RULES, limits)
     return caught.value.reason
@@ -57,10 +57,10 @@ def refusal(data: bytes, limits: ImageLimits | None = None) -> str:
 
 @pytest.mark.parametrize("format", SAMPLES)
 def test_every_accepted_format_gives_the_square_and_says_what_it_was(format: str) -> None:
-    picture = prepare_image(SAMPLES[format], RULES)
-    assert (picture.pixels.shape, picture.pixels.dtype) == ((16, 16, 3), np.uint8)
+    prepared = prepare_image(SAMPLES[format], RULES)
+    assert (prepared.pixels.shape, prepared.pixels.dtype) == ((16, 16, 3), np.uint8)
     mode = "P" if format == "GIF" else "RGB"
-    assert picture.input == ImageInput(width=64, height=48, format=format, mode=mode)
+    assert prepared.input == ImageInput(width=64, height=48, format=format, mode=mode)
 
 
 @pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
@@ -72,17 +72,17 @@ def test_every_shape_becomes_the_square(resize: Any, size: tuple[int, int]) -> N
     assert (pixels == (9, 8, 7)).all(axis=-1).any()
 
 
-def test_a_jpeg_with_further_pictures_behind_it_is_a_jpeg_with_frames() -> None:
+def test_a_jpeg_with_further_images_behind_it_is_a_jpeg_with_frames() -> None:
     data = encode(NOISE, "MPO", save_all=True, append_images=[NOISE])
     done = prepare_image(data, RULES).input
     assert (done.format, done.frames) == ("JPEG", 2)
 
 
-def test_an_empty_picture() -> None:
+def test_an_empty_image() -> None:
     assert refusal(b"") == "IMAGE_EMPTY"
 
 
-def test_a_picture_over_the_byte_limit_names_limit_and_value() -> None:
+def test_an_image_over_the_byte_limit_names_limit_and_value() -> None:
     data = SAMPLES["PNG"]
     with pytest.raises(InputError, match=f"{len(data)} bytes, the limit is 1000") as caught:
         prepare_image(data, RULES, ImageLimits(max_bytes=1000))
@@ -103,17 +103,17 @@ def test_32_bit_pixels_are_refused_because_they_do_not_say_what_is_white(mode: s
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP"])
-def test_a_picture_cut_in_its_pixels_is_truncated(format: str) -> None:
+def test_an_image_cut_in_its_pixels_is_truncated(format: str) -> None:
     assert refusal(SAMPLES[format][: len(SAMPLES[format]) * 2 // 3]) == "IMAGE_TRUNCATED"
 
 
 @pytest.mark.parametrize("format", ["WEBP", "TIFF"])
-def test_a_cut_picture_of_a_format_that_is_read_as_a_whole_is_refused(format: str) -> None:
+def test_a_cut_image_of_a_format_that_is_read_as_a_whole_is_refused(format: str) -> None:
     assert refusal(SAMPLES[format][: len(SAMPLES[format]) * 2 // 3]) in ("IMAGE_TRUNCATED", "IMAGE_INVALID")
 
 
 @pytest.mark.parametrize("format", SAMPLES)
-def test_a_picture_cut_in_its_header_is_not_called_another_format(format: str) -> None:
+def test_an_image_cut_in_its_header_is_not_called_another_format(format: str) -> None:
     assert refusal(SAMPLES[format][:20]) in ("IMAGE_TRUNCATED", "IMAGE_INVALID")
 
 
@@ -210,7 +210,7 @@ def many_gif_frames(count: int) -> bytes:
 
 
 def many_tiff_pages(count: int) -> bytes:
-    """A picture, then directories without entries, 6 bytes each."""
+    """An image, then directories without entries, 6 bytes each."""
     one = encode(Image.new("L", (4, 4)), "TIFF")
     first = struct.unpack_from("<I", one, 4)[0]
     link = first + 2 + 12 * struct.unpack_from("<H", one, first)[0]
@@ -268,7 +268,7 @@ def test_the_message_of_a_refusal_holds_nothing_of_the_machine() -> None:
     edits=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=4)), max_size=6),
     keep=st.floats(0.05, 1),
 )
-def test_damaged_bytes_give_a_picture_or_a_refusal_and_nothing_else(
+def test_damaged_bytes_give_an_image_or_a_refusal_and_nothing_else(
     format: str, edits: list[tuple[float, bytes]], keep: float
 ) -> None:
     data = bytearray(SAMPLES[format])

@@ -14,9 +14,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from transformers.image_utils import load_image
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from clipsearch.downloads.samples import write_samples
 from encoder_service.bundle import ImageRules
@@ -45,6 +42,9 @@ def encode(image: Image.Image, format: str, **options: Any) -> bytes:
 
 
 def reference(data: bytes, folder: Path, processor: Any = None) -> NDArray[np.float64]:
+    from transformers.image_utils import load_image
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
     file = folder / "reference"
     file.write_bytes(data)
     processor = processor or CLIPImageProcessorPil(do_normalize=False, do_rescale=False)
@@ -121,6 +121,8 @@ def test_an_opaque_alpha_channel_agrees(photo: Image.Image, format: str, tmp_pat
 
 
 def test_squash_agrees_with_the_siglip_processor(photo: Image.Image, tmp_path: Path) -> None:
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
     processor = SiglipImageProcessorPil(
         size={"height": 224, "width": 224}, resample=3, do_normalize=False, do_rescale=False
     )
@@ -137,7 +139,7 @@ SMALL = ImageRules(size=8, resize="crop")
 
 
 def only_colour(data: bytes, rules: ImageRules = SMALL) -> tuple[int, ...]:
-    """The one colour of the prepared picture."""
+    """The one colour of the prepared image."""
     colours = np.unique(prepare_image(data, rules).pixels.reshape(-1, 3), axis=0)
     assert len(colours) == 1
     return tuple(int(value) for value in colours[0])
@@ -185,7 +187,7 @@ def test_rule_an_animation_is_its_first_frame() -> None:
         assert prepare_image(data, SMALL).input.frames == 3
 
 
-def test_rule_pad_puts_the_picture_in_the_middle_of_its_background() -> None:
+def test_rule_pad_puts_the_image_in_the_middle_of_its_background() -> None:
     rules = ImageRules(size=20, resize="pad", pad_factor=1.25, background=(1, 2, 3))
     pixels = prepare_image(flat((255, 0, 0), "RGB", (100, 50)), rules).pixels
     inside = (pixels == (255, 0, 0)).all(axis=-1)

@@ -26,11 +26,11 @@ def clock() -> Clock:
 
 @pytest.fixture
 def admission(clock: Clock) -> Admission:
-    return Admission("pictures", max_items=10, max_bytes=1000, clock=clock)
+    return Admission("images", max_items=10, max_bytes=1000, clock=clock)
 
 
 def learn(admission: Admission, clock: Clock, seconds_per_item: float, items: int = 400) -> None:
-    """Lets the house do `items` items at a steady pace."""
+    """Lets the encoder do `items` items at a steady pace."""
     with admission.admit(1, 1, math.inf):
         for _ in range(items):
             clock.now += seconds_per_item
@@ -52,9 +52,7 @@ def test_past_the_bound_of_items_a_call_is_refused_and_told_both_numbers(admissi
     with admission.admit(8, 8, math.inf):
         with admission.admit(2, 2, math.inf):
             pass
-        with pytest.raises(
-            ResourceExhausted, match="11 pictures would be in work, the limit is 10"
-        ) as caught:
+        with pytest.raises(ResourceExhausted, match="11 images would be in work, the limit is 10") as caught:
             admission.admit(3, 3, math.inf).__enter__()
     assert caught.value.reason == "QUEUE_FULL"
     assert caught.value.retry_after_s > 0
@@ -68,7 +66,7 @@ def test_past_the_bound_of_bytes_a_call_is_refused(admission: Admission) -> None
         admission.admit(1, 101, math.inf).__enter__()
 
 
-def test_an_idle_house_takes_even_a_request_over_its_bounds_or_it_could_never_be_served(
+def test_an_idle_encoder_takes_even_a_request_over_its_bounds_or_it_could_never_be_served(
     admission: Admission,
 ) -> None:
     with admission.admit(64, 5000, math.inf):
@@ -133,7 +131,7 @@ def test_a_wait_beyond_the_deadline_is_refused_before_the_work_costs_anything(
     assert caught.value.retry_after_s == pytest.approx(2 * 2.5 - 1.0)
 
 
-def test_an_idle_house_lets_anybody_in_so_that_a_wrong_pace_is_corrected(
+def test_an_idle_encoder_lets_anybody_in_so_that_a_wrong_pace_is_corrected(
     admission: Admission, clock: Clock
 ) -> None:
     learn(admission, clock, 5.0)

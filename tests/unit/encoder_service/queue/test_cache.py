@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 import tracemalloc
 
 import numpy as np
@@ -12,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipsearch.serving.errors import DeadlineExceeded
 from encoder_service.inputs.texts import TextInput
 from encoder_service.queue.cache import SingleFlight, TextCache
 
@@ -76,7 +73,7 @@ def test_the_size_that_is_counted_is_the_memory_that_is_taken() -> None:
     try:
         cache = TextCache(10**9)
         for number in range(5_000):
-            cache.put(f"a picture of thing number {number}", vector(0), TextInput(number))
+            cache.put(f"an image of thing number {number}", vector(0), TextInput(number))
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
@@ -110,8 +107,8 @@ async def settle() -> None:
 async def test_equal_keys_in_flight_are_computed_once() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
-    waiters = [asyncio.create_task(flights.run("a", math.inf, work)) for _ in range(5)]
-    other = asyncio.create_task(flights.run("b", math.inf, work))
+    waiters = [asyncio.create_task(flights.run("a", work)) for _ in range(5)]
+    other = asyncio.create_task(flights.run("b", work))
     await settle()
     work.free.set()
     assert await asyncio.gather(*waiters, other) == [42] * 6
@@ -122,8 +119,8 @@ async def test_a_key_that_has_landed_is_computed_again() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
     work.free.set()
-    await flights.run("a", math.inf, work)
-    await flights.run("a", math.inf, work)
+    await flights.run("a", work)
+    await flights.run("a", work)
     assert work.begun == 2
 
 
@@ -131,7 +128,7 @@ async def test_a_key_that_has_landed_is_computed_again() -> None:
 async def test_a_waiter_that_goes_away_leaves_the_others_their_answer(leaver: int) -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
-    waiters = [asyncio.create_task(flights.run("a", math.inf, work)) for _ in range(2)]
+    waiters = [asyncio.create_task(flights.run("a", work)) for _ in range(2)]
     await settle()
     waiters[leaver].cancel()
     await settle()
@@ -143,7 +140,7 @@ async def test_a_waiter_that_goes_away_leaves_the_others_their_answer(leaver: in
 async def test_the_work_is_cancelled_when_the_last_waiter_goes() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
-    waiters = [asyncio.create_task(flights.run("a", math.inf, work)) for _ in range(2)]
+    waiters = [asyncio.create_task(flights.run("a", work)) for _ in range(2)]
     await settle()
     for waiter in waiters:
         waiter.cancel()
@@ -161,28 +158,9 @@ async def test_a_failure_reaches_every_waiter_and_is_not_kept() -> None:
         await asyncio.sleep(0)
         raise ValueError("no")
 
-    results = await asyncio.gather(
-        *(flights.run("a", math.inf, fail) for _ in range(3)), return_exceptions=True
-    )
+    results = await asyncio.gather(*(flights.run("a", fail) for _ in range(3)), return_exceptions=True)
     assert [str(result) for result in results] == ["no"] * 3
     assert begun == 1
     with pytest.raises(ValueError, match="no"):
-        await flights.run("a", math.inf, fail)
+        await flights.run("a", fail)
     assert begun == 2
-
-
-async def test_one_with_more_time_goes_on_where_the_first_ones_deadline_ended_the_flight() -> None:
-    flights: SingleFlight[str, int] = SingleFlight()
-
-    async def expires() -> int:
-        await asyncio.sleep(0.01)
-        raise DeadlineExceeded()
-
-    async def works() -> int:
-        return 42
-
-    hurried = asyncio.create_task(flights.run("a", time.monotonic() + 0.01, expires))
-    patient = asyncio.create_task(flights.run("a", time.monotonic() + 60, works))
-    with pytest.raises(DeadlineExceeded):
-        await hurried
-    assert await patient == 42

@@ -12,15 +12,22 @@ from numpy.typing import NDArray
 
 from encoder_service.bundle import encode_vector, graph_file, known_answer_pixels, read_manifest
 from encoder_service.inputs.texts import TextTokenizer
-from encoder_service.runtime import warmup
-from encoder_service.runtime.session import OnnxSession, SessionError, picture_runner, text_runner
-from encoder_service.runtime.warmup import best_batch, check_known_answer
+from encoder_service.runtime import session as session_module
+from encoder_service.runtime.session import (
+    OnnxSession,
+    SessionError,
+    best_batch,
+    check_known_answer,
+    first_line,
+    plain_images,
+    plain_texts,
+)
 
 
 def test_a_session_runs_on_the_provider_that_was_asked_for(toy_bundle: Path) -> None:
     session = OnnxSession(toy_bundle / graph_file("image", "fp32"), "cpu", threads=1)
     assert session.provider == "CPUExecutionProvider"
-    vectors = picture_runner(session)([known_answer_pixels(8)] * 3)
+    vectors = plain_images(session).run([known_answer_pixels(8)] * 3)
     assert (vectors.shape, vectors.dtype) == ((3, 16), np.float32)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1])
 
@@ -31,9 +38,26 @@ def test_a_file_that_is_no_graph_is_named_without_its_folder(tmp_path: Path) -> 
         OnnxSession(tmp_path / "image.fp32.onnx", "cpu", threads=1)
 
 
+def test_a_session_on_a_provider_that_the_wheel_has_not_does_not_open(toy_bundle: Path) -> None:
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(SessionError, match="CUDAExecutionProvider was asked for"),
+    ):
+        OnnxSession(toy_bundle / graph_file("image", "fp32"), "cuda", threads=1)
+
+
+def test_an_error_is_told_without_its_place_in_onnx_runtimes_source() -> None:
+    error = Exception(
+        "[ONNXRuntimeError] : 1 : FAIL : Exception during initialization: /onnxruntime_src/onnxruntime/core/"
+        "cuda_call.cc:105 void onnxruntime::CudaCall(ERRTYPE) [with ERRTYPE = cudnnStatus_t; bool THRW = 1] "
+        "cuDNN is unavailable\nmore"
+    )
+    assert first_line(error) == "Exception during initialization: cuDNN is unavailable"
+
+
 def test_texts_of_unlike_length_do_not_change_each_other(toy_bundle: Path) -> None:
     rules = read_manifest(toy_bundle).text
-    run = text_runner(OnnxSession(toy_bundle / graph_file("text", "fp32"), "cpu", threads=1), rules)
+    run = plain_texts(OnnxSession(toy_bundle / graph_file("text", "fp32"), "cpu", threads=1), rules).run
     texts = TextTokenizer(toy_bundle, rules).encode(["a cat", "a red dog of a blue photo", "dog"])
     together = run(texts)
     for text, vector in zip(texts, together, strict=True):
@@ -85,7 +109,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """`best_batch` by the machine's clock."""
 
     def found(machine: Machine, smallest: int, largest: int, budget_s: float) -> int:
-        monkeypatch.setattr(warmup, "time", SimpleNamespace(perf_counter=lambda: machine.now))
+        monkeypatch.setattr(session_module, "time", SimpleNamespace(perf_counter=lambda: machine.now))
         return best_batch(machine, 0, smallest, largest, budget_s)
 
     return found

@@ -9,13 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-import torch
-import transformers
-from efficientnet_lite_pytorch import EfficientNet
 
 from clipsearch.downloads.samples import write_samples
 from encoder_service.bundle import TOKENIZER, ImageRules, open_bundle
-from encoder_service.export.errors import ExportError
+from encoder_service.export import ExportError
 from encoder_service.export.starter.build import PAD_FACTOR, build_starter
 from encoder_service.export.starter.image import LOOKS, SIZE, TEMPERATURE, image_graph, looks_basis
 from encoder_service.export.starter.parts import read_parts
@@ -31,7 +28,7 @@ def parts():
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> dict[str, np.ndarray]:
+def photos(tmp_path_factory) -> dict[str, np.ndarray]:
     """The sample photographs as the model sees them, by name."""
     rules = ImageRules(size=SIZE, resize="pad", pad_factor=PAD_FACTOR)
     paths = write_samples(tmp_path_factory.mktemp("photos"))
@@ -43,12 +40,15 @@ def run(model, **inputs) -> np.ndarray:
     return session.run(None, inputs)[0]
 
 
-def test_the_image_graph_is_the_published_network_and_the_recipe(parts, pictures):
+def test_the_image_graph_is_the_published_network_and_the_recipe(parts, photos):
+    import torch
+    from efficientnet_lite_pytorch import EfficientNet
+
     rng = np.random.default_rng(3)
     classes = rng.standard_normal((1000, 384)).astype(np.float32)
     classes /= np.linalg.norm(classes, axis=1, keepdims=True)
     noise = rng.integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
-    batch = np.concatenate([noise, np.stack([pictures["chelsea"], pictures["rocket"]])])
+    batch = np.concatenate([noise, np.stack([photos["chelsea"], photos["rocket"]])])
     network = EfficientNet.from_name("efficientnet-lite2").eval()
     network.load_state_dict({name: torch.from_numpy(w.copy()) for name, w in parts.image_weights.items()})
     with torch.no_grad():
@@ -67,6 +67,9 @@ def test_the_image_graph_is_the_published_network_and_the_recipe(parts, pictures
 
 
 def test_the_text_graph_is_minilm(parts):
+    import torch
+    import transformers
+
     config = transformers.BertConfig(
         hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
     )
@@ -131,23 +134,23 @@ def test_the_manifest_is_honest(starter_bundle: Path):
 
 
 @pytest.fixture(scope="module")
-def found(starter_bundle: Path, pictures):
+def found(starter_bundle: Path, photos):
     """Cosines of five texts against the photographs, and of the photographs among themselves."""
     manifest = open_bundle(starter_bundle)
     image = OnnxSession(starter_bundle / "image.fp32.onnx", "cpu", 2)
     text = OnnxSession(starter_bundle / "text.int8.onnx", "cpu", 2)
-    looks = np.concatenate([image.run({"pixels": pixels[None]}) for pixels in pictures.values()])
+    looks = np.concatenate([image.run({"pixels": pixels[None]}) for pixels in photos.values()])
     tokenizer = TextTokenizer(starter_bundle, manifest.text)
 
     def by_words(words: str) -> list[str]:
         vector = text.run(pad(tokenizer.encode([words]), manifest.text))[0]
-        return [list(pictures)[i] for i in np.argsort(-(looks @ vector))]
+        return [list(photos)[i] for i in np.argsort(-(looks @ vector))]
 
-    def by_picture(name: str) -> list[str]:
-        vector = looks[list(pictures).index(name)]
-        return [list(pictures)[i] for i in np.argsort(-(looks @ vector))]
+    def by_image(name: str) -> list[str]:
+        vector = looks[list(photos).index(name)]
+        return [list(photos)[i] for i in np.argsort(-(looks @ vector))]
 
-    return by_words, by_picture
+    return by_words, by_image
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -273,23 +272,3 @@ async def test_a_list_with_too_many_elements_is_refused_unparsed(stub, method):
     code, message, why = await refused(getattr(stub, method)(request))
     assert (code, why) == (grpc.StatusCode.INVALID_ARGUMENT, "COUNT_OUT_OF_RANGE")
     assert "or more given, at most" in message
-
-
-async def test_texts_and_refusals_never_wait_behind_images(encoder, stub, jpeg):
-    decoding, free = encoder._images.decoding, threading.Event()
-    for _ in range(100 * decoding.threads):
-        decoding._executor.submit(free.wait)
-    waiting = asyncio.create_task(encoder.encode_images([jpeg()], math.inf))
-    try:
-        async with asyncio.timeout(20):
-            await stub.GetModel(pb.GetModelRequest())
-            await stub.EncodeText(pb.EncodeTextRequest(texts=["a cat", "x" * 199]))
-            await refused(stub.EncodeText(pb.EncodeTextRequest(texts=["a"] * 9)))
-            await refused(stub.EncodeImage(pb.EncodeImageRequest(images=[b""] * 9)))
-            await refused(
-                stub.Classify(pb.ClassifyRequest(images=[b"a"], labels=["a"], prompt_template="none"))
-            )
-        assert not waiting.done()
-    finally:
-        free.set()
-    await waiting

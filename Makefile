@@ -7,6 +7,8 @@ IMAGES ?=
 OUT    ?= build
 SHARE  ?= 1
 PART   ?=
+QDRANT ?=
+FAULTS ?= 200
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -22,7 +24,7 @@ FULL_READY := $(VENV)/.ready-full
 GPU_READY  := $(VENV)-gpu/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo web test test-fast test-web soak pictures lint torture drain fuzz bounds overload \
+.PHONY: needs-qdrant help demo web test test-fast test-web soak pictures lint torture test-qdrant chaos drain fuzz bounds overload \
 	bench bench-encoder bench-search bench-peers bench-gpu bench-map quality load load-ui deploy-check model \
 	serve protos clean
 .SILENT:
@@ -69,6 +71,16 @@ lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
 
 torture: $(FULL_READY) ## kill the search service 100 times while points are written: none lost, none twice (build/torture.json)
 	$(BIN)/python -m tests.soak.torture $(ARGS)
+
+# Nothing else here needs a Qdrant server, and none comes with it.
+needs-qdrant:
+	test -n "$(QDRANT)" || { echo "set QDRANT to a Qdrant binary, whose nodes are started for it on loopback addresses (make test-qdrant: or to the URL of a server that tests may fill)"; exit 2; }
+
+test-qdrant: needs-qdrant $(FULL_READY) ## test against a real Qdrant, alone and as a cluster of three (QDRANT=BINARY|URL)
+	QDRANT=$(QDRANT) $(PYTEST) -v tests/qdrant $(ARGS)
+
+chaos: needs-qdrant $(BUNDLE)/manifest.json $(FULL_READY) ## fail the nodes of a Qdrant cluster 200 times under load: none lost, none stale (QDRANT=BINARY, FAULTS=200; build/chaos.json)
+	$(BIN)/python -m tests.soak.chaos --qdrant $(QDRANT) --faults $(FAULTS) --model $(BUNDLE) $(ARGS)
 
 drain: $(BUNDLE)/manifest.json $(FULL_READY) ## stop replicas 20 times under load: no call fails (build/drain.json)
 	$(BIN)/python -m tests.soak.drain --model $(BUNDLE) $(ARGS)

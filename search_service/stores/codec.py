@@ -73,6 +73,6 @@ async def in_pages(
         left = limit - sum(len(one.ids) for one in pages)
         one, cursor = await page(min(left, _SAMPLED_AT_ONCE), cursor)
         pages.append(one)
-        if cursor is None or left <= _SAMPLED_AT_ONCE:
+        if cursor is None or len(one.ids) >= left:
             ids = tuple(id for one in pages for id in one.ids)
             return VectorSample(ids, np.concatenate([one.vectors for one in pages]))

@@ -17,7 +17,12 @@ from tests.contract.shop import ITEMS, spec
 # Qdrant Edge; the server store over qdrant-client's local mode, which stands in for the wire; and,
 # where QDRANT_URL is set, over a real server. Read here, because no test has it in its environment.
 QDRANT_URL, QDRANT_API_KEY = os.environ.get("QDRANT_URL"), os.environ.get("QDRANT_API_KEY")
-STORES = ["edge", "server-local", *(["server"] if QDRANT_URL else [])]
+QDRANT_GRPC_PORT = int(os.environ.get("QDRANT_GRPC_PORT", "6334"))
+# QDRANT_ONLY leaves out those that need no server: `make test-qdrant`.
+STORES = [
+    *(["edge", "server-local"] if "QDRANT_ONLY" not in os.environ else []),
+    *(["server"] if QDRANT_URL else []),
+]
 
 
 @pytest.fixture(params=STORES)
@@ -31,7 +36,7 @@ async def open_store(kind: str, folder: Path) -> VectorStore:
     if kind == "server-local":
         return QdrantServer(AsyncQdrantClient(location=":memory:"))
     assert QDRANT_URL is not None
-    return QdrantServer.connect(QDRANT_URL, QDRANT_API_KEY, timeout=30)
+    return QdrantServer.connect(QDRANT_URL, QDRANT_API_KEY, timeout=30, grpc_port=QDRANT_GRPC_PORT)
 
 
 async def close_store(kind: str, store: VectorStore) -> None:

@@ -13,17 +13,21 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias, TypeVar
 
 from clipsearch.serving.errors import DeadlineExceeded, Unavailable
-from search_service.stores.qdrant.errors import StoreRefuses, store_errors
+from search_service.stores.qdrant.errors import StoreRefuses, StoreUnsettled, store_errors
 
 Answer = TypeVar("Answer")
 # Makes a call, which the server is told to give up after so many seconds.
 Send: TypeAlias = Callable[[int], Awaitable[Answer]]
 
-# Before the second try, which goes to another node at once, the third and the fourth.
-_PAUSES_S = (0.0, 0.1, 0.3)
-MOST_TRIES = 1 + len(_PAUSES_S)
+# Before the second try, which goes to another node at once, the third, the fourth and those after.
+_PAUSES_S = (0.0, 0.1, 0.3, 0.5)
+# Of a server that cannot be reached at all.
+MOST_TRIES = 4
+# While a node comes or goes, others answer that they cannot do it now, until it is back or given up.
+_SETTLES_WITHIN_S = 10.0
 # Reads take milliseconds: one that takes a second is more likely lost than slow.
 _HEDGE_AFTER_S = 1.0
+_MOST_HEDGES_A_READ = 3
 # Where all nodes are slow, second tries make them slower.
 _MOST_HEDGES = 64
 
@@ -52,18 +56,18 @@ class ServerCalls:
         """A write that leaves the same behind when it is made twice; a try has half of the time left."""
 
         async def tried(seconds: float) -> Answer:
-            clock = asyncio.get_running_loop().time
-            end = clock() + seconds
-            for pause in _PAUSES_S:
+            end = _now() + seconds
+            again = _Again(seconds)
+            for _ in range(MOST_TRIES - 1):  # as often may one hang
                 try:
-                    async with asyncio.timeout((end - clock()) / 2):
-                        return await _sent(collection, send, seconds)
+                    while True:
+                        try:
+                            async with asyncio.timeout((end - _now()) / 2):
+                                return await _sent(collection, send, seconds)
+                        except Unavailable as error:
+                            await asyncio.sleep(again.after(error))
                 except TimeoutError:
                     continue
-                except Unavailable as error:
-                    if not _is_passing(error):
-                        raise
-                    await asyncio.sleep(pause)
             return await _sent(collection, send, seconds)
 
         return await self._bounded(timeout, tried)
@@ -78,31 +82,27 @@ class ServerCalls:
 
     async def _first(self, send: Callable[[], Coroutine[Any, Any, Answer]], seconds: float) -> Answer:
         hedge_after = min(_HEDGE_AFTER_S, seconds / MOST_TRIES)
-        pending: set[asyncio.Task[Answer]] = set()
-        tries = hedges = 0
+        again = _Again(seconds)
+        pending = {asyncio.create_task(send())}
+        hedges = 0
         try:
             while True:
-                if tries and not pending:
-                    await asyncio.sleep(_PAUSES_S[tries - 1])
-                pending.add(asyncio.create_task(send()))
-                tries += 1
-                while pending:
-                    may_hedge = tries < MOST_TRIES and self._hedges < _MOST_HEDGES
-                    done, pending = await asyncio.wait(
-                        pending,
-                        timeout=hedge_after if may_hedge else None,
-                        return_when=asyncio.FIRST_COMPLETED,
-                    )
-                    if not done:
-                        hedges += 1
-                        self._hedges += 1
-                        break
+                may_hedge = hedges < _MOST_HEDGES_A_READ and self._hedges < _MOST_HEDGES
+                done, pending = await asyncio.wait(
+                    pending,
+                    timeout=hedge_after if may_hedge else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if done:
                     failures = [task.exception() for task in done]
                     if None in failures:
                         return next(task.result() for task in done if task.exception() is None)
                     failure = min((f for f in failures if f is not None), key=_is_passing)
-                    if not _is_passing(failure) or (tries >= MOST_TRIES and not pending):
-                        raise failure
+                    await asyncio.sleep(again.after(failure))
+                else:
+                    hedges += 1
+                    self._hedges += 1
+                pending.add(asyncio.create_task(send()))
         finally:
             self._hedges -= hedges
             for task in pending:
@@ -111,9 +111,30 @@ class ServerCalls:
                 await asyncio.gather(*pending, return_exceptions=True)
 
 
+class _Again:
+    """Whether and when a call that failed is made again: what `after` returns, or it raises the failure."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = _now() + min(seconds, _SETTLES_WITHIN_S)
+        self._tries = 0
+
+    def after(self, failure: BaseException) -> float:
+        """Seconds to wait first."""
+        pause = _PAUSES_S[min(self._tries, len(_PAUSES_S) - 1)]
+        self._tries += 1
+        may = isinstance(failure, StoreUnsettled) or self._tries < MOST_TRIES
+        if not (may and _is_passing(failure)) or _now() + pause >= self._end:
+            raise failure
+        return pause
+
+
 async def _sent(collection: str, send: Send[Answer], seconds: float) -> Answer:
     with store_errors(collection):
         return await send(max(1, math.ceil(seconds)))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _is_passing(failure: BaseException) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from urllib.parse import urlsplit
 
 from qdrant_client import AsyncQdrantClient
 
 from clipsearch.channel.connection import OWN_CONNECTION
-from clipsearch.channel.credentials import ClientTls, check_pair, read_pem
+from clipsearch.channel.credentials import ClientTls, CredentialsError, check_pair, read_pem
 
 _SERVICE_CONFIG: dict[str, list[dict[str, dict[str, str]]]] = {
     # A name with several addresses is a cluster: calls take turns on its nodes. gRPC's default, pick_first,
@@ -37,18 +38,30 @@ def open_client(
 ) -> AsyncQdrantClient:
     """A client over gRPC that connects at its first call. Raises CredentialsError.
 
-    A `url` without a scheme is taken for http://.
+    A `url` without a scheme is taken for http://. In place of a host it may have the IPv4 addresses of
+    several nodes, with commas between them.
     """
-    if "://" not in url:
-        url = f"http://{url}"
+    address = urlsplit(url if "://" in url else f"http://{url}")
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise CredentialsError(f"{url!r} is no http:// or https:// address")
+    host, *others = address.hostname.split(",")
+    options = {**_OPTIONS, **_tls_options(tls)}
+    if others:
+        # As qdrant-client adds the port of the last; REST, for which this is no host, is never used.
+        host = f"ipv4:{host}:{grpc_port}," + ",".join(
+            [*(f"{h}:{grpc_port}" for h in others[:-1]), others[-1]]
+        )
+        # gRPC would name all of them, which Qdrant takes for a violation of HTTP/2.
+        options["grpc.default_authority"] = f"{address.hostname.split(',')[0]}:{grpc_port}"
     return AsyncQdrantClient(
-        url=url,
+        host=host,
+        https=address.scheme == "https",
         grpc_port=grpc_port,
         api_key=api_key,
         prefer_grpc=True,
         check_compatibility=False,  # it would ask over REST, which may be closed
         timeout=math.ceil(timeout),
-        grpc_options={**_OPTIONS, **_tls_options(tls)},
+        grpc_options=options,
         pool_size=channels,
     )
 

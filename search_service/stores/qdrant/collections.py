@@ -10,10 +10,17 @@ from typing import Any
 
 from qdrant_client import AsyncQdrantClient, models
 
-from clipsearch.serving.errors import AlreadyExists, FailedPrecondition, NotFound, ServiceError
+from clipsearch.serving.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    NotFound,
+    ServiceError,
+    Unavailable,
+)
 from search_service.stores.checks import check_name, index_conflict
 from search_service.stores.protocol import VECTOR_NAMES, CollectionInfo, CollectionSpec, IndexType
-from search_service.stores.qdrant.calls import ServerCalls
+from search_service.stores.qdrant.calls import Send, ServerCalls
 from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.spec import (
     INDEX_SCHEMAS,
@@ -30,6 +37,16 @@ from search_service.stores.qdrant.spec import (
 # How long aliases and settings may be taken from memory; they are asked for again, in the background,
 # when half of that has passed.
 FRESH_S = 1.0
+# A cluster's nodes apply a change one after the other, on a healthy one within 25 ms. As reads take turns on
+# the nodes, so many in a row that see it say that all have.
+_SEEN_IN_A_ROW = 9
+_ALL_SEE_IT_WITHIN_S = 2.0
+# Settings are asked of so many at once, and again until they agree.
+_ASKED_AT_ONCE = 3
+_ASKED_AGAIN = 10
+_AGREE_S = 0.1
+# In a list of all: one that has lost its only copy must not keep the others waiting.
+_DESCRIBED_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +128,14 @@ class ServerCollections:
         aliases = await self.aliases(timeout)
         if name in aliases:
             raise NotFound("collection", name)
-        return await self._describe((await self._ask(name, name, timeout)).spec, aliases, timeout)
+        return await self._describe(name, aliases, timeout, exact=True)
 
     async def all(self, timeout: float | None) -> list[CollectionInfo]:
         """All collections made by clipsearch, by name; one that cannot be described says why."""
         aliases = await self.aliases(timeout)
-        infos = await asyncio.gather(
-            *(self._described(name, aliases, timeout) for name in await self._names(timeout))
-        )
+        names = await self._names(timeout)
+        within = min(_DESCRIBED_WITHIN_S, timeout or _DESCRIBED_WITHIN_S)
+        infos = await asyncio.gather(*(self._described(name, aliases, within) for name in names))
         return [info for info in infos if info is not None]
 
     async def delete(self, collection: str, timeout: float | None) -> None:
@@ -141,7 +158,11 @@ class ServerCollections:
                 await self._client.update_collection_aliases(gone)
             await self._client.delete_collection(collection, timeout=seconds)
 
+        async def gone_here(seconds: int) -> bool:
+            return not await self._client.collection_exists(collection)
+
         await self._calls.once(collection, timeout, delete)
+        await self._seen_by_all(collection, timeout, gone_here)
         self.forget()
 
     async def set_alias(self, alias: str, collection: str | None, timeout: float | None) -> str:
@@ -167,6 +188,12 @@ class ServerCollections:
             timeout,
             lambda seconds: self._client.update_collection_aliases(operations, timeout=seconds),
         )
+
+        async def moved_here(seconds: int) -> bool:
+            found = (await self._client.get_aliases()).aliases
+            return {a.alias_name: a.collection_name for a in found}.get(alias) == collection
+
+        await self._seen_by_all(alias, timeout, moved_here)
         self.forget()
         return previous
 
@@ -208,7 +235,25 @@ class ServerCollections:
         await self._calls.write(
             collection, timeout, lambda _: self._client.update_collection(collection, metadata=facts)
         )
+
+        async def kept_here(seconds: int) -> bool:
+            kept = (await self._client.get_collection(collection)).config.metadata or {}
+            return facts.items() <= kept.items()
+
+        await self._seen_by_all(collection, timeout, kept_here)
         self.forget()
+
+    async def _seen_by_all(self, collection: str, timeout: float | None, seen: Send[bool]) -> None:
+        """Waits until all nodes see a change, so that who reads next sees it; not for one that is away."""
+        end = time.monotonic() + min(_ALL_SEE_IT_WITHIN_S, timeout or _ALL_SEE_IT_WITHIN_S)
+        in_a_row = 0
+        while in_a_row < _SEEN_IN_A_ROW and (left := end - time.monotonic()) > 0:
+            try:
+                in_a_row = in_a_row + 1 if await self._calls.once(collection, left, seen) else 0
+            except (Unavailable, DeadlineExceeded, NotFound):
+                in_a_row = 0
+            if not in_a_row:
+                await asyncio.sleep(0.01)
 
     async def _resolved(self, name: str, timeout: float | None) -> Known:
         known = self._known.get(name)
@@ -223,15 +268,34 @@ class ServerCollections:
         return await asyncio.shield(self._asking[name])
 
     async def _look_up(self, name: str, timeout: float | None) -> Known:
+        """The settings that the nodes agree on, or after a while most of them.
+
+        A node that has just come back answers before it has heard what changed while it was away.
+        """
         generation = self._generation
-        aliases = await self.aliases(timeout)
+        for last in [False] * _ASKED_AGAIN + [True]:
+            asked = [self._look_up_once(name, timeout) for _ in range(_ASKED_AT_ONCE)]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            heard = [one for one in answers if not isinstance(one, Unavailable | DeadlineExceeded)]
+            if not heard:
+                raise next(one for one in answers if isinstance(one, BaseException))
+            likeness = [_likeness(one) for one in heard]
+            if last or likeness.count(likeness[0]) == len(heard):
+                break
+            await asyncio.sleep(_AGREE_S)
+        known = heard[max(range(len(heard)), key=lambda n: likeness.count(likeness[n]))]
+        if isinstance(known, BaseException):
+            raise known
         before = self._known.get(name)
-        known = await self._ask(aliases.get(name, name), name, timeout)
         if before is not None and before.calibration == known.calibration:
             known = replace(known, calibration=before.calibration)
         if generation == self._generation:
-            self._known[name] = known
+            self._known[name] = self._known[known.spec.name] = known
         return known
+
+    async def _look_up_once(self, name: str, timeout: float | None) -> Known:
+        aliases = await self.aliases(timeout)
+        return await self._ask(aliases.get(name, name), name, timeout)
 
     def _asked(self, name: str, task: asyncio.Task[Known]) -> None:
         if self._asking.get(name) is task:
@@ -241,6 +305,11 @@ class ServerCollections:
 
     async def _ask(self, collection: str, called: str, timeout: float | None) -> Known:
         """Reads the settings. Raises NotFound of `called`; FailedPrecondition for somebody else's."""
+        return (await self._read(collection, called, timeout))[0]
+
+    async def _read(
+        self, collection: str, called: str, timeout: float | None
+    ) -> tuple[Known, models.CollectionInfo]:
         read_at = time.monotonic()
         described = await self._calls.read(called, timeout, lambda _: self._client.get_collection(collection))
         spec = read_spec(collection, described)
@@ -250,7 +319,7 @@ class ServerCollections:
                 "COLLECTION_NOT_OURS",
                 {"collection": called},
             )
-        return Known(spec, read_limits(described), read_at, read_calibration(described))
+        return Known(spec, read_limits(described), read_at, read_calibration(described)), described
 
     async def _names(self, timeout: float | None) -> list[str]:
         found = await self._calls.read("", timeout, lambda _: self._client.get_collections())
@@ -261,44 +330,46 @@ class ServerCollections:
     ) -> CollectionInfo | None:
         """With what is wrong with it; None for one that is not ours, or gone since it was listed."""
         try:
-            known = await self._ask(name, name, timeout)
-            return await self._describe(known.spec, aliases, timeout)
+            return await self._describe(name, aliases, timeout, exact=False)
         except (NotFound, FailedPrecondition):
             return None
         except ServiceError as error:  # it is being made or deleted, or has lost its only copy
             return CollectionInfo(CollectionSpec(name, 0, ""), 0, 0, 0, 0.0, 0, damage=error.message)
 
     async def _describe(
-        self, spec: CollectionSpec, aliases: Mapping[str, str], timeout: float | None
+        self, name: str, aliases: Mapping[str, str], timeout: float | None, *, exact: bool
     ) -> CollectionInfo:
-        described = await self._calls.read(
-            spec.name, timeout, lambda _: self._client.get_collection(spec.name)
-        )
-        exact = read_limits(described).allows_exact
-        points, *counts = await asyncio.gather(
-            *(self._count(spec.name, exact, has, timeout) for has in (None, *VECTOR_NAMES))
-        )
+        """Its counts are estimates unless `exact`, and where its strict mode forbids to count."""
+        known, described = await self._read(name, name, timeout)
+        exact = exact and known.limits.allows_exact
+
+        async def count(has: str | None) -> int:
+            condition = models.Filter(must=[models.HasVectorCondition(has_vector=has)]) if has else None
+            counted = await self._calls.read(
+                name,
+                timeout,
+                lambda seconds: self._client.count(
+                    name, condition, exact=exact, timeout=known.limits.permitted(seconds)
+                ),
+            )
+            return counted.count
+
+        points, *counts = await asyncio.gather(*(count(has) for has in (None, *VECTOR_NAMES)))
         total = sum(counts)
         indexed = described.indexed_vectors_count or 0
         return CollectionInfo(
-            spec=spec,
+            spec=known.spec,
             points=points,
             image_vectors=counts[0],
             text_vectors=counts[1],
             indexed_share=min(1.0, indexed / total) if total else 0.0,
             disk_bytes=0,  # the server does not tell
-            aliases=tuple(sorted(alias for alias, name in aliases.items() if name == spec.name)),
+            aliases=tuple(sorted(alias for alias, of in aliases.items() if of == name)),
         )
 
-    async def _count(self, name: str, exact: bool, has: str | None, timeout: float | None) -> int:
-        """Points, or those with a vector of the name; an estimate where the server forbids to count."""
-        condition = has and models.Filter(must=[models.HasVectorCondition(has_vector=has)])
-        counted = await self._calls.read(
-            name,
-            timeout,
-            lambda seconds: self._client.count(name, condition or None, exact=exact, timeout=seconds),
-        )
-        return counted.count
+
+def _likeness(answer: Known | BaseException) -> object:
+    return replace(answer, read_at=0.0) if isinstance(answer, Known) else type(answer)
 
 
 def _delete_alias(alias: str) -> models.DeleteAliasOperation:

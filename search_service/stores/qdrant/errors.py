@@ -42,6 +42,10 @@ class StoreRefuses(Unavailable):
     """The store answers that it will not serve this service as it is set up; no other node will either."""
 
 
+class StoreUnsettled(Unavailable):
+    """A node answers that it cannot do it now: another that it needs is away, comes or goes."""
+
+
 class StoreDataLoss(ServiceError):
     """The store has found data of its own to be damaged."""
 
@@ -112,7 +116,7 @@ def _from_rpc(error: grpc.aio.AioRpcError, collection: str) -> ServiceError:
             if problem:
                 return StoreRefuses("store", problem)
             return Unavailable("store", "the store cannot be reached")
-    return Unavailable("store", f"the store cannot do it now: {details}")
+    return StoreUnsettled("store", f"the store cannot do it now: {details}")
 
 
 def _from_http(status: int | None, collection: str) -> ServiceError | None:

@@ -115,7 +115,12 @@ class Limits:
     """What the collection's strict mode permits, None = anything. Timeouts are in seconds."""
 
     timeout: int | None = None
+    results: int | None = None  # of a query, or a page
     allows_exact: bool = True
+
+    def permitted(self, seconds: int) -> int:
+        """A timeout that passes."""
+        return seconds if self.timeout is None else min(seconds, self.timeout)
 
 
 def read_limits(described: models.CollectionInfo) -> Limits:
@@ -123,7 +128,7 @@ def read_limits(described: models.CollectionInfo) -> Limits:
     strict = described.config.strict_mode_config
     if strict is None or not strict.enabled:
         return Limits()
-    return Limits(timeout=strict.max_timeout, allows_exact=strict.search_allow_exact is not False)
+    return Limits(strict.max_timeout, strict.max_query_limit, strict.search_allow_exact is not False)
 
 
 def _indexes(

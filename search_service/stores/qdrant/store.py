@@ -7,6 +7,7 @@ listed nor touched.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
@@ -44,6 +45,8 @@ Ordering: TypeAlias = Literal["weak", "medium", "strong"]
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 
 _WRITES_AT_ONCE = 8
+_ANY_COPY = 1
+_COUNTED_AT_ONCE = 1000
 # The first release that keeps metadata with a collection.
 OLDEST = (1, 16)
 OLDEST_TEXT = ".".join(map(str, OLDEST))
@@ -65,13 +68,16 @@ class QdrantServer:
         *,
         ordering: Ordering = "weak",
         consistency: Consistency = "one",
+        collections_client: AsyncQdrantClient | None = None,
     ) -> None:
         self._client = client
+        # One connection to each node, on which calls in a row go to one node after the other.
+        self._collections_client = collections_client or client
         self._calls = ServerCalls(timeout)
-        self._collections = ServerCollections(client, self._calls)
+        self._collections = ServerCollections(self._collections_client, self._calls)
         self._ordering = models.WriteOrdering(ordering)
         self._consistency: models.ReadConsistency = (
-            1 if consistency == "one" else models.ReadConsistencyType(consistency)
+            _ANY_COPY if consistency == "one" else models.ReadConsistencyType(consistency)
         )
         self._writes = Flight(_WRITES_AT_ONCE)
         self._version = ""
@@ -94,8 +100,10 @@ class QdrantServer:
         Calls take turns on as many connections as there are `channels`. The files of `tls` are read
         once; raises CredentialsError.
         """
-        client = open_client(url, api_key, timeout, tls, grpc_port, channels)
-        return cls(client, timeout, ordering=ordering, consistency=consistency)
+        points, collections = (open_client(url, api_key, timeout, tls, grpc_port, n) for n in (channels, 1))
+        return cls(
+            points, timeout, ordering=ordering, consistency=consistency, collections_client=collections
+        )
 
     async def ping(self) -> None:
         """Raises Unavailable if no node of the server answers, or the one that does is too old."""
@@ -112,6 +120,8 @@ class QdrantServer:
         """Closes the connections."""
         await self._collections.close()
         await self._client.close()
+        if self._collections_client is not self._client:
+            await self._collections_client.close()
 
     async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
         """The settings of a collection, by name or alias; at most a second old.
@@ -204,19 +214,27 @@ class QdrantServer:
     ) -> list[StoredPoint]:
         """Those of `ids` that exist, in their order."""
         wanted = list(dict.fromkeys(point_uuid(point_id) for point_id in ids))
-        records = await self._read(
-            collection,
-            timeout,
-            lambda seconds: self._client.retrieve(
+
+        async def read(those: list[str], consistency: models.ReadConsistency) -> dict[str, models.Record]:
+            records = await self._read(
                 collection,
-                wanted,
-                with_payload=payload_keys(payload),
-                with_vectors=with_vectors,
-                consistency=self._consistency,
-                timeout=seconds,
-            ),
-        )
-        found = {str(record.id): record for record in records}
+                timeout,
+                lambda seconds: self._client.retrieve(
+                    collection,
+                    those,
+                    with_payload=payload_keys(payload),
+                    with_vectors=with_vectors,
+                    consistency=consistency,
+                    timeout=seconds,
+                ),
+            )
+            return {str(record.id): record for record in records}
+
+        found = await read(wanted, self._consistency)
+        missing = [key for key in wanted if key not in found]
+        if missing and self._consistency != _ANY_COPY:
+            # Copies that do not agree answer with nothing, as they do while the point is overwritten.
+            found |= await read(missing, _ANY_COPY)
         return [stored_point(found[key]) for key in wanted if key in found]
 
     async def delete(
@@ -244,14 +262,36 @@ class QdrantServer:
     async def count(
         self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
     ) -> int:
-        """How many points match, exactly."""
+        """How many points match, exactly.
+
+        Where the collection's strict mode forbids to count: an estimate of all points, and those that match
+        a filter page by page.
+        """
+        exact = self._collections.limits(collection).allows_exact
+        if filter and not exact:
+            return await self._counted_in_pages(collection, filter, timeout)
         condition = server_filter(filter)
         counted = await self._read(
             collection,
             timeout,
-            lambda seconds: self._client.count(collection, condition, exact=True, timeout=seconds),
+            lambda seconds: self._client.count(collection, condition, exact=exact, timeout=seconds),
         )
         return counted.count
+
+    async def _counted_in_pages(self, collection: str, filter: Filter, timeout: float | None) -> int:
+        counted, cursor = 0, None
+        async with asyncio.timeout(timeout):
+            while True:
+                page = await self.scroll(
+                    collection,
+                    limit=_COUNTED_AT_ONCE,
+                    cursor=cursor,
+                    filter=filter,
+                    payload=PayloadSelection(()),
+                )
+                counted, cursor = counted + len(page.points), page.next_cursor
+                if cursor is None:
+                    return counted
 
     async def scroll(
         self,
@@ -273,7 +313,7 @@ class QdrantServer:
             lambda seconds: self._client.scroll(
                 collection,
                 scroll_filter=condition,
-                limit=limit,
+                limit=self._page(collection, limit),
                 offset=cursor,
                 with_payload=payload_keys(payload),
                 with_vectors=with_vectors,
@@ -297,7 +337,7 @@ class QdrantServer:
                 lambda seconds: self._client.scroll(
                     collection,
                     scroll_filter=models.Filter(must=[models.HasVectorCondition(has_vector=side)]),
-                    limit=amount,
+                    limit=self._page(collection, amount),
                     offset=cursor,
                     with_payload=payload_keys(PayloadSelection(())),
                     with_vectors=[side],
@@ -338,7 +378,9 @@ class QdrantServer:
     async def _read(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
         with self._forgetting():
             return await self._calls.read(
-                collection, timeout, lambda seconds: send(self._permitted(collection, seconds))
+                collection,
+                timeout,
+                lambda seconds: send(self._collections.limits(collection).permitted(seconds)),
             )
 
     async def _write(
@@ -346,7 +388,9 @@ class QdrantServer:
     ) -> models.UpdateResult:
         with self._forgetting():
             return await self._calls.write(
-                collection, timeout, lambda seconds: send(self._permitted(collection, seconds))
+                collection,
+                timeout,
+                lambda seconds: send(self._collections.limits(collection).permitted(seconds)),
             )
 
     @contextmanager
@@ -358,10 +402,9 @@ class QdrantServer:
             self._collections.forget()
             raise
 
-    def _permitted(self, collection: str, seconds: int) -> int:
-        """A timeout that the collection's strict mode lets pass."""
-        most = self._collections.limits(collection).timeout
-        return seconds if most is None else min(seconds, most)
+    def _page(self, collection: str, limit: int) -> int:
+        """As many points as the collection's strict mode gives at once."""
+        return min(limit, self._collections.limits(collection).results or limit)
 
 
 def _release(version: str) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """A Qdrant server for tests, on the servicers that qdrant-client generates: it fails on demand.
 
-It holds one collection, made by clipsearch, and answers as a server would that has nothing in it.
+It holds one collection, made by clipsearch, and answers as a server would that has nothing in it. What
+it says of itself and how is as seen of Qdrant 1.18.3.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ class Qdrant:
     short_by: int = 0  # answers that are missing in a QueryBatch
     api_key: str | None = None
     credentials: grpc.ServerCredentials | None = None
+    kept: dict[str, Any] = field(default_factory=dict)  # of metadata, since the collection was made
+    aliases: dict[str, str] = field(default_factory=dict)
+    deleted: bool = False
     asked: list[Any] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     metadata: dict[str, str] = field(default_factory=dict)
@@ -155,7 +159,7 @@ class _Collections(wire.CollectionsServicer):
                 flush_interval_sec=5,
             ),
             wal_config=wire.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0),
-            metadata=payload_to_grpc(metadata(spec)),
+            metadata={**payload_to_grpc(metadata(spec)), **self._qdrant.kept},
         )
         return wire.GetCollectionInfoResponse(
             result=wire.CollectionInfo(status=wire.CollectionStatus.Green, config=config)
@@ -168,24 +172,36 @@ class _Collections(wire.CollectionsServicer):
 
     async def ListAliases(self, request, context):
         await self._qdrant.take("Collections/ListAliases", request, context)
-        return wire.ListAliasesResponse()
+        aliases = self._qdrant.aliases.items()
+        described = [wire.AliasDescription(alias_name=a, collection_name=c) for a, c in aliases]
+        return wire.ListAliasesResponse(aliases=described)
 
     async def CollectionExists(self, request, context):
         await self._qdrant.take("Collections/CollectionExists", request, context)
-        exists = request.collection_name == COLLECTION
+        exists = request.collection_name == COLLECTION and not self._qdrant.deleted
         return wire.CollectionExistsResponse(result=wire.CollectionExists(exists=exists))
 
     async def Create(self, request, context):
         return await self._changed("Collections/Create", request, context)
 
     async def Update(self, request, context):
-        return await self._changed("Collections/Update", request, context)
+        done = await self._changed("Collections/Update", request, context)
+        self._qdrant.kept.update(request.metadata)
+        return done
 
     async def Delete(self, request, context):
-        return await self._changed("Collections/Delete", request, context)
+        done = await self._changed("Collections/Delete", request, context)
+        self._qdrant.deleted = True
+        return done
 
     async def UpdateAliases(self, request, context):
-        return await self._changed("Collections/UpdateAliases", request, context)
+        done = await self._changed("Collections/UpdateAliases", request, context)
+        for action in request.actions:
+            if action.HasField("create_alias"):
+                self._qdrant.aliases[action.create_alias.alias_name] = action.create_alias.collection_name
+            else:
+                self._qdrant.aliases.pop(action.delete_alias.alias_name, None)
+        return done
 
     async def _changed(self, rpc, request, context):
         await self._qdrant.take(rpc, request, context)

@@ -7,7 +7,9 @@ import asyncio
 import pytest
 
 from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, Unavailable
+from search_service.stores.qdrant import calls
 from search_service.stores.qdrant.calls import MOST_TRIES, ServerCalls
+from search_service.stores.qdrant.errors import StoreUnsettled
 
 HANGS = asyncio.CancelledError()
 
@@ -34,7 +36,7 @@ class Nodes:
         return answer
 
 
-AWAY = Unavailable("store", "1 of 1 read operations failed")
+AWAY = Unavailable("store", "the store cannot be reached")
 
 
 @pytest.mark.parametrize("method", ["read", "write"])
@@ -57,6 +59,13 @@ async def test_tries_end(method):
     with pytest.raises(Unavailable):
         await getattr(ServerCalls(30), method)("x", None, nodes)
     assert nodes.calls == MOST_TRIES
+
+
+@pytest.mark.parametrize("method", ["read", "write"])
+async def test_what_a_cluster_cannot_do_yet_is_tried_until_it_can(method, monkeypatch):
+    monkeypatch.setattr(calls, "_PAUSES_S", (0.0,))
+    nodes = Nodes(*[StoreUnsettled("store", "1 of 2 read operations failed")] * 20, "answer")
+    assert await getattr(ServerCalls(30), method)("x", None, nodes) == "answer"
 
 
 async def test_a_read_that_hangs_is_asked_of_another_node_and_then_given_up():

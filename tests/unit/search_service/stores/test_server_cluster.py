@@ -1,0 +1,66 @@
+"""Of a cluster: its addresses, nodes that do not know yet, copies that do not agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qdrant_client import AsyncQdrantClient, models
+
+from clipsearch.channel.credentials import CredentialsError
+from search_service.stores.protocol import CollectionSpec, StoredPoint
+from search_service.stores.qdrant.channel import open_client
+from search_service.stores.qdrant.store import QdrantServer
+from tests.unit.search_service.stores.qdrant import Qdrant
+
+VECTOR = np.array([1, 0], np.float32)
+
+
+@pytest.fixture
+async def memory():
+    client = AsyncQdrantClient(location=":memory:")
+    store = QdrantServer(client, consistency="majority")
+    for name in ("old", "new"):
+        await store.create_collection(CollectionSpec(name, 2, "f"))
+    yield store, client
+    await store.close()
+
+
+async def test_a_url_may_name_several_nodes():
+    qdrant = Qdrant()
+    await qdrant.start()
+    store = QdrantServer.connect("http://127.0.0.1,127.0.0.1:6333", None, timeout=5, grpc_port=qdrant.port)
+    await store.ping()
+    await store.close()
+    await qdrant.stop()
+
+
+@pytest.mark.parametrize("url", ["ftp://qdrant:6333", "http://", "http://:6333"])
+def test_a_url_that_is_none_is_told_at_the_start(url):
+    with pytest.raises(CredentialsError, match="is no http:// or https:// address"):
+        open_client(url, None, 5, None, 6334, 1)
+
+
+async def test_settings_are_what_most_nodes_say(memory, monkeypatch):
+    store, client = memory
+    before = await client.get_collection("old")
+    await store.set_successor("old", "new")
+    read, asked = client.get_collection, []
+
+    async def one_node_was_away(name: str):
+        asked.append(name)
+        return before if len(asked) % 3 == 1 else await read(name)
+
+    monkeypatch.setattr(client, "get_collection", one_node_was_away)
+    assert (await store.resolve("old")).successor == "new"
+
+
+async def test_a_point_on_which_copies_do_not_agree_is_read_from_one(memory, monkeypatch):
+    store, client = memory
+    await store.upsert("old", [StoredPoint("a", {}, image=VECTOR)])
+    read = client.retrieve
+
+    async def copies_differ(*args, consistency, **options):
+        return [] if isinstance(consistency, models.ReadConsistencyType) else await read(*args, **options)
+
+    monkeypatch.setattr(client, "retrieve", copies_differ)
+    assert [point.id for point in await store.get("old", ["a", "b"])] == ["a"]

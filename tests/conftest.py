@@ -17,7 +17,11 @@ from tests.health import Health
 from tests.processes import OURS, SMALL_ENCODER, ServiceProcess, Start
 
 # They share a browser with its services, and the seconds that it takes to load torch.
-TOGETHER = ("tests/browser/", "tests/unit/encoder_service/export/")
+TOGETHER = {
+    "tests/browser/": "browser",
+    "tests/unit/encoder_service/export/": "torch",
+    "tests/unit/clipsearch/cli/test_model.py": "torch",
+}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -27,11 +31,11 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist is not typed
-    """A file's tests share processes and stay together, and so do those of the folders in TOGETHER."""
+    """A file's tests share processes and stay together, and so do those in TOGETHER."""
 
     def _split_scope(self, nodeid: str) -> str:
-        folder = next((folder for folder in TOGETHER if nodeid.startswith(folder)), "")
-        return folder or str(super()._split_scope(nodeid))
+        name = next((name for path, name in TOGETHER.items() if nodeid.startswith(path)), "")
+        return name or str(super()._split_scope(nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -71,7 +71,7 @@ class Load:
             finally:
                 self.in_flight -= 1
             self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.02)
 
 
 def drain(folder: Path, model: Path, signals: int) -> dict[str, Any]:

@@ -7,16 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.soak.share import in_a_soak
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SERVICES = {
     "grpcio-health-checking", "onnxruntime", "prometheus-client", "pydantic-settings", "qdrant-client",
     "qdrant-edge-py", "starlette", "structlog", "tokenizers", "uvicorn",
 }  # fmt: skip
 
 
-@pytest.mark.slow
+@in_a_soak  # pip takes 20 s of CPU time
 def test_the_bare_client_brings_no_library_of_a_service_and_works(tmp_path: Path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"

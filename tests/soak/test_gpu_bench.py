@@ -20,7 +20,10 @@ from tests.bench.gpu import baselines, model, ours, service
 from tests.bench.gpu.__main__ import measure
 from tests.bench.gpu.report import Figures
 from tests.bench.gpu.timing import p50_ms, rate
+from tests.soak.share import in_a_soak
 from tests.toy_bundle import build_toy
+
+pytestmark = in_a_soak  # it loads torch, and exports a model
 
 TINY = "clip-vit-tiny-test"
 
@@ -121,7 +124,6 @@ def test_a_rate_counts_what_threads_do_side_by_side() -> None:
     assert p50_ms(lambda: time.sleep(0.05), 0.3) >= 50
 
 
-@pytest.mark.slow
 def test_the_service_is_loaded_with_pixels_and_jpegs(tmp_path: Path) -> None:
     build_toy(tmp_path / "bundle")
     corpus = tmp_path / "corpus"

@@ -12,13 +12,16 @@ from search_service.query.queries import Hit, Query
 from search_service.query.terms import Stored
 from search_service.stores.protocol import SIDES, PayloadSelection, ScoredPoint, Side, Vector, VectorQuery
 
+_SHORT = 20  # hits
+
 
 def side_queries(query: Query, vectors: Mapping[Side, Vector]) -> list[VectorQuery]:
     """One question, or for target "any" two, that to the image vectors first; `vectors` by vector name.
 
-    With two, each gives as many points as could be among the hits, without their payloads, which are
-    fetched for the hits alone, later. A point that is among the first n of the joined ranking is among
-    the first n of the name that it owes its place to; RRF and DBSF add shares of ranks down to a fixed depth.
+    With two, each gives as many points as could be among the hits, of a long page without their payloads,
+    which are fetched for the hits alone, later. A point that is among the first n of the joined ranking is
+    among the first n of the name that it owes its place to; RRF and DBSF add shares of ranks down to a
+    fixed depth.
     """
     question = VectorQuery(
         vector=vectors[SIDES[0] if query.target == "any" else query.target],
@@ -36,6 +39,7 @@ def side_queries(query: Query, vectors: Mapping[Side, Vector]) -> list[VectorQue
     )
     if query.target != "any":
         return [question]
+    payload = query.payload if fetched_at_once(query) else PayloadSelection(include=())
     return [
         replace(
             question,
@@ -44,11 +48,19 @@ def side_queries(query: Query, vectors: Mapping[Side, Vector]) -> list[VectorQue
             limit=query.offset + query.limit if query.fusion == "calibrated" else DEPTH,
             offset=0,
             score_threshold=None,
-            payload=PayloadSelection(include=()),
+            payload=payload,
             with_vectors=False,
         )
         for side in SIDES
     ]
+
+
+def fetched_at_once(query: Query) -> bool:
+    """Whether the questions ask for all that the hits need: of a short page, where it saves a call."""
+    if query.target != "any":
+        return True
+    short = query.fusion == "calibrated" and query.offset + query.limit <= _SHORT
+    return not query.with_vectors and (short or query.payload.include == ())
 
 
 @dataclass(frozen=True, slots=True)

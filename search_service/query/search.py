@@ -26,7 +26,7 @@ from search_service.query.filter_fields import FieldChecks
 from search_service.query.filter_types import fitted
 from search_service.query.nearest import nearest
 from search_service.query.queries import Answer, Hit, Query, Timings
-from search_service.query.ranking import rank, side_queries
+from search_service.query.ranking import fetched_at_once, rank, side_queries
 from search_service.query.terms import Picture, Ready, Stored, Words, check_weights, compose
 from search_service.stores.protocol import (
     SIDES,
@@ -238,11 +238,10 @@ class Search:
             scales = {name: run.calibration.scale(terms, name) for name in SIDES}
         ranked = rank(query, sides, scales)
         hits, fused = ranked.hits, ranked.fused
-        incomplete = query.target == "any" and (query.with_vectors or query.payload.include != ())
         if query.filter:
             with inside(query.place):
                 await self._fields.check(run.spec, query.filter, deadline, found=any(sides), misspelt=True)
-        if not hits or not incomplete:
+        if not hits or fetched_at_once(query):
             return hits, fused
         points = await self._store.get(
             run.spec.name,

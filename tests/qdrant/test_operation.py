@@ -68,9 +68,12 @@ def test_what_was_backed_up_comes_back_as_the_readme_says(make_nodes, client_on,
     client.delete_collection(PHOTOS)
     for node, snapshot in kept.items():
         upload(node, PHOTOS, snapshot)
-    wait_until(lambda: all(all_active(node) for node in nodes.all))
+        wait_until(lambda: all(all_active(node) for node in nodes.all))  # else some copies stay empty
     for alias in aliases:
         client.update_alias(alias["alias_name"], alias["collection_name"])
+    for node in nodes.all:
+        copies = node.rest(f"/collections/{PHOTOS}/cluster")["local_shards"]
+        assert all(copy["points_count"] for copy in copies)
     assert client.count("pictures") == 200
     assert answers(client, "pictures") == before
     found = client.get_collection("pictures")

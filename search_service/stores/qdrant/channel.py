@@ -10,6 +10,11 @@ from qdrant_client import AsyncQdrantClient
 
 from clipsearch.channel.connection import OWN_CONNECTION
 from clipsearch.channel.credentials import ClientTls, CredentialsError, check_pair, read_pem
+from search_service.stores.qdrant.errors import StoreRefuses
+
+# The first release that keeps metadata with a collection.
+OLDEST = (1, 16)
+OLDEST_TEXT = ".".join(map(str, OLDEST))
 
 _SERVICE_CONFIG: dict[str, list[dict[str, dict[str, str]]]] = {
     # A name with several addresses is a cluster: calls take turns on its nodes. gRPC's default, pick_first,
@@ -74,3 +79,15 @@ def _tls_options(tls: ClientTls | None) -> dict[str, bytes]:
         check_pair(tls.certificate, tls.key)
     files = {"root_certificates": tls.ca, "private_key": tls.key, "certificate_chain": tls.certificate}
     return {name: read_pem(path) for name, path in files.items() if path is not None}
+
+
+def check_release(version: str) -> None:
+    """Raises StoreRefuses for a server that is too old."""
+    if _release(version) < OLDEST:
+        raise StoreRefuses("store", f"Qdrant {version} is too old, {OLDEST_TEXT} or later is needed")
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(1, 18) of "1.18.3"; of words, such as "dev", nothing is too old."""
+    numbers = [part for part in version.split(".")[:2] if part.isdecimal()]
+    return tuple(map(int, numbers)) if len(numbers) == 2 else OLDEST

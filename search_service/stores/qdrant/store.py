@@ -33,13 +33,14 @@ from search_service.stores.protocol import (
     VectorSample,
     point_uuid,
 )
+from search_service.stores.qdrant import messages, points
 from search_service.stores.qdrant.calls import Answer, Send, ServerCalls
-from search_service.stores.qdrant.channel import open_client
+from search_service.stores.qdrant.channel import check_release, open_client
 from search_service.stores.qdrant.collections import ServerCollections
-from search_service.stores.qdrant.errors import StoreRefuses, check_done
+from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.filter import server_filter
 from search_service.stores.qdrant.limiter import Flight, parts
-from search_service.stores.qdrant.points import NO_POINT, server_point, server_query, stored_point
+from search_service.stores.qdrant.points import stored_point
 
 Ordering: TypeAlias = Literal["weak", "medium", "strong"]
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
@@ -47,10 +48,6 @@ Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 _WRITES_AT_ONCE = 8
 _ANY_COPY = 1
 _COUNTED_AT_ONCE = 1000
-# The first release that keeps metadata with a collection.
-OLDEST = (1, 16)
-OLDEST_TEXT = ".".join(map(str, OLDEST))
-
 _log = structlog.get_logger(__name__)
 
 
@@ -71,6 +68,7 @@ class QdrantServer:
         collections_client: AsyncQdrantClient | None = None,
     ) -> None:
         self._client = client
+        self._wire = points if collections_client is None else messages
         # One connection to each node, on which calls in a row go to one node after the other.
         self._collections_client = collections_client or client
         self._calls = ServerCalls(timeout)
@@ -100,10 +98,8 @@ class QdrantServer:
         Calls take turns on as many connections as there are `channels`. The files of `tls` are read
         once; raises CredentialsError.
         """
-        points, collections = (open_client(url, api_key, timeout, tls, grpc_port, n) for n in (channels, 1))
-        return cls(
-            points, timeout, ordering=ordering, consistency=consistency, collections_client=collections
-        )
+        client, second = (open_client(url, api_key, timeout, tls, grpc_port, n) for n in (channels, 1))
+        return cls(client, timeout, ordering=ordering, consistency=consistency, collections_client=second)
 
     async def ping(self) -> None:
         """Raises Unavailable if no node of the server answers, or the one that does is too old."""
@@ -111,10 +107,7 @@ class QdrantServer:
         if found.version != self._version:
             self._version = found.version
             _log.info("Qdrant server", version=found.version)
-        if _release(found.version) < OLDEST:
-            raise StoreRefuses(
-                "store", f"Qdrant {found.version} is too old, {OLDEST_TEXT} or later is needed"
-            )
+        check_release(found.version)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -169,7 +162,7 @@ class QdrantServer:
         insert_only: bool = False,
         timeout: float | None = None,
     ) -> frozenset[str]:
-        """Writes points, each whole, in requests of 64, of which a few are on their way at a time.
+        """Writes points, each whole, in requests of 256, of which a few are on their way at a time.
 
         With `insert_only` another request asks first what is there. What comes between the two stays
         as well, the server sees to that; it is told as written.
@@ -184,21 +177,21 @@ class QdrantServer:
             points = [point for point in points if point.id not in there]
 
         async def send(part: list[StoredPoint]) -> None:
-            rows = [server_point(point) for point in part]
-            result = await self._write(
+            done = await self._write(
                 collection,
                 timeout,
-                lambda seconds: self._client.upsert(
+                lambda seconds: self._wire.upsert(
+                    self._client,
                     collection,
-                    rows,
+                    part,
                     wait=wait,
+                    insert_only=insert_only,
                     ordering=self._ordering,
-                    update_filter=NO_POINT if insert_only else None,
                     timeout=seconds,
                 ),
             )
             if wait:
-                check_done(result)
+                check_done(done)
 
         await self._writes.send(parts(points, spec.dimension), send)
         return there
@@ -256,7 +249,7 @@ class QdrantServer:
                 collection, gone, wait=True, ordering=self._ordering, timeout=seconds
             ),
         )
-        check_done(result)
+        check_done(result.status == models.UpdateStatus.COMPLETED)
         return matched
 
     async def count(
@@ -363,17 +356,16 @@ class QdrantServer:
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
         """Answers several questions in one request; each list best first."""
-        asked = [server_query(query) for query in queries]
         answers = await self._read(
             collection,
             timeout,
-            lambda seconds: self._client.query_batch_points(
-                collection, asked, consistency=self._consistency, timeout=seconds
+            lambda seconds: self._wire.query(
+                self._client, collection, queries, consistency=self._consistency, timeout=seconds
             ),
         )
         if len(answers) != len(queries):
             raise Unavailable("store", f"the store answered {len(answers)} of {len(queries)} questions")
-        return [[ScoredPoint(stored_point(hit), hit.score) for hit in answer.points] for answer in answers]
+        return list(answers)
 
     async def _read(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
         with self._forgetting():
@@ -383,9 +375,7 @@ class QdrantServer:
                 lambda seconds: send(self._collections.limits(collection).permitted(seconds)),
             )
 
-    async def _write(
-        self, collection: str, timeout: float | None, send: Send[models.UpdateResult]
-    ) -> models.UpdateResult:
+    async def _write(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
         with self._forgetting():
             return await self._calls.write(
                 collection,
@@ -405,9 +395,3 @@ class QdrantServer:
     def _page(self, collection: str, limit: int) -> int:
         """As many points as the collection's strict mode gives at once."""
         return min(limit, self._collections.limits(collection).results or limit)
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """(1, 18) of "1.18.3"; of words, such as "dev", nothing is too old."""
-    numbers = [part for part in version.split(".")[:2] if part.isdecimal()]
-    return tuple(map(int, numbers)) if len(numbers) == 2 else OLDEST

@@ -139,7 +139,10 @@ async def _open_store(settings: SearchSettings) -> VectorStore:
             qdrant_url=settings.qdrant_url,
             qdrant_api_key=key.get_secret_value() if key is not None else None,
             qdrant_tls=ClientTls(
-                settings.qdrant_tls_ca, settings.qdrant_tls_certificate, settings.qdrant_tls_key
+                settings.qdrant_tls_ca,
+                settings.qdrant_tls_certificate,
+                settings.qdrant_tls_key,
+                settings.qdrant_tls_server_name,
             ),
             qdrant_grpc_port=settings.qdrant_grpc_port,
             qdrant_channels=settings.qdrant_channels,

@@ -160,6 +160,7 @@ async def test_tls_is_spoken_with_whom_it_should_be(make_nodes, tmp_path):
     await store.ping()
     await store.close()
     for url, tls, said in (
+        (nodes.url, ClientTls(files["ca"], server_name="qdrant.internal"), "is for another name"),
         (nodes.url, ClientTls(files["other"]), "not signed by a trusted CA"),
         (nodes.url, None, "not signed by a trusted CA"),
         (nodes.url.replace("https", "http"), None, "cannot be reached"),

@@ -8,15 +8,14 @@ listed nor touched.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import structlog
 from qdrant_client import AsyncQdrantClient, models
 
 from clipsearch.channel.credentials import ClientTls
-from clipsearch.serving.errors import NotFound, Unavailable
+from clipsearch.serving.errors import Unavailable
 from search_service.query.filters import Filter
 from search_service.stores.checks import check_cursor, check_points
 from search_service.stores.codec import in_pages, payload_keys, vector_sample
@@ -34,7 +33,7 @@ from search_service.stores.protocol import (
     point_uuid,
 )
 from search_service.stores.qdrant import messages, points
-from search_service.stores.qdrant.calls import Answer, Send, ServerCalls
+from search_service.stores.qdrant.calls import PointCalls, ServerCalls
 from search_service.stores.qdrant.channel import check_release, open_client
 from search_service.stores.qdrant.collections import ServerCollections
 from search_service.stores.qdrant.errors import check_done
@@ -73,6 +72,7 @@ class QdrantServer:
         self._collections_client = collections_client or client
         self._calls = ServerCalls(timeout)
         self._collections = ServerCollections(self._collections_client, self._calls)
+        self._points = PointCalls(self._calls, self._collections.limits, self._collections.forget)
         self._ordering = models.WriteOrdering(ordering)
         self._consistency: models.ReadConsistency = (
             _ANY_COPY if consistency == "one" else models.ReadConsistencyType(consistency)
@@ -177,7 +177,7 @@ class QdrantServer:
             points = [point for point in points if point.id not in there]
 
         async def send(part: list[StoredPoint]) -> None:
-            done = await self._write(
+            done = await self._points.write(
                 collection,
                 timeout,
                 lambda seconds: self._wire.upsert(
@@ -207,27 +207,37 @@ class QdrantServer:
     ) -> list[StoredPoint]:
         """Those of `ids` that exist, in their order."""
         wanted = list(dict.fromkeys(point_uuid(point_id) for point_id in ids))
+        return await self._retrieved(collection, wanted, payload, with_vectors, timeout)
 
-        async def read(those: list[str], consistency: models.ReadConsistency) -> dict[str, models.Record]:
-            records = await self._read(
+    async def _retrieved(
+        self,
+        collection: str,
+        wanted: list[str],
+        payload: PayloadSelection,
+        with_vectors: bool,
+        timeout: float | None,
+    ) -> list[StoredPoint]:
+        """The points with these UUIDs. Copies that do not agree on one answer with nothing, as while it is
+        overwritten, or since a write of it failed half-way: it is read from one copy then.
+        """
+        found: dict[str, models.Record] = {}
+        for consistency in dict.fromkeys((self._consistency, _ANY_COPY)):
+            missing = [key for key in wanted if key not in found]
+            if not missing:
+                break
+            records = await self._points.read(
                 collection,
                 timeout,
-                lambda seconds: self._client.retrieve(
+                lambda seconds, missing=missing, consistency=consistency: self._client.retrieve(  # type: ignore[misc]
                     collection,
-                    those,
+                    missing,
                     with_payload=payload_keys(payload),
                     with_vectors=with_vectors,
                     consistency=consistency,
                     timeout=seconds,
                 ),
             )
-            return {str(record.id): record for record in records}
-
-        found = await read(wanted, self._consistency)
-        missing = [key for key in wanted if key not in found]
-        if missing and self._consistency != _ANY_COPY:
-            # Copies that do not agree answer with nothing, as they do while the point is overwritten.
-            found |= await read(missing, _ANY_COPY)
+            found |= {str(record.id): record for record in records}
         return [stored_point(found[key]) for key in wanted if key in found]
 
     async def delete(
@@ -242,7 +252,7 @@ class QdrantServer:
             found = await self.get(collection, list(selector), payload=PayloadSelection(()), timeout=timeout)
             gone = models.PointIdsList(points=[point_uuid(point_id) for point_id in selector])
             matched = len(found)
-        result = await self._write(
+        result = await self._points.write(
             collection,
             timeout,
             lambda seconds: self._client.delete(
@@ -264,7 +274,7 @@ class QdrantServer:
         if filter and not exact:
             return await self._counted_in_pages(collection, filter, timeout)
         condition = server_filter(filter)
-        counted = await self._read(
+        counted = await self._points.read(
             collection,
             timeout,
             lambda seconds: self._client.count(collection, condition, exact=exact, timeout=seconds),
@@ -297,25 +307,30 @@ class QdrantServer:
         with_vectors: bool = False,
         timeout: float | None = None,
     ) -> Page:
-        """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor."""
+        """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor.
+
+        Where several copies must agree on a read, its ids come from one copy, so that none is left out.
+        """
         check_cursor(cursor)
         condition = server_filter(filter)
-        records, following = await self._read(
+        ids_only = self._consistency != _ANY_COPY
+        records, following = await self._scrolled(
             collection,
             timeout,
-            lambda seconds: self._client.scroll(
-                collection,
-                scroll_filter=condition,
-                limit=self._page(collection, limit),
-                offset=cursor,
-                with_payload=payload_keys(payload),
-                with_vectors=with_vectors,
-                consistency=self._consistency,
-                timeout=seconds,
-            ),
+            _ANY_COPY,
+            limit,
+            offset=cursor,
+            scroll_filter=condition,
+            with_payload=False if ids_only else payload_keys(payload),
+            with_vectors=with_vectors and not ids_only,
         )
-        points = tuple(stored_point(record) for record in records)
-        return Page(points, None if following is None else str(following))
+        following = None if following is None else str(following)
+        if ids_only:
+            ids = [str(record.id) for record in records]
+            return Page(
+                tuple(await self._retrieved(collection, ids, payload, with_vectors, timeout)), following
+            )
+        return Page(tuple(stored_point(record) for record in records), following)
 
     async def sample(
         self, collection: str, side: Side, limit: int, *, timeout: float | None = None
@@ -324,19 +339,15 @@ class QdrantServer:
         spec = await self.resolve(collection, timeout=timeout)
 
         async def page(amount: int, cursor: Any) -> tuple[VectorSample, Any]:
-            records, following = await self._read(
+            records, following = await self._scrolled(
                 collection,
                 timeout,
-                lambda seconds: self._client.scroll(
-                    collection,
-                    scroll_filter=models.Filter(must=[models.HasVectorCondition(has_vector=side)]),
-                    limit=self._page(collection, amount),
-                    offset=cursor,
-                    with_payload=payload_keys(PayloadSelection(())),
-                    with_vectors=[side],
-                    consistency=self._consistency,
-                    timeout=seconds,
-                ),
+                self._consistency,
+                amount,
+                offset=cursor,
+                scroll_filter=models.Filter(must=[models.HasVectorCondition(has_vector=side)]),
+                with_payload=payload_keys(PayloadSelection(())),
+                with_vectors=[side],
             )
             return vector_sample([stored_point(one) for one in records], side, spec.dimension), following
 
@@ -356,7 +367,7 @@ class QdrantServer:
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
         """Answers several questions in one request; each list best first."""
-        answers = await self._read(
+        answers = await self._points.read(
             collection,
             timeout,
             lambda seconds: self._wire.query(
@@ -367,31 +378,19 @@ class QdrantServer:
             raise Unavailable("store", f"the store answered {len(answers)} of {len(queries)} questions")
         return list(answers)
 
-    async def _read(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
-        with self._forgetting():
-            return await self._calls.read(
-                collection,
-                timeout,
-                lambda seconds: send(self._collections.limits(collection).permitted(seconds)),
-            )
-
-    async def _write(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
-        with self._forgetting():
-            return await self._calls.write(
-                collection,
-                timeout,
-                lambda seconds: send(self._collections.limits(collection).permitted(seconds)),
-            )
-
-    @contextmanager
-    def _forgetting(self) -> Iterator[None]:
-        """A collection that is gone is looked up anew: an alias may have moved on."""
-        try:
-            yield
-        except NotFound:
-            self._collections.forget()
-            raise
-
-    def _page(self, collection: str, limit: int) -> int:
-        """As many points as the collection's strict mode gives at once."""
-        return min(limit, self._collections.limits(collection).results or limit)
+    async def _scrolled(
+        self,
+        collection: str,
+        timeout: float | None,
+        consistency: models.ReadConsistency,
+        limit: int,
+        **asked: Any,
+    ) -> tuple[list[models.Record], Any]:
+        limit = min(limit, self._collections.limits(collection).results or limit)
+        return await self._points.read(
+            collection,
+            timeout,
+            lambda seconds: self._client.scroll(
+                collection, limit=limit, consistency=consistency, timeout=seconds, **asked
+            ),
+        )

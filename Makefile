@@ -26,7 +26,7 @@ GPU_READY  := $(VENV)-gpu/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: needs-qdrant help demo web test test-fast test-web soak pictures lint torture test-qdrant chaos drain fuzz bounds overload \
-	bench bench-encoder bench-search bench-peers bench-gpu bench-map quality load load-ui deploy-check model \
+	bench bench-encoder bench-search bench-peers bench-gpu bench-qdrant bench-map quality load load-ui deploy-check model \
 	serve protos clean
 .SILENT:
 # Tests compile slower each time where this is set.
@@ -105,6 +105,9 @@ bench-gpu: ## measure the encoder on a CUDA GPU against torch: build/bench/gpu.j
 
 quality: $(RUN_READY) $(BUNDLE)/manifest.json ## measure what searches find, six cases with bounds: build/quality.json (IMAGES=folder for your own)
 	$(BIN)/python -m tests.quality --model $(BUNDLE) $(if $(IMAGES),--images $(IMAGES))
+
+bench-qdrant: needs-qdrant $(FULL_READY) ## measure the service on a Qdrant cluster beside plain calls to it (QDRANT=BINARY; build/bench/qdrant.json)
+	$(BIN)/python -m tests.bench.qdrant --qdrant $(QDRANT) $(ARGS)
 
 bench-map: $(FULL_READY) ## time and memory of a map of 100,000 vectors: build/bench/map.json
 	$(BIN)/python -m tests.bench.space

@@ -161,7 +161,12 @@ def _connect_store(settings: SearchSettings) -> VectorStore:
         settings.qdrant_url,
         key.get_secret_value() if key is not None else None,
         timeout=settings.store_timeout_s,
-        tls=ClientTls(settings.qdrant_tls_ca, settings.qdrant_tls_certificate, settings.qdrant_tls_key),
+        tls=ClientTls(
+            settings.qdrant_tls_ca,
+            settings.qdrant_tls_certificate,
+            settings.qdrant_tls_key,
+            settings.qdrant_tls_server_name,
+        ),
         grpc_port=settings.qdrant_grpc_port,
         channels=settings.qdrant_channels,
         ordering=settings.qdrant_ordering,

@@ -62,12 +62,22 @@ class SearchMetrics:
     async def watch_collections(self, store: VectorStore) -> None:
         """Counts the points of all collections now and then, for ever, whether the store was away or not."""
         shown: set[str] = set()
+        warned: set[str] = set()
         while True:
             try:
-                found = {i.spec.name: i.points for i in await store.list_collections() if not i.damage}
+                infos = [info for info in await store.list_collections() if not info.damage]
             except ServiceError as error:
                 _log.debug("collections not counted", problem=error.message)
             else:
+                found = {info.spec.name: info.points for info in infos}
+                single = {
+                    info.spec.name
+                    for info in infos
+                    if info.spec.shard_number > 1 and info.spec.replication_factor == 1
+                }
+                for name in single - warned:
+                    _log.warning("one copy: a Qdrant node that is lost takes points along", collection=name)
+                warned |= single
                 for name, points in found.items():
                     self._points.labels(name).set(points)
                 for name in shown - found.keys():

@@ -91,6 +91,9 @@ class SearchSettings(ServingSettings):
     qdrant_tls_key: Path | None = Field(
         default=None, description="PEM file of that certificate's private key"
     )
+    qdrant_tls_server_name: str = Field(
+        default="", description="name in the Qdrant server's certificate, where it is not the address"
+    )
     qdrant_channels: int = Field(default=3, ge=1, le=64, description="connections to the Qdrant server")
     qdrant_ordering: Literal["weak", "medium", "strong"] = Field(
         default="weak", description="order of writes on a Qdrant cluster with replicas"
@@ -140,7 +143,12 @@ class SearchSettings(ServingSettings):
         of_tls = (self.encoder_tls_ca, self.encoder_tls_certificate, self.encoder_tls_server_name)
         if any(of_tls) and not self.encoder_tls:
             raise ValueError("settings SEARCH_ENCODER_TLS_... need SEARCH_ENCODER_TLS=true")
-        of_qdrant = (self.qdrant_tls_ca, self.qdrant_tls_certificate, self.qdrant_tls_key)
+        of_qdrant = (
+            self.qdrant_tls_ca,
+            self.qdrant_tls_certificate,
+            self.qdrant_tls_key,
+            self.qdrant_tls_server_name,
+        )
         if any(of_qdrant) and not self.qdrant_url.startswith("https://"):
             raise ValueError("settings SEARCH_QDRANT_TLS_... need a QDRANT_URL with https://")
         for tls, certificate, key in (

@@ -70,6 +70,11 @@ def list_all(context: typer.Context, server: Server = DEFAULT_SERVER, json: Json
     for c in found:
         if c.damage:
             stderr().print(f"{plain(c.name)} is damaged: {plain(c.damage)}")
+        elif c.shard_number > 1 and c.replication_factor == 1:
+            stderr().print(
+                f"{plain(c.name)} has one copy of each of its {c.shard_number} shards: a node that is lost "
+                "takes its points along (`--replicas 2` when a collection is created)"
+            )
 
 
 @app.command()

@@ -19,13 +19,16 @@ from search_service.stores.protocol import (
     VectorQuery,
 )
 
+_SHORT = 20  # hits
+
 
 def vector_queries(query: Query, vectors: Mapping[VectorName, Vector]) -> list[VectorQuery]:
     """One question, or for target "any" two, that to the image vectors first; `vectors` by vector name.
 
-    With two, each gives as many points as could be among the hits, without their payloads, which are
-    fetched for the hits alone, later. A point that is among the first n of the joined ranking is among
-    the first n of the name that it owes its place to; RRF and DBSF add shares of ranks down to a fixed depth.
+    With two, each gives as many points as could be among the hits, of a long page without their payloads,
+    which are fetched for the hits alone, later. A point that is among the first n of the joined ranking is
+    among the first n of the name that it owes its place to; RRF and DBSF add shares of ranks down to a
+    fixed depth.
     """
     question = VectorQuery(
         vector=vectors[VECTOR_NAMES[0] if query.target == "any" else query.target],
@@ -43,6 +46,7 @@ def vector_queries(query: Query, vectors: Mapping[VectorName, Vector]) -> list[V
     )
     if query.target != "any":
         return [question]
+    payload = query.payload if fetched_at_once(query) else PayloadSelection(include=())
     return [
         replace(
             question,
@@ -51,11 +55,19 @@ def vector_queries(query: Query, vectors: Mapping[VectorName, Vector]) -> list[V
             limit=query.offset + query.limit if query.fusion == "calibrated" else DEPTH,
             offset=0,
             score_threshold=None,
-            payload=PayloadSelection(include=()),
+            payload=payload,
             with_vectors=False,
         )
         for name in VECTOR_NAMES
     ]
+
+
+def fetched_at_once(query: Query) -> bool:
+    """Whether the questions ask for all that the hits need: of a short page, where it saves a call."""
+    if query.target != "any":
+        return True
+    short = query.fusion == "calibrated" and query.offset + query.limit <= _SHORT
+    return not query.with_vectors and (short or query.payload.include == ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from search_service.query.filter_fields import FieldChecks
 from search_service.query.filter_types import fitted
 from search_service.query.nearest import nearest
 from search_service.query.queries import Answer, Query, Timings
-from search_service.query.ranking import Ranked, rank, vector_queries
+from search_service.query.ranking import Ranked, fetched_at_once, rank, vector_queries
 from search_service.query.terms import ImageTerm, PointTerm, TextTerm, VectorTerm, check_weights, compose
 from search_service.stores.protocol import (
     VECTOR_NAMES,
@@ -231,11 +231,10 @@ class Search:
             terms = run.weighted()
             scales = {name: run.calibration.scale(terms, name) for name in VECTOR_NAMES}
         ranked = rank(query, found, scales)
-        incomplete = query.target == "any" and (query.with_vectors or query.payload.include != ())
         if query.filter:
             with inside(query.path):
                 await self._fields.check(run.spec, query.filter, deadline, found=any(found), misspelt=True)
-        if not ranked.hits or not incomplete:
+        if not ranked.hits or fetched_at_once(query):
             return ranked
         points = await self._store.get(
             run.spec.name,

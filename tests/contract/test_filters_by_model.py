@@ -269,7 +269,8 @@ def test_every_store_finds_what_plain_python_finds(opened, store_kind, stored, a
         question = random_unit(seed)
         for filter in asked:
             # A server without a text index looks for the text as it stands, not for its words.
-            if (store_kind, collection) == ("server", "contract-plain") and "MatchText" in repr(filter):
+            unindexed = "MatchText(" if collection == "contract-plain" else "MatchText(key='any'"
+            if store_kind == "server" and unindexed in repr(filter):
                 continue
             expected = {point.id for point in stored if matches(point, filter)}
             page = await store.scroll(collection, limit=100, filter=filter)

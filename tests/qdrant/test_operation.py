@@ -68,9 +68,12 @@ def test_what_was_backed_up_comes_back_as_the_readme_says(make_nodes, client_on,
     client.delete_collection(PHOTOS)
     for node, snapshot in kept.items():
         upload(node, PHOTOS, snapshot)
-    wait_until(lambda: all(all_active(node) for node in nodes.all))
+        wait_until(lambda: all(all_active(node) for node in nodes.all))  # else some copies stay empty
     for alias in aliases:
         client.update_alias(alias["alias_name"], alias["collection_name"])
+    for node in nodes.all:
+        copies = node.rest(f"/collections/{PHOTOS}/cluster")["local_shards"]
+        assert all(copy["points_count"] for copy in copies)
     assert client.count("pictures") == 200
     assert answers(client, "pictures") == before
     found = client.get_collection("pictures")
@@ -157,6 +160,7 @@ async def test_tls_is_spoken_with_whom_it_should_be(make_nodes, tmp_path):
     await store.ping()
     await store.close()
     for url, tls, said in (
+        (nodes.url, ClientTls(files["ca"], server_name="qdrant.internal"), "is for another name"),
         (nodes.url, ClientTls(files["other"]), "not signed by a trusted CA"),
         (nodes.url, None, "not signed by a trusted CA"),
         (nodes.url.replace("https", "http"), None, "cannot be reached"),

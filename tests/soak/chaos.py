@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,8 @@ from tests.toy_bundle import build_toy
 
 COLLECTION = "chaos"
 WRITERS, READERS, BATCH, IDS_A_WRITER = 3, 3, 16, 400
-COMPARE_EVERY = 20  # faults
+COMPARE_EVERY = 5  # faults
+KINDS = ("kill", "term", "stop", "full")
 HEALED_WITHIN_S = 90.0
 DEADLINE_S = 10.0
 DISK_MB = 3000  # in memory, as far as it is used
@@ -53,8 +54,9 @@ WRONG = ("duplicated", "stale", "resurrected", "invented")
 class Chaos:
     """One run. `model` knows what was acknowledged; counts are of calls, unless they say otherwise."""
 
-    def __init__(self, nodes: Nodes, disks: dict[str, SmallDisk], seed: int) -> None:
-        self._nodes, self._disks = nodes, disks
+    def __init__(self, nodes: Nodes, disks: dict[str, SmallDisk], kinds: Sequence[str], seed: int) -> None:
+        self._nodes, self._disks, self._kinds = nodes, disks, kinds
+        self._since: list[str] = []  # faults since the last comparison
         self._random = random.Random(seed)
         self._writing = asyncio.Event()
         self.model = Model()
@@ -103,8 +105,8 @@ class Chaos:
     async def _fault(self) -> None:
         """One, of one node, and its end."""
         node = self._random.choice(self._nodes.all)
-        kinds = ["kill", "term", "stop", *(["full"] if self._disks else [])]
-        kind = self._random.choice(kinds)
+        kind = self._random.choice([kind for kind in self._kinds if kind != "full" or self._disks])
+        self._since.append(f"{kind} of {node.host}")
         if kind == "stop":
             node.signal(signal.SIGSTOP)
             await asyncio.sleep(self._random.uniform(0.5, 5))
@@ -191,6 +193,7 @@ class Chaos:
     async def _compare(self, client: AsyncClient) -> None:
         self._writing.clear()
         end = time.monotonic() + HEALED_WITHIN_S
+        await asyncio.sleep(0.01)  # a writer that was let go on a moment ago begins before it looks again
         while self.model.pending:
             if time.monotonic() > end:
                 raise RuntimeError(f"a write is not acknowledged after {HEALED_WITHIN_S} s")
@@ -204,7 +207,11 @@ class Chaos:
             except ClipSearchError as error:
                 if last or error.code not in PASSING:
                     raise
-        self.wrong += self.model.compare(found, count)
+        wrong = +self.model.compare(found, count)
+        if wrong:
+            print(f"chaos: {dict(wrong)} after {', '.join(self._since)}", file=sys.stderr)
+        self.wrong += wrong
+        self._since.clear()
         self._writing.set()
 
     def report(self) -> dict[str, Any]:
@@ -237,7 +244,9 @@ class Chaos:
         }
 
 
-def chaos(binary: str, folder: Path, model: Path, faults: int, seed: int, limit_s: float) -> dict[str, Any]:
+def chaos(
+    binary: str, folder: Path, model: Path, faults: int, kinds: Sequence[str], seed: int, limit_s: float
+) -> dict[str, Any]:
     """Runs in an empty folder, with the bundle `model` and a toy; returns the counts."""
     with ExitStack() as stack:
         nodes = Nodes(binary, folder, 3, **REPLICAS)
@@ -268,7 +277,7 @@ def chaos(binary: str, folder: Path, model: Path, faults: int, seed: int, limit_
         target = "ipv4:" + ",".join(start("search", **settings) for _ in range(2))
 
         async def run() -> dict[str, Any]:
-            it, begun, jobs = Chaos(nodes, disks, seed), time.monotonic(), Counter[str]()
+            it, begun, jobs = Chaos(nodes, disks, kinds, seed), time.monotonic(), Counter[str]()
             async with AsyncClient(target, timeout=DEADLINE_S) as client:
                 others = [
                     asyncio.create_task(job(target, folder, client, it.call, jobs))
@@ -283,7 +292,9 @@ def chaos(binary: str, folder: Path, model: Path, faults: int, seed: int, limit_
             for error in ended:
                 if isinstance(error, Exception):
                     raise error
-            return {"seed": seed, **it.report(), **jobs, "seconds": round(time.monotonic() - begun)}
+            report = {"seed": seed, **it.report(), **jobs, "seconds": round(time.monotonic() - begun)}
+            report["lost"] += jobs["bulk_points_lost"] + jobs["moved_points_lost"]
+            return report
 
         return asyncio.run(run())
 
@@ -293,13 +304,20 @@ def main() -> None:
     parser.add_argument("--qdrant", required=True)
     parser.add_argument("--model", type=Path, default=Path("build/models/starter"))
     parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit-s", type=float, default=3600)
     parser.add_argument("--out", type=Path, default=Path("build/chaos.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         report = chaos(
-            options.qdrant, Path(folder), options.model, options.faults, options.seed, options.limit_s
+            options.qdrant,
+            Path(folder),
+            options.model,
+            options.faults,
+            options.kinds,
+            options.seed,
+            options.limit_s,
         )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
-from clipsearch.serving.errors import DeadlineExceeded, Unavailable
+from clipsearch.serving.errors import DeadlineExceeded, NotFound, Unavailable
 from search_service.stores.qdrant.errors import StoreRefuses, StoreUnsettled, store_errors
+from search_service.stores.qdrant.spec import Limits
 
 Answer = TypeVar("Answer")
 # Makes a call, which the server is told to give up after so many seconds.
@@ -27,7 +29,7 @@ MOST_TRIES = 4
 _SETTLES_WITHIN_S = 10.0
 # Reads take milliseconds: one that takes a second is more likely lost than slow.
 _HEDGE_AFTER_S = 1.0
-_MOST_HEDGES_A_READ = 3
+_MOST_HEDGES_A_READ = 8
 # Where all nodes are slow, second tries make them slower.
 _MOST_HEDGES = 64
 
@@ -109,6 +111,39 @@ class ServerCalls:
                 task.cancel()
             if pending:
                 await asyncio.gather(*pending, return_exceptions=True)
+
+
+class PointCalls:
+    """Calls about a collection's points, with timeouts that its strict mode lets pass.
+
+    One that is gone is forgotten, to be looked up anew: an alias may have moved on.
+    """
+
+    def __init__(
+        self, calls: ServerCalls, limits: Callable[[str], Limits], forget: Callable[[], None]
+    ) -> None:
+        self._calls, self._limits, self._forget = calls, limits, forget
+
+    async def read(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
+        """The first answer that comes."""
+        with self._forgetting():
+            return await self._calls.read(collection, timeout, self._within(collection, send))
+
+    async def write(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
+        """A write that leaves the same behind when it is made twice."""
+        with self._forgetting():
+            return await self._calls.write(collection, timeout, self._within(collection, send))
+
+    def _within(self, collection: str, send: Send[Answer]) -> Send[Answer]:
+        return lambda seconds: send(self._limits(collection).permitted(seconds))
+
+    @contextmanager
+    def _forgetting(self) -> Iterator[None]:
+        try:
+            yield
+        except NotFound:
+            self._forget()
+            raise
 
 
 class _Again:

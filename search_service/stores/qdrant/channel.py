@@ -9,7 +9,12 @@ from urllib.parse import urlsplit
 from qdrant_client import AsyncQdrantClient
 
 from clipsearch.channel.connection import OWN_CONNECTION
-from clipsearch.channel.credentials import ClientTls, CredentialsError, check_pair, read_pem
+from clipsearch.channel.credentials import ClientTls, CredentialsError, channel_options, check_pair, read_pem
+from search_service.stores.qdrant.errors import StoreRefuses
+
+# The first release that keeps metadata with a collection.
+OLDEST = (1, 16)
+OLDEST_TEXT = ".".join(map(str, OLDEST))
 
 _SERVICE_CONFIG: dict[str, list[dict[str, dict[str, str]]]] = {
     # A name with several addresses is a cluster: calls take turns on its nodes. gRPC's default, pick_first,
@@ -66,11 +71,24 @@ def open_client(
     )
 
 
-def _tls_options(tls: ClientTls | None) -> dict[str, bytes]:
+def _tls_options(tls: ClientTls | None) -> dict[str, bytes | str]:
     """Files of TLS as qdrant-client takes them, among the options of its channels."""
     if tls is None:
         return {}
     if tls.certificate is not None and tls.key is not None:
         check_pair(tls.certificate, tls.key)
     files = {"root_certificates": tls.ca, "private_key": tls.key, "certificate_chain": tls.certificate}
-    return {name: read_pem(path) for name, path in files.items() if path is not None}
+    read = {name: read_pem(path) for name, path in files.items() if path is not None}
+    return {**read, **dict(channel_options(tls))}
+
+
+def check_release(version: str) -> None:
+    """Raises StoreRefuses for a server that is too old."""
+    if _release(version) < OLDEST:
+        raise StoreRefuses("store", f"Qdrant {version} is too old, {OLDEST_TEXT} or later is needed")
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(1, 18) of "1.18.3"; of words, such as "dev", nothing is too old."""
+    numbers = [part for part in version.split(".")[:2] if part.isdecimal()]
+    return tuple(map(int, numbers)) if len(numbers) == 2 else OLDEST

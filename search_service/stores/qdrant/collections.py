@@ -222,7 +222,7 @@ class ServerCollections:
                 collection, key, INDEX_SCHEMAS[type], wait=True, timeout=seconds
             ),
         )
-        check_done(result)
+        check_done(result.status == models.UpdateStatus.COMPLETED)
         await self._set_metadata(collection, index_metadata(key, type), timeout)
 
     async def aliases(self, timeout: float | None) -> dict[str, str]:

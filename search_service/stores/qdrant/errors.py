@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import grpc
 from google.rpc import code_pb2
-from qdrant_client import models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
@@ -73,9 +72,9 @@ def store_errors(collection: str = "") -> Iterator[None]:
         raise NotFound("collection", collection) from error
 
 
-def check_done(result: models.UpdateResult) -> None:
+def check_done(done: bool) -> None:
     """Raises DeadlineExceeded: a server told to wait may give up waiting; the write goes on there."""
-    if result.status != models.UpdateStatus.COMPLETED:
+    if not done:
         raise DeadlineExceeded("the store has taken the write, but not finished it in time")
 
 

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from search_service.stores.protocol import VECTOR_NAMES, StoredPoint
 
-_POINTS = 64
+_POINTS = 256
 _VECTOR_BYTES = 4 << 20
 _BYTES_A_NUMBER = 4
 
 
 def parts(points: Sequence[StoredPoint], dimension: int) -> Iterator[list[StoredPoint]]:
-    """At most 64 points a part, and 4 MiB of vectors; of points with one id the last."""
+    """At most 256 points a part, and 4 MiB of vectors; of points with one id the last."""
     last = list({point.id: point for point in points}.values())
     size = max(1, min(_POINTS, _VECTOR_BYTES // (dimension * _BYTES_A_NUMBER * len(VECTOR_NAMES))))
     for start in range(0, len(last), size):

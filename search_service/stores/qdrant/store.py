@@ -8,15 +8,14 @@ listed nor touched.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import structlog
 from qdrant_client import AsyncQdrantClient, models
 
 from clipsearch.channel.credentials import ClientTls
-from clipsearch.serving.errors import NotFound, Unavailable
+from clipsearch.serving.errors import Unavailable
 from search_service.stores.checks import check_cursor, check_points
 from search_service.stores.codec import in_pages, payload_keys, vector_sample
 from search_service.stores.filters import Filter
@@ -33,13 +32,14 @@ from search_service.stores.protocol import (
     VectorSample,
     point_uuid,
 )
-from search_service.stores.qdrant.calls import Answer, Send, ServerCalls
-from search_service.stores.qdrant.channel import open_client
+from search_service.stores.qdrant import messages, points
+from search_service.stores.qdrant.calls import PointCalls, ServerCalls
+from search_service.stores.qdrant.channel import check_release, open_client
 from search_service.stores.qdrant.collections import ServerCollections
-from search_service.stores.qdrant.errors import StoreRefuses, check_done
+from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.filter import server_filter
 from search_service.stores.qdrant.limiter import Flight, parts
-from search_service.stores.qdrant.points import NO_POINT, server_point, server_query, stored_point
+from search_service.stores.qdrant.points import stored_point
 
 Ordering: TypeAlias = Literal["weak", "medium", "strong"]
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
@@ -47,10 +47,6 @@ Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 _WRITES_AT_ONCE = 8
 _ANY_COPY = 1
 _COUNTED_AT_ONCE = 1000
-# The first release that keeps metadata with a collection.
-OLDEST = (1, 16)
-OLDEST_TEXT = ".".join(map(str, OLDEST))
-
 _log = structlog.get_logger(__name__)
 
 
@@ -71,10 +67,12 @@ class QdrantServer:
         collections_client: AsyncQdrantClient | None = None,
     ) -> None:
         self._client = client
+        self._wire = points if collections_client is None else messages
         # One connection to each node, on which calls in a row go to one node after the other.
         self._collections_client = collections_client or client
         self._calls = ServerCalls(timeout)
         self._collections = ServerCollections(self._collections_client, self._calls)
+        self._points = PointCalls(self._calls, self._collections.limits, self._collections.forget)
         self._ordering = models.WriteOrdering(ordering)
         self._consistency: models.ReadConsistency = (
             _ANY_COPY if consistency == "one" else models.ReadConsistencyType(consistency)
@@ -100,10 +98,8 @@ class QdrantServer:
         Calls take turns on as many connections as there are `channels`. The files of `tls` are read
         once; raises CredentialsError.
         """
-        points, collections = (open_client(url, api_key, timeout, tls, grpc_port, n) for n in (channels, 1))
-        return cls(
-            points, timeout, ordering=ordering, consistency=consistency, collections_client=collections
-        )
+        client, second = (open_client(url, api_key, timeout, tls, grpc_port, n) for n in (channels, 1))
+        return cls(client, timeout, ordering=ordering, consistency=consistency, collections_client=second)
 
     async def ping(self) -> None:
         """Raises Unavailable if no node of the server answers, or the one that does is too old."""
@@ -111,10 +107,7 @@ class QdrantServer:
         if found.version != self._version:
             self._version = found.version
             _log.info("Qdrant server", version=found.version)
-        if _release(found.version) < OLDEST:
-            raise StoreRefuses(
-                "store", f"Qdrant {found.version} is too old, {OLDEST_TEXT} or later is needed"
-            )
+        check_release(found.version)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -169,7 +162,7 @@ class QdrantServer:
         insert_only: bool = False,
         timeout: float | None = None,
     ) -> frozenset[str]:
-        """Writes points, each whole, in requests of 64, of which a few are on their way at a time.
+        """Writes points, each whole, in requests of 256, of which a few are on their way at a time.
 
         With `insert_only` another request asks first what is there. What comes between the two stays
         as well, the server sees to that; it is told as written.
@@ -184,21 +177,21 @@ class QdrantServer:
             points = [point for point in points if point.id not in there]
 
         async def send(part: list[StoredPoint]) -> None:
-            rows = [server_point(point) for point in part]
-            result = await self._write(
+            done = await self._points.write(
                 collection,
                 timeout,
-                lambda seconds: self._client.upsert(
+                lambda seconds: self._wire.upsert(
+                    self._client,
                     collection,
-                    rows,
+                    part,
                     wait=wait,
+                    insert_only=insert_only,
                     ordering=self._ordering,
-                    update_filter=NO_POINT if insert_only else None,
                     timeout=seconds,
                 ),
             )
             if wait:
-                check_done(result)
+                check_done(done)
 
         await self._writes.send(parts(points, spec.dimension), send)
         return there
@@ -214,27 +207,37 @@ class QdrantServer:
     ) -> list[StoredPoint]:
         """Those of `ids` that exist, in their order."""
         wanted = list(dict.fromkeys(point_uuid(point_id) for point_id in ids))
+        return await self._retrieved(collection, wanted, payload, with_vectors, timeout)
 
-        async def read(those: list[str], consistency: models.ReadConsistency) -> dict[str, models.Record]:
-            records = await self._read(
+    async def _retrieved(
+        self,
+        collection: str,
+        wanted: list[str],
+        payload: PayloadSelection,
+        with_vectors: bool,
+        timeout: float | None,
+    ) -> list[StoredPoint]:
+        """The points with these UUIDs. Copies that do not agree on one answer with nothing, as while it is
+        overwritten, or since a write of it failed half-way: it is read from one copy then.
+        """
+        found: dict[str, models.Record] = {}
+        for consistency in dict.fromkeys((self._consistency, _ANY_COPY)):
+            missing = [key for key in wanted if key not in found]
+            if not missing:
+                break
+            records = await self._points.read(
                 collection,
                 timeout,
-                lambda seconds: self._client.retrieve(
+                lambda seconds, missing=missing, consistency=consistency: self._client.retrieve(  # type: ignore[misc]
                     collection,
-                    those,
+                    missing,
                     with_payload=payload_keys(payload),
                     with_vectors=with_vectors,
                     consistency=consistency,
                     timeout=seconds,
                 ),
             )
-            return {str(record.id): record for record in records}
-
-        found = await read(wanted, self._consistency)
-        missing = [key for key in wanted if key not in found]
-        if missing and self._consistency != _ANY_COPY:
-            # Copies that do not agree answer with nothing, as they do while the point is overwritten.
-            found |= await read(missing, _ANY_COPY)
+            found |= {str(record.id): record for record in records}
         return [stored_point(found[key]) for key in wanted if key in found]
 
     async def delete(
@@ -249,14 +252,14 @@ class QdrantServer:
             found = await self.get(collection, list(selector), payload=PayloadSelection(()), timeout=timeout)
             gone = models.PointIdsList(points=[point_uuid(point_id) for point_id in selector])
             matched = len(found)
-        result = await self._write(
+        result = await self._points.write(
             collection,
             timeout,
             lambda seconds: self._client.delete(
                 collection, gone, wait=True, ordering=self._ordering, timeout=seconds
             ),
         )
-        check_done(result)
+        check_done(result.status == models.UpdateStatus.COMPLETED)
         return matched
 
     async def count(
@@ -271,7 +274,7 @@ class QdrantServer:
         if filter and not exact:
             return await self._counted_in_pages(collection, filter, timeout)
         condition = server_filter(filter)
-        counted = await self._read(
+        counted = await self._points.read(
             collection,
             timeout,
             lambda seconds: self._client.count(collection, condition, exact=exact, timeout=seconds),
@@ -304,25 +307,30 @@ class QdrantServer:
         with_vectors: bool = False,
         timeout: float | None = None,
     ) -> Page:
-        """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor."""
+        """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor.
+
+        Where several copies must agree on a read, its ids come from one copy, so that none is left out.
+        """
         check_cursor(cursor)
         condition = server_filter(filter)
-        records, following = await self._read(
+        ids_only = self._consistency != _ANY_COPY
+        records, following = await self._scrolled(
             collection,
             timeout,
-            lambda seconds: self._client.scroll(
-                collection,
-                scroll_filter=condition,
-                limit=self._page(collection, limit),
-                offset=cursor,
-                with_payload=payload_keys(payload),
-                with_vectors=with_vectors,
-                consistency=self._consistency,
-                timeout=seconds,
-            ),
+            _ANY_COPY,
+            limit,
+            offset=cursor,
+            scroll_filter=condition,
+            with_payload=False if ids_only else payload_keys(payload),
+            with_vectors=with_vectors and not ids_only,
         )
-        points = tuple(stored_point(record) for record in records)
-        return Page(points, None if following is None else str(following))
+        following = None if following is None else str(following)
+        if ids_only:
+            ids = [str(record.id) for record in records]
+            return Page(
+                tuple(await self._retrieved(collection, ids, payload, with_vectors, timeout)), following
+            )
+        return Page(tuple(stored_point(record) for record in records), following)
 
     async def sample(
         self, collection: str, side: VectorName, limit: int, *, timeout: float | None = None
@@ -331,19 +339,15 @@ class QdrantServer:
         spec = await self.resolve(collection, timeout=timeout)
 
         async def page(amount: int, cursor: Any) -> tuple[VectorSample, Any]:
-            records, following = await self._read(
+            records, following = await self._scrolled(
                 collection,
                 timeout,
-                lambda seconds: self._client.scroll(
-                    collection,
-                    scroll_filter=models.Filter(must=[models.HasVectorCondition(has_vector=side)]),
-                    limit=self._page(collection, amount),
-                    offset=cursor,
-                    with_payload=payload_keys(PayloadSelection(())),
-                    with_vectors=[side],
-                    consistency=self._consistency,
-                    timeout=seconds,
-                ),
+                self._consistency,
+                amount,
+                offset=cursor,
+                scroll_filter=models.Filter(must=[models.HasVectorCondition(has_vector=side)]),
+                with_payload=payload_keys(PayloadSelection(())),
+                with_vectors=[side],
             )
             return vector_sample([stored_point(one) for one in records], side, spec.dimension), following
 
@@ -363,51 +367,30 @@ class QdrantServer:
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
         """Answers several questions in one request; each list best first."""
-        asked = [server_query(query) for query in queries]
-        answers = await self._read(
+        answers = await self._points.read(
             collection,
             timeout,
-            lambda seconds: self._client.query_batch_points(
-                collection, asked, consistency=self._consistency, timeout=seconds
+            lambda seconds: self._wire.query(
+                self._client, collection, queries, consistency=self._consistency, timeout=seconds
             ),
         )
         if len(answers) != len(queries):
             raise Unavailable("store", f"the store answered {len(answers)} of {len(queries)} questions")
-        return [[ScoredPoint(stored_point(hit), hit.score) for hit in answer.points] for answer in answers]
+        return list(answers)
 
-    async def _read(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
-        with self._forgetting():
-            return await self._calls.read(
-                collection,
-                timeout,
-                lambda seconds: send(self._collections.limits(collection).permitted(seconds)),
-            )
-
-    async def _write(
-        self, collection: str, timeout: float | None, send: Send[models.UpdateResult]
-    ) -> models.UpdateResult:
-        with self._forgetting():
-            return await self._calls.write(
-                collection,
-                timeout,
-                lambda seconds: send(self._collections.limits(collection).permitted(seconds)),
-            )
-
-    @contextmanager
-    def _forgetting(self) -> Iterator[None]:
-        """A collection that is gone is looked up anew: an alias may have moved on."""
-        try:
-            yield
-        except NotFound:
-            self._collections.forget()
-            raise
-
-    def _page(self, collection: str, limit: int) -> int:
-        """As many points as the collection's strict mode gives at once."""
-        return min(limit, self._collections.limits(collection).results or limit)
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """(1, 18) of "1.18.3"; of words, such as "dev", nothing is too old."""
-    numbers = [part for part in version.split(".")[:2] if part.isdecimal()]
-    return tuple(map(int, numbers)) if len(numbers) == 2 else OLDEST
+    async def _scrolled(
+        self,
+        collection: str,
+        timeout: float | None,
+        consistency: models.ReadConsistency,
+        limit: int,
+        **asked: Any,
+    ) -> tuple[list[models.Record], Any]:
+        limit = min(limit, self._collections.limits(collection).results or limit)
+        return await self._points.read(
+            collection,
+            timeout,
+            lambda seconds: self._client.scroll(
+                collection, limit=limit, consistency=consistency, timeout=seconds, **asked
+            ),
+        )

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from clipsearch.serving.errors import Unavailable
 from search_service import metrics as metrics_module
@@ -97,3 +98,27 @@ async def test_points_are_counted_by_collection_past_failures_and_deletions(regi
     await becomes("shoes", 4)
     await becomes("hats", None)
     watching.cancel()
+
+
+async def test_a_collection_of_one_copy_on_several_shards_is_warned_of_once(registry, monkeypatch):
+    monkeypatch.setattr(metrics_module, "COLLECTIONS_EVERY_S", 0)
+    layouts = {"one": (1, 1), "spread": (3, 1), "kept": (3, 2)}
+    infos = [
+        CollectionInfo(
+            CollectionSpec(name, 4, "f", shard_number=shards, replication_factor=copies), 1, 1, 0, 0, 0
+        )
+        for name, (shards, copies) in layouts.items()
+    ]
+    listed = 0
+
+    class Cluster:
+        async def list_collections(self):
+            nonlocal listed
+            listed += 1
+            return infos
+
+    with capture_logs() as logs:
+        watching = asyncio.create_task(SearchMetrics(registry).watch_collections(Cluster()))
+        await until(lambda: listed > 2)
+        watching.cancel()
+    assert [entry["collection"] for entry in logs if entry["log_level"] == "warning"] == ["spread"]

@@ -10,7 +10,7 @@ import pytest
 from search_service.query.calibration import Scale
 from search_service.query.fusion import DEPTH
 from search_service.query.queries import Fusion, Query
-from search_service.query.ranking import rank, vector_queries
+from search_service.query.ranking import fetched_at_once, rank, vector_queries
 from search_service.query.terms import PointTerm, Term, TextTerm
 from search_service.stores.filters import Filter, HasId, IsNull
 from search_service.stores.protocol import PayloadSelection, ScoredPoint, StoredPoint
@@ -35,9 +35,9 @@ def test_one_name_is_asked_for_the_page_itself():
     assert asked.filter is None
 
 
-@pytest.mark.parametrize(("fusion", "limit"), [("calibrated", 12), ("rrf", DEPTH), ("dbsf", DEPTH)])
+@pytest.mark.parametrize(("fusion", "limit"), [("calibrated", 42), ("rrf", DEPTH), ("dbsf", DEPTH)])
 def test_both_names_are_asked_without_payloads_and_thresholds(fusion, limit):
-    asked = query(target="any", limit=5, offset=7, score_threshold=0.2, fusion=fusion)
+    asked = query(target="any", limit=35, offset=7, score_threshold=0.2, fusion=fusion)
     image, text = vector_queries(asked, VECTORS)
     assert (image.name, text.name) == ("image", "text")
     for one in (image, text):
@@ -83,3 +83,10 @@ def test_the_threshold_is_held_against_the_fused_score():
     assert ranked.fused
     assert [hit.point.id for hit in ranked.hits] == ["a"]
     assert ranked.hits[0].score == pytest.approx(2 / 61)
+
+
+def test_a_short_page_is_asked_for_at_once():
+    asked = query(target="any", limit=5, payload=PayloadSelection(include=("a",)))
+    assert [one.payload for one in vector_queries(asked, VECTORS)] == [asked.payload] * 2
+    assert fetched_at_once(asked)
+    assert not fetched_at_once(query(target="any", limit=5, with_vectors=True))

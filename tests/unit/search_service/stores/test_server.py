@@ -129,14 +129,14 @@ def collection(store) -> str:
 
 async def test_a_large_write_goes_in_parts_of_which_a_few_are_on_their_way(store, qdrant, collection):
     qdrant.go_on.clear()
-    writing = asyncio.create_task(store.upsert(collection, points(1000)))
+    writing = asyncio.create_task(store.upsert(collection, points(4000)))
     await until(lambda: qdrant.at_once >= 2)
     qdrant.go_on.set()
     await writing
     # Over several connections, so not in their order.
-    assert sorted(len(request.points) for request in qdrant.asked) == [40] + [64] * 15
+    assert sorted(len(request.points) for request in qdrant.asked) == [160] + [256] * 15
     sent = {point.payload["n"].integer_value for request in qdrant.asked for point in request.points}
-    assert sent == set(range(1000))
+    assert sent == set(range(4000))
     assert qdrant.most_at_once <= 8
     assert all(
         request.wait and request.ordering.type == wire.WriteOrderingType.Strong for request in qdrant.asked
@@ -145,16 +145,16 @@ async def test_a_large_write_goes_in_parts_of_which_a_few_are_on_their_way(store
 
 async def test_of_points_with_one_id_in_several_parts_the_last_is_sent(store, qdrant, collection):
     await store.upsert(
-        collection, [*points(65), StoredPoint("p0", {"n": 65}, image=np.array([1, 0], np.float32))]
+        collection, [*points(257), StoredPoint("p0", {"n": 257}, image=np.array([1, 0], np.float32))]
     )
     sent = [point.payload["n"].integer_value for request in qdrant.asked for point in request.points]
-    assert sorted(sent) == list(range(1, 66))
+    assert sorted(sent) == list(range(1, 258))
 
 
 async def test_a_write_fails_with_its_first_part_that_fails(store, qdrant, collection):
     qdrant.failures = [(grpc.StatusCode.RESOURCE_EXHAUSTED, "")]
     with pytest.raises(ResourceExhausted):
-        await store.upsert(collection, points(1000))
+        await store.upsert(collection, points(4000))
     assert len(qdrant.asked) < 16, "the rest is given up"
 
 

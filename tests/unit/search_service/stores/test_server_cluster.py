@@ -64,3 +64,20 @@ async def test_a_point_on_which_copies_do_not_agree_is_read_from_one(memory, mon
 
     monkeypatch.setattr(client, "retrieve", copies_differ)
     assert [point.id for point in await store.get("old", ["a", "b"])] == ["a"]
+
+
+async def test_a_list_leaves_out_no_point_on_which_copies_do_not_agree(memory, monkeypatch):
+    store, client = memory
+    await store.upsert("old", [StoredPoint(name, {"n": 1}, image=VECTOR) for name in ("a", "b")])
+    read = client.retrieve
+
+    async def copies_differ(*args, consistency, **options):
+        found = await read(*args, **options)
+        return found[1:] if isinstance(consistency, models.ReadConsistencyType) else found
+
+    monkeypatch.setattr(client, "retrieve", copies_differ)
+    page = await store.scroll("old", limit=10, with_vectors=True)
+    assert {(point.id, point.payload["n"], point.image is not None) for point in page.points} == {
+        ("a", 1, True),
+        ("b", 1, True),
+    }

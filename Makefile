@@ -15,8 +15,7 @@ BIN  := $(VENV)/bin
 # A bundle's folder, or where the bundle of a Hugging Face id is built.
 BUNDLE := $(if $(wildcard $(MODEL)/manifest.json),$(MODEL),build/models/$(subst /,--,$(MODEL)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint requirements.lock
-# The workers are the parallelism: threads of torch and NumPy that wait for one another only take the CPUs.
-PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest
 # A file's tests share processes: they stay together, in the order of pyproject.toml.
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 

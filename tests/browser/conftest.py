@@ -42,7 +42,7 @@ def chromium() -> str:
     """The path of the system's Chromium; without one the tests fail where CI=true and skip elsewhere."""
     path = chromium_path()
     if path is None:
-        why = f"needs a browser: none of {', '.join(NAMES)} is installed (Debian: apt-get install chromium)"
+        why = f"needs a browser: none of {', '.join(NAMES)} is installed (Debian: apt-get install {NAMES[0]})"
         if os.environ.get("CI") == "true":
             pytest.fail(why)
         pytest.skip(why)

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias, TypeVar
 import grpc
 import numpy as np
 
-from clipsearch.channel.batches import batched as parts
+from clipsearch.channel.batches import batched
 from clipsearch.channel.connection import aio_channel
 from clipsearch.channel.credentials import ClientTls, bearer
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc, vector_pb2
@@ -130,8 +130,8 @@ class EncoderClient:
     async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
         """Encodes texts and images, at least one of either."""
         answers = await together(
-            [self._encode_texts(batch, deadline) for batch in parts(texts, TEXTS_A_CALL, BYTES_A_CALL)]
-            + [self._encode_images(batch, deadline) for batch in parts(images, IMAGES_A_CALL, BYTES_A_CALL)]
+            [self._encode_texts(batch, deadline) for batch in batched(texts, TEXTS_A_CALL, BYTES_A_CALL)]
+            + [self._encode_images(batch, deadline) for batch in batched(images, IMAGES_A_CALL, BYTES_A_CALL)]
         )
         return Encoding(
             texts=[outcome for answer in answers for outcome in answer.texts],

@@ -1,4 +1,4 @@
-"""Large writes to a Qdrant server go in parts, a few of them at a time."""
+"""Large writes to a Qdrant server go in batches, a few of them at a time."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _VECTOR_BYTES = 4 << 20
 _BYTES_A_NUMBER = 4
 
 
-def parts(points: Sequence[StoredPoint], dimension: int) -> Iterator[list[StoredPoint]]:
-    """At most 256 points a part, and 4 MiB of vectors; of points with one id the last."""
+def batches(points: Sequence[StoredPoint], dimension: int) -> Iterator[list[StoredPoint]]:
+    """At most 256 points a batch, and 4 MiB of vectors; of points with one id the last."""
     last = list({point.id: point for point in points}.values())
     size = max(1, min(_POINTS, _VECTOR_BYTES // (dimension * _BYTES_A_NUMBER * len(VECTOR_NAMES))))
     for start in range(0, len(last), size):
         yield last[start : start + size]
 
 
-class Flight:
-    """Sends parts of writes, `most` at a time whosever they are."""
+class WriteLimiter:
+    """Sends batches of writes, `most` at a time whosever they are."""
 
     def __init__(self, most: int) -> None:
         self._room = asyncio.Semaphore(most)
@@ -33,13 +33,13 @@ class Flight:
     ) -> None:
         """Returns when all have arrived. Raises what the first that fails does; the others are given up."""
 
-        async def when_there_is_room(part: list[StoredPoint]) -> None:
+        async def when_there_is_room(batch: list[StoredPoint]) -> None:
             async with self._room:
-                await send(part)
+                await send(batch)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for part in what:
-                    group.create_task(when_there_is_room(part))
+                for batch in what:
+                    group.create_task(when_there_is_room(batch))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from failed

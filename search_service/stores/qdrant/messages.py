@@ -72,14 +72,14 @@ async def query(
 
 def point_message(point: StoredPoint) -> wire.PointStruct:
     """The point as it is written."""
-    sides = vector_names_of(point)
+    names = vector_names_of(point)
     vectors: dict[str, wire.Vector] = {
-        side: wire.Vector(dense=wire.DenseVector(data=getattr(point, side).tolist())) for side in sides
+        name: wire.Vector(dense=wire.DenseVector(data=getattr(point, name).tolist())) for name in names
     }
     return wire.PointStruct(
         id=wire.PointId(uuid=point_uuid(point.id)),
         vectors=wire.Vectors(vectors=wire.NamedVectors(vectors=vectors)),
-        payload=payload_to_grpc(to_payload(point.id, point.payload, sides)),
+        payload=payload_to_grpc(to_payload(point.id, point.payload, names)),
     )
 
 
@@ -119,7 +119,7 @@ def _payload_selector(selection: PayloadSelection) -> wire.WithPayloadSelector:
 
 def _vectors(hit: Any) -> dict[VectorName, Vector]:
     named = hit.vectors.vectors.vectors
-    return {side: np.asarray(_numbers(vector), dtype=np.float32) for side, vector in named.items()}
+    return {name: np.asarray(_numbers(vector), dtype=np.float32) for name, vector in named.items()}
 
 
 def _numbers(vector: Any) -> Any:

@@ -66,10 +66,10 @@ async def query(
 
 def server_point(point: StoredPoint) -> models.PointStruct:
     """The point as the client takes it."""
-    sides = vector_names_of(point)
-    vectors: dict[str, Any] = {side: getattr(point, side).tolist() for side in sides}
+    names = vector_names_of(point)
+    vectors: dict[str, Any] = {name: getattr(point, name).tolist() for name in names}
     return models.PointStruct(
-        id=point_uuid(point.id), vector=vectors, payload=to_payload(point.id, point.payload, sides)
+        id=point_uuid(point.id), vector=vectors, payload=to_payload(point.id, point.payload, names)
     )
 
 
@@ -77,7 +77,7 @@ def stored_point(record: models.Record | models.ScoredPoint) -> StoredPoint:
     """The point as its caller knows it."""
     engine_vectors: Any = record.vector or {}
     vectors: dict[VectorName, Vector] = {
-        side: np.asarray(numbers, dtype=np.float32) for side, numbers in engine_vectors.items()
+        name: np.asarray(numbers, dtype=np.float32) for name, numbers in engine_vectors.items()
     }
     return from_engine(record.payload or {}, vectors)
 

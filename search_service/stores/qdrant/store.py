@@ -38,7 +38,7 @@ from search_service.stores.qdrant.channel import check_release, open_client
 from search_service.stores.qdrant.collections import ServerCollections
 from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.filter import server_filter
-from search_service.stores.qdrant.limiter import Flight, parts
+from search_service.stores.qdrant.limiter import WriteLimiter, batches
 from search_service.stores.qdrant.points import stored_point
 
 Ordering: TypeAlias = Literal["weak", "medium", "strong"]
@@ -77,7 +77,7 @@ class QdrantServer:
         self._consistency: models.ReadConsistency = (
             _ANY_COPY if consistency == "one" else models.ReadConsistencyType(consistency)
         )
-        self._writes = Flight(_WRITES_AT_ONCE)
+        self._writes = WriteLimiter(_WRITES_AT_ONCE)
         self._version = ""
 
     @classmethod
@@ -176,14 +176,14 @@ class QdrantServer:
             there = frozenset(point.id for point in found)
             points = [point for point in points if point.id not in there]
 
-        async def send(part: list[StoredPoint]) -> None:
+        async def send(batch: list[StoredPoint]) -> None:
             done = await self._points.write(
                 collection,
                 timeout,
                 lambda seconds: self._wire.upsert(
                     self._client,
                     collection,
-                    part,
+                    batch,
                     wait=wait,
                     insert_only=insert_only,
                     ordering=self._ordering,
@@ -193,7 +193,7 @@ class QdrantServer:
             if wait:
                 check_done(done)
 
-        await self._writes.send(parts(points, spec.dimension), send)
+        await self._writes.send(batches(points, spec.dimension), send)
         return there
 
     async def get(
@@ -333,7 +333,7 @@ class QdrantServer:
         return Page(tuple(stored_point(record) for record in records), following)
 
     async def sample(
-        self, collection: str, side: VectorName, limit: int, *, timeout: float | None = None
+        self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None
     ) -> VectorSample:
         """Up to `limit` vectors of the name, those of the points whose UUIDs come first."""
         spec = await self.resolve(collection, timeout=timeout)
@@ -345,11 +345,11 @@ class QdrantServer:
                 self._consistency,
                 amount,
                 offset=cursor,
-                scroll_filter=models.Filter(must=[models.HasVectorCondition(has_vector=side)]),
+                scroll_filter=models.Filter(must=[models.HasVectorCondition(has_vector=name)]),
                 with_payload=payload_keys(PayloadSelection(())),
-                with_vectors=[side],
+                with_vectors=[name],
             )
-            return vector_sample([stored_point(one) for one in records], side, spec.dimension), following
+            return vector_sample([stored_point(one) for one in records], name, spec.dimension), following
 
         return await in_pages(page, limit)
 

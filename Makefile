@@ -34,6 +34,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the targets
 	echo "clipsearch: CLIP search as two gRPC services. Targets:"; echo
 	sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+	echo; echo "To measure, and to try hard:"; echo
+	sed -nE 's/^([a-z-]+):.*##\+ (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 	echo; echo "Variables: MODEL=starter | a Hugging Face id | a bundle's folder    IMAGES=folder of pictures    PYTHON=python3.11"
 
 demo: $(RUN_READY) ## search real photographs by words and by picture (IMAGES=folder for your own)
@@ -53,14 +55,14 @@ test-fast: $(FULL_READY) ## run what needs no process of its own: unit tests and
 	$(PYTEST) $(SPREAD) -m "not slow" tests/unit tests/contract $(ARGS)
 
 # Its parts are the files tests/soak/test_PART.py.
-soak: $(FULL_READY) ## the long runs (SHARE=0.1: a tenth of each; PART=torture: one of them)
+soak: $(FULL_READY) ##+ the long runs (SHARE=0.1: a tenth of each; PART=torture: one of them)
 	echo "== soak: $(or $(PART),every part), share $(SHARE)"
 	SOAK_SHARE=$(SHARE) $(PYTEST) -v --durations=0 --durations-min=1 $(if $(PART),tests/soak/test_$(PART).py,tests/soak) $(ARGS)
 
-test-web: $(FULL_READY) ## the search page and the map in a real browser (Chromium)
+test-web: $(FULL_READY) ##+ the search page and the map in a real browser (Chromium)
 	$(PYTEST) tests/browser $(ARGS)
 
-pictures: $(FULL_READY) build/models/starter/manifest.json ## make the pictures in docs/ anew, of the demo in Chromium
+pictures: $(FULL_READY) build/models/starter/manifest.json ##+ make the pictures in docs/ anew, of the demo in Chromium
 	$(BIN)/python -m tests.browser.pictures
 
 lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
@@ -69,68 +71,68 @@ lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
 	echo "== import-linter"; $(BIN)/lint-imports --no-logo
 	echo "== buf";          protos/lint.sh $(BIN)/python
 
-torture: $(FULL_READY) ## kill the search service 100 times while points are written: none lost, none twice (build/torture.json)
+torture: $(FULL_READY) ##+ kill the search service 100 times while points are written: none lost, none twice (build/torture.json)
 	$(BIN)/python -m tests.soak.torture $(ARGS)
 
 # Nothing else here needs a Qdrant server, and none comes with it.
 needs-qdrant:
 	test -n "$(QDRANT)" || { echo "set QDRANT to a Qdrant binary, whose nodes are started for it on loopback addresses (make test-qdrant: or to the URL of a server that tests may fill)"; exit 2; }
 
-test-qdrant: needs-qdrant $(FULL_READY) ## test against a real Qdrant, alone and as a cluster of three (QDRANT=BINARY|URL)
+test-qdrant: needs-qdrant $(FULL_READY) ##+ test against a real Qdrant, alone and as a cluster of three (QDRANT=BINARY|URL)
 	QDRANT=$(QDRANT) $(PYTEST) -v tests/qdrant $(ARGS)
 
-chaos: needs-qdrant $(BUNDLE)/manifest.json $(FULL_READY) ## fail the nodes of a Qdrant cluster 200 times under load: none lost, none stale (QDRANT=BINARY, FAULTS=200; build/chaos.json)
+chaos: needs-qdrant $(BUNDLE)/manifest.json $(FULL_READY) ##+ fail the nodes of a Qdrant cluster 200 times under load: none lost, none stale (QDRANT=BINARY, FAULTS=200; build/chaos.json)
 	$(BIN)/python -m tests.soak.chaos --qdrant $(QDRANT) --faults $(FAULTS) --model $(BUNDLE) $(ARGS)
 
-drain: $(BUNDLE)/manifest.json $(FULL_READY) ## stop replicas 20 times under load: no call fails (build/drain.json)
+drain: $(BUNDLE)/manifest.json $(FULL_READY) ##+ stop replicas 20 times under load: no call fails (build/drain.json)
 	$(BIN)/python -m tests.soak.drain --model $(BUNDLE) $(ARGS)
 
-bench: bench-encoder bench-search ## run the benchmarks (build/bench/)
+bench: bench-encoder bench-search ##+ run the benchmarks (build/bench/)
 
-bench-encoder: $(FULL_READY) ## measure the encoder against its baselines: tables, build/bench/encoder.json, charts
+bench-encoder: $(FULL_READY) ##+ measure the encoder against its baselines: tables, build/bench/encoder.json, charts
 	$(BIN)/python -m tests.bench.encoder
 
-bench-search: $(FULL_READY) ## measure search against qdrant-client's local mode (FULL=1: a million points too)
+bench-search: $(FULL_READY) ##+ measure search against qdrant-client's local mode (FULL=1: a million points too)
 	$(BIN)/python -m tests.bench.search $(if $(FULL),--full)
 
-bench-peers: $(FULL_READY) ## measure the encoder beside infinity-emb, installed for it: build/bench/peers.json
+bench-peers: $(FULL_READY) ##+ measure the encoder beside infinity-emb, installed for it: build/bench/peers.json
 	$(BIN)/python -m tests.bench.peers
 
 # An environment of its own: the wheels of ONNX Runtime for CPUs and for GPUs cannot stand side by side.
-bench-gpu: ## measure the encoder on a CUDA GPU against torch: build/bench/gpu.json (without a GPU: nothing)
+bench-gpu: ##+ measure the encoder on a CUDA GPU against torch: build/bench/gpu.json (without a GPU: nothing)
 	if $(PYTHON) -c "import ctypes; ctypes.CDLL('libcuda.so.1')" 2> /dev/null; then \
 		make --no-print-directory $(GPU_READY) && $(VENV)-gpu/bin/python -m tests.bench.gpu $(ARGS); \
 	else echo "bench-gpu: there is no NVIDIA driver here (libcuda.so.1 is not found); nothing was measured"; fi
 
-quality: $(RUN_READY) $(BUNDLE)/manifest.json ## measure what searches find, six cases with bounds: build/quality.json (IMAGES=folder for your own)
+quality: $(RUN_READY) $(BUNDLE)/manifest.json ##+ measure what searches find, six cases with bounds: build/quality.json (IMAGES=folder for your own)
 	$(BIN)/python -m tests.quality --model $(BUNDLE) $(if $(IMAGES),--images $(IMAGES))
 
-bench-qdrant: needs-qdrant $(FULL_READY) ## measure the service on a Qdrant cluster beside plain calls to it (QDRANT=BINARY; build/bench/qdrant.json)
+bench-qdrant: needs-qdrant $(FULL_READY) ##+ measure the service on a Qdrant cluster beside plain calls to it (QDRANT=BINARY; build/bench/qdrant.json)
 	$(BIN)/python -m tests.bench.qdrant --qdrant $(QDRANT) $(ARGS)
 
-bench-map: $(FULL_READY) ## time and memory of a map of 100,000 vectors: build/bench/map.json
+bench-map: $(FULL_READY) ##+ time and memory of a map of 100,000 vectors: build/bench/map.json
 	$(BIN)/python -m tests.bench.space
 
-fuzz: $(FULL_READY) build/models/starter/manifest.json ## fire 50,000 hostile inputs at both services: build/fuzz.json (ARGS="--seed 2")
+fuzz: $(FULL_READY) build/models/starter/manifest.json ##+ fire 50,000 hostile inputs at both services: build/fuzz.json (ARGS="--seed 2")
 	$(BIN)/python -W ignore -m tests.fuzz $(ARGS)
 
-bounds: $(FULL_READY) build/models/starter/manifest.json ## whether a caller or a file can kill the encoder: build/bounds.json
+bounds: $(FULL_READY) build/models/starter/manifest.json ##+ whether a caller or a file can kill the encoder: build/bounds.json
 	$(BIN)/python -W ignore -m tests.soak.bounds $(ARGS)
 
-overload: $(FULL_READY) ## ten times the encoder's best rate for a minute: build/overload.json
+overload: $(FULL_READY) ##+ ten times the encoder's best rate for a minute: build/overload.json
 	$(BIN)/python -m tests.overload $(ARGS)
 
-deploy-check: $(FULL_READY) ## check deploy/: images, compose, Kubernetes manifests, dashboards, alerts
+deploy-check: $(FULL_READY) ##+ check deploy/: images, compose, Kubernetes manifests, dashboards, alerts
 	echo "== hadolint";   $(BIN)/hadolint deploy/docker/Dockerfile
 	echo "== kustomize";  for overlay in deploy/kubernetes/overlays/*; do $(BIN)/kubectl kustomize $$overlay > /dev/null || exit 1; done
 	echo "== promtool";   deploy/monitoring/promtool.sh
 	echo "== schemas, dashboards, properties, images' contents"
 	SOAK_SHARE=0.01 $(PYTEST) -q tests/system/deploy tests/soak/test_image_contents.py $(ARGS)
 
-load: $(FULL_READY) $(BUNDLE)/manifest.json ## load both services for two minutes: build/load/report.html and summary.json
+load: $(FULL_READY) $(BUNDLE)/manifest.json ##+ load both services for two minutes: build/load/report.html and summary.json
 	$(BIN)/python -m tests.load --model $(BUNDLE) $(ARGS)
 
-load-ui: $(FULL_READY) $(BUNDLE)/manifest.json ## the same services under a load that you set in Locust's web page
+load-ui: $(FULL_READY) $(BUNDLE)/manifest.json ##+ the same services under a load that you set in Locust's web page
 	$(BIN)/python -m tests.load --ui --model $(BUNDLE) $(ARGS)
 
 model: $(BUNDLE)/manifest.json ## build the model bundle that MODEL names

@@ -16,7 +16,7 @@ from tests.bundles import shared_bundle
 from tests.health import Health
 from tests.processes import OURS, SMALL_ENCODER, ServiceProcess, Start
 
-# They share a browser with its services, and the seconds that it takes to load torch.
+# They share a browser with its services, and the seconds that it takes to load torch; all are slow.
 TOGETHER = {
     "tests/browser/": "browser",
     "tests/unit/encoder_service/export/": "torch",
@@ -28,6 +28,12 @@ TOGETHER = {
 def pytest_xdist_auto_num_workers() -> int:
     """Of `-n auto`: twice the CPUs granted, because tests of processes wait for most of their time."""
     return min(2 * available_cpus(), 16)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(tuple(TOGETHER)):
+            item.add_marker(pytest.mark.slow)
 
 
 class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist is not typed

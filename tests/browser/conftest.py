@@ -21,12 +21,6 @@ from tests.browser.processes import services, web
 from tests.processes import ServiceProcess
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.slow)
-
-
 @dataclass(frozen=True)
 class Stage:
     """What runs: the services, the page's address, and the folder of the sample photographs."""

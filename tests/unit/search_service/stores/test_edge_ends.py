@@ -26,6 +26,8 @@ from tests.unit.search_service.stores.ends import (
     shards,
 )
 
+pytestmark = pytest.mark.slow
+
 STEPS = ["record", "_optimize", "open", "replay", "_take_over"]
 
 

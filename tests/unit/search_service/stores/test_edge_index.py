@@ -20,7 +20,7 @@ from tests.unit.search_service.stores.ends import freeze_builders, rebuilt
 from tests.waiting import until
 
 # An index is built with what others leave: minutes where many want the cores.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EAGER = MaintenancePolicy(index_threshold=2000, quiet_s=0.1)
 

@@ -20,6 +20,7 @@ from search_service.encoder.client import EncoderClient
 from search_service.settings import SearchSettings
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import CollectionSpec
+from tests.ports import OWN_PORT
 from tests.unit.search_service.served import DIMENSION, FakeEncoder, refused, term
 from tests.waiting import until
 
@@ -38,7 +39,7 @@ async def search(encoder, tmp_path) -> AsyncIterator[search_pb2_grpc.SearchServi
     store = await QdrantEdge.open(tmp_path)
     await store.create_collection(CollectionSpec("c", DIMENSION, encoder.fingerprint))
     client = EncoderClient(encoder.address, timeout_s=30)
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()])
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OWN_PORT)
     parts = Breaker("store").guarded(store), Breaker("encoder").guarded(client)
     for service in services(*parts, SearchSettings()):
         service.add(server)

@@ -24,6 +24,7 @@ from encoder_service.inputs.texts import Tokens
 from encoder_service.loading import open_encoder
 from encoder_service.servicer import EncoderServicer
 from encoder_service.settings import EncoderSettings
+from tests.ports import OWN_PORT
 from tests.unit.clipsearch.serving.served import receiving
 from tests.waiting import until
 
@@ -53,7 +54,7 @@ async def encoder(settings: EncoderSettings) -> AsyncIterator[Encoder]:
 @pytest.fixture
 async def stub(encoder: Encoder, settings: EncoderSettings) -> AsyncIterator[Any]:
     server = grpc.aio.server(
-        interceptors=[ErrorInterceptor(), receiving(most_elements=settings.most_elements)]
+        options=OWN_PORT, interceptors=[ErrorInterceptor(), receiving(most_elements=settings.most_elements)]
     )
     encoder_pb2_grpc.add_EncoderServiceServicer_to_server(EncoderServicer(encoder, settings), server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -26,6 +26,7 @@ from search_service.__main__ import services
 from search_service.encoder.client import EncoderClient
 from search_service.settings import SearchSettings
 from search_service.stores.edge.store import QdrantEdge
+from tests.ports import OWN_PORT
 from tests.unit.clipsearch.serving.served import receiving
 
 DIMENSION = 8
@@ -218,7 +219,7 @@ async def serving(
     addresses = [encoder_address, second_address] if second_address else [encoder_address]
     encoders = [EncoderClient(address, settings.encoder_timeout_s) for address in addresses]
     interceptors = [ErrorInterceptor(), receiving(most_elements=settings.most_elements)]
-    server = grpc.aio.server(interceptors=interceptors)
+    server = grpc.aio.server(interceptors=interceptors, options=OWN_PORT)
     for service in services(store, encoders[0], settings, *encoders[1:]):
         service.add(server)
     port = server.add_insecure_port("127.0.0.1:0")

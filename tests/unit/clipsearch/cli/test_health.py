@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from typer.testing import CliRunner
 
 from clipsearch.cli import app
+from tests.ports import OWN_PORT
 
 NAME = "clipsearch.encoder.v1.EncoderService"
 
@@ -29,7 +30,7 @@ class Server:
 
 
 def serve(credentials: grpc.ServerCredentials | None = None) -> Iterator[Server]:
-    server = grpc.server(ThreadPoolExecutor(2))
+    server = grpc.server(ThreadPoolExecutor(2), options=OWN_PORT)
     servicer = health.HealthServicer()
     servicer.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

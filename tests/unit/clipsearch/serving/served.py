@@ -25,6 +25,7 @@ from clipsearch.serving.security.tokens import Grant, create_token, line, sha256
 from clipsearch.serving.settings import MIB
 from tests.fuzz.rpcs import ENCODER, services
 from tests.fuzz.rpcs import SEARCH as SEARCH_PROCESS
+from tests.ports import OWN_PORT
 
 SERVICES: list[ServiceDescriptor] = [*services(ENCODER), *services(SEARCH_PROCESS)]
 METHODS: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
@@ -100,7 +101,8 @@ async def running(
     if not any(isinstance(one, ReceivingInterceptor) for one in interceptors):
         interceptors = (*interceptors, receiving())
     server = grpc.aio.server(
-        interceptors=interceptors, options=[*ARRIVING, ("grpc.max_receive_message_length", 64 * MIB)]
+        interceptors=interceptors,
+        options=[*OWN_PORT, *ARRIVING, ("grpc.max_receive_message_length", 64 * MIB)],
     )
     server.add_generic_rpc_handlers(it.handlers())
     health_pb2_grpc.add_HealthServicer_to_server(it.health, server)

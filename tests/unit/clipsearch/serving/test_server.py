@@ -11,6 +11,7 @@ import pytest
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from clipsearch.serving.lifecycle import _notice_end
 from clipsearch.serving.server import make_server
+from tests.ports import OWN_PORT
 from tests.unit.clipsearch.serving.http2 import status
 from tests.unit.clipsearch.serving.served import GET_MODEL
 from tests.waiting import HANGS_S
@@ -51,7 +52,7 @@ async def test_hundreds_of_them_at_once_too(address):
 
 
 async def test_a_server_that_ends_by_itself_ends_the_process():
-    server = make_server([], [])
+    server = make_server([], OWN_PORT)
     server.add_insecure_port("127.0.0.1:0")
     await server.start()
     problems: list[str] = []

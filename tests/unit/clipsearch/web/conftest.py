@@ -17,6 +17,7 @@ from clipsearch.search.v1 import collection_pb2_grpc, search_pb2_grpc
 from clipsearch.web.app import create_app
 from clipsearch.web.routes.maps import map_page_in
 from clipsearch.web.settings import MapPage, Side, WebSettings
+from tests.ports import OWN_PORT
 from tests.unit.clipsearch.web.fakes import Told
 
 HERE = "http://127.0.0.1:8080"
@@ -26,7 +27,7 @@ HERE = "http://127.0.0.1:8080"
 def told() -> Iterator[Told]:
     """Services that say what they are told."""
     services = Told()
-    server = grpc.server(ThreadPoolExecutor(4))
+    server = grpc.server(ThreadPoolExecutor(4), options=OWN_PORT)
     search_pb2_grpc.add_SearchServiceServicer_to_server(services, server)
     collection_pb2_grpc.add_CollectionServiceServicer_to_server(services, server)
     encoder_pb2_grpc.add_EncoderServiceServicer_to_server(services, server)

@@ -20,6 +20,7 @@ from clipsearch.web import server as web_server
 from clipsearch.web.app import create_app
 from clipsearch.web.server import HeadTimeoutProtocol, listen
 from clipsearch.web.settings import Side, WebSettings
+from tests.ports import OWN_PORT
 from tests.waiting import HANGS_S
 
 BODY = json.dumps({"collection": "c", "terms": [{"picture": "AAAA"}]})
@@ -47,7 +48,7 @@ def slow() -> Slow:
 @pytest.fixture
 def at(slow) -> Iterator[tuple[str, int]]:
     """Where a server listens, in front of a slow service."""
-    service = grpc.server(ThreadPoolExecutor(2))
+    service = grpc.server(ThreadPoolExecutor(2), options=OWN_PORT)
     search_pb2_grpc.add_SearchServiceServicer_to_server(slow, service)
     port = service.add_insecure_port("127.0.0.1:0")
     service.start()

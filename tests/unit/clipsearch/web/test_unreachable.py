@@ -15,6 +15,7 @@ from clipsearch.channel.credentials import ClientTls
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.web.errors import from_service
+from tests.ports import OWN_PORT
 
 Serve = Callable[[grpc.ServerCredentials | None], str]
 
@@ -25,7 +26,7 @@ def serve() -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(credentials: grpc.ServerCredentials | None = None) -> str:
-            server = grpc.server(ThreadPoolExecutor(1))
+            server = grpc.server(ThreadPoolExecutor(1), options=OWN_PORT)
             if credentials is None:
                 port = server.add_insecure_port("127.0.0.1:0")
             else:

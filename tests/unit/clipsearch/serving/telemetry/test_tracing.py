@@ -16,6 +16,7 @@ from clipsearch.serving.errors import InvalidArgument, Unavailable
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from clipsearch.serving.telemetry.request_id import RequestInterceptor
 from clipsearch.serving.telemetry.tracing import TracingError, tracing
+from tests.ports import OWN_PORT
 from tests.unit.clipsearch.serving.served import call, running
 
 ENCODE = "/clipsearch.encoder.v1.EncoderService/EncodeText"
@@ -37,7 +38,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 @pytest.fixture
 def collector():
     collector = Collector()
-    server = grpc.server(ThreadPoolExecutor(1))
+    server = grpc.server(ThreadPoolExecutor(1), options=OWN_PORT)
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
     collector.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()

@@ -12,6 +12,7 @@ from qdrant_client import AsyncQdrantClient
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import VectorStore
 from search_service.stores.qdrant.store import QdrantServer
+from tests import local_qdrant
 from tests.contract.shop import ITEMS, spec
 
 # Qdrant Edge; the server store over qdrant-client's local mode, which stands in for the wire; and,
@@ -34,7 +35,7 @@ async def open_store(kind: str, folder: Path) -> VectorStore:
     if kind == "edge":
         return await QdrantEdge.open(folder)
     if kind == "server-local":
-        return QdrantServer(AsyncQdrantClient(location=":memory:"))
+        return QdrantServer(AsyncQdrantClient(location=":memory:"), wire=local_qdrant)
     assert QDRANT_URL is not None
     return QdrantServer.connect(QDRANT_URL, QDRANT_API_KEY, timeout=30, grpc_port=QDRANT_GRPC_PORT)
 

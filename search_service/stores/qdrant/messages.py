@@ -16,6 +16,7 @@ from qdrant_client.conversions.conversion import RestToGrpc, grpc_to_payload, pa
 
 from search_service.stores.codec import from_engine, payload_keys, to_payload, vector_names_of
 from search_service.stores.protocol import (
+    ID_KEY,
     PayloadSelection,
     ScoredPoint,
     StoredPoint,
@@ -25,7 +26,10 @@ from search_service.stores.protocol import (
     point_uuid,
 )
 from search_service.stores.qdrant.filter import server_filter
-from search_service.stores.qdrant.points import NO_POINT
+
+# As an `update_filter`: of the points that are there only those that match are replaced, and none of
+# ours does. Servers have it since 1.16, as they have metadata, without which no collection is ours.
+NO_POINT = models.Filter(must=[models.IsEmptyCondition(is_empty=models.PayloadField(key=ID_KEY))])
 
 
 async def upsert(
@@ -108,6 +112,15 @@ def query_message(collection: str, query: VectorQuery) -> wire.QueryPoints:
 def scored_points(hits: Sequence[wire.ScoredPoint]) -> list[ScoredPoint]:
     """The answer to one question."""
     return [ScoredPoint(from_engine(grpc_to_payload(hit.payload), _vectors(hit)), hit.score) for hit in hits]
+
+
+def stored_point(record: models.Record | models.ScoredPoint) -> StoredPoint:
+    """The point as its caller knows it."""
+    engine_vectors: Any = record.vector or {}
+    vectors: dict[VectorName, Vector] = {
+        name: np.asarray(numbers, dtype=np.float32) for name, numbers in engine_vectors.items()
+    }
+    return from_engine(record.payload or {}, vectors)
 
 
 def _payload_selector(selection: PayloadSelection) -> wire.WithPayloadSelector:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
 import structlog
@@ -32,14 +33,14 @@ from search_service.stores.protocol import (
     VectorSample,
     point_uuid,
 )
-from search_service.stores.qdrant import messages, points
+from search_service.stores.qdrant import messages
 from search_service.stores.qdrant.calls import PointCalls, ServerCalls
 from search_service.stores.qdrant.channel import check_release, open_client
 from search_service.stores.qdrant.collections import ServerCollections
 from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.filter import server_filter
 from search_service.stores.qdrant.limiter import WriteLimiter, batches
-from search_service.stores.qdrant.points import stored_point
+from search_service.stores.qdrant.messages import stored_point
 
 Ordering: TypeAlias = Literal["weak", "medium", "strong"]
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
@@ -54,7 +55,8 @@ class QdrantServer:
     """VectorStore on a server. Make one with `connect`; nothing is sent before the first call.
 
     `timeout` is the longest that one call may take, in seconds. `ordering` of writes and
-    `consistency` of reads are what Qdrant calls so; they matter on a cluster with replicas.
+    `consistency` of reads are what Qdrant calls so; they matter on a cluster with replicas. `wire` writes
+    and searches; another is for qdrant-client's local mode alone.
     """
 
     def __init__(
@@ -65,9 +67,10 @@ class QdrantServer:
         ordering: Ordering = "weak",
         consistency: Consistency = "one",
         collections_client: AsyncQdrantClient | None = None,
+        wire: ModuleType = messages,
     ) -> None:
         self._client = client
-        self._wire = points if collections_client is None else messages
+        self._wire = wire
         # One connection to each node, on which calls in a row go to one node after the other.
         self._collections_client = collections_client or client
         self._calls = ServerCalls(timeout)

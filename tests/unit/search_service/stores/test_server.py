@@ -27,6 +27,7 @@ from search_service.stores.qdrant.collections import FRESH_S, Known
 from search_service.stores.qdrant.errors import StoreDataLoss
 from search_service.stores.qdrant.spec import Limits
 from search_service.stores.qdrant.store import QdrantServer
+from tests import local_qdrant
 from tests.unit.search_service.stores.qdrant import Qdrant
 from tests.waiting import until
 
@@ -59,7 +60,7 @@ async def store(qdrant) -> AsyncIterator[QdrantServer]:
 @pytest.fixture
 async def memory() -> AsyncIterator[tuple[QdrantServer, AsyncQdrantClient]]:
     client = AsyncQdrantClient(location=":memory:")
-    store = QdrantServer(client)
+    store = QdrantServer(client, wire=local_qdrant)
     yield store, client
     await store.close()
 
@@ -253,7 +254,7 @@ async def test_insert_only_leaves_a_point_that_came_after_it_was_asked_for(memor
 
 async def test_other_services_may_take_a_link_from_memory_for_a_while(memory):
     store, client = memory
-    other = QdrantServer(client)
+    other = QdrantServer(client, wire=local_qdrant)
     for name in ("old", "new"):
         await store.create_collection(CollectionSpec(name, 2, "f"))
     assert (await other.resolve("old")).successor == ""
@@ -264,7 +265,7 @@ async def test_other_services_may_take_a_link_from_memory_for_a_while(memory):
 
 async def test_a_fact_of_one_writer_survives_that_of_another(memory):
     store, client = memory
-    other = QdrantServer(client)
+    other = QdrantServer(client, wire=local_qdrant)
     for name in ("old", "new"):
         await store.create_collection(CollectionSpec(name, 2, "f"))
     read = client.get_collection

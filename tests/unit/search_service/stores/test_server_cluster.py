@@ -10,6 +10,7 @@ from clipsearch.channel.credentials import CredentialsError
 from search_service.stores.protocol import CollectionSpec, StoredPoint
 from search_service.stores.qdrant.channel import open_client
 from search_service.stores.qdrant.store import QdrantServer
+from tests import local_qdrant
 from tests.unit.search_service.stores.qdrant import Qdrant
 
 VECTOR = np.array([1, 0], np.float32)
@@ -18,7 +19,7 @@ VECTOR = np.array([1, 0], np.float32)
 @pytest.fixture
 async def memory():
     client = AsyncQdrantClient(location=":memory:")
-    store = QdrantServer(client, consistency="majority")
+    store = QdrantServer(client, consistency="majority", wire=local_qdrant)
     for name in ("old", "new"):
         await store.create_collection(CollectionSpec(name, 2, "f"))
     yield store, client

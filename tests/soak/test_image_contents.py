@@ -67,27 +67,6 @@ def world() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def wheel(world: Path) -> Path:
-    source = world / "source"
-    source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source / name)
-    for name in ("clipsearch", "encoder_service", "search_service"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    words = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(world), str(source)]
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", *words],
-        env={**os.environ, "SOURCE_DATE_EPOCH": "0"},  # the Dockerfile's default
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (made,) = world.glob("*.whl")
-    return made
-
-
-@pytest.fixture(scope="module")
 def search_environment(world: Path, wheel: Path) -> Environment:
     """What the image `search` holds."""
     made = Environment(world / "search")

@@ -17,12 +17,12 @@ SERVICES = {
 
 
 @in_a_soak  # pip takes 20 s of CPU time
-def test_the_bare_client_brings_no_library_of_a_service_and_works(tmp_path: Path):
+def test_the_bare_client_brings_no_library_of_a_service_and_works(wheel: Path, tmp_path: Path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
     lock = ROOT / "requirements.lock"
-    subprocess.run([*pip, "install", "--quiet", "--constraint", lock, ROOT], check=True, cwd=tmp_path)
+    subprocess.run([*pip, "install", "--quiet", "--constraint", lock, wheel], check=True, cwd=tmp_path)
 
     listed = subprocess.run([*pip, "list", "--format=json"], check=True, capture_output=True, cwd=tmp_path)
     assert not SERVICES & {package["name"].lower().replace("_", "-") for package in json.loads(listed.stdout)}

@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 import sys
 import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-import structlog
 from PIL import Image
 
-from clipsearch.serving.lifecycle import Service, StartError, serve
+from clipsearch.serving.lifecycle import Failure, Service, StartError, serve
 from clipsearch.serving.settings import SettingsError, load_settings
 from clipsearch.serving.telemetry.log import configure_logging
 from clipsearch.serving.telemetry.metrics import Metrics
@@ -25,8 +23,6 @@ from encoder_service.metrics import EncoderMetrics
 from encoder_service.runtime.providers import SessionError
 from encoder_service.servicer import encoder_services
 from encoder_service.settings import EncoderSettings
-
-_log = structlog.get_logger(__name__)
 
 
 def run(settings: EncoderSettings) -> None:
@@ -40,26 +36,17 @@ def run(settings: EncoderSettings) -> None:
     # Else the tokenizer starts a thread for each CPU of the host, whatever the cgroup grants.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     metrics = Metrics()
-    problems: list[str] = []
-
-    def give_up(problem: str) -> None:
-        """Drains as on SIGTERM, and exits with status 1: whatever supervises the process starts a new one."""
-        if not problems:
-            _log.error("encoder cannot go on", problem=problem)
-            problems.append(problem)
-            signal.raise_signal(signal.SIGTERM)
+    broken = Failure()  # ends with status 1: whatever supervises the process starts a new one
 
     @asynccontextmanager
     async def open_services() -> AsyncIterator[Sequence[Service]]:
-        async with open_encoder(settings, EncoderMetrics(metrics.registry), give_up) as encoder:
+        async with open_encoder(settings, EncoderMetrics(metrics.registry), broken) as encoder:
             yield encoder_services(encoder, settings)
 
     try:
-        asyncio.run(serve(settings, "encoder", open_services, metrics))
+        asyncio.run(serve(settings, "encoder", open_services, metrics, failure=broken))
     except (BundleError, SessionError) as error:
         raise StartError(str(error)) from error
-    if problems:
-        raise StartError(problems[0])
 
 
 def main() -> None:

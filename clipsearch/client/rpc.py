@@ -5,7 +5,7 @@ the answer is read. `sync` and `aio` make methods of them, with the request's pa
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -35,7 +35,7 @@ def _always(_: dict[str, Any]) -> bool:
 def _has_image(options: dict[str, Any]) -> bool:
     query = options.get("query", ())
     return options.get("image") is not None or (
-        isinstance(query, Iterable) and any(getattr(term, "image", None) is not None for term in query)
+        isinstance(query, Sequence) and any(getattr(term, "image", None) is not None for term in query)
     )
 
 

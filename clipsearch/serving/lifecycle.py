@@ -57,19 +57,33 @@ class Service:
 OpenServices = Callable[[], AbstractAsyncContextManager[Sequence[Service]]]
 
 
+class Failure:
+    """Tells `serve` that a service cannot go on, and why; the first time counts."""
+
+    def __init__(self) -> None:
+        self.problem = ""
+        self.told = asyncio.Event()
+
+    def __call__(self, problem: str) -> None:
+        """Called on the event loop."""
+        self.problem = self.problem or problem
+        self.told.set()
+
+
 async def serve(
     settings: ServingSettings,
     title: str,
     open_services: OpenServices,
     metrics: Metrics | None = None,
     traces: Tracing | None = None,
+    failure: Failure | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal stops at once.
 
     `open_services` loads the model or opens the store on entry and lets go of it on exit. The port
     is bound before, so that a port in use is told at once, and answers only afterwards. `metrics` and
-    `traces` are handed in by services that add to the metrics or call others.
-    Raises StartError; after draining too, where the gRPC server has ended.
+    `traces` are handed in by services that add to the metrics or call others, `failure` by those that may
+    break for good. Raises StartError; after draining too, where the gRPC server ended or a service broke.
     """
     metrics = metrics or Metrics()
     try:
@@ -79,7 +93,7 @@ async def serve(
         ):
             if metrics_address is not None:
                 _log.info("metrics are served", address=metrics_address)
-            await _serve(settings, title, open_services, metrics, tracer)
+            await _serve(settings, title, open_services, metrics, tracer, failure or Failure())
     except (MetricsError, TlsError, TokensError, TracingError) as error:
         raise StartError(str(error)) from None
 
@@ -90,6 +104,7 @@ async def _serve(
     open_services: OpenServices,
     metrics: Metrics,
     tracer: Tracing,
+    failure: Failure,
 ) -> None:
     grants = _grants(settings)
     server = make_server(_interceptors(settings, metrics, tracer, grants), _options(settings))
@@ -115,6 +130,7 @@ async def _serve(
         background = [
             readiness.watch(),
             _notice_end(server, fail),
+            _notice_failure(failure, fail),
             *([grants.watch()] if grants is not None else []),
         ]
         if settings.metrics_port is not None:
@@ -248,6 +264,11 @@ async def _notice_end(server: grpc.aio.Server, fail: Callable[[str], None]) -> N
     with suppress(Exception):  # what ended it, which gRPC has logged
         await server.wait_for_termination()
     fail("the gRPC server has ended by itself")
+
+
+async def _notice_failure(failure: Failure, fail: Callable[[str], None]) -> None:
+    await failure.told.wait()
+    fail(failure.problem)
 
 
 async def _first(wanted: asyncio.Event, other: asyncio.Event) -> bool:

@@ -79,7 +79,8 @@ class ServingSettings(BaseSettings):
         default=5.0,
         ge=0,
         le=3600,
-        description="seconds that a dependency may be unreachable before health says NOT_SERVING",
+        description="seconds that a dependency may be unreachable before health says NOT_SERVING; "
+        "an encoder has none",
     )
 
     tls_certificate: Path | None = Field(

@@ -56,7 +56,7 @@ class _Asked(BaseModel):
 
 
 class TermAsked(_Asked):
-    """One term: exactly one of text, image (base64) and point_id."""
+    """One term: exactly one of text, picture (base64) and point_id."""
 
     text: str | None = None
     picture: ImageBytes | None = None

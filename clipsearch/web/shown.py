@@ -51,7 +51,7 @@ def hits(
     limit: int,
     with_images: Container[object],
 ) -> dict[str, Any]:
-    """A search's answer; a hit beyond `limit` tells of more. `pictured` are the paths that can be shown."""
+    """A search's answer; a hit beyond `limit` tells of more. `with_images`: the paths that can be shown."""
     shown = [
         {**_hit(hit), "thumb": _thumb(hit, side, collection) if path_of(hit) in with_images else None}
         for hit in result.hits[:limit]

@@ -25,7 +25,10 @@ Item = TypeVar("Item")
 # wait behind everybody for ever.
 HORIZON_S = 30.0
 
+# A session is broken when this many batches in a row, over so long a time, gave no vector: memory that runs
+# out for a moment fails many in less.
 MOST_FAILURES = 30
+FAILING_S = 30.0
 
 # The urgent end of the queue that a batch is chosen from, in batches.
 _WINDOW = 4
@@ -60,8 +63,8 @@ class Batcher(Generic[Item]):
     item's share of a batch (1 for an image, its tokens for a text); a batch costs its number of
     items times the heaviest of them, up to `capacity`. `in_flight` batches may run at once: more than one
     where the next can be gathered and copied while the session computes; the executor has as many threads.
-    `give_up` is called when MOST_FAILURES batches in a row have failed: a fault of its card, say, breaks a
-    session for good, and only a new process helps.
+    `give_up` is called when MOST_FAILURES batches in a row, over FAILING_S seconds, gave no vector: a fault
+    of its card, say, breaks a session for good, and only a new process helps.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Batcher(Generic[Item]):
     ) -> None:
         self.capacity = capacity
         self._failures = 0
+        self._failing_since = 0.0
         self._give_up = give_up
         self._in_flight = in_flight
         self._run = run
@@ -176,13 +180,12 @@ class Batcher(Generic[Item]):
             raise
         except Exception as error:
             _fail(batch, error)
-            self._failures += 1
-            if self._failures == MOST_FAILURES:
-                self._give_up(
-                    f"{MOST_FAILURES} batches in a row failed, the last with {type(error).__name__}"
-                )
+            self._note_failure(type(error).__name__)
             return
-        self._failures = 0
+        if finite.any():
+            self._failures = 0
+        else:
+            self._note_failure("no finite vector")
         seconds = time.monotonic() - started
         self._pace(seconds / (self._in_flight * len(batch) * max(entry.weight for entry in batch)))
         for entry, vector, is_vector in answers:
@@ -195,6 +198,14 @@ class Batcher(Generic[Item]):
         """The batch's vectors, and which of them are finite. Runs in a thread."""
         vectors = self._run(items)
         return vectors, np.all(np.isfinite(vectors), axis=1)
+
+    def _note_failure(self, last: str) -> None:
+        now = time.monotonic()
+        if not self._failures:
+            self._failing_since = now
+        self._failures += 1
+        if self._failures >= MOST_FAILURES and now - self._failing_since >= FAILING_S:
+            self._give_up(f"{self._failures} batches in a row failed, the last with {last}")
 
     def _pace(self, seconds_per_weight: float) -> None:
         known = self._seconds_per_weight

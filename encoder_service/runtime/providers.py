@@ -130,6 +130,10 @@ def provider_options(provider: ProviderName, device: Device) -> list[tuple[str, 
         return [(PROVIDERS["cpu"], {})]
     options = {
         "device_id": str(device.id),
+        # By default the arena doubles at every growth and keeps what it has.
+        "arena_extend_strategy": "kSameAsRequested",
+        # Trying every algorithm takes workspace for all of them, again for each shape.
+        "cudnn_conv_algo_search": "HEURISTIC",
         # fp32 is asked for where fp32 is meant; fp16 graphs do not use it.
         "use_tf32": "0",
         # Without it SkipLayerNormalization adds up in fp16.

@@ -112,3 +112,8 @@ async def test_small_requests_are_serialised_where_they_are(client, serialised_b
     await client.search("x", "a cat")
     await client.search("x", image=b"jpeg")
     assert serialised_by == []
+
+
+async def test_terms_that_come_from_a_generator_are_all_sent(client, got):
+    await client.search("c", query=(Term(image=b"x" * n) for n in (2_000, 3_000)))
+    assert got == {"/clipsearch.search.v1.SearchService/Search": 2_000}, "the first of the two"

@@ -216,27 +216,35 @@ async def test_a_session_that_fails_fails_its_batch_and_goes_on(executor: Thread
         assert (await made.compute(Item(4), math.inf)).vector.tolist() == [4, 4]
 
 
-async def test_a_session_that_fails_so_often_in_a_row_is_given_up(
-    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batcher_module, "MOST_FAILURES", 3)
+async def given_up(executor: ThreadPoolExecutor, *names: int) -> list[str]:
+    """What is said of a session that gets these items, one after another."""
     problems: list[str] = []
     run = RecordingSession().run
     async with Batcher(run, executor, 8, weigh=lambda item: 1, give_up=problems.append) as made:
-        for name in (
-            -1,
-            -1,
-            NO_NUMBER,
-            -1,
-            -1,
-            4,
-            -1,
-            -1,
-        ):  # one that gives no number is no fault of the session
+        for name in names:
             await asyncio.gather(made.compute(Item(name), math.inf), return_exceptions=True)
-        assert problems == []
-        await asyncio.gather(made.compute(Item(-1), math.inf), return_exceptions=True)
-    assert problems == ["3 batches in a row failed, the last with RuntimeError"]
+    return problems
+
+
+async def test_a_session_that_gives_no_vector_so_often_in_a_row_is_given_up(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher_module, "MOST_FAILURES", 3)
+    monkeypatch.setattr(batcher_module, "FAILING_S", 0)
+    assert await given_up(executor, -1, -1, 4, -1, NO_NUMBER) == []
+    assert await given_up(executor, -1, NO_NUMBER, -1) == [
+        "3 batches in a row failed, the last with RuntimeError"
+    ]
+    assert await given_up(executor, NO_NUMBER, NO_NUMBER, NO_NUMBER) == [
+        "3 batches in a row failed, the last with no finite vector"
+    ]
+
+
+async def test_a_session_that_fails_for_a_moment_is_not_given_up(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher_module, "MOST_FAILURES", 3)
+    assert await given_up(executor, *[-1] * 20) == []
 
 
 async def test_a_vector_that_is_not_finite_fails_its_item_alone(executor: ThreadPoolExecutor) -> None:

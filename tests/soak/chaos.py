@@ -170,7 +170,7 @@ class Chaos:
             self.failed[f"write: {refused[0].code} {refused[0].reason}: {refused[0].message[:160]}"] += 1
 
     async def _read(self, client: AsyncClient) -> None:
-        """Gets points that were acknowledged, and searches; an answer older than that is stale."""
+        """Gets points that were acknowledged, and searches; an older point that is got by id is stale."""
         while True:
             await asyncio.sleep(0.01)
             known = {id: version for id, version in self.model.acknowledged.items() if id.startswith("w")}
@@ -323,6 +323,7 @@ def main() -> None:
     options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=2))
     bad = [name for name in ("lost", "wrong", "internal", "stale") if report[name]]
+    bad += [f"no {name}" for name in ("moves", "bulk_loads") if not report.get(name)]
     bad += [
         name
         for name, most in (("reads_failed_share", 0.001), ("writes_failed_share", 0.005))

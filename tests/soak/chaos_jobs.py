@@ -53,6 +53,8 @@ async def moves(target: str, folder: Path, client: AsyncClient, call: Call, coun
             old, new, model = f"{ALIAS}-{turn}", f"{ALIAS}-{turn + 1}", MODELS[(turn + 1) % 2]
             words = ("reindex", ALIAS, "--model", model, "--to", new, "--samples", "0", "--yes")
             code = await _command(target, *words)
+            if using.done():  # it never ends by itself
+                using.result()
             counts["moves_tried"] += 1
             if code != 0:
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -11,6 +12,7 @@ from tests.browser.corpus import MANY, PHOTOS
 from tests.browser.pages import PHONE, WIDE
 from tests.browser.refused import refuse_a_search
 from tests.browser.scan import findings
+from tests.waiting import HANGS_S
 
 SMALLEST = (320, 640)
 
@@ -126,14 +128,22 @@ def test_the_page_waits_with_skeletons_and_keeps_what_it_had(visit):
     page = visit(f"/?collection={PHOTOS}")
     held = []
     page.route("**/api/search", lambda route: held.append(route))
+
+    def let_it_through():
+        end = time.monotonic() + HANGS_S
+        while not held:  # the page may be seen to wait before its request is seen
+            assert time.monotonic() < end
+            page.wait_for_timeout(10)
+        held.pop().continue_()
+
     page.get_by_label("Words to search by").fill("a cat")
     page.keyboard.press("Enter")
     expect(page.locator(".skeleton").first).to_be_visible()
     is_fine(page)
-    held.pop().continue_()
+    let_it_through()
     page.locator("[data-id]").first.wait_for()
     page.get_by_label("Words to search by").fill("a dog")
     page.keyboard.press("Enter")
     expect(page.locator("[aria-busy=true] [data-id]").first).to_be_visible()
-    held.pop().continue_()
+    let_it_through()
     expect(page.locator(".found")).to_have_text("a dog")

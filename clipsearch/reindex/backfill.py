@@ -83,18 +83,17 @@ class Backfill:
 
     async def fill(self, points: Sequence[StoredPoint]) -> None:
         """Writes those of some points of the old collection that the new one has not got."""
-        ids = [point.id for point in points]
-        ask = partial(self.client.get_points, self.new, ids, payload=False)
-        there = {point.id for point in await self.calls.make(ask)} if ids else set()
-        sources = await asyncio.to_thread(
-            lambda: [source_of(point, self._fields) for point in points if point.id not in there]
-        )
-        for id in ids:
-            self.lacking.pop(id, None)
-        self._count(already=len(there))
-        for source in sources:
-            if isinstance(source, Lacking):
-                self._lack(source)
+        sources = await asyncio.to_thread(lambda: [source_of(point, self._fields) for point in points])
+        for point in points:
+            self.lacking.pop(point.id, None)
+        lacking = [source for source in sources if isinstance(source, Lacking)]
+        if lacking:  # a writer may have given it, to both
+            ask = partial(self.client.get_points, self.new, [source.id for source in lacking], payload=False)
+            there = {point.id for point in await self.calls.make(ask)}
+            self._count(already=len(there))
+            for source in lacking:
+                if source.id not in there:
+                    self._lack(source)
         given = [source for source in sources if isinstance(source, Point)]
         for batch in batched(given, len(given), _BATCH_BYTES, _image_size):
             await self._write(batch)

@@ -233,6 +233,11 @@ class VectorStore(Protocol):
     ) -> list[StoredPoint]:
         """Those of `ids` that exist, in the order of `ids`, without repeats."""
 
+    async def present(
+        self, collection: str, ids: Sequence[str], *, timeout: float | None = None
+    ) -> frozenset[str]:
+        """Those of `ids` whose points are there to stay: not what a failed write left on some copies."""
+
     async def delete(
         self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
     ) -> int:

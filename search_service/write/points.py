@@ -52,14 +52,19 @@ class Points:
 
         The successor's are deleted too, and not counted.
         """
+        deleted: int | None = None
         while True:
             chain = await self._successors.chain(collection, deadline)
             if isinstance(selector, Filter):
                 selector = fitted(selector, chain[0].payload_indexes)
                 await self._fields.check(chain[0], selector, deadline, found=True, deleting=True)
             async with self._successors.writing(collection, chain, deadline) as unchanged:
-                if unchanged:
-                    return await self._delete(chain, selector, deadline)
+                if not unchanged:
+                    continue
+                gone = await self._delete(chain, selector, deadline)
+                deleted = gone if deleted is None else deleted
+            if not await self._successors.unheard(collection, chain, deadline):
+                return deleted
 
     async def _delete(self, chain: Chain, selector: Sequence[str] | Filter, deadline: Deadline) -> int:
         deleted = await self._store.delete(chain[0].name, selector, timeout=deadline.store())

@@ -22,7 +22,6 @@ from search_service.query.calibrations import Calibrations
 from search_service.stores.codec import vector_names_of
 from search_service.stores.protocol import (
     CollectionSpec,
-    PayloadSelection,
     StoredPoint,
     Vector,
     VectorStore,
@@ -110,6 +109,7 @@ class Upsert:
         """
         prepared: dict[str, list[_Outcome]] = {}
         own = ""
+        done: list[WriteResult] = []
         while True:
             chain = await self._successors.chain(write.collection, deadline)
             if write.fingerprint:
@@ -122,16 +122,19 @@ class Upsert:
             own = chain[0].fingerprint
             await self._prepare(chain, write, there, prepared, deadline)
             async with self._successors.writing(write.collection, chain, deadline) as unchanged:
-                if unchanged:
-                    return await self._write(chain, write, there, prepared, deadline)
+                if not unchanged:
+                    continue
+                done = _merged(done, await self._write(chain, write, there, prepared, deadline))
+            if not await self._successors.unheard(write.collection, chain, deadline):
+                return done
+            write, own = _of_those_written(write, done), ""
 
     async def _there(self, spec: CollectionSpec, write: Write, deadline: Deadline) -> frozenset[str]:
         """The ids of those points that are there already: they need not be encoded."""
         ids = list({point.id for point in write.points if isinstance(point, NewPoint)})
         if not ids:
             return frozenset()
-        found = await self._store.get(spec.name, ids, payload=PayloadSelection(()), timeout=deadline.store())
-        return frozenset(point.id for point in found)
+        return await self._store.present(spec.name, ids, timeout=deadline.store())
 
     async def _prepare(
         self,
@@ -262,6 +265,24 @@ class Upsert:
             )
 
         return [both(point) for point in points]
+
+
+def _of_those_written(write: Write, results: Sequence[WriteResult]) -> Write:
+    """The write of those points alone which it wrote, whole."""
+    points: list[NewPoint | ServiceError] = []
+    for point, result in zip(write.points, results, strict=True):
+        if isinstance(point, NewPoint) and isinstance(result, Written) and result.skipped:
+            points.append(InvalidArgument(f"points[{len(points)}]", "is there already"))
+        else:
+            points.append(result if isinstance(result, ServiceError) else point)
+    return replace(write, points=points, insert_only=False)
+
+
+def _merged(before: Sequence[WriteResult], after: Sequence[WriteResult]) -> list[WriteResult]:
+    """Results of a write, and of its points that were written once more."""
+    if not before:
+        return list(after)
+    return [new if isinstance(new, Written) else old for old, new in zip(before, after, strict=True)]
 
 
 def _for_successor(points: Sequence[NewPoint | ServiceError]) -> list[NewPoint | ServiceError]:

@@ -308,6 +308,12 @@ class QdrantEdge:
     ) -> list[StoredPoint]:
         return list(await self._read(collection, "get", tuple(ids), payload, with_vectors, timeout=timeout))
 
+    async def present(
+        self, collection: str, ids: Sequence[str], *, timeout: float | None = None
+    ) -> frozenset[str]:
+        found = await self.get(collection, ids, payload=PayloadSelection(()), timeout=timeout)
+        return frozenset(point.id for point in found)
+
     async def delete(
         self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
     ) -> int:

@@ -144,7 +144,6 @@ class ServerCollections:
         if collection in aliases:
             raise NotFound("collection", collection)
         await self._ask(collection, collection, timeout)
-        gone = [_delete_alias(alias) for alias, name in aliases.items() if name == collection]
         for name in await self._names(timeout):
             try:
                 linked = (await self._ask(name, name, timeout)).spec.successor == collection
@@ -154,8 +153,7 @@ class ServerCollections:
                 await self.set_successor(name, "", timeout)
 
         async def delete(seconds: int) -> None:
-            if gone:
-                await self._client.update_collection_aliases(gone)
+            # With the aliases that point at it by then.
             await self._client.delete_collection(collection, timeout=seconds)
 
         async def gone_here(seconds: int) -> bool:
@@ -259,13 +257,17 @@ class ServerCollections:
         known = self._known.get(name)
         age = time.monotonic() - known.read_at if known else FRESH_S
         if age > FRESH_S / 2 and name not in self._asking:
-            task = asyncio.create_task(self._look_up(name, timeout))
+            # As long as the store's calls may take: others wait with it whose deadlines are later.
+            task = asyncio.create_task(self._look_up(name, None))
             self._asking[name] = task
             task.add_done_callback(lambda done: self._asked(name, done))
         if known and age < FRESH_S:
             return known
         # Shielded: one caller who goes must not take the answer from those who wait with it.
-        return await asyncio.shield(self._asking[name])
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._asking[name]), timeout)
+        except TimeoutError:
+            raise DeadlineExceeded("the store did not answer in time") from None
 
     async def _look_up(self, name: str, timeout: float | None) -> Known:
         """The settings that the nodes agree on, or after a while most of them.

@@ -41,12 +41,11 @@ from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.filter import server_filter
 from search_service.stores.qdrant.limiter import WriteLimiter, batches
 from search_service.stores.qdrant.messages import stored_point
+from search_service.stores.qdrant.records import ANY_COPY, Consistency, Records
 
 Ordering: TypeAlias = Literal["weak", "medium", "strong"]
-Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 
 _WRITES_AT_ONCE = 8
-_ANY_COPY = 1
 _COUNTED_AT_ONCE = 1000
 _log = structlog.get_logger(__name__)
 
@@ -77,9 +76,7 @@ class QdrantServer:
         self._collections = ServerCollections(self._collections_client, self._calls)
         self._points = PointCalls(self._calls, self._collections.limits, self._collections.forget)
         self._ordering = models.WriteOrdering(ordering)
-        self._consistency: models.ReadConsistency = (
-            _ANY_COPY if consistency == "one" else models.ReadConsistencyType(consistency)
-        )
+        self._records = Records(client, self._points, self._collections.limits, consistency)
         self._writes = WriteLimiter(_WRITES_AT_ONCE)
         self._version = ""
 
@@ -174,9 +171,7 @@ class QdrantServer:
         check_points(spec, points)
         there: frozenset[str] = frozenset()
         if insert_only:
-            ids = [point.id for point in points]
-            found = await self.get(collection, ids, payload=PayloadSelection(()), timeout=timeout)
-            there = frozenset(point.id for point in found)
+            there = await self.present(collection, [point.id for point in points], timeout=timeout)
             points = [point for point in points if point.id not in there]
 
         async def send(batch: list[StoredPoint]) -> None:
@@ -209,39 +204,18 @@ class QdrantServer:
         timeout: float | None = None,
     ) -> list[StoredPoint]:
         """Those of `ids` that exist, in their order."""
-        wanted = list(dict.fromkeys(point_uuid(point_id) for point_id in ids))
-        return await self._retrieved(collection, wanted, payload, with_vectors, timeout)
+        found = await self._records.retrieve(collection, _uuids(ids), payload, with_vectors, timeout)
+        return [stored_point(record) for record in found]
 
-    async def _retrieved(
-        self,
-        collection: str,
-        wanted: list[str],
-        payload: PayloadSelection,
-        with_vectors: bool,
-        timeout: float | None,
-    ) -> list[StoredPoint]:
-        """The points with these UUIDs. Copies that do not agree on one answer with nothing, as while it is
-        overwritten, or since a write of it failed half-way: it is read from one copy then.
-        """
-        found: dict[str, models.Record] = {}
-        for consistency in dict.fromkeys((self._consistency, _ANY_COPY)):
-            missing = [key for key in wanted if key not in found]
-            if not missing:
-                break
-            records = await self._points.read(
-                collection,
-                timeout,
-                lambda seconds, missing=missing, consistency=consistency: self._client.retrieve(  # type: ignore[misc]
-                    collection,
-                    missing,
-                    with_payload=payload_keys(payload),
-                    with_vectors=with_vectors,
-                    consistency=consistency,
-                    timeout=seconds,
-                ),
-            )
-            found |= {str(record.id): record for record in records}
-        return [stored_point(found[key]) for key in wanted if key in found]
+    async def present(
+        self, collection: str, ids: Sequence[str], *, timeout: float | None = None
+    ) -> frozenset[str]:
+        """Those of `ids` whose points most copies of their shard have, and alike."""
+        if not ids:
+            return frozenset()
+        wanted = _uuids(ids)
+        found = await self._records.agreed(collection, wanted, PayloadSelection(()), False, timeout)
+        return frozenset(stored_point(record).id for record in found)
 
     async def delete(
         self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
@@ -316,24 +290,23 @@ class QdrantServer:
         """
         check_cursor(cursor)
         condition = server_filter(filter)
-        ids_only = self._consistency != _ANY_COPY
-        records, following = await self._scrolled(
+        ids_only = self._records.consistency != ANY_COPY
+        records, following = await self._records.scroll(
             collection,
             timeout,
-            _ANY_COPY,
+            ANY_COPY,
             limit,
             offset=cursor,
             scroll_filter=condition,
             with_payload=False if ids_only else payload_keys(payload),
             with_vectors=with_vectors and not ids_only,
         )
-        following = None if following is None else str(following)
         if ids_only:
             ids = [str(record.id) for record in records]
-            return Page(
-                tuple(await self._retrieved(collection, ids, payload, with_vectors, timeout)), following
-            )
-        return Page(tuple(stored_point(record) for record in records), following)
+            records = await self._records.retrieve(collection, ids, payload, with_vectors, timeout)
+        return Page(
+            tuple(stored_point(record) for record in records), None if following is None else str(following)
+        )
 
     async def sample(
         self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None
@@ -342,10 +315,10 @@ class QdrantServer:
         spec = await self.resolve(collection, timeout=timeout)
 
         async def page(amount: int, cursor: Any) -> tuple[VectorSample, Any]:
-            records, following = await self._scrolled(
+            records, following = await self._records.scroll(
                 collection,
                 timeout,
-                self._consistency,
+                self._records.consistency,
                 amount,
                 offset=cursor,
                 scroll_filter=models.Filter(must=[models.HasVectorCondition(has_vector=name)]),
@@ -374,26 +347,14 @@ class QdrantServer:
             collection,
             timeout,
             lambda seconds: self._wire.query(
-                self._client, collection, queries, consistency=self._consistency, timeout=seconds
+                self._client, collection, queries, consistency=self._records.consistency, timeout=seconds
             ),
         )
         if len(answers) != len(queries):
             raise Unavailable("store", f"the store answered {len(answers)} of {len(queries)} questions")
         return list(answers)
 
-    async def _scrolled(
-        self,
-        collection: str,
-        timeout: float | None,
-        consistency: models.ReadConsistency,
-        limit: int,
-        **asked: Any,
-    ) -> tuple[list[models.Record], Any]:
-        limit = min(limit, self._collections.limits(collection).results or limit)
-        return await self._points.read(
-            collection,
-            timeout,
-            lambda seconds: self._client.scroll(
-                collection, limit=limit, consistency=consistency, timeout=seconds, **asked
-            ),
-        )
+
+def _uuids(ids: Sequence[str]) -> list[str]:
+    """The engine's point ids, without repeats."""
+    return list(dict.fromkeys(point_uuid(point_id) for point_id in ids))

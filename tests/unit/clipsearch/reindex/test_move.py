@@ -61,6 +61,12 @@ async def test_a_collection_that_has_moved_is_of_that_model_already(client: Asyn
     assert {c.name for c in await client.list_collections()} == {"old", "old-two"}
 
 
+async def test_a_collection_does_not_move_to_itself(client: AsyncClient):
+    await client.update_alias("alias", "old")
+    with pytest.raises(NotMovable, match="'alias' is 'old' already"):
+        await begin(client, "alias", "two", to="old")
+
+
 async def test_an_unknown_model_makes_nothing(client: AsyncClient):
     with pytest.raises(ClipSearchError) as refused:
         await begin(client, "old", "three")

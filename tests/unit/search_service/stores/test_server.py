@@ -240,15 +240,14 @@ async def test_insert_only_leaves_a_point_that_came_after_it_was_asked_for(memor
     await store.create_collection(CollectionSpec("shop", 2, "f"))
     vector = np.array([1, 0], np.float32)
 
-    async def nothing(*_: object, **__: object) -> list[StoredPoint]:
+    async def nothing(*_: object, **__: object) -> frozenset[str]:
         await store.upsert("shop", [StoredPoint("a", {"first": True}, image=vector)])
-        return []
+        return frozenset()
 
-    read = store.get
-    monkeypatch.setattr(store, "get", nothing)
+    monkeypatch.setattr(store, "present", nothing)
     late = [StoredPoint(name, {"first": False}, image=vector) for name in ("a", "b")]
     assert await store.upsert("shop", late, insert_only=True) == frozenset()
-    found = await read("shop", ["a", "b"])
+    found = await store.get("shop", ["a", "b"])
     assert [point.payload["first"] for point in found] == [True, False]
 
 

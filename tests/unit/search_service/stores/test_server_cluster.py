@@ -7,7 +7,7 @@ import pytest
 from qdrant_client import AsyncQdrantClient, models
 
 from clipsearch.channel.credentials import CredentialsError
-from search_service.stores.protocol import CollectionSpec, StoredPoint
+from search_service.stores.protocol import CollectionSpec, StoredPoint, point_uuid
 from search_service.stores.qdrant import collections
 from search_service.stores.qdrant.channel import open_client
 from search_service.stores.qdrant.store import QdrantServer
@@ -67,6 +67,27 @@ async def test_a_point_on_which_copies_do_not_agree_is_read_from_one(memory, mon
 
     monkeypatch.setattr(client, "retrieve", copies_differ)
     assert [point.id for point in await store.get("old", ["a", "b"])] == ["a"]
+
+
+async def test_an_insert_that_reached_one_copy_alone_is_made_again(memory, monkeypatch):
+    store, client = memory
+    await store.upsert("old", [StoredPoint(name, {}, image=VECTOR) for name in ("whole", "half")])
+    read, written = client.retrieve, []
+
+    async def copies_differ(*args, consistency, **options):
+        found = await read(*args, **options)
+        agreed = isinstance(consistency, models.ReadConsistencyType)
+        return [record for record in found if not agreed or record.id == point_uuid("whole")]
+
+    async def write(client: object, collection: str, points: list[StoredPoint], **options: object) -> bool:
+        written.extend(point.id for point in points)
+        return True
+
+    monkeypatch.setattr(client, "retrieve", copies_differ)
+    monkeypatch.setattr(local_qdrant, "upsert", write)
+    points = [StoredPoint(name, {}, image=VECTOR) for name in ("whole", "half", "new")]
+    assert await store.upsert("old", points, insert_only=True) == {"whole"}
+    assert written == ["half", "new"]
 
 
 async def test_a_list_leaves_out_no_point_on_which_copies_do_not_agree(memory, monkeypatch):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.search.v1 import filter_pb2, search_pb2
 from search_service.settings import SearchSettings
+from search_service.stores.edge.store import QdrantEdge
 from tests.unit.search_service.served import Client, FakeEncoder, refusal, refused, serving, unit
 from tests.waiting import until
 
@@ -206,6 +208,44 @@ async def test_a_link_that_comes_while_a_write_is_encoded_counts(client: Client,
     encoder.go_on.set()
     await write
     assert set(await stored(client, "new")) == {"a"}
+
+
+async def test_a_link_that_comes_while_a_write_is_stored_counts(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    """What fills the successor may have passed the points by then."""
+    await client.upsert({"id": "there", "text": "before"}, collection="old")
+    for name in ("upsert", "delete"):
+        monkeypatch.setattr(QdrantEdge, name, _and_then(getattr(QdrantEdge, name), lambda: link(client)))
+    results = await client.upsert(
+        {"id": "there", "text": "again"},
+        {"id": "a", "text": "words"},
+        {"id": "b", "image": b"no picture"},
+        collection="old",
+        update_mode=INSERT_ONLY,
+    )
+    assert [(r.status.code, r.skipped) for r in results] == [(0, True), (0, False), (3, False)]
+    assert set(await stored(client, "new")) == {"a"}
+    old = await stored(client, "old")
+    assert (set(old), old["there"].has_text) == ({"there", "a"}, True)
+    await link(client, successor="")
+    await client.upsert({"id": "c", "text": "words"}, collection="old")
+    assert set(await stored(client, "new")) == {"a", "c"}
+    await link(client, successor="")
+    assert await delete(client, ids=search_pb2.PointIds(ids=["a", "c"])) == 2
+    assert set(await stored(client, "new")) == set()
+
+
+def _and_then(method: Any, then: Callable[[], Awaitable[object]]) -> Any:
+    """The method, after whose call on the collection `old` something else happens before it returns."""
+
+    async def both(store: QdrantEdge, collection: str, *args: object, **options: object) -> object:
+        done = await method(store, collection, *args, **options)
+        if collection == "old":
+            await then()
+        return done
+
+    return both
 
 
 async def test_an_added_payload_index_is_on_both(client: Client):

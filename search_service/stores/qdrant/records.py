@@ -1,0 +1,109 @@
+"""Records: points as Qdrant reads them, by id and page by page, of one copy of a shard or of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
+
+from qdrant_client import AsyncQdrantClient, models
+
+from search_service.stores.codec import payload_keys
+from search_service.stores.protocol import PayloadSelection
+from search_service.stores.qdrant.calls import PointCalls
+from search_service.stores.qdrant.spec import Limits
+
+Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
+
+ANY_COPY = 1
+
+
+class Records:
+    """Reads points. `consistency`: of how many copies; what a call says is what Qdrant calls so."""
+
+    def __init__(
+        self,
+        client: AsyncQdrantClient,
+        calls: PointCalls,
+        limits: Callable[[str], Limits],
+        consistency: Consistency,
+    ) -> None:
+        self._client, self._calls, self._limits = client, calls, limits
+        self.consistency: models.ReadConsistency = (
+            ANY_COPY if consistency == "one" else models.ReadConsistencyType(consistency)
+        )
+        self._agreeing = models.ReadConsistencyType("majority" if consistency == "one" else consistency)
+
+    async def retrieve(
+        self,
+        collection: str,
+        uuids: Sequence[str],
+        payload: PayloadSelection,
+        with_vectors: bool,
+        timeout: float | None,
+    ) -> list[models.Record]:
+        """The points with these UUIDs, in their order.
+
+        Copies that do not agree on one answer with nothing, as while it is overwritten, or since a write of
+        it failed half-way: it is read from one copy then.
+        """
+        found: dict[str, models.Record] = {}
+        for consistency in dict.fromkeys((self.consistency, ANY_COPY)):
+            missing = [key for key in uuids if key not in found]
+            if missing:
+                records = await self._read(collection, missing, payload, with_vectors, timeout, consistency)
+                found |= {str(record.id): record for record in records}
+        return [found[key] for key in uuids if key in found]
+
+    async def agreed(
+        self,
+        collection: str,
+        uuids: Sequence[str],
+        payload: PayloadSelection,
+        with_vectors: bool,
+        timeout: float | None,
+    ) -> list[models.Record]:
+        """Those that most copies have, and alike.
+
+        A write that failed half-way leaves its point on one copy: taken for there, it would stay on that one.
+        """
+        return await self._read(collection, uuids, payload, with_vectors, timeout, self._agreeing)
+
+    async def scroll(
+        self,
+        collection: str,
+        timeout: float | None,
+        consistency: models.ReadConsistency,
+        limit: int,
+        **asked: Any,
+    ) -> tuple[list[models.Record], Any]:
+        """A page, and where the next one starts; as many points at most as strict mode lets pass."""
+        limit = min(limit, self._limits(collection).results or limit)
+        return await self._calls.read(
+            collection,
+            timeout,
+            lambda seconds: self._client.scroll(
+                collection, limit=limit, consistency=consistency, timeout=seconds, **asked
+            ),
+        )
+
+    async def _read(
+        self,
+        collection: str,
+        uuids: Sequence[str],
+        payload: PayloadSelection,
+        with_vectors: bool,
+        timeout: float | None,
+        consistency: models.ReadConsistency,
+    ) -> list[models.Record]:
+        return await self._calls.read(
+            collection,
+            timeout,
+            lambda seconds: self._client.retrieve(
+                collection,
+                list(uuids),
+                with_payload=payload_keys(payload),
+                with_vectors=with_vectors,
+                consistency=consistency,
+                timeout=seconds,
+            ),
+        )

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -29,11 +30,18 @@ class Busy:
     def __init__(self, address: str, call: Callable[[Client, int], object]) -> None:
         self._address, self._call = address, call
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self.answers: list[tuple[float, object]] = []  # with when the call began
         self.failed: list[str] = []
+        self.broken: BaseException | None = None
 
     def _run(self) -> None:
+        try:
+            self._repeat()
+        except BaseException as error:
+            self.broken = error
+
+    def _repeat(self) -> None:
         with Client(self._address, timeout=10) as client:
             while not self._end.is_set():
                 begun = time.monotonic()
@@ -48,7 +56,10 @@ class Busy:
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        self._thread.join()
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        if self.broken is not None:
+            raise self.broken
 
 
 def test_an_alias_moves_and_its_old_collection_goes_while_two_services_search_and_write(three, client_on):
@@ -67,15 +78,14 @@ def test_an_alias_moves_and_its_old_collection_goes_while_two_services_search_an
         return client.upsert("shop", [Point(f"w{n}", image_vector=made[n % 50])])[0].error
 
     busy = [Busy(client.address, call) for client in clients for call in (search, write)]
-    for one in busy:
-        one.__enter__()
-    wait_until(lambda: all(len(one.answers) > 20 for one in busy))
-    clients[0].update_alias("shop", "new")
-    moved = time.monotonic()
-    clients[0].delete_collection("old")
-    wait_until(lambda: all(one.answers[-1][0] > moved + FRESH_S + 0.5 for one in busy))
-    for one in busy:
-        one.__exit__()
+    with ExitStack() as stack:
+        for one in busy:
+            stack.enter_context(one)
+        wait_until(lambda: all(len(one.answers) > 20 for one in busy))
+        clients[0].update_alias("shop", "new")
+        moved = time.monotonic()
+        clients[0].delete_collection("old")
+        wait_until(lambda: all(one.answers[-1][0] > moved + FRESH_S + 0.5 for one in busy))
     assert [one.failed for one in busy] == [[], [], [], []]
     assert {error for one in busy[1::2] for _, error in one.answers} == {None}
     late = [found for one in busy[::2] for begun, found in one.answers if begun > moved + FRESH_S]
@@ -108,15 +118,15 @@ def test_a_move_to_another_model_loses_no_write_of_two_services(three, service, 
 
         busy = [Busy(one.address, writes(who)) for who, one in enumerate(services)]
         busy += [Busy(one.address, lambda client, n: len(client.search("move", "a cat"))) for one in services]
-        for one in busy:
-            one.__enter__()
-        words = ("reindex", "move", "--model", "starter", "--json", "--yes")
-        done = clipsearch(*words, CLIPSEARCH_SERVER=services[1].address)
-        for one in busy:
-            one.__exit__()
+        with ExitStack() as stack:
+            for one in busy:
+                stack.enter_context(one)
+            words = ("reindex", "move", "--model", "starter", "--json", "--yes")
+            done = clipsearch(*words, CLIPSEARCH_SERVER=services[1].address)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["swapped"]
         assert [one.failed for one in busy] == [[], [], [], []]
+        assert all(one.answers for one in busy)
         assert {error for one in busy[:2] for _, error in one.answers} == {None}
         found = {point.id: int(point.payload["version"]) for point in client.list_points("move")}
         written = {f"p{n}": 0 for n in range(200)}

@@ -1,9 +1,10 @@
 """Keeps the calibration of each collection: measured after writes, in the background, and kept by the store.
 
 It is measured when the collection has its first vectors of a name, and anew when a name's vectors have
-become twice or half as many. The write that set it off is answered when it is done, 30 ms later, and a
-search that comes in between waits for it too: while nothing is written no score changes. What is
-measured depends on the points alone, so replicas of the service find the same.
+become twice or half as many: once nothing is written for a moment, or when a search needs it, which waits.
+Under a load of writes alone it would be measured again and again for nobody (a third of the load's time).
+While nothing is written no score changes. What is measured depends on the points alone, so replicas of the
+service find the same.
 """
 
 from __future__ import annotations
@@ -22,63 +23,75 @@ _log = structlog.get_logger(__name__)
 
 
 class Calibrations:
-    """Calibrations of the collections of `store`; one answer of it may take `timeout_s`."""
+    """Calibrations of the collections of `store`; one answer of it may take `timeout_s`.
 
-    def __init__(self, store: VectorStore, timeout_s: float) -> None:
+    What was written is measured when nothing has been written for `quiet_s`.
+    """
+
+    def __init__(self, store: VectorStore, timeout_s: float, quiet_s: float = 0.1) -> None:
         self._store = store
         self._timeout_s = timeout_s
+        self._quiet_s = quiet_s
         self._read: dict[str, tuple[Any, Calibration | None]] = {}
+        self._due: dict[str, asyncio.TimerHandle] = {}  # to be measured when a moment has passed
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._again: dict[str, set[VectorName]] = {}  # written while they were looked at, which names
         self._written: dict[str, int] = {}  # points, since vectors were last counted,
         self._room: dict[str, int] = {}  # and how many it would have taken then to double or halve them
 
     async def get(self, collection: str) -> Calibration | None:
         """The calibration; None for a collection without vectors. Raises what the store does."""
-        await self.settled(collection)
+        for _ in range(2):  # what is measured may be of before the last writes; no more, under a long load
+            if collection in self._due and collection not in self._tasks:
+                self._start(collection, force=False)
+            if task := self._tasks.get(collection):
+                await asyncio.wait([task])
         kept = await self._kept(collection)
         return kept if kept is not None else await self.renew(collection)
 
     async def renew(self, collection: str) -> Calibration | None:
         """Measures it anew."""
-        await self.settled(collection)
-        task = self._start(collection, force=True)
-        await asyncio.shield(task)
+        if task := self._tasks.get(collection):
+            await asyncio.wait([task])
+        await asyncio.shield(self._tasks.get(collection) or self._start(collection, force=True))
         return await self._kept(collection)
-
-    async def settled(self, collection: str, timeout_s: float | None = None) -> None:
-        """Returns when nothing is measured any more, or after `timeout_s`; failures are no concern here."""
-        for _ in range(2):  # a write that came meanwhile may have set off another; no more, under a long load
-            task = self._tasks.get(collection)
-            if task is None or task.done():
-                return
-            await asyncio.wait([task], timeout=timeout_s)
 
     def wrote(self, collection: str, points: int, names: Collection[VectorName] = ()) -> None:
         """To be told after every write: how many points, with vectors of which names. Returns at once."""
         self._written[collection] = self._written.get(collection, 0) + points
-        task = self._tasks.get(collection)
-        if task is not None and not task.done():
-            self._again.setdefault(collection, set()).update(names)
-            return
-        _, known = self._read.get(collection, (None, None))
-        if known is not None and not self._due(collection, known, names):
-            return
-        self._start(collection, force=False)
+        if collection in self._due or self._is_due(collection, names):
+            self._postpone(collection)
 
     async def close(self) -> None:
         """Ends what goes on."""
-        for task in list(self._tasks.values()):
+        for timer in self._due.values():
+            timer.cancel()
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _due(self, collection: str, known: Calibration, names: Collection[VectorName]) -> bool:
+    def _is_due(self, collection: str, names: Collection[VectorName]) -> bool:
         """Whether so much was written that it is worth counting vectors. Others may write as well."""
-        if any(not known.counts[name] for name in names):
+        _, known = self._read.get(collection, (None, None))
+        if known is None or any(not known.counts[name] for name in names):
             return True
         return 2 * self._written.get(collection, 0) >= self._room.get(collection, 0)
 
+    def _postpone(self, collection: str) -> None:
+        if timer := self._due.pop(collection, None):
+            timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._due[collection] = loop.call_later(self._quiet_s, self._moment_passed, collection)
+
+    def _moment_passed(self, collection: str) -> None:
+        if collection in self._tasks:  # which may not have seen the last writes
+            self._postpone(collection)
+        else:
+            self._start(collection, force=False)
+
     def _start(self, collection: str, *, force: bool) -> asyncio.Task[None]:
+        if timer := self._due.pop(collection, None):
+            timer.cancel()
         task = asyncio.create_task(self._measure(collection, force))
         self._tasks[collection] = task
         task.add_done_callback(lambda done: self._ended(collection, done))
@@ -93,9 +106,6 @@ class Calibrations:
             _log.debug("a collection was not calibrated", collection=collection, problem=error.message)
         elif error is not None:
             _log.error("a collection was not calibrated", collection=collection, exc_info=error)
-        names = self._again.pop(collection, None)
-        if names is not None and not task.cancelled() and error is None:
-            self.wrote(collection, 0, names)
 
     async def _measure(self, collection: str, force: bool) -> None:
         known = await self._kept(collection)

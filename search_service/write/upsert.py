@@ -69,7 +69,6 @@ class Written:
     lacking: ServiceError | None = None
 
 
-_CALIBRATED_S = 1.0  # that an answer waits at most, so that the first search need not
 WriteResult: TypeAlias = Written | ServiceError
 _Given: TypeAlias = Outcome | Vector | None
 
@@ -215,8 +214,6 @@ class Upsert:
         finally:  # of a write that failed some may be there
             names = [name for point in ready for name in vector_names_of(point)]
             self._calibrations.wrote(spec.name, len(ready), set(names))
-        if write.wait:
-            await self._calibrations.settled(spec.name, _CALIBRATED_S)
         return there
 
     async def _encoded(

@@ -89,8 +89,14 @@ class ServerCollections:
     async def set_calibration(
         self, collection: str, calibration: Mapping[str, Any], timeout: float | None
     ) -> None:
-        """Keeps it in the collection's metadata."""
-        await self._set_metadata(collection, calibration_metadata(calibration), timeout)
+        """Keeps it in the collection's metadata. Other services know it when their nodes do."""
+        facts = calibration_metadata(calibration)
+        await self._merge_metadata(collection, facts, timeout)
+        self._generation += 1  # what is being looked up may be of before
+        self._asking.clear()
+        for name, known in self._known.items():
+            if known.spec.name == collection:
+                self._known[name] = replace(known, calibration=calibration)
 
     def limits(self, collection: str) -> Limits:
         """What the server permits for the collection, as far as it is known."""
@@ -229,10 +235,7 @@ class ServerCollections:
         return {entry.alias_name: entry.collection_name for entry in found.aliases}
 
     async def _set_metadata(self, collection: str, facts: dict[str, object], timeout: float | None) -> None:
-        """The server merges the keys into those that are there, so writers of others lose nothing."""
-        await self._calls.write(
-            collection, timeout, lambda _: self._client.update_collection(collection, metadata=facts)
-        )
+        await self._merge_metadata(collection, facts, timeout)
 
         async def kept_here(seconds: int) -> bool:
             kept = (await self._client.get_collection(collection)).config.metadata or {}
@@ -240,6 +243,12 @@ class ServerCollections:
 
         await self._seen_by_all(collection, timeout, kept_here)
         self.forget()
+
+    async def _merge_metadata(self, collection: str, facts: dict[str, object], timeout: float | None) -> None:
+        """The server merges the keys into those that are there, so writers of others lose nothing."""
+        await self._calls.write(
+            collection, timeout, lambda _: self._client.update_collection(collection, metadata=facts)
+        )
 
     async def _seen_by_all(self, collection: str, timeout: float | None, seen: Send[bool]) -> None:
         """Waits until all nodes see a change, so that who reads next sees it; not for one that is away."""

@@ -46,11 +46,12 @@ async def upsert(
     asked = wire.UpsertPoints(
         collection_name=collection,
         wait=wait,
-        points=[point_message(point) for point in points],
         ordering=RestToGrpc.convert_write_ordering(ordering),
         update_filter=RestToGrpc.convert_filter(NO_POINT) if insert_only else None,
         timeout=timeout,
     )
+    for point in points:
+        add_point(asked, point)
     answer = await client.grpc_points.Upsert(asked, timeout=timeout)
     return bool(answer.result.status == wire.UpdateStatus.Completed)
 
@@ -74,17 +75,13 @@ async def query(
     return [scored_points(one.result) for one in answer.result]
 
 
-def point_message(point: StoredPoint) -> wire.PointStruct:
-    """The point as it is written."""
+def add_point(asked: wire.UpsertPoints, point: StoredPoint) -> None:
+    """Writes the point into the request: in place, because a message that is given to another is copied."""
     names = vector_names_of(point)
-    vectors: dict[str, wire.Vector] = {
-        name: wire.Vector(dense=wire.DenseVector(data=getattr(point, name).tolist())) for name in names
-    }
-    return wire.PointStruct(
-        id=wire.PointId(uuid=point_uuid(point.id)),
-        vectors=wire.Vectors(vectors=wire.NamedVectors(vectors=vectors)),
-        payload=payload_to_grpc(to_payload(point.id, point.payload, names)),
-    )
+    message = asked.points.add(payload=payload_to_grpc(to_payload(point.id, point.payload, names)))
+    message.id.uuid = point_uuid(point.id)
+    for name in names:
+        message.vectors.vectors.vectors[name].dense.MergeFromString(_packed(getattr(point, name)))
 
 
 def query_message(collection: str, query: VectorQuery) -> wire.QueryPoints:
@@ -95,9 +92,8 @@ def query_message(collection: str, query: VectorQuery) -> wire.QueryPoints:
         params.quantization.rescore = query.rescore
         if query.oversampling:
             params.quantization.oversampling = query.oversampling
-    return wire.QueryPoints(
+    message = wire.QueryPoints(
         collection_name=collection,
-        query=wire.Query(nearest=wire.VectorInput(dense=wire.DenseVector(data=query.vector.tolist()))),
         using=query.name,
         filter=None if condition is None else RestToGrpc.convert_filter(condition),
         limit=query.limit,
@@ -107,6 +103,8 @@ def query_message(collection: str, query: VectorQuery) -> wire.QueryPoints:
         with_payload=_payload_selector(query.payload),
         with_vectors=wire.WithVectorsSelector(enable=query.with_vectors),
     )
+    message.query.nearest.dense.MergeFromString(_packed(query.vector))
+    return message
 
 
 def scored_points(hits: Sequence[wire.ScoredPoint]) -> list[ScoredPoint]:
@@ -121,6 +119,19 @@ def stored_point(record: models.Record | models.ScoredPoint) -> StoredPoint:
         name: np.asarray(numbers, dtype=np.float32) for name, numbers in engine_vectors.items()
     }
     return from_engine(record.payload or {}, vectors)
+
+
+def _packed(vector: Vector) -> bytes:
+    """The vector as a DenseVector on the wire: its bytes (field 1, a packed repeated float) and their length.
+
+    2 us at 512 dimensions for 16 by a list of floats.
+    """
+    numbers = vector.astype("<f4", copy=False).tobytes()
+    length, left = bytearray(), len(numbers)
+    while left > 0x7F:
+        length.append(left & 0x7F | 0x80)
+        left >>= 7
+    return b"\x0a" + bytes(length) + bytes([left]) + numbers
 
 
 def _payload_selector(selection: PayloadSelection) -> wire.WithPayloadSelector:

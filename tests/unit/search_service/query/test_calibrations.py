@@ -15,6 +15,7 @@ from search_service.query.calibrations import Calibrations
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import VECTOR_NAMES, CollectionSpec, StoredPoint
 from tests.unit.search_service.served import DIMENSION
+from tests.waiting import until
 
 
 class CountingStore:
@@ -78,6 +79,19 @@ async def test_nothing_is_known_of_an_empty_collection_or_one_that_is_not_there(
     assert await calibrations.get("c") is None
     with pytest.raises(NotFound):
         await calibrations.get("nowhere")
+
+
+async def test_a_load_is_measured_once_nothing_more_comes(store):
+    calibrations = Calibrations(store, 10, quiet_s=3600)
+    for n in range(8):
+        await write(store, calibrations, 20 * n, 20)
+    assert store.sampled == 0
+    calibrations._quiet_s = 0
+    await write(store, calibrations, 160, 1)
+    await until(lambda: store.sampled == 2)
+    assert await counts(calibrations) == {"image": 161, "text": 161}
+    assert store.sampled == 2
+    await calibrations.close()
 
 
 async def test_the_write_waits_for_nothing_and_the_search_for_what_is_under_way(store, calibrations):

@@ -29,30 +29,6 @@ def test_a_command_that_would_not_be_understood_is_found_out(command, complaint)
         documents.check(command)
 
 
-def test_a_script_is_cut_into_its_commands():
-    script = """
-        # all of it
-        make test   # every test
-        a --b \\
-          c
-        for x in 1 2; do
-          echo $x  # twice
-        done
-    """
-    first, second, third = documents.commands(script)
-    assert (first, second) == ("make test", "a --b c")
-    assert third.split() == ["for", "x", "in", "1", "2;", "do", "echo", "$x", "done"]
-
-
-def test_blocks_and_commands_in_the_text_are_told_apart():
-    text = "Run `make\n  test`, not `ls`.\n\n```sh\nmake demo\n```\n\n```\nprinted `make nothing`\n```\n"
-    assert documents.blocks(text) == [
-        documents.Block("sh", "make demo\n"),
-        documents.Block("", "printed `make nothing`\n"),
-    ]
-    assert documents.inline(text, "make") == ["make test"]
-
-
 def test_a_link_that_leads_nowhere_is_found_out(tmp_path):
     (tmp_path / "other.md").write_text(
         "# Other\n\n## Twice, `so`\n\n## Twice, so\n\n```sh\n# no heading\n```\n"

@@ -28,15 +28,3 @@ def test_generated_code_is_current(tmp_path):
 def test_protos_are_clean_under_buf():
     done = subprocess.run([ROOT / "protos" / "lint.sh", sys.executable], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_api_is_an_ordinary_package():
-    from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
-    from clipsearch.search.v1 import collection_pb2_grpc, search_pb2
-
-    assert encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name == (
-        "clipsearch.encoder.v1.EncoderService"
-    )
-    assert search_pb2.SearchRequest().limit == 0
-    assert encoder_pb2_grpc.EncoderServiceStub
-    assert collection_pb2_grpc.CollectionServiceStub

@@ -1,5 +1,7 @@
 """The names that others build on: a change of one is a change of `public_names.json`, and seen in review.
 
+Those of settings stand in docs/settings.md, which test_docs.py keeps to the code.
+
 `python -m tests.unit.test_public_names` writes the file anew.
 """
 
@@ -19,15 +21,18 @@ METRIC = re.compile(r"(clipsearch|grpc_server)_[a-z_*]*[a-z]")
 
 
 def client() -> dict[str, Any]:
-    """What `clipsearch` and `clipsearch.ingest` export; of the clients, the methods and their parameters."""
+    """What `clipsearch` and `clipsearch.ingest` export; of the clients, the methods and their parameters.
+
+    Those of asyncio have the same: clipsearch/client/test_rpc.py.
+    """
     import clipsearch
     from clipsearch import ingest
 
-    kinds = ("Client", "EncoderClient", "AsyncClient", "AsyncEncoderClient")
     return {
         "clipsearch": sorted(clipsearch.__all__),
         "clipsearch.ingest": sorted(ingest.__all__),
-        **{kind: _methods(getattr(clipsearch, kind)) for kind in kinds},
+        "Client": _methods(clipsearch.Client),
+        "EncoderClient": _methods(clipsearch.EncoderClient),
     }
 
 
@@ -62,16 +67,6 @@ def _commands(name: str, command: Any) -> Iterator[tuple[str, list[str]]]:
         yield from _commands(f"{name} {child}", under)
 
 
-def settings() -> dict[str, list[str]]:
-    """The variables of both services."""
-    from clipsearch.serving.settings import environment_names
-    from encoder_service.settings import EncoderSettings
-    from search_service.settings import SearchSettings
-
-    kinds = (EncoderSettings, SearchSettings)
-    return {kind.__name__: sorted(environment_names(kind).values()) for kind in kinds}
-
-
 def metrics() -> list[str]:
     """The metrics by the strings that name them; `*` stands for what a format string fills in."""
     files = [*(ROOT / "clipsearch/serving/telemetry").glob("*.py"), *ROOT.glob("*_service/**/*metrics*.py")]
@@ -95,7 +90,7 @@ def test_public_names_are_those_of_the_file():
 
 
 def _public_names() -> dict[str, Any]:
-    return {"client": client(), "commands": commands(), "settings": settings(), "metrics": metrics()}
+    return {"client": client(), "commands": commands(), "metrics": metrics()}
 
 
 if __name__ == "__main__":

@@ -216,14 +216,13 @@ def test_the_second_interrupt_ends_it_whatever_hangs(fake, folder):
         process.wait()
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_what_stdout_cannot_encode_is_escaped(fake, folder, encoding):
+def test_what_stdout_cannot_encode_is_escaped(fake, folder):
     (folder / "\N{SNOWMAN}.jpg").symlink_to(folder / "nowhere")
     words = ["index", str(folder), "--server", fake[1], "--collection", "things"]
     for more in ([], ["--json"]):
         done = subprocess.run(
             [sys.executable, "-m", "clipsearch.cli", *words, *more],
-            env={**os.environ, "PYTHONIOENCODING": encoding},
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
             capture_output=True,
             timeout=60,
             check=False,

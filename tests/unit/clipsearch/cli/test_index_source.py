@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from clipsearch.cli.index_source import Columns, open_source
-from clipsearch.cli.problems import Problem, explain
-from clipsearch.ingest import CheckpointError, ItemList, PictureFolder, SourceError, VectorFile
+from clipsearch.cli.problems import Problem
 
 
 @pytest.fixture
@@ -17,13 +16,6 @@ def sources(tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "list.csv").write_text("name,text,n\na,b,1\n")
     np.save(tmp_path / "v.npy", np.eye(2, dtype=np.float32))
     return {"folder": tmp_path, "list": tmp_path / "list.csv", "npy": tmp_path / "v.npy"}
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"), [("folder", PictureFolder), ("list", ItemList), ("npy", VectorFile)]
-)
-def test_the_path_says_what_it_is(sources, name, kind):
-    assert isinstance(open_source(sources[name], Columns(), None, None), kind)
 
 
 def test_the_options_reach_the_list(sources):
@@ -51,8 +43,3 @@ def test_options_that_do_not_fit_the_source_are_told(sources, name, columns, sid
     with pytest.raises(Problem) as caught:
         open_source(sources[name], columns, None, side)
     assert complaint in str(caught.value)
-
-
-@pytest.mark.parametrize("kind", [CheckpointError, SourceError])
-def test_a_bad_source_or_checkpoint_is_one_line(kind):
-    assert explain(kind("a.csv, line 3: no JSON")) == "a.csv, line 3: no JSON"

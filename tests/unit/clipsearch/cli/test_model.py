@@ -1,17 +1,30 @@
+"""`clipsearch model`: what it takes, prints and refuses. What export and verify do has tests of its own."""
+
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from clipsearch.cli.model import app
-from encoder_service.bundle import Manifest, open_bundle
+from encoder_service.bundle import Manifest, ParityCheck, open_bundle, write_manifest
+from encoder_service.export import ExportError
+from tests.toy_bundle import build_toy
 
-TINY = "clip-vit-tiny-test"
+CHECK = ParityCheck(
+    name="int8 against fp32",
+    tower="image",
+    metric="mean cosine",
+    value=0.9,
+    bound=0.8,
+    passed=True,
+    samples=9,
+)
 
 WITHOUT_TORCH = """
 import sys
@@ -21,12 +34,12 @@ app(["export", "some/model", "--out", sys.argv[1]])
 """
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cli") / "bundle"
-    result = CliRunner().invoke(app, ["export", "--random-init", TINY, "--out", str(folder)])
-    assert result.exit_code == 0, result.output
-    return folder
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    build_toy(tmp_path / "bundle")
+    manifest = open_bundle(tmp_path / "bundle")
+    write_manifest(tmp_path / "bundle", manifest.model_copy(update={"parity": [CHECK]}))
+    return tmp_path / "bundle"
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -34,42 +47,61 @@ def run(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_export_writes_a_bundle_of_both_precisions(bundle: Path) -> None:
-    manifest = open_bundle(bundle)
-    assert manifest.name == f"random/{TINY}"
-    assert manifest.precisions == {"image": ["fp32", "int8"], "text": ["fp32", "int8"]}
+@pytest.fixture
+def told(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """What an exporter, which is none, was told to make; a resnet is what it cannot make."""
+    told = []
+
+    def export_bundle(source: str, out: Path, *, progress: object, **options: object) -> Manifest:
+        if source == "resnet":
+            raise ExportError("no such architecture")
+        told.append((source, out, *options.values()))
+        return open_bundle(bundle)
+
+    monkeypatch.setitem(
+        sys.modules, "encoder_service.export.clip", SimpleNamespace(export_bundle=export_bundle)
+    )
+    return told
 
 
-def test_show_says_what_the_model_is(bundle: Path) -> None:
+def test_export_makes_what_it_is_told_and_shows_it(told, tmp_path) -> None:
+    out = tmp_path / "x"
+    code, output = run("export", "some/model", "--out", str(out), "--precision", "fp32,fp16,fp32")
+    assert run("export", "--random-init", "tiny", "--out", str(out))[0] == code == 0
+    assert told == [("some/model", out, False, ["fp32", "fp16"]), ("tiny", out, True, ["fp32", "int8"])]
+    assert "8 x 8, crop" in output
+    assert "int8 against fp32" in output
+    code, output = run("export", "--random-init", "resnet", "--out", str(out))
+    assert (code, output) == (1, "error: no such architecture\n")
+
+
+def test_show_says_what_the_model_is_and_as_json_is_the_manifest(bundle: Path) -> None:
     code, output = run("show", str(bundle))
     assert code == 0
-    for expected in (f"random/{TINY}", "RANDOM", "image.int8.onnx", "64 x 64, crop", "fp32 against torch"):
+    for expected in ("toy", "RANDOM", "image.fp32.onnx", "8 x 8, crop", "int8 against fp32"):
         assert expected in output
-
-
-def test_show_as_json_is_the_manifest(bundle: Path) -> None:
-    code, output = run("show", str(bundle), "--json")
-    assert code == 0
+    _, output = run("show", str(bundle), "--json")
     assert Manifest.model_validate(json.loads(output)) == open_bundle(bundle)
 
 
-def test_verify_prints_the_report(bundle: Path) -> None:
+@pytest.mark.parametrize(("passed", "exit_code"), [(True, 0), (False, 1)])
+def test_verify_prints_the_report_and_fails_where_a_bound_is_missed(
+    bundle, monkeypatch, passed, exit_code
+) -> None:
+    found = [CHECK, CHECK.model_copy(update={"passed": passed})]
+    monkeypatch.setattr("encoder_service.export.verify.verify_bundle", lambda *_, **__: found)
     code, output = run("verify", str(bundle))
-    assert code == 0
-    assert "R@10 lost, points" in output
-    assert "MISSED" not in output
+    assert code == exit_code
+    assert "mean cosine" in output
+    assert ("MISSED" in output) == ("1 of 2 checks missed their bound" in output) == (not passed)
 
 
 def test_verify_exits_with_1_where_a_file_is_not_the_manifests(bundle: Path) -> None:
-    graph = bundle / "text.int8.onnx"
-    content = graph.read_bytes()
-    graph.write_bytes(content[:-1])
-    try:
-        code, output = run("verify", str(bundle))
-    finally:
-        graph.write_bytes(content)
+    graph = bundle / "text.fp32.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1])
+    code, output = run("verify", str(bundle))
     assert code == 1
-    assert "text.int8.onnx was altered" in output
+    assert "text.fp32.onnx was altered" in output
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
@@ -78,14 +110,7 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
     assert "is not a model bundle" in output
 
 
-def test_an_unknown_architecture_is_answered_with_the_known_ones(tmp_path: Path) -> None:
-    code, output = run("export", "--random-init", "resnet", "--out", str(tmp_path / "x"))
-    assert code == 1
-    assert "clip-vit-base-patch32" in output
-    assert not (tmp_path / "x").exists()
-
-
-@pytest.mark.parametrize("arguments", [[], ["some/model", "--random-init", TINY]])
+@pytest.mark.parametrize("arguments", [[], ["some/model", "--random-init", "tiny"]])
 def test_one_source_must_be_named(tmp_path: Path, arguments: list[str]) -> None:
     code, output = run("export", *arguments, "--out", str(tmp_path / "x"))
     assert code == 2
@@ -93,7 +118,7 @@ def test_one_source_must_be_named(tmp_path: Path, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("precision", "message"), [("int8", "always"), ("fp32,fp8", "fp8")])
-def test_other_precisions_are_refused(tmp_path: Path, precision: str, message: str) -> None:
+def test_other_precisions_are_refused(told, tmp_path: Path, precision: str, message: str) -> None:
     code, output = run("export", "some/model", "--out", str(tmp_path / "x"), "--precision", precision)
     assert code == 2
     assert message in output
@@ -105,10 +130,3 @@ def test_without_torch_it_says_how_to_get_it(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "pip install 'clipsearch[export]'" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("command", ["export", "starter", "verify", "show"])
-def test_help_teaches_with_an_example(command: str) -> None:
-    code, output = run(command, "--help")
-    assert code == 0
-    assert f"clipsearch model {command}" in output

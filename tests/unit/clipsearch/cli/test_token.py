@@ -31,14 +31,6 @@ def test_the_line_on_stdout_makes_the_token_on_stderr_valid(tmp_path: Path):
     assert (grant.collections, grant.rate_per_s) == ({"shoes"}, 5)
 
 
-def test_without_restrictions_there_are_none(tmp_path: Path):
-    result = create("--name", "shop", "--scope", "admin")
-    (tmp_path / "tokens").write_text(result.stdout)
-    grant = Grants(tmp_path / "tokens").of_token(result.stderr.split()[-1])
-    assert grant is not None
-    assert (grant.collections, grant.rate_per_s) == (None, None)
-
-
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

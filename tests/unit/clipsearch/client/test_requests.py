@@ -47,11 +47,6 @@ def test_payloads_are_on_disk_unless_told_otherwise():
     assert requests.create_collection("c").on_disk_payload
 
 
-def test_a_misspelt_choice_is_named():
-    with pytest.raises(ValueError, match="quantization_encoding: 'three_bits' is none of one_bit"):
-        requests.create_collection("c", quantization="binary", quantization_encoding="three_bits")  # type: ignore[arg-type]
-
-
 def test_images_go_in_calls_of_a_size_that_the_encoder_takes():
     images = [bytes([n]) for n in range(70)]
     encoded = list(requests.encode_images(iter(images)))

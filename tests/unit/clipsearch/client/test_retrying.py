@@ -163,6 +163,10 @@ def test_the_reason_leaves_the_field_out():
     assert reason(AWAY) == "gone"
 
 
+def test_an_error_of_no_field_is_led_by_the_item():
+    assert AWAY.about("a.jpg").message == "a.jpg: gone"
+
+
 async def test_a_refused_call_is_not_halved(calls, service):
     service.refuse = lambda rows: REFUSED
     with pytest.raises(ClipSearchError) as raised:

@@ -22,45 +22,11 @@ def field(key: str, **predicate) -> dict:
     return {"field": {"key": key, **predicate}}
 
 
-@pytest.mark.parametrize(
-    ("expression", "clause", "condition"),
-    [
-        ("brand=acme", "must", field("brand", match={"keyword": "acme"})),
-        ("brand = acme & sons ", "must", field("brand", match={"keyword": "acme & sons"})),
-        ("price=20", "must", field("price", match={"integer": "20"})),
-        ("price=2.5", "must", field("price", range={"gte": 2.5, "lte": 2.5})),
-        ("sold=true", "must", field("sold", match={"boolean": True})),
-        ('code="0042"', "must", field("code", match={"keyword": "0042"})),
-        ("price<20", "must", field("price", range={"lt": 20.0})),
-        ("price>=-1e3", "must", field("price", range={"gte": -1000.0})),
-        ("tag=a|b", "must", field("tag", match={"any_keyword": {"values": ["a", "b"]}})),
-        ("n=1|2", "must", field("n", match={"any_integer": {"values": ["1", "2"]}})),
-        ("tag!=old", "must_not", field("tag", match={"keyword": "old"})),
-        ("note~red hat", "must", field("note", match={"text": "red hat"})),
-        ("shop.city=Riga", "must", field("shop.city", match={"keyword": "Riga"})),
-        ("made>2024-05-31", "must", field("made", datetime_range={"gte": "2024-06-01T00:00:00Z"})),
-        (
-            "made<=2024-05-31T12:00:00+02:00",
-            "must",
-            field("made", datetime_range={"lt": "2024-05-31T10:00:01Z"}),
-        ),
-    ],
-)
-def test_an_expression_says_what_it_reads_like(expression, clause, condition):
-    assert as_dict([expression]) == {clause: [condition]}
-
-
 def test_all_expressions_must_hold():
     assert as_dict(["a=1", "b!=2"]) == {
         "must": [field("a", match={"integer": "1"})],
         "must_not": [field("b", match={"integer": "2"})],
     }
-
-
-@pytest.mark.parametrize("bad", ["", "price", "=x", "price=", "price<cheap", "<20"])
-def test_what_is_no_expression_is_quoted_back(bad):
-    with pytest.raises(FilterError, match=f"{bad!r}" if bad else "''"):
-        to_proto([bad])
 
 
 def test_qdrants_json_form_is_understood_in_full():

@@ -62,10 +62,7 @@ def test_what_is_no_date_is_none(text):
         period(text)
 
 
-@pytest.mark.parametrize(
-    ("zone", "hours"),
-    [("America/New_York", 23), ("UTC", 24), ("Europe/Berlin", 24), ("Pacific/Auckland", 24)],
-)
+@pytest.mark.parametrize(("zone", "hours"), [("America/New_York", 23), ("Pacific/Auckland", 24)])
 def test_the_command_line_means_days_of_the_machines_zone(zone, hours):
     """In a process of its own, whose TZ is read when it starts."""
     script = """

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from clipsearch.client import responses
 from clipsearch.client.types import Collection
 from clipsearch.map.sample import IMAGE, TEXT, Item, Sample
+from clipsearch.search.v1 import collection_pb2
 
 DIMENSION = 32
 
@@ -16,31 +18,9 @@ def unit(rows):
 
 
 def collection(**changes) -> Collection:
-    settings = {
-        "name": "shop",
-        "fingerprint": "f",
-        "model": "m",
-        "dimension": DIMENSION,
-        "points": 0,
-        "image_vectors": 0,
-        "text_vectors": 0,
-        "indexed_share": 0.0,
-        "disk_bytes": 0,
-        "aliases": (),
-        "payload_indexes": {"kind": "keyword"},
-        "hnsw_m": 0,
-        "hnsw_ef_construct": 0,
-        "hnsw_full_scan_threshold_kb": 0,
-        "hnsw_on_disk": False,
-        "quantization": "none",
-        "quantization_params": {},
-        "on_disk_vectors": False,
-        "on_disk_payload": True,
-        "shard_number": 1,
-        "replication_factor": 1,
-        "write_consistency_factor": 1,
-    }
-    return Collection(**{**settings, **changes})
+    fields = {"name": "shop", "dimension": DIMENSION, **changes}
+    kind = collection_pb2.PayloadIndex(field="kind", type=collection_pb2.PAYLOAD_INDEX_TYPE_KEYWORD)
+    return responses.collection(collection_pb2.Collection(payload_indexes=[kind], **fields))
 
 
 def islands(each: int = 20, kinds: int = 3, gap: float = 3.0, seed: int = 0) -> Sample:

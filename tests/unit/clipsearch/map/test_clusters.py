@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clipsearch.map import clusters
-from clipsearch.map.clusters import NONE, Words, default_words, find_clusters, name_clusters, read_words
+from clipsearch.map.clusters import NONE, Words, find_clusters, name_clusters, read_words
 from tests.unit.clipsearch.map.made import DIMENSION, islands
 
 
@@ -55,9 +55,3 @@ def test_word_lists_have_a_word_a_line(tmp_path):
     assert read_words(path) == ["cat", "guinea pig"]
     with pytest.raises(OSError, match="nothing-here"):
         read_words(tmp_path / "nothing-here")
-
-
-def test_the_built_in_words_are_many_and_each_once():
-    words = default_words()
-    assert len(words) > 300
-    assert len(set(words)) == len(words)

@@ -56,15 +56,7 @@ class Told(
         return self.answers[method]
 
 
-for _name in (
-    "Search",
-    "GetPoints",
-    "ListPoints",
-    "ListCollections",
-    "GetCollection",
-    "GetModel",
-    "Classify",
-):
+for _name in Told().answers:
 
     def _method(self, request, context, name=_name):
         return self._answer(name, request, context)

@@ -13,15 +13,6 @@ from tests.unit.clipsearch.web.fakes import status
 SEARCH = {"collection": "c", "terms": [{"text": "a cat"}]}
 
 
-def test_on_this_machine_the_servers_token_is_used(open_page, told):
-    told.known = {"own"}
-    page = open_page(token="own")
-    assert page.post("/api/search", json=SEARCH).status_code == 200
-    assert set(told.tokens) == {"own"}
-    state = page.get("/api/state").json()
-    assert (state["signed_in"], state["token_needed"]) == (False, False)
-
-
 def test_a_browsers_token_goes_before_the_servers(open_page, told):
     told.known = {"own", "mine"}
     page = open_page(token="own")
@@ -29,20 +20,6 @@ def test_a_browsers_token_goes_before_the_servers(open_page, told):
     told.tokens.clear()
     page.post("/api/search", json=SEARCH)
     assert set(told.tokens) == {"mine"}
-
-
-def test_beyond_this_machine_a_browser_signs_in_and_out(open_page, told):
-    told.known = {"mine"}
-    page = open_page(local=False)
-    assert page.get("/api/state").json()["token_needed"]
-    refused = page.post("/api/search", json=SEARCH)
-    assert (refused.status_code, refused.json()["error"]["reason"]) == (401, "TOKEN_MISSING")
-    assert page.post("/session", json={"token": "mine"}).status_code == 204
-    state = page.get("/api/state").json()
-    assert (state["signed_in"], state["token_needed"]) == (True, False)
-    assert page.post("/api/search", json=SEARCH).status_code == 200
-    assert page.delete("/session").status_code == 204
-    assert page.post("/api/search", json=SEARCH).status_code == 401
 
 
 def test_a_wrong_token_gets_no_cookie(open_page, told):
@@ -115,18 +92,6 @@ def test_a_map_may_be_of_either_side_so_both_must_take_the_token(open_page, told
     sides = {"a": Side(told.address, told.address), "b": Side("127.0.0.1:9", told.address)}
     page = open_page(local=False, maps=(map_page,), sides=sides)
     assert page.get("/map/0/").status_code == 503
-
-
-def test_a_token_for_some_collections_names_them(open_page, told):
-    told.errors["ListCollections"] = status("PERMISSION_DENIED", "COLLECTION_FORBIDDEN", "restricted")
-    told.answers["GetCollection"].collection.name = "mine"
-    page = open_page(local=False)
-    assert page.post("/session", json={"token": "some"}).status_code == 204
-    side = page.get("/api/state").json()["sides"]["a"]
-    assert side["search"] == {"ok": True, "reason": "COLLECTION_FORBIDDEN", "message": "restricted"}
-    assert side["collections"] == []
-    side = page.get("/api/state?collection=mine").json()["sides"]["a"]
-    assert [found["name"] for found in side["collections"]] == ["mine"]
 
 
 def test_when_no_service_can_be_asked_nobody_is_told_that_the_token_is_wrong(open_page, told):

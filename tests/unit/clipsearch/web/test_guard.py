@@ -73,11 +73,6 @@ def test_a_name_that_another_site_points_here_is_refused(page, told, host):
     assert not told.requests
 
 
-def test_beyond_this_machine_the_server_may_have_any_name(open_page):
-    page = open_page(local=False)
-    assert page.get("/api/state", headers={"host": "search.example.com"}).status_code == 200
-
-
 @pytest.mark.parametrize(
     "headers",
     [

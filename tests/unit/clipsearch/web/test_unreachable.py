@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -15,27 +12,7 @@ from clipsearch.channel.credentials import ClientTls
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.web.errors import from_service
-from tests.ports import OWN_PORT
-
-Serve = Callable[[grpc.ServerCredentials | None], str]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Starts servers; each returns its address."""
-    with ExitStack() as stack:
-
-        def start(credentials: grpc.ServerCredentials | None = None) -> str:
-            server = grpc.server(ThreadPoolExecutor(1), options=OWN_PORT)
-            if credentials is None:
-                port = server.add_insecure_port("127.0.0.1:0")
-            else:
-                port = server.add_secure_port("127.0.0.1:0", credentials)
-            server.start()
-            stack.callback(lambda: server.stop(None).wait())
-            return f"127.0.0.1:{port}"
-
-        yield start
+from tests.unit.clipsearch.serving.served import running
 
 
 @pytest.fixture
@@ -84,15 +61,16 @@ async def test_nothing_is_there(address, reason, cause):
         ("", "ca", "it is called with TLS and speaks none"),
     ],
 )
-async def test_tls_that_cannot_be(serve, ca, tmp_path, name, trusted, cause):
-    reason, message = await told(serve(certified(ca, name) if name else None), tmp_path / trusted)
+async def test_tls_that_cannot_be(ca, tmp_path, name, trusted, cause):
+    async with running(credentials=certified(ca, name) if name else None) as server:
+        reason, message = await told(server.address, tmp_path / trusted)
     assert (reason, message.partition(": ")[2]) == ("TLS_FAILED", cause)
 
 
 @pytest.mark.parametrize("mutual", [False, True])
-async def test_no_tls_or_no_certificate_where_one_is_wanted(serve, ca, tmp_path, mutual):
-    address = serve(certified(ca, "127.0.0.1", mutual=mutual))
-    reason, message = await told(address, tmp_path / "ca" if mutual else None)
+async def test_no_tls_or_no_certificate_where_one_is_wanted(ca, tmp_path, mutual):
+    async with running(credentials=certified(ca, "127.0.0.1", mutual=mutual)) as server:
+        reason, message = await told(server.address, tmp_path / "ca" if mutual else None)
     assert reason == "CONNECTION_CLOSED"
     assert "wants TLS or a certificate" in message
 

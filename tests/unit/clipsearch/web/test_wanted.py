@@ -25,22 +25,6 @@ def request(leave: asyncio.Event) -> Request:
     return Request({"type": "http", "method": "GET", "headers": []}, receive)
 
 
-async def test_what_is_wanted_is_awaited():
-    async def work():
-        await asyncio.sleep(0.01)
-        return 5
-
-    assert await while_wanted(request(asyncio.Event()), work()) == 5
-
-
-async def test_what_work_raises_is_raised():
-    async def work():
-        raise KeyError("x")
-
-    with pytest.raises(KeyError):
-        await while_wanted(request(asyncio.Event()), work())
-
-
 @pytest.mark.parametrize("end", ["leaves", "waits too long", "is cancelled"])
 async def test_work_is_cancelled_when_the_browser(end, monkeypatch):
     monkeypatch.setattr(wanted, "REQUEST_S", 0.05 if end == "waits too long" else 30)

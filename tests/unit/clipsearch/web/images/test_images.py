@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,13 @@ def pictures(root, tmp_path):
 
 
 @pytest.fixture
+def path(root) -> Path:
+    """A picture in the folder that is served."""
+    picture(root / "a.png")
+    return root / "a.png"
+
+
+@pytest.fixture
 def shrunk(monkeypatch) -> list[int]:
     """The sizes that pictures were shrunk to."""
     sizes = []
@@ -38,9 +46,7 @@ def shrunk(monkeypatch) -> list[int]:
     return sizes
 
 
-async def test_a_picture_is_made_once_for_each_size(pictures, root, shrunk):
-    path = root / "a.png"
-    picture(path)
+async def test_a_picture_is_made_once_for_each_size(pictures, path, shrunk):
     first = await pictures.small(str(path), 160)
     assert await pictures.small(str(path), 160) == first
     large = await pictures.small(str(path), 640)
@@ -48,9 +54,7 @@ async def test_a_picture_is_made_once_for_each_size(pictures, root, shrunk):
     assert large.etag != first.etag
 
 
-async def test_a_file_that_changes_is_looked_at_again(pictures, root, shrunk):
-    path = root / "a.png"
-    picture(path)
+async def test_a_file_that_changes_is_looked_at_again(pictures, path, shrunk):
     first = await pictures.small(str(path), 160)
     picture(path, size=(301, 200))
     second = await pictures.small(str(path), 160)
@@ -60,9 +64,7 @@ async def test_a_file_that_changes_is_looked_at_again(pictures, root, shrunk):
     assert len(shrunk) == 3
 
 
-async def test_a_file_that_vanishes_is_not_shown_from_the_cache(pictures, root):
-    path = root / "a.png"
-    picture(path)
+async def test_a_file_that_vanishes_is_not_shown_from_the_cache(pictures, path):
     await pictures.small(str(path), 160)
     path.unlink()
     with pytest.raises(WebError) as raised:
@@ -89,7 +91,7 @@ async def test_no_message_tells_where_a_file_is(pictures, root):
         assert str(root) not in raised.value.message
 
 
-async def test_no_disk_and_no_picture_is_touched_on_the_loop(pictures, root, monkeypatch):
+async def test_no_disk_and_no_picture_is_touched_on_the_loop(pictures, path, monkeypatch):
     threads = set()
 
     def watched(function):
@@ -102,8 +104,6 @@ async def test_no_disk_and_no_picture_is_touched_on_the_loop(pictures, root, mon
     for owner, name in ((Roots, "find"), (Roots, "open"), (ImageCache, "get"), (ImageCache, "put")):
         monkeypatch.setattr(owner, name, watched(getattr(owner, name)))
     monkeypatch.setattr(module, "shrink", watched(module.shrink))
-    path = root / "a.png"
-    picture(path)
     await pictures.small(str(path), 160)
     await pictures.whole(str(path))
     await pictures.shown([str(path)])
@@ -111,11 +111,9 @@ async def test_no_disk_and_no_picture_is_touched_on_the_loop(pictures, root, mon
     assert threading.current_thread() not in threads
 
 
-async def test_so_many_wait_and_no_more_and_searches_do_not(pictures, root, monkeypatch):
+async def test_so_many_wait_and_no_more_and_searches_do_not(pictures, path, root, monkeypatch):
     go = threading.Event()
     monkeypatch.setattr(module, "shrink", lambda data, edge: go.wait(60) and b"")
-    path = root / "a.png"
-    picture(path)
     waiting = [asyncio.create_task(pictures.small(str(path), 160)) for _ in range(MAX_WAITING)]
     await until(lambda: pictures._waiting == MAX_WAITING)
     with pytest.raises(WebError) as raised:
@@ -129,7 +127,7 @@ async def test_so_many_wait_and_no_more_and_searches_do_not(pictures, root, monk
     assert sum(not task.cancelled() for task in waiting) == 2
 
 
-async def test_a_disk_that_hangs_is_not_waited_for(pictures, root, monkeypatch):
+async def test_a_disk_that_hangs_is_not_waited_for(pictures, path, monkeypatch):
     go = threading.Event()
     monkeypatch.setattr(module, "_WAIT_S", 0.1)
     monkeypatch.setattr(module, "_LOOK_S", 0.1)

@@ -22,12 +22,6 @@ def read(roots: Roots, path: object) -> bytes:
         return file.read()
 
 
-def test_a_file_under_a_root_is_opened(root):
-    (root / "deep").mkdir()
-    (root / "deep" / "a.png").write_bytes(b"a")
-    assert read(Roots([root]), str(root / "deep" / "a.png")) == b"a"
-
-
 def test_of_several_roots_any_will_do(tmp_path, root):
     other = tmp_path / "other"
     other.mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from clipsearch.plan.profile import Costs, Profile
@@ -37,10 +36,6 @@ PROFILE = Profile(
     encoder_mb=200.0,
     search_mb=150.0,
 )
-
-
-def with_costs(**costs: float) -> Profile:
-    return dataclasses.replace(PROFILE, costs=dataclasses.replace(COSTS, **costs))
 
 
 def document(**changes: Any) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from clipsearch.client.sync import EncoderClient
 from tests.browser.chromium import NAMES, chromium_path
 from tests.browser.corpus import fill
 from tests.browser.pages import PATIENCE_MS, OpenPage, pages
-from tests.browser.processes import services, web
-from tests.processes import ServiceProcess
+from tests.browser.processes import services
+from tests.processes import ServiceProcess, WebProcess
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def stage(
             draw_samples(client, encoding, photos[0].parent, folder / "map")
         roots = ["--root", str(photos[0].parent), "--root", str(folder / "names")]
         addresses = ["--server", search.address, "--encoder", encoder.address]
-        with web(folder, [*addresses, *roots, "--map", str(folder / "map")]) as url:
-            yield Stage(encoder, search, url, photos[0].parent)
+        with WebProcess(folder, *addresses, *roots, "--map", str(folder / "map")) as page:
+            yield Stage(encoder, search, f"http://{page.address}", photos[0].parent)
 
 
 @pytest.fixture

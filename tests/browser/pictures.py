@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from PIL import Image
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from tests.browser.chromium import chromium_path
+from tests.processes import cli, environment
 
 OUT = Path("docs/pictures")
 SIZE = ViewportSize(width=1200, height=760)
@@ -52,18 +51,10 @@ def demo_page() -> Iterator[str]:
     """Runs the demo until its search page is there; yields the page's address."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        command = [
-            sys.executable,
-            "-m",
-            "clipsearch.cli",
-            "demo",
-            "--web",
-            "--out",
-            str(Path(folder) / "demo"),
-        ]
-        environment = {**os.environ, "BROWSER": "true", "XDG_CACHE_HOME": folder, "COLUMNS": "200"}
+        command = cli("demo", "--web", "--out", str(Path(folder) / "demo"))
+        settings = environment(BROWSER="true", XDG_CACHE_HOME=folder, COLUMNS="200")
         with log.open("wb") as output:
-            process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+            process = subprocess.Popen(command, env=settings, stdout=output, stderr=output)
         try:
             yield _address(process, log)
         finally:

@@ -1,12 +1,12 @@
-"""The services and `clipsearch web`, each a process of its own, as a user would start them."""
+"""The services, each a process of its own, as a user would start them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.processes import SMALL_ENCODER, ServiceProcess, WebProcess
+from tests.processes import SMALL_ENCODER, ServiceProcess
 
 
 @contextmanager
@@ -27,10 +27,3 @@ def services(
         ) as search,
     ):
         yield encoder, search
-
-
-@contextmanager
-def web(folder: Path, arguments: Sequence[str], **settings: str) -> Iterator[str]:
-    """Yields the page's address, `http://host:port`."""
-    with WebProcess(folder, *arguments, **settings) as process:
-        yield f"http://{process.address}"

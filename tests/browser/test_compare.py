@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.corpus import MANY, PHOTOS
-from tests.browser.processes import web
+from tests.processes import WebProcess
 
 WORDS = "words-and-photographs"
 
@@ -18,8 +18,8 @@ def twice(stage, tmp_path_factory) -> Iterator[str]:
     """The address of a page that reaches the same pair of services twice."""
     services = ["--server", stage.search.address, "--encoder", stage.encoder.address]
     second = ["--compare-server", stage.search.address, "--compare-encoder", stage.encoder.address]
-    with web(tmp_path_factory.mktemp("twice"), [*services, *second]) as url:
-        yield url
+    with WebProcess(tmp_path_factory.mktemp("twice"), *services, *second) as page:
+        yield f"http://{page.address}"
 
 
 def test_two_pairs_of_services_are_compared(open_page, twice):

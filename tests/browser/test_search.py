@@ -123,15 +123,6 @@ def test_what_is_no_picture_is_refused_before_it_is_sent(visit, tmp_path):
     assert not any(url.endswith("/api/search") for url in page.watch.requests)
 
 
-def test_a_damaged_picture_is_told_with_its_reason(visit, tmp_path, stage):
-    page = visit(WORDS)
-    page.watch.expected.append("status of 400")
-    half = tmp_path / "half.png"
-    half.write_bytes((stage.photos / "coins.png").read_bytes()[:4000])
-    page.locator("input[type=file]").first.set_input_files(half)
-    expect(page.get_by_role("alert")).to_contain_text("terms[0].picture")
-
-
 def test_more_like_this_and_push_away_from_the_details(visit):
     page = visit(f"{WORDS}&q=a+motorcycle&target=image")
     card = page.locator("[data-id]").first
@@ -211,16 +202,6 @@ def test_filters_keep_what_passes(visit, narrow, kept):
     page.locator(".chips .chip").click()
     expect(page.locator(".filters summary").first).to_be_focused()
     expect(page.locator("[data-id]")).to_have_count(before)
-
-
-def test_a_field_without_an_index_is_filtered_by_name(visit):
-    page = visit(f"{WORDS}&q=words")
-    page.get_by_text("Another field").click()
-    page.get_by_label("Field", exact=True).fill("text")
-    page.get_by_label("Value", exact=True).fill("a short history of rockets")
-    page.get_by_role("button", name="Add", exact=True).click()
-    expect(page.locator("[data-id]")).to_have_count(1)
-    finds_first(page, "text-2")
 
 
 def add_filter(page, field: str, op: str, value: str) -> None:

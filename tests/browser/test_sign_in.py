@@ -10,7 +10,8 @@ from playwright.sync_api import expect
 
 from clipsearch import Client, Point
 from clipsearch.serving.security.tokens import Grant, create_token, line, sha256
-from tests.browser.processes import services, web
+from tests.browser.processes import services
+from tests.processes import WebProcess
 
 EVERYTHING = ["encode", "search", "write", "admin"]
 
@@ -41,8 +42,8 @@ def closed(browser, starter_bundle, tmp_path_factory) -> Iterator[tuple[str, dic
             client.upsert(
                 "shop", [Point("mug", text="a red coffee mug", payload={"text": "a red coffee mug"})]
             )
-        with web(folder, ["--server", searching.address, "--encoder", encoder.address]) as url:
-            yield url, tokens
+        with WebProcess(folder, "--server", searching.address, "--encoder", encoder.address) as page:
+            yield f"http://{page.address}", tokens
 
 
 def test_a_wrong_token_is_refused_and_a_right_one_opens_the_page(open_page, closed):

@@ -33,13 +33,6 @@ def test_the_cpu_time_of_children_counts_while_they_run_and_after() -> None:
     assert seconds >= 0.6
 
 
-def test_a_process_that_has_gone_has_no_children_and_no_time() -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        pass
-    assert list(_family(process.pid)) == [process.pid]
-    assert _cpu_seconds(process.pid) == 0
-
-
 def test_no_program_sees_what_the_caller_has_set_for_services_of_its_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

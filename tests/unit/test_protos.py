@@ -1,4 +1,4 @@
-"""The generated API is what protos/ says, and the protos keep to the rules."""
+"""The generated API is what protos/ says; `make lint` has buf look at the protos."""
 
 from __future__ import annotations
 
@@ -23,8 +23,3 @@ def test_generated_code_is_current(tmp_path):
     fresh = generated(tmp_path)
     assert len(fresh) >= 20
     assert generated(ROOT) == fresh, "stale: run `make protos`"
-
-
-def test_protos_are_clean_under_buf():
-    done = subprocess.run([ROOT / "protos" / "lint.sh", sys.executable], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr

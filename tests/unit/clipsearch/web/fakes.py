@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import status_pb2
 from grpc_status import rpc_status
 from PIL import Image
 
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from clipsearch.search.v1 import collection_pb2, collection_pb2_grpc, search_pb2, search_pb2_grpc
+from clipsearch.serving.errors import InvalidArgument, ResourceExhausted, ServiceError, to_status
 
 
 class Told(
@@ -66,17 +67,13 @@ for _name in Told().answers:
 
 def status(code: str, reason: str, message: str, field: str = "", retry_s: int = 0) -> status_pb2.Status:
     """As a service says it."""
-    made = status_pb2.Status(
-        code=grpc.StatusCode[code].value[0], message=f"{field}: {message}" if field else message
-    )
-    details: list[Any] = [error_details_pb2.ErrorInfo(reason=reason, domain="clipsearch")]
+    error = ServiceError(message, reason)
     if field:
-        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
-        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if retry_s:
-        details.append(error_details_pb2.RetryInfo(retry_delay={"seconds": retry_s}))
-    for detail in details:
-        made.details.add().Pack(detail)
+        error = InvalidArgument(field, message, reason)
+    elif retry_s:
+        error = ResourceExhausted(message, reason, retry_s)
+    made = to_status(error)
+    made.code = grpc.StatusCode[code].value[0]
     return made
 
 

@@ -8,32 +8,29 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-import grpc
 import pytest
 import uvicorn
 
-from clipsearch.search.v1 import search_pb2, search_pb2_grpc
+from clipsearch.search.v1 import search_pb2
 from clipsearch.web import server as web_server
 from clipsearch.web.app import create_app
 from clipsearch.web.server import HeadTimeoutProtocol, listen
 from clipsearch.web.settings import Side, WebSettings
-from tests.ports import OWN_PORT
 from tests.waiting import HANGS_S
 
 BODY = json.dumps({"collection": "c", "terms": [{"picture": "AAAA"}]})
 
 
-class Slow(search_pb2_grpc.SearchServiceServicer):
+class Slow:
     """Searches until it is cancelled."""
 
     def __init__(self) -> None:
         self.began = threading.Event()
         self.cancelled = threading.Event()
 
-    def Search(self, request, context):
+    def search(self, method, request, context):
         context.add_callback(self.cancelled.set)
         self.began.set()
         self.cancelled.wait(HANGS_S)
@@ -41,19 +38,17 @@ class Slow(search_pb2_grpc.SearchServiceServicer):
 
 
 @pytest.fixture
-def slow() -> Slow:
-    return Slow()
+def slow(told, monkeypatch) -> Slow:
+    slow = Slow()
+    monkeypatch.setattr(told, "_answer", slow.search)
+    return slow
 
 
 @pytest.fixture
-def at(slow) -> Iterator[tuple[str, int]]:
+def at(told, slow) -> Iterator[tuple[str, int]]:
     """Where a server listens, in front of a slow service."""
-    service = grpc.server(ThreadPoolExecutor(2), options=OWN_PORT)
-    search_pb2_grpc.add_SearchServiceServicer_to_server(slow, service)
-    port = service.add_insecure_port("127.0.0.1:0")
-    service.start()
     listener = listen("127.0.0.1", 0)
-    app = create_app(WebSettings({"a": Side(f"127.0.0.1:{port}", "127.0.0.1:9")}))
+    app = create_app(WebSettings({"a": Side(told.address, "127.0.0.1:9")}))
     config = uvicorn.Config(app, http=HeadTimeoutProtocol, lifespan="on", log_config=None, log_level="error")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -61,7 +56,6 @@ def at(slow) -> Iterator[tuple[str, int]]:
     yield listener.getsockname()
     server.should_exit = True
     thread.join(HANGS_S)
-    service.stop(None).wait()
     assert not thread.is_alive()
 
 

@@ -6,24 +6,19 @@ import json
 
 import pytest
 
-from clipsearch.client.types import Classification, Hit, LabelScore, SearchResult
+from clipsearch.client.types import Classification, LabelScore
 from clipsearch.web import shown
+from tests.unit.clipsearch.found import a_hit, a_result
 
 
-def hit(id="7", payload=None, cosine=0.5, matched="image", score=0.5):
-    return Hit(id=id, score=score, matched=matched, cosine=cosine, payload=payload or {})
-
-
-def shown_hits(*hits, limit=10, with_images=()):
-    result = SearchResult(
-        hits=hits, fused=False, fingerprint="f", encode_ms=1, store_ms=1, tokens_dropped={0: 3}
-    )
+def shown_hits(*hits, limit=10, with_images=(), **about):
+    result = a_result(*hits, tokens_dropped={0: 3}, **about)
     return shown.hits(result, side="a", collection="my shop", limit=limit, with_images=frozenset(with_images))
 
 
 def test_a_hit_more_than_asked_for_says_that_there_are_more():
-    two = shown_hits(hit("1"), hit("2"), limit=2)
-    three = shown_hits(hit("1"), hit("2"), hit("3"), limit=2)
+    two = shown_hits(a_hit("1"), a_hit("2"), limit=2)
+    three = shown_hits(a_hit("1"), a_hit("2"), a_hit("3"), limit=2)
     assert [found["id"] for found in three["hits"]] == ["1", "2"]
     assert (two["more"], three["more"]) == (False, True)
     assert three["tokens_dropped"] == {"0": 3}
@@ -36,18 +31,19 @@ def test_a_hit_more_than_asked_for_says_that_there_are_more():
         ({"text": "a cat"}, "a cat", "a cat"),
         ({"title": "Cats"}, "Cats", "Cats"),
         ({"text": "  ", "caption": "a cat"}, "a cat", "a cat"),
-        ({"path": 5, "text": ["a"]}, "7", None),
-        ({"path": "/"}, "7", None),
-        ({}, "7", None),
+        ({"path": 5, "text": ["a"]}, "a", None),
+        ({"path": "/"}, "a", None),
+        ({}, "a", None),
     ],
 )
 def test_titles(payload, title, text):
-    (found,) = shown_hits(hit(payload=payload))["hits"]
+    (found,) = shown_hits(a_hit(payload=payload))["hits"]
     assert (found["title"], found["text"]) == (title, text)
 
 
 def test_only_pictures_that_can_be_shown_have_an_address():
-    hits = [hit("a&b=c/ü", {"path": "/root/a.png"}), hit("2", {"path": "/etc/passwd"}), hit("3")]
+    paths = {"a&b=c/ü": "/root/a.png", "2": "/etc/passwd", "3": None}
+    hits = [a_hit(id, payload={"path": path}) for id, path in paths.items()]
     found = shown_hits(*hits, with_images=["/root/a.png"])["hits"]
     assert [one["thumb"] for one in found] == [
         "/thumb?side=a&collection=my+shop&id=a%26b%3Dc%2F%C3%BC&size=160",
@@ -57,9 +53,7 @@ def test_only_pictures_that_can_be_shown_have_an_address():
 
 
 def test_weak_matches_are_marked_with_their_bound():
-    weak = Hit(id="7", score=0.1, matched="image", cosine=0.1, payload={}, weak=True)
-    result = SearchResult((weak, hit()), False, "f", 1, 1, weak_match_below=0.15)
-    found = shown.hits(result, side="a", collection="c", limit=10, with_images=frozenset())
+    found = shown_hits(a_hit(score=0.1, weak=True), a_hit(), weak_match_below=0.15)
     assert [one["weak"] for one in found["hits"]] == [True, False]
     assert found["weak_match_below"] == 0.15
 
@@ -84,7 +78,7 @@ def nested(depth):
     ids=["not finite", "deep", "wide", "long", "both", "long words", "title", "control", "proto"],
 )
 def test_hostile_payloads_are_bounded_and_valid(payload):
-    text = json.dumps(shown_hits(hit(payload=payload)), allow_nan=False)
+    text = json.dumps(shown_hits(a_hit(payload=payload)), allow_nan=False)
     assert len(text) < 20_000
 
 

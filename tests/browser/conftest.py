@@ -17,8 +17,7 @@ from clipsearch.client.sync import EncoderClient
 from tests.browser.chromium import NAMES, chromium_path
 from tests.browser.corpus import fill
 from tests.browser.pages import PATIENCE_MS, OpenPage, pages
-from tests.browser.processes import services
-from tests.processes import ServiceProcess, WebProcess
+from tests.processes import SMALL_ENCODER, ServiceProcess, WebProcess
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,11 @@ def stage(
 ) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("browser")
     (folder / "names").mkdir()
-    with services(folder, starter_bundle) as (encoder, search):
+    data = str(folder / "data")
+    with (
+        ServiceProcess("encoder", folder, ENCODER_MODEL=str(starter_bundle), **SMALL_ENCODER) as encoder,
+        ServiceProcess("search", folder, SEARCH_ENCODER=encoder.address, SEARCH_DATA_DIR=data) as search,
+    ):
         with Client(search.address) as client, EncoderClient(encoder.address) as encoding:
             fill(client, photos, folder / "names")
             draw_samples(client, encoding, photos[0].parent, folder / "map")

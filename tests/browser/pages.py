@@ -1,11 +1,12 @@
-"""Opens pages, and holds each of them to what watched.py asks of every page."""
+"""Opens pages, holds each of them to what watched.py asks of every page, and has servers tell them things."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 from tests.browser.watched import Watch
 
@@ -40,3 +41,44 @@ def pages(browser: Browser) -> Iterator[OpenPage]:
         context.close()
     for _, watch in opened:
         watch.check()
+
+
+def open_changed(open_page: OpenPage, url: str, change: Callable[[dict[str, Any]], None]) -> Page:
+    """Opens a page that its server tells another state, which `change` makes of the real one."""
+
+    def changed(route: Route) -> None:
+        state = route.fetch().json()
+        change(state)
+        route.fulfill(json=state)
+
+    page = open_page("about:blank")
+    page.watch.expected.append("request to elsewhere: ")  # type: ignore[attr-defined]  # it has no origin
+    page.route("**/api/state*", changed)
+    page.goto(url)
+    return page
+
+
+def refuse_a_search(
+    page: Page,
+    retry_after_s: float,
+    *,
+    times: int | None = None,
+    status: int = 429,
+    reason: str = "RATE_LIMITED",
+    message: str = "more calls than you may make",
+) -> None:
+    """Searches for a cat and has that refused: each time, or so many `times`."""
+    page.watch.expected.append(f"status of {status}")  # type: ignore[attr-defined]
+    error = {
+        "reason": reason,
+        "message": message,
+        "field": None,
+        "side": "a",
+        "service": "search",
+        "retry_after_s": retry_after_s,
+    }
+    page.route(
+        "**/api/search", lambda route: route.fulfill(status=status, json={"error": error}), times=times
+    )
+    page.get_by_label("Words to search by").fill("a cat")
+    page.keyboard.press("Enter")

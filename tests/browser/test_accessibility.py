@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.corpus import MANY, PHOTOS
-from tests.browser.pages import PHONE, WIDE
-from tests.browser.refused import refuse_a_search
+from tests.browser.pages import PHONE, WIDE, open_changed, refuse_a_search
 from tests.browser.scan import findings
 from tests.waiting import HANGS_S
 
@@ -111,16 +109,7 @@ def without_token(state):
     ids=["down", "empty", "no map", "sign in"],
 )
 def test_states(open_page, stage, address, change, shown):
-    page = open_page("about:blank")
-    page.watch.expected.append("request to elsewhere: ")  # about:blank has no origin of its own
-
-    def changed(route):
-        state = json.loads(route.fetch().text())
-        change(state)
-        route.fulfill(json=state)
-
-    page.route("**/api/state*", changed)
-    page.goto(stage.url + address)
+    page = open_changed(open_page, stage.url + address, change)
     expect(page.get_by_role("heading", name=shown)).to_be_visible()
     is_fine(page)
 

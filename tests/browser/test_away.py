@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.corpus import PHOTOS
-from tests.browser.refused import refuse_a_search
+from tests.browser.pages import refuse_a_search
 
 
 def test_the_encoder_goes_and_comes_back(visit, stage):

@@ -7,7 +7,7 @@ import shutil
 from playwright.sync_api import Page, expect
 
 from tests.browser.corpus import HOSTILE, LONG_WORD, MARKUP_NAME, MARKUP_TEXT
-from tests.browser.pages import PHONE
+from tests.browser.pages import PHONE, open_changed
 
 ADDRESS = f"/?collection={HOSTILE}&q=a+cat"
 
@@ -73,17 +73,12 @@ def test_a_hostile_query_label_and_file_of_ones_own(visit, stage, tmp_path):
 
 
 def test_a_service_says_why_it_is_down_in_markup(open_page, stage):
-    page = open_page("about:blank")
-    page.watch.expected.append("request to elsewhere: ")  # about:blank has no origin of its own
     markup = "<img src=x onerror=alert(10)>\u202e"
 
-    def down(route):
-        state = route.fetch().json()
+    def down(state):
         state["sides"]["a"]["encoder"].update(ok=False, message=markup, reason=markup)
-        route.fulfill(json=state)
 
-    page.route("**/api/state*", down)
-    page.goto(stage.url)
+    page = open_changed(open_page, stage.url, down)
     told = page.get_by_role("alert")
     expect(told).to_contain_text("<img src=x onerror=alert(10)>⟨U+202E⟩. Reason: <img")
     nothing_ran(page)

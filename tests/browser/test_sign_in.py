@@ -3,47 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from clipsearch import Client, Point
-from clipsearch.serving.security.tokens import Grant, create_token, line, sha256
-from tests.browser.processes import services
+from clipsearch.serving.security.tokens import create_token
 from tests.processes import WebProcess
-
-EVERYTHING = ["encode", "search", "write", "admin"]
-
-
-def grant(file: Path, name: str, scopes: list[str], collections: list[str] | None = None) -> str:
-    token = create_token()
-    given = Grant.model_validate(
-        {"name": name, "sha256": sha256(token), "scopes": scopes, "collections": collections}
-    )
-    with file.open("a") as tokens:
-        tokens.write(line(given) + "\n")
-    return token
+from tests.unit.clipsearch.serving.served import TokenMaker
 
 
 @pytest.fixture(scope="module")
-def closed(browser, starter_bundle, tmp_path_factory) -> Iterator[tuple[str, dict[str, str]]]:
+def closed(browser, service, starter_bundle, tmp_path_factory) -> Iterator[tuple[str, dict[str, str]]]:
     """The address of a page before closed services, and tokens by name."""
     folder = tmp_path_factory.mktemp("closed")
-    file = folder / "tokens"
+    file = TokenMaker(folder / "tokens")
     tokens = {
-        "all": grant(file, "all", EVERYTHING),
-        "some": grant(file, "some", ["encode", "search"], ["shop"]),
+        "all": file.add("all", "encode", "search", "write", "admin"),
+        "some": file.add("some", "encode", "search", collections=["shop"]),
     }
-    search = {"SEARCH_TOKENS_FILE": str(file), "SEARCH_ENCODER_TOKEN": tokens["all"]}
-    with services(folder, starter_bundle, search, ENCODER_TOKENS_FILE=str(file)) as (encoder, searching):
-        with Client(searching.address, token=tokens["all"]) as client:
-            client.create_collection("shop")
-            client.upsert(
-                "shop", [Point("mug", text="a red coffee mug", payload={"text": "a red coffee mug"})]
-            )
-        with WebProcess(folder, "--server", searching.address, "--encoder", encoder.address) as page:
-            yield f"http://{page.address}", tokens
+    guarded = {"ENCODER_MODEL": str(starter_bundle), "ENCODER_TOKENS_FILE": str(file.path)}
+    encoder = service("encoder", **guarded).start()
+    search = service(
+        "search",
+        SEARCH_ENCODER=encoder.address,
+        SEARCH_ENCODER_TOKEN=tokens["all"],
+        SEARCH_DATA_DIR=str(folder / "data"),
+        SEARCH_TOKENS_FILE=str(file.path),
+    ).start()
+    with Client(search.address, token=tokens["all"]) as client:
+        client.create_collection("shop")
+        client.upsert("shop", [Point("mug", text="a red coffee mug", payload={"text": "a red coffee mug"})])
+    with WebProcess(folder, "--server", search.address, "--encoder", encoder.address) as page:
+        yield f"http://{page.address}", tokens
 
 
 def test_a_wrong_token_is_refused_and_a_right_one_opens_the_page(open_page, closed):

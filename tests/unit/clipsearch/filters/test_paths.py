@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from clipsearch.filters.paths import quoted, values_at
-from clipsearch.map.sample import lookup
 
 PAYLOAD = {
     "price": 3,
@@ -42,14 +41,6 @@ PAYLOAD = {
 )
 def test_a_path_leads_to_its_values(path, values):
     assert values_at(PAYLOAD, path) == values
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [("unit price", 4), ('"unit price"', 4), ("a.b", 2), ('"a.b"', 1), ("x", None)]
-)
-def test_a_map_is_coloured_by_a_path_or_a_name(field, value):
-    assert lookup(PAYLOAD, field) == value
-    assert lookup({"x.y": 1}, "x.y") == 1
 
 
 @pytest.mark.parametrize(

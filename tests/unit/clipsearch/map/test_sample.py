@@ -74,10 +74,8 @@ def test_nothing_to_show_is_said(count):
         read_sample(Shelf(count), "shop", most=10)
 
 
-def test_fields_are_found_by_path_and_become_words():
-    payload = {"a": {"b": True}, "c": 2.0, "d": 2.5, "e": [1]}
-    assert word(lookup(payload, "a.b")) == "true"
-    assert word(lookup(payload, "c")) == "2"
-    assert word(lookup(payload, "d")) == "2.5"
-    assert word(lookup(payload, "e")) is None
-    assert lookup(payload, "c.x") is None
+def test_fields_are_found_by_path_or_name_and_become_words():
+    payload = {"a": {"b": True}, "a.b": 2.0, "unit price": 2.5, "x.y": 3, "e": [1]}
+    paths = ["a.b", '"a.b"', "unit price", '"unit price"', "x.y", "e", "e.x", "nothing"]
+    found = [word(lookup(payload, path)) for path in paths]
+    assert found == ["true", "2", "2.5", "2.5", "3", None, None, None]

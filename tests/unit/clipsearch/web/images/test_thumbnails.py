@@ -29,12 +29,9 @@ def test_every_format_that_is_indexed_can_be_shown(format):
     assert max(green, blue) < 60
 
 
-def test_a_small_picture_is_not_blown_up():
-    assert opened(shrink(picture(size=(20, 10)), 160)).size == (20, 10)
-
-
-def test_a_strip_keeps_a_pixel():
-    assert opened(shrink(picture(size=(4000, 2)), 160)).size == (160, 1)
+@pytest.mark.parametrize(("size", "shown"), [((20, 10), (20, 10)), ((4000, 2), (160, 1))])
+def test_a_small_picture_is_not_blown_up_and_a_strip_keeps_a_pixel(size, shown):
+    assert opened(shrink(picture(size=size), 160)).size == shown
 
 
 @pytest.mark.parametrize("format", ["JPEG", "TIFF", "PNG", "WEBP"])

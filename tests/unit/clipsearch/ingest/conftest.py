@@ -1,4 +1,4 @@
-"""The fake search service as a fixture."""
+"""The fake search service and a client of it as fixtures."""
 
 from __future__ import annotations
 
@@ -14,3 +14,13 @@ from tests.unit.clipsearch.ingest.served import FakeSearch, serving
 async def served() -> AsyncIterator[tuple[FakeSearch, AsyncClient]]:
     async with serving() as both:
         yield both
+
+
+@pytest.fixture
+def fake(served: tuple[FakeSearch, AsyncClient]) -> FakeSearch:
+    return served[0]
+
+
+@pytest.fixture
+def client(served: tuple[FakeSearch, AsyncClient]) -> AsyncClient:
+    return served[1]

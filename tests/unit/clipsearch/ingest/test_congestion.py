@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from clipsearch.ingest.congestion import Batcher, CongestionControl, FlowLimits
 from clipsearch.ingest.source import Item
 
+MOST_FLIGHTS = 14
+
 
 def settle(flow: CongestionControl, *, workers: int, point_s: float, rounds: int = 400) -> None:
     """A service that works on `workers` calls at once; the others wait their turn."""
@@ -17,23 +19,14 @@ def settle(flow: CongestionControl, *, workers: int, point_s: float, rounds: int
         flow.answered(flow.points, seconds)
 
 
-def test_one_worker_gets_a_short_queue_and_no_more():
-    flow = CongestionControl()
-    settle(flow, workers=1, point_s=0.0001)
-    assert 2 <= flow.calls <= 5
+@pytest.mark.parametrize(
+    ("workers", "least", "most"), [(1, 2, 5), (8, 9, 13), (100, MOST_FLIGHTS, MOST_FLIGHTS)]
+)
+def test_calls_are_as_many_as_workers_and_a_short_queue_and_never_more_than_the_limit(workers, least, most):
+    flow = CongestionControl(FlowLimits(most_flights=MOST_FLIGHTS))
+    settle(flow, workers=workers, point_s=0.0001)
+    assert least <= flow.calls <= most
     assert flow.points == 256
-
-
-def test_more_workers_get_more_calls():
-    flow = CongestionControl()
-    settle(flow, workers=8, point_s=0.0001)
-    assert 9 <= flow.calls <= 13
-
-
-def test_calls_never_exceed_the_limit():
-    flow = CongestionControl(FlowLimits(most_flights=5))
-    settle(flow, workers=100, point_s=0.0001)
-    assert flow.calls == 5
 
 
 def test_slow_points_travel_in_small_calls():

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
-
-from clipsearch.ingest import PictureFolder, SourceError
+from clipsearch.ingest import PictureFolder
 from clipsearch.ingest.folders import find_images
 from clipsearch.ingest.points import to_point
 
@@ -37,8 +35,3 @@ def test_a_file_name_that_is_no_text_still_travels(tmp_path):
     Path(os.fsdecode(raw)).write_bytes(b"x")
     (item,) = PictureFolder(tmp_path).items()
     assert item.payload["name"] == "caf\N{REPLACEMENT CHARACTER}.jpg"
-
-
-def test_a_folder_without_pictures_is_told(tmp_path):
-    with pytest.raises(SourceError, match="holds no pictures"):
-        PictureFolder(tmp_path).prepare()

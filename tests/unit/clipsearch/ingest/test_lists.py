@@ -56,10 +56,11 @@ def test_csv_cells_get_the_type_of_their_column(tmp_path):
     assert car.payload == {"text": "a car"}  # an empty cell is no value
 
 
-def test_csv_types_can_be_declared(tmp_path):
-    path = written(tmp_path / "a.csv", "text,zip,price\na,10115,3\n")
-    assert payloads(path, types={"zip": "string", "price": "float"}) == [
-        {"text": "a", "zip": "10115", "price": 3.0}
+def test_csv_types_can_be_declared_and_strings_keep_words_for_no_value(tmp_path):
+    path = written(tmp_path / "a.csv", "text,zip,price,country\nWindhoek,10115,3,NA\n")
+    assert payloads(path) == [{"text": "Windhoek", "zip": 10115, "price": 3}]
+    assert payloads(path, types={"zip": "string", "price": "float", "country": "string"}) == [
+        {"text": "Windhoek", "zip": "10115", "price": 3.0, "country": "NA"}
     ]
 
 
@@ -92,40 +93,48 @@ def test_a_tsv_is_read_by_tabs(tmp_path):
     assert payloads(written(tmp_path / "a.tsv", "text\tn\na, b\t1\n")) == [{"text": "a, b", "n": 1}]
 
 
-def test_parquet_keeps_its_types(tmp_path):
+def test_parquet_keeps_its_types_and_what_python_cannot_hold_fails_alone(tmp_path):
     import pyarrow
     from pyarrow import parquet
 
     path = tmp_path / "a.parquet"
-    when = datetime(2024, 5, 31, 12, tzinfo=UTC)
     table = pyarrow.table(
         {
-            "id": [1, 2],
-            "text": ["a", "b"],
-            "price": [1.5, None],
-            "cost": [Decimal("2.50"), Decimal("3.00")],
-            "when": [when, when],
-            "tags": [["x"], []],
+            "id": [1, 2, 3],
+            "text": ["a", "b", "c"],
+            "price": [1.5, None, float("nan")],
+            "cost": [Decimal("2.50"), Decimal("3.00"), None],
+            "when": pyarrow.array([0, 10**12, 0], pyarrow.timestamp("s")),
+            "since": [datetime(2024, 5, 31, 12, tzinfo=UTC)] * 3,
+            "ns": pyarrow.array([1, 2, None], pyarrow.timestamp("ns")),
+            "tags": [["x"], [], None],
+            "kind": pyarrow.array(["x", "y", None]).dictionary_encode(),
         }
     )
     parquet.write_table(table, path, row_group_size=1)
-    first, second = ItemList(path).items()
+    first, second, third = ItemList(path).items()
     assert first.id == "1"
     payload = dict(to_point(first).payload)
     assert payload.pop("indexed_from") == [str(path)]
     assert payload.pop("content_hash")
-    assert payload == {"text": "a", "price": 1.5, "cost": 2.5, "when": when.isoformat(), "tags": ["x"]}
-    assert second.payload["price"] is None
+    assert payload == {
+        "text": "a",
+        "price": 1.5,
+        "cost": 2.5,
+        "when": "1970-01-01T00:00:00+00:00",
+        "since": "2024-05-31T12:00:00+00:00",
+        "ns": "1970-01-01T00:00:00+00:00",
+        "tags": ["x"],
+        "kind": "x",
+    }
+    assert second.problem.startswith("column 'when': cannot be read")
+    assert third.payload["cost"] is None
+    assert to_point(third).payload["price"] is None
 
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SourceError, match=r"pip install 'clipsearch\[parquet\]'"):
-        ItemList(written(tmp_path / "a.parquet", "x")).prepare()
-
-
-def test_a_file_that_is_no_parquet_is_told(tmp_path):
-    with pytest.raises(SourceError, match=r"a\.parquet: no Parquet file"):
         ItemList(written(tmp_path / "a.parquet", "x")).prepare()
 
 
@@ -151,6 +160,7 @@ def test_a_file_that_is_no_parquet_is_told(tmp_path):
         ("a.csv", "text\na\n", {"types": {"n": "float"}}, r"no column 'n' to have a type"),
         ("a.csv", "text\na\n", {"payload": ["n"]}, r"no column 'n'; columns are text"),
         ("a.xlsx", "x", {}, r"a\.xlsx: not a list; known are \.csv"),
+        ("a.parquet", "x", {}, r"a\.parquet: no Parquet file"),
     ],
 )
 def test_what_is_wrong_with_a_list_is_said_before_the_first_item(tmp_path, name, content, options, complaint):
@@ -243,12 +253,6 @@ def test_a_word_for_no_value_leaves_a_column_its_type(tmp_path, word):
     assert ("column 'n': 1 read as no value" in told) == bool(word.strip())
 
 
-def test_a_column_declared_as_string_keeps_words_for_no_value(tmp_path):
-    path = written(tmp_path / "a.csv", "text,country\nWindhoek,NA\n")
-    assert payloads(path) == [{"text": "Windhoek"}]
-    assert payloads(path, types={"country": "string"}) == [{"text": "Windhoek", "country": "NA"}]
-
-
 def test_the_line_that_makes_a_column_text_is_named(tmp_path):
     source = ItemList(written(tmp_path / "a.csv", "text,price\na,5\nb,free\nc,7\nd,8\n"))
     source.prepare()
@@ -285,31 +289,6 @@ def test_cells_may_be_long(tmp_path):
     assert items[1].size > 5_000_000
 
 
-def test_parquet_dates_that_python_cannot_hold_fail_alone(tmp_path):
-    import pyarrow
-    from pyarrow import parquet
-
-    path = tmp_path / "a.parquet"
-    far = pyarrow.array([0, 10**12], pyarrow.timestamp("s"))
-    table = pyarrow.table(
-        {
-            "text": ["a", "b"],
-            "when": far,
-            "ns": pyarrow.array([1, 2], pyarrow.timestamp("ns")),
-            "n": [float("nan"), 1.0],
-            "kind": pyarrow.array(["x", "y"]).dictionary_encode(),
-        }
-    )
-    parquet.write_table(table, path)
-    first, second = ItemList(path).items()
-    assert second.problem.startswith("column 'when': cannot be read")
-    point = to_point(first)
-    assert point.payload["when"] == "1970-01-01T00:00:00+00:00"
-    assert point.payload["ns"] == "1970-01-01T00:00:00+00:00"
-    assert point.payload["n"] is None
-    assert point.payload["kind"] == "x"
-
-
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
 def test_a_list_is_a_regular_file(tmp_path, name):
     os.mkfifo(tmp_path / name)
@@ -324,9 +303,8 @@ def test_a_list_that_is_not_there_is_told(tmp_path):
 
 def test_a_list_is_known_by_its_content_and_how_it_is_read(tmp_path):
     path = written(tmp_path / "a.csv", "text,n\na,1\n")
-    same = written(
-        tmp_path / "copy" if (tmp_path / "copy").mkdir() else tmp_path / "copy/a.csv", "text,n\na,1\n"
-    )
+    (tmp_path / "copy").mkdir()
+    same = written(tmp_path / "copy" / "a.csv", "text,n\na,1\n")
     identity = ItemList(path).identity()
     assert ItemList(same).identity() == identity
     assert ItemList(path, payload=[]).identity() != identity

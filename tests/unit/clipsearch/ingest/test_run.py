@@ -19,7 +19,7 @@ from clipsearch.ingest import (
     PictureFolder,
     Progress,
 )
-from clipsearch.serving.errors import InvalidArgument, ResourceExhausted, ServiceError
+from clipsearch.serving.errors import InvalidArgument, ResourceExhausted
 
 OPTIONS = IngestOptions(FlowLimits(first_points=3, most_points=3, first_flights=3, most_flights=3))
 
@@ -36,38 +36,20 @@ async def load(client, folder: Path, **settings) -> IngestReport:
     return await Ingest(client, "things", PictureFolder(folder), options=options).run()
 
 
-async def test_every_picture_is_written_once(served, folder):
-    fake, client = served
+async def test_every_picture_is_written_once_and_sent_once(fake, client, folder):
     fake.upsert_takes_s = 0.2  # so that the third is sent before the first is done
     report = await load(client, folder)
     assert (report.indexed, report.already, report.failed) == (20, 0, 0)
     assert len(fake.stored) == 20
     assert set(fake.written.values()) == {1}
     assert fake.most_at_once == 3
-
-
-async def test_a_second_run_sends_no_picture(served, folder):
-    fake, client = served
-    await load(client, folder)
     calls = fake.calls
     report = await load(client, folder)
     assert (report.indexed, report.already) == (0, 20)
     assert fake.calls == calls
 
 
-async def test_files_of_equal_content_are_one_point(served, folder):
-    fake, client = served
-    for number in range(5):
-        (folder / f"copy{number}.jpg").write_bytes(b"picture 0")
-    report = await load(client, folder)
-    assert (report.indexed, report.merged) == (20, 5)
-    assert fake.encoded.total() == 20
-    again = await load(client, folder)
-    assert (again.indexed, again.already, again.merged, again.updated) == (0, 20, 5, 0)
-
-
-async def test_bad_files_are_listed_and_stop_nothing(served, folder):
-    fake, client = served
+async def test_bad_files_are_listed_and_stop_nothing(fake, client, folder):
     (folder / "gone.jpg").symlink_to(folder / "nowhere")
     fake.refuse_point = lambda image: (
         InvalidArgument("image", "not a picture") if image == b"picture 7" else None
@@ -80,23 +62,7 @@ async def test_bad_files_are_listed_and_stop_nothing(served, folder):
     }
 
 
-async def test_points_that_met_a_full_encoder_are_sent_again(served, folder):
-    fake, client = served
-    met: set[bytes] = set()
-
-    def once(image: bytes) -> ServiceError | None:
-        if image in met:
-            return None
-        met.add(image)
-        return ResourceExhausted("full", "QUEUE_FULL", 0.01)
-
-    fake.refuse_point = once
-    report = await load(client, folder)
-    assert (report.indexed, report.failed) == (20, 0)
-
-
-async def test_a_service_that_stays_away_ends_the_run_with_what_was_done(served, folder):
-    fake, client = served
+async def test_a_service_that_stays_away_ends_the_run_with_what_was_done(fake, client, folder):
     fake.refuse_call = lambda number, _: (
         None if number <= 2 else ResourceExhausted("full", "QUEUE_FULL", 0.05)
     )
@@ -107,16 +73,14 @@ async def test_a_service_that_stays_away_ends_the_run_with_what_was_done(served,
     assert caught.value.report.indexed == len(fake.stored)
 
 
-async def test_a_collection_that_is_not_there_is_found_out_before_anything_is_read(served, folder):
-    fake, client = served
+async def test_a_collection_that_is_not_there_is_found_out_before_anything_is_read(fake, client, folder):
     with pytest.raises(ClipSearchError) as caught:
         await Ingest(client, "nowhere", PictureFolder(folder)).run()
     assert caught.value.code == "NOT_FOUND"
     assert fake.asked == 0
 
 
-async def test_stop_finishes_what_is_under_way_and_leaves_the_rest(served, folder):
-    fake, client = served
+async def test_stop_finishes_what_is_under_way_and_leaves_the_rest(fake, client, folder):
     seen: list[Progress] = []
 
     def stop_after_first(progress: Progress) -> None:
@@ -131,8 +95,7 @@ async def test_stop_finishes_what_is_under_way_and_leaves_the_rest(served, folde
     assert seen[0].remaining_s is not None
 
 
-async def test_a_folder_takes_no_checkpoint(served, folder):
-    fake, client = served
+async def test_a_folder_takes_no_checkpoint(fake, client, folder):
     with pytest.raises(CheckpointError, match="takes no checkpoint"):
         await Ingest(client, "things", PictureFolder(folder), checkpoint=folder / "c.json").run()
     assert not (folder / "c.json").exists()
@@ -148,8 +111,7 @@ async def load_list(client, path: Path, **settings) -> IngestReport:
     return await Ingest(client, "things", ItemList(path), options=OPTIONS, **settings).run()
 
 
-async def test_a_list_is_written_with_its_typed_payload(served, folder):
-    fake, client = served
+async def test_a_list_is_written_with_its_typed_payload(fake, client, folder):
     rows = write_rows(
         folder / "list.jsonl",
         [
@@ -169,40 +131,22 @@ async def test_a_list_is_written_with_its_typed_payload(served, folder):
     assert seven.payload["sold"] is False
 
 
-async def test_only_rows_that_changed_are_written_again(served, folder):
-    fake, client = served
+async def test_only_rows_that_changed_are_written_again(fake, client, folder):
     rows = [{"id": str(n), "text": f"text {n}", "price": n} for n in range(10)]
+    rows += [{"id": f"picture {n}", "path": f"{n:02}.jpg"} for n in range(3)]
     await load_list(client, write_rows(folder / "list.jsonl", rows))
     rows[3]["price"] = 99
     rows[5]["text"] = "another text"
     rows.append({"id": "new", "text": "new"})
-    report = await load_list(client, write_rows(folder / "list.jsonl", rows))
-    assert (report.indexed, report.already) == (3, 8)
-    assert {id for id, times in fake.written.items() if times > 1} == {"3", "5"}
-    assert fake.stored["3"].payload["price"] == 99
-
-
-async def test_a_picture_that_changed_is_written_again(served, folder):
-    fake, client = served
-    rows = write_rows(folder / "list.jsonl", [{"id": str(n), "path": f"{n:02}.jpg"} for n in range(6)])
-    await load_list(client, rows)
     (folder / "02.jpg").write_bytes(b"another picture")
-    report = await load_list(client, rows)
-    assert (report.indexed, report.already) == (1, 5)
-    assert fake.stored["2"].image == b"another picture"
+    report = await load_list(client, write_rows(folder / "list.jsonl", rows))
+    assert (report.indexed, report.already) == (4, 10)
+    assert {id for id, times in fake.written.items() if times > 1} == {"3", "5", "picture 2"}
+    assert fake.stored["3"].payload["price"] == 99
+    assert fake.stored["picture 2"].image == b"another picture"
 
 
-async def test_rows_without_ids_are_known_by_their_content(served, folder):
-    _, client = served
-    rows = write_rows(folder / "list.jsonl", [{"text": f"text {n % 4}", "n": n % 8} for n in range(10)])
-    report = await load_list(client, rows)
-    assert (report.indexed, report.already, report.merged) == (8, 0, 2)
-    again = await load_list(client, rows)
-    assert (again.indexed, again.already, again.merged) == (0, 8, 2)
-
-
-async def test_what_cannot_be_sent_fails_alone(served, folder):
-    _, client = served
+async def test_what_cannot_be_sent_fails_alone(client, folder):
     rows = write_rows(
         folder / "list.jsonl",
         [
@@ -232,8 +176,7 @@ async def test_what_cannot_be_sent_fails_alone(served, folder):
     assert {failure.id for failure in told} == set(reasons)
 
 
-async def test_a_service_with_a_smaller_limit_is_learned(served, folder):
-    fake, client = served
+async def test_a_service_with_a_smaller_limit_is_learned(fake, client, folder):
     fake.refuse_call = lambda _, request: (
         InvalidArgument("points", "too many", "COUNT_OUT_OF_RANGE") if len(request.points) > 4 else None
     )
@@ -243,11 +186,10 @@ async def test_a_service_with_a_smaller_limit_is_learned(served, folder):
     assert max(fake.call_sizes[-20:]) <= 4
 
 
-async def test_calls_grow_while_the_service_keeps_up(served, folder):
-    fake, client = served
+async def test_calls_grow_while_the_service_keeps_up(fake, client, folder):
     rows = write_rows(folder / "list.jsonl", [{"text": f"text {n}"} for n in range(3000)])
     await Ingest(client, "things", ItemList(rows)).run()
     assert fake.call_sizes[0] == 16
-    # How far they grow hangs on how fast this machine answers: test_flow has the rule, by a clock of its own.
+    # How far they grow hangs on how fast this machine answers: test_congestion has the rule.
     assert 16 < max(fake.call_sizes) <= 256
     assert fake.most_at_once <= 16

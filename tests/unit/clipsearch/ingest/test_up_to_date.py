@@ -54,8 +54,7 @@ def named(fake) -> set[str]:
     return {Path(path).name for path in paths(fake)}
 
 
-async def test_a_picture_that_was_renamed_keeps_its_vectors(served, folder):
-    fake, client = served
+async def test_a_picture_that_was_renamed_keeps_its_vectors(fake, client, folder):
     await load(client, PictureFolder(folder))
     (folder / "a.jpg").rename(folder / "z.jpg")
     (folder / "sub").mkdir()
@@ -68,8 +67,7 @@ async def test_a_picture_that_was_renamed_keeps_its_vectors(served, folder):
     assert (await load(client, PictureFolder(folder))).already == 4
 
 
-async def test_two_pictures_that_swapped_their_names_are_followed(served, folder):
-    fake, client = served
+async def test_two_pictures_that_swapped_their_names_are_followed(fake, client, folder):
     await load(client, PictureFolder(folder))
     (folder / "a.jpg").rename(folder / "x")
     (folder / "b.jpg").rename(folder / "a.jpg")
@@ -81,8 +79,7 @@ async def test_two_pictures_that_swapped_their_names_are_followed(served, folder
     assert fake.encoded.total() == 4
 
 
-async def test_a_picture_that_was_overwritten_replaces_the_old_one(served, folder):
-    fake, client = served
+async def test_a_picture_that_was_overwritten_replaces_the_old_one(fake, client, folder):
     await load(client, PictureFolder(folder))
     (folder / "a.jpg").write_bytes(b"edited")
     report = await load(client, PictureFolder(folder))
@@ -91,19 +88,7 @@ async def test_a_picture_that_was_overwritten_replaces_the_old_one(served, folde
     assert named(fake) == {"a.jpg", "b.jpg", "c.jpg", "d.jpg"}
 
 
-async def test_what_is_gone_is_counted_and_removed_only_when_told(served, folder):
-    fake, client = served
-    await load(client, PictureFolder(folder))
-    (folder / "a.jpg").unlink()
-    (folder / "b.jpg").unlink()
-    report = await load(client, PictureFolder(folder))
-    assert (report.gone, len(fake.stored)) == (2, 4)
-    await load(client, PictureFolder(folder), prune=True)
-    assert named(fake) == {"c.jpg", "d.jpg"}
-
-
-async def test_equal_pictures_share_a_point_that_outlives_either(served, folder):
-    fake, client = served
+async def test_equal_pictures_share_a_point_that_outlives_either(fake, client, folder):
     pictures(folder, e=b"A", f=b"A")
     report = await load(client, PictureFolder(folder))
     assert (report.indexed, report.merged) == (4, 2)
@@ -114,8 +99,7 @@ async def test_equal_pictures_share_a_point_that_outlives_either(served, folder)
     assert fake.encoded.total() == 4
 
 
-async def test_one_folder_does_not_take_the_points_of_another(served, folder, tmp_path):
-    fake, client = served
+async def test_one_folder_does_not_take_the_points_of_another(fake, client, folder, tmp_path):
     other = pictures(tmp_path / "pictures 2", a=b"A", x=b"X")  # whose name begins like that of the first
     await load(client, PictureFolder(folder))
     report = await load(client, PictureFolder(other))
@@ -126,8 +110,7 @@ async def test_one_folder_does_not_take_the_points_of_another(served, folder, tm
     assert paths(fake) == {str(other / "a.jpg"), str(other / "x.jpg")}  # the first's copy is in the second
 
 
-async def test_a_folder_inside_another_is_only_itself(served, folder):
-    fake, client = served
+async def test_a_folder_inside_another_is_only_itself(fake, client, folder):
     inner = pictures(folder / "inner", x=b"X", y=b"Y")
     await load(client, PictureFolder(folder))
     (inner / "x.jpg").unlink()
@@ -136,8 +119,7 @@ async def test_a_folder_inside_another_is_only_itself(served, folder):
     assert named(fake) == {"a.jpg", "b.jpg", "c.jpg", "d.jpg", "y.jpg"}
 
 
-async def test_a_folder_has_one_name_wherever_it_is_given_from(served, folder, monkeypatch):
-    _, client = served
+async def test_a_folder_has_one_name_wherever_it_is_given_from(client, folder, monkeypatch):
     await load(client, PictureFolder(folder))
     monkeypatch.chdir(folder)
     for name in (".", "../pictures", f"{folder}/", f"{folder}/../pictures"):
@@ -145,8 +127,7 @@ async def test_a_folder_has_one_name_wherever_it_is_given_from(served, folder, m
 
 
 @pytest.mark.parametrize("hidden", ["unreadable", "linked"])
-async def test_what_cannot_be_seen_is_not_gone(served, folder, tmp_path, monkeypatch, hidden):
-    fake, client = served
+async def test_what_cannot_be_seen_is_not_gone(fake, client, folder, tmp_path, monkeypatch, hidden):
     inner = pictures(folder / "inner", x=b"X")
     await load(client, PictureFolder(folder))
     if hidden == "linked":
@@ -168,8 +149,7 @@ async def test_what_cannot_be_seen_is_not_gone(served, folder, tmp_path, monkeyp
     assert len(fake.stored) == 5
 
 
-async def test_points_of_others_in_the_collection_stay(served, folder):
-    fake, client = served
+async def test_points_of_others_in_the_collection_stay(fake, client, folder):
     await load(client, PictureFolder(folder))
     payload = {"path": str(folder / "gone.jpg")}
     (folder / "list.jsonl").write_text('{"id": "row", "text": "t"}\n')
@@ -181,8 +161,7 @@ async def test_points_of_others_in_the_collection_stay(served, folder):
     assert {"row", "by hand"} <= fake.stored.keys()
 
 
-async def test_what_others_have_put_into_the_payload_stays(served, folder):
-    fake, client = served
+async def test_what_others_have_put_into_the_payload_stays(fake, client, folder):
     await load(client, PictureFolder(folder))
     for point in fake.stored.values():
         point.payload.update({"rating": 5})
@@ -191,8 +170,7 @@ async def test_what_others_have_put_into_the_payload_stays(served, folder):
     assert {fake.payload(id)["rating"] for id in fake.stored} == {5}
 
 
-async def test_a_picture_that_cannot_be_read_now_is_not_gone(served, folder):
-    fake, client = served
+async def test_a_picture_that_cannot_be_read_now_is_not_gone(fake, client, folder):
     await load(client, PictureFolder(folder))
     (folder / "a.jpg").unlink()
     (folder / "a.jpg").symlink_to(folder / "a.jpg")
@@ -200,14 +178,14 @@ async def test_a_picture_that_cannot_be_read_now_is_not_gone(served, folder):
     assert (report.failed, report.gone, len(fake.stored)) == (1, 0, 4)
 
 
-async def test_a_folder_without_pictures_is_empty_only_when_allowed(served, tmp_path):
-    with pytest.raises(EmptySource, match="no such folder"):
-        PictureFolder(tmp_path / "nowhere").prepare()
-    assert PictureFolder(tmp_path / "nowhere", allow_empty=True).prepare() == 0
+@pytest.mark.parametrize(("name", "problem"), [("nowhere", "no such folder"), (".", "holds no pictures")])
+def test_a_folder_without_pictures_is_empty_only_when_allowed(tmp_path, name, problem):
+    with pytest.raises(EmptySource, match=problem):
+        PictureFolder(tmp_path / name).prepare()
+    assert PictureFolder(tmp_path / name, allow_empty=True).prepare() == 0
 
 
-async def test_a_successor_gets_the_picture_again(served, folder):
-    fake, client = served
+async def test_a_successor_gets_the_picture_again(fake, client, folder):
     await load(client, PictureFolder(folder))
     fake.successor = "next"
     (folder / "a.jpg").rename(folder / "z.jpg")
@@ -227,8 +205,7 @@ def rows(fake) -> list[tuple[object, object]]:
     return sorted((payload["text"], payload.get("price")) for payload in found)
 
 
-async def test_rows_without_ids_follow_their_list(served, tmp_path):
-    fake, client = served
+async def test_rows_without_ids_follow_their_list(fake, client, tmp_path):
     path = tmp_path / "n.csv"
     await load(client, listed(path, "shirt,10", "shirt,25", "mug,3", "mug,3"))
     assert rows(fake) == [("mug", 3), ("shirt", 10), ("shirt", 25)]
@@ -242,8 +219,7 @@ async def test_rows_without_ids_follow_their_list(served, tmp_path):
     assert rows(fake) == [("shirt", 25)]
 
 
-async def test_two_lists_share_a_row_until_neither_has_it(served, tmp_path):
-    fake, client = served
+async def test_two_lists_share_a_row_until_neither_has_it(fake, client, tmp_path):
     one, two = tmp_path / "one.csv", tmp_path / "two.csv"
     await load(client, listed(one, "shirt,10", "mug,3"))
     report = await load(client, listed(two, "shirt,10", "hat,7"))
@@ -255,8 +231,7 @@ async def test_two_lists_share_a_row_until_neither_has_it(served, tmp_path):
     assert rows(fake) == [("hat", 7), ("mug", 3)]
 
 
-async def test_rows_of_ids_that_are_gone_are_pruned_and_bad_rows_are_not(served, tmp_path):
-    _, client = served
+async def test_rows_of_ids_that_are_gone_are_pruned_and_bad_rows_are_not(client, tmp_path):
     path = tmp_path / "n.jsonl"
     path.write_text("".join(f'{{"id": "{n}", "text": "thing {n}"}}\n' for n in range(6)))
     await load(client, ItemList(path))
@@ -268,8 +243,7 @@ async def test_rows_of_ids_that_are_gone_are_pruned_and_bad_rows_are_not(served,
     assert (report.gone, report.uncertain) == (5, 1)
 
 
-async def test_an_empty_list_has_lost_all_its_rows(served, tmp_path):
-    fake, client = served
+async def test_an_empty_list_has_lost_all_its_rows(fake, client, tmp_path):
     path = tmp_path / "n.csv"
     await load(client, listed(path, "shirt,10", "mug,3"))
     path.unlink()

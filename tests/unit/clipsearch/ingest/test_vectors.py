@@ -9,9 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipsearch.ingest import CheckpointError, FlowLimits, Ingest, IngestOptions, SourceError, VectorFile
+from clipsearch.ingest import (
+    CheckpointError,
+    FlowLimits,
+    Ingest,
+    IngestOptions,
+    IngestReport,
+    SourceError,
+    VectorFile,
+)
 from clipsearch.ingest import vectors as module
-from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import ResourceExhausted
 from tests.unit.clipsearch.ingest.served import DIMENSION
 
@@ -47,19 +54,23 @@ def test_every_vector_arrives_at_its_id_whatever_the_block(tmp_path, matrix, ids
     assert items[0].image_vector is None
 
 
-async def test_vectors_are_written_with_the_payload_of_a_list(served, tmp_path, file, matrix):
-    fake, client = served
+async def test_vectors_are_written_with_the_payload_of_a_list_and_their_fingerprint(
+    fake, client, tmp_path, file, matrix
+):
+    seen = set()
+    fake.refuse_call = lambda _, request: seen.add(request.fingerprint)
     (tmp_path / "meta.csv").write_text("sku,price\n" + "".join(f"s{n:03},{n}.5\n" for n in range(COUNT)))
-    report = await Ingest(client, "things", VectorFile(file, ids=tmp_path / "meta.csv", id="sku")).run()
+    source = VectorFile(file, ids=tmp_path / "meta.csv", id="sku")
+    report = await Ingest(client, "things", source, fingerprint="abc").run()
     assert report.indexed == COUNT
     point = fake.stored["s042"]
     assert dict(point.payload) == {"price": 42.5}
     assert np.array_equal(np.frombuffer(point.image_vector.f32, "<f4"), matrix[42])
     assert fake.asked == 0
+    assert seen == {"abc"}
 
 
-async def test_without_ids_equal_vectors_are_one_point(served, file, matrix):
-    fake, client = served
+async def test_without_ids_equal_vectors_are_one_point(fake, client, file, matrix):
     matrix[50] = matrix[10]
     np.save(file, matrix)
     report = await Ingest(client, "things", VectorFile(file), options=OPTIONS).run()
@@ -67,43 +78,39 @@ async def test_without_ids_equal_vectors_are_one_point(served, file, matrix):
     assert all(len(id) == 32 for id in fake.stored)
 
 
+async def load(client, source: VectorFile, checkpoint: Path) -> IngestReport:
+    return await Ingest(client, "things", source, checkpoint=checkpoint, options=OPTIONS).run()
+
+
 async def stopped_half_way(fake, client, file, ids, checkpoint) -> set[str]:
     """A run whose service goes away after ten calls; what was written."""
     fake.refuse_call = lambda number, _: ResourceExhausted("full", "QUEUE_FULL", 9) if number > 10 else None
     with pytest.raises(Exception, match="full"):
-        await Ingest(
-            client, "things", VectorFile(file, ids=ids), checkpoint=checkpoint, options=OPTIONS
-        ).run()
+        await load(client, VectorFile(file, ids=ids), checkpoint)
     fake.refuse_call = lambda number, _: None
     assert 0 < len(fake.stored) < COUNT
     return set(fake.stored)
 
 
-async def test_a_checkpoint_sends_nothing_twice(served, file, ids, tmp_path):
-    fake, client = served
+async def test_a_checkpoint_sends_nothing_twice(fake, client, file, ids, tmp_path):
     checkpoint = tmp_path / "c.json"
     before = await stopped_half_way(fake, client, file, ids, checkpoint)
-    report = await Ingest(
-        client, "things", VectorFile(file, ids=ids), checkpoint=checkpoint, options=OPTIONS
-    ).run()
+    report = await load(client, VectorFile(file, ids=ids), checkpoint)
     assert (report.indexed, report.already) == (COUNT - len(before), len(before))
     assert len(fake.stored) == COUNT
     assert set(fake.written.values()) == {1}
     assert json.loads(checkpoint.read_text())["finished"] == [[0, COUNT]]
 
 
-async def test_what_was_lost_since_the_checkpoint_is_sent_again(served, file, ids, tmp_path):
-    fake, client = served
-    run = {"checkpoint": tmp_path / "c.json", "options": OPTIONS}
-    await Ingest(client, "things", VectorFile(file, ids=ids), **run).run()
+async def test_what_was_lost_since_the_checkpoint_is_sent_again(fake, client, file, ids, tmp_path):
+    await load(client, VectorFile(file, ids=ids), tmp_path / "c.json")
     fake.stored.clear()  # the collection was deleted and made anew
-    report = await Ingest(client, "things", VectorFile(file, ids=ids), **run).run()
+    report = await load(client, VectorFile(file, ids=ids), tmp_path / "c.json")
     assert (report.indexed, report.already) == (COUNT, 0)
 
 
 @pytest.mark.parametrize("changed", ["collection", "vectors", "ids", "side"])
-async def test_a_checkpoint_of_other_work_writes_nothing(served, file, ids, tmp_path, matrix, changed):
-    fake, client = served
+async def test_a_checkpoint_of_other_work_writes_nothing(fake, client, file, ids, tmp_path, matrix, changed):
     checkpoint = tmp_path / "c.json"
     await stopped_half_way(fake, client, file, ids, checkpoint)
     calls, kept = fake.calls, checkpoint.read_bytes()
@@ -117,38 +124,22 @@ async def test_a_checkpoint_of_other_work_writes_nothing(served, file, ids, tmp_
     else:
         side = "text"
     with pytest.raises(CheckpointError, match=r"c\.json is the checkpoint of another"):
-        await Ingest(client, "things", VectorFile(file, ids=ids, side=side), checkpoint=checkpoint).run()
+        await load(client, VectorFile(file, ids=ids, side=side), checkpoint)
     assert fake.calls == calls
     assert checkpoint.read_bytes() == kept
 
 
-async def test_a_checkpoint_that_cannot_be_written_stops_the_run_before_it_begins(
-    served, file, ids, tmp_path
-):
-    fake, client = served
+async def test_a_checkpoint_that_cannot_be_written_stops_the_run_at_once(fake, client, file, tmp_path):
     with pytest.raises(OSError, match="nowhere"):
-        await Ingest(client, "things", VectorFile(file, ids=ids), checkpoint=tmp_path / "nowhere/c").run()
+        await load(client, VectorFile(file), tmp_path / "nowhere/c")
     assert fake.calls == 0
 
 
-async def test_vectors_of_another_dimension_are_refused_before_the_first_is_sent(served, tmp_path):
-    fake, client = served
+async def test_vectors_of_another_dimension_are_refused_before_the_first_is_sent(fake, client, tmp_path):
     np.save(tmp_path / "v.npy", np.ones((3, DIMENSION + 1), np.float32))
     with pytest.raises(SourceError, match=f"have {DIMENSION + 1} numbers, those of collection 'things'"):
         await Ingest(client, "things", VectorFile(tmp_path / "v.npy")).run()
     assert fake.calls == 0
-
-
-async def test_the_fingerprint_goes_with_every_call(served, file):
-    fake, client = served
-    seen = set()
-
-    def note(_: int, request: search_pb2.UpsertRequest) -> None:
-        seen.add(request.fingerprint)
-
-    fake.refuse_call = note
-    await Ingest(client, "things", VectorFile(file), fingerprint="abc").run()
-    assert seen == {"abc"}
 
 
 @pytest.mark.parametrize(

@@ -39,20 +39,15 @@ def test_fields_may_have_other_names_and_lie_deeper():
     [
         (stored("image"), "not re-encodable", "no path in its payload's field 'path'"),
         (stored("text", text=1), "not re-encodable", "no text in its payload's field 'text'"),
+        (stored("image", "text", path="/a.png"), "not re-encodable", "no text in its payload's field 'text'"),
+        (stored("image", "text", text="words"), "not re-encodable", "no path in its payload's field 'path'"),
         (stored("image", path=3), "not re-encodable", "no path in its payload's field 'path'"),
         (stored("image", path="/nowhere/a.png"), "failed", "/nowhere/a.png: No such file or directory"),
         (stored("image", path="\0"), "failed", "\0: embedded null byte"),
     ],
 )
-def test_what_leads_nowhere_is_told(point: StoredPoint, kind: str, reason: str):
+def test_what_leads_nowhere_or_to_half_a_point_is_told(point: StoredPoint, kind: str, reason: str):
     assert source_of(point, Fields()) == Lacking("a", kind, reason)  # type: ignore[arg-type]
-
-
-def test_half_a_point_is_no_point(tmp_path: Path):
-    path = tmp_path / "a.png"
-    path.write_bytes(b"picture")
-    found = source_of(stored("image", "text", path=str(path)), Fields())
-    assert isinstance(found, Lacking)
 
 
 def test_an_indexed_file_that_has_changed_is_not_taken_for_what_it_was(tmp_path: Path):

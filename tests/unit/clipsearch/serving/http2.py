@@ -32,15 +32,7 @@ class RawCall:
                 client=True, initial_values={SettingCodes.INITIAL_WINDOW_SIZE: window}
             )
         self._client.initiate_connection()
-        fixed = [
-            (b":method", b"POST"),
-            (b":scheme", b"http"),
-            (b":path", path),
-            (b":authority", b"localhost"),
-        ]
-        self._client.send_headers(
-            1, [*fixed, (b"content-type", b"application/grpc"), (b"te", b"trailers"), *headers]
-        )
+        self._client.send_headers(1, [*_headers(path), *headers])
         self._client.send_data(1, body, end_stream=end)
         self._writer: asyncio.StreamWriter | None = None
 
@@ -92,17 +84,7 @@ class Unfinished:
         self.answers: dict[int, dict[str, str]] = {}
         for number in range(calls):
             stream = 2 * number + 1
-            self._client.send_headers(
-                stream,
-                [
-                    (b":method", b"POST"),
-                    (b":scheme", b"http"),
-                    (b":path", path),
-                    (b":authority", b"localhost"),
-                    (b"content-type", b"application/grpc"),
-                    (b"te", b"trailers"),
-                ],
-            )
+            self._client.send_headers(stream, _headers(path))
             self._client.send_data(stream, b"\0" + declared.to_bytes(4, "big"))
             self._left[stream], self.sent[stream] = size, 0
 
@@ -115,27 +97,25 @@ class Unfinished:
                 self._send()
                 writer.write(self._client.data_to_send())
                 await writer.drain()
-                data = await reader.read(65536) if not self._sendable() else await _soon(reader)
-                if data is None:
-                    continue
+                data = await reader.read(65536)
                 if not data:
                     return
                 self._note(data)
         finally:
             writer.close()
 
-    def _sendable(self) -> bool:
-        return any(
-            left and self._client.local_flow_control_window(stream) for stream, left in self._left.items()
-        )
-
     def _send(self) -> None:
-        for stream, left in self._left.items():
-            count = min(left, 16384, self._client.local_flow_control_window(stream))
-            if count > 0:
-                self._client.send_data(stream, bytes(count))
-                self._left[stream] -= count
-                self.sent[stream] += count
+        """All that the server lets them, in turn."""
+        sent = True
+        while sent:
+            sent = False
+            for stream, left in self._left.items():
+                count = min(left, 16384, self._client.local_flow_control_window(stream))
+                if count > 0:
+                    self._client.send_data(stream, bytes(count))
+                    self._left[stream] -= count
+                    self.sent[stream] += count
+                    sent = True
 
     def _note(self, data: bytes) -> None:
         for event in self._client.receive_data(data):
@@ -146,10 +126,13 @@ class Unfinished:
                 self._left.pop(event.stream_id, None)
 
 
-async def _soon(reader: asyncio.StreamReader) -> bytes | None:
-    """What is there to read, without waiting; None = nothing."""
-    try:
-        async with asyncio.timeout(0.0005):
-            return await reader.read(65536)
-    except TimeoutError:
-        return None
+def _headers(path: bytes) -> list[tuple[bytes, bytes]]:
+    """What every call begins with."""
+    return [
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", path),
+        (b":authority", b"localhost"),
+        (b"content-type", b"application/grpc"),
+        (b"te", b"trailers"),
+    ]

@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
@@ -23,7 +22,7 @@ from clipsearch.serving.receiving.arrivals import Arrivals
 from clipsearch.serving.receiving.interceptor import ReceivingInterceptor
 from clipsearch.serving.security.tokens import Grant, create_token, line, sha256
 from clipsearch.serving.settings import MIB
-from tests.fuzz.rpcs import ENCODER, services
+from tests.fuzz.rpcs import ENCODER, by_path, path, request_class, response_class, services
 from tests.fuzz.rpcs import SEARCH as SEARCH_PROCESS
 from tests.ports import OWN_PORT
 
@@ -31,15 +30,6 @@ SERVICES: list[ServiceDescriptor] = [*services(ENCODER), *services(SEARCH_PROCES
 METHODS: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
 GET_MODEL = "/clipsearch.encoder.v1.EncoderService/GetModel"
 SEARCH = "/clipsearch.search.v1.SearchService/Search"
-
-
-def path(method: MethodDescriptor) -> str:
-    return f"/{method.containing_service.full_name}/{method.name}"
-
-
-def by_path(name: str) -> MethodDescriptor:
-    return next(method for method in METHODS if path(method) == name)
-
 
 Answer = Callable[[Any, Any], Any]
 
@@ -52,6 +42,8 @@ class Running:
     answers: dict[str, Answer] = field(default_factory=dict)
     decoded: list[str] = field(default_factory=list)
     health: health.aio.HealthServicer = field(default_factory=health.aio.HealthServicer)
+    channel: grpc.aio.Channel = field(init=False)
+    """To it, in plain text."""
 
     @property
     def address(self) -> str:
@@ -67,20 +59,19 @@ class Running:
 
     def _handler(self, method: MethodDescriptor) -> grpc.RpcMethodHandler:
         name = path(method)
-        request_class = message_factory.GetMessageClass(method.input_type)
-        response_class = message_factory.GetMessageClass(method.output_type)
+        response = response_class(method)
 
         def decode(data: bytes) -> Message:
             self.decoded.append(name)
-            return request_class.FromString(data)
+            return request_class(method).FromString(data)
 
         async def answer(request: Message, context: Any) -> Message:
             if name in self.answers:
-                return await self.answers[name](request, context) or response_class()
-            return response_class()
+                return await self.answers[name](request, context) or response()
+            return response()
 
         return grpc.unary_unary_rpc_method_handler(
-            answer, request_deserializer=decode, response_serializer=response_class.SerializeToString
+            answer, request_deserializer=decode, response_serializer=response.SerializeToString
         )
 
 
@@ -113,7 +104,8 @@ async def running(
         it.port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     try:
-        yield it
+        async with grpc.aio.insecure_channel(it.address) as it.channel:
+            yield it
     finally:
         await server.stop(None)
 
@@ -128,11 +120,11 @@ async def call(
     timeout: float | None = 10.0,
 ) -> Message:
     method = by_path(name)
-    request = request or message_factory.GetMessageClass(method.input_type)()
+    request = request or request_class(method)()
     send = channel.unary_unary(
         name,
         request_serializer=lambda message: message.SerializeToString(),
-        response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
+        response_deserializer=response_class(method).FromString,
     )
     shown = [("authorization", f"Bearer {token}")] if token else []
     return await send(request, metadata=[*shown, *metadata], timeout=timeout)

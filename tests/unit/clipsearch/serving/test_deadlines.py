@@ -20,13 +20,7 @@ async def server():
         yield server
 
 
-@pytest.fixture
-async def channel(server):
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        yield channel
-
-
-async def test_a_call_without_a_deadline_gets_the_default_and_is_cancelled_at_it(server, channel):
+async def test_a_call_without_a_deadline_gets_the_default_and_is_cancelled_at_it(server):
     seen: list[object] = []
 
     async def hangs(request, context):
@@ -38,35 +32,35 @@ async def test_a_call_without_a_deadline_gets_the_default_and_is_cancelled_at_it
             raise
 
     server.answers[GET_MODEL] = hangs
-    assert await refusal(channel, timeout=None) == (EXCEEDED, "DEADLINE_EXCEEDED")
+    assert await refusal(server.channel, timeout=None) == (EXCEEDED, "DEADLINE_EXCEEDED")
     left, end = seen
     assert 0 < left <= 0.2
     assert end == "cancelled"
 
 
-async def test_the_callers_own_deadline_stands_shorter_or_longer(server, channel):
+async def test_the_callers_own_deadline_stands_shorter_or_longer(server):
     async def takes(request, context):
         left = context.time_remaining()
         assert left > 1
         await asyncio.sleep(0.3)  # longer than the default
 
     server.answers[GET_MODEL] = takes
-    await call(channel, timeout=20)
+    await call(server.channel, timeout=20)
 
 
-async def test_everything_else_of_the_context_is_there(server, channel):
+async def test_everything_else_of_the_context_is_there(server):
     async def reads(request, context):
         assert dict(context.invocation_metadata())["x-asked"] == "yes"
         await context.abort(grpc.StatusCode.ABORTED, "on purpose")
 
     server.answers[GET_MODEL] = reads
-    code, _ = await refusal(channel, timeout=None, metadata=[("x-asked", "yes")])
+    code, _ = await refusal(server.channel, timeout=None, metadata=[("x-asked", "yes")])
     assert code is grpc.StatusCode.ABORTED
 
 
-async def test_a_timeout_of_the_handlers_own_is_not_the_deadline(server, channel):
+async def test_a_timeout_of_the_handlers_own_is_not_the_deadline(server):
     async def fails(request, context):
         raise TimeoutError
 
     server.answers[GET_MODEL] = fails
-    assert await refusal(channel, timeout=None) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert await refusal(server.channel, timeout=None) == (grpc.StatusCode.INTERNAL, "INTERNAL")

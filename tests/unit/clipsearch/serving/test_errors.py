@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from clipsearch.client.errors import from_status
@@ -15,42 +15,35 @@ from clipsearch.serving.errors import (
     FingerprintMismatch,
     InvalidArgument,
     NotFound,
-    ResourceExhausted,
     to_status,
 )
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
-from tests.unit.clipsearch.serving import served
-from tests.unit.clipsearch.serving.served import GET_MODEL, running
+from tests.unit.clipsearch.serving.served import GET_MODEL, call, detail, running
 
 
 @pytest.fixture
-async def call() -> AsyncIterator[Callable]:
-    async with running(ErrorInterceptor()) as server, grpc.aio.insecure_channel(server.address) as channel:
+async def told() -> AsyncIterator[Callable[[Exception], Awaitable[grpc.aio.AioRpcError]]]:
+    """What a caller gets to see of an error that a handler raises."""
+    async with running(ErrorInterceptor()) as server:
 
-        async def raising(error: Exception) -> tuple[grpc.aio.AioRpcError, status_pb2.Status]:
+        async def raising(error: Exception) -> grpc.aio.AioRpcError:
             async def fails(request, context):
                 raise error
 
             server.answers[GET_MODEL] = fails
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await served.call(channel)
-            return caught.value, rpc_status.from_call(caught.value)
+                await call(server.channel)
+            return caught.value
 
         yield raising
 
 
-def detail(status: status_pb2.Status, kind: type):
-    found = kind()
-    assert any(packed.Unpack(found) for packed in status.details), f"no {kind.__name__} in {status}"
-    return found
-
-
-async def test_bad_argument_names_the_field_on_the_wire(call):
-    error, status = await call(InvalidArgument("limit", "at most 1000, got 5000"))
+async def test_bad_argument_names_the_field_on_the_wire(told):
+    error = await told(InvalidArgument("limit", "at most 1000, got 5000"))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert error.details() == "limit: at most 1000, got 5000"
-    assert detail(status, error_details_pb2.BadRequest).field_violations[0].field == "limit"
-    assert detail(status, error_details_pb2.ErrorInfo).reason == "INVALID_FIELD"
+    assert detail(error, error_details_pb2.BadRequest).field_violations[0].field == "limit"
+    assert detail(error, error_details_pb2.ErrorInfo).reason == "INVALID_FIELD"
 
 
 @pytest.mark.parametrize("letter", ["x", "\N{GREEK SMALL LETTER ALPHA}", "\N{GRINNING FACE}"])
@@ -62,14 +55,14 @@ async def test_bad_argument_names_the_field_on_the_wire(call):
         lambda name: FingerprintMismatch(name, name, name),
     ],
 )
-async def test_an_error_that_quotes_a_long_name_arrives_as_itself(call, made, letter):
+async def test_an_error_that_quotes_a_long_name_arrives_as_itself(told, made, letter):
     error = made(100_000 * letter)
 
-    refused, status = await call(error)
+    refused = await told(error)
 
-    assert (refused.code().value[0], status.code) == (error.code, error.code)
-    assert detail(status, error_details_pb2.ErrorInfo).reason == error.reason
-    assert status.message.endswith("...")
+    assert (refused.code().value[0], rpc_status.from_call(refused).code) == (error.code, error.code)
+    assert detail(refused, error_details_pb2.ErrorInfo).reason == error.reason
+    assert refused.details().endswith("...")
 
 
 def test_a_nested_field_gets_its_path():
@@ -78,27 +71,20 @@ def test_a_nested_field_gets_its_path():
     assert outer.message == "query[2].weight: must be finite, got nan"
 
 
-async def test_mismatch_names_both_fingerprints(call):
-    error, status = await call(FingerprintMismatch("pictures", "aaaa", "bbbb"))
+async def test_mismatch_names_both_fingerprints(told):
+    error = await told(FingerprintMismatch("pictures", "aaaa", "bbbb"))
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert "aaaa" in error.details()
     assert "bbbb" in error.details()
-    metadata = detail(status, error_details_pb2.ErrorInfo).metadata
-    assert dict(metadata)["collection_fingerprint"] == "aaaa"
-    assert dict(metadata)["request_fingerprint"] == "bbbb"
+    metadata = detail(error, error_details_pb2.ErrorInfo).metadata
+    assert metadata["collection_fingerprint"] == "aaaa"
+    assert metadata["request_fingerprint"] == "bbbb"
 
 
-async def test_exhaustion_says_when_to_come_back(call):
-    error, status = await call(ResourceExhausted("queue is full", "QUEUE_FULL", retry_after_s=0.25))
-    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert detail(status, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() == 250
-
-
-async def test_the_unexpected_tells_an_incident_and_no_more(call, caplog):
-    error, status = await call(RuntimeError("/secret/path"))
+async def test_the_unexpected_tells_an_incident_and_no_more(told):
+    error = await told(RuntimeError("/secret/path"))
     assert error.code() is grpc.StatusCode.INTERNAL
-    incident = detail(status, error_details_pb2.ErrorInfo).metadata["incident"]
-    assert incident in error.details()
+    assert detail(error, error_details_pb2.ErrorInfo).metadata["incident"] in error.details()
     assert "secret" not in error.details()
 
 
@@ -128,6 +114,6 @@ def test_a_message_names_its_field_once_however_often_it_is_passed_on(field):
         error = InvalidArgument(field, error.message, error.reason)
     assert error.message == f"{field}: over 20 bytes"
     assert error.description == "over 20 bytes"
-    told = from_status(to_status(error))
-    assert told.about(field).message == f"{field}: over 20 bytes"
-    assert told.about("photo.jpg").message == "photo.jpg: over 20 bytes"
+    arrived = from_status(to_status(error))
+    assert arrived.about(field).message == f"{field}: over 20 bytes"
+    assert arrived.about("photo.jpg").message == "photo.jpg: over 20 bytes"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
@@ -16,10 +16,11 @@ from clipsearch.serving.receiving import arrivals as arrivals_module
 from clipsearch.serving.receiving.arrivals import Arrivals
 from clipsearch.serving.receiving.interceptor import ReceivingInterceptor
 from clipsearch.serving.security.auth import AuthInterceptor
-from clipsearch.serving.security.tokens import Grants
+from clipsearch.serving.security.tokens import Grant, Grants, Scope
 from clipsearch.serving.settings import MIB
 from tests.unit.clipsearch.serving.http2 import Unfinished
 from tests.unit.clipsearch.serving.served import call, refusal, running
+from tests.waiting import until
 
 PATH = "/clipsearch.encoder.v1.EncoderService/EncodeText"
 BUDGET = 8 * MIB
@@ -50,12 +51,6 @@ async def unfinished(address: str, calls: int, size: int) -> AsyncIterator[Unfin
         await asyncio.wait([task])
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.005)
-
-
 async def test_the_limit_on_calls_holds_when_their_headers_come(arrivals):
     limit = ConcurrencyInterceptor(1)
     async with (
@@ -68,22 +63,12 @@ async def test_the_limit_on_calls_holds_when_their_headers_come(arrivals):
         assert all(sent <= UNASKED for stream, sent in them.sent.items() if stream != 1)
 
 
-async def test_a_caller_without_rights_is_refused_before_its_body_is_taken(arrivals, tokens):
-    tokens.add("somebody", "encode")
-    auth = AuthInterceptor(Grants(tokens.path))
-    async with (
-        running(ErrorInterceptor(), auth, receiving(arrivals)) as server,
-        unfinished(server.address, calls=4, size=2 * MIB) as them,
-    ):
-        await until(lambda: len(them.answers) == 4)
-        codes = {answer["grpc-status"] for answer in them.answers.values()}
-        assert codes == {str(grpc.StatusCode.UNAUTHENTICATED.value[0])}
-        assert max(them.sent.values()) <= UNASKED
-
-
-async def test_a_caller_whose_certificate_has_no_rights_is_refused_before_its_body_is_taken(arrivals, tokens):
-    tokens.add("somebody", "encode", certificate=None)
-    tokens.path.write_text('{"name": "gateway", "certificate": "gateway.example", "scopes": ["encode"]}\n')
+@pytest.mark.parametrize("known_by", ["token", "certificate"])
+async def test_a_caller_without_rights_is_refused_before_its_body_is_taken(arrivals, tokens, known_by):
+    if known_by == "token":
+        tokens.add("somebody", "encode")
+    else:
+        tokens.write(Grant(name="gateway", certificate="gateway.example", scopes={Scope.ENCODE}))
     auth = AuthInterceptor(Grants(tokens.path))
     async with (
         running(ErrorInterceptor(), auth, receiving(arrivals)) as server,
@@ -101,10 +86,9 @@ async def test_unfinished_requests_stay_within_the_budget_and_others_are_served_
         running(ErrorInterceptor(), receiving(arrivals)) as server,
         unfinished(server.address, calls=8, size=4 * MIB) as one,
         unfinished(server.address, calls=8, size=4 * MIB) as other,
-        grpc.aio.insecure_channel(server.address) as channel,
     ):
         for _ in range(40):
-            await call(channel, PATH, REQUEST, timeout=20)
+            await call(server.channel, PATH, REQUEST, timeout=20)
             most = max(most, arrivals.arriving)
             await asyncio.sleep(0.01)
         await until(lambda: one.answers or other.answers)
@@ -120,12 +104,11 @@ async def test_at_the_limit_on_calls_one_that_has_been_arriving_for_long_gives_w
     async with (
         running(ErrorInterceptor(), limit, receiving(arrivals)) as server,
         unfinished(server.address, calls=2, size=100) as them,
-        grpc.aio.insecure_channel(server.address) as channel,
     ):
         await until(lambda: limit.in_progress == 2)
-        assert await refusal(channel, PATH, REQUEST) == (EXHAUSTED, "TOO_MANY_CALLS")
+        assert await refusal(server.channel, PATH, REQUEST) == (EXHAUSTED, "TOO_MANY_CALLS")
         await asyncio.sleep(0.25)
-        await call(channel, PATH, REQUEST)
+        await call(server.channel, PATH, REQUEST)
         await until(lambda: len(them.answers) == 1)
 
 
@@ -138,19 +121,16 @@ async def test_what_is_answered_counts_until_its_answer_and_the_next_waits(arriv
 
     path = PATH.replace("Text", "Image")
     large = encoder_pb2.EncodeImageRequest(images=[bytes(2_500_000)])  # twice: the message and a copy
-    async with (
-        running(ErrorInterceptor(), receiving(arrivals)) as server,
-        grpc.aio.insecure_channel(server.address) as channel,
-    ):
+    async with running(ErrorInterceptor(), receiving(arrivals)) as server:
         server.answers[path] = waits
-        first = asyncio.create_task(call(channel, path, large, timeout=20))
+        first = asyncio.create_task(call(server.channel, path, large, timeout=20))
         await until(lambda: begun)
         assert 5_000_000 <= arrivals.held < 5_010_000
-        second = asyncio.create_task(call(channel, path, large, timeout=20))
+        second = asyncio.create_task(call(server.channel, path, large, timeout=20))
         await until(lambda: arrivals.held > 7_000_000)
         await asyncio.sleep(0.05)
         assert len(begun) == 1
-        await call(channel, PATH, REQUEST)  # one that takes next to nothing does not wait
+        await call(server.channel, PATH, REQUEST)  # one that takes next to nothing does not wait
         release.set()
         await asyncio.gather(first, second)
     assert len(begun) == 2
@@ -167,13 +147,10 @@ async def test_nothing_stays_behind_however_a_call_ends(arrivals, how):
             raise RuntimeError
         await asyncio.sleep(60)
 
-    async with (
-        running(ErrorInterceptor(), receiving(arrivals)) as server,
-        grpc.aio.insecure_channel(server.address) as channel,
-    ):
+    async with running(ErrorInterceptor(), receiving(arrivals)) as server:
         server.answers[PATH] = ends
         texts = [""] * 1_000_000 if how == "refused" else ["x" * 100_000]
-        sent = asyncio.create_task(call(channel, PATH, encoder_pb2.EncodeTextRequest(texts=texts)))
+        sent = asyncio.create_task(call(server.channel, PATH, encoder_pb2.EncodeTextRequest(texts=texts)))
         if how == "cancelled":
             await begun.wait()
             sent.cancel()

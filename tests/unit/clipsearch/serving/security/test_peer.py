@@ -9,7 +9,7 @@ import grpc
 import pytest
 import trustme
 
-from clipsearch.channel.credentials import ClientTls, CredentialsError, channel_credentials
+from clipsearch.channel.credentials import ClientTls, channel_credentials
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from clipsearch.serving.security import peer as peer_module
 from clipsearch.serving.security.peer import Peer
@@ -103,22 +103,3 @@ async def test_files_that_are_not_usable_leave_the_connection_as_it_was(mtls, tm
     assert not watching.done()
     watching.cancel()
     await peer.close()
-
-
-async def test_without_files_it_is_a_plain_connection():
-    async with running() as server:
-        peer = Peer(
-            lambda: grpc.aio.insecure_channel(server.address), encoder_pb2_grpc.EncoderServiceStub, None
-        )
-        await peer.stub.GetModel(REQUEST, timeout=HANGS_S)
-        await peer.close()
-
-
-def test_files_that_are_missing_at_first_are_named(tmp_path):
-    tls = ClientTls(ca=tmp_path / "nowhere.pem")
-    with pytest.raises(CredentialsError, match=r"nowhere\.pem"):
-        Peer(
-            lambda: grpc.aio.secure_channel("127.0.0.1:1", channel_credentials(tls)),
-            encoder_pb2_grpc.EncoderServiceStub,
-            tls,
-        )

@@ -25,15 +25,6 @@ def test_one_seconds_worth_at_once_then_one_by_one():
     assert limit.take() > 0
 
 
-def test_less_than_one_a_second_still_lets_one_through():
-    clock = Clock()
-    limit = RateLimit(0.1, clock)
-    assert limit.take() == 0
-    assert limit.take() == pytest.approx(10)
-    clock.now += 10
-    assert limit.take() == 0
-
-
 @given(
     rate=st.floats(0.1, 1000),
     pauses=st.lists(st.floats(0, 2), min_size=1, max_size=200),

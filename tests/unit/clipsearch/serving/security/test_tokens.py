@@ -13,7 +13,6 @@ from clipsearch.serving.security.tokens import (
     Scope,
     TokensError,
     create_token,
-    line,
     read_grants,
     sha256,
 )
@@ -109,10 +108,3 @@ async def test_changes_are_noticed_without_being_asked(tokens, monkeypatch):
     token = tokens.add("new", "search")
     await until(lambda: grants.of_token(token) is not None)
     watching.cancel()
-
-
-def test_a_grant_survives_the_way_into_the_file_and_back(tokens):
-    tokens.add("shop", "search", "admin", collections=["b", "a"], rate_per_s=2.5)
-    grant = read_grants(tokens.path)[0]
-    tokens.path.write_text(line(grant))
-    assert read_grants(tokens.path) == (grant,)

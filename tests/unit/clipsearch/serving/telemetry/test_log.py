@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 
-import grpc
 import pytest
 import structlog
 
@@ -38,8 +37,7 @@ async def test_an_unexpected_error_is_logged_without_the_request(log):
 
     async with running(ErrorInterceptor()) as server:
         server.answers[ENCODE] = fails
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            await refusal(channel, ENCODE, encoder_pb2.EncodeTextRequest(texts=[CANARY]))
+        await refusal(server.channel, ENCODE, encoder_pb2.EncodeTextRequest(texts=[CANARY]))
     logged = log()
     assert "unexpected error" in logged
     assert "a fault of 13 characters" in logged

@@ -14,7 +14,7 @@ from clipsearch.serving.errors import NotFound
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from clipsearch.serving.telemetry.request_id import RequestInterceptor, forwarded, request_id
 from tests.unit.clipsearch.serving.served import GET_MODEL, call, detail, running
-from tests.waiting import HANGS_S
+from tests.waiting import until
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -33,9 +33,12 @@ async def seen(server, **metadata: str) -> dict[str, Any]:
         found.update(structlog.contextvars.get_contextvars(), current=request_id(), forwarded=forwarded())
 
     server.answers[GET_MODEL] = look
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        await call(channel, metadata=[(key.replace("_", "-"), value) for key, value in metadata.items()])
+    await call(server.channel, metadata=[(key.replace("_", "-"), value) for key, value in metadata.items()])
     return found
+
+
+async def ask(server, identity: str, timeout: float | None = None) -> None:
+    await call(server.channel, metadata=[("x-request-id", identity)], timeout=timeout)
 
 
 async def test_the_callers_id_is_kept_and_passed_on(server):
@@ -63,18 +66,7 @@ async def test_the_trace_id_of_the_caller_is_logged(server):
     assert "trace_id" not in await seen(server, traceparent="00-nonsense-01")
 
 
-async def test_errors_tell_the_id(server):
-    async def fails(request, context):
-        raise NotFound("collection", "x")
-
-    server.answers[GET_MODEL] = fails
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(channel, metadata=[("x-request-id", "order-17")])
-    assert detail(caught.value, error_details_pb2.RequestInfo).request_id == "order-17"
-
-
-async def test_each_call_is_a_line_of_the_debug_log_with_its_status(server):
+async def test_each_call_is_a_line_of_the_debug_log_with_its_status_and_errors_tell_the_id(server):
     async def fails(request, context):
         raise NotFound("collection", "x")
 
@@ -89,22 +81,21 @@ async def test_each_call_is_a_line_of_the_debug_log_with_its_status(server):
 
     with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
         await seen(server, x_request_id="good")
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            for identity, answer in (("bad", fails), ("broken", breaks)):
-                server.answers[GET_MODEL] = answer
-                with pytest.raises(grpc.aio.AioRpcError):
-                    await call(channel, metadata=[("x-request-id", identity)], timeout=None)
-            server.answers[GET_MODEL] = hangs
-            while not hanging.is_set():  # it may be late before it has arrived
-                with pytest.raises(grpc.aio.AioRpcError):
-                    await call(channel, metadata=[("x-request-id", "late")], timeout=0.3)
-            hanging.clear()
-            given_up = asyncio.create_task(call(channel, metadata=[("x-request-id", "gone")], timeout=None))
-            await hanging.wait()
-            given_up.cancel()
-            async with asyncio.timeout(HANGS_S):
-                while len(lines := {e["request_id"]: e for e in logs if e["event"] == "call"}) < 5:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+        for identity, answer in (("bad", fails), ("broken", breaks)):
+            server.answers[GET_MODEL] = answer
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await ask(server, identity)
+            assert detail(caught.value, error_details_pb2.RequestInfo).request_id == identity
+        server.answers[GET_MODEL] = hangs
+        while not hanging.is_set():  # it may be late before it has arrived
+            with pytest.raises(grpc.aio.AioRpcError):
+                await ask(server, "late", timeout=0.3)
+        hanging.clear()
+        given_up = asyncio.create_task(ask(server, "gone"))
+        await hanging.wait()
+        given_up.cancel()
+        await until(lambda: sum(entry["event"] == "call" for entry in logs) >= 5)
+    lines = {entry["request_id"]: entry for entry in logs if entry["event"] == "call"}
     assert {identity: entry["code"] for identity, entry in lines.items()} == {
         "good": "OK",
         "bad": "NOT_FOUND",

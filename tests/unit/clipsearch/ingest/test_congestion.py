@@ -52,13 +52,6 @@ def test_after_refusals_without_end_one_point_still_flies():
     assert (flow.calls, flow.points) == (1, 1)
 
 
-def test_a_limit_of_the_service_is_kept():
-    flow = CongestionControl()
-    flow.too_many(16)
-    settle(flow, workers=1, point_s=0.0001)
-    assert flow.points == 8
-
-
 @given(
     sizes=st.lists(st.integers(0, 60), max_size=20), most=st.integers(1, 6), most_bytes=st.integers(1, 100)
 )

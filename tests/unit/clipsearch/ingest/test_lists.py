@@ -291,14 +291,11 @@ def test_cells_may_be_long(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
 def test_a_list_is_a_regular_file(tmp_path, name):
+    with pytest.raises(SourceError, match="no such file"):
+        ItemList(tmp_path / name).prepare()
     os.mkfifo(tmp_path / name)
     with pytest.raises(SourceError, match="a named pipe, not a regular file"):
         ItemList(tmp_path / name).prepare()
-
-
-def test_a_list_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(SourceError, match="no such file"):
-        ItemList(tmp_path / "a.csv").prepare()
 
 
 def test_a_list_is_known_by_its_content_and_how_it_is_read(tmp_path):

@@ -105,10 +105,12 @@ def toy(tmp_path: Path) -> Iterator[Callable[..., Toy]]:
 
 @asynccontextmanager
 async def connected(process: Toy) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to the service, which is started and ready."""
+    """A channel to the service once its dependency is there; launches it if nobody has."""
     process.dependency.touch()
-    process.start()
-    async with grpc.aio.insecure_channel(process.address) as channel:
+    if not process.alive():
+        process.launch()
+    await until(process.port_file.exists)
+    async with grpc.aio.insecure_channel(process.port_file.read_text().strip()) as channel:
         yield channel
 
 
@@ -166,15 +168,13 @@ async def becomes(channel: grpc.aio.Channel, wanted: int) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_readiness_follows_the_dependency_and_liveness_does_not(toy):
-    process = toy()
+async def test_readiness_follows_the_dependency_and_the_drain_and_liveness_does_not(toy):
+    process = toy(drain_delay_s=60)
     process.launch()
     assert (await process.entry("not ready"))["problem"] == "the store cannot be reached"
     assert not process.port_file.exists()
 
-    process.dependency.touch()
-    await until(process.port_file.exists)
-    async with grpc.aio.insecure_channel(process.port_file.read_text().strip()) as channel:
+    async with connected(process) as channel:
         await becomes(channel, SERVING)
         process.dependency.unlink()
         await becomes(channel, NOT_SERVING)
@@ -184,16 +184,11 @@ async def test_readiness_follows_the_dependency_and_liveness_does_not(toy):
         process.dependency.touch()
         await becomes(channel, SERVING)
 
-
-async def test_draining_is_told_before_calls_are_refused(toy):
-    process = toy(drain_delay_s=60)
-    async with connected(process) as channel:
-        assert await status(channel) == SERVING
         process.signal(signal.SIGTERM)
         await becomes(channel, NOT_SERVING)
         assert await status(channel, NAME) == NOT_SERVING
         assert await status(channel, "liveness") == SERVING
-        assert (await call(channel)).name == "toy"
+        assert (await call(channel)).name == "toy"  # told before calls are refused
     process.signal(signal.SIGTERM)  # ends the delay
     assert await process.end() == 0
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import grpc
 import pytest
@@ -13,52 +14,51 @@ from clipsearch.channel.credentials import ClientTls, channel_credentials
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from clipsearch.serving.security import peer as peer_module
 from clipsearch.serving.security.peer import Peer
-from tests.unit.clipsearch.serving.served import GET_MODEL, running
+from tests.unit.clipsearch.serving.served import GET_MODEL, Running, running
 from tests.waiting import HANGS_S, until
 
 REQUEST = encoder_pb2.GetModelRequest()
 
 
-class Client:
-    """Its files, and the certificate that they hold."""
+def write(tls: ClientTls, issued: trustme.LeafCert) -> None:
+    tls.certificate.write_bytes(issued.cert_chain_pems[0].bytes())
+    tls.key.write_bytes(issued.private_key_pem.bytes())
 
-    def __init__(self, folder: Path, ca: trustme.CA) -> None:
-        self._ca = ca
-        self.tls = ClientTls(folder / "ca", folder / "crt", folder / "key")
-        ca.cert_pem.write_to_path(self.tls.ca)
 
-    def write(self, name: str) -> None:
-        issued = self._ca.issue_cert(name)
-        self.tls.certificate.write_bytes(issued.cert_chain_pems[0].bytes())
-        self.tls.key.write_bytes(issued.private_key_pem.bytes())
+@dataclass
+class Connected:
+    """A server that asks for certificates of its CA, and a watched connection from the first."""
+
+    ca: trustme.CA
+    server: Running
+    tls: ClientTls
+    peer: Peer
+    watching: asyncio.Task
 
 
 @pytest.fixture
-async def mtls():
-    """A server that asks for certificates, and its CA."""
+async def connected(tmp_path, monkeypatch) -> AsyncIterator[Connected]:
+    monkeypatch.setattr(peer_module, "POLL_S", 0.01)
     ca = trustme.CA()
     issued = ca.issue_cert("127.0.0.1")
     pair = (issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())
     credentials = grpc.ssl_server_credentials([pair], ca.cert_pem.bytes(), require_client_auth=True)
+    tls = ClientTls(tmp_path / "ca", tmp_path / "crt", tmp_path / "key")
+    ca.cert_pem.write_to_path(tls.ca)
+    write(tls, ca.issue_cert("first.example.com"))
     async with running(credentials=credentials) as server:
-        yield server, ca
+        peer = Peer(
+            lambda: grpc.aio.secure_channel(server.address, channel_credentials(tls)),
+            encoder_pb2_grpc.EncoderServiceStub,
+            tls,
+        )
+        watching = asyncio.create_task(peer.watch())
+        yield Connected(ca, server, tls, peer, watching)
+        watching.cancel()
+        await peer.close()
 
 
-def connected(server, tls: ClientTls) -> Peer:
-    return Peer(
-        lambda: grpc.aio.secure_channel(server.address, channel_credentials(tls)),
-        encoder_pb2_grpc.EncoderServiceStub,
-        tls,
-    )
-
-
-async def test_calls_after_a_renewal_show_the_new_certificate_and_those_before_finish(
-    mtls, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(peer_module, "POLL_S", 0.01)
-    server, ca = mtls
-    client = Client(tmp_path, ca)
-    client.write("first.example.com")
+async def test_calls_after_a_renewal_show_the_new_certificate_and_those_before_finish(connected):
     shown: list[str] = []
     entered, release = asyncio.Event(), asyncio.Event()
 
@@ -67,39 +67,29 @@ async def test_calls_after_a_renewal_show_the_new_certificate_and_those_before_f
         entered.set()
         await release.wait()
 
-    server.answers[GET_MODEL] = look
-    peer = connected(server, client.tls)
-    watching = asyncio.create_task(peer.watch())
+    connected.server.answers[GET_MODEL] = look
+    peer = connected.peer
     early = peer.stub.GetModel(REQUEST, timeout=HANGS_S)
     await entered.wait()
     before = peer.stub
-    client.write("second.example.com")
+    write(connected.tls, connected.ca.issue_cert("second.example.com"))
     await until(lambda: peer.stub is not before)
     release.set()
     await peer.stub.GetModel(REQUEST, timeout=HANGS_S)
     await early
     assert shown == ["first.example.com", "second.example.com"]
-    watching.cancel()
-    await peer.close()
 
 
 @pytest.mark.parametrize("damage", ["gone", "another's"])
-async def test_files_that_are_not_usable_leave_the_connection_as_it_was(mtls, tmp_path, monkeypatch, damage):
-    monkeypatch.setattr(peer_module, "POLL_S", 0.01)
-    server, ca = mtls
-    client = Client(tmp_path, ca)
-    client.write("first.example.com")
-    peer = connected(server, client.tls)
-    watching = asyncio.create_task(peer.watch())
+async def test_files_that_are_not_usable_leave_the_connection_as_it_was(connected, damage):
+    peer, key = connected.peer, connected.tls.key
     await peer.stub.GetModel(REQUEST, timeout=HANGS_S)
     if damage == "gone":
-        client.tls.key.unlink()
+        key.unlink()
     else:
-        client.tls.key.write_bytes(ca.issue_cert("first.example.com").private_key_pem.bytes())
+        key.write_bytes(connected.ca.issue_cert("first.example.com").private_key_pem.bytes())
     before = peer.stub
     await asyncio.sleep(0.1)
     assert peer.stub is before
     await peer.stub.GetModel(REQUEST, timeout=HANGS_S)
-    assert not watching.done()
-    watching.cancel()
-    await peer.close()
+    assert not connected.watching.done()

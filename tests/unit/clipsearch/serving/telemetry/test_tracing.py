@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -127,13 +127,6 @@ def test_without_an_endpoint_nothing_is_traced():
 
 
 def test_without_the_extra_the_message_says_what_to_install(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *rest):
-        if name.startswith("opentelemetry"):
-            raise ImportError(name=name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
     with pytest.raises(TracingError, match=r"clipsearch\[otel\]"), tracing("http://x:1", "encoder"):
         pass

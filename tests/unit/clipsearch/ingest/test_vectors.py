@@ -9,15 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipsearch.ingest import (
-    CheckpointError,
-    FlowLimits,
-    Ingest,
-    IngestOptions,
-    IngestReport,
-    SourceError,
-    VectorFile,
-)
+from clipsearch.ingest import CheckpointError, FlowLimits, Ingest, IngestOptions, SourceError, VectorFile
 from clipsearch.ingest import vectors as module
 from clipsearch.serving.errors import ResourceExhausted
 from tests.unit.clipsearch.ingest.served import DIMENSION
@@ -78,7 +70,7 @@ async def test_without_ids_equal_vectors_are_one_point(fake, client, file, matri
     assert all(len(id) == 32 for id in fake.stored)
 
 
-async def load(client, source: VectorFile, checkpoint: Path) -> IngestReport:
+async def load(client, source, checkpoint):
     return await Ingest(client, "things", source, checkpoint=checkpoint, options=OPTIONS).run()
 
 

@@ -11,12 +11,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from clipsearch.client.errors import from_status
-from clipsearch.serving.errors import (
-    FingerprintMismatch,
-    InvalidArgument,
-    NotFound,
-    to_status,
-)
+from clipsearch.serving.errors import FingerprintMismatch, InvalidArgument, NotFound, to_status
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from tests.unit.clipsearch.serving.served import GET_MODEL, call, detail, running
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -33,26 +34,19 @@ class Dependency:
             await asyncio.sleep(60)
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def dependency() -> Dependency:
     return Dependency()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> SimpleNamespace:
+    return SimpleNamespace(now=1000.0)
 
 
 @pytest.fixture
 def readiness(dependency, clock) -> Readiness:
-    return Readiness({NAME: dependency}, unready_after_s=5, clock=clock)
+    return Readiness({NAME: dependency}, unready_after_s=5, clock=lambda: clock.now)
 
 
 async def serving(readiness: Readiness, name: str) -> bool:
@@ -94,7 +88,7 @@ async def test_a_short_failure_does_not_count_against_the_next(readiness, depend
 
 async def test_one_service_that_is_not_ready_makes_the_whole_not_ready(dependency, clock):
     dependency.mode = "down"
-    readiness = Readiness({NAME: dependency, "other": None}, unready_after_s=0, clock=clock)
+    readiness = Readiness({NAME: dependency, "other": None}, unready_after_s=0, clock=lambda: clock.now)
     await readiness.begin()
     await readiness.check()
     assert not await serving(readiness, NAME)
@@ -104,7 +98,7 @@ async def test_one_service_that_is_not_ready_makes_the_whole_not_ready(dependenc
 
 
 async def test_a_probe_that_services_share_is_asked_once(dependency, clock):
-    readiness = Readiness({"a": dependency, "b": dependency}, unready_after_s=0, clock=clock)
+    readiness = Readiness({"a": dependency, "b": dependency}, unready_after_s=0, clock=lambda: clock.now)
     await readiness.begin()
     await readiness.check()
     assert dependency.asked == 1

@@ -80,9 +80,6 @@ class Toy(Program):
         await until(lambda: any(line["event"] == event for line in self.logged()))
         return next(line for line in self.logged() if line["event"] == event)
 
-    async def end(self) -> int:
-        return await asyncio.to_thread(self.wait)
-
 
 async def status(channel: grpc.aio.Channel, service: str = "") -> int:
     stub = health_pb2_grpc.HealthStub(channel)
@@ -144,7 +141,7 @@ async def test_tls_tokens_metrics_and_logs_together(toy, tmp_path, tokens):
     assert sample(text, "clipsearch_event_loop_lag_seconds_count") >= 1
 
     process.signal(signal.SIGTERM)
-    assert await process.end() == 0
+    assert process.wait() == 0
     calls = {line["request_id"]: line for line in process.logged() if line["event"] == "call"}
     assert (calls["order-17"]["caller"], calls["order-17"]["code"]) == ("shop", "OK")
     log = process.text()
@@ -190,7 +187,7 @@ async def test_readiness_follows_the_dependency_and_the_drain_and_liveness_does_
         assert await status(channel, "liveness") == SERVING
         assert (await call(channel)).name == "toy"  # told before calls are refused
     process.signal(signal.SIGTERM)  # ends the delay
-    assert await process.end() == 0
+    assert process.wait() == 0
 
 
 async def under_way(channel: grpc.aio.Channel, folder: Path) -> asyncio.Task:
@@ -208,7 +205,7 @@ async def test_sigterm_lets_calls_in_flight_finish_and_exits_0(toy, tmp_path):
         await process.entry("draining")
         (tmp_path / "dependency-answer").touch()
         assert (await asked).name == "toy"
-    assert await process.end() == 0
+    assert process.wait() == 0
     await process.entry("toy has stopped")
 
 
@@ -221,7 +218,7 @@ async def test_a_second_signal_stops_at_once(toy, tmp_path):
         process.signal(signal.SIGTERM)
         with pytest.raises(grpc.aio.AioRpcError):
             await asked
-    assert await process.end() == 0
+    assert process.wait() == 0
 
 
 async def test_sigterm_before_it_was_ever_ready_ends_it_with_0(toy):

@@ -27,12 +27,19 @@ class ToySettings(ServingSettings):
     api_key: SecretStr | None = None
 
 
-def test_a_flag_beats_the_environment_and_that_the_default(monkeypatch):
+def test_a_flag_beats_the_environment_that_the_file_and_that_the_default(monkeypatch, tmp_path):
     assert load_settings(ToySettings).max_batch == 8
-    monkeypatch.setenv("TOY_MAX_BATCH", "16")
-    assert load_settings(ToySettings).max_batch == 16
-    assert load_settings(ToySettings, max_batch=32).max_batch == 32
-    assert load_settings(ToySettings, max_batch=None).max_batch == 16
+    file = tmp_path / "toy.env"
+    file.write_text("# ours\nTOY_MAX_BATCH=16\nTOY_PORT=5000\n")
+    monkeypatch.setenv("TOY_SETTINGS_FILE", str(file))
+    assert (load_settings(ToySettings).max_batch, load_settings(ToySettings).port) == (16, 5000)
+    monkeypatch.setenv("TOY_MAX_BATCH", "32")
+    assert load_settings(ToySettings).max_batch == 32
+    assert load_settings(ToySettings, max_batch=None).max_batch == 32
+    assert load_settings(ToySettings, max_batch=64).max_batch == 64
+    monkeypatch.delenv("TOY_MAX_BATCH")
+    monkeypatch.delenv("TOY_SETTINGS_FILE")
+    assert load_settings(ToySettings, settings_file=file).max_batch == 16
 
 
 @pytest.mark.parametrize("place", ["environment", "file"])
@@ -49,16 +56,6 @@ def test_a_bad_value_names_variable_and_value(monkeypatch):
     monkeypatch.setenv("TOY_PORT", "70000")
     with pytest.raises(SettingsError, match=r"TOY_PORT: .*65535.*'70000'"):
         load_settings(ToySettings)
-
-
-def test_a_file_beats_the_default_and_the_environment_the_file(monkeypatch, tmp_path):
-    file = tmp_path / "toy.env"
-    file.write_text("# ours\nTOY_MAX_BATCH=16\nTOY_PORT=5000\n")
-    monkeypatch.setenv("TOY_SETTINGS_FILE", str(file))
-    assert (load_settings(ToySettings).max_batch, load_settings(ToySettings).port) == (16, 5000)
-    monkeypatch.setenv("TOY_MAX_BATCH", "32")
-    assert load_settings(ToySettings).max_batch == 32
-    assert load_settings(ToySettings, max_batch=64, settings_file=file).max_batch == 64
 
 
 def test_a_file_that_is_not_there_is_an_error(monkeypatch, tmp_path):

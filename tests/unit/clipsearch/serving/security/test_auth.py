@@ -18,7 +18,7 @@ from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from clipsearch.serving.security.auth import AuthInterceptor
 from clipsearch.serving.security.permissions import PERMISSIONS
 from clipsearch.serving.security.tokens import Grants, Scope, sha256
-from tests.fuzz.rpcs import request_class
+from tests.fuzz.rpcs import by_path, path, request_class
 from tests.unit.clipsearch.serving.http2 import status
 from tests.unit.clipsearch.serving.served import (
     GET_MODEL,
@@ -26,10 +26,8 @@ from tests.unit.clipsearch.serving.served import (
     SEARCH,
     Running,
     TokenMaker,
-    by_path,
     call,
     detail,
-    path,
     refusal,
     running,
 )

@@ -8,14 +8,7 @@ import json
 import pytest
 
 from clipsearch.serving.security import tokens as tokens_module
-from clipsearch.serving.security.tokens import (
-    Grants,
-    Scope,
-    TokensError,
-    create_token,
-    read_grants,
-    sha256,
-)
+from clipsearch.serving.security.tokens import Grants, Scope, TokensError, create_token, read_grants, sha256
 from tests.waiting import until
 
 HASH = sha256("x")

@@ -101,8 +101,3 @@ def test_from_other_namespaces_come_clients_and_prometheus_and_nobody_else(built
     assert clients == CLIENTS
     store = {"qdrant": {6333}} if overlay != "edge" else {}
     assert scrapes == {"encoder": {9100}, "search": {9100}, **store}
-
-
-def test_the_load_harness_is_a_client(built):
-    for pod in built("load").pods():
-        assert pod.labels["clipsearch-client"] == "true"

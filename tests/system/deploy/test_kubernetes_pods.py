@@ -7,13 +7,10 @@ import tomllib
 
 import pytest
 
-from clipsearch.serving.settings import environment_names
+from clipsearch.serving.settings import load_settings
 from encoder_service.settings import EncoderSettings
 from search_service.settings import SearchSettings
 from tests.system.deploy.manifests import DEPLOY, OVERLAYS, ROOT, environment
-
-VARIABLES = {*environment_names(EncoderSettings).values(), *environment_names(SearchSettings).values()}
-OURS = ("ENCODER_", "SEARCH_")
 
 pytestmark = pytest.mark.parametrize("overlay", OVERLAYS)
 
@@ -68,33 +65,14 @@ def test_replicas_are_spread(built, overlay):
                 assert entry["labelSelector"]["matchLabels"].items() <= pod.labels.items()
 
 
-def test_every_setting_exists(built, overlay):
-    for pod in built(overlay).pods():
-        for container in pod.containers():
-            names = {name for name in environment(container) if name.startswith(OURS)}
-            assert names <= VARIABLES, f"{pod.name}: {names - VARIABLES}"
-
-
-def test_the_settings_are_valid_together(built, overlay, monkeypatch):
+def test_the_settings_exist_and_are_valid_together(built, overlay, monkeypatch):
     for name, settings in (("encoder", EncoderSettings), ("search", SearchSettings)):
         pods = [pod for pod in built(overlay).pods() if pod.name == name]
         for pod in pods:
             with monkeypatch.context() as patch:
                 for variable, value in environment(pod.containers()[0]).items():
                     patch.setenv(variable, "secret" if value is None else value)
-                settings()
-
-
-def test_secrets_that_are_referred_to_are_documented(built, overlay):
-    text = (DEPLOY / "README.md").read_text() + (DEPLOY / "kubernetes" / "secrets.sh").read_text()
-    for pod in built(overlay).pods():
-        volumes = [volume["secret"] for volume in pod.spec.get("volumes", []) if "secret" in volume]
-        named = {volume["secretName"] for volume in volumes}
-        for container in pod.all_containers():
-            sources = [entry.get("valueFrom", {}) for entry in container.get("env", [])]
-            named |= {source["secretKeyRef"]["name"] for source in sources if "secretKeyRef" in source}
-        for name in named:
-            assert name in text, f"{pod.name} needs the Secret {name}, which nobody is told to make"
+                load_settings(settings)
 
 
 def test_every_volume_that_is_mounted_exists(built, overlay):

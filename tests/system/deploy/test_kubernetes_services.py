@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 
 from clipsearch.serving.health import LIVENESS
-from encoder_service.servicer import SERVICE_NAME as ENCODER
 from encoder_service.settings import EncoderSettings
 from search_service.api.collections_servicer import SERVICE_NAME as COLLECTIONS
-from search_service.api.servicer import SERVICE_NAME as SEARCH
 from search_service.settings import SearchSettings
 from tests.system.deploy.manifests import adapter_metric, environment, selects
 
@@ -42,33 +40,6 @@ def test_probes_ask_for_services_that_health_knows(built, overlay, name):
     assert {entry["port"] for entry in asked.values()} == {PORTS[name]}
     assert asked["startupProbe"]["service"] == asked["livenessProbe"]["service"] == LIVENESS
     assert asked["readinessProbe"].get("service", "") == READY[name]
-    assert READY["encoder"] in ("", ENCODER)
-    assert READY["search"] in (SEARCH, COLLECTIONS)
-
-
-@services
-def test_with_tls_the_probes_ask_from_inside_and_trust_the_ca(built_with, name):
-    manifests = built_with("cpu", "tls")
-    container = manifests.container(name)
-    variables = environment(container)
-    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert variables[f"{name.upper()}_INSECURE"] == "false"
-    assert variables[f"{name.upper()}_TLS_CERTIFICATE"] == f"{mounts['tls']}/tls.crt"
-    assert variables[f"{name.upper()}_TLS_KEY"] == f"{mounts['tls']}/tls.key"
-    assert variables["CLIPSEARCH_TLS_CA"] == f"{mounts['tls']}/ca.crt"
-    for probe, service in (
-        ("startupProbe", LIVENESS),
-        ("livenessProbe", LIVENESS),
-        ("readinessProbe", READY[name]),
-    ):
-        assert "grpc" not in container[probe]
-        command = container[probe]["exec"]["command"]
-        assert command[:5] == ["clipsearch", "health", f"127.0.0.1:{PORTS[name]}", "--tls-server-name", name]
-        assert command[5:] == (["--service", service] if service else [])
-        # Python needs a second to start, more on a busy node.
-        assert container[probe]["timeoutSeconds"] >= 10
-    if name == "search":
-        assert variables["SEARCH_ENCODER_TLS"] == "true"
 
 
 @services
@@ -125,9 +96,6 @@ def test_the_bundle_comes_from_the_init_container(built):
         (init,) = pod.spec["initContainers"]
         target = next(mount["mountPath"] for mount in init["volumeMounts"])
         assert target == environment(pod.containers()[0])["ENCODER_MODEL"] == "/models"
-        assert {"name": "models", "mountPath": "/models", "readOnly": True} in pod.containers()[0][
-            "volumeMounts"
-        ]
 
 
 @pytest.mark.parametrize("overlay", ["cpu", "gpu"])

@@ -10,6 +10,7 @@ import pytest
 
 from clipsearch.serving.security.tokens import Scope, read_grants, sha256
 from tests.system.deploy.made_secrets import make_secrets
+from tests.system.deploy.manifests import DEPLOY, OVERLAYS
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def test_they_are_valid_and_in_the_namespace(made):
 
 def test_they_are_all_that_the_manifests_refer_to(made, built):
     wanted: dict[str, set[str]] = {}
-    for pod in built("cpu").pods():
+    for pod in [pod for overlay in OVERLAYS for pod in built(overlay).pods()]:
         for container in pod.containers():
             for variable in container["env"]:
                 if "valueFrom" in variable:
@@ -37,6 +38,8 @@ def test_they_are_all_that_the_manifests_refer_to(made, built):
                     values = [entry.get("value") or "" for entry in container["env"]]
                     files = [Path(value).name for value in values if value.startswith(mounts[volume["name"]])]
                     wanted.setdefault(volume["secret"]["secretName"], set()).update(files)
+    assert wanted.pop("load-token") == {"token"}  # the operator's part
+    assert "create secret generic load-token --from-literal=token=" in (DEPLOY / "README.md").read_text()
     assert {name: set(keys) for name, keys in made.content.items()} == wanted
 
 

@@ -15,12 +15,12 @@ from search_service.api.filter_proto import read_filter
 from search_service.deadline import Deadline
 from search_service.query.calibrations import Calibrations
 from search_service.settings import SearchSettings
-from search_service.stores.filters import Filter, Range
+from search_service.stores.filters import Filter, MatchValue, Range
 from search_service.stores.protocol import PayloadSelection, StoredPoint
 from search_service.write.points import Points
 from search_service.write.successors import Successors
 from tests import documents
-from tests.contract.shop import spec, unit
+from tests.contract.shop import ids_of, spec, unit
 
 PAGE = documents.read("docs/filters.md")
 GOODS = json.loads(next(block.text for block in documents.blocks(PAGE) if block.language == "json"))
@@ -117,3 +117,19 @@ async def test_a_deletion_by_a_misspelt_field_deletes_nothing(store):
         with pytest.raises(InvalidArgument):
             await points.delete(made.name, filter, Deadline.after(30))
     assert await store.count(made.name) == 1
+
+
+async def test_paths_go_into_lists_and_objects(store, collection):
+    shops = [{"open": False}, {"open": True, "city": "Riga"}]
+    payload = {"flags": [False, 3, True], "shops": shops, "unit price": 5}
+    await store.upsert(collection, [StoredPoint("a", payload, image=unit(1))])
+    for condition, found in [
+        (MatchValue("flags[2]", True), True),
+        (MatchValue("flags[0]", True), False),
+        (MatchValue("flags[]", True), True),
+        (MatchValue("shops[].open", True), True),
+        (MatchValue("shops[0].open", True), False),
+        (MatchValue("shops[1].city", "Riga"), True),
+        (Range('"unit price"', lt=6), True),
+    ]:
+        assert await ids_of(store, collection, condition) == ({"a"} if found else set()), condition

@@ -141,13 +141,6 @@ async def test_a_caller_that_goes_is_no_failure(guarded, store):
             await guarded.count("hats")
 
 
-async def test_a_failed_call_says_when_to_come_back(guarded, store):
-    store.mode = "down"
-    with pytest.raises(Unavailable) as caught:
-        await guarded.count("hats")
-    assert caught.value.retry_after_s == RETRY_AFTER_S
-
-
 async def test_the_log_tells_each_change_once(guarded, store):
     with structlog.testing.capture_logs() as logs:
         for mode in ("up", "down", "down", "up"):

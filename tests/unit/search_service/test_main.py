@@ -49,11 +49,6 @@ def test_a_data_directory_that_cannot_be_made_is_one_clear_line(make, tmp_path: 
     assert f"search: cannot use the data directory {tmp_path / 'file' / 'data'}: Not a directory" in said
 
 
-def test_a_misspelt_variable_is_one_clear_line(make, tmp_path: Path):
-    said = refusal_to_start(make(tmp_path / "data", SEARCH_ENCODR="x"))
-    assert "SEARCH_ENCODR: no such setting; did you mean SEARCH_ENCODER?" in said
-
-
 def test_it_starts_without_loading_an_engine_or_what_only_a_qdrant_server_needs():
     program = "import sys, search_service.__main__; print(*sys.modules)"
     command = [sys.executable, "-c", program]

@@ -115,5 +115,6 @@ async def test_the_encoder_down_is_told_and_vectors_still_search(client: Client,
         "ENCODER_UNAVAILABLE",
         {"dependency": "encoder"},
     )
+    assert encoder.address not in why.message
     assert ids(await client.search(term(unit(1)), limit=1)) == ["p0"]
     assert ids(await client.search(term(point_id="p0"), limit=1)) == ["p1"]

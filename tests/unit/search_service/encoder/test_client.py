@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -23,7 +22,6 @@ from search_service.deadline import Deadline
 from search_service.encoder import client as encoder_client
 from search_service.encoder.client import EncoderClient
 from tests.unit.search_service.served import CONTEXT, DIMENSION, FakeEncoder
-from tests.waiting import HANGS_S
 
 NO_HURRY = Deadline()
 
@@ -65,24 +63,6 @@ async def test_long_lists_go_in_several_calls_within_the_encoders_limits(client,
     alone = await client.encode([texts[299]], [images[69]], NO_HURRY)
     assert encoding.texts[299].vector.tolist() == alone.texts[0].vector.tolist()
     assert encoding.images[69].vector.tolist() == alone.images[0].vector.tolist()
-
-
-async def test_an_encoder_that_is_gone_is_named_and_found_again(client, encoder):
-    await client.encode(["a"], [], NO_HURRY)
-    await encoder.stop()
-    with pytest.raises(Unavailable) as caught:
-        await client.encode(["a"], [], NO_HURRY)
-    assert caught.value.reason == "ENCODER_UNAVAILABLE"
-    assert encoder.address not in caught.value.message
-    await encoder.start()
-    end = time.monotonic() + HANGS_S
-    while True:
-        try:
-            await client.encode(["a"], [], NO_HURRY)
-            break
-        except Unavailable:
-            assert time.monotonic() < end, "not found again"
-            await asyncio.sleep(0.05)
 
 
 async def test_a_short_absence_is_bridged_by_trying_again(client, encoder, monkeypatch):

@@ -44,11 +44,6 @@ def test_every_compression_that_there_is_fetches_more(quantization, params):
     assert asked.oversampling > 1
 
 
-def test_the_coarser_the_more():
-    assert candidates(spec("scalar")) < candidates(spec("product", compression=64)) < candidates(BINARY)
-    assert candidates(spec("turbo", bits=4.0)) < candidates(spec("turbo", bits=1.0))
-
-
 def test_whole_vectors_are_fetched_once():
     assert candidates(spec("none")) == 0
     assert with_default_oversampling(QUERY, spec("none")) is QUERY

@@ -27,14 +27,6 @@ def found(**scores: float) -> list[ScoredPoint]:
     return [ScoredPoint(StoredPoint(id, {}), score) for id, score in scores.items()]
 
 
-def test_one_name_is_asked_for_the_page_itself():
-    [asked] = vector_queries(query(target="text", limit=5, offset=7, score_threshold=0.2), VECTORS)
-    assert (asked.name, asked.limit, asked.offset, asked.score_threshold) == ("text", 5, 7, 0.2)
-    assert asked.vector is VECTORS["text"]
-    assert asked.payload == PayloadSelection()
-    assert asked.filter is None
-
-
 @pytest.mark.parametrize(("fusion", "limit"), [("calibrated", 42), ("rrf", DEPTH), ("dbsf", DEPTH)])
 def test_both_names_are_asked_without_payloads_and_thresholds(fusion, limit):
     asked = query(target="any", limit=35, offset=7, score_threshold=0.2, fusion=fusion)

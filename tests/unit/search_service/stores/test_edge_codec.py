@@ -8,28 +8,11 @@ import io
 import numpy as np
 import pytest
 
-from search_service.stores.edge.codec import LENGTH_BYTES, Fault, Request, decode, encode, read
+from search_service.stores.edge.codec import LENGTH_BYTES, decode, encode, read
 from search_service.stores.filters import Filter, HasId
-from search_service.stores.protocol import PayloadSelection, ScoredPoint, StoredPoint, VectorQuery
+from search_service.stores.protocol import StoredPoint, VectorQuery
 
 POINT = StoredPoint("a", {"price": 3, "tags": ["x", None]}, has_image=True)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        Request("query", (1, "two", None), 17.5),
-        Fault("disk", "no"),
-        [[ScoredPoint(POINT, 0.5)], []],
-        PayloadSelection(include=("price",)),
-        PayloadSelection(),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_a_value_arrives_as_it_was_sent(value: object) -> None:
-    sent = encode(value)
-    assert decode(sent[LENGTH_BYTES:]) == value
-    assert read(io.BytesIO(sent)) == value
 
 
 def test_vectors_arrive_bit_by_bit() -> None:

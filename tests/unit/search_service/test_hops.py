@@ -26,14 +26,6 @@ from tests.waiting import until
 
 
 @pytest.fixture
-async def encoder() -> AsyncIterator[FakeEncoder]:
-    encoder = FakeEncoder()
-    await encoder.start()
-    yield encoder
-    await encoder.stop()
-
-
-@pytest.fixture
 async def search(encoder, tmp_path) -> AsyncIterator[search_pb2_grpc.SearchServiceStub]:
     """The service behind its breakers, called over a channel as the clients make it."""
     store = await QdrantEdge.open(tmp_path)

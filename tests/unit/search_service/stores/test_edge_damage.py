@@ -103,12 +103,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "another's settings": (changed(name="well"), "shop/collection.json is that of collection 'well'"),
     "empty current": (written("current", b""), "shop/current names no shard"),
     "current of elsewhere": (written("current", b"../well/shard.1"), "shop/current names no shard"),
-    "current that is no text": (written("current", b"\xff\xff"), "shop/current is no text"),
     "no current": (lambda shop: (shop / "current").unlink(), "shop/current is missing"),
-    "a shard that is not there": (
-        written("current", b"shard.7"),
-        "shop/shard.7, the shard in use, is missing",
-    ),
     "no shard": (lambda shop: shutil.rmtree(shop / "shard.1"), "shop/shard.1, the shard in use, is missing"),
     "engine's settings cut off": (written(CONFIG, b'{"vectors":'), "shard.1/edge_config.json is no JSON"),
     "engine's settings of another shape": (

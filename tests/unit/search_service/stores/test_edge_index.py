@@ -22,7 +22,7 @@ from tests.waiting import until
 # An index is built with what others leave: minutes where many want the cores.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-EAGER = MaintenancePolicy(index_threshold=2000, quiet_s=0.1)
+EAGER = MaintenancePolicy(index_threshold=300, quiet_s=0.1)
 
 # Builds an index and, at one of its steps, says so and goes no further.
 INDEX_UNTIL = """
@@ -56,13 +56,13 @@ async def opened(folder, maintenance):
 
 @pytest.fixture
 async def eager(tmp_path, spec):
-    """A store that builds an index from 2000 vectors on, a moment after the last write."""
+    """A store that builds an index from 300 vectors on, a moment after the last write."""
     async with opened(tmp_path / "data", EAGER) as store:
         await store.create_collection(spec)
         yield store
 
 
-async def load(store, points, count=3000):
+async def load(store, points, count=500):
     """In one write: between two, the maintenance could find the writers quiet, and index a part."""
     starts = range(0, count, 500)
     await store.upsert("shop", [point for start in starts for point in points(500, start=start)])
@@ -81,15 +81,15 @@ async def test_an_index_is_built_without_being_asked_for(eager, points, tmp_path
     folder = tmp_path / "data" / "collections" / "shop"
     assert [path.name for path in folder.glob("shard.*")] == [eager._live["shop"].supervisor.shard]
     info = await eager.get_collection("shop")
-    assert (info.points, info.image_vectors, info.text_vectors) == (3000, 3000, 1500)
-    asked = points(500, start=500)[7]
+    assert (info.points, info.image_vectors, info.text_vectors) == (500, 500, 250)
+    asked = points(500)[7]
     (hits,) = await eager.query("shop", [VectorQuery(asked.image, "image", 3)])
     assert hits[0].point.id == asked.id
     assert hits[0].score == pytest.approx(1.0, abs=1e-4)
 
 
 async def test_writers_that_never_pause_do_not_keep_a_collection_from_its_index(tmp_path, spec, points):
-    async with opened(tmp_path, MaintenancePolicy(index_threshold=1000, quiet_s=600, busy_s=0.3)) as store:
+    async with opened(tmp_path, MaintenancePolicy(index_threshold=300, quiet_s=600, busy_s=0.3)) as store:
         await store.create_collection(spec)
         written = 0
         while store._live["shop"].supervisor.shard == "shard.1":
@@ -141,7 +141,7 @@ async def test_what_is_written_meanwhile_is_in_the_new_index(tmp_path, spec, poi
 
 async def check_late_writes(store):
     info = await store.get_collection("shop")
-    assert (info.points, info.image_vectors, info.text_vectors) == (3097, 3096, 1549)
+    assert (info.points, info.image_vectors, info.text_vectors) == (597, 596, 299)
     assert info.spec.payload_indexes == {"n": "integer"}
     assert (await store.get("shop", ["p1", "p2", "p3", "p4"]))[0].payload == {"new": True}
     assert await store.count("shop", Filter(must=(MatchValue("n", 9000),))) == 1
@@ -192,7 +192,7 @@ async def test_no_index_is_begun_without_room_for_its_copy(tmp_path, spec, point
 async def test_a_service_killed_while_it_indexes_keeps_a_valid_shard(tmp_path, spec, points, step):
     async with opened(tmp_path, MaintenancePolicy(index_threshold=100, quiet_s=600)) as store:
         await store.create_collection(spec)
-        await load(store, points, 1000)
+        await load(store, points)
     folder = tmp_path / "collections" / "shop"
     command = [sys.executable, "-c", INDEX_UNTIL, str(tmp_path), step]
     program = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
@@ -201,16 +201,16 @@ async def test_a_service_killed_while_it_indexes_keeps_a_valid_shard(tmp_path, s
     program.kill()
     program.communicate()
     async with opened(tmp_path, MaintenancePolicy(quiet_s=600)) as store:
-        assert await store.count("shop") == 1000
+        assert await store.count("shop") == 500
         kept = ["shard.2"] if step == "_clear_up" else ["shard.1"]
         assert [path.name for path in folder.glob("shard.*")] == kept
 
 
 async def test_the_space_of_deleted_points_is_won_back(tmp_path, spec):
-    vectors = np.random.default_rng(1).standard_normal((2600, 16)).astype(np.float32)
+    vectors = np.random.default_rng(1).standard_normal((1300, 16)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     note = "x" * 4000
-    many = [StoredPoint(f"p{n}", {"note": note, "old": n >= 600}, image=v) for n, v in enumerate(vectors)]
+    many = [StoredPoint(f"p{n}", {"note": note, "old": n >= 200}, image=v) for n, v in enumerate(vectors)]
     async with opened(tmp_path, EAGER) as store:
         await store.create_collection(spec)
         await store.upsert("shop", many)
@@ -218,10 +218,10 @@ async def test_the_space_of_deleted_points_is_won_back(tmp_path, spec):
         await live.maintenance.task
         # The segments alone: the write-ahead log keeps up to 32 MiB whatever is in it.
         before = files.disk_bytes(live.folder / live.supervisor.shard / "segments")
-        assert await store.delete("shop", Filter(must=(MatchValue("old", True),))) == 2000
+        assert await store.delete("shop", Filter(must=(MatchValue("old", True),))) == 1100
         await live.maintenance.task
         assert files.disk_bytes(live.folder / live.supervisor.shard / "segments") < before / 2
-        assert await store.count("shop") == 600
+        assert await store.count("shop") == 200
 
 
 @pytest.mark.parametrize(

@@ -73,21 +73,3 @@ def test_gone_and_back(search, encoder, health, how):
         assert said.all() == (SERVING,) * 4
         assert client.search("c", "a kitten")[0].id == "a"
         assert client.count("c") == 2
-
-
-def test_without_an_encoder_it_starts_and_does_what_needs_none(service, encoder, tmp_path, health):
-    encoder.stop(signal.SIGKILL)
-    data = {"SEARCH_ENCODER": encoder.address, "SEARCH_DATA_DIR": str(tmp_path / "data")}
-    search = service("search", **data, SEARCH_UNREADY_AFTER_S="1").start()
-    said = health(search.address)
-    try:
-        assert said.all() == (NOT_SERVING, NOT_SERVING, SERVING, SERVING)
-        with Client(search.address) as client:
-            client.create_collection("c", dimension=4, fingerprint="f")
-            vector = np.eye(4, dtype=np.float32)[0]
-            client.upsert("c", [Point("a", image_vector=vector)])
-            assert client.search("c", vector=vector)[0].id == "a"
-    finally:
-        encoder.start(port=encoder.port)
-    said.becomes(SERVING)
-    assert said.all() == (SERVING,) * 4

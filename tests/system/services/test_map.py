@@ -50,16 +50,8 @@ def test_the_command_writes_a_page_a_picture_and_numbers(drawn, search, encoder,
 
 
 def test_without_an_encoder_clusters_have_numbers_and_the_map_is_drawn(drawn, search, tmp_path):
-    done = clipsearch(
-        "map",
-        "words-and-photographs",
-        "--out",
-        str(tmp_path),
-        "--server",
-        search.address,
-        "--encoder",
-        "127.0.0.1:9",
-    )
+    services = ["--server", search.address, "--encoder", "127.0.0.1:9"]
+    done = clipsearch("map", "words-and-photographs", "--out", str(tmp_path), *services)
     assert done.returncode == 0, done.stderr
     assert "clusters get numbers" in done.stderr
     assert "modality gap" in done.stdout
@@ -68,11 +60,10 @@ def test_without_an_encoder_clusters_have_numbers_and_the_map_is_drawn(drawn, se
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["no-such-collection"], "no-such-collection"),
         (["words-and-photographs", "--color", "no.such.field"], "no.such.field"),
         (["words-and-photographs", "--filter", "subject=nothing"], "0 points"),
     ],
-    ids=["collection", "field", "filter"],
+    ids=["field", "filter"],
 )
 def test_what_cannot_be_drawn_is_one_clear_line(drawn, search, encoder, tmp_path, arguments, said):
     done = clipsearch(

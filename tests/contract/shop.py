@@ -1,13 +1,24 @@
-"""A shop of four points, and shorthands for asking a store about it."""
+"""The stores, a shop of four points, and shorthands for asking a store about it."""
 
 from __future__ import annotations
 
+import os
 import uuid
+from pathlib import Path
 
 import numpy as np
+from qdrant_client import AsyncQdrantClient
 
+from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQuery, VectorStore
+from search_service.stores.qdrant.store import QdrantServer
+from tests import local_qdrant
+
+# Qdrant Edge; the server store over qdrant-client's local mode, which stands in for the wire; and,
+# where QDRANT_URL is set, over a real server. Read here, because no test has it in its environment.
+QDRANT_URL, QDRANT_API_KEY = os.environ.get("QDRANT_URL"), os.environ.get("QDRANT_API_KEY")
+QDRANT_GRPC_PORT = int(os.environ.get("QDRANT_GRPC_PORT", "6334"))
 
 DIMENSION = 8
 
@@ -52,3 +63,20 @@ async def search(store: VectorStore, collection: str, **question) -> list[str]:
     question = {"vector": unit(1), "name": "image", "limit": 10, **question}
     (hits,) = await store.query(collection, [VectorQuery(**question)])
     return [hit.point.id for hit in hits]
+
+
+async def open_store(kind: str, folder: Path) -> VectorStore:
+    if kind == "edge":
+        return await QdrantEdge.open(folder)
+    if kind == "server-local":
+        return QdrantServer(AsyncQdrantClient(location=":memory:"), wire=local_qdrant)
+    assert QDRANT_URL is not None
+    return QdrantServer.connect(QDRANT_URL, QDRANT_API_KEY, timeout=30, grpc_port=QDRANT_GRPC_PORT)
+
+
+async def close_store(kind: str, store: VectorStore) -> None:
+    if kind == "server":
+        for info in await store.list_collections():
+            if info.spec.name.startswith("contract-"):
+                await store.delete_collection(info.spec.name)
+    await store.close()

@@ -28,6 +28,7 @@ from search_service.stores.filters import (
     Range,
 )
 from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQuery, VectorStore
+from tests.contract.shop import close_store, open_store
 
 DIMENSION = 4
 pytestmark = [
@@ -244,7 +245,7 @@ class Opened:
 
 
 @pytest.fixture
-def opened(store_kind: str, tmp_path: Path, open_store: Any, close_store: Any) -> Iterator[Opened]:
+def opened(store_kind: str, tmp_path: Path) -> Iterator[Opened]:
     with asyncio.Runner() as runner:
         store = runner.run(open_store(store_kind, tmp_path / "data"))
         indexes = {field: type_ for field, (type_, _) in FIELDS.items()}

@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 
 import pytest
 from google.protobuf.text_format import Parse
-from hypothesis import given
-from hypothesis import strategies as st
 
 from clipsearch.search.v1 import filter_pb2
 from clipsearch.serving.errors import InvalidArgument
@@ -77,13 +75,11 @@ def test_every_kind_of_condition_is_tried_above():
     ("text", "field"),
     [
         ("must {}", "filter.must[0]"),
-        ('must { is_null: "a" } must {}', "filter.must[1]"),
         ("should { field {} }", "filter.should[0].field.key"),
         ('should { field { key: "a" } }', "filter.should[0].field"),
         ('must { field { key: "a" match {} } }', "filter.must[0].field.match"),
         ('must { field { key: "a" match { text: " " } } }', "filter.must[0].field.match.text"),
         ('must { field { key: "a" range {} } }', "filter.must[0].field.range"),
-        ('must { field { key: "a" range { gt: nan } } }', "filter.must[0].field.range.gt"),
         ('must { field { key: "a" range { gt: 1 lte: inf } } }', "filter.must[0].field.range.lte"),
         ('must { field { key: "a" datetime_range {} } }', "filter.must[0].field.datetime_range"),
         (
@@ -101,7 +97,6 @@ def test_every_kind_of_condition_is_tried_above():
         ('must_not { is_empty: "a..b" }', "filter.must_not[0].is_empty"),
         ('must_not { is_null: "" }', "filter.must_not[0].is_null"),
         ("must { has_id {} }", "filter.must[0].has_id.ids"),
-        ('must { has_id { ids: ["a", ""] } }', "filter.must[0].has_id.ids[1]"),
         ('must { has_id { ids: "abcde" } }', "filter.must[0].has_id.ids[0]"),
         ('must { has_id { ids: ["a", "b", "c"] } }', "filter.must[0].has_id.ids"),
         (
@@ -120,16 +115,11 @@ def test_what_is_wrong_is_told_by_its_path(text, field):
     assert caught.value.field == field
 
 
-@given(st.integers(1, 6))
-def test_filters_nest_as_deep_as_the_limit_and_no_deeper(depth):
-    text = 'must { is_null: "a" }'
-    for _ in range(depth - 1):
-        text = f"must {{ filter {{ {text} }} }}"
-    if depth <= LIMITS.max_filter_depth:
-        assert read(text)
-    else:
-        with pytest.raises(InvalidArgument, match="nested more than 3 deep"):
-            read(text)
+def test_filters_nest_as_deep_as_the_limit_and_no_deeper():
+    deepest = 'must { filter { must { filter { must { is_null: "a" } } } } }'
+    assert read(deepest)
+    with pytest.raises(InvalidArgument, match="nested more than 3 deep"):
+        read(f"must {{ filter {{ {deepest} }} }}")
 
 
 @pytest.mark.parametrize(

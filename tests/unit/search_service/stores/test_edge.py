@@ -20,8 +20,6 @@ from search_service.stores.filters import Filter, MatchValue
 from search_service.stores.protocol import CollectionSpec
 from tests.waiting import at_once, until
 
-# Upserts batch after batch and says, after each acknowledgement, how many points are in.
-
 
 async def test_everything_is_there_after_a_restart(tmp_path, spec, points):
     data = tmp_path / "data"

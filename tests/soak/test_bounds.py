@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.soak.bounds import KINDS, LIMIT_MB, run
+from tests.soak.bounds import LIMIT_MB, run
 from tests.soak.share import in_a_soak, limit, share_of
 
 pytestmark = limit
@@ -10,7 +10,7 @@ pytestmark = limit
 
 @in_a_soak
 def test_no_caller_and_no_file_kills_the_encoder(tmp_path, starter_bundle):
-    report = run(starter_bundle, tmp_path, KINDS, share_of(60, least=10), seed=1)
+    report = run(starter_bundle, tmp_path, share_of(60, least=10))
     assert report["restarts"] == 0
     assert report["peak_mb"] < LIMIT_MB
     assert (report["failures"], report["internal"], report["faults_logged"]) == ([], {}, [])

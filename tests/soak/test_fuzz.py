@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from clipsearch.encoder.v1 import encoder_pb2
-from tests.fuzz import pictures
 from tests.fuzz.__main__ import run
 from tests.fuzz.campaign import chunks
 from tests.fuzz.rpcs import ENCODER, SEARCH, methods
@@ -35,13 +32,6 @@ def test_a_seed_makes_the_same_inputs_again():
     assert {sent.kind for sent in first[0]} == {"message", "wire", "picture", "connection", "giant"}
 
 
-def test_pictures_of_every_format_that_the_service_reads_are_damaged():
-    starts = {data[:2] for data in pictures.seeds()}
-    assert {b"\xff\xd8", b"\x89P", b"GI", b"RI", b"BM", b"II", b"\x00\x00"} <= starts
-    rng = random.Random(1)
-    assert len({pictures.mutated(rng) for _ in range(200)}) > 180
-
-
 def status(code: int, reason: str, field: bool = True) -> status_pb2.Status:
     made = status_pb2.Status(code=code)
     made.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason))
@@ -64,9 +54,6 @@ def embedding(value: float) -> encoder_pb2.EncodeTextResponse:
         (Answer("OK", message=embedding(0.5)), ""),
         (Answer("INVALID_ARGUMENT", "", status(3, "TEXT_EMPTY")), ""),
         (Answer("INTERNAL", "incident"), "INTERNAL"),
-        (Answer("UNKNOWN"), "UNKNOWN"),
-        (Answer("DEADLINE_EXCEEDED"), "DEADLINE_EXCEEDED"),
-        (Answer("UNAVAILABLE"), "UNAVAILABLE"),
         (Answer("INVALID_ARGUMENT"), "without ErrorInfo"),
         (Answer("INVALID_ARGUMENT", "", status(3, "NEVER_HEARD")), "unknown reason"),
         (Answer("INVALID_ARGUMENT", "", status(3, "QUEUE_FULL")), "which comes with RESOURCE_EXHAUSTED"),

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -19,7 +17,6 @@ from rich.console import Console
 from tests.bench.gpu import baselines, model, ours, service
 from tests.bench.gpu.__main__ import measure
 from tests.bench.gpu.report import Figures
-from tests.bench.gpu.timing import p50_ms, rate
 from tests.soak.share import in_a_soak
 from tests.toy_bundle import build_toy
 
@@ -102,26 +99,6 @@ def test_ours_and_torch_compute_the_same(made: model.Model) -> None:
         normalised = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
         vectors = baselines.forward(made, "image", "cpu")(normalised.half()).numpy()
     assert (vectors * by_image).sum(1).min() > 0.999
-
-
-def test_the_work_of_vit_b32_is_what_its_papers_say() -> None:
-    from encoder_service.export.architectures import architecture
-
-    shape = architecture("clip-vit-base-patch32")
-    assert model.transformer_flops(shape.image, 50) == pytest.approx(8.6e9, rel=0.03)
-
-
-def test_a_rate_counts_what_threads_do_side_by_side() -> None:
-    assert rate(lambda: time.sleep(0.05), 5, 0.3) <= 100
-    threads = set()
-
-    def step() -> None:
-        threads.add(threading.get_ident())
-        time.sleep(0.01)
-
-    rate(step, 5, 0.3, threads=2)
-    assert len(threads - {threading.get_ident()}) == 2
-    assert p50_ms(lambda: time.sleep(0.05), 0.3) >= 50
 
 
 def test_the_service_is_loaded_with_pixels_and_jpegs(tmp_path: Path) -> None:

@@ -104,10 +104,6 @@ def test_killed_at_random_points_it_ends_with_every_point_once(service, counting
         numbers = sorted(point.payload["number"] for point in client.list_points("killed", page_size=1000))
         collection = client.get_collection("killed")
     twice = encoded(counting_encoder) - before - count
-    figures = (
-        f"{KILLS} kills, known by {known_by}: {count} rows, {twice} encoded twice, {report.already} resumed"
-    )
-    print(figures)
     assert numbers == list(range(count))
     assert report.indexed + report.already == count
     assert (report.failed, collection.points) == (0, count)

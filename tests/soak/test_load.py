@@ -15,7 +15,6 @@ from tests.soak.share import in_a_soak, limit, share_of
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
-
 pytestmark = [in_a_soak, limit]
 
 

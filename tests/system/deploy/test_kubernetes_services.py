@@ -78,12 +78,6 @@ def test_scalers_and_budgets_have_targets(built, overlay):
         assert any(selects(budget["spec"]["selector"], pod.labels) for pod in manifests.pods())
 
 
-def test_what_can_run_more_than_once_scales_and_keeps_replicas(built):
-    for name in SERVICES:
-        assert built("cpu").one("HorizontalPodAutoscaler", name)["spec"]["minReplicas"] >= 2
-        assert built("cpu").one("PodDisruptionBudget", name)
-
-
 def test_queue_wait_scales_by_the_metric_that_the_adapter_makes(built_with):
     metrics = built_with("cpu", "queue-wait").one("HorizontalPodAutoscaler", "encoder")["spec"]["metrics"]
     assert [metric["type"] for metric in metrics] == ["Resource", "Pods"]
@@ -105,11 +99,8 @@ def test_a_qdrant_cluster_that_finds_itself(built, overlay):
     container = manifests.container("qdrant")
     variables = environment(container)
     peers = manifests.one("Service", qdrant["spec"]["serviceName"])["spec"]
-    assert qdrant["spec"]["replicas"] == 3
-    assert variables["QDRANT__CLUSTER__ENABLED"] == "true"
     assert peers["publishNotReadyAddresses"] is True, "a node has to find the first one before it is ready"
-    script = container["args"][0]
-    assert "--bootstrap http://qdrant-0.qdrant-peers:6335" in script
+    assert "--bootstrap http://qdrant-0.qdrant-peers:6335" in container["args"][0]
     assert peers["ports"][0]["port"] == int(variables["QDRANT__CLUSTER__P2P__PORT"]) == 6335
     assert int(variables["QDRANT__STORAGE__COLLECTION__REPLICATION_FACTOR"]) >= 2
 

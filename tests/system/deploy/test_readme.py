@@ -1,7 +1,6 @@
-"""deploy/README.md names what exists: files, overlays, components, commands; its overlay builds.
+"""deploy/README.md names what exists: files, overlays, components, targets; its overlay builds.
 
-None of its commands is run here. Why stands below, and each is checked as far as that goes. Its links and
-settings are checked in tests/unit/test_docs.py.
+Its commands are checked in tests/system/services/test_docs.py, its links in tests/unit/test_docs.py.
 """
 
 from __future__ import annotations
@@ -22,16 +21,6 @@ TEXT = (DEPLOY / "README.md").read_text()
 CODE = re.findall(r"```\w*\n(.*?)```|`([^`\n]+)`", TEXT, re.DOTALL)
 SNIPPETS = [block or inline for block, inline in CODE]
 
-NOT_RUN = {
-    r"make model && make serve": "serves without end",
-    r"(MODEL=\S+ )?docker .*": "needs a container engine",
-    r"(deploy/kubernetes/secrets\.sh \| )?kubectl .*": "needs a cluster; test_secrets.py runs the script",
-    r"for node in 0 1 2; do\n.*kubectl .*": "needs a cluster with Qdrant in it",
-    r"export \w+=.*|digest\(\) \{.*": "names a registry, and asks it for digests",
-    r"cp -a .*": "copies a stopped service's data: test_operations.py does",
-}
-"""Commands, as regular expressions, and why they are not run."""
-
 
 def test_files_exist():
     named = {path for snippet in SNIPPETS for path in re.findall(r"(?<![\w./-])deploy/[\w./-]+", snippet)}
@@ -46,27 +35,6 @@ def test_overlays_and_components_are_those_that_exist():
     components = {path.name for path in (DEPLOY / "kubernetes/components").iterdir()} - {"qdrant"}
     assert {path.name for path in (DEPLOY / "kubernetes/overlays").iterdir()} == set(OVERLAYS)
     assert {*OVERLAYS, *components} <= set(rows)
-
-
-def test_every_command_is_known_and_would_be_understood():
-    for command in documents.all_commands(TEXT):
-        assert any(re.fullmatch(pattern, command, re.DOTALL) for pattern in NOT_RUN), (
-            f"not checked: {command}"
-        )
-        documents.check(command)
-    for command in documents.inline(TEXT, "clipsearch", "make", "python", "pip", "kubectl"):
-        documents.check(command)
-
-
-def test_it_shows_nothing_of_a_kind_that_is_not_checked():
-    assert {block.language for block in documents.blocks(TEXT)} == {"sh", "yaml"}
-
-
-def test_each_exception_still_has_its_command():
-    for pattern in NOT_RUN:
-        assert any(re.fullmatch(pattern, command, re.DOTALL) for command in documents.all_commands(TEXT)), (
-            pattern
-        )
 
 
 def test_kubectl_knows_its_commands_and_options():

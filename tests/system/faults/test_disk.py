@@ -116,12 +116,3 @@ async def test_a_disk_without_any_reserve_keeps_what_was_acknowledged(disk):
     assert len(there) == acknowledged
     await store.upsert("c", [StoredPoint("after", {}, image=vector)])
     await store.close()
-
-
-def test_a_read_only_disk_at_start_is_one_clear_line(service, encoder, disk):
-    data = disk / "data"
-    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    process = service("search", SEARCH_ENCODER=encoder.address, SEARCH_DATA_DIR=str(data))
-    assert process.launch().wait(timeout=60) == 1
-    assert f"cannot use the data directory {data}: Read-only file system" in process.text()
-    assert "Traceback" not in process.text()

@@ -10,11 +10,7 @@ import numpy as np
 import pytest
 
 from clipsearch import Client, ClipSearchError, Point
-from tests.health import (
-    NOT_SERVING,
-    SERVING,
-    failure,
-)
+from tests.health import NOT_SERVING, SERVING, failure
 from tests.processes import children, frozen
 from tests.waiting import wait_until
 

@@ -29,12 +29,7 @@ def test_the_demo_finds_the_right_pictures_serves_the_page_and_stops_what_it_sta
         stderr=subprocess.STDOUT,
         text=True,
         # No browser here: opening the page must not be what fails.
-        env={
-            **os.environ,
-            "PYTHONUNBUFFERED": "1",
-            "BROWSER": "true",
-            "XDG_CACHE_HOME": cache,
-        },
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "BROWSER": "true", "XDG_CACHE_HOME": cache},
     )
     assert demo.stdout is not None
     printed = ""

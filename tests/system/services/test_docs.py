@@ -1,8 +1,9 @@
 """Whatever README.md and docs/ show works: snippets and commands are run in order, as a reader would.
 
-A reader may begin with any page: each gets a search service and a home of its own. What cannot be run here is
-listed with the reason, and checked as far as that goes: the commands, their options, the targets, files and
-settings exist. deploy/README.md is checked in tests/system/deploy.
+A reader may begin with any page: each gets an empty search service and a home of its own. What cannot be run
+here is listed with the reason, and checked as far as that goes: the commands, their options, the targets,
+files and settings exist; so with all of deploy/README.md. Plain commands of `clipsearch` run in this process,
+the others in a shell.
 """
 
 from __future__ import annotations
@@ -27,14 +28,18 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from PIL import Image
+from typer.testing import CliRunner
 
+from clipsearch import Client
+from clipsearch.cli import app
 from clipsearch.downloads.wheels import default_cache
 from tests import documents
 from tests.documents import PAGES, read
-from tests.processes import ServiceProcess, Start
+from tests.processes import ServiceProcess
 
 BOOK = Path(__file__).with_name("alice.txt")  # from Alice's Adventures in Wonderland, 1865
 
+EVERYWHERE = [*PAGES, "deploy/README.md"]
 NOT_RUN = {
     r"make .*": "installs, serves without end, or measures for minutes",
     r"([A-Z_]+=\S+ )*clipsearch (serve|web)\b.*": "serves without end; the services here are started so",
@@ -42,8 +47,11 @@ NOT_RUN = {
     "test_reindex.py moves a collection to one",
     r"python -m tests\.load.*": "loads the services for minutes: test_load.py does it for a moment",
     r"clipsearch model export openai/.*": "needs the hub: test_clip_export.py exports local ones",
-    r"docker .*|kubectl .*|deploy/kubernetes/secrets\.sh .*": "needs a container engine or a cluster: "
-    "tests/deploy checks what can be checked",
+    r"(MODEL=\S+ )?docker .*": "needs a container engine",
+    r"(deploy/kubernetes/secrets\.sh \| )?kubectl .*": "needs a cluster; test_secrets.py runs the script",
+    r"for node in 0 1 2; do\n.*kubectl .*": "needs a cluster with Qdrant in it",
+    r"export \w+=.*|digest\(\) \{.*": "names a registry, and asks it for digests",
+    r"cp -a .*": "copies a stopped service's data: tests/qdrant/test_operation.py does",
 }
 """Commands, as regular expressions, that are not run, and why."""
 
@@ -114,6 +122,8 @@ class Reader:
     def shell(self, command: str) -> str:
         if command.startswith("grpcurl"):
             return self.grpcurl(*shlex.split(command)[1:])
+        if command.startswith("clipsearch ") and ">>" not in command:
+            return self.clipsearch(*shlex.split(command)[1:])
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.home,
@@ -127,6 +137,16 @@ class Reader:
         printed = f"{done.stdout}{done.stderr}"
         assert done.returncode == 0, f"{command}: {printed}"
         return printed
+
+    def clipsearch(self, *words: str) -> str:
+        """The command, without the second that an interpreter takes to load it."""
+        with contextlib.chdir(self.home), pytest.MonkeyPatch.context() as patch:
+            for name in ("HOME", "CLIPSEARCH_CACHE", "CLIPSEARCH_SERVER", "CLIPSEARCH_ENCODER"):
+                patch.setenv(name, self.environment[name])
+            arguments = [str(Path(word).expanduser()) if word[0] == "~" else word for word in words]
+            done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, f"clipsearch {words}: {done.output}"
+        return done.output
 
     def grpcurl(self, plaintext: str, d: str, body: str, address: str, path: str) -> str:
         """The call that grpcurl would make: by reflection alone."""
@@ -187,17 +207,17 @@ COPIED = ("chelsea.png", "china.jpg", "coffee.png", "flower.jpg", "rocket.jpg")
 
 
 @pytest.fixture
-def empty_search(service: Start, encoder: ServiceProcess, tmp_path: Path) -> Iterator[ServiceProcess]:
+def empty_search(search: ServiceProcess) -> Iterator[ServiceProcess]:
     """A search service without a collection."""
-    data = str(tmp_path / "data")
-    started = service("search", SEARCH_ENCODER=encoder.address, SEARCH_DATA_DIR=data).start()
-    yield started
-    started.stop()
+    yield search
+    with Client(search.address) as client:
+        for collection in client.list_collections():
+            client.delete_collection(collection.name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(map(runs_in_part, documents.blocks(read(page))))]
+    "page", [page for page in EVERYWHERE if any(map(runs_in_part, documents.blocks(read(page))))]
 )
 def test_everything_that_is_shown_runs_and_prints_what_it_should(page, empty_search, encoder, home):
     reader = Reader(home, empty_search.address, encoder.address)
@@ -236,12 +256,14 @@ def shown_by(block: documents.Block) -> list[str]:
 
 
 def test_each_expectation_still_has_its_command():
-    shown = [what for page in PAGES for block in documents.blocks(read(page)) for what in shown_by(block)]
+    shown = [
+        what for page in EVERYWHERE for block in documents.blocks(read(page)) for what in shown_by(block)
+    ]
     for words in (*PRINTS, *LEAVES, "picture.id < other.id"):
         assert any(is_meant(words, what) for what in shown), words
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", EVERYWHERE)
 def test_what_is_not_run_would_be_understood(page):
     for command in documents.all_commands(read(page)):
         if not runs(command):
@@ -249,26 +271,23 @@ def test_what_is_not_run_would_be_understood(page):
 
 
 def test_each_exception_still_has_its_command():
-    shown = [command for page in PAGES for command in documents.all_commands(read(page))]
+    shown = [command for page in EVERYWHERE for command in documents.all_commands(read(page))]
     for pattern in NOT_RUN:
         assert any(re.fullmatch(pattern, command, re.DOTALL) for command in shown), pattern
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", EVERYWHERE)
 def test_nothing_is_shown_of_a_kind_that_is_not_checked(page):
     shown = documents.blocks(read(page))
-    assert {block.language for block in shown} <= {"sh", "python", "json", ""}
+    assert {block.language for block in shown} <= {"sh", "python", "json", "yaml", ""}
     for block in shown:
         if block.language == "json":
             json.loads(block.text)
 
 
 def test_commands_inside_of_the_text_would_be_understood():
-    named = [
-        command
-        for page in PAGES
-        for command in documents.inline(read(page), "clipsearch", "make", "python", "pip")
-    ]
+    programs = ("clipsearch", "make", "python", "pip", "kubectl")
+    named = {command for page in EVERYWHERE for command in documents.inline(read(page), *programs)}
     assert len(named) > 20
     for command in named:
         documents.check(command)

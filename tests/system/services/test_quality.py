@@ -32,7 +32,6 @@ SAID = {
     "retina": ("the retina of a human eye", "blood vessels at the back of an eyeball"),
     "rocket": ("a rocket on its launch pad", "a spacecraft that is about to take off"),
 }
-CASES = range(6)
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +56,10 @@ def encoded(encoder, client, images) -> Encoded:
     return encoded
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_default_finds_what_its_better_side_finds(client, encoded, case):
-    cases = Plan(encoded.set).cases
-    assert len(cases) == len(CASES)
-    row = Row(cases[case], ask(client, encoded, cases[case]))
-    # Across kinds the two ways of joining differ by chance, among so few by a query or two.
-    chance = 0 if row.case.alike else 2 / len(encoded.set)
-    for name, (figure, bound) in row.bounds().items():
-        assert figure >= bound - chance - 1e-9, (name, row.found)
+def test_the_default_finds_what_its_better_side_finds(client, encoded):
+    for case in Plan(encoded.set).cases:
+        row = Row(case, ask(client, encoded, case))
+        # Across kinds the two ways of joining differ by chance, among so few by a query or two.
+        chance = 0 if case.alike else 2 / len(encoded.set)
+        for name, (figure, bound) in row.bounds().items():
+            assert figure >= bound - chance - 1e-9, (case, name, row.found)

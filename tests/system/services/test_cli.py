@@ -112,6 +112,7 @@ def test_what_is_found_is_printed_with_its_payload_and_weak_matches_marked(clips
         (("search", "a cat", "--filter", "folder"), "'folder' is no filter"),
         (("collections", "create", "images"), "exists already"),
         (("search", "a cat", "--server", "127.0.0.1:1"), "cannot reach the search service at 127.0.0.1:1"),
+        (("health", "127.0.0.1:1", "--timeout", "1"), "127.0.0.1:1"),
     ],
 )
 def test_an_error_is_one_clear_line_and_exit_code_1(clipsearch, indexed, words, complaint):

@@ -13,14 +13,6 @@ from rich.console import Console
 from tests.bench.rig import Rig
 
 
-def test_a_worker_keeps_its_process() -> None:
-    with Rig(Path(), Console(quiet=True)) as rig:
-        first, second = rig.run("one", os.getpid), rig.run("one", os.getpid)
-        other = rig.run("two", os.getpid)
-    assert first == second != other
-    assert os.getpid() not in (first, other)
-
-
 def fail_at_work() -> None:
     with Rig(Path(), Console(quiet=True)) as rig:
         rig.run("one", os.getpid)

@@ -60,20 +60,18 @@ def test_a_load_without_an_answer_has_no_percentiles() -> None:
     assert (summary.p50_ms, summary.p95_ms, summary.p99_ms, summary.parts_ms) == (None, None, None, {})
 
 
-def test_the_knee_is_the_highest_rate_that_is_borne() -> None:
-    steps = [step(100, 100, 20), step(200, 195, 80), step(300, 210, 400)]
-    assert knee(steps, p99_bound_ms=100) is steps[1]
-
-
-def test_a_rate_is_not_borne_if_its_tail_is_too_slow() -> None:
-    steps = [step(100, 100, 20), step(200, 200, 101)]
-    assert knee(steps, p99_bound_ms=100) is steps[0]
-
-
-def test_a_rate_is_borne_up_to_five_percent_of_loss() -> None:
-    assert knee([step(100, 95, 20)], p99_bound_ms=100) is not None
-    assert knee([step(100, 94, 20)], p99_bound_ms=100) is None
-
-
-def test_a_service_that_answers_nothing_has_no_knee() -> None:
-    assert knee([step(100, 0, None)], p99_bound_ms=100) is None
+@pytest.mark.parametrize(
+    ("steps", "highest"),
+    [
+        ([(100, 100, 20), (200, 195, 80), (300, 210, 400)], 200),
+        ([(100, 100, 20), (200, 200, 101)], 100),  # the tail of the other is too slow
+        ([(100, 95, 20)], 100),
+        ([(100, 94, 20)], None),
+        ([(100, 0, None)], None),
+    ],
+)
+def test_the_knee_is_the_highest_rate_that_is_borne(
+    steps: list[tuple[float, float, float | None]], highest: float | None
+) -> None:
+    found = knee([step(*one) for one in steps], p99_bound_ms=100)
+    assert (found and found.offered_per_s) == highest

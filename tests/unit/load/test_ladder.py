@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench.summary import Summary
-from tests.load.ladder import Ladder, Rung, thinned
+from tests.load.ladder import Ladder, Rung
 
 SHARES = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.15)
 
@@ -36,42 +36,29 @@ def rates(done: list[tuple[Rung, Summary]], purpose: str = "ladder") -> list[int
     return [rung.rate for rung, _ in done if rung.purpose == purpose]
 
 
-def test_it_climbs_the_shares_and_then_offers_half_the_knee_and_twice_it() -> None:
-    done = climb(Ladder(100, SHARES, 200, True), knee=92)
-    assert rates(done) == [30, 50, 70, 80, 90, 100, 115]
-    assert rates(done, "half") == [45]
-    assert rates(done, "double") == [180]
-
-
-def test_it_stops_once_two_rates_in_a_row_were_too_much() -> None:
-    done = climb(Ladder(100, SHARES, 200, True), knee=60)
-    assert rates(done) == [30, 50, 70, 80, 90]  # 90 runs before the result of 80 is there
-    assert rates(done, "half") == [25]
-
-
-def test_it_goes_on_while_the_highest_is_borne() -> None:
-    done = climb(Ladder(100, SHARES, 200, False), knee=150)
-    # 225 runs before the result of 180 is there.
-    assert rates(done)[7:] == [144, 180, 225]
-
-
-def test_it_goes_down_where_none_is_borne() -> None:
-    done = climb(Ladder(100, SHARES, 200, True), knee=16)
-    assert rates(done) == [30, 50, 70, 15, 7]
-    assert rates(done, "half") == [8]
+@pytest.mark.parametrize(
+    ("knee", "double", "climbed", "half", "twice"),
+    [
+        (92, True, [30, 50, 70, 80, 90, 100, 115], [45], [180]),
+        # Two rates in a row were too much; 90 runs before the result of 80 is there.
+        (60, True, [30, 50, 70, 80, 90], [25], [100]),
+        # The highest was borne; 225 runs before the result of 180 is there.
+        (150, False, [30, 50, 70, 80, 90, 100, 115, 144, 180, 225], [], []),
+        # None of the shares was borne.
+        (16, True, [30, 50, 70, 15, 7], [8], [30]),
+    ],
+)
+def test_it_climbs_to_the_knee_and_then_offers_half_of_it_and_twice(
+    knee: float, double: bool, climbed: list[int], half: list[int], twice: list[int]
+) -> None:
+    done = climb(Ladder(100, SHARES, 200, double), knee)
+    assert (rates(done), rates(done, "half"), rates(done, "double")) == (climbed, half, twice)
 
 
 def test_it_leaves_room_for_the_two_rates_that_must_come() -> None:
     done = climb(Ladder(100, SHARES, 200, True), knee=1000, room=5)
     assert rates(done) == [30, 50, 70]
     assert len(rates(done, "half")) == len(rates(done, "double")) == 1
-
-
-def test_with_little_time_the_shares_are_thinned_and_still_reach_from_end_to_end() -> None:
-    assert thinned(SHARES, 9) == SHARES
-    assert thinned(SHARES, 3) == (0.3, 0.8, 1.15)
-    assert thinned(SHARES, 2) == (0.3, 1.15)
-    assert thinned(SHARES, 0) == (0.3,)
 
 
 @given(

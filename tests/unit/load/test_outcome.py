@@ -6,6 +6,7 @@ import pytest
 
 from tests.bench.summary import Summary
 from tests.load.outcome import Part, free_cores
+from tests.load.page import split_ms
 from tests.load.recording import Step
 from tests.load.scenarios import scenarios
 
@@ -32,18 +33,23 @@ def test_a_knee_that_no_failure_bounds_is_only_a_lower_bound() -> None:
     assert part.note(*part.steps[0]) == "at least the knee"
 
 
-def test_without_a_knee_nothing_is_half_or_twice_it() -> None:
-    part = Part(TEXT, 110.0, [result(50, 10), result(25, 25, "half")], None)
-    assert part.at("half") is None
-    assert part.goodput_ratio is None
-    assert part.note(*part.steps[1]) == ""
+@pytest.mark.parametrize(
+    ("cpu", "free"),
+    [
+        # 4 s on two cores: 7 s busy, 5 of them ours, so others had half a core.
+        ({"machine": 7.0, "encoder.loop": 2.0, "encoder.rest": 2.0, "search.child-7": 1.0}, 1.5),
+        ({"machine": 1.0, "client.loop": 1.0}, 2),
+    ],
+)
+def test_free_cores_are_what_others_left(cpu: dict[str, float], free: float) -> None:
+    assert free_cores([Step("text", 1, "ladder", 0.0, 4.0, cpu)], 2) == pytest.approx(free)
 
 
-def test_free_cores_are_what_others_left() -> None:
-    # 4 s on two cores: 7 s busy, 5 of them ours, so others had half a core.
-    cpu = {"machine": 7.0, "encoder.loop": 2.0, "encoder.rest": 2.0, "search.child-7": 1.0}
-    assert free_cores([Step("text", 1, "ladder", 0.0, 4.0, cpu)], 2) == pytest.approx(1.5)
-
-
-def test_cores_that_were_idle_were_free() -> None:
-    assert free_cores([Step("text", 1, "ladder", 0.0, 4.0, {"machine": 1.0, "client.loop": 1.0})], 2) == 2
+def test_the_split_adds_up_to_the_latency_and_never_exceeds_the_whole() -> None:
+    part = Part(TEXT, 100.0, [], 80.0)
+    step = Step("text", 10, "ladder", 0.0, 3.0, split={"text": {"queue": 6.0, "decode": 1.0, "infer": 5.0}})
+    parts = {"encode": 10.0, "store": 4.0, "wire": 3.0}
+    split = split_ms(part, (step, Summary(3.0, 30, 10.0, 10.0, 10.0, 15.0, 20.0, 30.0, {}, parts)))
+    assert sum(split) == pytest.approx(17.0)
+    assert sum(split[:3]) == pytest.approx(10.0)
+    assert split[3] == 4.0

@@ -32,7 +32,3 @@ def test_means_are_of_what_came_in_between() -> None:
     assert split["decode"] == pytest.approx(1.0)
     assert split["batch"] == 1.0
     assert "infer" in split
-
-
-def test_a_tower_without_items_has_no_split() -> None:
-    assert split_ms({}, {}, "image") == {}

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from tests.quality.captioned import Captioned
@@ -20,19 +18,15 @@ FOUND = {
 }
 
 
-def test_bounds_are_those_of_the_better_side():
-    row = Row(ALIKE, FOUND)
-    assert row.broken() == []
-    assert row.bounds()["R@1"] == (0.9, pytest.approx(0.87))
-    assert row.bounds()["R@10"] == (0.98, pytest.approx(0.97))
-
-
-@pytest.mark.parametrize(("r1", "r10", "broken"), [(0.86, 0.98, "R@1"), (0.9, 0.96, "R@10")])
-def test_a_broken_bound_is_named(r1: float, r10: float, broken: str):
+@pytest.mark.parametrize(
+    ("r1", "r10", "broken"), [(0.87, 0.97, []), (0.86, 0.98, ["R@1"]), (0.9, 0.96, ["R@10"])]
+)
+def test_bounds_are_those_of_the_better_side_and_a_broken_one_is_named(
+    r1: float, r10: float, broken: list[str]
+):
     row = Row(ALIKE, {**FOUND, "default": Found(r1, r10)})
-    (told,) = row.broken()
-    assert told.startswith(f"{broken} ")
-    assert not document({}, [row], {})["met"]
+    assert [told.split()[0] for told in row.broken()] == broken
+    assert document({}, [row], {})["met"] == (not broken)
 
 
 def test_across_kinds_the_default_is_held_to_rrf():
@@ -59,9 +53,3 @@ def test_what_is_asked_for_stands_beside_others_only():
                 **stored[case.collection(number)].captions,
             }
             assert case.right(number) <= everything.keys()
-
-
-def test_figures_are_written_as_numbers():
-    told = document({"images": 8}, [Row(ALIKE, FOUND)], {})
-    assert told["met"]
-    assert told["cases"][ALIKE.name]["default"] == dataclasses.asdict(FOUND["default"])

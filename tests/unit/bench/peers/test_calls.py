@@ -75,13 +75,3 @@ def test_no_two_calls_of_a_load_send_the_same_items(peer: str, tmp_path: Path) -
     sent = [text for body in Peer.asked for text in body["input"]]
     assert len(sent) == len(set(sent)) == 3 * summary.sent
     assert not summary.errors
-
-
-def test_failed_calls_are_counted(peer: str, tmp_path: Path) -> None:
-    (tmp_path / "small").mkdir()
-    (tmp_path / "small" / "0.jpg").write_bytes(b"\xff\xd8jpeg")
-
-    summary, _ = run_load(Load("infinity", peer, tmp_path, "image", Pattern(1, 1), 0, 0.0, 0.3))
-
-    assert summary.ok_per_s == 0
-    assert summary.errors == {"HTTP 500": sum(summary.errors.values())} != {}

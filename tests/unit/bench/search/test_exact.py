@@ -47,8 +47,3 @@ def test_recall_is_the_mean_share_found() -> None:
     assert recall({0: list(range(TOP)), 1: [8, 7]}, truth) == 1
     assert recall({0: [0, 1, 2, 3, 4, 90, 91, 92, 93, 94], 1: [7, 8]}, truth) == pytest.approx(0.75)
     assert recall({5: [1]}, {5: np.array([1, 2])}) == 0.5
-
-
-def test_nothing_found_is_no_recall() -> None:
-    with pytest.raises(ValueError, match="no recall"):
-        recall({}, np.zeros((1, TOP)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tests.bench.search.indexing import Indexing
 from tests.bench.search.loading import Ingest
 from tests.bench.search.plan import LocalRow, Size
 from tests.bench.search.rig import Row
-from tests.bench.search.run import BOUNDS, MEANING, Run
+from tests.bench.search.run import Run
 from tests.bench.summary import Summary
 
 
@@ -62,11 +61,6 @@ def run() -> Run:
     )
 
 
-def test_every_figure_has_a_meaning_and_every_bound_a_figure(run: Run) -> None:
-    assert set(run.figures()) == set(MEANING)
-    assert set(BOUNDS) <= set(MEANING)
-
-
 def test_compressed_vectors_are_compared_with_whole_ones(run: Run) -> None:
     figures = run.figures()
     assert figures["recall_at_10_20k_binary"] == pytest.approx(0.91)
@@ -76,29 +70,14 @@ def test_compressed_vectors_are_compared_with_whole_ones(run: Run) -> None:
     assert run.met("recall_at_10_20k_turbo") is False
 
 
-def test_a_size_that_was_not_run_has_no_figure(run: Run) -> None:
-    assert run.figures()["search_p50_ms_1m"] is None
-    million = dataclasses.replace(run, sizes=[*run.sizes, size(1_000_000, 4.0, 5.0)])
-    assert million.figures()["search_p50_ms_1m"] == 4.0
-    assert million.figures()["search_p50_ms_100k"] == 2.0
-
-
-def test_a_bound_is_met_or_missed_on_a_quiet_machine(run: Run) -> None:
-    assert run.met("search_p50_ms_100k") is True
-    slow = dataclasses.replace(run, sizes=[run.sizes[0], size(100_000, 5.2, 3.0)])
-    assert slow.met("search_p50_ms_100k") is False
-
-
-def test_nothing_is_judged_on_a_disturbed_machine(run: Run) -> None:
-    assert dataclasses.replace(run, other_cores=0.8).met("search_p50_ms_100k") is None
-
-
 def test_the_run_is_written_and_shown(run: Run, tmp_path: Path) -> None:
     console = Console(width=150)
     report.write(run, tmp_path)
     with console.capture() as captured:
         report.show(run, tmp_path, console)
     document = json.loads((tmp_path / "search.json").read_text())
+    assert set(document["meaning"]) == set(run.figures())
+    assert document["search_p50_ms_1m"] is None, "that size was not run"
     assert document["vs_local_search"] == 55
     assert document["bounds"]["search_p50_ms_100k"] == {"bound": "<= 5", "met": True}
     assert document["sizes"][1]["rows"][0]["summary"]["p50_ms"] == 1.5

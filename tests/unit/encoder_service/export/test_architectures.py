@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from encoder_service.export import ExportError, golden
-from encoder_service.export.architectures import ARCHITECTURES, architecture, random_model, tokenizer
+from encoder_service.export import golden
+from encoder_service.export.architectures import ARCHITECTURES, tokenizer
 
 TEXTS = [text for pair in golden.text_pairs() for text in pair]
 
@@ -40,16 +40,3 @@ def test_siglip_texts_end_with_the_end_token_and_begin_with_none() -> None:
     encoding = tokenizer(ARCHITECTURES["siglip-tiny-test"]).encode("a cat")
     assert encoding.tokens[-1] == "</s>"
     assert encoding.special_tokens_mask[0] == 0
-
-
-def test_the_seed_decides_the_weights() -> None:
-    from encoder_service.export.checkpoint import weights_sha256
-
-    shape = ARCHITECTURES["clip-vit-tiny-test"]
-    first, again, other = (weights_sha256(random_model(shape, seed).state_dict()) for seed in (0, 0, 1))
-    assert first == again != other
-
-
-def test_an_unknown_name_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ExportError, match="clip-vit-base-patch32"):
-        architecture("clip-vit-base-patch31")

@@ -19,6 +19,7 @@ from encoder_service.export.parity import cosines
 from encoder_service.export.verify import verify_bundle
 from encoder_service.inputs.pixels import fit
 from encoder_service.inputs.texts import TextTokenizer, pad
+from tests.unit.encoder_service.export.graphs import run
 
 TEXTS = ["a cat", "A Dog on a RED sofa!", "two  pears, 3 plums", "naïve 猫 🐱", "many words " * 60]
 
@@ -84,12 +85,6 @@ def photograph() -> Image.Image:
     return Image.fromarray(np.stack(waves, axis=-1).astype(np.uint8))
 
 
-def vectors(folder: Path, graph: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    import onnxruntime as ort
-
-    return np.asarray(ort.InferenceSession(folder / graph).run(["embeds"], inputs)[0])
-
-
 def test_a_folder_becomes_a_bundle_that_answers_like_its_processor_and_model(local: Local) -> None:
     import torch
 
@@ -110,17 +105,17 @@ def test_a_folder_becomes_a_bundle_that_answers_like_its_processor_and_model(loc
         expected = local.model.get_text_features(input_ids=inputs["input_ids"]).pooler_output.numpy()
 
     pixels = np.asarray(fit(photograph(), manifest.image))[np.newaxis]
-    assert cosines(vectors(local.bundle, "image.fp32.onnx", {"pixels": pixels}), expected_image)[0] > 0.999
+    assert cosines(run(local.bundle / "image.fp32.onnx", pixels=pixels), expected_image)[0] > 0.999
     tokens = TextTokenizer(local.bundle, manifest.text).encode(TEXTS)
     ids = pad(tokens, manifest.text)
-    assert cosines(vectors(local.bundle, "text.fp32.onnx", ids), expected).min() > 0.99999
+    assert cosines(run(local.bundle / "text.fp32.onnx", **ids), expected).min() > 0.99999
 
 
-def test_verify_compares_with_the_folder_it_is_given(local: Local, tmp_path: Path) -> None:
-    bundle = Path(shutil.copytree(local.bundle, tmp_path / "bundle"))
+def test_verify_compares_with_the_folder_it_is_given(clip_checkpoint: Local, tmp_path: Path) -> None:
+    bundle = copied(clip_checkpoint.bundle, tmp_path)
     plain = open_bundle(bundle).model_copy(update={"parity": []})
     write_manifest(bundle, plain)
-    names = {check.name for check in verify_bundle(bundle, source=str(local.folder))}
+    names = {check.name for check in verify_bundle(bundle, source=str(clip_checkpoint.folder))}
     assert {"fp32 against torch", "tokens against transformers"} <= names
     assert all(
         check.passed for check in open_bundle(bundle).parity if check.name.startswith(("fp32", "tokens"))
@@ -132,56 +127,45 @@ def test_verify_refuses_a_source_with_other_weights(clip_checkpoint: Local, clip
         verify_bundle(clip_bundle, source=str(clip_checkpoint.folder))
 
 
+def load(folder: Path) -> Any:
+    from encoder_service.export.checkpoint import load_checkpoint
+
+    return load_checkpoint(str(folder))
+
+
+def copied(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / folder.name))
+
+
 def test_a_checkpoint_that_lacks_a_weight_is_refused(clip_checkpoint: Local, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    from encoder_service.export.checkpoint import load_checkpoint
-
-    folder = copied(clip_checkpoint, tmp_path)
+    folder = copied(clip_checkpoint.folder, tmp_path)
     weights = load_file(folder / "model.safetensors")
     del weights["visual_projection.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ExportError, match=r"lacks 1 weights of the model, first visual_projection\.weight"):
-        load_checkpoint(str(folder))
-
-
-def test_a_checkpoint_without_a_tokenizer_is_refused(siglip_checkpoint: Local, tmp_path: Path) -> None:
-    from encoder_service.export.checkpoint import load_checkpoint
-
-    folder = copied(siglip_checkpoint, tmp_path)
-    (folder / "tokenizer.json").unlink()
-    with pytest.raises(ExportError, match=r"no tokenizer\.json that can be used"):
-        load_checkpoint(str(folder))
+        load(folder)
 
 
 def test_a_model_card_without_a_licence_is_said_so(clip_checkpoint: Local, tmp_path: Path) -> None:
-    from encoder_service.export.checkpoint import load_checkpoint
-
-    folder = copied(clip_checkpoint, tmp_path)
+    folder = copied(clip_checkpoint.folder, tmp_path)
     (folder / "README.md").unlink()
-    assert load_checkpoint(str(folder)).license == "not named in its model card"
+    assert load(folder).license == "not named in its model card"
 
 
 @pytest.mark.parametrize(
     ("configuration", "message"),
-    [("BertConfig", "is a bert model"), ("Siglip2Config", "NaFlex.*siglip2-base-patch16-256")],
+    [
+        ("BertConfig", "is a bert model"),
+        ("Siglip2Config", "NaFlex.*siglip2-base-patch16-256"),
+        ("", "cannot be loaded"),
+    ],
 )
-def test_other_families_are_refused(tmp_path: Path, configuration: str, message: str) -> None:
+def test_other_families_and_folders_are_refused(tmp_path: Path, configuration: str, message: str) -> None:
     import transformers
 
-    from encoder_service.export.checkpoint import load_checkpoint
-
-    getattr(transformers, configuration)().save_pretrained(tmp_path)
+    if configuration:
+        getattr(transformers, configuration)().save_pretrained(tmp_path)
     with pytest.raises(ExportError, match=message):
-        load_checkpoint(str(tmp_path))
-
-
-def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    from encoder_service.export.checkpoint import load_checkpoint
-
-    with pytest.raises(ExportError, match="cannot be loaded"):
-        load_checkpoint(str(tmp_path))
-
-
-def copied(local: Local, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(local.folder, tmp_path / local.folder.name))
+        load(tmp_path)

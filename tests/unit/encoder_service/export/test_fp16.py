@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
@@ -16,10 +15,7 @@ from encoder_service.export import ExportError
 from encoder_service.export.fp16 import to_fp16
 from encoder_service.export.parity import against_fp32, cosines
 from encoder_service.export.verify import report
-
-
-def run(path: Path, **inputs: np.ndarray) -> np.ndarray:
-    return np.asarray(ort.InferenceSession(path).run(None, inputs)[0])
+from tests.unit.encoder_service.export.graphs import run, write
 
 
 def inputs(bundle: Path, tower: str) -> dict[str, np.ndarray]:
@@ -95,20 +91,7 @@ def test_dark_pixels_keep_their_digits(bundle: Path, tmp_path: Path) -> None:
     assert cosine.min() > 0.9999
 
 
-def write(folder: Path, nodes: list[onnx.NodeProto], weight: float) -> Path:
-    """A graph of one product and what follows it."""
-    graph = helper.make_graph(
-        nodes,
-        "graph",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
-        [helper.make_tensor("w", TensorProto.FLOAT, [2, 2], [weight] * 4)],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.save(model, folder / "graph.onnx")
-    return folder / "graph.onnx"
-
-
+WEIGHT = np.ones((2, 2), np.float32)
 UNIT = [
     helper.make_node("MatMul", ["x", "w"], ["t"]),
     helper.make_node("ReduceL2", ["t"], ["n"]),
@@ -118,12 +101,13 @@ UNIT = [
 
 def test_weights_that_fp16_cannot_hold_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"graph\.onnx: w has weights past 65504"):
-        to_fp16(write(tmp_path, UNIT, 1e5), tmp_path / "half.onnx")
+        to_fp16(write(tmp_path / "graph.onnx", UNIT, {"w": WEIGHT * 1e5}), tmp_path / "half.onnx")
 
 
 def test_a_graph_without_a_norm_at_its_end_is_refused(tmp_path: Path) -> None:
+    product = write(tmp_path / "graph.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": WEIGHT})
     with pytest.raises(ExportError, match="does not end in an L2 norm"):
-        to_fp16(write(tmp_path, [helper.make_node("MatMul", ["x", "w"], ["y"])], 1), tmp_path / "half.onnx")
+        to_fp16(product, tmp_path / "half.onnx")
 
 
 def test_one_vector_that_is_off_fails_fp16_and_not_int8() -> None:
@@ -140,13 +124,13 @@ def test_a_bundle_prefers_fp16_on_gpus_only_where_it_passed_and_all_else_is_the_
 ) -> None:
     from encoder_service.export.clip import export_bundle
 
-    precisions: list[Precision] = ["fp32", "int8", "fp16"]
+    precisions: list[Precision] = ["fp32", "fp16"]
     made = export_bundle("clip-vit-tiny-test", tmp_path / "bundle", random_init=True, precisions=precisions)
     others = {name: entry for name, entry in made.files.items() if "fp16" not in name}
-    assert others == open_bundle(clip_bundle).files
+    assert others.items() <= open_bundle(clip_bundle).files.items()
     assert (tmp_path / "bundle" / graph_file("text", "fp16")).is_file()
     assert made.precisions == {"image": precisions, "text": precisions}
-    assert made.preferred_cpu == open_bundle(clip_bundle).preferred_cpu
+    assert made.preferred_cpu == {"image": "fp32", "text": "fp32"}
     assert made.preferred_gpu == {"image": "fp16", "text": "fp16"}
     figures = {
         (check.tower, check.metric): check for check in made.parity if check.name == "fp16 against fp32"

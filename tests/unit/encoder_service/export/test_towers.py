@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from encoder_service.export.preprocessing import Normalisation
+from tests.unit.encoder_service.export.graphs import run
 
 Exported = Callable[..., tuple[Any, Path]]
 
@@ -60,10 +61,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("towers")
 
     @cache
-    def export(tower: type[Any], **text: Any) -> tuple[Any, Path]:
-        model = siglip() if tower.__name__.startswith("Siglip") else clip(**text)
-        path = folder / "-".join([tower.__name__, *map(str, text.values())])
-        if tower in (towers.ClipImage, towers.SiglipImage):
+    def export(name: str, **text: Any) -> tuple[Any, Path]:
+        model = siglip() if name.startswith("Siglip") else clip(**text)
+        tower, path = getattr(towers, name), folder / "-".join([name, *map(str, text.values())])
+        if name.endswith("Image"):
             towers.export_image(tower(model, VALUES), 48, path)
         else:
             towers.export_text(tower(model), 16, path)
@@ -72,124 +73,68 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return export
 
 
-def onnx(path: Path, **inputs: np.ndarray) -> np.ndarray:
-    import onnxruntime as ort
-
-    return np.asarray(ort.InferenceSession(path).run(None, inputs)[0])
-
-
-def unit(vectors: Any) -> np.ndarray:
+def by_torch(features: Callable[..., Any], **inputs: Any) -> np.ndarray:
+    """The unit vectors that transformers gives."""
     import torch
 
-    return np.asarray(torch.nn.functional.normalize(vectors, dim=-1).numpy())
+    with torch.no_grad():
+        given = {name: torch.as_tensor(values) for name, values in inputs.items()}
+        return np.asarray(torch.nn.functional.normalize(features(**given).pooler_output, dim=-1).numpy())
 
 
-def pixels(count: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, 48, 48, 3), dtype=np.uint8)
-
-
-def normalised(raw: np.ndarray) -> Any:
-    import torch
-
-    values = (raw / 255 - np.array(VALUES.mean)) / np.array(VALUES.std)
-    return torch.tensor(values, dtype=torch.float32).permute(0, 3, 1, 2)
-
-
-def clip_ids(count: int, length: int, end: int = 99) -> np.ndarray:
+def clip_ids(count: int, length: int) -> np.ndarray:
     """The end token at different places, something else behind it."""
     rng = np.random.default_rng(1)
     ids = rng.integers(3, 90, (count, length))
     for row in ids:
-        row[rng.integers(1, length)] = end
+        row[rng.integers(1, length)] = 99
+    ids[0, 1] = 99  # a second end token behind it must not matter
     return ids.astype(np.int64)
 
 
-@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
-def test_clip_images(exported: Exported, activation: str) -> None:
-    import torch
-
-    from encoder_service.export import towers
-
-    model, path = exported(towers.ClipImage, hidden_act=activation)
-    with torch.no_grad():
-        expected = unit(model.get_image_features(pixel_values=normalised(pixels(3))).pooler_output)
-    np.testing.assert_allclose(onnx(path, pixels=pixels(3)), expected, atol=2e-6)
-
-
-def test_quick_gelu_is_not_taken_for_gelu(exported: Exported) -> None:
-    from encoder_service.export import towers
-
-    paths = [exported(towers.ClipImage, hidden_act=activation)[1] for activation in ("quick_gelu", "gelu")]
-    quick, plain = (onnx(path, pixels=pixels(1)) for path in paths)
-    assert np.abs(quick - plain).max() > 1e-4
+@pytest.mark.parametrize(
+    ("tower", "settings"),
+    [("ClipImage", {"hidden_act": "quick_gelu"}), ("ClipImage", {"hidden_act": "gelu"}), ("SiglipImage", {})],
+)
+def test_images(exported: Exported, tower: str, settings: dict[str, str]) -> None:
+    model, path = exported(tower, **settings)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
+    normalised = ((pixels / 255 - np.array(VALUES.mean)) / np.array(VALUES.std)).astype(np.float32)
+    expected = by_torch(model.get_image_features, pixel_values=normalised.transpose(0, 3, 1, 2))
+    np.testing.assert_allclose(run(path, pixels=pixels), expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("length", [2, 9, 16])
-def test_clip_texts_pool_at_the_first_end_token(exported: Exported, length: int) -> None:
-    import torch
-
-    from encoder_service.export import towers
-
-    model, path = exported(towers.ClipText)
+# Configurations of before 2023 say 2, and pool at the highest id.
+@pytest.mark.parametrize(("length", "settings"), [(2, {}), (9, {}), (16, {}), (9, {"eos_token_id": 2})])
+def test_clip_texts_pool_at_the_first_end_token(
+    exported: Exported, length: int, settings: dict[str, int]
+) -> None:
+    model, path = exported("ClipText", **settings)
     ids = clip_ids(4, length)
-    ids[0, 1] = 99  # a second end token behind it must not matter
-    with torch.no_grad():
-        expected = unit(model.get_text_features(input_ids=torch.from_numpy(ids)).pooler_output)
-    np.testing.assert_allclose(onnx(path, input_ids=ids), expected, atol=2e-6)
-
-
-def test_clip_configurations_of_before_2023_pool_at_the_highest_id(exported: Exported) -> None:
-    import torch
-
-    from encoder_service.export import towers
-
-    model, path = exported(towers.ClipText, eos_token_id=2)
-    ids = clip_ids(4, 9)
-    with torch.no_grad():
-        expected = unit(model.get_text_features(input_ids=torch.from_numpy(ids)).pooler_output)
-    np.testing.assert_allclose(onnx(path, input_ids=ids), expected, atol=2e-6)
+    expected = by_torch(model.get_text_features, input_ids=ids)
+    np.testing.assert_allclose(run(path, input_ids=ids), expected, atol=2e-6)
 
 
 def test_what_follows_the_end_token_changes_nothing(exported: Exported) -> None:
-    from encoder_service.export import towers
-
-    _, path = exported(towers.ClipText)
+    _, path = exported("ClipText")
     text = np.array([[98, 5, 6, 99]], dtype=np.int64)
     padded = np.concatenate([text, np.full((1, 12), 7, np.int64)], axis=1)
-    np.testing.assert_allclose(onnx(path, input_ids=padded), onnx(path, input_ids=text), atol=1e-6)
-
-
-def test_siglip_images(exported: Exported) -> None:
-    import torch
-
-    from encoder_service.export import towers
-
-    model, path = exported(towers.SiglipImage)
-    with torch.no_grad():
-        expected = unit(model.get_image_features(pixel_values=normalised(pixels(3))).pooler_output)
-    np.testing.assert_allclose(onnx(path, pixels=pixels(3)), expected, atol=2e-6)
+    np.testing.assert_allclose(run(path, input_ids=padded), run(path, input_ids=text), atol=1e-6)
 
 
 def test_siglip_texts_see_their_padding(exported: Exported) -> None:
-    import torch
-
-    from encoder_service.export import towers
-
-    model, path = exported(towers.SiglipText)
+    model, path = exported("SiglipText")
     ids = np.zeros((2, 16), np.int64)
     ids[:, :3] = [[5, 6, 1], [9, 8, 1]]
-    with torch.no_grad():
-        expected = unit(model.get_text_features(input_ids=torch.from_numpy(ids)).pooler_output)
-    np.testing.assert_allclose(onnx(path, input_ids=ids), expected, atol=2e-6)
-    assert np.abs(onnx(path, input_ids=ids[:, :3]) - expected).max() > 1e-4
+    expected = by_torch(model.get_text_features, input_ids=ids)
+    np.testing.assert_allclose(run(path, input_ids=ids), expected, atol=2e-6)
+    assert np.abs(run(path, input_ids=ids[:, :3]) - expected).max() > 1e-4
 
 
 def test_a_graph_tells_nothing_of_the_machine_that_made_it(exported: Exported) -> None:
     import torch
 
-    from encoder_service.export import towers
-
-    _, path = exported(towers.ClipText)
+    _, path = exported("ClipText")
     content = path.read_bytes()
     assert b".py" not in content
     assert str(Path(torch.__file__).parent).encode() not in content

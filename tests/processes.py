@@ -199,10 +199,6 @@ class Program:
         """CPU time used so far: by the process and its children, also those that have ended."""
         return sum(_cpu_seconds(pid) for pid in _family(self.pid))
 
-    def own_cpu_seconds(self) -> float:
-        """CPU time used so far by the first process alone, and by children that have ended."""
-        return _cpu_seconds(self.pid)
-
     def _status_mb(self, field: str) -> float:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             name, _, value = line.partition(":")

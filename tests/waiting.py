@@ -28,6 +28,12 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+async def settled() -> None:
+    """Every callback that was due has run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 def at_once(call: Coroutine[Any, Any, T]) -> T:
     """What a call comes to, result or error, that is to wait for nothing and for nobody."""
     try:

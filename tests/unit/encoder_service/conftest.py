@@ -25,6 +25,12 @@ def jpeg() -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="session")
+def photo(photos: list[Path]) -> Image.Image:
+    """One of the sample photographs, RGB."""
+    return Image.open(next(path for path in photos if path.stem == "coffee")).convert("RGB")
+
+
+@pytest.fixture(scope="session")
 def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose image vector is of the mean colour and whose text vector is of the bag of words."""
     folder = tmp_path_factory.mktemp("toy")

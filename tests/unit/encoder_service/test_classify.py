@@ -31,9 +31,6 @@ def test_softmax_probabilities_sum_to_one_and_follow_the_scale(softmax: Manifest
     chances = probabilities(cosines(0.30, 0.29, 0.10), softmax)
     assert chances.sum() == pytest.approx(1)
     assert chances[0] / chances[1] == pytest.approx(np.e, rel=1e-4)
-
-
-def test_softmax_of_one_label_is_certain(softmax: Manifest) -> None:
     assert probabilities(cosines(-0.5), softmax).tolist() == [1.0]
 
 

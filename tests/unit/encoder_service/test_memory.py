@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from encoder_service import memory
-from encoder_service.memory import decoding_memory, give_memory_back, memory_limit, memory_used
+from encoder_service.memory import decoding_memory, memory_limit, memory_used
 
 GIB = 2**30
 
@@ -77,7 +77,3 @@ def test_what_is_used_is_told_by_the_system_or_taken_as_nothing(tmp_path: Path) 
         memory_used(write(tmp_path, {"proc/self/status": "VmPeak: 9 kB\nVmRSS:\t  512 kB\n"})) == 512 * 1024
     )
     assert memory_used(tmp_path / "nothing") == 0
-
-
-def test_asking_the_allocator_harms_nothing() -> None:
-    give_memory_back()

@@ -19,7 +19,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clipsearch.downloads.samples import write_samples
 from encoder_service.bundle import Manifest, graph_file, read_manifest
 from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Running, TextTower
 from encoder_service.inputs.budget import MemoryBudget
@@ -61,7 +60,7 @@ class Model:
 
 
 @pytest.fixture(scope="module")
-def model(starter_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(starter_bundle: Path, photos: list[Path]) -> Model:
     manifest = read_manifest(starter_bundle)
     graphs = {
         tower: OnnxSession(starter_bundle / graph_file(tower, manifest.preferred_cpu[tower]), "cpu", 2)
@@ -70,7 +69,7 @@ def model(starter_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Mod
     run_images = plain_images(graphs["image"]).run
     texts = plain_texts(graphs["text"], manifest.text).run
     tokenizer = TextTokenizer(starter_bundle, manifest.text)
-    images = [file.read_bytes() for file in write_samples(tmp_path_factory.mktemp("photos"))[:6]]
+    images = [file.read_bytes() for file in photos[:6]]
     return Model(
         manifest,
         tokenizer,

@@ -91,16 +91,6 @@ def odd_images(photo: Image.Image) -> Iterator[tuple[str, bytes, Image.Image]]:
     yield from _pngs(photo, grey)
     yield from _others(photo, grey, small)
     yield from _tiffs(photo, grey)
-    for orientation in range(1, 9):
-        stored = _stored(photo, orientation)
-        exif = oriented(orientation)
-        for format, options in (
-            ("JPEG", {"quality": 95}),
-            ("PNG", {}),
-            ("WEBP", {"quality": 95}),
-            ("TIFF", {}),
-        ):
-            yield f"{format} orientation {orientation}", saved(stored, format, exif=exif, **options), photo
     for name, exif in (
         ("text", b"Exif\0\0nonsense"),
         ("cut", b"Exif\0\0II*\0\x08\0\0\0\x09"),

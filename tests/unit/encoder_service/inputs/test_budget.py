@@ -8,12 +8,7 @@ import random
 import pytest
 
 from encoder_service.inputs.budget import MemoryBudget, Reservation
-
-
-async def settled() -> None:
-    """Every callback that was due has run."""
-    for _ in range(5):
-        await asyncio.sleep(0)
+from tests.waiting import settled
 
 
 def taken(budget: MemoryBudget, size: int) -> Reservation:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,7 +18,8 @@ from encoder_service.inputs import images
 from encoder_service.inputs.budget import MemoryBudget
 from encoder_service.inputs.decoding import Decoding
 from encoder_service.inputs.errors import InputError
-from tests.waiting import until
+from tests.unit.encoder_service.inputs.corpus import saved
+from tests.waiting import settled, until
 
 MIB = 2**20
 RULES = ImageRules(size=16, resize="crop")
@@ -27,9 +27,7 @@ Jpeg = Callable[..., bytes]
 
 
 def png(edge: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGBA", (edge, edge), (200, 10, 10, 128)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return saved(Image.new("RGBA", (edge, edge), (200, 10, 10, 128)), "PNG")
 
 
 @pytest.fixture
@@ -81,8 +79,7 @@ async def test_who_leaves_between_grant_and_thread_keeps_no_memory(
     busy = [threads.submit(asyncio.run_coroutine_threadsafe(event.wait(), loop).result) for event in go]
     budget.give_back(held)
     await until(lambda: budget.waiting == 0)
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await settled()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

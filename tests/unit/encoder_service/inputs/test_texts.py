@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Regex, Tokenizer, normalizers
 
 from encoder_service.bundle import BundleError, TextRules, read_manifest
 from encoder_service.inputs.errors import InputError
@@ -66,15 +65,6 @@ def test_the_byte_limit_counts_utf_8_and_names_limit_and_value(letter: str) -> N
     with pytest.raises(InputError, match=f"{1200 + size} bytes, the limit is 1200") as caught:
         check_text(letter * (1200 // size + 1), max_bytes=1200)
     assert caught.value.reason == "TEXT_TOO_LARGE"
-
-
-def test_a_text_of_which_the_tokenizer_keeps_nothing_says_so(toy_bundle: Path, tmp_path: Path) -> None:
-    made = Tokenizer.from_file(str(toy_bundle / "tokenizer.json"))
-    made.normalizer = normalizers.Replace(Regex("[\u034f\u3164]"), "")
-    made.save(str(tmp_path / "tokenizer.json"))
-    tokenizer = TextTokenizer(tmp_path, RULES)
-    nothing, cat = tokenizer.encode(["\u034f\u3164", "\u3164cat"])
-    assert (nothing.empty, cat.empty) == (True, False)
 
 
 def tokens(*ids: int) -> Tokens:

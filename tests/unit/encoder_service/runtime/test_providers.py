@@ -12,11 +12,9 @@ from encoder_service.runtime.providers import (
     Choice,
     Device,
     SessionError,
-    both_wheels,
     check_placement,
     choose_provider,
     find_gpu,
-    installed_wheels,
     provider_options,
 )
 
@@ -91,11 +89,6 @@ def test_a_card_that_cannot_be_used_is_told_in_cudas_words() -> None:
     pytest.importorskip("cuda.bindings")
     with pytest.raises(SessionError, match=r"GPU 99 cannot be used: .*(driver|device)"):
         find_gpu(99)
-
-
-def test_one_wheel_is_no_problem() -> None:
-    assert both_wheels(["onnxruntime"]) == both_wheels([]) == ""
-    assert len(installed_wheels()) == 1
 
 
 def test_cuda_is_bounded_and_exact() -> None:

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from encoder_service.bundle import encode_vector, graph_file, known_answer_pixels, read_manifest
-from encoder_service.inputs.texts import TextTokenizer
+from encoder_service.bundle import encode_vector, graph_file
 from encoder_service.runtime import session as session_module
 from encoder_service.runtime.session import (
     OnnxSession,
@@ -19,17 +18,7 @@ from encoder_service.runtime.session import (
     best_batch,
     check_known_answer,
     first_line,
-    plain_images,
-    plain_texts,
 )
-
-
-def test_a_session_runs_on_the_provider_that_was_asked_for(toy_bundle: Path) -> None:
-    session = OnnxSession(toy_bundle / graph_file("image", "fp32"), "cpu", threads=1)
-    assert session.provider == "CPUExecutionProvider"
-    vectors = plain_images(session).run([known_answer_pixels(8)] * 3)
-    assert (vectors.shape, vectors.dtype) == ((3, 16), np.float32)
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1])
 
 
 def test_a_file_that_is_no_graph_is_named_without_its_folder(tmp_path: Path) -> None:
@@ -53,15 +42,6 @@ def test_an_error_is_told_without_its_place_in_onnx_runtimes_source() -> None:
         "cuDNN is unavailable\nmore"
     )
     assert first_line(error) == "Exception during initialization: cuDNN is unavailable"
-
-
-def test_texts_of_unlike_length_do_not_change_each_other(toy_bundle: Path) -> None:
-    rules = read_manifest(toy_bundle).text
-    run = plain_texts(OnnxSession(toy_bundle / graph_file("text", "fp32"), "cpu", threads=1), rules).run
-    texts = TextTokenizer(toy_bundle, rules).encode(["a cat", "a red dog of a blue photo", "dog"])
-    together = run(texts)
-    for text, vector in zip(texts, together, strict=True):
-        assert run([text])[0] == pytest.approx(vector, abs=1e-6)
 
 
 def unit(*values: float) -> NDArray[np.float32]:
@@ -115,24 +95,22 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     return found
 
 
-def test_where_a_larger_batch_brings_nothing_the_batch_is_small(found: Callable[..., int]) -> None:
-    assert found(Machine(0.0, 0.004), smallest=1, largest=32, budget_s=0.4) == 1
-
-
-def test_where_a_run_costs_much_and_an_item_little_the_batch_is_large(found: Callable[..., int]) -> None:
-    assert found(Machine(0.01, 0.0), smallest=1, largest=16, budget_s=0.4) == 16
-
-
-def test_the_batch_is_never_smaller_than_what_handing_over_is_worth(found: Callable[..., int]) -> None:
-    assert found(Machine(0.0, 0.01), smallest=4, largest=8, budget_s=0.1) == 4
+@pytest.mark.parametrize(
+    ("machine", "smallest", "largest", "budget_s", "best"),
+    [
+        (Machine(0.0, 0.004), 1, 32, 0.4, 1),  # a larger one brings nothing
+        (Machine(0.01, 0.0), 1, 16, 0.4, 16),  # a run costs much, an item little
+        (Machine(0.0, 0.01), 4, 8, 0.1, 4),  # never less than handing over is worth
+        (Machine(0.01, 0.0, late={5: 0.05}), 1, 8, 0.3, 8),  # one slow run, the first of 8, does not decide
+    ],
+)
+def test_the_batch_is_the_one_that_does_most(
+    found: Callable[..., int], machine: Machine, smallest: int, largest: int, budget_s: float, best: int
+) -> None:
+    assert found(machine, smallest, largest, budget_s) == best
 
 
 def test_the_search_keeps_to_its_budget_on_a_slow_machine(found: Callable[..., int]) -> None:
     machine = Machine(0.05, 0.02)
     found(machine, smallest=1, largest=64, budget_s=0.3)
     assert machine.now <= 0.07 + 0.3, "a run before the budget begins, and the budget"
-
-
-def test_one_slow_run_does_not_decide(found: Callable[..., int]) -> None:
-    first_of_8 = 5
-    assert found(Machine(0.01, 0.0, late={first_of_8: 0.05}), smallest=1, largest=8, budget_s=0.3) == 8

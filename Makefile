@@ -89,11 +89,11 @@ drain: $(BUNDLE)/manifest.json $(FULL_READY) ##+ stop replicas 20 times under lo
 
 bench: bench-encoder bench-search ##+ run the benchmarks (build/bench/)
 
-bench-encoder: $(FULL_READY) ##+ measure the encoder against its baselines: tables, build/bench/encoder.json, charts
+bench-encoder: $(FULL_READY) ##+ measure the encoder against its baselines: build/bench/encoder.json
 	$(BIN)/python -m tests.bench.encoder
 
-bench-search: $(FULL_READY) ##+ measure search against qdrant-client's local mode (FULL=1: a million points too)
-	$(BIN)/python -m tests.bench.search $(if $(FULL),--full)
+bench-search: $(FULL_READY) ##+ measure search against qdrant-client's local mode: build/bench/search.json
+	$(BIN)/python -m tests.bench.search
 
 bench-peers: $(FULL_READY) ##+ measure the encoder beside infinity-emb, installed for it: build/bench/peers.json
 	$(BIN)/python -m tests.bench.peers

@@ -12,16 +12,16 @@ ROOT = Path(__file__).parents[2]
 OUT = ROOT / "build" / "bench"
 STARTER = ROOT / "build" / "models" / "starter"
 CLIP = ROOT / "build" / "models" / "clip-vit-base-patch32-random"
+CLIP_FP16 = ROOT / "build" / "models" / "clip-vit-base-patch32-random-fp16"
 
-_HOW = {STARTER: ["starter"], CLIP: ["export", "--random-init", "clip-vit-base-patch32"]}
-
-
-def missing(bundle: Path) -> bool:
-    """Whether the bundle is still to be built."""
-    return not (bundle / MANIFEST).is_file()
+_EXPORT = ["export", "--random-init", "clip-vit-base-patch32"]
+_HOW = {STARTER: ["starter"], CLIP: _EXPORT, CLIP_FP16: [*_EXPORT, "--precision", "fp32,fp16"]}
 
 
-def build(bundle: Path) -> None:
-    """Builds STARTER or CLIP: the real architecture, with random weights."""
-    command = cli("model", *_HOW[bundle], "--out", str(bundle))
-    subprocess.run(command, check=True, timeout=1200)
+def build(bundle: Path) -> Path:
+    """Builds one of the three unless it is there: the real architecture, with random weights."""
+    if not (bundle / MANIFEST).is_file():
+        print(f"building {bundle.name}", flush=True)
+        command = cli("model", *_HOW[bundle], "--out", str(bundle))
+        subprocess.run(command, check=True, timeout=1800)
+    return bundle

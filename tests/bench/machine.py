@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import platform
 import resource
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 
 from encoder_service.cpus import available_cpus
@@ -24,8 +25,17 @@ def describe(packages: Sequence[str]) -> dict[str, object]:
         "memory_gb": round(pages / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
+        "versions": versions(packages),
     }
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of those packages that are installed."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 class OtherProcesses:

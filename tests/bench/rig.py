@@ -45,7 +45,9 @@ class Rig:
 
     def say(self, text: str) -> None:
         """A line of progress, with the seconds since the start."""
-        self._console.print(f"[dim]{time.perf_counter() - self._begun:5.0f} s[/]  {text}", highlight=False)
+        self._console.print(
+            f"[dim]{time.perf_counter() - self._begun:5.0f} s[/]  {text}", highlight=False, soft_wrap=True
+        )
 
     def new_service(self, kind: str, **environment: str) -> ServiceProcess:
         """A service that the caller starts and ends."""

@@ -36,17 +36,15 @@ def main() -> None:
             with Client(service.address) as client:
                 fill(client)
             seconds, peak_mb = run(service.address, folder / "out")
-            page_mb = (folder / "out" / "map.html").stat().st_size / 1e6
     figures = {
         "vectors": VECTORS,
         "seconds": round(seconds, 1),
         "peak_rss_mb": round(peak_mb),
-        "page_mb": round(page_mb, 1),
         "machine": describe(["numpy", "pacmap", "scikit-learn", "plotly"]),
     }
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"{VECTORS:,} vectors: {seconds:.0f} s, {peak_mb:.0f} MB at most, a page of {page_mb:.1f} MB")
+    print(f"{VECTORS:,} vectors: {seconds:.0f} s, {peak_mb:.0f} MB at most")
 
 
 def fill(client: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,12 @@ def _summarise(
         errors=dict(Counter(call.outcome for call in window if call.outcome != "OK")),
         parts_ms=_mean_parts(ok),
     )
+
+
+def median(values: Iterable[float | None]) -> float | None:
+    """Of those that are known."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
 
 
 def _percentiles(latencies: Sequence[float]) -> tuple[float | None, float | None, float | None]:

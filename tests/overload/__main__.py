@@ -22,10 +22,11 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.bench.bundles import CLIP
-from tests.bench.encoder.calls import Closed, Kind, Load, Loaded, Open, run_load
+from tests.bench.bundles import CLIP, OUT, ROOT, build
+from tests.bench.encoder.calls import Closed, Load, Open, run_load
 from tests.bench.encoder.corpus import make_corpus
 from tests.bench.machine import OtherProcesses, describe
+from tests.bench.summary import Summary
 from tests.processes import ServiceProcess
 
 DEADLINE_S = 1.0
@@ -75,27 +76,23 @@ def main() -> None:
     """Measures, writes the report, prints what it comes down to."""
     parser = argparse.ArgumentParser(prog="python -m tests.overload", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--step-seconds", type=float, default=6.0)
-    parser.add_argument("--kind", choices=["image", "text"], default="image")
-    parser.add_argument("--model", type=Path, default=CLIP)
     parser.add_argument("--apart", action="store_true", help="service and client on different cores")
-    parser.add_argument("--out", type=Path, default=Path("build/overload.json"))
     flags = parser.parse_args()
-    others = OtherProcesses()
-    corpus = flags.out.parent / "bench" / "corpus"
+    build(CLIP)
+    corpus, out = OUT / "corpus", ROOT / "build" / "overload.json"
     make_corpus(corpus)
-    folder = flags.out.parent / "overload"
-    report = measure(flags.model, folder, corpus, flags.kind, flags.seconds, flags.step_seconds, flags.apart)
+    others = OtherProcesses()
+    report = measure(CLIP, ROOT / "build" / "overload", corpus, flags.seconds, apart=flags.apart)
     report["other_cores"] = round(others.cores(), 2)
-    flags.out.write_text(json.dumps(report, indent=1) + "\n")
+    out.write_text(json.dumps(report, indent=1) + "\n")
     for name in BOUNDS:
         print(f"{name}: {report[name]} (bound {BOUNDS[name]:g})")
-    print(f"statuses: {report['statuses']}; other cores {report['other_cores']}; {flags.out}")
+    print(f"statuses: {report['statuses']}; other cores {report['other_cores']}; {out}")
     sys.exit(0 if report["passed"] else 1)
 
 
 def measure(
-    model: Path, folder: Path, corpus: Path, kind: Kind, seconds: float, step_s: float, apart: bool = False
+    model: Path, folder: Path, corpus: Path, seconds: float, step_s: float = 6.0, apart: bool = False
 ) -> dict[str, Any]:
     """The best rate, then TIMES as much for `seconds`, with the pictures of `corpus`."""
     cores = sorted(os.sched_getaffinity(0))
@@ -106,21 +103,18 @@ def measure(
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             loads = 0
 
-            def load(pattern: Closed | Open, for_s: float, deadline_s: float = DEADLINE_S) -> Loaded:
+            def load(pattern: Closed | Open, for_s: float, deadline_s: float = DEADLINE_S) -> Summary:
                 nonlocal loads
                 loads += 1
                 first = loads * 200_000
-                one = Load(service.address, corpus, kind, pattern, first, deadline_s, WARM_S, for_s)
+                one = Load(service.address, corpus, "image", pattern, first, deadline_s, WARM_S, for_s)
                 return pool.submit(run_load, one).result(timeout=for_s + 120)
 
-            closed = load(Closed(16), step_s, NO_DEADLINE_S).summary
-            steps = [load(Open(share * closed.ok_per_s), step_s).summary for share in OFFERS]
+            closed = load(Closed(16), step_s, NO_DEADLINE_S)
+            steps = [load(Open(share * closed.ok_per_s), step_s) for share in OFFERS]
             best = max(steps, key=lambda step: step.in_time_per_s)
-            before = service.cpu_seconds()
             with Watch(service) as watch:
-                flood = load(Open(TIMES * best.in_time_per_s), seconds)
-            used = service.cpu_seconds() - before
-    summary = flood.summary
+                summary = load(Open(TIMES * best.in_time_per_s), seconds)
     quarter = max(1, len(watch.rss_mb) // 4)
     figures = {
         "goodput_ratio": round(summary.in_time_per_s / best.in_time_per_s, 3),
@@ -135,15 +129,12 @@ def measure(
         and all(figures[name] <= bound for name, bound in BOUNDS.items() if name != "goodput_ratio")
         and set(summary.errors) <= ALLOWED,
         "bounds": BOUNDS,
-        "kind": kind,
         "apart": apart,
         "statuses": summary.errors,
         "closed_per_s": round(closed.ok_per_s, 1),
         "best": dataclasses.asdict(best),
         "overload": dataclasses.asdict(summary),
         "steps": [dataclasses.asdict(step) for step in steps],
-        "service_cores": round(used / (seconds + WARM_S), 2),
-        "client_cores": round(flood.client_cores, 2),
         "health_ms": watch.health_ms,
         "rss_mb": watch.rss_mb,
         "machine": describe(("onnxruntime", "grpcio", "pillow")),

@@ -28,7 +28,7 @@ def corpus(tmp_path_factory) -> Path:
 
 @in_a_soak
 def test_ten_times_the_best_rate_is_refused_and_not_piled_up(tmp_path, starter_bundle, corpus):
-    report = measure(starter_bundle, tmp_path, corpus, "image", seconds=share_of(60, least=5), step_s=2)
+    report = measure(starter_bundle, tmp_path, corpus, seconds=share_of(60, least=5), step_s=2)
     assert set(report["statuses"]) <= ALLOWED
     assert report["statuses"].get("RESOURCE_EXHAUSTED", 0) > 0
     assert report["overload"]["in_time_per_s"] > 0

@@ -1,6 +1,7 @@
 """What the service is compared with: transformers + torch as its docs show, and the bare session.
 
-Each runs alone in a process of its own, the torch baseline and the sessions in two different ones.
+Each runs alone in a process of its own, the torch baselines and the sessions in two different ones. All
+take the bundle, the folder of pictures, a batch size and seconds, and return items a second.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import itertools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,10 +20,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
-from encoder_service.bundle import Precision, Tower, graph_file, read_manifest
+from encoder_service.bundle import graph_file, read_manifest
 from encoder_service.cpus import available_cpus
 from encoder_service.inputs.images import prepare_image
-from encoder_service.inputs.texts import TextTokenizer, pad
 from tests.bench.encoder import corpus
 
 # The docs of transformers pad to the longest text of the batch; the checkpoints' processors and most
@@ -32,20 +31,7 @@ Padding = Literal["max_length", "longest"]
 READY_BATCHES = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """Items done and the seconds that they took."""
-
-    items: int
-    seconds: float
-
-    @property
-    def per_s(self) -> float:
-        """Items a second."""
-        return self.items / self.seconds
-
-
-def torch_images(bundle: Path, pictures: Path, batch: int, seconds: float) -> Rate:
+def torch_images(bundle: Path, pictures: Path, batch: int, seconds: float) -> float:
     """JPEG bytes to normalised vectors: Pillow, CLIPProcessor, CLIPModel in fp32."""
     import torch
 
@@ -61,7 +47,7 @@ def torch_images(bundle: Path, pictures: Path, batch: int, seconds: float) -> Ra
     return _repeat(step, batch, seconds)
 
 
-def torch_texts(bundle: Path, batch: int, padding: Padding, seconds: float) -> Rate:
+def torch_texts(bundle: Path, pictures: Path, batch: int, seconds: float, *, padding: Padding) -> float:
     """Queries to normalised vectors: CLIPProcessor, CLIPModel in fp32."""
     import torch
 
@@ -77,21 +63,17 @@ def torch_texts(bundle: Path, batch: int, padding: Padding, seconds: float) -> R
     return _repeat(step, batch, seconds)
 
 
-def session(
-    bundle: Path, pictures: Path, tower: Tower, precision: Precision, batch: int, seconds: float
-) -> Rate:
-    """Ready tensors through ONNX Runtime with its own defaults: no decoding, no tokens, no network."""
-    graph = _session(bundle / graph_file(tower, precision))
-    ready = itertools.cycle(_ready(bundle, pictures, tower, batch))
-    return _repeat(lambda: graph.run(["embeds"], next(ready)), batch, seconds)
+def session(bundle: Path, pictures: Path, batch: int, seconds: float) -> float:
+    """Ready tensors through ONNX Runtime with its own defaults, int8: no decoding, no network."""
+    graph = _session(bundle)
+    ready = itertools.cycle(_ready(bundle, pictures, batch))
+    return _repeat(lambda: graph.run(["embeds"], {"pixels": next(ready)}), batch, seconds)
 
 
-def session_from_jpegs(
-    bundle: Path, pictures: Path, precision: Precision, batch: int, seconds: float
-) -> Rate:
-    """JPEG bytes to vectors without a service: all cores decode a batch, then all cores run it."""
+def session_from_jpegs(bundle: Path, pictures: Path, batch: int, seconds: float) -> float:
+    """JPEG bytes to vectors without a service, int8: all cores decode a batch, then all cores run it."""
     rules = read_manifest(bundle).image
-    graph = _session(bundle / graph_file("image", precision))
+    graph = _session(bundle)
     jpegs = itertools.cycle(_small_pictures(pictures))
 
     def decode(jpeg: bytes) -> NDArray[np.uint8]:
@@ -106,13 +88,13 @@ def session_from_jpegs(
         return _repeat(step, batch, seconds)
 
 
-def _repeat(step: Callable[[], object], items: int, seconds: float) -> Rate:
+def _repeat(step: Callable[[], object], items: int, seconds: float) -> float:
     step()  # the first run of a shape allocates
     start = time.perf_counter()
     for count in itertools.count(1):
         step()
         if (spent := time.perf_counter() - start) >= seconds:
-            return Rate(items * count, spent)
+            return items * count / spent
     raise AssertionError("itertools.count ends never")
 
 
@@ -139,7 +121,8 @@ def _torch_model(bundle: Path) -> tuple[Any, Any]:
 
 
 @functools.cache
-def _session(graph: Path) -> ort.InferenceSession:
+def _session(bundle: Path) -> ort.InferenceSession:
+    graph = bundle / graph_file("image", "int8")
     return ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
 
 
@@ -149,13 +132,9 @@ def _small_pictures(folder: Path) -> list[bytes]:
 
 
 @functools.cache
-def _ready(bundle: Path, pictures: Path, tower: Tower, batch: int) -> list[dict[str, NDArray[Any]]]:
-    """A few batches as the graph takes them; texts padded to the longest of their batch."""
-    manifest = read_manifest(bundle)
-    count = READY_BATCHES * batch
-    if tower == "text":
-        tokens = TextTokenizer(bundle, manifest.text).encode([corpus.query(n) for n in range(count)])
-        return [dict(pad(tokens[i : i + batch], manifest.text)) for i in range(0, count, batch)]
+def _ready(bundle: Path, pictures: Path, batch: int) -> list[NDArray[np.uint8]]:
+    """A few batches as the graph takes them."""
+    rules, count = read_manifest(bundle).image, READY_BATCHES * batch
     jpegs = itertools.islice(itertools.cycle(_small_pictures(pictures)), count)
-    squares = np.stack([prepare_image(jpeg, manifest.image).pixels for jpeg in jpegs])
-    return [{"pixels": squares[i : i + batch]} for i in range(0, count, batch)]
+    squares = np.stack([prepare_image(jpeg, rules).pixels for jpeg in jpegs])
+    return [squares[i : i + batch] for i in range(0, count, batch)]

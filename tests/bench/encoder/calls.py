@@ -6,8 +6,7 @@ import asyncio
 import functools
 import gc
 import itertools
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,14 +17,13 @@ from clipsearch.encoder.v1 import encoder_pb2 as pb
 from clipsearch.encoder.v1 import encoder_pb2_grpc
 from clipsearch.encoder.v1.vector_pb2 import VECTOR_FORMAT_F32_BYTES
 from tests.bench.encoder import corpus
-from tests.bench.load import BadAnswer, Call, Send, closed_loop, open_loop, poisson
+from tests.bench.load import BadAnswer, Send, closed_loop, open_loop, poisson
 from tests.bench.summary import Summary, summarise_closed, summarise_open
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 TEXTS_IN_A_BATCH = 16
-REPEATED_TEXTS = 100
 
-Kind = Literal["text", "image", "large image", "repeated text", "mixed"]
+Kind = Literal["text", "image", "mixed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +59,12 @@ class Load:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What came out, and what making the load cost the client."""
-
-    summary: Summary
-    client_cores: float
-
-
-def run_load(load: Load) -> Loaded:
+def run_load(load: Load) -> Summary:
     """Makes the load; blocks until its last call is answered or past its deadline."""
-    kinds = _requests(load.corpus)
+    make = _requests(load.corpus)[load.kind]
     gc.collect()
     gc.freeze()  # the pictures: not to be walked through in the middle of a measurement
-    wall, cpu = time.perf_counter(), time.process_time()
-    summary = asyncio.run(_run(load, kinds[load.kind]))
-    cores = (time.process_time() - cpu) / (time.perf_counter() - wall)
-    return Loaded(summary, cores)
+    return asyncio.run(_run(load, make))
 
 
 Request = pb.EncodeTextRequest | pb.EncodeImageRequest
@@ -106,15 +93,12 @@ async def _measure(load: Load, send: Send) -> Summary:
     if load.pattern.calls is not None:
         numbers = itertools.islice(numbers, load.pattern.calls)
     calls = await closed_loop(send, numbers, load.pattern.clients, end_s)
-    return summarise_closed(calls, load.warm_s, min(end_s, _last_end(calls)), load.deadline_s)
-
-
-def _last_end(calls: Sequence[Call]) -> float:
-    return max(call.end_s for call in calls)
+    last_s = max(call.end_s for call in calls)
+    return summarise_closed(calls, load.warm_s, min(end_s, last_s), load.deadline_s)
 
 
 def _sender(stub: Any, make: MakeRequest, deadline_s: float) -> Send:
-    async def send(number: int) -> Mapping[str, float]:
+    async def send(number: int) -> None:
         request = make(number)
         if isinstance(request, pb.EncodeTextRequest):
             answer = await stub.EncodeText(request, timeout=deadline_s)
@@ -123,12 +107,6 @@ def _sender(stub: Any, make: MakeRequest, deadline_s: float) -> Send:
             answer = await stub.EncodeImage(request, timeout=deadline_s)
             expected = len(request.images)
         _check(answer, expected)
-        timings = answer.timings
-        return {
-            "preprocess": timings.preprocess_ms,
-            "queue": timings.queue_ms,
-            "infer": timings.infer_ms,
-        }
 
     return send
 
@@ -153,9 +131,6 @@ def _requests(folder: Path) -> dict[Kind, MakeRequest]:
         queries = [corpus.query(first + place) for place in range(count)]
         return pb.EncodeTextRequest(texts=queries, format=VECTOR_FORMAT_F32_BYTES)
 
-    def repeated(number: int) -> Request:
-        return texts(number % REPEATED_TEXTS)
-
     def picture(number: int, pictures: Sequence[bytes]) -> Request:
         jpeg = corpus.stamped(pictures[number % len(pictures)], number)
         return pb.EncodeImageRequest(images=[jpeg], format=VECTOR_FORMAT_F32_BYTES)
@@ -168,8 +143,6 @@ def _requests(folder: Path) -> dict[Kind, MakeRequest]:
 
     return {
         "text": texts,
-        "repeated text": repeated,
         "image": lambda number: picture(number, small),
-        "large image": lambda number: picture(number, large),
         "mixed": mixed,
     }

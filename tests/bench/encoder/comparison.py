@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from encoder_service.bundle import Precision, Tower
+from encoder_service.bundle import Tower
 from tests.bench.encoder import baselines
-from tests.bench.encoder.baselines import Padding
 from tests.bench.encoder.calls import Closed
 from tests.bench.encoder.rig import EncoderRig, Row
 
@@ -23,95 +22,59 @@ SERVICE_S: dict[Tower, float] = {"image": 4.0, "text": 3.0}
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way of encoding without the service."""
+    """One way of encoding without the service; `rate` measures it in the process of this name."""
 
-    engine: Literal["torch", "session", "session from JPEG"]
+    process: str
     tower: Tower
-    precision: Precision
-    padding: Padding | None = None  # torch texts only
-
-    def __str__(self) -> str:
-        padded = {"max_length": ", padded to 77", "longest": ", padded to the longest", None: ""}
-        return f"{self.engine} {self.precision}, {self.tower}{padded[self.padding]}"
+    rate: Callable[[Path, Path, int, float], float]
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """What a way of encoding does, in items a second: each batch size once a round."""
-
-    way: Way
-    rounds: dict[int, list[float]]
-
-    @property
-    def batch(self) -> int:
-        """The batch size that suits it best, by the median of the rounds."""
-        return max(self.rounds, key=lambda batch: statistics.median(self.rounds[batch]))
-
-    @property
-    def per_s(self) -> float:
-        """The median of the rounds at that batch size."""
-        return statistics.median(self.rounds[self.batch])
+# The service of int8 pictures comes right after the bare session: that ratio is the narrowest.
+WAYS = {
+    "torch_text": Way("torch", "text", partial(baselines.torch_texts, padding="max_length")),
+    "torch_text_longest": Way("torch", "text", partial(baselines.torch_texts, padding="longest")),
+    "torch_image": Way("torch", "image", baselines.torch_images),
+    "session_image_from_jpeg": Way("session", "image", baselines.session_from_jpegs),
+    "session_image": Way("session", "image", baselines.session),
+}
+LOADS: tuple[tuple[str, Tower, int], ...] = (
+    ("int8", "image", CLIENTS),
+    ("fp32", "image", CLIENTS),
+    ("int8", "text", CLIENTS),
+    ("fp32", "text", CLIENTS),
+    ("int8", "text", 1),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All baselines, and the loads on the services between them: each once a round."""
+    """Baselines in items a second, by name and batch size, and loads on the services: each once a round."""
 
-    baselines: Sequence[Baseline]
+    baselines: dict[str, dict[int, list[float]]]
     rows: Sequence[Row]
 
-    def per_s(self, way: Way) -> float:
-        """The rate of one baseline."""
-        return next(baseline.per_s for baseline in self.baselines if baseline.way == way)
+    def baseline_per_s(self, name: str) -> float:
+        """At the batch size that suits it best, the median of the rounds."""
+        return max(statistics.median(rates) for rates in self.baselines[name].values())
 
-
-WAYS = (
-    Way("torch", "image", "fp32"),
-    Way("session from JPEG", "image", "int8"),
-    Way("session", "image", "int8"),
-    Way("session", "image", "fp32"),
-    Way("torch", "text", "fp32", "max_length"),
-    Way("torch", "text", "fp32", "longest"),
-    Way("session", "text", "int8"),
-    Way("session", "text", "fp32"),
-)
+    def service(self, name: str, tower: str, clients: int = CLIENTS) -> Row:
+        """The middle round of a load."""
+        rows = [row for row in self.rows if (row.service, row.kind, row.clients) == (name, tower, clients)]
+        return sorted(rows, key=lambda row: row.summary.ok_per_s)[len(rows) // 2]
 
 
 def compare(rig: EncoderRig, bundle: Path) -> Comparison:
     """Goes round: every baseline at every batch size, and the services int8 and fp32, which must run."""
-    found = [Baseline(way, {batch: [] for batch in BATCHES}) for way in WAYS]
+    found: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in BATCHES} for name in WAYS}
     rows: list[Row] = []
     for number in range(ROUNDS):
         rig.say(f"round {number + 1} of {ROUNDS}: baselines and services in turns")
-        for baseline in found:
-            _again(rig, bundle, baseline)
-            if baseline.way.engine == "session":
-                # The service right after the bare session of its precision: that ratio is the narrowest.
-                way = baseline.way
-                rows.append(rig.load(way.precision, way.tower, Closed(CLIENTS), SERVICE_S[way.tower]))
-        rows.append(rig.load("int8", "text", Closed(1), 2.0))
+        for name, way in WAYS.items():
+            for batch, rates in found[name].items():
+                seconds = BASELINE_S[way.tower]
+                rates.append(rig.run(way.process, way.rate, bundle, rig.corpus, batch, seconds))
+            rates_now = ", ".join(f"{rates[-1]:.1f}/s at {batch}" for batch, rates in found[name].items())
+            rig.say(f"{name}, by batch size: {rates_now}")
+        for service, tower, clients in LOADS:
+            rows.append(rig.load(service, tower, Closed(clients), SERVICE_S[tower]))
     return Comparison(found, rows)
-
-
-def _again(rig: EncoderRig, bundle: Path, baseline: Baseline) -> None:
-    way = baseline.way
-    for batch, rates in baseline.rounds.items():
-        rates.append(_rate(rig, bundle, way, batch, BASELINE_S[way.tower]))
-    rates_now = ", ".join(f"{rates[-1]:.1f}/s at {batch}" for batch, rates in baseline.rounds.items())
-    rig.say(f"{way}, by batch size: {rates_now}")
-
-
-def _rate(rig: EncoderRig, bundle: Path, way: Way, batch: int, seconds: float) -> float:
-    if way.engine == "session":
-        rate = rig.run(
-            "session", baselines.session, bundle, rig.corpus, way.tower, way.precision, batch, seconds
-        )
-    elif way.engine == "session from JPEG":
-        rate = rig.run(
-            "session", baselines.session_from_jpegs, bundle, rig.corpus, way.precision, batch, seconds
-        )
-    elif way.padding is None:
-        rate = rig.run("torch", baselines.torch_images, bundle, rig.corpus, batch, seconds)
-    else:
-        rate = rig.run("torch", baselines.torch_texts, bundle, batch, way.padding, seconds)
-    return rate.per_s

@@ -11,23 +11,17 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-import subprocess
 from collections.abc import Callable
-from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from encoder_service.bundle import Tower
 from encoder_service.runtime.providers import SessionError, choose_provider, find_gpu
+from tests.bench.bundles import CLIP_FP16, OUT, build
 from tests.bench.gpu.report import Figures, Rates
-from tests.processes import cli
+from tests.bench.machine import versions
 
-ROOT = Path(__file__).parents[3]
-OUT = ROOT / "build" / "bench"
 NAME = "clip-vit-base-patch32"
-BUNDLE = ROOT / "build" / "models" / f"{NAME}-random-fp16"
-
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 TOWERS: tuple[Tower, ...] = ("image", "text")
 _PACKAGES = ("onnxruntime-gpu", "torch", "transformers", "numpy")
@@ -43,7 +37,9 @@ def main() -> None:
     except SessionError as error:
         print(f"bench-gpu: {error}; nothing was measured")
         return
-    figures = Figures(gpu, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), _versions(), {})
+    figures = Figures(
+        gpu, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), versions(_PACKAGES), {}
+    )
     measure(figures, options, "cuda", lambda: figures.write(options.out / "gpu.json"))
     print(figures.table())
 
@@ -85,12 +81,7 @@ def measure(figures: Figures, options: Any, provider: Any, save: Callable[[], No
             figures.cosine[tower] = towers.lowest_cosine(tower, min(16, largest))
             for batch in options.batches:
                 _rates(figures.session, tower)[batch] = towers.rate(tower, batch, seconds)
-            if device == "cuda":
-                run, items = towers.runs[tower], ours.some_items(model, tower, min(64, largest))
-                found = ours.kernels(partial(run, items))
-                figures.kernels[tower] = dict(list(found.items())[:20])
-        figures.p50_ms_batch1 = towers.p50_ms("image", seconds)
-        figures.p50_ms_text = towers.p50_ms("text", seconds)
+        figures.p50_ms_batch1 = towers.p50_ms(seconds)
 
     def memory() -> None:
         towers = ours.open_ours(model, provider, "fp16", largest)
@@ -117,7 +108,7 @@ def measure(figures: Figures, options: Any, provider: Any, save: Callable[[], No
 
         corpus, logs = options.out / "corpus", options.out / "gpu-service"
         make_corpus(corpus)
-        bundle = options.bundle or _make_bundle()
+        bundle = options.bundle or build(CLIP_FP16)
         rates = served.measure(bundle, corpus, logs, provider, options.clients, seconds, Console())
         figures.service_raw_per_s, figures.service_jpeg_per_s = rates["raw"], rates["jpeg"]
 
@@ -145,24 +136,6 @@ def _used(device: str) -> int:
         free, total = torch.cuda.mem_get_info()
         return int(total - free)
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _make_bundle() -> Path:
-    if not (BUNDLE / "manifest.json").is_file():
-        command = cli("model", "export", "--random-init", NAME)
-        command += ["--precision", "fp32,fp16", "--out", str(BUNDLE)]
-        subprocess.run(command, check=True, timeout=1800)
-    return BUNDLE
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _numbers(text: str) -> list[int]:

@@ -35,9 +35,9 @@ class Ours:
         items, run = some_items(self.model, tower, batch), self.runs[tower]
         return rate(lambda: run(items), batch, seconds, threads=2)
 
-    def p50_ms(self, tower: Tower, seconds: float) -> float:
-        """Median milliseconds of a batch of one."""
-        items, run = some_items(self.model, tower, 1), self.runs[tower]
+    def p50_ms(self, seconds: float) -> float:
+        """Median milliseconds of one image."""
+        items, run = some_items(self.model, "image", 1), self.runs["image"]
         return p50_ms(lambda: run(items), seconds)
 
     def lowest_cosine(self, tower: Tower, count: int) -> float:
@@ -85,13 +85,3 @@ def some_items(model: Model, tower: Tower, count: int) -> list[Any]:
     end = model.vocabulary - 1
     ids = numbers.integers(2, end, (count, TOKENS))
     return [Tokens((*map(int, row[:-1]), end), TextInput(TOKENS)) for row in ids]
-
-
-def kernels(run: Callable[[], object]) -> dict[str, float]:
-    """Microseconds that each kernel took on the card during a call, by name, most first."""
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        run()
-    taken = {event.key: float(event.device_time_total) for event in profiler.key_averages()}
-    return dict(sorted(taken.items(), key=lambda item: -item[1]))

@@ -24,9 +24,7 @@ class Figures:
     eager: Rates = field(default_factory=dict)
     compile: Rates = field(default_factory=dict)
     p50_ms_batch1: float | None = None
-    p50_ms_text: float | None = None
     cosine: dict[str, float] = field(default_factory=dict)
-    kernels: dict[str, dict[str, float]] = field(default_factory=dict)
     memory_growth_mb: float | None = None
     service_raw_per_s: float | None = None
     service_jpeg_per_s: float | None = None

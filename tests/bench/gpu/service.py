@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import itertools
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +16,16 @@ from clipsearch.encoder.v1 import encoder_pb2 as pb
 from clipsearch.encoder.v1 import encoder_pb2_grpc
 from clipsearch.encoder.v1.vector_pb2 import VECTOR_FORMAT_F32_BYTES
 from tests.bench.encoder.corpus import small_pictures, stamped
+from tests.bench.load import BadAnswer, closed_loop
 from tests.bench.rig import Rig
+from tests.bench.summary import summarise_closed
 
 Kind = Literal["raw", "jpeg"]
 
 _IN_A_CALL = {"raw": 128, "jpeg": 32}
 _IN_FLIGHT = 8
 _WARM_S = 2.0
+_TIMEOUT_S = 60.0
 
 
 def measure(
@@ -33,7 +36,6 @@ def measure(
     clients: int,
     seconds: float,
     console: Console,
-    **environment: str,
 ) -> dict[Kind, float]:
     """Images a second, of each kind, that a service answers to `clients` processes at once.
 
@@ -49,7 +51,6 @@ def measure(
             ENCODER_MAX_IMAGES="1024",
             ENCODER_QUEUE_IMAGES="8192",
             ENCODER_QUEUE_BYTES=str(4 * 2**30),
-            **environment,
         )
         for kind in ("raw", "jpeg"):
             loads: list[Future[float]] = [
@@ -77,22 +78,22 @@ async def _load(address: str, kind: Kind, corpus: Path, first: int, seconds: flo
         raw = pb.EncodeImageRequest(
             raw=pb.RawPixels(rgb=pixels.tobytes(), count=count), format=VECTOR_FORMAT_F32_BYTES
         )
-        done, number = 0, first * 10_000_000
-        begin = time.perf_counter() + _WARM_S
 
-        async def one_after_the_other() -> None:
-            nonlocal done, number
-            while (now := time.perf_counter()) < begin + seconds:
-                request = raw
-                if kind == "jpeg":
-                    numbers, number = range(number, number + count), number + count
-                    request = pb.EncodeImageRequest(
-                        images=[stamped(jpegs[n % len(jpegs)], n) for n in numbers],
-                        format=VECTOR_FORMAT_F32_BYTES,
-                    )
-                answer = await stub.EncodeImage(request, timeout=60)
-                if now >= begin:
-                    done += sum(embedding.HasField("vector") for embedding in answer.embeddings)
+        async def send(number: int) -> None:
+            request = raw
+            if kind == "jpeg":
+                numbers = range(number * count, (number + 1) * count)
+                request = pb.EncodeImageRequest(
+                    images=[stamped(jpegs[n % len(jpegs)], n) for n in numbers],
+                    format=VECTOR_FORMAT_F32_BYTES,
+                )
+            answer = await stub.EncodeImage(request, timeout=_TIMEOUT_S)
+            if not all(embedding.HasField("vector") for embedding in answer.embeddings):
+                raise BadAnswer("an embedding without a vector")
 
-        await asyncio.gather(*(one_after_the_other() for _ in range(_IN_FLIGHT)))
-        return done / (time.perf_counter() - begin)
+        end_s = _WARM_S + seconds
+        calls = await closed_loop(send, itertools.count(first * 1_000_000), _IN_FLIGHT, end_s)
+    summary = summarise_closed(calls, _WARM_S, end_s, _TIMEOUT_S)
+    if summary.errors:
+        raise RuntimeError(f"not all calls were answered: {summary.errors}")
+    return summary.ok_per_s * count

@@ -8,26 +8,23 @@ int8, and is judged by whichever is faster. That both give the same vectors is c
 from __future__ import annotations
 
 import itertools
-import json
-import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from encoder_service.bundle import Tower
-from tests.bench import bundles
-from tests.bench.bundles import CLIP, OUT
+from tests.bench.bundles import CLIP, OUT, build
 from tests.bench.encoder.corpus import make_corpus
 from tests.bench.machine import OtherProcesses, describe
 from tests.bench.peers.calls import Load, Pattern, System, items, run_load, vectors
 from tests.bench.peers.infinity import PACKAGES, Infinity, PeerPrecision, install, write_checkpoint
 from tests.bench.peers.run import OURS, PATTERNS, PEERS, Row, Run
+from tests.bench.results import finish, number
 from tests.bench.rig import Rig
 from tests.bench.summary import Summary
-from tests.bench.tables import number, warn_of_others
 
 ROUNDS = 3
 WARM_S = 1.0
@@ -50,24 +47,17 @@ class Server:
 
 def main() -> None:
     """Prepares, measures, writes build/bench/peers.json and prints the table."""
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    build(CLIP)
+    console = Console()
     with Rig(OUT, console) as rig:
-        _prepare(rig)
+        make_corpus(CORPUS)
+        rig.say("the peer: an environment of its own, and the bundle's weights as a checkpoint")
+        install(OUT / "peers" / "infinity")
+        write_checkpoint(CLIP, OUT / "peers" / "checkpoint")
         others = OtherProcesses()
         run = _measure(rig)
-    run = replace(run, other_cores=others.cores())
-    (OUT / "peers.json").write_text(json.dumps(run.document(), indent=2) + "\n", encoding="utf-8")
     _show(run, console)
-
-
-def _prepare(rig: Rig) -> None:
-    if bundles.missing(CLIP):
-        rig.say(f"building {CLIP.name}")
-        bundles.build(CLIP)
-    make_corpus(CORPUS)
-    rig.say("the peer: an environment of its own, and the bundle's weights as a checkpoint")
-    install(OUT / "peers" / "infinity")
-    write_checkpoint(CLIP, OUT / "peers" / "checkpoint")
+    finish(run, others, console, OUT / "peers.json")
 
 
 def _measure(rig: Rig) -> Run:
@@ -77,7 +67,9 @@ def _measure(rig: Rig) -> Run:
         rows = _loads(rig, servers)
     packages = ("onnxruntime", "torch", "transformers", "grpcio", "httpx", "pillow")
     pinned = [line for line in PACKAGES.read_text().splitlines() if "==" in line]
-    return Run(describe(packages), dict(line.split("==") for line in pinned), cosines, rows)
+    return Run(
+        machine=describe(packages), peer=dict(line.split("==") for line in pinned), cosines=cosines, rows=rows
+    )
 
 
 def _start(rig: Rig, stack: ExitStack) -> list[Server]:
@@ -113,38 +105,29 @@ def _compare_vectors(rig: Rig, servers: list[Server]) -> dict[str, dict[Tower, f
 
 def _loads(rig: Rig, servers: list[Server]) -> list[Row]:
     first = itertools.count(1 << 10, 1 << 13)  # every load has numbers of its own
-    found: dict[tuple[str, Tower, Pattern], list[tuple[Summary, float]]] = {}
+    found: dict[tuple[str, Tower, Pattern], list[Summary]] = {}
     for number_of_round in range(1, ROUNDS + 1):
         for tower, pattern, server in itertools.product(TOWERS, PATTERNS, servers):
             load = Load(
                 server.system, server.address, CORPUS, tower, pattern, next(first), WARM_S, SECONDS[tower]
             )
-            summary, cores = rig.run("client", run_load, load)
-            found.setdefault((server.name, tower, pattern), []).append((summary, cores))
+            summary = rig.run("client", run_load, load)
+            found.setdefault((server.name, tower, pattern), []).append(summary)
             rate = summary.ok_per_s * pattern.items
             rig.say(f"round {number_of_round}, {tower}, {pattern}: {server.name} {rate:.1f}/s")
-    return [
-        Row(name, tower, pattern, [s for s, _ in measured], max(cores for _, cores in measured))
-        for (name, tower, pattern), measured in found.items()
-    ]
+    return [Row(*load, summaries) for load, summaries in found.items()]
 
 
 def _show(run: Run, console: Console) -> None:
     table = Table(title=f"medians of {ROUNDS} rounds; CLIP ViT-B/32, 640x480 JPEGs, queries of 3-12 words")
-    for column in ("server", "load", "items/s", "p50 ms", "p99 ms", "errors", "client's cores"):
-        table.add_column(column, justify="left" if column in ("server", "load") else "right")
+    for column in ("server", "load", "items/s"):
+        table.add_column(column, justify="right" if column == "items/s" else "left")
     for row in run.rows:
         name = "texts" if row.tower == "text" else "pictures"
-        numbers = (number(row.items_per_s), number(row.p50_ms), number(row.p99_ms), str(row.errors))
-        table.add_row(row.server, f"{name}, {row.pattern}", *numbers, number(row.client_cores, 2))
+        table.add_row(row.server, f"{name}, {row.pattern}", number(row.items_per_s))
     console.print(table)
-    for name, value in run.figures().items():
-        console.print(f"{name:<36}{value:6.1f}")
-    for name, values in run.cosines.items():
-        console.print(f"smallest cosine to infinity-emb float32: {name} {values}", highlight=False)
-    if run.disturbed:
-        warn_of_others(console, run.other_cores)
-    console.print(f"written: {OUT / 'peers.json'}")
+    for server, values in run.cosines.items():
+        console.print(f"smallest cosine to infinity-emb float32: {server} {values}", highlight=False)
 
 
 if __name__ == "__main__":

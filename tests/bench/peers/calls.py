@@ -6,8 +6,7 @@ import asyncio
 import base64
 import functools
 import itertools
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +54,10 @@ class Load:
     seconds: float
 
 
-def run_load(load: Load) -> tuple[Summary, float]:
-    """Makes the load; returns its summary (in calls) and the cores that making it kept busy."""
+def run_load(load: Load) -> Summary:
+    """Makes the load; returns its summary (in calls)."""
     _pictures(load.corpus)
-    wall, cpu = time.perf_counter(), time.process_time()
-    summary = asyncio.run(_run(load))
-    return summary, (time.process_time() - cpu) / (time.perf_counter() - wall)
+    return asyncio.run(_run(load))
 
 
 def vectors(system: System, address: str, tower: Tower, items: list[Item]) -> Vectors:
@@ -92,7 +89,7 @@ async def _run(load: Load) -> Summary:
 
 
 def _sender(encode: Callable[[list[Item]], Any], load: Load) -> Send:
-    async def send(number: int) -> Mapping[str, float]:
+    async def send(number: int) -> None:
         count = load.pattern.items
         sent = items(load.corpus, load.tower, load.first + number * count, count)
         try:
@@ -101,7 +98,6 @@ def _sender(encode: Callable[[list[Item]], Any], load: Load) -> Send:
             raise BadAnswer(type(error).__name__) from error
         if len(answer) != count:
             raise BadAnswer(f"{len(answer)} vectors for {count} items")
-        return {}
 
     return send
 

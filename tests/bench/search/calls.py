@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,9 +20,8 @@ from tests.bench.summary import Summary, summarise_closed
 QUERIES = 400
 DEADLINE_S = 30.0
 
-# vector: the ordinary search, by a ready vector. narrow, broad: the same with a filter. both sides: the
-# same for the default target, which asks pictures and texts. exact: without the index. text: by words.
-Kind = Literal["vector", "narrow", "broad", "both sides", "exact", "text"]
+# vector: the ordinary search, by a ready vector. filtered: the same with a filter. text: by words.
+Kind = Literal["vector", "filtered", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +40,10 @@ class Load:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What came out, and what making the load cost the client. `found`: query -> numbers of points."""
-
-    summary: Summary
-    client_cores: float
-    found: dict[int, list[int]]
-
-
-def run_load(load: Load) -> Loaded:
-    """Makes the load; blocks until its last call is answered."""
+def run_load(load: Load) -> tuple[Summary, dict[int, list[int]]]:
+    """Makes the load; blocks until its last call is answered. Also: query -> numbers of the points found."""
     _options(load.kind)(0)  # what is made once is not measured
-    wall, cpu = time.perf_counter(), time.process_time()
-    summary, found = asyncio.run(_run(load))
-    cores = (time.process_time() - cpu) / (time.perf_counter() - wall)
-    return Loaded(summary, cores, found)
+    return asyncio.run(_run(load))
 
 
 async def _run(load: Load) -> tuple[Summary, dict[int, list[int]]]:
@@ -73,7 +59,7 @@ def sender(client: AsyncClient, collection: str, kind: Kind, found: dict[int, li
     """Makes the call of a number, and keeps what it found."""
     options = _options(kind)
 
-    async def send(number: int) -> Mapping[str, float]:
+    async def send(number: int) -> None:
         query = number if kind == "text" else number % QUERIES
         try:
             result = await client.search(collection, **options(query))
@@ -82,7 +68,6 @@ def sender(client: AsyncClient, collection: str, kind: Kind, found: dict[int, li
         if len(result) != TOP:
             raise BadAnswer(f"{len(result)} hits")
         found[query] = [corpus.point_number(hit.id) for hit in result]
-        return {"encode": result.encode_ms, "store": result.store_ms}
 
     return send
 
@@ -96,14 +81,9 @@ def _options(kind: Kind) -> Callable[[int], Search]:
         match kind:
             case "text":
                 return {"text": words(number), "target": "image"}
-            case "both sides":
-                return {"vector": vectors[number]}
-            case "exact":
-                return {"vector": vectors[number], "target": "image", "exact": True}
             case "vector":
                 return {"vector": vectors[number], "target": "image"}
-            case name:
-                filter = corpus.expressions(name, number)
-                return {"vector": vectors[number], "target": "image", "filter": filter}
+            case "filtered":
+                return {"vector": vectors[number], "target": "image", "filter": corpus.filter(number)}
 
     return search

@@ -13,7 +13,7 @@ from tests.bench.search import corpus
 from tests.bench.search.calls import QUERIES
 from tests.bench.search.exact import nearest
 from tests.bench.search.loading import load_points
-from tests.bench.search.rig import Row, SearchRig
+from tests.bench.search.rig import Row, SearchRig, p50_ms
 
 POINTS = 20_000  # as many as are worth an index, without which nothing is compressed
 KINDS: tuple[Quantization, ...] = ("none", "scalar", "turbo", "product", "binary")
@@ -38,20 +38,19 @@ class Compressed:
         return statistics.mean(row.recall for row in self.rows if row.recall is not None)
 
     @property
-    def p50_ms(self) -> float:
+    def p50_ms(self) -> float | None:
         """Milliseconds, the median of the rounds."""
-        return statistics.median(row.summary.p50_ms for row in self.rows if row.summary.p50_ms is not None)
+        return p50_ms(self.rows)
 
 
 def measure_compressed(rig: SearchRig) -> list[Compressed]:
     """A collection a kind, each with its index, asked in turns: every round meets the same machine."""
-    truth = nearest(corpus.queries(QUERIES), corpus.blocks(POINTS))[None]
+    truth = nearest(corpus.queries(QUERIES), corpus.blocks(POINTS))["vector"]
     rescored = {kind: _make(rig, kind) for kind in KINDS}
     rows: dict[Quantization, list[Row]] = {kind: [] for kind in KINDS}
     for _ in range(ROUNDS):
         for kind in KINDS:
-            row = rig.load(_name(kind), POINTS, f"compressed: {kind}", "vector", 1, _SECONDS, truth)
-            rows[kind].append(row)
+            rows[kind].append(rig.load(_name(kind), "vector", 1, _SECONDS, truth))
     with Client(rig.service.address, timeout=120) as client:
         for kind in KINDS:
             client.delete_collection(_name(kind))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,6 @@ HALF_PRICE = PRICES // 2
 INDEXES: dict[str, IndexType] = {"shop": "keyword", "price": "integer"}
 
 Matrix = NDArray[np.float32]
-FilterName = Literal["narrow", "broad"]
 
 _QUERIES = 1 << 32  # the block number of the queries: no block of points ever has it
 
@@ -93,20 +92,18 @@ def queries(count: int) -> Matrix:
 
 
 def query_shop(number: int) -> int:
-    """The shop that the narrow filter of a query asks for."""
+    """The shop that the filter of a query asks for."""
     return number % SHOPS
 
 
-def expressions(name: FilterName, number: int) -> list[str]:
-    """The filter of a query as the client takes it: narrow lets 2.5 % of the points through, broad half."""
-    broad = [f"price<{HALF_PRICE}"]
-    return [f"shop={shop_name(query_shop(number))}", *broad] if name == "narrow" else broad
+def filter(number: int) -> list[str]:
+    """The filter of a query as the client takes it: it lets 2.5 % of the points through."""
+    return [f"shop={shop_name(query_shop(number))}", f"price<{HALF_PRICE}"]
 
 
-def allowed(name: FilterName, number: int, shops: NDArray[np.int64], prices: NDArray[np.int64]) -> Any:
+def allowed(number: int, shops: NDArray[np.int64], prices: NDArray[np.int64]) -> Any:
     """The same filter as a mask, bool [points]."""
-    cheap = prices < HALF_PRICE
-    return cheap & (shops == query_shop(number)) if name == "narrow" else cheap
+    return (prices < HALF_PRICE) & (shops == query_shop(number))
 
 
 def describe() -> dict[str, object]:

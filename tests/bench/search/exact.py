@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.bench.search import corpus
-from tests.bench.search.corpus import Block, FilterName, Matrix
+from tests.bench.search.corpus import Block, Matrix
 
 TOP = 10
 
 Numbers = NDArray[np.int64]
+# Without the filter ("vector") and with it ("filtered"): int64 [queries, TOP].
+Truth = dict[str, Numbers]
 
 
 class Nearest:
@@ -33,23 +35,19 @@ class Nearest:
         self.numbers = np.where(np.isneginf(self._scores), -1, numbers)
 
 
-def nearest(queries: Matrix, blocks: Iterable[Block]) -> dict[FilterName | None, Numbers]:
-    """For no filter (None) and for each filter, the TOP points of each query: int64 [queries, TOP]."""
-    names: tuple[FilterName | None, ...] = (None, "narrow", "broad")
-    found = {name: Nearest(len(queries)) for name in names}
+def nearest(queries: Matrix, blocks: Iterable[Block]) -> Truth:
+    """The TOP points of each query."""
+    every, filtered = Nearest(len(queries)), Nearest(len(queries))
     for block in blocks:
         scores = queries @ block.vectors.T
-        for name, best in found.items():
-            if name is None:
-                best.add(scores, block.first)
-            else:
-                masks = [corpus.allowed(name, n, block.shops, block.prices) for n in range(len(queries))]
-                best.add(np.where(np.stack(masks), scores, np.float32(-np.inf)), block.first)
-    return {name: best.numbers for name, best in found.items()}
+        every.add(scores, block.first)
+        masks = [corpus.allowed(n, block.shops, block.prices) for n in range(len(queries))]
+        filtered.add(np.where(np.stack(masks), scores, np.float32(-np.inf)), block.first)
+    return {"vector": every.numbers, "filtered": filtered.numbers}
 
 
-def recall(found: Mapping[int, Sequence[int]], truth: Numbers | Mapping[int, Numbers]) -> float:
-    """The mean share of the exact answer that was found. Both: number of a query -> numbers of points."""
+def recall(found: Mapping[int, Sequence[int]], truth: Numbers) -> float:
+    """The mean share of the exact answer that was found: number of a query -> numbers of points."""
     if not found:
         raise ValueError("nothing was found, so there is no recall")
     shares = []

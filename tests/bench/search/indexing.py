@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from clipsearch import AsyncClient, Point
+from clipsearch import AsyncClient
 from clipsearch.serving.telemetry.loop_lag import BEAT_S
 from tests.bench.load import open_loop
 from tests.bench.search import corpus
 from tests.bench.search.calls import sender
+from tests.bench.search.loading import batches, write
 from tests.bench.summary import Summary, summarise_open
 
 # Each is exact before the index is there and takes 10 ms of a core: a third of one in all. The build has
@@ -31,23 +32,19 @@ _LAG = "clipsearch_event_loop_lag_max_seconds"
 
 @dataclass(frozen=True, slots=True)
 class Indexing:
-    """One background build. `timeline`: (second, milliseconds) of each search."""
+    """One background build."""
 
-    points: int
     seconds: float
     searches: Summary
-    timeline: list[tuple[float, float]]
-    writes: int
-    slowest_write_ms: float
     max_stall_ms: float
 
 
-def watch_indexing(address: str, metrics: str, collection: str, points: int, limit_s: float) -> Indexing:
+def watch_indexing(address: str, metrics: str, collection: str, limit_s: float) -> Indexing:
     """Searches and writes until the index is there. Raises TimeoutError. Blocks."""
-    return asyncio.run(_watch(address, metrics, collection, points, limit_s))
+    return asyncio.run(_watch(address, metrics, collection, limit_s))
 
 
-async def _watch(address: str, metrics: str, collection: str, points: int, limit_s: float) -> Indexing:
+async def _watch(address: str, metrics: str, collection: str, limit_s: float) -> Indexing:
     async with AsyncClient(address) as client, asyncio.timeout(limit_s):
         done = asyncio.Event()
         stalls: list[float] = []
@@ -60,43 +57,25 @@ async def _watch(address: str, metrics: str, collection: str, points: int, limit
         await asyncio.sleep(QUIET_S)
         if (await client.get_collection(collection)).indexed_share >= INDEXED:
             raise RuntimeError("the index was built before the writes began")
-        writing = asyncio.create_task(_write(client, collection, points, done))
+        writing = asyncio.create_task(_write(client, collection, done))
         while (await client.get_collection(collection)).indexed_share < INDEXED:
             stalls.append(await asyncio.to_thread(max_stall_s, metrics))
             await asyncio.sleep(POLL_S)
         seconds = time.perf_counter() - begun
         done.set()
-        calls, slow_writes = await searching, await writing
+        calls = await searching
+        await writing
         stalls.append(await asyncio.to_thread(max_stall_s, metrics))
-    return Indexing(
-        points=points,
-        seconds=seconds,
-        searches=summarise_open(calls, 0.0, seconds, limit_s),
-        timeline=[(round(call.due_s, 3), round(call.latency_ms, 2)) for call in calls],
-        writes=len(slow_writes),
-        slowest_write_ms=1000 * max(slow_writes),
-        max_stall_ms=1000 * max(stalls),
-    )
+    return Indexing(seconds, summarise_open(calls, 0.0, seconds, limit_s), 1000 * max(stalls))
 
 
-async def _write(client: AsyncClient, collection: str, points: int, done: asyncio.Event) -> list[float]:
-    """Writes points of the collection again, so that it keeps its size; the seconds of each write."""
-    block = next(corpus.blocks(min(points, corpus.BLOCK)))
-    ids = block.ids()
-    seconds: list[float] = []
-    for number in itertools.count():
+async def _write(client: AsyncClient, collection: str, done: asyncio.Event) -> None:
+    """Writes points of the collection again, so that it keeps its size."""
+    for batch in itertools.cycle(batches(next(corpus.blocks(corpus.BLOCK)), WRITE_POINTS)):
         if done.is_set():
-            return seconds
-        first = number * WRITE_POINTS % (len(ids) - WRITE_POINTS)
-        places = range(first, first + WRITE_POINTS)
-        again = [Point(ids[i], image_vector=block.vectors[i], payload=block.payload(i)) for i in places]
-        begun = time.perf_counter()
-        for result in await client.upsert(collection, again):
-            if result.error is not None:
-                raise result.error
-        seconds.append(time.perf_counter() - begun)
+            return
+        await write(client, collection, batch)
         await asyncio.sleep(WRITE_EVERY_S)
-    raise AssertionError("count() has no end")
 
 
 def max_stall_s(metrics: str) -> float:

@@ -9,35 +9,25 @@ import functools
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from qdrant_client import QdrantClient, models
 
 from tests.bench.search import corpus
 from tests.bench.search.calls import QUERIES
-from tests.bench.search.corpus import FilterName
 from tests.bench.search.exact import TOP
-from tests.bench.search.loading import BATCH, Ingest
+from tests.bench.search.loading import BATCH
 
 COLLECTION = "bench"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Searches one after another: milliseconds each, and query -> numbers of the points found."""
-
-    milliseconds: list[float]
-    found: dict[int, list[int]]
-
-
-def load_memory(count: int) -> Ingest:
+def load_memory(count: int) -> None:
     """Fills a collection in memory, which this process keeps for `search`."""
-    return _fill(_memory(count), count)
+    _fill(_memory(), count)
 
 
-def load_disk(folder: Path, count: int) -> Ingest:
-    """Fills a collection on disk."""
+def load_disk(folder: Path, count: int) -> float:
+    """Fills a collection on disk; points a second."""
     client = QdrantClient(path=str(folder))
     try:
         return _fill(client, count)
@@ -45,26 +35,28 @@ def load_disk(folder: Path, count: int) -> Ingest:
         client.close()
 
 
-def search(count: int, filter: FilterName | None, queries: Sequence[int]) -> Asked:
-    """Asks the collection of `count` points in memory."""
-    client, vectors = _memory(count), corpus.queries(QUERIES)
-    milliseconds, found = [], {}
+def search(filtered: bool, queries: Sequence[int]) -> list[float]:
+    """Asks the collection in memory; milliseconds of each search."""
+    client, vectors = _memory(), corpus.queries(QUERIES)
+    milliseconds = []
     for number in queries:
         begun = time.perf_counter()
-        answer = client.query_points(
-            COLLECTION, query=vectors[number], query_filter=_filter(filter, number), limit=TOP
+        client.query_points(
+            COLLECTION,
+            query=vectors[number],
+            query_filter=_filter(number) if filtered else None,
+            limit=TOP,
         )
         milliseconds.append(1000 * (time.perf_counter() - begun))
-        found[number] = [int(point.id) for point in answer.points]
-    return Asked(milliseconds, found)
+    return milliseconds
 
 
-@functools.lru_cache(1)
-def _memory(count: int) -> QdrantClient:
+@functools.cache
+def _memory() -> QdrantClient:
     return QdrantClient(":memory:")
 
 
-def _fill(client: QdrantClient, count: int) -> Ingest:
+def _fill(client: QdrantClient, count: int) -> float:
     warnings.filterwarnings("ignore", message="Local mode is not recommended", category=UserWarning)
     params = models.VectorParams(size=corpus.DIMENSION, distance=models.Distance.COSINE)
     client.create_collection(COLLECTION, vectors_config=params)
@@ -81,14 +73,10 @@ def _fill(client: QdrantClient, count: int) -> Ingest:
             ]
             client.upsert(COLLECTION, points)
         seconds += time.perf_counter() - begun
-    return Ingest(count, seconds)
+    return count / seconds
 
 
-def _filter(name: FilterName | None, number: int) -> models.Filter | None:
-    if name is None:
-        return None
-    cheap = models.FieldCondition(key="price", range=models.Range(lt=corpus.HALF_PRICE))
-    if name == "broad":
-        return models.Filter(must=[cheap])
+def _filter(number: int) -> models.Filter:
     shop = models.MatchValue(value=corpus.shop_name(corpus.query_shop(number)))
+    cheap = models.FieldCondition(key="price", range=models.Range(lt=corpus.HALF_PRICE))
     return models.Filter(must=[models.FieldCondition(key="shop", match=shop), cheap])

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from tests.bench.bundles import CLIP
-from tests.bench.machine import busy_seconds
+from tests.bench.results import number
 from tests.bench.rig import Rig
 from tests.bench.search.calls import Kind, Load, run_load
 from tests.bench.search.exact import Numbers, recall
-from tests.bench.summary import Summary
-from tests.bench.tables import number
+from tests.bench.summary import Summary, median
 from tests.processes import ServiceProcess
 
 WARM_S = 0.5
@@ -23,18 +22,13 @@ WARM_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One load on one collection. `cores` are those kept busy, on average, over the load."""
+    """One load on one collection."""
 
-    points: int
-    state: str  # "before the index", "indexed", or "too small for an index"
+    collection: str
     kind: Kind
     clients: int
     summary: Summary
-    recall: float | None  # recall@10 against exact; None if it is not known yet
-    found: dict[int, list[int]]
-    service_cores: float
-    client_cores: float
-    other_cores: float  # of processes that are not part of the benchmark
+    recall: float | None  # recall@10 against exact; None if that is not known
 
 
 class SearchRig(Rig):
@@ -46,12 +40,11 @@ class SearchRig(Rig):
         shutil.rmtree(self.data, ignore_errors=True)
         self._stack.callback(shutil.rmtree, self.data, ignore_errors=True)
         self._next_call = 0
-        self.encoder: ServiceProcess
         self.service: ServiceProcess
 
     def start(self) -> None:
         """Starts both services; they live as long as the rig."""
-        self.encoder = self.start_service(
+        encoder = self.start_service(
             "encoder",
             "encoder",
             ENCODER_MODEL=str(CLIP),
@@ -61,53 +54,27 @@ class SearchRig(Rig):
         self.service = self.start_service(
             "search",
             "search",
-            SEARCH_ENCODER=self.encoder.address,
+            SEARCH_ENCODER=encoder.address,
             SEARCH_DATA_DIR=str(self.data / "collections"),
             SEARCH_METRICS_PORT="0",
         )
 
     def load(
-        self,
-        collection: str,
-        points: int,
-        state: str,
-        kind: Kind,
-        clients: int,
-        seconds: float,
-        truth: Numbers | None,
-        *,
-        warm_s: float = WARM_S,
+        self, collection: str, kind: Kind, clients: int, seconds: float, truth: Numbers | None = None
     ) -> Row:
         """Loads the service from the client's process."""
-        load = Load(self.service.address, collection, kind, clients, self._next_call, warm_s, seconds)
-        wall, cpu, busy = time.perf_counter(), self._cpu_seconds(), busy_seconds()
-        loaded = self.run("client", run_load, load)
-        wall = time.perf_counter() - wall
-        cores, all_cores = (self._cpu_seconds() - cpu) / wall, (busy_seconds() - busy) / wall
-        self._next_call += loaded.summary.sent
-        row = Row(
-            points=points,
-            state=state,
-            kind=kind,
-            clients=clients,
-            summary=loaded.summary,
-            recall=None if truth is None else recall(loaded.found, truth),
-            found=loaded.found,
-            service_cores=cores,
-            client_cores=loaded.client_cores,
-            other_cores=max(0.0, all_cores - cores - loaded.client_cores),
+        load = Load(self.service.address, collection, kind, clients, self._next_call, WARM_S, seconds)
+        summary, found = self.run("client", run_load, load)
+        self._next_call += summary.sent
+        row = Row(collection, kind, clients, summary, None if truth is None else recall(found, truth))
+        errors = "".join(f", {count} {name}" for name, count in summary.errors.items())
+        self.say(
+            f"{collection}, {kind}, {clients} clients: p50 {number(summary.p50_ms, 2)} ms, "
+            f"{summary.ok_per_s:.0f}/s, recall {number(row.recall, 3)}{errors}"
         )
-        self.say(_line(row))
         return row
 
-    def _cpu_seconds(self) -> float:
-        return self.service.cpu_seconds() + self.encoder.cpu_seconds()
 
-
-def _line(row: Row) -> str:
-    summary = row.summary
-    errors = "".join(f", {count} {name}" for name, count in summary.errors.items())
-    return (
-        f"{row.points:,} {row.state}, {row.kind}, {row.clients} clients: p50 {number(summary.p50_ms, 2)} ms, "
-        f"{summary.ok_per_s:.0f}/s, recall {number(row.recall, 3)}{errors}"
-    )
+def p50_ms(rows: Sequence[Row]) -> float | None:
+    """The median of the rounds' medians."""
+    return median(row.summary.p50_ms for row in rows)

@@ -70,7 +70,7 @@ def test_a_picture_travels_as_a_data_uri_and_a_refusal_is_an_error(peer: str) ->
 def test_no_two_calls_of_a_load_send_the_same_items(peer: str, tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
 
-    summary, _ = run_load(Load("infinity", peer, tmp_path, "text", Pattern(2, 3), 100, 0.0, 0.3))
+    summary = run_load(Load("infinity", peer, tmp_path, "text", Pattern(2, 3), 100, 0.0, 0.3))
 
     sent = [text for body in Peer.asked for text in body["input"]]
     assert len(sent) == len(set(sent)) == 3 * summary.sent

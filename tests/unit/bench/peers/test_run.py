@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from encoder_service.bundle import Tower
 from tests.bench.peers.calls import Pattern
-from tests.bench.peers.run import BULK, PATTERNS, Row, Run
+from tests.bench.peers.run import PATTERNS, Row, Run
 from tests.bench.summary import Summary
 
 
 def row(server: str, tower: Tower, pattern: Pattern, *calls_per_s: float) -> Row:
     summaries = [Summary(3, 9, r, r, r, 1e3 / r if r else None, None, None, {}, {}) for r in calls_per_s]
-    return Row(server, tower, pattern, summaries, 0.1)
+    return Row(server, tower, pattern, summaries)
 
 
 @pytest.fixture
@@ -27,7 +25,7 @@ def run() -> Run:
     }
     towers: tuple[Tower, ...] = ("image", "text")
     rows = [row(s, t, p, *rates) for s, rates in speeds.items() for t in towers for p in PATTERNS]
-    return Run({"cores": 2}, {"infinity-emb[server]": "0.0.78"}, {}, rows)
+    return Run(machine={"cores": 2}, peer={"infinity-emb[server]": "0.0.78"}, cosines={}, rows=rows)
 
 
 def test_each_side_runs_its_faster_precision_and_a_round_that_stands_out_does_not_count(run: Run) -> None:
@@ -35,11 +33,3 @@ def test_each_side_runs_its_faster_precision_and_a_round_that_stands_out_does_no
 
     assert figures["image_vs_infinity_16_clients"] == pytest.approx(12 / 4)
     assert figures["image_vs_infinity_16_clients_fp32"] == pytest.approx(7 / 4)
-
-
-def test_a_load_without_an_answer_is_written_down_as_such(run: Run) -> None:
-    silent = row("infinity-emb int8", "text", BULK, 0.0)
-
-    document = Run(run.machine, run.peer, {}, [*run.rows, silent]).document()
-
-    assert json.loads(json.dumps(document))["rows"][-1]["p50_ms"] is None

@@ -22,14 +22,14 @@ def test_the_nearest_of_blocks_are_the_nearest_of_all() -> None:
     queries = corpus.queries(20)
     found = nearest(queries, cut(block, 130))
     everything = np.argsort(-(queries @ block.vectors.T), axis=1)[:, :TOP]
-    assert np.array_equal(np.sort(found[None], axis=1), np.sort(everything, axis=1))
+    assert np.array_equal(np.sort(found["vector"], axis=1), np.sort(everything, axis=1))
 
 
 def test_the_nearest_with_a_filter_pass_it() -> None:
     [block] = corpus.blocks(1000)
     found = nearest(corpus.queries(20), cut(block, 130))
-    for query, numbers in enumerate(found["narrow"]):
-        allowed = set(np.flatnonzero(corpus.allowed("narrow", query, block.shops, block.prices)).tolist())
+    for query, numbers in enumerate(found["filtered"]):
+        allowed = set(np.flatnonzero(corpus.allowed(query, block.shops, block.prices)).tolist())
         there = {int(number) for number in numbers if number >= 0}
         assert there <= allowed
         assert len(there) == min(TOP, len(allowed))

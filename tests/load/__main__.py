@@ -9,8 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 
 from clipsearch import Client, ClipSearchError, EncoderClient
@@ -102,7 +101,8 @@ def _load(under_load: System, for_locust: list[str], end: float) -> Recording:
         out / "locust.log",
     )
     if code or not path.exists():
-        raise SettingsError(f"Locust ended with {code}; the end of {out / 'locust.log'}:\n{_tail(out)}")
+        tail = "\n".join((out / "locust.log").read_text(errors="replace").splitlines()[-15:])
+        raise SettingsError(f"Locust ended with {code}; the end of {out / 'locust.log'}:\n{tail}")
     recording = Recording.load(path)
     if not recording.steps:
         raise SettingsError("seconds: no time was left for a load; give it more")
@@ -114,21 +114,8 @@ def _locust(settings: Settings, arguments: list[str], more: dict[str, str], log:
     command = [sys.executable, "-m", "locust", "--locustfile", str(LOCUSTFILE), *arguments]
     # The services' own variables are nothing to Locust; its own start with LOCUST_.
     environment = {**os.environ, **settings.environment(), **more}
-    with _opened(log) as output:
+    with log.open("wb") if log else nullcontext() as output:
         return subprocess.run(command, env=environment, stdout=output, stderr=output, check=False).returncode
-
-
-@contextmanager
-def _opened(log: Path | None) -> Iterator[int | None]:
-    if log is None:
-        yield None
-        return
-    with log.open("wb") as file:
-        yield file.fileno()
-
-
-def _tail(out: Path) -> str:
-    return "\n".join((out / "locust.log").read_text(errors="replace").splitlines()[-15:])
 
 
 def _say(begun: float, text: str) -> None:

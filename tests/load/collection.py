@@ -27,7 +27,7 @@ _INDEX_WAIT_SHARE = 0.3
 
 @contextmanager
 def collection(client: Client, settings: Settings) -> Iterator[Collection]:
-    """The filled collection, deleted again when the block ends unless it is to be kept.
+    """The filled collection, deleted again when the block ends.
 
     One that is there already under the name is used as it is if it has the points. Raises ClipSearchError.
     """
@@ -47,7 +47,7 @@ def collection(client: Client, settings: Settings) -> Iterator[Collection]:
             _fill(client, settings)
         yield _indexed(client, settings)
     finally:
-        if found is None and not settings.keep:
+        if found is None:
             client.delete_collection(settings.collection)
 
 

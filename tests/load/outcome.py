@@ -6,14 +6,13 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from typing import Any
 
 from clipsearch import EncoderClient
 from clipsearch.cli.access import access
 from clipsearch.client.types import Collection, Model
 from clipsearch.plan.profile import Costs, Profile
-from clipsearch.plan.simulate import at_rate, machine_knee_qps, one_machine
+from clipsearch.plan.simulate import machine_knee_qps
 from tests.bench.machine import describe
 from tests.bench.summary import Summary, knee
 from tests.load import calibrate
@@ -85,7 +84,6 @@ class Outcome:
     late: int
     profile: Profile | None  # only of services that ran here
     plan_knee_qps: float | None = None  # what the simulation makes of the profile
-    plan_half: dict[str, float] | None = None  # and of half the measured knee
     other_cores: float | None = None  # None where the services run elsewhere
 
     @staticmethod
@@ -105,15 +103,10 @@ class Outcome:
         if settings.encoder:
             with EncoderClient(settings.encoder, **access()) as encoder:
                 model = encoder.model()
-        machine = describe([name for name in PACKAGES if _installed(name)])
+        machine = describe(PACKAGES)
         text = next((part for part in parts if part.scenario.name == "text"), None)
         if costs is not None and model is not None and text is not None and text.knee_qps:
             profile = _profile(text, costs, model, filled, machine, settings, under_load.pids)
-        plan_knee, half = None, None
-        if profile is not None:
-            plan_knee = machine_knee_qps(profile)
-            predicted = at_rate(profile, one_machine(profile), profile.knee_qps / 2)
-            half = {"p50_ms": predicted.p50_ms, "p99_ms": predicted.p99_ms}
         expected = ("OK", *REFUSED, *LATE)
         others = sorted({row[3] for row in recording.rows} - set(expected))
         return Outcome(
@@ -127,8 +120,7 @@ class Outcome:
             count(recording.rows, REFUSED),
             count(recording.rows, LATE),
             profile,
-            plan_knee,
-            half,
+            None if profile is None else machine_knee_qps(profile),
         )
 
     def part(self, name: str) -> Part | None:
@@ -164,7 +156,6 @@ class Outcome:
             "errors_by_kind": self.errors,
             "refused": self.refused,
             "late": self.late,
-            "plan_half_knee": self.plan_half,
             "machine": self.machine,
             "model": None if self.model is None else self.model.name,
             "points": self.collection.points,
@@ -268,13 +259,6 @@ def free_cores(steps: Sequence[Step], cores: int) -> float:
     own = sum(value for step in steps for name, value in step.cpu.items() if name != "machine")
     busy = sum(step.cpu.get("machine", 0.0) for step in steps)
     return max(0.1, cores - max(0.0, busy - own) / seconds)
-
-
-def _installed(name: str) -> bool:
-    try:
-        return bool(metadata.version(name))
-    except metadata.PackageNotFoundError:
-        return False
 
 
 def dump(document: Any) -> str:

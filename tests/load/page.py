@@ -16,52 +16,19 @@ _OUTCOMES = {"RESOURCE_EXHAUSTED": "refused", "DEADLINE_EXCEEDED": "late"}
 SPLIT = ("encoder: queue", "encoder: decode or tokens", "encoder: infer", "store", "all else")
 
 
-def write_page(outcome: Outcome, path: Path) -> None:
-    """Writes the page."""
+def write_page(outcome: Outcome, lines: Sequence[str], path: Path) -> None:
+    """Writes the page; `lines` are the figures in words."""
     template = Template(_TEMPLATE.read_text(encoding="utf-8"))
     path.write_text(
         template.substitute(
-            tiles="".join(_tile(*tile) for tile in _tiles(outcome)),
             where=html.escape(_where(outcome)),
             warning=_warning(outcome),
+            figures="".join(f"<li>{html.escape(line)}</li>" for line in lines),
             deadline=f"{outcome.settings.deadline_s:g}",
             parts="".join(_part(part, outcome.settings.deadline_s) for part in outcome.parts),
-            recall=_recall(outcome),
-            plan=_plan(outcome),
         ),
         encoding="utf-8",
     )
-
-
-def _tiles(outcome: Outcome) -> list[tuple[str, str, str]]:
-    text = outcome.part("text")
-    half = text.at("half") if text else None
-    ratio = text.goodput_ratio if text else None
-    return [
-        (
-            "text searches a second",
-            _figure(text.knee_qps if text else None),
-            "at least; no higher rate was tried"
-            if text and text.open_ended
-            else "the knee: the most that is borne",
-        ),
-        (
-            "latency at half the knee",
-            _ms(half.p50_ms if half else None),
-            f"p99 {_ms(half.p99_ms if half else None)}",
-        ),
-        (
-            "goodput at twice the knee",
-            "-" if ratio is None else f"{ratio:.0%}",
-            "of the best goodput; the rest is refused",
-        ),
-        (
-            "recall@10",
-            f"{outcome.recall.recall_at_10:.3f}",
-            f"at {_ms(outcome.recall.p50_ms)} a search, one client",
-        ),
-        ("errors", str(sum(outcome.errors.values())), f"{outcome.refused} refused, {outcome.late} too late"),
-    ]
 
 
 def _part(part: Part, deadline_s: float) -> str:
@@ -153,32 +120,6 @@ def _errors(summary: Summary) -> str:
     return html.escape(", ".join(f"{count} {name}" for count, name in named)) or "0"
 
 
-def _recall(outcome: Outcome) -> str:
-    recall = outcome.recall
-    return (
-        f"Of the ten nearest points by exact search, the index finds {recall.recall_at_10:.1%} "
-        f"({recall.queries} queries; {outcome.collection.points:,} points, "
-        f"{outcome.collection.indexed_share:.0%} of the vectors indexed). One client alone waits "
-        f"{_ms(recall.p50_ms)} for a search by the index and {_ms(recall.exact_p50_ms)} for an exact one, "
-        "whose text had to be encoded first."
-    )
-
-
-def _plan(outcome: Outcome) -> str:
-    profile, predicted = outcome.profile, outcome.plan_knee_qps
-    if profile is None or predicted is None:
-        return "No profile: the services did not run on this machine, or bore no rate."
-    half = outcome.plan_half or {}
-    return (
-        f"From the costs of a call under light load, the simulation of <code>clipsearch plan</code> gives "
-        f"a knee of {predicted:.0f} a second; {profile.knee_qps:.0f} was measured "
-        f"({predicted / profile.knee_qps - 1:+.0%}). At half of it, it gives p50 "
-        f"{_ms(half.get('p50_ms'))} and p99 {_ms(half.get('p99_ms'))}. Other processes left "
-        f"{profile.free_cores:.2f} of {profile.cores} cores free while the load "
-        "was highest; the simulation has that many."
-    )
-
-
 def _where(outcome: Outcome) -> str:
     machine, model = outcome.machine, outcome.model
     parts = [
@@ -198,14 +139,6 @@ def _warning(outcome: Outcome) -> str:
     if outcome.model is not None and not outcome.model.pretrained:
         said.append("The model has random weights: its speed is real, its recall is of made vectors.")
     return "".join(f'<p class="warning">{text}</p>' for text in said)
-
-
-def _tile(name: str, figure: str, more: str) -> str:
-    return f"<div><dt>{html.escape(name)}</dt><dd><b>{html.escape(figure)}</b> {html.escape(more)}</dd></div>"
-
-
-def _figure(value: float | None) -> str:
-    return "-" if not value else f"{value:.0f}"
 
 
 def _ms(value: float | None) -> str:

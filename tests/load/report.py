@@ -1,8 +1,7 @@
-"""Writes a run down (summary.json, steps.csv, profile.json, the page) and prints a short table."""
+"""Writes a run down (summary.json, profile.json, the page) and prints a short table."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from rich.console import Console
@@ -20,19 +19,7 @@ def write(outcome: Outcome, folder: Path) -> None:
     (folder / "profile.json").unlink(missing_ok=True)
     if outcome.profile is not None:
         (folder / "profile.json").write_text(dump(outcome.profile.document()), encoding="utf-8")
-    with (folder / "steps.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["scenario", "purpose", "offered_per_s", "in_time_per_s", "p50_ms", "p95_ms", "p99_ms", "errors"]
-        )
-        for part in outcome.parts:
-            for step, s in part.steps:
-                writer.writerow(
-                    [part.scenario.name, step.purpose, round(s.offered_per_s, 2), round(s.in_time_per_s, 2)]
-                    + [None if v is None else round(v, 2) for v in (s.p50_ms, s.p95_ms, s.p99_ms)]
-                    + [sum(s.errors.values())]
-                )
-    write_page(outcome, folder / "report.html")
+    write_page(outcome, lines(outcome), folder / "report.html")
 
 
 def show(outcome: Outcome, folder: Path) -> None:

@@ -31,7 +31,6 @@ class Settings:
     scenarios: tuple[str, ...] = SCENARIOS
     seconds: float = 112.0  # of the whole run; the steps of the load are cut to fit
     deadline_s: float = 1.0  # an answer counts if it comes within this, counted from when the call was due
-    keep: bool = False  # leave the collection in place
 
     def environment(self) -> dict[str, str]:
         """The same as variables, for the processes that make the load."""
@@ -50,7 +49,6 @@ _HELP = {
     "scenarios": f"what to load, of {','.join(SCENARIOS)}",
     "seconds": "seconds of the whole run",
     "deadline_s": "seconds within which an answer counts",
-    "keep": "do not delete the collection",
 }
 
 
@@ -67,10 +65,7 @@ def read(arguments: Sequence[str] | None = None) -> tuple[Settings, list[str]]:
     defaults = {field.name: field.default for field in fields(Settings)}
     for name, default in defaults.items():
         flag, help = f"--{name.removesuffix('_s').replace('_', '-')}", f"{_HELP[name]} ({_variable(name)})"
-        if name == "keep":
-            parser.add_argument(flag, dest=name, action="store_true", default=None, help=help)
-        else:
-            parser.add_argument(flag, dest=name, default=None, help=f"{help}; default: {_text(default)!r}")
+        parser.add_argument(flag, dest=name, help=f"{help}; default: {_text(default)!r}")
     given, others = parser.parse_known_args(arguments)
     values: dict[str, Any] = {}
     for name, default in defaults.items():
@@ -87,20 +82,16 @@ def _variable(name: str) -> str:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _parse(name: str, default: object, value: object) -> object:
     text = str(value)
     try:
-        if isinstance(default, bool):
-            return {"true": True, "false": False}[text.lower()]
         if isinstance(default, tuple):
             return tuple(part.strip() for part in text.split(",") if part.strip())
         return type(default)(text)  # type: ignore[call-arg]
-    except (ValueError, KeyError):
+    except ValueError:
         raise SettingsError(f"{name}: {text!r} is not a {type(default).__name__}") from None
 
 

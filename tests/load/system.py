@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,34 +31,23 @@ def system(settings: Settings, folder: Path) -> Iterator[System]:
         return
     if not (settings.model / "manifest.json").is_file():
         raise SettingsError(f"model: {settings.model} is no model bundle; `make model` makes one")
-    metrics = [f"{kind}_METRICS_PORT" for kind in ("ENCODER", "SEARCH")]
-    ports = _free_ports(2)
     with (
         ServiceProcess(
-            "encoder", folder, ENCODER_MODEL=str(settings.model), **{metrics[0]: str(ports[0])}
+            "encoder", folder, ENCODER_MODEL=str(settings.model), ENCODER_METRICS_PORT="0"
         ) as encoder,
         ServiceProcess(
             "search",
             folder,
             SEARCH_ENCODER=encoder.address,
             SEARCH_DATA_DIR=str(folder / "data"),
-            **{metrics[1]: str(ports[1])},
+            SEARCH_METRICS_PORT="0",
         ) as search,
     ):
         filled = dataclasses.replace(
             settings,
             search=search.address,
             encoder=encoder.address,
-            encoder_metrics=f"http://127.0.0.1:{ports[0]}/metrics",
-            search_metrics=f"http://127.0.0.1:{ports[1]}/metrics",
-            keep=True,  # the collection goes with the folder
+            encoder_metrics=f"http://{encoder.metrics_address()}/metrics",
+            search_metrics=f"http://{search.metrics_address()}/metrics",
         )
         yield System(filled, {"encoder": encoder.pid, "search": search.pid})
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports

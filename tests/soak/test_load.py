@@ -47,7 +47,7 @@ def test_a_short_load_reports_and_leaves_a_profile_for_the_plan(starter_bundle: 
     assert "<script" not in page
     assert "http://" not in page
     assert "https://" not in page
-    for name in ("locust.html", "locust_stats.csv", "steps.csv"):
+    for name in ("locust.html", "locust_stats.csv"):
         assert (tmp_path / name).stat().st_size > 0
     assert summary["text_search_knee_qps"] is not None, "no rate was borne"
     profile = load(tmp_path / "profile.json")

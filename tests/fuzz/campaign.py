@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ from typing import Any
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from clipsearch.encoder.v1 import encoder_pb2
@@ -22,7 +20,7 @@ from tests.fuzz import frames, giants, messages, pictures, wire
 from tests.fuzz.messages import COLLECTION
 from tests.fuzz.rpcs import ENCODER, SEARCH, by_path, methods, path, process_of, response_class
 from tests.fuzz.stage import Stage
-from tests.fuzz.verdict import Answer, problems, statuses
+from tests.fuzz.verdict import Answer, problems
 
 CHUNK = 500
 IN_FLIGHT = 8
@@ -57,24 +55,12 @@ class Result:
 
     inputs: Counter[str] = field(default_factory=Counter)
     calls: dict[str, Counter[str]] = field(default_factory=dict)
-    items: Counter[str] = field(default_factory=Counter)
-    connections: Counter[str] = field(default_factory=Counter)
     failures: list[dict[str, Any]] = field(default_factory=list)
-    slowest: dict[str, Any] = field(default_factory=lambda: {"seconds": 0.0})
 
-    def note(self, sent: Input, answer: Answer, seconds: float) -> None:
+    def note(self, sent: Input, answer: Answer) -> None:
         self.inputs[sent.kind] += sent.count
         name = sent.method.rpartition("/")[2]
         self.calls.setdefault(name, Counter())[answer.code] += 1
-        for item in statuses(answer.message) if answer.message is not None else ():
-            self.items[_reason(item)] += 1
-        if seconds > self.slowest["seconds"]:
-            self.slowest = {
-                "seconds": round(seconds, 2),
-                "kind": sent.kind,
-                "method": name,
-                "bytes": len(sent.data),
-            }
         for problem in problems(answer):
             self.failures.append(
                 {"problem": problem, "kind": sent.kind, "method": sent.method, "hex": sent.data.hex()}
@@ -163,12 +149,10 @@ async def send_all(stage: Stage, sent: Sequence[Input], result: Result) -> None:
         async def worker() -> None:
             for one in queue:
                 if one.kind == "connection":
-                    await frames.strike(stage.addresses[one.method], one.data, result.connections)
+                    await frames.strike(stage.addresses[one.method], one.data)
                     result.inputs[one.kind] += one.count
                     continue
-                start = time.monotonic()
-                answer = await _call(channels[process_of(by_path(one.method))], one)
-                result.note(one, answer, time.monotonic() - start)
+                result.note(one, await _call(channels[process_of(by_path(one.method))], one))
 
         await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
 
@@ -180,8 +164,3 @@ async def _call(channel: grpc.aio.Channel, sent: Input) -> Answer:
     except grpc.aio.AioRpcError as error:
         return Answer(error.code().name, error.details() or "", rpc_status.from_call(error))  # type: ignore[arg-type]
     return Answer("OK", message=response_class(by_path(sent.method)).FromString(data))
-
-
-def _reason(item: status_pb2.Status) -> str:
-    info = error_details_pb2.ErrorInfo()
-    return info.reason if any(detail.Unpack(info) for detail in item.details) else str(item.code)

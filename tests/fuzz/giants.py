@@ -1,23 +1,19 @@
-"""Small files and messages that would take gigabytes, each kind under a name. Runnable: writes the files out.
-
-python -m tests.fuzz.giants FOLDER
-"""
+"""Small files and messages that would take gigabytes, each kind under a name."""
 
 from __future__ import annotations
 
 import io
 import struct
-import sys
 import zlib
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.search.v1 import search_pb2
+from tests.fuzz.wire import varint
 
 _MIB = 1024 * 1024
 ENCODE_TEXT = "/clipsearch.encoder.v1.EncoderService/EncodeText"
@@ -36,8 +32,13 @@ def _png(width: int, height: int, depth: int, colour: int, bits_a_pixel: int, *m
     line = bytes(1 + -(-width * bits_a_pixel // 8))
     lines = max(1, 4 * _MIB // len(line))
     body = b"".join(packer.compress(line * min(lines, height - at)) for at in range(0, height, lines))
+    return png(width, height, depth, colour, body + packer.flush(), *more)
+
+
+def png(width: int, height: int, depth: int, colour: int, body: bytes, *more: bytes) -> bytes:
+    """A PNG file of these compressed pixels, and more chunks before them."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    chunks = [_chunk(b"IHDR", header), *more, _chunk(b"IDAT", body + packer.flush()), _chunk(b"IEND", b"")]
+    chunks = [_chunk(b"IHDR", header), *more, _chunk(b"IDAT", body), _chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
@@ -181,11 +182,7 @@ def _empty(field: int, size: int = 8 * _MIB) -> bytes:
 
 
 def _inside(field: int, data: bytes) -> bytes:
-    length, out = len(data), bytearray([field << 3 | 2])
-    while length > 127:
-        out.append(length & 127 | 128)
-        length >>= 7
-    return bytes([*out, length]) + data
+    return varint(field << 3 | 2) + varint(len(data)) + data
 
 
 def _classify(template: str, labels: list[str]) -> bytes:
@@ -276,17 +273,3 @@ MESSAGES: dict[str, tuple[str, Callable[[], bytes]]] = {
     ),
     "many indexes": (CREATE, lambda: _inside(1, b"made-1") + _empty(2)),
 }
-
-
-def main() -> None:
-    """Writes every file into a folder and says how large it is."""
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, make in IMAGES.items():
-        data = make()
-        (folder / name).write_bytes(data)
-        print(f"{name:14} {len(data):>10} bytes")
-
-
-if __name__ == "__main__":
-    main()

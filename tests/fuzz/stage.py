@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -34,21 +32,19 @@ class Failed(Exception):
 class Stage:
     """Starts an encoder on `bundle` and a search service on an empty directory; a context manager."""
 
-    def __init__(self, folder: Path, bundle: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, bundle: Path) -> None:
         self._folder = folder
         self._bundle = bundle
-        self._settings = dict(settings or {})
         self._stack = ExitStack()
         self.processes: dict[str, ServiceProcess] = {}
         self.addresses: dict[str, str] = {}
         self.rss_mb: dict[str, list[float]] = {ENCODER: [], SEARCH: []}
         self.peak_mb: dict[str, float] = {}
-        self.slowest_health_ms = 0.0
 
     def __enter__(self) -> Self:
         with self._stack:
             encoder = ServiceProcess(
-                "encoder", self._folder, ENCODER_MODEL=str(self._bundle), **ENCODER_BUDGET, **self._settings
+                "encoder", self._folder, ENCODER_MODEL=str(self._bundle), **ENCODER_BUDGET
             )
             self.processes[ENCODER] = self._stack.enter_context(encoder)
             search = ServiceProcess(
@@ -57,7 +53,6 @@ class Stage:
                 SEARCH_ENCODER=encoder.address,
                 SEARCH_DATA_DIR=str(self._folder / "data"),
                 **SEARCH_BUDGET,
-                **self._settings,
             )
             self.processes[SEARCH] = self._stack.enter_context(search)
             self.addresses = {name: process.address for name, process in self.processes.items()}
@@ -97,15 +92,12 @@ class Stage:
             self.rss_mb[name].append(round(process.rss_mb(), 1))
             self.peak_mb[name] = round(process.peak_rss_mb(), 1)
             with grpc.insecure_channel(process.address) as channel:
-                start = time.monotonic()
                 try:
                     answer = health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]
                         health_pb2.HealthCheckRequest(), timeout=_HEALTH_GIVES_UP_S, wait_for_ready=True
                     )
                 except grpc.RpcError as error:
                     raise Failed(f"the {name} service's health: {error}\n{process.log_tail()}") from None
-                seconds = time.monotonic() - start
-            self.slowest_health_ms = max(self.slowest_health_ms, round(1000 * seconds, 1))
             if answer.status != health_pb2.HealthCheckResponse.SERVING:
                 raise Failed(f"the {name} service is not SERVING:\n{process.log_tail()}")
 

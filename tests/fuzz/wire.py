@@ -65,14 +65,14 @@ def _insert(rng: random.Random, data: bytes, corpus: Sequence[bytes]) -> bytes:
 def _unknown(rng: random.Random, data: bytes, _: Sequence[bytes]) -> bytes:
     """A tag of any field and wire type (groups and the two that do not exist included)."""
     return (
-        data + _varint(rng.choice([0, 1, 2, 3, 4, 5, 15, 500, 2**29 - 1]) << 3 | rng.randrange(8)) + data[:20]
+        data + varint(rng.choice([0, 1, 2, 3, 4, 5, 15, 500, 2**29 - 1]) << 3 | rng.randrange(8)) + data[:20]
     )
 
 
 def _nest(rng: random.Random, data: bytes, _: Sequence[bytes]) -> bytes:
     """Messages inside one another, far past what any decoder walks down."""
     for _level in range(rng.choice([5, 40, 300])):
-        data = _varint(rng.randint(1, 6) << 3 | 2) + _varint(len(data)) + data
+        data = varint(rng.randint(1, 6) << 3 | 2) + varint(len(data)) + data
         if len(data) > 200_000:
             break
     return data
@@ -80,7 +80,7 @@ def _nest(rng: random.Random, data: bytes, _: Sequence[bytes]) -> bytes:
 
 def _lie(rng: random.Random, data: bytes, _: Sequence[bytes]) -> bytes:
     """A length that the data does not have."""
-    return _varint(rng.randint(1, 12) << 3 | 2) + rng.choice(_VARINTS) + data
+    return varint(rng.randint(1, 12) << 3 | 2) + rng.choice(_VARINTS) + data
 
 
 _Mutation = Callable[[random.Random, bytes, Sequence[bytes]], bytes]
@@ -89,7 +89,7 @@ _MUTATIONS: list[_Mutation] = [
 ]  # fmt: skip
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)

@@ -119,7 +119,7 @@ def test_deep_nesting_ends():
     data = inner.SerializeToString()
     for _ in range(3000):
         for number in (5, 1):
-            data = bytes([number << 3 | 2]) + wire._varint(len(data)) + data
+            data = bytes([number << 3 | 2]) + wire.varint(len(data)) + data
     assert cost(filter_pb2.Filter.DESCRIPTOR, data) > len(data)
 
 

@@ -21,7 +21,7 @@ from tests.bench.rig import Rig
 from tests.quality import report
 from tests.quality.captioned import Captioned, folder, openmoji
 from tests.quality.cases import Plan
-from tests.quality.measure import Encoded, ask, fill, weigh
+from tests.quality.measure import Encoded, ask, fill
 
 OUT = ROOT / "build" / "quality.json"
 WORK = ROOT / "build" / "quality"
@@ -70,12 +70,9 @@ def measure(
         for case in plan.cases:
             rows.append(report.Row(case, ask(client, encoded, case)))
             rig.say(case.name)
-        weights = weigh(client, encoded, plan)
         about = {"set": str(source), "images": len(images), "model": encoding.model().name}
-    console.print(report.cases_table(rows))
-    console.print(report.weights_table(weights, len(images)))
     console.print(report.markdown(rows), markup=False, highlight=False, soft_wrap=True)
-    return report.document(about, rows, weights)
+    return report.document(about, rows)
 
 
 if __name__ == "__main__":

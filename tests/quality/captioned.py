@@ -44,13 +44,12 @@ _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
-    """An image (the bytes of its file), its caption, the same in other words, and what it is one of."""
+    """An image (the bytes of its file), its caption, and the same in other words."""
 
     id: str
     image: bytes
     caption: str
     paraphrase: str
-    group: str
 
 
 def openmoji(cache: Path | None, progress: Callable[[str], None]) -> list[Captioned]:
@@ -79,7 +78,6 @@ def openmoji(cache: Path | None, progress: Callable[[str], None]) -> list[Captio
                     image=_png(_drawing(letter, font)),
                     caption=name,
                     paraphrase=f"{' and '.join(words)}: {name}",
-                    group=keywords[0] if keywords else "",
                 )
             )
     return chosen
@@ -88,8 +86,7 @@ def openmoji(cache: Path | None, progress: Callable[[str], None]) -> list[Captio
 def folder(path: Path) -> list[Captioned]:
     """Images below a folder that have a caption: the first line of the text file of the same name.
 
-    A paraphrase is the caption in another sentence. Images of one folder are of one group. Raises
-    ValueError if fewer than two images have a caption.
+    A paraphrase is the caption in another sentence. Raises ValueError if fewer than two images have one.
     """
     chosen = []
     for file in sorted(path.rglob("*")):
@@ -104,7 +101,6 @@ def folder(path: Path) -> list[Captioned]:
                     image=file.read_bytes(),
                     caption=caption,
                     paraphrase=f"there is {caption[0].lower()}{caption[1:].rstrip('.')} to be seen",
-                    group=file.parent.relative_to(path).as_posix(),
                 )
             )
     if len(chosen) < 2:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import random
-import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch import Client, EncoderClient, Point, Term
+from clipsearch import Client, EncoderClient, Point
 from clipsearch.client.inputs import Search
 from tests.quality.captioned import Captioned, changed
-from tests.quality.cases import Case, Collection, Plan
+from tests.quality.cases import Case, Collection
 
 TOP = 10
-RANKED = 1000  # hits of a search that is asked for ranks: the most that the service gives
-PAIRS = 150
 _TOGETHER = 24  # searches in one call
 _WRITTEN = 128  # points in one call
 
@@ -42,14 +38,6 @@ class Found:
 
     r1: float
     r10: float
-
-
-@dataclass(frozen=True, slots=True)
-class Weighted:
-    """Median ranks of A's and of B's own image for a query of terms of both, over pairs of one group."""
-
-    a: float
-    b: float
 
 
 class Encoded:
@@ -100,42 +88,6 @@ def ask(client: Client, encoded: Encoded, case: Case) -> dict[str, Found]:
     return {way: Found(_share(found, 1), _share(found, TOP)) for way, found in ranks.items()}
 
 
-def weigh(client: Client, encoded: Encoded, plan: Plan) -> dict[str, Weighted]:
-    """What weights do: queries of words and images of two members of a group, against images."""
-    images = encoded.set
-    terms: dict[str, Callable[[int, int], list[Term]]] = {
-        "A": lambda a, b: [Term(text=images[a].caption)],
-        "A - 0.5 B": lambda a, b: [Term(text=images[a].caption), Term(text=images[b].caption, weight=-0.5)],
-        "A - 0.5 image of B": lambda a, b: [
-            Term(text=images[a].caption),
-            Term(image=encoded.changed[b], weight=-0.5),
-        ],
-        "image of A": lambda a, b: [Term(image=encoded.changed[a])],
-        "image of A - 0.5 B": lambda a, b: [
-            Term(image=encoded.changed[a]),
-            Term(text=images[b].caption, weight=-0.5),
-        ],
-        "image of A + 2 B": lambda a, b: [
-            Term(image=encoded.changed[a]),
-            Term(text=images[b].caption, weight=2.0),
-        ],
-    }
-    pairs = _pairs(images)
-    collection = plan.collections[0]
-    found: dict[str, Weighted] = {}
-    for name, query in terms.items():
-        ranks: list[tuple[int, int]] = []
-        for part in _parts(pairs, _TOGETHER):
-            searches: list[Search] = [
-                {"query": query(a, b), "target": "image", "limit": RANKED, "payload": False} for a, b in part
-            ]
-            for (a, b), answer in zip(part, client.search_batch(collection.name, searches), strict=True):
-                ids = [hit.id for hit in answer.hits]
-                ranks.append((_rank(ids, {images[a].id}), _rank(ids, {images[b].id})))
-        found[name] = Weighted(*(float(statistics.median(side)) for side in zip(*ranks, strict=True)))
-    return found
-
-
 def _query(encoded: Encoded, case: Case, number: int, *, by_vector: bool) -> Search:
     if by_vector:
         return {"vector": encoded.asked[case.asks][number], "fingerprint": encoded.fingerprint}
@@ -144,29 +96,13 @@ def _query(encoded: Encoded, case: Case, number: int, *, by_vector: bool) -> Sea
     return {"text": encoded.set[number].paraphrase}
 
 
-def _rank(ids: Sequence[str], right: frozenset[str] | set[str]) -> int:
+def _rank(ids: Sequence[str], right: frozenset[str]) -> int:
     """The place, from 1, of the first right id; one more than there are hits if none is."""
     return next((place for place, id in enumerate(ids, 1) if id in right), len(ids) + 1)
 
 
 def _share(ranks: Sequence[int], top: int) -> float:
     return sum(rank <= top for rank in ranks) / len(ranks)
-
-
-def _pairs(images: Sequence[Captioned]) -> list[tuple[int, int]]:
-    """Pairs of one group and of two captions, the same every time."""
-    groups: Mapping[str, list[int]] = {
-        group: [n for n, image in enumerate(images) if image.group == group]
-        for group in dict.fromkeys(image.group for image in images)
-    }
-    chance = random.Random(0)
-    possible = [
-        (a, b)
-        for members in groups.values()
-        for a, b in itertools.permutations(members, 2)
-        if images[a].caption != images[b].caption
-    ]
-    return chance.sample(possible, min(PAIRS, len(possible)))
 
 
 def _parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -37,7 +37,7 @@ SAID = {
 @pytest.fixture(scope="module")
 def images(photos) -> list[Captioned]:
     """The sample photographs, with captions, and the same in quite other words."""
-    return [Captioned(p.stem, p.read_bytes(), *SAID[p.stem], group="") for p in photos]
+    return [Captioned(p.stem, p.read_bytes(), *SAID[p.stem]) for p in photos]
 
 
 @pytest.fixture(scope="module")

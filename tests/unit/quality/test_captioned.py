@@ -32,6 +32,6 @@ def test_captions_stand_beside_the_images_of_a_folder(tmp_path: Path):
         if words:
             (tmp_path / name).with_suffix(".txt").write_text(words)
     tree, frog = folder(tmp_path)
-    assert (frog.id, frog.caption, frog.group) == ("birds/a.png", "A Frog.", "birds")
+    assert (frog.id, frog.caption) == ("birds/a.png", "A Frog.")
     assert frog.paraphrase == "there is a Frog to be seen"
     assert (tree.id, tree.image) == ("b.png", png((4, 4)))

@@ -7,7 +7,7 @@ from tests.quality.cases import Plan
 from tests.quality.measure import Found
 from tests.quality.report import Row, document
 
-IMAGES = [Captioned(f"{n}", b"", f"caption {n // 2}", "", "") for n in range(8)]
+IMAGES = [Captioned(f"{n}", b"", f"caption {n // 2}", "") for n in range(8)]
 ALIKE, ACROSS = Plan(IMAGES).cases[0], Plan(IMAGES).cases[-1]
 FOUND = {
     "default": Found(0.9, 0.98),
@@ -26,7 +26,7 @@ def test_bounds_are_those_of_the_better_side_and_a_broken_one_is_named(
 ):
     row = Row(ALIKE, {**FOUND, "default": Found(r1, r10)})
     assert [told.split()[0] for told in row.broken()] == broken
-    assert document({}, [row], {})["met"] == (not broken)
+    assert document({}, [row])["met"] == (not broken)
 
 
 def test_across_kinds_the_default_is_held_to_rrf():

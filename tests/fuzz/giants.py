@@ -28,11 +28,15 @@ CREATE = "/clipsearch.search.v1.CollectionService/CreateCollection"
 
 def _png(width: int, height: int, depth: int, colour: int, bits_a_pixel: int, *more: bytes) -> bytes:
     """All its pixels are 0, which compresses a thousandfold."""
-    packer = zlib.compressobj(9)
-    line = bytes(1 + -(-width * bits_a_pixel // 8))
-    lines = max(1, 4 * _MIB // len(line))
-    body = b"".join(packer.compress(line * min(lines, height - at)) for at in range(0, height, lines))
-    return png(width, height, depth, colour, body + packer.flush(), *more)
+    line_bytes = 1 + -(-width * bits_a_pixel // 8)
+    return png(width, height, depth, colour, _zeros(line_bytes * height), *more)
+
+
+def _zeros(count: int) -> bytes:
+    """So many zeros, deflated."""
+    packer, block = zlib.compressobj(9), bytes(4 * _MIB)
+    parts = [packer.compress(block[: count - at]) for at in range(0, count, len(block))]
+    return b"".join(parts) + packer.flush()
 
 
 def png(width: int, height: int, depth: int, colour: int, body: bytes, *more: bytes) -> bytes:
@@ -77,30 +81,17 @@ def gif() -> bytes:
 
 def tiled_tiff() -> bytes:
     """64 x 64 pixels in one tile of 16384 x 16384."""
-    return _tiff(64, 64, 16_384, 16_384)
+    side = 16_384
+    body = _zeros(side * side * 3)
+    return _tiff_of(64, 64, [(322, 4, side), (323, 4, side), (324, 4, None), (325, 4, len(body))], body)
 
 
 def strip_tiff() -> bytes:
     """64 x 64 pixels in one strip that says it has 16384 x 64 and holds 250 MB."""
-    body = zlib.compress(bytes(250 * _MIB), 9)
+    body = _zeros(250 * _MIB)
     return _tiff_of(
         64, 64, [(278, 4, 16_384), (273, 4, None), (279, 4, len(body))], body
     )  # RowsPerStrip, StripOffsets, StripByteCounts
-
-
-def _tiff(width: int, height: int, tile_width: int, tile_height: int) -> bytes:
-    packer = zlib.compressobj(9)
-    block, left, parts = bytes(4 * _MIB), tile_width * tile_height * 3, []
-    while left > 0:
-        parts.append(packer.compress(block[: min(left, len(block))]))
-        left -= len(block)
-    body = b"".join(parts) + packer.flush()
-    return _tiff_of(
-        width,
-        height,
-        [(322, 4, tile_width), (323, 4, tile_height), (324, 4, None), (325, 4, len(body))],
-        body,
-    )
 
 
 def _tiff_of(width: int, height: int, layout: list[tuple[int, int, int | None]], body: bytes) -> bytes:
@@ -144,7 +135,7 @@ def bmp() -> bytes:
 
 def text_png() -> bytes:
     """A small PNG with a text of 64 MiB, packed."""
-    body = zlib.compress(bytes(64 * _MIB), 9)
+    body = _zeros(64 * _MIB)
     return _png(8, 8, 8, 2, 24, _chunk(b"zTXt", b"c\0\0" + body), _chunk(b"iCCP", b"c\0\0" + body))
 
 

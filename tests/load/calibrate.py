@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -46,10 +45,6 @@ class Costs:
     images: dict[int, dict[str, float]] = field(default_factory=dict)
     session_shape: list[float] = field(default_factory=list)
     store_shape: list[float] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """For a file."""
-        return asdict(self)
 
 
 def recall(client: Client, collection: str) -> tuple[Recall, list[float]]:

@@ -113,8 +113,10 @@ def measure(
             closed = load(Closed(16), step_s, NO_DEADLINE_S)
             steps = [load(Open(share * closed.ok_per_s), step_s) for share in OFFERS]
             best = max(steps, key=lambda step: step.in_time_per_s)
+            before = service.cpu_seconds()
             with Watch(service) as watch:
                 summary = load(Open(TIMES * best.in_time_per_s), seconds)
+            used = service.cpu_seconds() - before
     quarter = max(1, len(watch.rss_mb) // 4)
     figures = {
         "goodput_ratio": round(summary.in_time_per_s / best.in_time_per_s, 3),
@@ -135,6 +137,7 @@ def measure(
         "best": dataclasses.asdict(best),
         "overload": dataclasses.asdict(summary),
         "steps": [dataclasses.asdict(step) for step in steps],
+        "service_cores": round(used / (seconds + WARM_S), 2),
         "health_ms": watch.health_ms,
         "rss_mb": watch.rss_mb,
         "machine": describe(("onnxruntime", "grpcio", "pillow")),

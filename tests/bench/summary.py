@@ -84,6 +84,11 @@ def median(values: Iterable[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
+def ratio(above: float | None, below: float | None) -> float | None:
+    """None where there is no such ratio."""
+    return above / below if above is not None and below else None
+
+
 def _percentiles(latencies: Sequence[float]) -> tuple[float | None, float | None, float | None]:
     if not latencies:
         return None, None, None

@@ -127,7 +127,9 @@ def _show(run: Run, console: Console) -> None:
         table.add_row(row.server, f"{name}, {row.pattern}", number(row.items_per_s))
     console.print(table)
     for server, values in run.cosines.items():
-        console.print(f"smallest cosine to infinity-emb float32: {server} {values}", highlight=False)
+        console.print(
+            f"smallest cosine to infinity-emb float32: {server} {values}", highlight=False, soft_wrap=True
+        )
 
 
 if __name__ == "__main__":

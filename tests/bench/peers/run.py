@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from encoder_service.bundle import Tower
 from tests.bench.peers.calls import Pattern
 from tests.bench.results import Results
-from tests.bench.summary import Summary
+from tests.bench.summary import Summary, ratio
 
 OURS, PEERS = ("clipsearch int8", "clipsearch fp32"), ("infinity-emb float32", "infinity-emb int8")
 ONE, MANY, BULK = Pattern(1, 1), Pattern(16, 1), Pattern(2, 8)
@@ -52,8 +52,8 @@ class Run(Results):
         loads = {"one_client": ONE, "16_clients": MANY, "bulk": BULK}
         towers: tuple[Tower, ...] = ("image", "text")
         return {
-            f"{tower}_vs_infinity_{name}{suffix}": (
-                self.best(servers, tower, pattern) / self.best(PEERS, tower, pattern)
+            f"{tower}_vs_infinity_{name}{suffix}": ratio(
+                self.best(servers, tower, pattern), self.best(PEERS, tower, pattern)
             )
             for tower in towers
             for name, pattern in loads.items()

@@ -10,7 +10,7 @@ from tests.bench.results import Bound, Results
 from tests.bench.search.compressed import KINDS, Compressed
 from tests.bench.search.plan import Large, Rounds
 from tests.bench.search.rig import p50_ms
-from tests.bench.summary import median
+from tests.bench.summary import median, ratio
 
 _COMPRESSIONS = [kind for kind in KINDS if kind != "none"]
 
@@ -86,15 +86,15 @@ class Run(Results):
             "local_search_p50_ms": local,
             "local_filtered_p50_ms": local_filtered,
             "local_ingest_per_s": disk,
-            "vs_local_search": _ratio(local, search),
-            "vs_local_filtered": _ratio(local_filtered, filtered),
+            "vs_local_search": ratio(local, search),
+            "vs_local_filtered": ratio(local_filtered, filtered),
             "vs_local_ingest_on_disk": ingest / disk,
             "index_s": large.indexing.seconds,
             "search_p50_ms_during_index": large.indexing.searches.p50_ms,
             "max_event_loop_stall_ms_during_index": large.indexing.max_stall_ms,
             **self._compressed(),
-            "search_growth_10k_to_100k": _ratio(search, p50_ms(self.small.vector)),
-            "filtered_growth_10k_to_100k": _ratio(filtered, p50_ms(self.small.filtered)),
+            "search_growth_10k_to_100k": ratio(search, p50_ms(self.small.vector)),
+            "filtered_growth_10k_to_100k": ratio(filtered, p50_ms(self.small.filtered)),
             "other_cores": self.other_cores,
         }
 
@@ -105,9 +105,5 @@ class Run(Results):
         return {
             **{f"recall_at_10_20k_{kind}": there[kind].recall for kind in KINDS},
             **{f"p50_ms_20k_{kind}": p50[kind] for kind in KINDS},
-            **{f"p50_20k_{kind}_vs_none": _ratio(p50[kind], p50["none"]) for kind in _COMPRESSIONS},
+            **{f"p50_20k_{kind}_vs_none": ratio(p50[kind], p50["none"]) for kind in _COMPRESSIONS},
         }
-
-
-def _ratio(above: float | None, below: float | None) -> float | None:
-    return above / below if above is not None and below else None

@@ -20,7 +20,6 @@ from tests.processes import OURS, SMALL_ENCODER, ServiceProcess, Start
 TOGETHER = {
     "tests/browser/": "browser",
     "tests/unit/encoder_service/export/": "torch",
-    "tests/unit/clipsearch/cli/test_model.py": "torch",
 }
 
 

@@ -28,6 +28,7 @@ LIMIT_S = 300.0
 class Rounds:
     """Searches of one collection, a row a round."""
 
+    default: list[Row]
     vector: list[Row]
     filtered: list[Row]
 
@@ -48,7 +49,7 @@ class Large:
 def measure_small(rig: SearchRig) -> Rounds:
     """The same searches as of the large collection, for how they grow."""
     _load(rig, "small", SMALL)
-    truth, rounds = _truth(rig, SMALL), Rounds([], [])
+    truth, rounds = _truth(rig, SMALL), Rounds([], [], [])
     for _ in range(ROUNDS):
         _round(rig, "small", truth, rounds)
     return rounds
@@ -61,7 +62,7 @@ def measure_large(rig: SearchRig) -> Large:
         with Client(rig.service.address, timeout=120) as client:
             client.delete_collection("large")
         rates.append(_load(rig, "large", LARGE))
-    found = Large(rates, _indexing(rig, "large"), Rounds([], []), [], [], [], [])
+    found = Large(rates, _indexing(rig, "large"), Rounds([], [], []), [], [], [], [])
     rig.run("local", local.load_memory, LARGE)
     truth = _truth(rig, LARGE)
     for number in range(ROUNDS):
@@ -100,6 +101,7 @@ def _load(rig: SearchRig, name: str, points: int) -> float:
 
 
 def _round(rig: SearchRig, name: str, truth: Truth, into: Rounds) -> None:
+    into.default.append(rig.load(name, "default", 1, SERVICE_S))
     into.vector.append(rig.load(name, "vector", 1, SERVICE_S, truth["vector"]))
     into.filtered.append(rig.load(name, "filtered", 1, SERVICE_S, truth["filtered"]))
 

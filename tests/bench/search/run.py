@@ -31,6 +31,7 @@ BOUNDS = {
 
 MEANING = {
     "search_p50_ms_100k": "vector in, ten hits with payload out, over gRPC, one client; median of 3 rounds",
+    "default_p50_ms_100k": "the same without a target: what everybody asks",
     "filtered_p50_ms_100k": "the same with a filter on two fields that 2.5 % of the points pass",
     "recall_at_10_100k": "of the same searches against exact ones by numpy, default settings; mean",
     "ingest_vectors_per_s": "100,000 points through the service, durable, public client; median of 3 loads",
@@ -78,6 +79,7 @@ class Run(Results):
         local, local_filtered = map(statistics.median, (large.local_ms, large.local_filtered_ms))
         return {
             "search_p50_ms_100k": search,
+            "default_p50_ms_100k": p50_ms(large.rounds.default),
             "filtered_p50_ms_100k": filtered,
             "recall_at_10_100k": statistics.mean(row.recall or 0.0 for row in large.rounds.vector),
             "ingest_vectors_per_s": ingest,

@@ -27,7 +27,7 @@ def row(kind: Kind, p50_ms: float, clients: int = 1, recall: float = 0.99) -> Ro
 
 def rounds(search: float, filtered: float) -> Rounds:
     vector = [row("vector", search + off, recall=0.99 - off / 100) for off in (-0.5, 0.0, 3.0)]
-    return Rounds(vector, [row("filtered", filtered)])
+    return Rounds([row("default", 2 * search)], vector, [row("filtered", filtered)])
 
 
 def large(search: float, filtered: float) -> Large:

@@ -16,6 +16,7 @@ from clipsearch.cli.plan import plan
 from clipsearch.cli.problems import Commands
 from clipsearch.cli.reindex import reindex
 from clipsearch.cli.search import search
+from clipsearch.cli.update import update
 from clipsearch.cli.web import web
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.add_typer(serve.app, name="serve")
 app.command()(index)
 app.command()(search)
+app.command()(update)
 app.command()(delete)
 app.command()(classify)
 app.command()(reindex)

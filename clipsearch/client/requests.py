@@ -7,27 +7,14 @@ service can judge is left to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import SupportsIndex, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 from clipsearch.channel.batches import batched
 from clipsearch.client import arguments, convert
-from clipsearch.client.enums import (
-    ENCODINGS,
-    FUSIONS,
-    INDEX_TYPES,
-    KINDS,
-    QUANTIZATIONS,
-    QUERY_ENCODINGS,
-    TARGETS,
-)
 from clipsearch.client.inputs import (
-    BinaryEncoding,
-    BinaryQueryEncoding,
     Fusion,
     ImageLike,
-    IndexType,
     Point,
-    Quantization,
     Search,
     Target,
     Term,
@@ -36,7 +23,7 @@ from clipsearch.client.inputs import (
 )
 from clipsearch.encoder.v1 import encoder_pb2, vector_pb2
 from clipsearch.filters.convert import FilterLike, to_proto
-from clipsearch.search.v1 import collection_pb2, filter_pb2, search_pb2
+from clipsearch.search.v1 import filter_pb2, search_pb2
 
 Name = TypeVar("Name", bound=str)
 Value = TypeVar("Value")
@@ -86,7 +73,7 @@ def search(
     single = [Term(**{name: value}) for name, value in named if value is not None]  # type: ignore[arg-type]
     request = search_pb2.SearchRequest(
         collection=collection,
-        target=_choice("target", target, TARGETS),
+        target=convert.choice("target", target, convert.TARGETS),
         filter=optional_filter(filter),
         limit=limit,
         offset=offset,
@@ -98,7 +85,7 @@ def search(
             quantization_rescore=rescore,
             quantization_oversampling=oversampling,
         ),
-        fusion=_choice("fusion", fusion, FUSIONS),
+        fusion=convert.choice("fusion", fusion, convert.FUSIONS),
         payload=payload_selector(payload),
         fingerprint=fingerprint,
         vector_format=F32,
@@ -161,13 +148,35 @@ def delete_points(
     collection: str, ids: Iterable[str] | None = None, *, filter: FilterLike | None = None
 ) -> search_pb2.DeletePointsRequest:
     """Deletes by ids or by filter; returns how many points existed and are gone."""
-    if (ids is None) == (filter is None):
-        raise ValueError("give either ids or filter")
-    if ids is not None:
-        return search_pb2.DeletePointsRequest(
-            collection=collection, ids=search_pb2.PointIds(ids=arguments.ids(ids, "ids"))
-        )
-    return search_pb2.DeletePointsRequest(collection=collection, filter=optional_filter(filter))
+    selected, matching = _selector(ids, filter)
+    return search_pb2.DeletePointsRequest(collection=collection, ids=selected, filter=matching)
+
+
+def update_payload(
+    collection: str,
+    ids: Iterable[str] | None = None,
+    *,
+    filter: FilterLike | None = None,
+    set: Mapping[str, Any] | None = None,
+    delete: Iterable[str] = (),
+    overwrite: bool = False,
+) -> search_pb2.UpdatePayloadRequest:
+    """Changes payloads, by ids or by filter; nothing is encoded. Returns how many points existed.
+
+    Fields in `delete` (top-level or dotted) go, then the top-level fields of `set` get their values, and
+    all others stay. With `overwrite` none stays but those of `set`: without any the payload is cleared.
+    """
+    selected, matching = _selector(ids, filter)
+    request = search_pb2.UpdatePayloadRequest(
+        collection=collection,
+        ids=selected,
+        filter=matching,
+        delete=arguments.strings(delete, "delete", "fields", ordered=False),
+        overwrite=overwrite,
+    )
+    if set:
+        convert.fill_struct(request.set, set, "set")
+    return request
 
 
 def count(collection: str, *, filter: FilterLike | None = None) -> search_pb2.CountPointsRequest:
@@ -194,104 +203,6 @@ def list_page(
         payload=payload_selector(payload),
         vector_format=F32,
     )
-
-
-def create_collection(
-    name: str,
-    *,
-    payload_indexes: Mapping[str, IndexType] | None = None,
-    hnsw_m: int = 0,
-    hnsw_ef_construct: int = 0,
-    hnsw_full_scan_threshold_kb: int = 0,
-    hnsw_on_disk: bool = False,
-    quantization: Quantization = "none",
-    quantization_always_ram: bool = False,
-    quantization_quantile: float = 0.0,
-    quantization_encoding: BinaryEncoding | None = None,
-    quantization_query_encoding: BinaryQueryEncoding | None = None,
-    quantization_compression: int = 0,
-    quantization_bits: float = 0.0,
-    on_disk_vectors: bool = False,
-    on_disk_payload: bool = True,
-    shard_number: int = 0,
-    replication_factor: int = 0,
-    write_consistency_factor: int = 0,
-    dimension: int = 0,
-    fingerprint: str = "",
-    model: str = "",
-) -> collection_pb2.CreateCollectionRequest:
-    """Creates a collection for an encoder's model. See `clipsearch.client.inputs.CollectionOptions`."""
-    if payload_indexes is not None and not isinstance(payload_indexes, Mapping):
-        raise TypeError(
-            "payload_indexes: must map fields to types, such as {'price': 'float'}, "
-            f"is {payload_indexes!r} of type {type(payload_indexes).__name__}"
-        )
-    return collection_pb2.CreateCollectionRequest(
-        name=arguments.string(name, "name"),
-        payload_indexes=[_payload_index(field, type) for field, type in (payload_indexes or {}).items()],
-        hnsw=collection_pb2.HnswConfig(
-            m=hnsw_m,
-            ef_construct=hnsw_ef_construct,
-            full_scan_threshold_kb=hnsw_full_scan_threshold_kb,
-            on_disk=hnsw_on_disk,
-        ),
-        quantization=_choice("quantization", quantization, QUANTIZATIONS),
-        quantization_params=collection_pb2.QuantizationParams(
-            always_ram=quantization_always_ram,
-            quantile=quantization_quantile,
-            encoding=collection_pb2.BINARY_ENCODING_UNSPECIFIED
-            if quantization_encoding is None
-            else _choice("quantization_encoding", quantization_encoding, ENCODINGS),
-            query_encoding=collection_pb2.BINARY_QUERY_ENCODING_UNSPECIFIED
-            if quantization_query_encoding is None
-            else _choice("quantization_query_encoding", quantization_query_encoding, QUERY_ENCODINGS),
-            compression=quantization_compression,
-            bits=quantization_bits,
-        ),
-        on_disk_vectors=on_disk_vectors,
-        on_disk_payload=on_disk_payload,
-        shard_number=shard_number,
-        replication_factor=replication_factor,
-        write_consistency_factor=write_consistency_factor,
-        dimension=dimension,
-        fingerprint=fingerprint,
-        model=model,
-    )
-
-
-def get_collection(name: str) -> collection_pb2.GetCollectionRequest:
-    """Describes a collection, given by name or alias."""
-    return collection_pb2.GetCollectionRequest(name=name)
-
-
-def list_collections() -> collection_pb2.ListCollectionsRequest:
-    """All collections, by name."""
-    return collection_pb2.ListCollectionsRequest()
-
-
-def delete_collection(name: str) -> collection_pb2.DeleteCollectionRequest:
-    """Deletes a collection, its points, and the aliases that point at it."""
-    return collection_pb2.DeleteCollectionRequest(name=name)
-
-
-def update_alias(alias: str, collection: str | None) -> collection_pb2.UpdateAliasRequest:
-    """Points an alias at a collection, or removes it (None). Returns where it pointed ("" = nowhere)."""
-    return collection_pb2.UpdateAliasRequest(alias=alias, collection=collection or "")
-
-
-def set_successor(collection: str, successor: str | None) -> collection_pb2.SetSuccessorRequest:
-    """Lets `successor` get every write to the collection too, encoded by its own model (None = no more).
-
-    Returns the seconds until other replicas of the service are sure to do so (0 without a Qdrant server).
-    """
-    return collection_pb2.SetSuccessorRequest(collection=collection, successor=successor or "")
-
-
-def create_payload_index(
-    collection: str, field: str, type: IndexType
-) -> collection_pb2.CreatePayloadIndexRequest:
-    """Makes filters on a payload field fast."""
-    return collection_pb2.CreatePayloadIndexRequest(collection=collection, index=_payload_index(field, type))
 
 
 def model() -> encoder_pb2.GetModelRequest:
@@ -323,12 +234,6 @@ def classify(
     arguments.string(prompt_template, "prompt_template")
     for batch in _image_batches(images):
         yield encoder_pb2.ClassifyRequest(images=batch, labels=choices, prompt_template=prompt_template)
-
-
-def _payload_index(field: str, type: IndexType) -> collection_pb2.PayloadIndex:
-    return collection_pb2.PayloadIndex(
-        field=arguments.string(field, "field"), type=_choice(f"payload index {field!r}", type, INDEX_TYPES)
-    )
 
 
 def optional_filter(filter: FilterLike | None) -> filter_pb2.Filter | None:
@@ -363,7 +268,7 @@ def _fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
     if term.kind is not None:
         if term.vector is None:
             raise ValueError(f"{where}: kind is of a vector only; the kind of other terms is known")
-        proto.kind = _choice(f"{where}.kind", term.kind, KINDS)
+        proto.kind = convert.choice(f"{where}.kind", term.kind, convert.KINDS)
     if term.text is not None:
         proto.text = arguments.string(term.text, f"{where}.text")
     elif term.image is not None:
@@ -372,6 +277,16 @@ def _fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
         proto.vector.CopyFrom(convert.vector(term.vector))
     elif term.point_id is not None:
         proto.point_id = arguments.point_id(term.point_id, f"{where}.point_id")
+
+
+def _selector(
+    ids: Iterable[str] | None, filter: FilterLike | None
+) -> tuple[search_pb2.PointIds | None, filter_pb2.Filter | None]:
+    if (ids is None) == (filter is None):
+        raise ValueError("give either ids or filter")
+    if ids is not None:
+        return search_pb2.PointIds(ids=arguments.ids(ids, "ids")), None
+    return None, optional_filter(filter)
 
 
 def _fill(proto: search_pb2.Point, point: Point) -> None:
@@ -385,9 +300,3 @@ def _fill(proto: search_pb2.Point, point: Point) -> None:
         proto.text_vector.f32 = convert.f32(point.text_vector)
     if point.payload:
         convert.fill_struct(proto.payload, point.payload, f"point {point.id!r}: payload")
-
-
-def _choice(field: str, value: Name, known: Mapping[Name, Value]) -> Value:
-    if value not in known:
-        raise ValueError(f"{field}: {value!r} is none of {', '.join(known)}")
-    return known[value]

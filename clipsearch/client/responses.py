@@ -6,8 +6,15 @@ from typing import Any
 
 from google.rpc import code_pb2, status_pb2
 
-from clipsearch.client.convert import array, payload
-from clipsearch.client.enums import ENCODINGS, FUSIONS, INDEX_TYPES, QUANTIZATIONS, QUERY_ENCODINGS
+from clipsearch.client.convert import (
+    ENCODINGS,
+    FUSIONS,
+    INDEX_TYPES,
+    QUANTIZATIONS,
+    QUERY_ENCODINGS,
+    array,
+    payload,
+)
 from clipsearch.client.errors import ClipSearchError, from_status
 from clipsearch.client.types import (
     Classification,
@@ -133,6 +140,11 @@ def settles_after(response: collection_pb2.SetSuccessorResponse) -> float:
 def deleted(response: search_pb2.DeletePointsResponse) -> int:
     """Points that existed and are gone."""
     return response.deleted
+
+
+def updated(response: search_pb2.UpdatePayloadResponse) -> int:
+    """Points whose payloads were changed."""
+    return response.updated
 
 
 def count(response: search_pb2.CountPointsResponse) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from google.protobuf.message import Message
 
-from clipsearch.client import requests, responses
+from clipsearch.client import collection_requests, requests, responses
 from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.search.v1 import collection_pb2, search_pb2
 
@@ -96,48 +96,51 @@ GET_POINTS = Rpc(
 DELETE_POINTS = Rpc(
     f"{_POINTS}/DeletePoints", requests.delete_points, search_pb2.DeletePointsResponse, responses.deleted
 )
+UPDATE_PAYLOAD = Rpc(
+    f"{_POINTS}/UpdatePayload", requests.update_payload, search_pb2.UpdatePayloadResponse, responses.updated
+)
 COUNT = Rpc(f"{_POINTS}/CountPoints", requests.count, search_pb2.CountPointsResponse, responses.count)
 LIST_PAGE = Rpc(f"{_POINTS}/ListPoints", requests.list_page, search_pb2.ListPointsResponse, responses.page)
 
 CREATE_COLLECTION = Rpc(
     f"{_COLLECTIONS}/CreateCollection",
-    requests.create_collection,
+    collection_requests.create_collection,
     collection_pb2.CreateCollectionResponse,
     responses.created_collection,
 )
 GET_COLLECTION = Rpc(
     f"{_COLLECTIONS}/GetCollection",
-    requests.get_collection,
+    collection_requests.get_collection,
     collection_pb2.GetCollectionResponse,
     responses.found_collection,
 )
 LIST_COLLECTIONS = Rpc(
     f"{_COLLECTIONS}/ListCollections",
-    requests.list_collections,
+    collection_requests.list_collections,
     collection_pb2.ListCollectionsResponse,
     responses.all_collections,
 )
 DELETE_COLLECTION = Rpc(
     f"{_COLLECTIONS}/DeleteCollection",
-    requests.delete_collection,
+    collection_requests.delete_collection,
     collection_pb2.DeleteCollectionResponse,
     responses.nothing,
 )
 UPDATE_ALIAS = Rpc(
     f"{_COLLECTIONS}/UpdateAlias",
-    requests.update_alias,
+    collection_requests.update_alias,
     collection_pb2.UpdateAliasResponse,
     responses.previous_collection,
 )
 SET_SUCCESSOR = Rpc(
     f"{_COLLECTIONS}/SetSuccessor",
-    requests.set_successor,
+    collection_requests.set_successor,
     collection_pb2.SetSuccessorResponse,
     responses.settles_after,
 )
 CREATE_PAYLOAD_INDEX = Rpc(
     f"{_COLLECTIONS}/CreatePayloadIndex",
-    requests.create_payload_index,
+    collection_requests.create_payload_index,
     collection_pb2.CreatePayloadIndexResponse,
     responses.nothing,
 )

@@ -105,6 +105,7 @@ class Client(_Caller):
     upsert = _method(rpc.UPSERT)
     get_points = _method(rpc.GET_POINTS)
     delete_points = _method(rpc.DELETE_POINTS)
+    update_payload = _method(rpc.UPDATE_PAYLOAD)
     count = _method(rpc.COUNT)
     list_page = _method(rpc.LIST_PAGE)
     create_collection = _method(rpc.CREATE_COLLECTION)

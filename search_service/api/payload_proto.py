@@ -12,8 +12,12 @@ from typing import Any
 
 from google.protobuf import struct_pb2
 
+from clipsearch.filters.paths import keys
+from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import InvalidArgument
-from search_service.stores.protocol import RESERVED_PREFIX
+from search_service.api.checks import check_count, check_path
+from search_service.settings import MAX_INCLUDED, SearchSettings
+from search_service.stores.protocol import RESERVED_PREFIX, PayloadChange
 
 _EXACT_INTEGER = 2.0**53
 
@@ -38,6 +42,24 @@ def write_payload(payload: Mapping[str, Any]) -> struct_pb2.Struct:
     struct = struct_pb2.Struct()
     struct.update(dict(payload))
     return struct
+
+
+def read_change(request: search_pb2.UpdatePayloadRequest, limits: SearchSettings) -> PayloadChange:
+    """What is to become of payloads. Raises InvalidArgument."""
+    fields = read_payload(request.set, "set", limits.max_payload_bytes)
+    check_count("delete", len(request.delete), MAX_INCLUDED, least=0)
+    paths = tuple(_check_names(key, f"delete[{i}]") for i, key in enumerate(request.delete))
+    if request.overwrite and paths:
+        raise InvalidArgument("delete", "given together with overwrite, after which no other field stays")
+    if not (fields or paths or request.overwrite):
+        raise InvalidArgument("set", "empty, as delete is, and without overwrite: nothing would change")
+    return PayloadChange(fields, paths, request.overwrite)
+
+
+def _check_names(path: str, field: str) -> str:
+    if any(isinstance(key, int) for key in keys(check_path(path, field))):
+        raise InvalidArgument(field, f"{path!r} leads into a list; only fields can be removed", "KEY_INVALID")
+    return path
 
 
 def _read(value: struct_pb2.Value, field: str, key: str) -> Any:

@@ -17,6 +17,7 @@ from clipsearch.search.v1 import search_pb2_grpc
 from clipsearch.serving.errors import InvalidArgument, NotFound, ServiceError, to_status
 from search_service.api.checks import check_count, check_ids
 from search_service.api.filter_proto import read_filter
+from search_service.api.payload_proto import read_change
 from search_service.api.point_proto import check_format, read_point, read_selection, write_point
 from search_service.api.search_proto import read_search, write_answer
 from search_service.deadline import Deadline
@@ -115,6 +116,18 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         )
         return pb.DeletePointsResponse(deleted=deleted)
 
+    async def UpdatePayload(
+        self, request: pb.UpdatePayloadRequest, context: Context
+    ) -> pb.UpdatePayloadResponse:
+        """Changes payloads of points by id or by filter."""
+        selector, change = self._selector(request), read_change(request, self._settings)
+        deadline = self._deadline(context)
+        updated = await again_if_moved(
+            {request.collection},
+            lambda: self._points.update_payload(request.collection, selector, change, deadline),
+        )
+        return pb.UpdatePayloadResponse(updated=updated)
+
     async def CountPoints(self, request: pb.CountPointsRequest, context: Context) -> pb.CountPointsResponse:
         """Counts points."""
         filter, deadline = read_filter(request.filter, self._settings), self._deadline(context)
@@ -153,7 +166,9 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     def _deadline(self, context: Context) -> Deadline:
         return Deadline.after(context.time_remaining(), self._settings.store_timeout_s)
 
-    def _selector(self, request: pb.DeletePointsRequest) -> tuple[str, ...] | Filter:
+    def _selector(
+        self, request: pb.DeletePointsRequest | pb.UpdatePayloadRequest
+    ) -> tuple[str, ...] | Filter:
         match request.WhichOneof("selector"):
             case "ids":
                 return check_ids(request.ids.ids, "ids.ids", self._settings)

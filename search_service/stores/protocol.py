@@ -122,6 +122,18 @@ class PayloadSelection:
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadChange:
+    """What becomes of a payload: `delete` (paths) goes, then `set` (top-level fields) comes.
+
+    With `whole` all that is not set goes.
+    """
+
+    set: Mapping[str, Any] = field(default_factory=dict)
+    delete: tuple[str, ...] = ()
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class VectorQuery:
     """One nearest-neighbour question to the vectors of one name."""
 
@@ -242,6 +254,14 @@ class VectorStore(Protocol):
         self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
     ) -> int:
         """Deletes by ids or by filter; returns how many points existed and are gone."""
+
+    async def update_payload(
+        self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None
+    ) -> int:
+        """Changes the payloads of those of `ids` that exist; returns how many do. Vectors stay.
+
+        Writers of other fields at the same time lose nothing. Doing it again is safe.
+        """
 
     async def count(
         self, collection: str, filter: Filter | None = None, *, timeout: float | None = None

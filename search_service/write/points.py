@@ -9,8 +9,17 @@ from search_service.query.calibrations import Calibrations
 from search_service.query.filter_fields import FieldChecks
 from search_service.query.filter_types import fitted
 from search_service.stores.filters import Filter
-from search_service.stores.protocol import CollectionSpec, Page, PayloadSelection, StoredPoint, VectorStore
+from search_service.stores.protocol import (
+    CollectionSpec,
+    Page,
+    PayloadChange,
+    PayloadSelection,
+    StoredPoint,
+    VectorStore,
+)
 from search_service.write.successors import Chain, Successors, on_successor
+
+_UPDATED_AT_ONCE = 256
 
 
 class Points:
@@ -76,6 +85,58 @@ class Points:
         if not deleted and isinstance(selector, Filter):
             await self._fields.check(chain[0], selector, deadline, found=False)
         return deleted
+
+    async def update_payload(
+        self, collection: str, selector: Sequence[str] | Filter, change: PayloadChange, deadline: Deadline
+    ) -> int:
+        """Changes payloads of points by ids or by filter; returns how many points there were.
+
+        The successor's are changed too, and not counted. Of a filter the points are changed some at a time,
+        in the order of their UUIDs.
+        """
+        if not isinstance(selector, Filter):
+            return await self._update_payload(collection, selector, change, deadline)
+        spec = await self._resolve(collection, deadline)
+        filter = fitted(selector, spec.payload_indexes)
+        await self._fields.check(spec, filter, deadline, found=True, deleting=True)
+        updated, cursor = 0, None
+        while True:
+            page = await self._store.scroll(
+                spec.name,
+                limit=_UPDATED_AT_ONCE,
+                cursor=cursor,
+                filter=filter,
+                payload=PayloadSelection(()),
+                timeout=deadline.store(),
+            )
+            ids = [point.id for point in page.points]
+            if ids:
+                updated += await self._update_payload(spec.name, ids, change, deadline)
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        if not updated:
+            await self._fields.check(spec, filter, deadline, found=False)
+        return updated
+
+    async def _update_payload(
+        self, collection: str, ids: Sequence[str], change: PayloadChange, deadline: Deadline
+    ) -> int:
+        updated: int | None = None
+        while True:
+            chain = await self._successors.chain(collection, deadline)
+            async with self._successors.writing(collection, chain, deadline) as unchanged:
+                if not unchanged:
+                    continue
+                found = await self._store.update_payload(chain[0].name, ids, change, timeout=deadline.store())
+                for successor in chain[1:]:
+                    with on_successor(chain, successor):
+                        await self._store.update_payload(
+                            successor.name, ids, change, timeout=deadline.store()
+                        )
+                updated = found if updated is None else updated
+            if not await self._successors.unheard(collection, chain, deadline):
+                return updated
 
     async def count(self, collection: str, filter: Filter, deadline: Deadline) -> int:
         """How many points match, exactly."""

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from clipsearch.serving.errors import InvalidArgument
-from search_service.stores.filters import Filter, HasId, Range
-from search_service.stores.protocol import PayloadSelection, StoredPoint, point_uuid
+from search_service.stores.filters import Filter, HasId, MatchValue, Range
+from search_service.stores.protocol import PayloadChange, PayloadSelection, StoredPoint, point_uuid
 from tests.contract.shop import DIMENSION, ITEMS, spec, unit
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
@@ -81,6 +81,66 @@ async def test_delete_counts_what_was_there(store, shop):
     assert await store.delete(shop, ["coat"]) == 0
     assert await store.delete(shop, Filter(must=(Range("price", lt=30),))) == 2
     assert await store.count(shop) == 1
+
+
+async def test_fields_of_payloads_are_set_and_removed_and_all_else_stays(store, shop):
+    (before,) = await store.get(shop, ["coat"], with_vectors=True)
+    changes = (
+        (PayloadChange(set={"price": 7, "new": {"a": 1, "b": 2}}), {"price": 7, "new": {"a": 1, "b": 2}}),
+        (PayloadChange(delete=("new.a", "nothing")), {"price": 7, "new": {"b": 2}}),
+        (PayloadChange(delete=("new",), set={"more": 1}), {"price": 7, "more": 1}),
+    )
+    for change, expected in changes:
+        for _ in range(2):  # doing it again is safe
+            assert await store.update_payload(shop, ["coat", "nobody", "coat"], change) == 1
+        (coat,) = await store.get(shop, ["coat"], with_vectors=True)
+        assert coat.payload == {**before.payload, **expected}
+        assert (coat.has_image, coat.has_text) == (True, True)
+        np.testing.assert_allclose(coat.image, before.image, atol=1e-6)
+    assert (await store.get(shop, ["shirt"]))[0].payload == ITEMS[0].payload
+    assert await store.get(shop, ["nobody"]) == []
+
+
+async def test_a_payload_is_overwritten_as_a_whole(store, shop):
+    for payload in ({"only": 1}, {'odd "name': 2}, {}):
+        assert (
+            await store.update_payload(shop, ["coat", "shirt"], PayloadChange(set=payload, whole=True)) == 2
+        )
+        coat, shirt = await store.get(shop, ["coat", "shirt"])
+        assert coat.payload == shirt.payload == payload
+        assert [(p.id, p.has_image, p.has_text) for p in (coat, shirt)] == [
+            ("coat", True, True),
+            ("shirt", True, False),
+        ]
+
+
+async def test_a_changed_payload_is_found_by_its_filter(store, shop):
+    await store.update_payload(shop, ["coat", "shirt"], PayloadChange(set={"season": "winter"}))
+    assert await store.count(shop, Filter(must=(MatchValue("season", "winter"),))) == 2
+    await store.update_payload(shop, ["coat"], PayloadChange(delete=("season",)))
+    page = await store.scroll(shop, limit=10, filter=Filter(must=(MatchValue("season", "winter"),)))
+    assert [point.id for point in page.points] == ["shirt"]
+
+
+async def test_booleans_and_their_absence_are_found_after_a_change(store, shop):
+    sold = Filter(must=(MatchValue("sold", True),))
+    for change, count in (
+        (PayloadChange(set={"sold": True, "in": {"sold": True}}), 2),
+        (PayloadChange(set={"sold": False}), 1),
+        (PayloadChange(set={"sold": True}, delete=("in.sold",)), 2),
+        (PayloadChange(delete=("sold",)), 1),
+        (PayloadChange(set={"sold": True}, whole=True), 2),
+    ):
+        await store.update_payload(shop, ["coat"], change)
+        assert await store.count(shop, sold) == count
+    assert await store.count(shop, Filter(must=(MatchValue("in.sold", True),))) == 0
+
+
+async def test_writers_of_different_fields_at_once_lose_nothing(store, shop):
+    changes = [PayloadChange(set={f"field{n}": n}) for n in range(20)]
+    await asyncio.gather(*(store.update_payload(shop, ["coat"], change) for change in changes))
+    (coat,) = await store.get(shop, ["coat"])
+    assert coat.payload == {**ITEMS[3].payload, **{f"field{n}": n for n in range(20)}}
 
 
 async def test_pages_follow_the_uuids_and_are_stable_under_writes(store, collection):

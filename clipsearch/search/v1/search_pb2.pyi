@@ -975,6 +975,82 @@ class DeletePointsResponse(_message.Message):
 Global___DeletePointsResponse: _TypeAlias = DeletePointsResponse  # noqa: Y015
 
 @_typing.final
+class UpdatePayloadRequest(_message.Message):
+    """Payloads to change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    DELETE_FIELD_NUMBER: _builtins.int
+    SET_FIELD_NUMBER: _builtins.int
+    OVERWRITE_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Collection or alias."""
+    overwrite: _builtins.bool
+    """Nothing stays but what is set: with an empty `set` the payload is cleared. Not together with `delete`."""
+    @_builtins.property
+    def ids(self) -> Global___PointIds:
+        """These ids; those that do not exist are passed over."""
+
+    @_builtins.property
+    def filter(self) -> _filter_pb2.Filter:
+        """Everything that matches; an empty filter is refused."""
+
+    @_builtins.property
+    def delete(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """These fields are removed, at most 256, top-level or dotted (shop.city), none inside of lists;
+        a point may have none of them.
+        """
+
+    @_builtins.property
+    def set(self) -> _struct_pb2.Struct:
+        """Then these top-level fields get these values; the others stay."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        ids: Global___PointIds | None = ...,
+        filter: _filter_pb2.Filter | None = ...,
+        delete: _abc.Iterable[_builtins.str] | None = ...,
+        set: _struct_pb2.Struct | None = ...,
+        overwrite: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "ids", b"ids", "selector", b"selector", "set", b"set"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "delete", b"delete", "filter", b"filter", "ids", b"ids", "overwrite", b"overwrite", "selector", b"selector", "set", b"set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["ids", "filter"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
+
+Global___UpdatePayloadRequest: _TypeAlias = UpdatePayloadRequest  # noqa: Y015
+
+@_typing.final
+class UpdatePayloadResponse(_message.Message):
+    """How many payloads were changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATED_FIELD_NUMBER: _builtins.int
+    updated: _builtins.int
+    """Points that existed, whether or not their payloads were so before."""
+    def __init__(
+        self,
+        *,
+        updated: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["updated", b"updated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePayloadResponse: _TypeAlias = UpdatePayloadResponse  # noqa: Y015
+
+@_typing.final
 class CountPointsRequest(_message.Message):
     """Points to count."""
 

@@ -65,6 +65,11 @@ class SearchServiceStub:
                 request_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.DeletePointsRequest.SerializeToString,
                 response_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.DeletePointsResponse.FromString,
                 _registered_method=True)
+        self.UpdatePayload = channel.unary_unary(
+                '/clipsearch.search.v1.SearchService/UpdatePayload',
+                request_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.UpdatePayloadRequest.SerializeToString,
+                response_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.UpdatePayloadResponse.FromString,
+                _registered_method=True)
         self.CountPoints = channel.unary_unary(
                 '/clipsearch.search.v1.SearchService/CountPoints',
                 request_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.CountPointsRequest.SerializeToString,
@@ -122,6 +127,15 @@ class SearchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdatePayload(self, request, context):
+        """Changes the payloads of points by id or by filter; their vectors stay, and nothing is encoded.
+        A point that a filter finds is changed even if another writer changes it meanwhile. After an error
+        some points may be changed and some not; doing it again is safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CountPoints(self, request, context):
         """Counts points, exactly.
         """
@@ -163,6 +177,11 @@ def add_SearchServiceServicer_to_server(servicer, server):
                     servicer.DeletePoints,
                     request_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.DeletePointsRequest.FromString,
                     response_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.DeletePointsResponse.SerializeToString,
+            ),
+            'UpdatePayload': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePayload,
+                    request_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.UpdatePayloadRequest.FromString,
+                    response_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.UpdatePayloadResponse.SerializeToString,
             ),
             'CountPoints': grpc.unary_unary_rpc_method_handler(
                     servicer.CountPoints,
@@ -316,6 +335,33 @@ class SearchService:
             '/clipsearch.search.v1.SearchService/DeletePoints',
             clipsearch_dot_search_dot_v1_dot_search__pb2.DeletePointsRequest.SerializeToString,
             clipsearch_dot_search_dot_v1_dot_search__pb2.DeletePointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePayload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.search.v1.SearchService/UpdatePayload',
+            clipsearch_dot_search_dot_v1_dot_search__pb2.UpdatePayloadRequest.SerializeToString,
+            clipsearch_dot_search_dot_v1_dot_search__pb2.UpdatePayloadResponse.FromString,
             options,
             channel_credentials,
             insecure,

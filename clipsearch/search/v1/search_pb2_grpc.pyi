@@ -56,6 +56,11 @@ class SearchServiceStub:
     """Reads points by id. Ids that do not exist are listed in `missing`, they are not an error."""
     DeletePoints: _grpc.UnaryUnaryMultiCallable[_search_pb2.DeletePointsRequest, _search_pb2.DeletePointsResponse]
     """Deletes points by id or by filter. Deleting what does not exist is not an error."""
+    UpdatePayload: _grpc.UnaryUnaryMultiCallable[_search_pb2.UpdatePayloadRequest, _search_pb2.UpdatePayloadResponse]
+    """Changes the payloads of points by id or by filter; their vectors stay, and nothing is encoded.
+    A point that a filter finds is changed even if another writer changes it meanwhile. After an error
+    some points may be changed and some not; doing it again is safe.
+    """
     CountPoints: _grpc.UnaryUnaryMultiCallable[_search_pb2.CountPointsRequest, _search_pb2.CountPointsResponse]
     """Counts points, exactly."""
     ListPoints: _grpc.UnaryUnaryMultiCallable[_search_pb2.ListPointsRequest, _search_pb2.ListPointsResponse]
@@ -84,6 +89,11 @@ class SearchServiceAsyncStub(SearchServiceStub):
     """Reads points by id. Ids that do not exist are listed in `missing`, they are not an error."""
     DeletePoints: _aio.UnaryUnaryMultiCallable[_search_pb2.DeletePointsRequest, _search_pb2.DeletePointsResponse]  # type: ignore[assignment]
     """Deletes points by id or by filter. Deleting what does not exist is not an error."""
+    UpdatePayload: _aio.UnaryUnaryMultiCallable[_search_pb2.UpdatePayloadRequest, _search_pb2.UpdatePayloadResponse]  # type: ignore[assignment]
+    """Changes the payloads of points by id or by filter; their vectors stay, and nothing is encoded.
+    A point that a filter finds is changed even if another writer changes it meanwhile. After an error
+    some points may be changed and some not; doing it again is safe.
+    """
     CountPoints: _aio.UnaryUnaryMultiCallable[_search_pb2.CountPointsRequest, _search_pb2.CountPointsResponse]  # type: ignore[assignment]
     """Counts points, exactly."""
     ListPoints: _aio.UnaryUnaryMultiCallable[_search_pb2.ListPointsRequest, _search_pb2.ListPointsResponse]  # type: ignore[assignment]
@@ -139,6 +149,17 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_search_pb2.DeletePointsResponse, _abc.Awaitable[_search_pb2.DeletePointsResponse]]:
         """Deletes points by id or by filter. Deleting what does not exist is not an error."""
+
+    @_abc_1.abstractmethod
+    def UpdatePayload(
+        self,
+        request: _search_pb2.UpdatePayloadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_search_pb2.UpdatePayloadResponse, _abc.Awaitable[_search_pb2.UpdatePayloadResponse]]:
+        """Changes the payloads of points by id or by filter; their vectors stay, and nothing is encoded.
+        A point that a filter finds is changed even if another writer changes it meanwhile. After an error
+        some points may be changed and some not; doing it again is safe.
+        """
 
     @_abc_1.abstractmethod
     def CountPoints(

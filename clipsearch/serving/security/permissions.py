@@ -59,6 +59,7 @@ PERMISSIONS: dict[str, Permission] = {
     _SEARCH + "ListPoints": Permission(Scope.SEARCH, _collection),
     _SEARCH + "Upsert": Permission(Scope.WRITE, _collection),
     _SEARCH + "DeletePoints": Permission(Scope.WRITE, _collection),
+    _SEARCH + "UpdatePayload": Permission(Scope.WRITE, _collection),
     _COLLECTION + "GetCollection": Permission(Scope.SEARCH, _name),
     _COLLECTION + "ListCollections": Permission(Scope.SEARCH, None),
     _COLLECTION + "CreateCollection": Permission(Scope.ADMIN, _name),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import qdrant_edge as qe
 
+from clipsearch.filters.paths import keys
 from search_service.stores.codec import from_engine, payload_keys, to_payload
 from search_service.stores.edge.codec import PackedPoint
 from search_service.stores.filters import (
@@ -31,6 +32,7 @@ from search_service.stores.protocol import (
     BinaryQueryEncoding,
     CollectionSpec,
     IndexType,
+    PayloadChange,
     PayloadSelection,
     StoredPoint,
     Vector,
@@ -152,10 +154,32 @@ def engine_point(packed: PackedPoint) -> qe.Point:
         for name, vector in zip(VECTOR_NAMES, packed_vectors, strict=True)
         if vector is not None
     }
-    kept = to_payload(point_id, payload, list(vectors))
+    return qe.Point(point_uuid(point_id), vectors, _engine_payload(point_id, payload, list(vectors)))
+
+
+def changed_payload(record: qe.Record, change: PayloadChange) -> dict[str, Any]:
+    """What the engine is to keep with a point once its payload has been changed."""
+    point = stored_point(record)
+    payload = {} if change.whole else dict(point.payload)  # a dict of our own, to its leaves
+    for path in change.delete:
+        _remove(payload, keys(path))
+    names = [name for name in VECTOR_NAMES if getattr(point, f"has_{name}")]
+    return _engine_payload(point.id, {**payload, **change.set}, names)
+
+
+def _remove(payload: Any, path: Sequence[str | int]) -> None:
+    *above, last = path
+    for name in above:
+        payload = payload.get(name) if isinstance(payload, dict) else None
+    if isinstance(payload, dict):
+        payload.pop(last, None)
+
+
+def _engine_payload(point_id: str, payload: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    kept = to_payload(point_id, payload, names)
     if words := _boolean_words(payload):
         kept[_BOOLEANS_KEY] = words
-    return qe.Point(point_uuid(point_id), vectors, kept)
+    return kept
 
 
 def stored_point(record: qe.Record | qe.ScoredPoint) -> StoredPoint:

@@ -25,7 +25,7 @@ from typing import IO, Any
 from search_service.stores.edge.codec import Fault, FaultKind, Request, encode, read
 from search_service.stores.edge.shard import Shard
 
-WRITES = frozenset({"upsert", "delete", "create_payload_index"})
+WRITES = frozenset({"upsert", "delete", "update_payload", "create_payload_index"})
 # A tenth of what others want of a full machine. At 19 it is a sixtieth: 2,000 vectors took 104 s on two
 # cores that ten processes wanted, and as long as there is no index, searches want more of them.
 _NICE = 10

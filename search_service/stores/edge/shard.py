@@ -17,6 +17,7 @@ import qdrant_edge as qe
 from search_service.stores.codec import vector_sample
 from search_service.stores.edge.codec import PackedPoint, ShardInfo
 from search_service.stores.edge.convert import (
+    changed_payload,
     create_index,
     edge_filter,
     engine_config,
@@ -39,6 +40,7 @@ from search_service.stores.protocol import (
     CollectionSpec,
     IndexType,
     Page,
+    PayloadChange,
     PayloadSelection,
     ScoredPoint,
     StoredPoint,
@@ -161,6 +163,15 @@ class Shard:
         if count:
             self._shard.update(operation)
         return count
+
+    def update_payload(self, ids: Sequence[str], change: PayloadChange) -> int:
+        """Changes the payloads of those of `ids` that exist; returns how many do."""
+        wanted: list[Any] = list({point_uuid(point_id) for point_id in ids})
+        there = self._shard.retrieve(wanted, True, False)
+        for record in there:
+            payload = changed_payload(record, change)
+            self._shard.update(qe.UpdateOperation.overwrite_payload([record.id], payload))
+        return len(there)
 
     def count(self, filter: Filter | None) -> int:
         """How many points match, exactly."""

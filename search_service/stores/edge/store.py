@@ -52,6 +52,7 @@ from search_service.stores.protocol import (
     CollectionSpec,
     IndexType,
     Page,
+    PayloadChange,
     PayloadSelection,
     ScoredPoint,
     StoredPoint,
@@ -319,6 +320,12 @@ class QdrantEdge:
     ) -> int:
         what = selector if isinstance(selector, Filter) else tuple(selector)
         return int(await self._get(collection).write("delete", what, timeout=_seconds(timeout)))
+
+    async def update_payload(
+        self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None
+    ) -> int:
+        live = self._get(collection)
+        return int(await live.write("update_payload", tuple(ids), change, timeout=_seconds(timeout)))
 
     async def count(
         self, collection: str, filter: Filter | None = None, *, timeout: float | None = None

@@ -25,6 +25,7 @@ from search_service.stores.protocol import (
     CollectionSpec,
     IndexType,
     Page,
+    PayloadChange,
     PayloadSelection,
     ScoredPoint,
     StoredPoint,
@@ -41,6 +42,7 @@ from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.filter import server_filter
 from search_service.stores.qdrant.limiter import WriteLimiter, batches
 from search_service.stores.qdrant.messages import stored_point
+from search_service.stores.qdrant.payloads import payload_operations
 from search_service.stores.qdrant.records import ANY_COPY, Consistency, Records
 
 Ordering: TypeAlias = Literal["weak", "medium", "strong"]
@@ -238,6 +240,23 @@ class QdrantServer:
         )
         check_done(result.status == models.UpdateStatus.COMPLETED)
         return matched
+
+    async def update_payload(
+        self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None
+    ) -> int:
+        """Changes the payloads of those of `ids` that exist, in one request; returns how many do."""
+        found = await self._records.retrieve(collection, _uuids(ids), PayloadSelection(()), False, timeout)
+        if found:
+            operations = payload_operations(found, change)
+            results = await self._points.write(
+                collection,
+                timeout,
+                lambda seconds: self._client.batch_update_points(
+                    collection, operations, wait=True, ordering=self._ordering, timeout=seconds
+                ),
+            )
+            check_done(all(result.status == models.UpdateStatus.COMPLETED for result in results))
+        return len(found)
 
     async def count(
         self, collection: str, filter: Filter | None = None, *, timeout: float | None = None

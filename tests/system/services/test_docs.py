@@ -62,6 +62,8 @@ PRINTS = {
     "clipsearch classify cat.jpg --labels cat,dog,car": r"\n +cat +\d\d\.\d%",
     "clipsearch index ~/Pictures": r"3 indexed, 0 there already, 0 failed",
     "clipsearch index goods.csv -c goods --id sku --text title": r"2 indexed, 0 there already, 0 failed",
+    "clipsearch update teapot boat --set price=12.5 --set 'tags=[\"new\"]' -c goods": r"2 updated",
+    "clipsearch update --filter 'price>10' --set dear=true --unset tags -c goods": r"2 updated",
     "clipsearch index vectors.npy --ids ids.txt": r"2 indexed, 0 there already, 0 failed",
     "clipsearch collections": r"images +\d+",
     "clipsearch collections show archive": r"scalar(.|\n)*rescored +100 points",

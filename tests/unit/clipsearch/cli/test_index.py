@@ -179,6 +179,25 @@ def test_points_are_deleted_by_id(run, fake, tmp_path):
     assert run("delete", "c", "--filter", "text=c").exit_code == 2
 
 
+def test_payloads_are_updated_by_id_and_by_filter(run, fake, tmp_path):
+    search, _ = fake
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(f'{{"id": "{name}", "text": "{name}"}}\n' for name in "ab"))
+    run("index", rows)
+    done = run("update", "a", "nowhere", "--set", "price=7", "--set", "note=a=b", "--unset", "old")
+    assert (done.exit_code, done.stderr) == (1, "1 updated, 1 not there\n")
+    [request] = search.updates
+    assert (dict(request.set), list(request.delete)) == ({"price": 7, "note": "a=b"}, ["old"])
+    for wrong in (
+        ("--set", "price=1"),
+        ("a",),
+        ("a", "--set", "price"),
+        ("a", "--unset", "b", "--overwrite"),
+    ):
+        assert run("update", *wrong).exit_code == 2
+    assert len(search.updates) == 1
+
+
 def test_what_later_runs_go_by_is_not_shown():
     assert describe({"content_hash": "x", "indexed_from": ["/l.csv"], "price": 3}) == "price=3"
     assert len(describe({"html": "x" * 10_000})) < 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clipsearch import Term
-from clipsearch.client import requests, responses
+from clipsearch.client import collection_requests, requests, responses
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.search.v1 import search_pb2
 
@@ -21,7 +21,7 @@ SETTINGS = [
 @pytest.mark.parametrize(("quantization", "params"), SETTINGS)
 def test_quantization_settings_travel_and_come_back(quantization, params):
     options = {f"quantization_{name}": value for name, value in params.items()}
-    request = requests.create_collection("c", quantization=quantization, **options)
+    request = collection_requests.create_collection("c", quantization=quantization, **options)
     told = pb.Collection(
         name="c", quantization=request.quantization, quantization_params=request.quantization_params
     )
@@ -30,7 +30,7 @@ def test_quantization_settings_travel_and_come_back(quantization, params):
 
 
 def test_storage_and_graph_settings_travel():
-    request = requests.create_collection(
+    request = collection_requests.create_collection(
         "c",
         hnsw_m=8,
         hnsw_ef_construct=64,
@@ -44,7 +44,7 @@ def test_storage_and_graph_settings_travel():
 
 
 def test_payloads_are_on_disk_unless_told_otherwise():
-    assert requests.create_collection("c").on_disk_payload
+    assert collection_requests.create_collection("c").on_disk_payload
 
 
 def test_images_go_in_calls_of_a_size_that_the_encoder_takes():

@@ -38,6 +38,7 @@ class FakeSearch(search_pb2_grpc.SearchServiceServicer, collection_pb2_grpc.Coll
 
     def __init__(self) -> None:
         self.stored: dict[str, search_pb2.Point] = {}
+        self.updates: list[search_pb2.UpdatePayloadRequest] = []
         self.written: Counter[str] = Counter()
         self.encoded: Counter[str] = Counter()
         self.successor = ""
@@ -86,6 +87,10 @@ class FakeSearch(search_pb2_grpc.SearchServiceServicer, collection_pb2_grpc.Coll
     async def DeletePoints(self, request, context):
         gone = [self.stored.pop(id) for id in request.ids.ids if id in self.stored]
         return search_pb2.DeletePointsResponse(deleted=len(gone))
+
+    async def UpdatePayload(self, request, context):
+        self.updates.append(request)
+        return search_pb2.UpdatePayloadResponse(updated=sum(id in self.stored for id in request.ids.ids))
 
     def payload(self, id: str) -> dict[str, object]:
         """What is stored with a point, as the client has it."""

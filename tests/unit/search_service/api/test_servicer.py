@@ -1,4 +1,4 @@
-"""Reading, counting, listing and deleting points over a real channel; and that no RPC is left untried."""
+"""Points are read, counted, listed, changed and deleted over a real channel; and no RPC is left untried."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf import struct_pb2
 
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.search.v1 import collection_pb2, filter_pb2, search_pb2
@@ -18,6 +19,7 @@ F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
 INDEX = collection_pb2.PayloadIndex(field="tag", type=collection_pb2.PAYLOAD_INDEX_TYPE_KEYWORD)
 
 
+IDS = search_pb2.PointIds(ids=["p1"])
 EVEN = parse('must { field { key: "even" match { boolean: true } } }')
 WRONG_TYPE = parse('must { field { key: "tag" range { gt: 1 } } }')
 
@@ -43,6 +45,17 @@ async def delete(client: Client, **fields) -> int:
     return (
         await client.points.DeletePoints(search_pb2.DeletePointsRequest(collection="c", **fields))
     ).deleted
+
+
+async def update(client: Client, **fields) -> int:
+    request = search_pb2.UpdatePayloadRequest(collection="c", **fields)
+    return (await client.points.UpdatePayload(request)).updated
+
+
+def as_struct(fields: dict[str, object]) -> struct_pb2.Struct:
+    struct = struct_pb2.Struct()
+    struct.update(fields)
+    return struct
 
 
 async def count(client: Client, **fields) -> int:
@@ -82,6 +95,21 @@ async def test_deleting_tells_how_many_were_there(client: Client):
     assert await delete(client, ids=search_pb2.PointIds(ids=["p1"])) == 0
     assert await delete(client, filter=EVEN) == 10
     assert await count(client) == 9
+
+
+async def test_payloads_are_changed_by_ids_and_by_a_filter_that_stops_matching(client: Client):
+    assert await update(client, ids=IDS, set=as_struct({"n": 100, "even": True})) == 1
+    changed = {"delete": ["i"], "set": as_struct({"even": None, "seen": [1]})}
+    assert await update(client, filter=EVEN, **changed) == 11
+    assert await count(client, filter=EVEN) == 0
+    [changed] = (await get(client, "p1")).points
+    assert dict(changed.payload) == {"n": 100, "even": None, "tag": "x", "seen": [1]}
+    assert await update(client, ids=IDS, set=as_struct({"b": 1}), overwrite=True) == 1
+    [overwritten] = (await get(client, "p1")).points
+    assert dict(overwritten.payload) == {"b": 1}
+    assert await update(client, ids=IDS, overwrite=True) == 1
+    [cleared] = (await get(client, "p1")).points
+    assert (dict(cleared.payload), cleared.has_image) == ({}, True)
 
 
 async def test_pages_hold_every_point_once_in_an_order_that_stays(client: Client):
@@ -126,6 +154,18 @@ BAD = [
     ("delete", {"filter": filter_pb2.Filter()}, "filter"),
     ("delete", {"filter": parse("must { filter {} }")}, "filter"),
     ("delete", {"filter": WRONG_TYPE}, "filter.must[0].field"),
+    ("update", {"set": as_struct({"n": 1})}, "selector"),
+    ("update", {"ids": IDS}, "set"),
+    ("update", {"ids": IDS, "set": as_struct({})}, "set"),
+    ("update", {"ids": IDS, "set": as_struct({"_clipsearch_id": "p2"})}, "set"),
+    ("update", {"ids": IDS, "set": as_struct({"long": "x" * 70_000})}, "set"),
+    ("update", {"ids": IDS, "delete": ["n"], "overwrite": True}, "delete"),
+    ("update", {"ids": IDS, "delete": ["n"] * 257}, "delete"),
+    ("update", {"ids": IDS, "delete": ["n", "a..b"]}, "delete[1]"),
+    ("update", {"ids": IDS, "delete": ["tags[].a"]}, "delete[0]"),
+    ("update", {"ids": IDS, "delete": ["_clipsearch_sides"]}, "delete[0]"),
+    ("update", {"filter": filter_pb2.Filter(), "set": as_struct({"n": 1})}, "filter"),
+    ("update", {"filter": WRONG_TYPE, "set": as_struct({"n": 1})}, "filter.must[0].field"),
     ("count", {"filter": parse("must {}")}, "filter.must[0]"),
     ("count", {"filter": WRONG_TYPE}, "filter.must[0].field"),
     ("page", {"page_size": 1001}, "page_size"),
@@ -138,7 +178,7 @@ BAD = [
 
 
 async def test_bad_requests_are_told_by_field_and_change_nothing(client: Client):
-    calls = {"get": get, "delete": delete, "count": count, "page": page}
+    calls = {"get": get, "delete": delete, "update": update, "count": count, "page": page}
     for call, fields, field in BAD:
         others = {name: value for name, value in fields.items() if (call, name) != ("get", "ids")}
         why = await refused(calls[call](client, *(fields["ids"] if call == "get" else ()), **others))

@@ -110,6 +110,25 @@ async def test_deleting_goes_to_both_by_id_and_by_filter(client: Client):
     assert set(await stored(client, "old")) == set(await stored(client, "new")) == {"1"}
 
 
+async def test_a_changed_payload_is_so_on_both(client: Client):
+    await link(client)
+    points = [{"id": str(n), "text": f"text {n}", "payload": {"n": n}} for n in range(3)]
+    await client.upsert(*points, collection="old")
+    for ids, gone in ((["0", "nobody"], []), (["1"], ["n"])):
+        request = search_pb2.UpdatePayloadRequest(collection="old", ids=search_pb2.PointIds(ids=ids))
+        request.delete.extend(gone)
+        if not gone:
+            request.set.update({"n": 7, "new": True})
+        assert (await client.points.UpdatePayload(request)).updated == 1
+    old, new = await stored(client, "old"), await stored(client, "new")
+    assert {id: dict(point.payload) for id, point in old.items()} == {
+        "0": {"n": 7, "new": True},
+        "1": {},
+        "2": {"n": 2},
+    }
+    assert {id: point.payload for id, point in old.items()} == {id: p.payload for id, p in new.items()}
+
+
 async def test_a_ready_vector_stays_with_the_old_and_is_told(client: Client):
     await link(client)
     await client.upsert({"id": "a", "text": "words"}, {"id": "b", "text": "words"}, collection="old")

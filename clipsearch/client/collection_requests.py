@@ -1,0 +1,117 @@
+"""Requests about collections, and the words of their enums.
+
+Raises TypeError and ValueError where a value cannot be sent at all; what the service can judge is left to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from clipsearch.client import arguments
+from clipsearch.client.convert import ENCODINGS, INDEX_TYPES, QUANTIZATIONS, QUERY_ENCODINGS, choice
+from clipsearch.client.inputs import BinaryEncoding, BinaryQueryEncoding, IndexType, Quantization
+from clipsearch.search.v1 import collection_pb2
+
+
+def create_collection(
+    name: str,
+    *,
+    payload_indexes: Mapping[str, IndexType] | None = None,
+    hnsw_m: int = 0,
+    hnsw_ef_construct: int = 0,
+    hnsw_full_scan_threshold_kb: int = 0,
+    hnsw_on_disk: bool = False,
+    quantization: Quantization = "none",
+    quantization_always_ram: bool = False,
+    quantization_quantile: float = 0.0,
+    quantization_encoding: BinaryEncoding | None = None,
+    quantization_query_encoding: BinaryQueryEncoding | None = None,
+    quantization_compression: int = 0,
+    quantization_bits: float = 0.0,
+    on_disk_vectors: bool = False,
+    on_disk_payload: bool = True,
+    shard_number: int = 0,
+    replication_factor: int = 0,
+    write_consistency_factor: int = 0,
+    dimension: int = 0,
+    fingerprint: str = "",
+    model: str = "",
+) -> collection_pb2.CreateCollectionRequest:
+    """Creates a collection for an encoder's model. See `clipsearch.client.inputs.CollectionOptions`."""
+    if payload_indexes is not None and not isinstance(payload_indexes, Mapping):
+        raise TypeError(
+            "payload_indexes: must map fields to types, such as {'price': 'float'}, "
+            f"is {payload_indexes!r} of type {type(payload_indexes).__name__}"
+        )
+    return collection_pb2.CreateCollectionRequest(
+        name=arguments.string(name, "name"),
+        payload_indexes=[_payload_index(field, type) for field, type in (payload_indexes or {}).items()],
+        hnsw=collection_pb2.HnswConfig(
+            m=hnsw_m,
+            ef_construct=hnsw_ef_construct,
+            full_scan_threshold_kb=hnsw_full_scan_threshold_kb,
+            on_disk=hnsw_on_disk,
+        ),
+        quantization=choice("quantization", quantization, QUANTIZATIONS),
+        quantization_params=collection_pb2.QuantizationParams(
+            always_ram=quantization_always_ram,
+            quantile=quantization_quantile,
+            encoding=collection_pb2.BINARY_ENCODING_UNSPECIFIED
+            if quantization_encoding is None
+            else choice("quantization_encoding", quantization_encoding, ENCODINGS),
+            query_encoding=collection_pb2.BINARY_QUERY_ENCODING_UNSPECIFIED
+            if quantization_query_encoding is None
+            else choice("quantization_query_encoding", quantization_query_encoding, QUERY_ENCODINGS),
+            compression=quantization_compression,
+            bits=quantization_bits,
+        ),
+        on_disk_vectors=on_disk_vectors,
+        on_disk_payload=on_disk_payload,
+        shard_number=shard_number,
+        replication_factor=replication_factor,
+        write_consistency_factor=write_consistency_factor,
+        dimension=dimension,
+        fingerprint=fingerprint,
+        model=model,
+    )
+
+
+def get_collection(name: str) -> collection_pb2.GetCollectionRequest:
+    """Describes a collection, given by name or alias."""
+    return collection_pb2.GetCollectionRequest(name=name)
+
+
+def list_collections() -> collection_pb2.ListCollectionsRequest:
+    """All collections, by name."""
+    return collection_pb2.ListCollectionsRequest()
+
+
+def delete_collection(name: str) -> collection_pb2.DeleteCollectionRequest:
+    """Deletes a collection, its points, and the aliases that point at it."""
+    return collection_pb2.DeleteCollectionRequest(name=name)
+
+
+def update_alias(alias: str, collection: str | None) -> collection_pb2.UpdateAliasRequest:
+    """Points an alias at a collection, or removes it (None). Returns where it pointed ("" = nowhere)."""
+    return collection_pb2.UpdateAliasRequest(alias=alias, collection=collection or "")
+
+
+def set_successor(collection: str, successor: str | None) -> collection_pb2.SetSuccessorRequest:
+    """Lets `successor` get every write to the collection too, encoded by its own model (None = no more).
+
+    Returns the seconds until other replicas of the service are sure to do so (0 without a Qdrant server).
+    """
+    return collection_pb2.SetSuccessorRequest(collection=collection, successor=successor or "")
+
+
+def create_payload_index(
+    collection: str, field: str, type: IndexType
+) -> collection_pb2.CreatePayloadIndexRequest:
+    """Makes filters on a payload field fast."""
+    return collection_pb2.CreatePayloadIndexRequest(collection=collection, index=_payload_index(field, type))
+
+
+def _payload_index(field: str, type: IndexType) -> collection_pb2.PayloadIndex:
+    return collection_pb2.PayloadIndex(
+        field=arguments.string(field, "field"), type=choice(f"payload index {field!r}", type, INDEX_TYPES)
+    )

@@ -132,6 +132,7 @@ class SearchSettings(ServingSettings):
             f"{package}.Keywords.values": self.max_ids,
             f"{package}.Integers.values": self.max_ids,
             f"{package}.PayloadSelector.include": MAX_INCLUDED,
+            f"{package}.UpdatePayloadRequest.delete": MAX_INCLUDED,
             f"{package}.Filter.must": self.max_conditions,
             f"{package}.Filter.should": self.max_conditions,
             f"{package}.Filter.must_not": self.max_conditions,

@@ -32,6 +32,7 @@ def test_a_stamp_changes_the_bytes_and_not_the_pixels() -> None:
     assert (pixels[0] == pixels[2]).all()
 
 
+@pytest.mark.slow
 def test_pictures_are_photographs_of_two_sizes_the_same_every_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

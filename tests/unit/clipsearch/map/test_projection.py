@@ -9,6 +9,8 @@ from clipsearch.map import projection
 from clipsearch.map.projection import centred, principal_components, project
 from tests.unit.clipsearch.map.made import islands, unit
 
+pytestmark = pytest.mark.slow  # compiles its loops
+
 
 def test_what_was_centred_has_length_one(sample):
     moved = centred(sample.vectors, sample.side)

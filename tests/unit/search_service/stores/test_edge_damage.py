@@ -23,6 +23,8 @@ from search_service.stores.protocol import CollectionSpec, StoredPoint
 from search_service.write.successors import Successors
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # opens a store for each kind of damage
+
 
 def points(count: int) -> list[StoredPoint]:
     return [StoredPoint(f"p{n}", {"n": n}, image=np.eye(8, dtype=np.float32)[n]) for n in range(count)]

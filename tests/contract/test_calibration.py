@@ -111,6 +111,7 @@ TERMS = st.lists(
 ).filter(lambda found: any(weight > 0 for _, weight, _ in found))
 
 
+@pytest.mark.slow
 async def test_a_shorter_list_is_the_beginning_of_a_longer_and_pages_make_up_the_whole(collection, search):
     """Over targets, fusions, filters, terms and limits, with copies that tie."""
     cases: list[tuple] = []

@@ -13,6 +13,7 @@ from clipsearch.plan.sizing import Hardware, Load, ceiling_qps, plan
 
 from .made import COSTS, PROFILE
 
+pytestmark = pytest.mark.slow  # simulates many calls
 EVEN = (1.0, 1.0)
 NOTHING = {field.name: 0.0 for field in dataclasses.fields(COSTS)}
 

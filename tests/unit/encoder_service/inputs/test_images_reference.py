@@ -18,6 +18,7 @@ from encoder_service.bundle import ImageRules
 from encoder_service.inputs.images import prepare_image
 from tests.unit.encoder_service.inputs.corpus import oriented, saved
 
+pytestmark = pytest.mark.slow  # transformers' processor beside ours
 CROP = ImageRules(size=224, resize="crop")
 SQUASH = ImageRules(size=224, resize="squash")
 BOUND = 0.5  # mean difference, of 255

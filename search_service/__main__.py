@@ -48,7 +48,11 @@ def run(settings: SearchSettings) -> None:
 
 
 def services(
-    store: VectorStore, encoder: Encoder, settings: SearchSettings, second: Encoder | None = None
+    store: VectorStore,
+    calibrations: Calibrations,
+    settings: SearchSettings,
+    encoder: Encoder,
+    second: Encoder | None = None,
 ) -> list[Service]:
     """Both services over one store and one encoder, or two while collections move to another model.
 
@@ -56,7 +60,6 @@ def services(
     """
     encoders = Encoders(encoder, second)
     successors = Successors(store)
-    calibrations = Calibrations(store, settings.store_timeout_s)
 
     async def both() -> None:
         pings = [store.ping(), encoder.ping(), *([second.ping()] if second is not None else [])]
@@ -108,7 +111,10 @@ async def _open(
         watch = asyncio.create_task(measured.watch_collections(store))
         stack.callback(watch.cancel)
         store = Breaker("store", partial(measured.up, "store")).guarded(store)
-        yield services(measured.timed("store", store), encoders[0], settings, *encoders[1:])
+        timed = measured.timed("store", store)
+        calibrations = Calibrations(timed, settings.store_timeout_s)
+        stack.push_async_callback(calibrations.close)
+        yield services(timed, calibrations, settings, *encoders)
 
 
 def _connect(address: str, settings: SearchSettings, traces: Tracing) -> EncoderClient:

@@ -53,8 +53,8 @@ def update(
     """
     if bool(ids) == bool(filter):
         raise typer.BadParameter("give ids, or --filter")
-    if not (set or unset or overwrite) or (unset and overwrite):
-        raise typer.BadParameter("give --set and --unset, or --overwrite with --set")
+    if not (set or unset) or (overwrite and (unset or not set)):
+        raise typer.BadParameter("give --set and --unset, or --overwrite with --set alone")
     fields = dict(_field(text) for text in set or ())
     from clipsearch.client.sync import Client
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from google.protobuf import struct_pb2
 
-from clipsearch.filters.paths import keys
+from clipsearch.filters.paths import keys, quoted
 from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import InvalidArgument
 from search_service.api.checks import check_count, check_path
@@ -53,7 +53,17 @@ def read_change(request: search_pb2.UpdatePayloadRequest, limits: SearchSettings
         raise InvalidArgument("delete", "given together with overwrite, after which no other field stays")
     if not (fields or paths or request.overwrite):
         raise InvalidArgument("set", "empty, as delete is, and without overwrite: nothing would change")
-    return PayloadChange(fields, paths, request.overwrite)
+    if request.overwrite:
+        return PayloadChange(fields, whole=True)
+    given = {name: value for name, value in fields.items() if value is not None}
+    return PayloadChange(given, (*paths, *(_path_of(name) for name in fields.keys() - given.keys())))
+
+
+def _path_of(name: str) -> str:
+    path = quoted(name)
+    if path is None:
+        raise InvalidArgument(f"set.{name}", "must not be null: a field of this name cannot be removed")
+    return path
 
 
 def _check_names(path: str, field: str) -> str:

@@ -110,7 +110,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self, request: pb.DeletePointsRequest, context: Context
     ) -> pb.DeletePointsResponse:
         """Deletes points by id or by filter."""
-        selector, deadline = self._selector(request), self._deadline(context)
+        selector = self._selector(request, "to delete all points, delete the collection")
+        deadline = self._deadline(context)
         deleted = await again_if_moved(
             {request.collection}, lambda: self._points.delete(request.collection, selector, deadline)
         )
@@ -120,7 +121,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self, request: pb.UpdatePayloadRequest, context: Context
     ) -> pb.UpdatePayloadResponse:
         """Changes payloads of points by id or by filter."""
-        selector, change = self._selector(request), read_change(request, self._settings)
+        selector = self._selector(request, "to change all points, name their ids")
+        change = read_change(request, self._settings)
         deadline = self._deadline(context)
         updated = await again_if_moved(
             {request.collection},
@@ -167,7 +169,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         return Deadline.after(context.time_remaining(), self._settings.store_timeout_s)
 
     def _selector(
-        self, request: pb.DeletePointsRequest | pb.UpdatePayloadRequest
+        self, request: pb.DeletePointsRequest | pb.UpdatePayloadRequest, instead: str
     ) -> tuple[str, ...] | Filter:
         match request.WhichOneof("selector"):
             case "ids":
@@ -175,11 +177,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             case "filter":
                 filter = read_filter(request.filter, self._settings)
                 if matches_everything(filter):
-                    raise InvalidArgument(
-                        "filter",
-                        "matches everything; to delete all points, delete the collection",
-                        "FILTER_EMPTY",
-                    )
+                    raise InvalidArgument("filter", f"matches everything; {instead}", "FILTER_EMPTY")
                 return filter
             case _:
                 raise InvalidArgument("selector", "empty; either ids or filter must be set")

@@ -1,7 +1,8 @@
 """Keeps the calibration of each collection: measured after writes, in the background, and kept by the store.
 
 It is measured when the collection has its first vectors of a name, and anew when a name's vectors have
-become twice or half as many: once nothing is written for a moment, or when a search needs it, which waits.
+become twice or half as many: once nothing is written for a moment (or half a minute has passed), or when a
+search needs it, which waits.
 Under a load of writes alone it would be measured again and again for nobody (a third of the load's time).
 While nothing is written no score changes. What is measured depends on the points alone, so replicas of the
 service find the same.
@@ -19,6 +20,8 @@ from clipsearch.serving.errors import NotFound, ServiceError
 from search_service.query.calibration import SAMPLE, Calibration, measure
 from search_service.stores.protocol import VECTOR_NAMES, VectorName, VectorStore
 
+_LONGEST_LOAD_S = 30.0
+_CLOSED_WITHIN_S = 2.0
 _log = structlog.get_logger(__name__)
 
 
@@ -33,7 +36,9 @@ class Calibrations:
         self._timeout_s = timeout_s
         self._quiet_s = quiet_s
         self._read: dict[str, tuple[Any, Calibration | None]] = {}
-        self._due: dict[str, asyncio.TimerHandle] = {}  # to be measured when a moment has passed
+        self._due: dict[str, asyncio.TimerHandle] = {}  # to be measured when a moment has passed,
+        self._since: dict[str, float] = {}  # as is known since then
+        self._failed: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._written: dict[str, int] = {}  # points, since vectors were last counted,
         self._room: dict[str, int] = {}  # and how many it would have taken then to double or halve them
@@ -41,7 +46,7 @@ class Calibrations:
     async def get(self, collection: str) -> Calibration | None:
         """The calibration; None for a collection without vectors. Raises what the store does."""
         for _ in range(2):  # what is measured may be of before the last writes; no more, under a long load
-            if collection in self._due and collection not in self._tasks:
+            if (collection in self._due or collection in self._failed) and collection not in self._tasks:
                 self._start(collection, force=False)
             if task := self._tasks.get(collection):
                 await asyncio.wait([task])
@@ -62,10 +67,14 @@ class Calibrations:
             self._postpone(collection)
 
     async def close(self) -> None:
-        """Ends what goes on."""
+        """Measures what is due, within two seconds, and ends what goes on."""
+        for collection in [name for name in self._due if name not in self._tasks]:
+            self._start(collection, force=False)
         for timer in self._due.values():
             timer.cancel()
-        tasks = list(self._tasks.values())
+        self._due.clear()
+        if tasks := list(self._tasks.values()):
+            await asyncio.wait(tasks, timeout=_CLOSED_WITHIN_S)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -78,12 +87,15 @@ class Calibrations:
         return 2 * self._written.get(collection, 0) >= self._room.get(collection, 0)
 
     def _postpone(self, collection: str) -> None:
-        if timer := self._due.pop(collection, None):
-            timer.cancel()
         loop = asyncio.get_running_loop()
+        if timer := self._due.get(collection):
+            if loop.time() - self._since.setdefault(collection, loop.time()) > _LONGEST_LOAD_S:
+                return
+            timer.cancel()
         self._due[collection] = loop.call_later(self._quiet_s, self._moment_passed, collection)
 
     def _moment_passed(self, collection: str) -> None:
+        self._since.pop(collection, None)
         if collection in self._tasks:  # which may not have seen the last writes
             self._postpone(collection)
         else:
@@ -92,6 +104,8 @@ class Calibrations:
     def _start(self, collection: str, *, force: bool) -> asyncio.Task[None]:
         if timer := self._due.pop(collection, None):
             timer.cancel()
+        self._since.pop(collection, None)
+        self._failed.discard(collection)
         task = asyncio.create_task(self._measure(collection, force))
         self._tasks[collection] = task
         task.add_done_callback(lambda done: self._ended(collection, done))
@@ -102,17 +116,18 @@ class Calibrations:
             del self._tasks[collection]
         error = None if task.cancelled() else task.exception()
         if isinstance(error, ServiceError):
-            # The next search tries again, and is told.
+            self._failed.add(collection)  # the next search tries again
             _log.debug("a collection was not calibrated", collection=collection, problem=error.message)
         elif error is not None:
             _log.error("a collection was not calibrated", collection=collection, exc_info=error)
 
     async def _measure(self, collection: str, force: bool) -> None:
-        known = await self._kept(collection)
-        self._written[collection] = 0
+        written = self._written.get(collection, 0)
         try:
+            known = await self._kept(collection)
             info = await self._store.get_collection(collection, timeout=self._timeout_s)
             counts: dict[VectorName, int] = {"image": info.image_vectors, "text": info.text_vectors}
+            self._written[collection] = self._written.get(collection, 0) - written
             if known is not None:
                 self._room[collection] = _room(known, counts)
             if not any(counts.values()) or not (force or known is None or _changed(known, counts)):
@@ -127,6 +142,7 @@ class Calibrations:
         except NotFound:
             self._read.pop(collection, None)
             self._written.pop(collection, None)
+            self._room.pop(collection, None)
 
     async def _kept(self, collection: str) -> Calibration | None:
         kept = await self._store.calibration(collection, timeout=self._timeout_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from search_service.deadline import Deadline
@@ -20,6 +21,7 @@ from search_service.stores.protocol import (
 from search_service.write.successors import Chain, Successors, on_successor
 
 _UPDATED_AT_ONCE = 256
+_OVERWRITTEN_AT_ONCE = 4 * 1024 * 1024  # bytes: the payload goes to the store once a point
 
 
 class Points:
@@ -72,8 +74,9 @@ class Points:
                     continue
                 gone = await self._delete(chain, selector, deadline)
                 deleted = gone if deleted is None else deleted
-            if not await self._successors.unheard(collection, chain, deadline):
+            if not await self._successors.unheard(chain, deadline):
                 return deleted
+            collection = chain[0].name
 
     async def _delete(self, chain: Chain, selector: Sequence[str] | Filter, deadline: Deadline) -> int:
         deleted = await self._store.delete(chain[0].name, selector, timeout=deadline.store())
@@ -95,7 +98,13 @@ class Points:
         in the order of their UUIDs.
         """
         if not isinstance(selector, Filter):
-            return await self._update_payload(collection, selector, change, deadline)
+            ids, size = list(dict.fromkeys(selector)), _at_once(change)
+            return sum(
+                [
+                    await self._update_payload(collection, ids[first : first + size], change, deadline)
+                    for first in range(0, len(ids), size)
+                ]
+            )
         spec = await self._resolve(collection, deadline)
         filter = fitted(selector, spec.payload_indexes)
         await self._fields.check(spec, filter, deadline, found=True, deleting=True)
@@ -103,7 +112,7 @@ class Points:
         while True:
             page = await self._store.scroll(
                 spec.name,
-                limit=_UPDATED_AT_ONCE,
+                limit=_at_once(change),
                 cursor=cursor,
                 filter=filter,
                 payload=PayloadSelection(()),
@@ -135,8 +144,9 @@ class Points:
                             successor.name, ids, change, timeout=deadline.store()
                         )
                 updated = found if updated is None else updated
-            if not await self._successors.unheard(collection, chain, deadline):
+            if not await self._successors.unheard(chain, deadline):
                 return updated
+            collection = chain[0].name
 
     async def count(self, collection: str, filter: Filter, deadline: Deadline) -> int:
         """How many points match, exactly."""
@@ -174,3 +184,10 @@ class Points:
 
     async def _resolve(self, collection: str, deadline: Deadline) -> CollectionSpec:
         return await self._store.resolve(collection, timeout=deadline.store())
+
+
+def _at_once(change: PayloadChange) -> int:
+    """Of so many points the payload is changed in one request to the store."""
+    if not change.whole:
+        return _UPDATED_AT_ONCE
+    return max(1, min(_UPDATED_AT_ONCE, _OVERWRITTEN_AT_ONCE // len(json.dumps(dict(change.set)))))

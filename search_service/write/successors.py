@@ -49,17 +49,23 @@ class Successors:
         async with self._order:
             yield _names(await self.chain(collection, deadline)) == _names(chain)
 
-    async def unheard(self, collection: str, chain: Chain, deadline: Deadline) -> bool:
-        """True if the collection has got successors since that are not in `chain`.
+    async def unheard(self, chain: Chain, deadline: Deadline) -> bool:
+        """True if the collection that was written has got successors since that are not in `chain`.
 
         A write may take longer than `settles_after_s`: what fills the new successor may have passed its
         points before they were there.
         """
         try:
-            later = await self.chain(collection, deadline)
+            later = await self.chain(chain[0].name, deadline)
         except NotFound:  # deleted just now
             return False
-        return later[0].name == chain[0].name and not {*_names(later)} <= {*_names(chain)}
+        except ServiceError as error:
+            error.message = (
+                f"done on {chain[0].name!r}, but whether it has got a successor meanwhile is not known; "
+                f"try again: {error.message}"
+            )
+            raise
+        return not {*_names(later)} <= {*_names(chain)}
 
     async def _resolve(self, name: str, deadline: Deadline) -> CollectionSpec:
         return await self._store.resolve(name, timeout=deadline.store())

@@ -104,7 +104,8 @@ class Upsert:
 
         Of several good points with one id the last is written; with `insert_only` none that is there.
         Raises NotFound, FingerprintMismatch and what the encoder and the store raise; then nothing
-        was written, or, if the error says so, nothing on the successor.
+        was written, or, if the error says so, nothing on the successor. Where a successor came while it was
+        written it goes to that one as well, and to the collection again, unless with `insert_only`.
         """
         prepared: dict[str, list[_Outcome]] = {}
         own = ""
@@ -114,19 +115,23 @@ class Upsert:
             if write.fingerprint:
                 check_fingerprint(chain[0], write.fingerprint, "the request")
             there: frozenset[str] = frozenset()
-            if write.insert_only:
+            if write.insert_only and not done:
                 there = await self._there(chain[0], write, deadline)
-            if write.insert_only or chain[0].fingerprint != own:
-                prepared.clear()  # what was there may be gone; an alias may have moved
+                prepared.clear()  # what was there may be gone
+            if chain[0].fingerprint != own:
+                prepared.clear()  # an alias has moved
             own = chain[0].fingerprint
             await self._prepare(chain, write, there, prepared, deadline)
             async with self._successors.writing(write.collection, chain, deadline) as unchanged:
                 if not unchanged:
                     continue
-                done = _merged(done, await self._write(chain, write, there, prepared, deadline))
-            if not await self._successors.unheard(write.collection, chain, deadline):
+                if done and write.insert_only:
+                    done = await self._copy_late(chain, write, prepared, done, deadline)
+                else:
+                    done = _merged(done, await self._write(chain, write, there, prepared, deadline))
+            if not await self._successors.unheard(chain, deadline):
                 return done
-            write, own = _of_those_written(write, done), ""
+            write = replace(write, collection=chain[0].name)
 
     async def _there(self, spec: CollectionSpec, write: Write, deadline: Deadline) -> frozenset[str]:
         """The ids of those points that are there already: they need not be encoded."""
@@ -178,6 +183,28 @@ class Upsert:
             else Written(one.tokens_dropped, one.point.id in skipped, lacking.get(one.point.id))
             for one in own
         ]
+
+    async def _copy_late(
+        self,
+        chain: Chain,
+        write: Write,
+        prepared: dict[str, list[_Outcome]],
+        done: Sequence[WriteResult],
+        deadline: Deadline,
+    ) -> list[WriteResult]:
+        """Inserts what was inserted into successors too; others may have replaced it meanwhile."""
+        late = list(done)
+        for spec in chain[1:]:
+            copies = prepared[spec.fingerprint]
+            new = {}
+            for i, (point, result) in enumerate(zip(write.points, done, strict=True)):
+                if isinstance(point, NewPoint) and isinstance(result, Written) and not result.skipped:
+                    new[point.id] = i
+                    if isinstance(error := copies[i], ServiceError):
+                        late[i] = replace(result, lacking=error)
+            with on_successor(chain, spec):
+                await self._store_of(spec, write, copies, new, deadline)
+        return late
 
     async def _copy(
         self,
@@ -262,17 +289,6 @@ class Upsert:
             )
 
         return [both(point) for point in points]
-
-
-def _of_those_written(write: Write, results: Sequence[WriteResult]) -> Write:
-    """The write of those points alone which it wrote, whole."""
-    points: list[NewPoint | ServiceError] = []
-    for point, result in zip(write.points, results, strict=True):
-        if isinstance(point, NewPoint) and isinstance(result, Written) and result.skipped:
-            points.append(InvalidArgument(f"points[{len(points)}]", "is there already"))
-        else:
-            points.append(result if isinstance(result, ServiceError) else point)
-    return replace(write, points=points, insert_only=False)
 
 
 def _merged(before: Sequence[WriteResult], after: Sequence[WriteResult]) -> list[WriteResult]:

@@ -1006,7 +1006,7 @@ class UpdatePayloadRequest(_message.Message):
 
     @_builtins.property
     def set(self) -> _struct_pb2.Struct:
-        """Then these top-level fields get these values; the others stay."""
+        """Then these top-level fields get these values, and those that are null are removed; the others stay."""
 
     def __init__(
         self,

@@ -70,13 +70,15 @@ class ServerCollections:
         self._calls = calls
         self._known: dict[str, Known] = {}  # by the name that callers use, an alias as well
         self._asking: dict[str, asyncio.Task[Known]] = {}
+        self._tasks: set[asyncio.Task[Known]] = set()
         self._generation = 0
 
     async def close(self) -> None:
         """Ends what is still asked in the background."""
-        for task in list(self._asking.values()):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def resolve(self, name: str, timeout: float | None) -> CollectionSpec:
         """The settings of a collection, by name or alias, at most FRESH_S old."""
@@ -269,6 +271,7 @@ class ServerCollections:
             # As long as the store's calls may take: others wait with it whose deadlines are later.
             task = asyncio.create_task(self._look_up(name, None))
             self._asking[name] = task
+            self._tasks.add(task)
             task.add_done_callback(lambda done: self._asked(name, done))
         if known and age < FRESH_S:
             return known
@@ -309,6 +312,7 @@ class ServerCollections:
         return await self._ask(aliases.get(name, name), name, timeout)
 
     def _asked(self, name: str, task: asyncio.Task[Known]) -> None:
+        self._tasks.discard(task)
         if self._asking.get(name) is task:
             del self._asking[name]
         if not task.cancelled() and isinstance(task.exception(), NotFound):

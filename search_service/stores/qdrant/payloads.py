@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from qdrant_client import models
 
 from search_service.stores.codec import VECTOR_NAMES_KEY
-from search_service.stores.protocol import ID_KEY, PayloadChange
+from search_service.stores.protocol import ID_KEY, VECTOR_NAMES, PayloadChange
 
 
 def payload_operations(found: Sequence[models.Record], change: PayloadChange) -> list[models.UpdateOperation]:
@@ -32,7 +32,14 @@ def _overwrite(record: models.Record, change: PayloadChange) -> models.UpdateOpe
     """Not of a point that was written with other vectors meanwhile: it was replaced as a whole."""
     kept = record.payload or {}
     own = {key: kept[key] for key in (ID_KEY, VECTOR_NAMES_KEY)}
-    same = models.FieldCondition(key=VECTOR_NAMES_KEY, match=models.MatchValue(value=kept[VECTOR_NAMES_KEY]))
-    there = models.Filter(must=[models.HasIdCondition(has_id=[record.id]), same])
+    names = kept[VECTOR_NAMES_KEY].split()
+    has = {name: models.HasVectorCondition(has_vector=name) for name in VECTOR_NAMES}
+    there = models.Filter(
+        must=[
+            models.HasIdCondition(has_id=[record.id]),
+            *(has[name] for name in VECTOR_NAMES if name in names),
+        ],
+        must_not=[has[name] for name in VECTOR_NAMES if name not in names],
+    )
     values = models.SetPayload(payload={**change.set, **own}, filter=there)
     return models.OverwritePayloadOperation(overwrite_payload=values)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
+import grpc
 from qdrant_client import AsyncQdrantClient, models
 
 from search_service.stores.codec import payload_keys
@@ -15,6 +17,7 @@ from search_service.stores.qdrant.spec import Limits
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 
 ANY_COPY = 1
+_TOO_FEW_COPIES = "does not have enough active replicas"
 
 
 class Records:
@@ -31,7 +34,6 @@ class Records:
         self.consistency: models.ReadConsistency = (
             ANY_COPY if consistency == "one" else models.ReadConsistencyType(consistency)
         )
-        self._agreeing = models.ReadConsistencyType("majority" if consistency == "one" else consistency)
 
     async def retrieve(
         self,
@@ -50,7 +52,11 @@ class Records:
         for consistency in dict.fromkeys((self.consistency, ANY_COPY)):
             missing = [key for key in uuids if key not in found]
             if missing:
-                records = await self._read(collection, missing, payload, with_vectors, timeout, consistency)
+                records = await self._calls.read(
+                    collection,
+                    timeout,
+                    partial(self._retrieve, collection, missing, payload, with_vectors, consistency),
+                )
                 found |= {str(record.id): record for record in records}
         return [found[key] for key in uuids if key in found]
 
@@ -66,7 +72,18 @@ class Records:
 
         A write that failed half-way leaves its point on one copy: taken for there, it would stay on that one.
         """
-        return await self._read(collection, uuids, payload, with_vectors, timeout, self._agreeing)
+
+        async def read(seconds: int) -> list[models.Record]:
+            quorum = models.ReadConsistencyType.QUORUM
+            try:
+                return await self._retrieve(collection, uuids, payload, with_vectors, quorum, seconds)
+            except grpc.aio.AioRpcError as error:
+                if _TOO_FEW_COPIES not in (error.details() or ""):
+                    raise
+                # Those that are away are made anew of those that are there.
+                return await self._retrieve(collection, uuids, payload, with_vectors, ANY_COPY, seconds)
+
+        return await self._calls.read(collection, timeout, read)
 
     async def scroll(
         self,
@@ -86,24 +103,20 @@ class Records:
             ),
         )
 
-    async def _read(
+    async def _retrieve(
         self,
         collection: str,
         uuids: Sequence[str],
         payload: PayloadSelection,
         with_vectors: bool,
-        timeout: float | None,
         consistency: models.ReadConsistency,
+        seconds: int,
     ) -> list[models.Record]:
-        return await self._calls.read(
+        return await self._client.retrieve(
             collection,
-            timeout,
-            lambda seconds: self._client.retrieve(
-                collection,
-                list(uuids),
-                with_payload=payload_keys(payload),
-                with_vectors=with_vectors,
-                consistency=consistency,
-                timeout=seconds,
-            ),
+            list(uuids),
+            with_payload=payload_keys(payload),
+            with_vectors=with_vectors,
+            consistency=consistency,
+            timeout=seconds,
         )

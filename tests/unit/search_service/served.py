@@ -24,6 +24,7 @@ from clipsearch.serving.errors import InvalidArgument, ServiceError, to_status
 from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from search_service.__main__ import services
 from search_service.encoder.client import EncoderClient
+from search_service.query.calibrations import Calibrations
 from search_service.settings import SearchSettings
 from search_service.stores.edge.store import QdrantEdge
 from tests.ports import OWN_PORT
@@ -220,7 +221,8 @@ async def serving(
     encoders = [EncoderClient(address, settings.encoder_timeout_s) for address in addresses]
     interceptors = [ErrorInterceptor(), receiving(most_elements=settings.most_elements)]
     server = grpc.aio.server(interceptors=interceptors, options=OWN_PORT)
-    for service in services(store, encoders[0], settings, *encoders[1:]):
+    calibrations = Calibrations(store, settings.store_timeout_s)
+    for service in services(store, calibrations, settings, *encoders):
         service.add(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -233,6 +235,7 @@ async def serving(
             f"127.0.0.1:{port}",
         )
     await server.stop(None)
+    await calibrations.close()
     for encoder_client in encoders:
         await encoder_client.close()
     await store.close()

@@ -17,6 +17,7 @@ from search_service import deadline
 from search_service.__main__ import services
 from search_service.breaker import Breaker
 from search_service.encoder.client import EncoderClient
+from search_service.query.calibrations import Calibrations
 from search_service.settings import SearchSettings
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import CollectionSpec
@@ -32,14 +33,16 @@ async def search(encoder, tmp_path) -> AsyncIterator[search_pb2_grpc.SearchServi
     await store.create_collection(CollectionSpec("c", DIMENSION, encoder.fingerprint))
     client = EncoderClient(encoder.address, timeout_s=30)
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OWN_PORT)
-    parts = Breaker("store").guarded(store), Breaker("encoder").guarded(client)
-    for service in services(*parts, SearchSettings()):
+    guarded = Breaker("store").guarded(store)
+    calibrations = Calibrations(guarded, 10)
+    for service in services(guarded, calibrations, SearchSettings(), Breaker("encoder").guarded(client)):
         service.add(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with connection.aio_channel(f"127.0.0.1:{port}") as channel:
         yield search_pb2_grpc.SearchServiceStub(channel)
     await server.stop(None)
+    await calibrations.close()
     await client.close()
     await store.close()
 

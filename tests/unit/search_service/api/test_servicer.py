@@ -99,11 +99,11 @@ async def test_deleting_tells_how_many_were_there(client: Client):
 
 async def test_payloads_are_changed_by_ids_and_by_a_filter_that_stops_matching(client: Client):
     assert await update(client, ids=IDS, set=as_struct({"n": 100, "even": True})) == 1
-    changed = {"delete": ["i"], "set": as_struct({"even": None, "seen": [1]})}
+    changed = {"delete": ["i"], "set": as_struct({"even": None, "seen": [1], "a b": None})}
     assert await update(client, filter=EVEN, **changed) == 11
     assert await count(client, filter=EVEN) == 0
     [changed] = (await get(client, "p1")).points
-    assert dict(changed.payload) == {"n": 100, "even": None, "tag": "x", "seen": [1]}
+    assert dict(changed.payload) == {"n": 100, "tag": "x", "seen": [1]}, "null removes"
     assert await update(client, ids=IDS, set=as_struct({"b": 1}), overwrite=True) == 1
     [overwritten] = (await get(client, "p1")).points
     assert dict(overwritten.payload) == {"b": 1}
@@ -158,6 +158,7 @@ BAD = [
     ("update", {"ids": IDS}, "set"),
     ("update", {"ids": IDS, "set": as_struct({})}, "set"),
     ("update", {"ids": IDS, "set": as_struct({"_clipsearch_id": "p2"})}, "set"),
+    ("update", {"ids": IDS, "set": as_struct({'a"': None})}, 'set.a"'),
     ("update", {"ids": IDS, "set": as_struct({"long": "x" * 70_000})}, "set"),
     ("update", {"ids": IDS, "delete": ["n"], "overwrite": True}, "delete"),
     ("update", {"ids": IDS, "delete": ["n"] * 257}, "delete"),

@@ -176,6 +176,23 @@ async def test_a_store_that_fails_fails_the_search_that_needs_it_and_the_next_tr
     assert await counts(calibrations) == {"image": 20, "text": 20}
 
 
+async def test_what_failed_beside_an_older_one_is_measured_by_the_next_search(store, calibrations):
+    await write(store, calibrations, 0, 20)
+    await calibrations.get("c")
+    store.error = Unavailable("store", "away")
+    await write(store, calibrations, 20, 20)
+    assert await counts(calibrations) == {"image": 20, "text": 20}
+    store.error = None
+    assert await counts(calibrations) == {"image": 40, "text": 40}
+
+
+async def test_what_is_due_is_measured_before_the_end(store):
+    ending = Calibrations(store, 10, quiet_s=3600)
+    await write(store, ending, 0, 20)
+    await ending.close()
+    assert store.sampled == 2
+
+
 async def test_a_collection_that_was_made_anew_has_nothing_of_the_old_one(store, calibrations):
     await write(store, calibrations, 0, 20)
     await calibrations.get("c")

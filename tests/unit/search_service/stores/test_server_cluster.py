@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grpc
 import numpy as np
 import pytest
+from grpc.aio import Metadata
 from qdrant_client import AsyncQdrantClient, models
 
 from clipsearch.channel.credentials import CredentialsError
@@ -88,6 +90,21 @@ async def test_an_insert_that_reached_one_copy_alone_is_made_again(memory, monke
     points = [StoredPoint(name, {}, image=VECTOR) for name in ("whole", "half", "new")]
     assert await store.upsert("old", points, insert_only=True) == {"whole"}
     assert written == ["half", "new"]
+
+
+async def test_while_copies_are_away_those_that_are_there_tell_what_is_present(memory, monkeypatch):
+    store, client = memory
+    await store.upsert("old", [StoredPoint("a", {}, image=VECTOR)])
+    read = client.retrieve
+
+    async def too_few(*args, consistency, **options):
+        if isinstance(consistency, models.ReadConsistencyType):
+            details = "The replica set for shard 0 on peer 1 does not have enough active replicas"
+            raise grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, Metadata(), Metadata(), details=details)
+        return await read(*args, **options)
+
+    monkeypatch.setattr(client, "retrieve", too_few)
+    assert await store.present("old", ["a", "b"]) == {"a"}
 
 
 async def test_a_list_leaves_out_no_point_on_which_copies_do_not_agree(memory, monkeypatch):

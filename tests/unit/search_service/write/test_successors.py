@@ -233,35 +233,51 @@ async def test_a_link_that_comes_while_a_write_is_stored_counts(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ):
     """What fills the successor may have passed the points by then."""
-    await client.upsert({"id": "there", "text": "before"}, collection="old")
-    for name in ("upsert", "delete"):
+    for name in ("upsert", "delete", "update_payload"):
         monkeypatch.setattr(QdrantEdge, name, _and_then(getattr(QdrantEdge, name), lambda: link(client)))
-    results = await client.upsert(
-        {"id": "there", "text": "again"},
-        {"id": "a", "text": "words"},
-        {"id": "b", "image": b"no picture"},
-        collection="old",
-        update_mode=INSERT_ONLY,
-    )
-    assert [(r.status.code, r.skipped) for r in results] == [(0, True), (0, False), (3, False)]
+    await client.upsert({"id": "a", "text": "words"}, collection="old")
     assert set(await stored(client, "new")) == {"a"}
-    old = await stored(client, "old")
-    assert (set(old), old["there"].has_text) == ({"there", "a"}, True)
     await link(client, successor="")
-    await client.upsert({"id": "c", "text": "words"}, collection="old")
-    assert set(await stored(client, "new")) == {"a", "c"}
+    request = search_pb2.UpdatePayloadRequest(collection="old", ids=search_pb2.PointIds(ids=["a"]))
+    request.set.update({"n": 1})
+    await client.points.UpdatePayload(request)
+    assert dict((await stored(client, "new"))["a"].payload) == {"n": 1}
     await link(client, successor="")
-    assert await delete(client, ids=search_pb2.PointIds(ids=["a", "c"])) == 2
-    assert set(await stored(client, "new")) == set()
+    assert await delete(client, ids=search_pb2.PointIds(ids=["a"])) == 1
+    assert await stored(client, "new") == {}
+
+
+async def test_what_was_inserted_before_a_link_came_gives_way_to_what_came_through_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    await client.upsert({"id": "there", "text": "before"}, collection="old")
+
+    async def meanwhile() -> None:
+        await link(client)
+        await client.upsert({"id": "b", "text": "newer", "payload": {"n": 2}}, collection="old")
+
+    monkeypatch.setattr(QdrantEdge, "upsert", _and_then(QdrantEdge.upsert, meanwhile))
+    points = [{"id": id, "text": "words"} for id in ("there", "a", "b")]
+    results = await client.upsert(
+        *points, {"id": "c", "image": b"no picture"}, collection="old", update_mode=INSERT_ONLY
+    )
+    assert [(r.status.code, r.skipped) for r in results] == [(0, True), (0, False), (0, False), (3, False)]
+    old, new = await stored(client, "old"), await stored(client, "new")
+    assert (set(old), old["there"].has_text, set(new)) == ({"there", "a", "b"}, True, {"a", "b"})
+    assert dict(old["b"].payload) == dict(new["b"].payload) == {"n": 2}
 
 
 def _and_then(method: Any, then: Callable[[], Awaitable[object]]) -> Any:
-    """The method, after whose call on the collection `old` something else happens before it returns."""
+    """The method; after a call on the collection `old` something else happens before it returns."""
+    happening = False
 
     async def both(store: QdrantEdge, collection: str, *args: object, **options: object) -> object:
+        nonlocal happening
         done = await method(store, collection, *args, **options)
-        if collection == "old":
+        if collection == "old" and not happening:
+            happening = True
             await then()
+            happening = False
         return done
 
     return both

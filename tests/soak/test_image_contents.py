@@ -57,6 +57,16 @@ class Environment:
         return subprocess.run([self.folder / "bin" / "python", "-c", code], check=False).returncode == 0
 
 
+def made(folder: Path, extras: str, wheel: Path) -> Environment:
+    """What the image holds whose stage installs these extras."""
+    assert f"requirements.py {extras} <" in (DEPLOY / "docker" / "Dockerfile").read_text()
+    environment = Environment(folder)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    environment.install_locked(*extras.split())
+    environment.install("--no-deps", wheel)
+    return environment
+
+
 @pytest.fixture(scope="module")
 def world() -> Iterator[Path]:
     """A folder that everybody may enter, which pytest's own is not."""
@@ -68,24 +78,12 @@ def world() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def search_environment(world: Path, wheel: Path) -> Environment:
-    """What the image `search` holds."""
-    made = Environment(world / "search")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made.folder], check=True)
-    made.install_locked("otel", "search")
-    made.install("--no-deps", wheel)
-    return made
+    return made(world / "search", "otel search", wheel)
 
 
 @pytest.fixture(scope="module")
-def encoder_environment(world: Path, search_environment: Environment) -> Environment:
-    """What the image `encoder-cpu` holds: the same and ONNX Runtime."""
-    made = Environment(world / "encoder")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made.folder], check=True)
-    packages = Path("lib") / f"python3.{sys.version_info.minor}" / "site-packages"
-    shutil.rmtree(made.folder / packages)
-    shutil.copytree(search_environment.folder / packages, made.folder / packages, copy_function=os.link)
-    made.install_locked("otel", "cpu")
-    return made
+def encoder_environment(world: Path, wheel: Path) -> Environment:
+    return made(world / "encoder", "otel cpu", wheel)
 
 
 def serving(environment: Environment, service: str, folder: Path, **variables: str) -> Program:
@@ -115,13 +113,14 @@ def written_elsewhere() -> set[Path]:
     return found
 
 
-def test_the_images_hold_what_they_need_and_no_more(search_environment, encoder_environment):
-    for module in ("grpc", "qdrant_client", "opentelemetry"):
-        assert search_environment.has(module)
-    assert encoder_environment.has("onnxruntime")
-    assert not search_environment.has("onnxruntime")
-    for environment in (search_environment, encoder_environment):
-        for module in ("torch", "transformers", "onnx", "pytest", "mypy", "pip"):
+def test_the_images_hold_no_library_of_what_they_do_not_run(search_environment, encoder_environment):
+    others = {
+        search_environment: ("onnxruntime", "tokenizers", "huggingface_hub", "hf_xet"),
+        encoder_environment: ("qdrant_client", "qdrant_edge"),
+    }
+    for environment, modules in others.items():
+        assert environment.has("opentelemetry")
+        for module in (*modules, "torch", "transformers", "onnx", "pytest", "mypy", "locust", "pip"):
             assert not environment.has(module), module
 
 

@@ -160,13 +160,6 @@ def test_images_install_the_extras_of_the_project_at_locked_versions():
         assert "--constraint requirements.lock" in rest
 
 
-def test_services_install_neither_torch_nor_tools_for_development():
-    for extras in (["otel", "search"], ["otel", "cpu"]):
-        names = {re.match(r"[A-Za-z0-9-]+", line).group() for line in requirements(*extras)}
-        assert not names & {"torch", "transformers", "onnx", "pytest", "mypy", "locust"}
-    assert "onnxruntime" not in " ".join(requirements("otel", "search"))
-
-
 def test_an_extra_may_stand_for_others():
     assert set(requirements("starter")) < set(requirements("export"))
     assert not [line for line in requirements("export") if line.startswith("clipsearch")]

@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 KUBECTL = Path(sys.executable).with_name("kubectl")
 IMAGES = {"encoder-cpu", "encoder-gpu", "search", "model", "load"}
+REGISTRY = "registry.invalid/clipsearch"
+"""Where images are until somebody says where: a host that RFC 2606 lets nobody have."""
 OVERLAYS = ("cpu", "gpu", "edge", "load")
 
 Object = dict[str, Any]

@@ -12,7 +12,7 @@ from clipsearch.serving.settings import load_settings
 from encoder_service.settings import EncoderSettings
 from search_service.settings import SearchSettings
 from tests.load.settings import Settings
-from tests.system.deploy.manifests import DEPLOY, IMAGES, environment
+from tests.system.deploy.manifests import DEPLOY, IMAGES, REGISTRY, environment
 
 # Variables as compose puts them in when none is set.
 TEXT = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (DEPLOY / "compose.yaml").read_text())
@@ -49,7 +49,8 @@ def test_images_are_targets_of_the_dockerfile_or_pinned():
         if "build" in service:
             target = service["build"]["target"]
             assert target in IMAGES
-            assert service["image"] == f"clipsearch/{target}:0.1.0"
+            made_here = None if target == "model" else f"{REGISTRY}/{target}:0.1.0"
+            assert service.get("image") == made_here
             assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
         else:
             assert re.search(r":v?\d+\.\d+\.\d+$", service["image"]), name

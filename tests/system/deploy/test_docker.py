@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from encoder_service.settings import EncoderSettings
 from search_service.settings import SearchSettings
-from tests.system.deploy.manifests import DEPLOY, IMAGES, ROOT
+from tests.system.deploy.manifests import DEPLOY, IMAGES, REGISTRY, ROOT
 
 DOCKERFILE = DEPLOY / "docker" / "Dockerfile"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -60,8 +61,9 @@ def test_every_target_is_a_stage_and_is_baked():
     assert baked == IMAGES <= stages().keys()
     assert set(bake["group"]["all"]["targets"]) == IMAGES
     assert set(bake["group"]["default"]["targets"]) < IMAGES
-    for name in IMAGES:
+    for name in IMAGES - {"model"}:
         assert bake["target"][name]["tags"] == [f"${{REGISTRY}}/{name}:${{VERSION}}"]
+    assert bake["variable"]["REGISTRY"]["default"] == REGISTRY
 
 
 def test_what_bake_passes_are_arguments_with_the_same_defaults():
@@ -71,6 +73,27 @@ def test_what_bake_passes_are_arguments_with_the_same_defaults():
     assert passed == arguments.keys()
     for name, default in arguments.items():
         assert bake["variable"][name]["default"] == default
+
+
+def test_a_release_changes_images_that_there_are_and_names_bases_by_digest(tmp_path):
+    release = json.loads((DEPLOY / "docker" / "release.json").read_text())
+    bake = json.loads((DEPLOY / "docker" / "docker-bake.json").read_text())
+    assert release["target"].keys() <= bake["target"].keys()
+    docker = tmp_path / "docker"
+    docker.write_text(
+        '#!/bin/sh\ncase "$*" in *imagetools*) echo sha256:0123 ;; *) echo "$*"; env | grep _IMAGE= ;; esac\n'
+    )
+    docker.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = [DEPLOY / "docker" / "release.sh", "search"]
+    refused = subprocess.run(script, capture_output=True, text=True, check=False, env=environment)
+    assert (refused.returncode, "REGISTRY" in refused.stderr) == (1, True)
+    environment["REGISTRY"] = "registry.example.com/clipsearch"
+    done = subprocess.run(script, capture_output=True, text=True, check=True, env=environment)
+    command, *bases = done.stdout.splitlines()
+    assert command.endswith("-f deploy/docker/release.json search")
+    for name in ("PYTHON_IMAGE", "BUSYBOX_IMAGE"):
+        assert f"{name}={bake['variable'][name]['default']}@sha256:0123" in bases
 
 
 def test_the_version_is_the_projects():

@@ -11,6 +11,7 @@ import os
 import re
 
 import pytest
+import yaml
 
 from clipsearch.serving import reasons
 from clipsearch.serving.settings import environment_names
@@ -70,6 +71,15 @@ def test_pages_that_the_code_names_exist():
     for path in [*files, ROOT / "Makefile", ROOT / "CHANGELOG.md"]:
         for page in re.findall(r"\bdocs/[\w-]+\.md\b", path.read_text()):
             assert (ROOT / page).is_file(), f"{path} names {page}"
+
+
+def test_what_the_workflows_run_exists():
+    workflows = [yaml.safe_load(path.read_text()) for path in ROOT.glob(".github/workflows/*.yaml")]
+    steps = [step for workflow in workflows for job in workflow["jobs"].values() for step in job["steps"]]
+    commands = [command for step in steps for command in documents.commands(step.get("run", ""))]
+    assert "make test" in commands
+    for command in commands:
+        documents.check(command)
 
 
 @pytest.mark.parametrize(

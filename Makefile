@@ -25,7 +25,7 @@ GPU_READY  := $(VENV)-gpu/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: needs-qdrant help demo web test test-fast test-web soak pictures lint torture test-qdrant chaos drain fuzz bounds overload \
-	bench bench-encoder bench-search bench-peers bench-gpu bench-qdrant bench-map quality load load-ui deploy-check model \
+	bench bench-encoder bench-search bench-peers bench-gpu bench-qdrant bench-map quality load load-ui deploy-check release-check model \
 	serve protos clean
 .SILENT:
 # Tests compile slower each time where this is set.
@@ -128,6 +128,15 @@ deploy-check: $(FULL_READY) ##+ check deploy/: images, compose, Kubernetes manif
 	echo "== promtool";   deploy/monitoring/promtool.sh
 	echo "== schemas, dashboards, properties, images' contents"
 	SOAK_SHARE=0.01 $(PYTEST) -q tests/system/deploy tests/soak/test_image_contents.py $(ARGS)
+
+release-check: $(FULL_READY) ##+ build the release of the last commit in build/release/dist, check it, install and serve it
+	rm -rf build/release && mkdir -p build/release/source
+	git archive HEAD | tar -x -C build/release/source
+	echo "== build";  $(BIN)/python -m build --no-isolation --outdir build/release/dist build/release/source > build/release/log 2>&1 \
+		|| { cat build/release/log; exit 1; }
+	echo "== twine";  $(BIN)/twine check --strict build/release/dist/*
+	echo "== installs into empty environments, and serves"
+	WHEEL=$$(echo build/release/dist/*.whl) SOAK_SHARE=0.01 $(PYTEST) -q tests/soak/test_install.py tests/soak/test_image_contents.py $(ARGS)
 
 load: $(FULL_READY) $(BUNDLE)/manifest.json ##+ load both services for two minutes: build/load/report.html and summary.json
 	$(BIN)/python -m tests.load --model $(BUNDLE) $(ARGS)

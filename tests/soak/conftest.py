@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built of a copy: in the checkout, setuptools would pack what an older build has left there."""
+    """WHEEL, or made of a copy: in the checkout, setuptools would pack what an older build has left there."""
+    if released := os.environ.get("WHEEL"):
+        return ROOT / released
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()

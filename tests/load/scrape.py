@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,13 +21,24 @@ Reading = dict[str, float]
 
 
 def read(urls: Iterable[str]) -> Reading:
-    """Sums and counts of the histograms that matter, from every service that answers; no URL, no entry."""
+    """Sums and counts of the histograms that matter, over all replicas of each service; no URL, no entry."""
     reading: Reading = {}
-    for url in urls:
-        if url:
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                reading.update(parse(answer.read().decode()))
+    for url in filter(None, urls):
+        for replica in _replicas(url):
+            with urllib.request.urlopen(replica, timeout=2) as answer:
+                for name, value in parse(answer.read().decode()).items():
+                    reading[name] = reading.get(name, 0.0) + value
     return reading
+
+
+def _replicas(url: str) -> Iterator[str]:
+    """The URL at each address that its name has: a headless Service has one for each pod."""
+    parts = urlsplit(url)
+    port = parts.port or 80
+    found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    family = min(entry[0] for entry in found)  # a pod with an address of each kind is one pod
+    for host in sorted(str(entry[4][0]) for entry in found if entry[0] == family):
+        yield parts._replace(netloc=f"[{host}]:{port}" if ":" in host else f"{host}:{port}").geturl()
 
 
 def parse(text: str) -> Reading:

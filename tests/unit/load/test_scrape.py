@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import urllib.request
+from io import BytesIO
+
 import numpy as np
 import pytest
 from prometheus_client import generate_latest
@@ -10,7 +14,7 @@ from clipsearch.serving.telemetry.metrics import Metrics
 from encoder_service.encoder import Encoded
 from encoder_service.inputs.texts import TextInput
 from encoder_service.metrics import EncoderMetrics
-from tests.load.scrape import parse, split_ms
+from tests.load.scrape import parse, read, split_ms
 
 
 def test_means_are_of_what_came_in_between() -> None:
@@ -32,3 +36,14 @@ def test_means_are_of_what_came_in_between() -> None:
     assert split["decode"] == pytest.approx(1.0)
     assert split["batch"] == 1.0
     assert "infer" in split
+
+
+def test_every_replica_of_a_name_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, 0, 0, "", (host, 9100)) for host in ("10.0.0.1", "10.0.0.2")]
+    found.append((socket.AF_INET6, 0, 0, "", ("fd00::1", 9100)))  # of the first
+    name = "clipsearch_encoder_queue_seconds"
+    page = f'# TYPE {name} histogram\n{name}_sum{{tower="text"}} 2\n'.encode()
+    pages = {f"http://{host}:9100/metrics": BytesIO(page) for host in ("10.0.0.1", "10.0.0.2")}
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: pages.pop(url))
+    assert read(["", "http://encoder:9100/metrics"]) == {"queue/text/sum": 4.0}

@@ -18,6 +18,7 @@ import yaml
 HERE = Path(__file__).parent
 SCHEMA_VERSION = 41  # Grafana 12
 WIDTH, HEIGHT = 24, 8
+_NAMESPACE = 'namespace=~"$namespace"'
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
@@ -32,9 +33,14 @@ class Panel:
     width: int = 8
 
 
+def of(metric: str, where: str = "") -> str:
+    """A metric in the namespaces that are chosen: all, where there are none as with compose."""
+    return f"{metric}{{{', '.join(filter(None, [_NAMESPACE, where]))}}}"
+
+
 def rate(metric: str, by: str, where: str = "") -> str:
     """Events a second."""
-    return f"sum by ({by}) (rate({metric}{{{where}}}[$__rate_interval]))"
+    return f"sum by ({by}) (rate({of(metric, where)}[$__rate_interval]))"
 
 
 def quantile(q: float, histogram: str, by: str, where: str = "") -> str:
@@ -52,8 +58,12 @@ _FAILURES = 'grpc_code=~"INTERNAL|UNKNOWN|UNAVAILABLE|DATA_LOSS|DEADLINE_EXCEEDE
 _REFUSALS = 'grpc_code="RESOURCE_EXHAUSTED"'
 _CALLS = "grpc_server_handled_total"
 _SECONDS = "grpc_server_handling_seconds"
-_READY = 'sum by (job) (clipsearch_ready{grpc_service="overall"})'
-_POINTS = "sum(max by (collection) (clipsearch_collection_points))"
+_READY = f"""sum by (job) ({of("clipsearch_ready", 'grpc_service="overall"')})"""
+_POINTS = f"sum(max by (namespace, collection) ({of('clipsearch_collection_points')}))"
+_HITS, _MISSES = (
+    f"sum(rate({of(f'clipsearch_encoder_text_cache_{which}_total')}[$__rate_interval]))"
+    for which in ("hits", "misses")
+)
 _DEPENDENCY = "clipsearch_search_dependency_seconds"
 
 OVERVIEW = [
@@ -82,19 +92,21 @@ OVERVIEW = [
         {"{{grpc_method}} {{reason}}": rate("clipsearch_errors_total", "grpc_method, reason")},
         "reqps",
     ),
-    Panel("Calls in progress", {"{{job}}": "sum by (job) (grpc_server_in_flight)"}),
+    Panel("Calls in progress", {"{{job}}": f"sum by (job) ({of('grpc_server_in_flight')})"}),
     Panel(
         "Event loop: latest of the last minute",
-        {"{{job}} {{instance}}": "max by (job, instance) (clipsearch_event_loop_lag_max_seconds)"},
+        {"{{job}} {{instance}}": f"max by (job, instance) ({of('clipsearch_event_loop_lag_max_seconds')})"},
         "s",
     ),
     Panel("CPU", {"{{job}} {{instance}}": rate("process_cpu_seconds_total", "job, instance")}, "cores"),
     Panel(
-        "Memory", {"{{job}} {{instance}}": "max by (job, instance) (process_resident_memory_bytes)"}, "bytes"
+        "Memory",
+        {"{{job}} {{instance}}": f"max by (job, instance) ({of('process_resident_memory_bytes')})"},
+        "bytes",
     ),
     Panel(
         "Versions",
-        {"": "count by (job, version, python, grpc) (clipsearch_build_info)"},
+        {"": f"count by (job, version, python, grpc) ({of('clipsearch_build_info')})"},
         kind="table",
     ),
 ]
@@ -103,14 +115,16 @@ ENCODER = [
     Panel(
         "Models that run",
         {
-            "": "count by (name, fingerprint, image_precision, text_precision, provider, pretrained) "
-            "(clipsearch_encoder_model_info)"
+            "": "count by (namespace, job, name, fingerprint, image_precision, text_precision, provider, "
+            f"pretrained) ({of('clipsearch_encoder_model_info')})"
         },
         kind="table",
         width=24,
     ),
     Panel("Inputs", {"{{tower}}": rate("clipsearch_encoder_batch_items_sum", "tower")}, "cps"),
-    Panel("Waiting for the session", {"{{tower}}": "sum by (tower) (clipsearch_encoder_queue_items)"}),
+    Panel(
+        "Waiting for the session", {"{{tower}}": f"sum by (tower) ({of('clipsearch_encoder_queue_items')})"}
+    ),
     Panel(
         "Wait for the session",
         {
@@ -132,21 +146,19 @@ ENCODER = [
     ),
     Panel(
         "Accepted and not answered",
-        {"{{tower}}": "sum by (tower) (clipsearch_encoder_admitted_items)"},
+        {"{{tower}}": f"sum by (tower) ({of('clipsearch_encoder_admitted_items')})"},
     ),
-    Panel("Bytes of them", {"{{tower}}": "sum by (tower) (clipsearch_encoder_admitted_bytes)"}, "bytes"),
+    Panel(
+        "Bytes of them", {"{{tower}}": f"sum by (tower) ({of('clipsearch_encoder_admitted_bytes')})"}, "bytes"
+    ),
     Panel(
         "Texts found in the cache",
-        {
-            "share": "sum(rate(clipsearch_encoder_text_cache_hits_total[$__rate_interval])) / "
-            "(sum(rate(clipsearch_encoder_text_cache_hits_total[$__rate_interval])) + "
-            "sum(rate(clipsearch_encoder_text_cache_misses_total[$__rate_interval])))"
-        },
+        {"share": f"{_HITS} / ({_HITS} + {_MISSES})"},
         "percentunit",
     ),
     Panel(
         "Memory of the cache",
-        {"{{instance}}": "max by (instance) (clipsearch_encoder_text_cache_bytes)"},
+        {"{{instance}}": f"max by (instance) ({of('clipsearch_encoder_text_cache_bytes')})"},
         "bytes",
     ),
 ]
@@ -169,7 +181,7 @@ SEARCH = [
         {"{{dependency}} {{operation}}": rate(f"{_DEPENDENCY}_count", "dependency, operation")},
         "reqps",
     ),
-    Panel("Points", {"{{collection}}": "max by (collection) (clipsearch_collection_points)"}),
+    Panel("Points", {"{{collection}}": f"max by (collection) ({of('clipsearch_collection_points')})"}),
     Panel(
         "Encoder or store failed",
         {
@@ -181,10 +193,13 @@ SEARCH = [
     ),
     Panel(
         "Services that are ready",
-        {"{{grpc_service}}": 'sum by (grpc_service) (clipsearch_ready{job="search"})'},
+        {"{{grpc_service}}": f"""sum by (grpc_service) ({of("clipsearch_ready", 'job="search"')})"""},
     ),
-    Panel("Qdrant: peers that each node sees", {"{{instance}}": "min by (instance) (cluster_peers_total)"}),
-    Panel("Qdrant: memory", {"{{instance}}": "max by (instance) (memory_resident_bytes)"}, "bytes"),
+    Panel(
+        "Qdrant: peers that each node sees",
+        {"{{instance}}": f"min by (instance) ({of('cluster_peers_total')})"},
+    ),
+    Panel("Qdrant: memory", {"{{instance}}": f"max by (instance) ({of('memory_resident_bytes')})"}, "bytes"),
 ]
 
 DASHBOARDS = {"overview": OVERVIEW, "encoder": ENCODER, "search": SEARCH}
@@ -210,11 +225,27 @@ def dashboard(name: str, panels: list[Panel]) -> dict[str, Any]:
         "time": {"from": "now-1h", "to": "now"},
         "templating": {
             "list": [
-                {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
+                {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
+                _namespaces(),
             ]
         },
         "links": [{"type": "dashboards", "title": "clipsearch", "tags": ["clipsearch"], "asDropdown": True}],
         "panels": placed,
+    }
+
+
+def _namespaces() -> dict[str, Any]:
+    return {
+        "name": "namespace",
+        "label": "Namespace",
+        "type": "query",
+        "datasource": _SOURCE,
+        "query": {"query": "label_values(clipsearch_ready, namespace)", "refId": "namespace"},
+        "refresh": 2,
+        "multi": True,
+        "includeAll": True,
+        "allValue": ".*",
+        "current": {"text": "All", "value": "$__all"},
     }
 
 

@@ -1,4 +1,4 @@
-"""The manifests as `kubectl kustomize` builds them, and the services that the dashboards ask about."""
+"""The manifests as `kubectl kustomize` builds them."""
 
 from __future__ import annotations
 
@@ -12,39 +12,27 @@ from tests.system.deploy.manifests import DEPLOY, Manifests, build
 
 
 @pytest.fixture(scope="session")
-def built() -> Callable[[str], Manifests]:
-    """An overlay's manifests, by its name; built once."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Manifests]:
+    """An overlay's manifests, as `cpu` or, with components that an operator adds, `cpu+tls`; built once."""
+    tree = tmp_path_factory.mktemp("deploy")
+    for part in ("kubernetes", "monitoring"):
+        shutil.copytree(DEPLOY / part, tree / part)
     made: dict[str, Manifests] = {}
 
-    def of(overlay: str) -> Manifests:
-        if overlay not in made:
-            made[overlay] = build(DEPLOY / "kubernetes" / "overlays" / overlay)
-        return made[overlay]
-
-    return of
-
-
-@pytest.fixture(scope="session")
-def built_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Manifests]:
-    """An overlay with further components, as an operator adds them."""
-    made: dict[tuple[str, ...], Manifests] = {}
-
-    def of(overlay: str, *components: str) -> Manifests:
-        key = (overlay, *components)
-        if key not in made:
-            tree = tmp_path_factory.mktemp("deploy")
-            for part in ("kubernetes", "monitoring"):
-                shutil.copytree(DEPLOY / part, tree / part)
-            own = tree / "kubernetes" / "overlays" / "own"
+    def of(name: str) -> Manifests:
+        if name not in made:
+            overlay, *components = name.split("+")
+            own = tree / "kubernetes" / "overlays" / f"own-{name}"
             own.mkdir()
             kustomization = {
                 "apiVersion": "kustomize.config.k8s.io/v1beta1",
                 "kind": "Kustomization",
+                "namespace": "clipsearch",
                 "resources": [f"../{overlay}"],
-                "components": [f"../../components/{name}" for name in components],
+                "components": [f"../../components/{component}" for component in components],
             }
             (own / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-            made[key] = build(own)
-        return made[key]
+            made[name] = build(own)
+        return made[name]
 
     return of

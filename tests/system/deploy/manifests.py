@@ -17,7 +17,16 @@ KUBECTL = Path(sys.executable).with_name("kubectl")
 IMAGES = {"encoder-cpu", "encoder-gpu", "search", "model", "load"}
 REGISTRY = "registry.invalid/clipsearch"
 """Where images are until somebody says where: a host that RFC 2606 lets nobody have."""
-OVERLAYS = ("cpu", "gpu", "edge", "load")
+COMPONENTS = {
+    "cpu": ("qdrant", "second-encoder", "queue-wait", "monitoring", "cert-manager"),
+    "gpu": ("qdrant", "second-encoder", "queue-wait", "monitoring", "cert-manager"),
+    "edge": ("second-encoder", "queue-wait", "monitoring", "cert-manager"),
+    "local": ("monitoring", "cert-manager"),
+    "load": ("tls",),
+}
+"""Overlay -> the components that make sense beside it, in the order in which they are added."""
+OVERLAYS = tuple(COMPONENTS)
+EVERYTHING = tuple("+".join((overlay, *components)) for overlay, components in COMPONENTS.items())
 
 Object = dict[str, Any]
 

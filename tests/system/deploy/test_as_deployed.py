@@ -64,8 +64,8 @@ def variables_of(pod, places: dict[str, str], secrets: dict[str, dict[str, str]]
 
 
 @pytest.fixture(scope="module", params=["plain", "tls"])
-def deployed(request, built, built_with, starter_bundle, tmp_path_factory) -> Iterator[System]:
-    manifests = built("edge") if request.param == "plain" else built_with("edge", "tls")
+def deployed(request, built, starter_bundle, tmp_path_factory) -> Iterator[System]:
+    manifests = built("edge" if request.param == "plain" else "edge+tls")
     folder = tmp_path_factory.mktemp("deployed")
     made = make_secrets()
     secrets = dict(made.content)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from clipsearch.serving.health import LIVENESS
 from encoder_service.settings import EncoderSettings
 from search_service.api.collections_servicer import SERVICE_NAME as COLLECTIONS
 from search_service.settings import SearchSettings
-from tests.system.deploy.manifests import adapter_metric, environment, selects
+from tests.system.deploy.manifests import DEPLOY, adapter_metric, build, environment, selects
 
 PORTS = {"encoder": EncoderSettings().port, "search": SearchSettings().port}
 SERVICES = ("encoder", "search")
-SYSTEMS = ("cpu", "gpu", "edge")
+SYSTEMS = ("cpu", "gpu", "edge", "local")
 READY = {"encoder": "", "search": COLLECTIONS}
 
 systems = pytest.mark.parametrize("overlay", SYSTEMS)
@@ -32,6 +33,19 @@ def test_ports_are_those_of_the_code(built, overlay, name):
     assert service["selector"].items() <= manifests.pod(name).labels.items()
 
 
+@pytest.mark.parametrize(("build", "protocol"), [("edge", "kubernetes.io/h2c"), ("edge+tls", "https")])
+def test_a_gateway_is_told_whether_to_speak_tls(built, build, protocol):
+    for service in built(build).kind("Service"):
+        assert service["spec"]["ports"][0]["appProtocol"] == protocol
+
+
+def test_a_second_encoder_is_the_one_that_search_asks(built):
+    manifests = built("edge+second-encoder")
+    asked = environment(manifests.container("search"))["SEARCH_SECOND_ENCODER"]
+    service = manifests.one("Service", asked.removeprefix("dns:///").removesuffix(":50051"))["spec"]
+    assert service["selector"].items() <= manifests.pod("encoder-next").labels.items()
+
+
 @systems
 @services
 def test_probes_ask_for_services_that_health_knows(built, overlay, name):
@@ -43,8 +57,8 @@ def test_probes_ask_for_services_that_health_knows(built, overlay, name):
 
 
 @services
-def test_cert_manager_makes_the_certificates_that_tls_mounts(built_with, name):
-    manifests = built_with("cpu", "cert-manager")
+def test_cert_manager_makes_the_certificates_that_tls_mounts(built, name):
+    manifests = built("cpu+cert-manager")
     certificate = manifests.one("Certificate", name)["spec"]
     issuers = {found["metadata"]["name"]: found["spec"] for found in manifests.kind("Issuer")}
     volumes = {volume["name"]: volume for volume in manifests.pod(name).spec["volumes"]}
@@ -78,47 +92,43 @@ def test_scalers_and_budgets_have_targets(built, overlay):
         assert any(selects(budget["spec"]["selector"], pod.labels) for pod in manifests.pods())
 
 
-def test_queue_wait_scales_by_the_metric_that_the_adapter_makes(built_with):
-    metrics = built_with("cpu", "queue-wait").one("HorizontalPodAutoscaler", "encoder")["spec"]["metrics"]
+def test_queue_wait_scales_by_the_metric_that_the_adapter_makes(built):
+    metrics = built("cpu+queue-wait").one("HorizontalPodAutoscaler", "encoder")["spec"]["metrics"]
     assert [metric["type"] for metric in metrics] == ["Resource", "Pods"]
     assert metrics[1]["pods"]["metric"]["name"] == adapter_metric()["name"]["as"]
 
 
 def test_the_bundle_comes_from_the_init_container(built):
-    for overlay in SYSTEMS:
-        pod = built(overlay).pod("encoder")
-        (init,) = pod.spec["initContainers"]
-        target = next(mount["mountPath"] for mount in init["volumeMounts"])
-        assert target == environment(pod.containers()[0])["ENCODER_MODEL"] == "/models"
+    pod = built("cpu").pod("encoder")
+    (mount,) = pod.spec["initContainers"][0]["volumeMounts"]
+    assert mount["mountPath"] == environment(pod.containers()[0])["ENCODER_MODEL"]
 
 
-@pytest.mark.parametrize("overlay", ["cpu", "gpu"])
-def test_a_qdrant_cluster_that_finds_itself(built, overlay):
+def test_the_charts_values_say_what_the_component_says(built):
+    values = yaml.safe_load((DEPLOY / "qdrant-values.yaml").read_text())
+    pod = built("cpu+qdrant").pod("qdrant")
+    (container,) = pod.containers()
+    version = values["image"]["tag"]
+    assert container["image"] == f"docker.io/qdrant/qdrant:{version}-unprivileged"
+    assert f"${{QDRANT_VERSION:-{version}}}" in (DEPLOY / "compose.yaml").read_text()
+    assert [entry for entry in values["env"] if entry not in container["env"]] == []
+    ours = pod.workload["spec"] | pod.spec | container | {"replicaCount": pod.workload["spec"]["replicas"]}
+    for name in ("replicaCount", "resources", "affinity", "terminationGracePeriodSeconds"):
+        assert values[name] == ours[name]
+    context = values["podSecurityContext"] | values["containerSecurityContext"]
+    assert context == pod.spec["securityContext"] | container["securityContext"]
+
+
+@pytest.mark.parametrize("overlay", ["edge", "local"])
+def test_edge_runs_once_on_its_own_volume(built, overlay):
     manifests = built(overlay)
-    qdrant = manifests.one("StatefulSet", "qdrant")
-    container = manifests.container("qdrant")
-    variables = environment(container)
-    peers = manifests.one("Service", qdrant["spec"]["serviceName"])["spec"]
-    assert peers["publishNotReadyAddresses"] is True, "a node has to find the first one before it is ready"
-    assert "--bootstrap http://qdrant-0.qdrant-peers:6335" in container["args"][0]
-    assert peers["ports"][0]["port"] == int(variables["QDRANT__CLUSTER__P2P__PORT"]) == 6335
-    assert int(variables["QDRANT__STORAGE__COLLECTION__REPLICATION_FACTOR"]) >= 2
-
-
-def test_edge_runs_once_on_its_own_volume(built):
-    manifests = built("edge")
     pod = manifests.pod("search")
-    data = environment(pod.containers()[0])["SEARCH_DATA_DIR"]
-    mounts = {mount["mountPath"]: mount["name"] for mount in pod.containers()[0]["volumeMounts"]}
-    claims = {
-        volume["name"]: volume["persistentVolumeClaim"]["claimName"]
-        for volume in pod.spec["volumes"]
-        if "persistentVolumeClaim" in volume
-    }
-    claim = manifests.one("PersistentVolumeClaim", claims[mounts[data]])
+    (claim,) = build(DEPLOY / "kubernetes" / "keep" / overlay).kind("PersistentVolumeClaim")
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod.containers()[0]["volumeMounts"]}
+    claims = {entry["name"]: entry.get("persistentVolumeClaim") for entry in pod.spec["volumes"]}
+    assert claims["data"] == {"claimName": claim["metadata"]["name"]}
+    assert mounts["data"] == environment(pod.containers()[0])["SEARCH_DATA_DIR"]
     assert pod.workload["spec"]["replicas"] == 1
     assert pod.workload["spec"]["strategy"] == {"type": "Recreate"}
-    assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
     for kind in ("HorizontalPodAutoscaler", "PodDisruptionBudget"):
         assert "search" not in {found["metadata"]["name"] for found in manifests.kind(kind)}
-    assert not manifests.kind("StatefulSet")

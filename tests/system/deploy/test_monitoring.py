@@ -14,7 +14,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from clipsearch import Client, ClipSearchError, Point
-from tests.system.deploy.manifests import DEPLOY, adapter_metric
+from tests.system.deploy.manifests import DEPLOY, adapter_metric, build
 
 MONITORING = DEPLOY / "monitoring"
 DASHBOARDS = sorted((MONITORING / "dashboards").glob("*.json"))
@@ -23,15 +23,22 @@ ALERTS = [rule for group in RULES for rule in group["rules"]]
 
 # Prometheus adds them to what it scrapes; pod and namespace come from the ServiceMonitor.
 TARGET_LABELS = {"job", "instance", "pod", "namespace"}
-# Prometheus' own, and, by their documentation (neither ran here), the kubelet's and Qdrant's.
+# Prometheus' own, and, by their documentation (none ran here), those of the kubelet, Qdrant, cert-manager and
+# kube-state-metrics.
 KUBELET = {"kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes"}
-ELSEWHERE = {"up", *KUBELET, "cluster_peers_total", "memory_resident_bytes"}
-ELSEWHERE_LABELS = {"persistentvolumeclaim"}
+QDRANT = {
+    f"cluster_{part}" for part in ("commit", "peers_total", "pending_operations_total", "working_state")
+}
+CERTIFICATE = "certmanager_certificate_expiration_timestamp_seconds"
+SCALER = {f"kube_horizontalpodautoscaler_{part}" for part in ("status_desired_replicas", "spec_max_replicas")}
+ELSEWHERE = {"up", "memory_resident_bytes", *KUBELET, *QDRANT, CERTIFICATE, *SCALER}
+ELSEWHERE_LABELS = {"persistentvolumeclaim", "horizontalpodautoscaler", "name", "state"}
 
 
 def ask(query: str) -> tuple[set[str], set[str]]:
     """The samples and labels that a query names. Raises ValueError where Prometheus would refuse it."""
-    query = query.replace("$__rate_interval", "5m")  # Grafana's
+    query = query.replace("$__rate_interval", "5m").replace('"$namespace"', '".*"')  # Grafana's
+    query = query.replace('"$1"', '"x"')  # label_replace's
     if unknown := re.findall(r"\$\w+", query):
         raise ValueError(f"unknown variables {unknown}")
     metrics: set[str] = set()
@@ -127,24 +134,20 @@ def test_a_dashboard_is_one_that_grafana_takes(path):
     assert board["uid"] == path.stem
     assert board["schemaVersion"] >= 39
     assert len({panel["id"] for panel in panels}) == len(panels)
-    assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource"]
-    taken = set()
+    assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource", "namespace"]
     for panel in panels:
-        at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
-        assert at["x"] + at["w"] <= 24
-        assert not cells & taken, f"{panel['title']} lies over another panel"
-        taken |= cells
-        references = [target["refId"] for target in panel["targets"]]
-        assert len(set(references)) == len(references)
         for target in panel["targets"]:
             assert target["datasource"]["uid"] == "${datasource}"
+            assert "namespace" in ask(target["expr"])[1]
 
 
 def test_an_alert_says_how_grave_it_is_and_has_the_one_section_of_its_name_in_the_readme():
     for rule in ALERTS:
         assert rule["labels"]["severity"] in ("warning", "critical"), rule["alert"]
         assert rule["annotations"]["summary"], rule["alert"]
+        assert rule["annotations"]["runbook_url"].endswith(f"/deploy/README.md#{rule['alert'].lower()}")
+        # An aggregation that dropped it would not say which of several installations is meant.
+        assert re.findall(r"\bby \((?!namespace\b)", rule["expr"]) == []
     headings = re.findall(r"^#+ (Clipsearch\w+)$", (DEPLOY / "README.md").read_text(), re.MULTILINE)
     assert sorted(headings) == sorted(rule["alert"] for rule in ALERTS)
 
@@ -156,7 +159,7 @@ def test_every_alert_has_a_unit_test():
 
 
 def test_the_prometheus_rule_is_scraped_from_the_same_services(built):
-    manifests = built("cpu")
+    manifests = built("cpu+qdrant+second-encoder+monitoring")
     monitor = manifests.one("ServiceMonitor", "clipsearch")
     (selector,) = monitor["spec"]["selector"]["matchExpressions"]
     assert selector["operator"] == "In"
@@ -172,10 +175,12 @@ def test_the_prometheus_rule_is_scraped_from_the_same_services(built):
 def test_the_disk_alert_means_every_volume_of_the_manifests(built):
     (rule,) = [rule for rule in ALERTS if rule["alert"] == "ClipsearchDiskFilling"]
     (meant,) = set(re.findall(r'persistentvolumeclaim=~"([^"]+)"', rule["expr"]))
-    templates = built("cpu").one("StatefulSet", "qdrant")["spec"]["volumeClaimTemplates"]
+    templates = built("cpu+qdrant").one("StatefulSet", "qdrant")["spec"]["volumeClaimTemplates"]
     claims = [f"{template['metadata']['name']}-qdrant-0" for template in templates]
-    claims += [claim["metadata"]["name"] for claim in built("edge").kind("PersistentVolumeClaim")]
-    assert len(claims) == 3
+    claims += [f"qdrant-{claim}" for claim in claims]  # the chart's
+    kept = build(DEPLOY / "kubernetes" / "keep" / "edge")
+    claims += [claim["metadata"]["name"] for claim in kept.kind("PersistentVolumeClaim")]
+    assert len(claims) == 5
     assert [claim for claim in claims if not re.fullmatch(meant, claim)] == []
 
 

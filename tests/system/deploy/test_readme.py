@@ -32,7 +32,7 @@ def test_files_exist():
 
 def test_overlays_and_components_are_those_that_exist():
     rows = re.findall(r"^\| `([\w-]+)` \|", TEXT, re.MULTILINE)
-    components = {path.name for path in (DEPLOY / "kubernetes/components").iterdir()} - {"qdrant"}
+    components = {path.name for path in (DEPLOY / "kubernetes/components").iterdir()}
     assert {path.name for path in (DEPLOY / "kubernetes/overlays").iterdir()} == set(OVERLAYS)
     assert {*OVERLAYS, *components} <= set(rows)
 
@@ -67,7 +67,8 @@ def test_bake_knows_its_targets():
 
 
 def test_the_overlay_that_it_shows_builds(tmp_path):
-    (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    block, more = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    block = block.replace("namespace: clipsearch", "namespace: photos") + more
     for part in ("kubernetes", "monitoring"):
         shutil.copytree(DEPLOY / part, tmp_path / "deploy" / part)
     own = tmp_path / "my-overlay"
@@ -82,4 +83,9 @@ def test_the_overlay_that_it_shows_builds(tmp_path):
     }
     assert set(replaced) <= used
     assert not [image for image in used if image.startswith(REGISTRY)]
-    assert manifests.one("Certificate", "search")
+    # Nothing stays behind in the old namespace, and the certificate is for the names that callers use.
+    assert {found["metadata"]["namespace"] for found in manifests.objects} == {"photos"}
+    names = manifests.one("Certificate", "search")["spec"]["dnsNames"]
+    assert names == ["search", "search.photos", "search.photos.svc", "search.photos.svc.cluster.example"]
+    assert all("imagePullSecrets" in account for account in manifests.kind("ServiceAccount"))
+    assert not any("runAsUser" in pod.spec["securityContext"] for pod in manifests.pods())

@@ -48,7 +48,7 @@ NOT_RUN = {
     r"python -m tests\.load.*": "loads the services for minutes: test_load.py does it for a moment",
     r"clipsearch model export openai/.*": "needs the hub: test_clip_export.py exports local ones",
     r"(MODEL=\S+ )?docker .*": "needs a container engine",
-    r"(deploy/kubernetes/secrets\.sh \| )?kubectl .*": "needs a cluster; test_secrets.py runs the script",
+    r"(deploy/kubernetes/secrets\.sh \| )?kubectl .*|helm .*": "needs a cluster",
     r"for node in 0 1 2; do\n.*kubectl .*": "needs a cluster with Qdrant in it",
     r"(MODEL=\S+ )?REGISTRY=\S+ deploy/docker/release\.sh.*": "pushes; test_docker.py runs the script",
     r"cp -a .*": "copies a stopped service's data: tests/qdrant/test_operation.py does",

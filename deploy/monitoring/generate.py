@@ -18,7 +18,8 @@ import yaml
 HERE = Path(__file__).parent
 SCHEMA_VERSION = 41  # Grafana 12
 WIDTH, HEIGHT = 24, 8
-_NAMESPACE = 'namespace=~"$namespace"'
+# By job too: others have metrics of names like grpc_server_handled_total and process_cpu_seconds_total.
+_OURS = 'namespace=~"$namespace", job=~"encoder|encoder-next|search|qdrant"'
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
@@ -34,8 +35,8 @@ class Panel:
 
 
 def of(metric: str, where: str = "") -> str:
-    """A metric in the namespaces that are chosen: all, where there are none as with compose."""
-    return f"{metric}{{{', '.join(filter(None, [_NAMESPACE, where]))}}}"
+    """Our metric in the namespaces that are chosen; compose has none, and all are chosen."""
+    return f"{metric}{{{', '.join(filter(None, [_OURS, where]))}}}"
 
 
 def rate(metric: str, by: str, where: str = "") -> str:
@@ -245,7 +246,7 @@ def _namespaces() -> dict[str, Any]:
         "multi": True,
         "includeAll": True,
         "allValue": ".*",
-        "current": {"text": "All", "value": "$__all"},
+        "current": {"text": ["All"], "value": ["$__all"]},
     }
 
 

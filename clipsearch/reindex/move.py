@@ -6,14 +6,17 @@ import asyncio
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import CollectionOptions
+from clipsearch.client.retrying import RetryBudget, Retrying
 from clipsearch.client.types import Collection
 
 _MOST_NAME = 128
+_RETRY_S = 60.0
 _NOT_COPIED = {"dimension", "fingerprint", "model"}
 
 
@@ -61,7 +64,8 @@ async def swap(client: AsyncClient, move: Move, *, keep_old_current: bool) -> No
     """
     if keep_old_current:
         await asyncio.sleep(await client.set_successor(move.new.name, move.old.name))
-    await client.update_alias(move.alias, move.new.name)
+    # Again where the answer is lost: the alias may have moved, and a second run would find nothing to move.
+    await Retrying(RetryBudget(_RETRY_S)).make(partial(client.update_alias, move.alias, move.new.name))
 
 
 def default_name(old: Collection, model: str) -> str:

@@ -56,8 +56,8 @@ async def moves(target: str, folder: Path, client: AsyncClient, call: Call, coun
             if using.done():  # it never ends by itself
                 using.result()
             counts["moves_tried"] += 1
-            if code != 0:
-                continue
+            if code != 0 and (await _lasting(partial(client.get_collection, ALIAS))).name != new:
+                continue  # else the answer to the swap was lost
             turn += 1
             counts["moves"] += 1
             known = dict(acknowledged)

@@ -141,7 +141,7 @@ def test_a_move_to_another_model_loses_no_write_of_two_services(three, service, 
 def test_a_bulk_load_goes_on_through_a_rolling_restart(three, search_on, tmp_path):
     services = [search_on(three) for _ in range(2)]
     target = "ipv4:" + ",".join(one.address for one in services)
-    count = 20_000
+    count = 60_000  # still on its way when the last node restarts
     np.save(tmp_path / "vectors.npy", vectors(count))
     (tmp_path / "ids.txt").write_text("".join(f"b{n}\n" for n in range(count)))
     with Client(services[0].address) as client:

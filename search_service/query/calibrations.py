@@ -22,6 +22,7 @@ from search_service.stores.protocol import VECTOR_NAMES, VectorName, VectorStore
 
 _LONGEST_LOAD_S = 30.0
 _CLOSED_WITHIN_S = 2.0
+_KEPT_WITHIN_S = 2.0
 _log = structlog.get_logger(__name__)
 
 
@@ -39,6 +40,7 @@ class Calibrations:
         self._due: dict[str, asyncio.TimerHandle] = {}  # to be measured when a moment has passed,
         self._since: dict[str, float] = {}  # as is known since then
         self._failed: set[str] = set()
+        self._unkept: dict[str, Calibration] = {}  # which the store could not take
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._written: dict[str, int] = {}  # points, since vectors were last counted,
         self._room: dict[str, int] = {}  # and how many it would have taken then to double or halve them
@@ -137,14 +139,26 @@ class Calibrations:
                 for name in VECTOR_NAMES
             }
             measured = await asyncio.to_thread(measure, samples, counts)
-            await self._store.set_calibration(collection, measured.to_json(), timeout=self._timeout_s)
+            self._unkept[collection] = measured
             self._room[collection] = _room(measured, counts)
+            try:
+                # A cluster of which most nodes are away can be searched, and keeps nothing.
+                await self._store.set_calibration(collection, measured.to_json(), timeout=_KEPT_WITHIN_S)
+            except NotFound:
+                raise
+            except ServiceError as error:
+                _log.warning("a calibration was not kept", collection=collection, problem=error.message)
+            else:
+                del self._unkept[collection]
         except NotFound:
             self._read.pop(collection, None)
             self._written.pop(collection, None)
             self._room.pop(collection, None)
+            self._unkept.pop(collection, None)
 
     async def _kept(self, collection: str) -> Calibration | None:
+        if collection in self._unkept:
+            return self._unkept[collection]
         kept = await self._store.calibration(collection, timeout=self._timeout_s)
         read, calibration = self._read.get(collection, (None, None))
         if kept is None:

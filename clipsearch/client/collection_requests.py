@@ -1,4 +1,4 @@
-"""Requests about collections, and the words of their enums.
+"""Requests about collections.
 
 Raises TypeError and ValueError where a value cannot be sent at all; what the service can judge is left to it.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clipsearch.client import arguments
-from clipsearch.client.convert import ENCODINGS, INDEX_TYPES, QUANTIZATIONS, QUERY_ENCODINGS, choice
+from clipsearch.client import inputs
+from clipsearch.client.enums import ENCODINGS, INDEX_TYPES, QUANTIZATIONS, QUERY_ENCODINGS, choice
 from clipsearch.client.inputs import BinaryEncoding, BinaryQueryEncoding, IndexType, Quantization
 from clipsearch.search.v1 import collection_pb2
 
@@ -44,7 +44,7 @@ def create_collection(
             f"is {payload_indexes!r} of type {type(payload_indexes).__name__}"
         )
     return collection_pb2.CreateCollectionRequest(
-        name=arguments.string(name, "name"),
+        name=inputs.string(name, "name"),
         payload_indexes=[_payload_index(field, type) for field, type in (payload_indexes or {}).items()],
         hnsw=collection_pb2.HnswConfig(
             m=hnsw_m,
@@ -113,5 +113,5 @@ def create_payload_index(
 
 def _payload_index(field: str, type: IndexType) -> collection_pb2.PayloadIndex:
     return collection_pb2.PayloadIndex(
-        field=arguments.string(field, "field"), type=choice(f"payload index {field!r}", type, INDEX_TYPES)
+        field=inputs.string(field, "field"), type=choice(f"payload index {field!r}", type, INDEX_TYPES)
     )

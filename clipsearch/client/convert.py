@@ -1,4 +1,4 @@
-"""Vectors, payloads and words between Python and the protos.
+"""Vectors and payloads between Python and the protos.
 
 Payloads may hold what people have: NumPy numbers, dates, Decimal and the like become the JSON they mean.
 """
@@ -11,62 +11,19 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from os import PathLike, fspath
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 from google.protobuf import struct_pb2
 from numpy.typing import NDArray
 
-from clipsearch.client.inputs import (
-    BinaryEncoding,
-    BinaryQueryEncoding,
-    Fusion,
-    IndexType,
-    Kind,
-    Quantization,
-    Target,
-    VectorLike,
-)
+from clipsearch.client.inputs import VectorLike
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.filters.expressions import EXACT_INTEGER
-from clipsearch.search.v1 import collection_pb2, search_pb2
-
-Name = TypeVar("Name", bound=str)
-Value = TypeVar("Value")
 
 # A level of a dict is three messages inside one another, and protobuf reads a hundred.
 _MOST_DEEP = 30
-
-
-def _words(enum: Any, prefix: str) -> dict[Any, Any]:
-    """By the value's name without the prefix; 0 is "unspecified" and has no word."""
-    return {name.removeprefix(prefix).lower(): value for name, value in enum.items() if value}
-
-
-TARGETS: dict[Target, search_pb2.Target.ValueType] = _words(search_pb2.Target, "TARGET_")
-KINDS: dict[Kind, search_pb2.TermKind.ValueType] = _words(search_pb2.TermKind, "TERM_KIND_")
-FUSIONS: dict[Fusion, search_pb2.Fusion.ValueType] = _words(search_pb2.Fusion, "FUSION_")
-INDEX_TYPES: dict[IndexType, collection_pb2.PayloadIndexType.ValueType] = _words(
-    collection_pb2.PayloadIndexType, "PAYLOAD_INDEX_TYPE_"
-)
-QUANTIZATIONS: dict[Quantization, collection_pb2.Quantization.ValueType] = _words(
-    collection_pb2.Quantization, "QUANTIZATION_"
-)
-ENCODINGS: dict[BinaryEncoding, collection_pb2.BinaryEncoding.ValueType] = _words(
-    collection_pb2.BinaryEncoding, "BINARY_ENCODING_"
-)
-QUERY_ENCODINGS: dict[BinaryQueryEncoding, collection_pb2.BinaryQueryEncoding.ValueType] = {
-    word.replace("scalar_", "scalar"): value
-    for word, value in _words(collection_pb2.BinaryQueryEncoding, "BINARY_QUERY_ENCODING_").items()
-}
-
-
-def choice(field: str, value: Name, known: Mapping[Name, Value]) -> Value:
-    """What stands for a word of the caller. Raises ValueError for one that is not known."""
-    if value not in known:
-        raise ValueError(f"{field}: {value!r} is none of {', '.join(known)}")
-    return known[value]
 
 
 def vector(numbers: VectorLike) -> vector_pb2.Vector:

@@ -7,10 +7,11 @@ service can judge is left to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, SupportsIndex
 
 from clipsearch.channel.batches import batched
-from clipsearch.client import arguments, convert
+from clipsearch.client import convert, inputs
+from clipsearch.client.enums import FUSIONS, KINDS, TARGETS, choice
 from clipsearch.client.inputs import (
     Fusion,
     ImageLike,
@@ -24,9 +25,6 @@ from clipsearch.client.inputs import (
 from clipsearch.encoder.v1 import encoder_pb2, vector_pb2
 from clipsearch.filters.convert import FilterLike, to_proto
 from clipsearch.search.v1 import filter_pb2, search_pb2
-
-Name = TypeVar("Name", bound=str)
-Value = TypeVar("Value")
 
 F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
 # Longer lists go in several requests; these are within the encoder's default limits.
@@ -61,7 +59,7 @@ def search(
 
     See `clipsearch.client.inputs.SearchOptions` for the options.
     """
-    arguments.string(collection, "collection")
+    inputs.string(collection, "collection")
     for argument, number in (("limit", limit), ("offset", offset), ("hnsw_ef", hnsw_ef)):
         if not isinstance(number, SupportsIndex) or isinstance(number, bool):
             raise TypeError(f"{argument}: must be a whole number, is {number!r}")
@@ -73,7 +71,7 @@ def search(
     single = [Term(**{name: value}) for name, value in named if value is not None]  # type: ignore[arg-type]
     request = search_pb2.SearchRequest(
         collection=collection,
-        target=convert.choice("target", target, convert.TARGETS),
+        target=choice("target", target, TARGETS),
         filter=optional_filter(filter),
         limit=limit,
         offset=offset,
@@ -85,12 +83,12 @@ def search(
             quantization_rescore=rescore,
             quantization_oversampling=oversampling,
         ),
-        fusion=convert.choice("fusion", fusion, convert.FUSIONS),
+        fusion=choice("fusion", fusion, FUSIONS),
         payload=payload_selector(payload),
         fingerprint=fingerprint,
         vector_format=F32,
     )
-    terms = arguments.each(query, Term, "query", "terms")
+    terms = inputs.each(query, Term, "query", "terms")
     for i, term in enumerate([*single, *terms]):  # filled in place: an image is copied once, not twice
         _fill_term(request.query.add(), term, f"query[{i}]")
     return request
@@ -99,7 +97,7 @@ def search(
 def search_batch(collection: str, searches: Iterable[Search]) -> search_pb2.SearchBatchRequest:
     """Several searches in one call: `[{"text": "a cat"}, {"image": "cat.jpg", "limit": 3}]`."""
     request = search_pb2.SearchBatchRequest()
-    for i, options in enumerate(arguments.listed(searches, "searches", "searches such as {'text': 'a cat'}")):
+    for i, options in enumerate(inputs.listed(searches, "searches", "searches such as {'text': 'a cat'}")):
         if not isinstance(options, Mapping):
             raise TypeError(f"searches[{i}]: must be a dict such as {{'text': 'a cat'}}, is {options!r}")
         request.searches.append(search(collection, **options))
@@ -126,8 +124,8 @@ def upsert(
         fingerprint=fingerprint,
     )
     # Filled in place: points made one by one and copied take three times as long.
-    for i, point in enumerate(arguments.each(points, Point, "points", "points")):
-        _fill(request.points.add(id=arguments.point_id(point.id, f"points[{i}].id")), point)
+    for i, point in enumerate(inputs.each(points, Point, "points", "points")):
+        _fill(request.points.add(id=inputs.point_id(point.id, f"points[{i}].id")), point)
     return request
 
 
@@ -137,7 +135,7 @@ def get_points(
     """Those of at most 1000 points that exist, in the order of `ids`."""
     return search_pb2.GetPointsRequest(
         collection=collection,
-        ids=arguments.ids(ids, "ids"),
+        ids=inputs.ids(ids, "ids"),
         payload=payload_selector(payload),
         with_vectors=with_vectors,
         vector_format=F32,
@@ -171,7 +169,7 @@ def update_payload(
         collection=collection,
         ids=selected,
         filter=matching,
-        delete=arguments.strings(delete, "delete", "fields", ordered=False),
+        delete=inputs.strings(delete, "delete", "fields", ordered=False),
         overwrite=overwrite,
     )
     if set:
@@ -212,7 +210,7 @@ def model() -> encoder_pb2.GetModelRequest:
 
 def encode_texts(texts: Iterable[str]) -> Iterator[encoder_pb2.EncodeTextRequest]:
     """Texts to encode, in as many requests as they need."""
-    given = arguments.strings(texts, "texts", "texts")
+    given = inputs.strings(texts, "texts", "texts")
     for batch in batched(given, _TEXTS_A_REQUEST):
         yield encoder_pb2.EncodeTextRequest(texts=batch, format=F32)
 
@@ -230,8 +228,8 @@ def classify(
 
     Default prompt: "a photo of a {}". An image that cannot be read has an error and no labels.
     """
-    choices = arguments.strings(labels, "labels", "labels")
-    arguments.string(prompt_template, "prompt_template")
+    choices = inputs.strings(labels, "labels", "labels")
+    inputs.string(prompt_template, "prompt_template")
     for batch in _image_batches(images):
         yield encoder_pb2.ClassifyRequest(images=batch, labels=choices, prompt_template=prompt_template)
 
@@ -247,13 +245,13 @@ def payload_selector(payload: bool | Sequence[str]) -> search_pb2.PayloadSelecto
         return None
     if payload is False:
         return search_pb2.PayloadSelector(none=True)
-    fields = arguments.strings(payload, "payload", "fields (or True, or False)", ordered=False)
+    fields = inputs.strings(payload, "payload", "fields (or True, or False)", ordered=False)
     return search_pb2.PayloadSelector(include=fields) if fields else search_pb2.PayloadSelector(none=True)
 
 
 def _image_batches(images: Iterable[ImageLike]) -> Iterator[list[bytes]]:
     """The images' bytes, read as they are asked for."""
-    given = enumerate(arguments.listed(images, "images", "images"))
+    given = enumerate(inputs.listed(images, "images", "images"))
     files = (image_bytes(image, f"images[{i}]") for i, image in given)
     return batched(files, _IMAGES_A_REQUEST, _IMAGE_BYTES_A_REQUEST)
 
@@ -268,15 +266,15 @@ def _fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
     if term.kind is not None:
         if term.vector is None:
             raise ValueError(f"{where}: kind is of a vector only; the kind of other terms is known")
-        proto.kind = convert.choice(f"{where}.kind", term.kind, convert.KINDS)
+        proto.kind = choice(f"{where}.kind", term.kind, KINDS)
     if term.text is not None:
-        proto.text = arguments.string(term.text, f"{where}.text")
+        proto.text = inputs.string(term.text, f"{where}.text")
     elif term.image is not None:
         proto.image = image_bytes(term.image, f"{where}.image")
     elif term.vector is not None:
         proto.vector.CopyFrom(convert.vector(term.vector))
     elif term.point_id is not None:
-        proto.point_id = arguments.point_id(term.point_id, f"{where}.point_id")
+        proto.point_id = inputs.point_id(term.point_id, f"{where}.point_id")
 
 
 def _selector(
@@ -285,7 +283,7 @@ def _selector(
     if (ids is None) == (filter is None):
         raise ValueError("give either ids or filter")
     if ids is not None:
-        return search_pb2.PointIds(ids=arguments.ids(ids, "ids")), None
+        return search_pb2.PointIds(ids=inputs.ids(ids, "ids")), None
     return None, optional_filter(filter)
 
 
@@ -293,7 +291,7 @@ def _fill(proto: search_pb2.Point, point: Point) -> None:
     if point.image is not None:
         proto.image = image_bytes(point.image, f"point {point.id!r}: image")
     if point.text is not None:
-        proto.text = arguments.string(point.text, f"point {point.id!r}: text")
+        proto.text = inputs.string(point.text, f"point {point.id!r}: text")
     if point.image_vector is not None:
         proto.image_vector.f32 = convert.f32(point.image_vector)
     if point.text_vector is not None:

@@ -6,15 +6,8 @@ from typing import Any
 
 from google.rpc import code_pb2, status_pb2
 
-from clipsearch.client.convert import (
-    ENCODINGS,
-    FUSIONS,
-    INDEX_TYPES,
-    QUANTIZATIONS,
-    QUERY_ENCODINGS,
-    array,
-    payload,
-)
+from clipsearch.client.convert import array, payload
+from clipsearch.client.enums import ENCODINGS, FUSIONS, INDEX_TYPES, QUANTIZATIONS, QUERY_ENCODINGS
 from clipsearch.client.errors import ClipSearchError, from_status
 from clipsearch.client.types import (
     Classification,

@@ -63,22 +63,16 @@ class Points:
 
         The successor's are deleted too, and not counted.
         """
-        deleted: int | None = None
-        while True:
-            chain = await self._successors.chain(collection, deadline)
-            if isinstance(selector, Filter):
-                selector = fitted(selector, chain[0].payload_indexes)
-                await self._fields.check(chain[0], selector, deadline, found=True, deleting=True)
-            async with self._successors.writing(collection, chain, deadline) as unchanged:
-                if not unchanged:
-                    continue
-                gone = await self._delete(chain, selector, deadline)
-                deleted = gone if deleted is None else deleted
-            if not await self._successors.unheard(chain, deadline):
-                return deleted
-            collection = chain[0].name
+
+        async def delete(chain: Chain) -> int:
+            return await self._delete(chain, selector, deadline)
+
+        return await self._successors.write(collection, deadline, delete)
 
     async def _delete(self, chain: Chain, selector: Sequence[str] | Filter, deadline: Deadline) -> int:
+        if isinstance(selector, Filter):
+            selector = fitted(selector, chain[0].payload_indexes)
+            await self._fields.check(chain[0], selector, deadline, found=True, deleting=True)
         deleted = await self._store.delete(chain[0].name, selector, timeout=deadline.store())
         self._calibrations.wrote(chain[0].name, deleted)
         for successor in chain[1:]:
@@ -131,22 +125,14 @@ class Points:
     async def _update_payload(
         self, collection: str, ids: Sequence[str], change: PayloadChange, deadline: Deadline
     ) -> int:
-        updated: int | None = None
-        while True:
-            chain = await self._successors.chain(collection, deadline)
-            async with self._successors.writing(collection, chain, deadline) as unchanged:
-                if not unchanged:
-                    continue
-                found = await self._store.update_payload(chain[0].name, ids, change, timeout=deadline.store())
-                for successor in chain[1:]:
-                    with on_successor(chain, successor):
-                        await self._store.update_payload(
-                            successor.name, ids, change, timeout=deadline.store()
-                        )
-                updated = found if updated is None else updated
-            if not await self._successors.unheard(chain, deadline):
-                return updated
-            collection = chain[0].name
+        async def update(chain: Chain) -> int:
+            updated = await self._store.update_payload(chain[0].name, ids, change, timeout=deadline.store())
+            for successor in chain[1:]:
+                with on_successor(chain, successor):
+                    await self._store.update_payload(successor.name, ids, change, timeout=deadline.store())
+            return updated
+
+        return await self._successors.write(collection, deadline, update)
 
     async def count(self, collection: str, filter: Filter, deadline: Deadline) -> int:
         """How many points match, exactly."""

@@ -8,14 +8,15 @@ writes go one after another, so that two of one point end alike in both.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from clipsearch.serving.errors import NotFound, ServiceError
 from search_service.deadline import Deadline
 from search_service.stores.protocol import CollectionSpec, VectorStore
 
+Result = TypeVar("Result")
 Chain: TypeAlias = tuple[CollectionSpec, ...]
 """A collection, its successor if it has one, that one's successor, and so on; each once."""
 
@@ -39,6 +40,24 @@ class Successors:
                 spec = await self._resolve(spec.successor, deadline)
             except NotFound:  # deleted just now; the link goes with it
                 return tuple(found.values())
+
+    async def write(
+        self, collection: str, deadline: Deadline, do: Callable[[Chain], Awaitable[Result]]
+    ) -> Result:
+        """Does a write to all of the collection's chain; its result.
+
+        `do` is called once more where the collection has got successors meanwhile.
+        """
+        results: list[Result] = []
+        while True:
+            chain = await self.chain(collection, deadline)
+            async with self.writing(collection, chain, deadline) as unchanged:
+                if not unchanged:
+                    continue
+                results.append(await do(chain))
+            if not await self.unheard(chain, deadline):
+                return results[0]
+            collection = chain[0].name
 
     @asynccontextmanager
     async def writing(self, collection: str, chain: Chain, deadline: Deadline) -> AsyncIterator[bool]:

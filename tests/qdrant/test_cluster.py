@@ -146,16 +146,9 @@ def test_a_bulk_load_goes_on_through_a_rolling_restart(three, search_on, tmp_pat
     (tmp_path / "ids.txt").write_text("".join(f"b{n}\n" for n in range(count)))
     with Client(services[0].address) as client:
         client.create_collection("rolling", dimension=DIMENSION, fingerprint="f" * 32)
-        words = (
-            "index",
-            str(tmp_path / "vectors.npy"),
-            "--ids",
-            str(tmp_path / "ids.txt"),
-            "--side",
-            "image",
-        )
+        vectors_file, ids_file = str(tmp_path / "vectors.npy"), str(tmp_path / "ids.txt")
         load = subprocess.Popen(
-            cli(*words, "-c", "rolling"),
+            cli("index", vectors_file, "--ids", ids_file, "--side", "image", "-c", "rolling"),
             env=environment(CLIPSEARCH_SERVER=target),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

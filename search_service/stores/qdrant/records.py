@@ -61,27 +61,22 @@ class Records:
         return [found[key] for key in uuids if key in found]
 
     async def agreed(
-        self,
-        collection: str,
-        uuids: Sequence[str],
-        payload: PayloadSelection,
-        with_vectors: bool,
-        timeout: float | None,
+        self, collection: str, uuids: Sequence[str], timeout: float | None
     ) -> list[models.Record]:
-        """Those that most copies have, and alike.
+        """Those that most copies have, and alike; without payloads and vectors.
 
         A write that failed half-way leaves its point on one copy: taken for there, it would stay on that one.
         """
 
         async def read(seconds: int) -> list[models.Record]:
-            quorum = models.ReadConsistencyType.QUORUM
+            ask = partial(self._retrieve, collection, uuids, PayloadSelection(()), False)
             try:
-                return await self._retrieve(collection, uuids, payload, with_vectors, quorum, seconds)
+                return await ask(models.ReadConsistencyType.QUORUM, seconds)
             except grpc.aio.AioRpcError as error:
                 if _TOO_FEW_COPIES not in (error.details() or ""):
                     raise
                 # Those that are away are made anew of those that are there.
-                return await self._retrieve(collection, uuids, payload, with_vectors, ANY_COPY, seconds)
+                return await ask(ANY_COPY, seconds)
 
         return await self._calls.read(collection, timeout, read)
 

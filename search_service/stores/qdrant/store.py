@@ -215,8 +215,7 @@ class QdrantServer:
         """Those of `ids` whose points most copies of their shard have, and alike."""
         if not ids:
             return frozenset()
-        wanted = _uuids(ids)
-        found = await self._records.agreed(collection, wanted, PayloadSelection(()), False, timeout)
+        found = await self._records.agreed(collection, _uuids(ids), timeout)
         return frozenset(stored_point(record).id for record in found)
 
     async def delete(

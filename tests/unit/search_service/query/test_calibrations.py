@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
 
 from clipsearch.serving.errors import NotFound, Unavailable
+from search_service.query import calibrations as calibrations_module
 from search_service.query.calibration import Calibration
 from search_service.query.calibrations import Calibrations
 from search_service.stores.edge.store import QdrantEdge
@@ -184,6 +186,27 @@ async def test_what_failed_beside_an_older_one_is_measured_by_the_next_search(st
     assert await counts(calibrations) == {"image": 20, "text": 20}
     store.error = None
     assert await counts(calibrations) == {"image": 40, "text": 40}
+
+
+async def test_what_the_store_cannot_keep_is_used_all_the_same(store, calibrations, monkeypatch):
+    refuses = AsyncMock(side_effect=Unavailable("store", "most nodes are away"))
+    monkeypatch.setattr(store, "set_calibration", refuses, raising=False)
+    await write(store, calibrations, 0, 20)
+    first = await calibrations.get("c")
+    assert await calibrations.get("c") is first is not None
+    assert (await store.calibration("c"), store.sampled) == (None, 2)
+
+
+async def test_a_load_that_never_ends_is_measured_all_the_same(store, monkeypatch):
+    monkeypatch.setattr(calibrations_module, "_LONGEST_LOAD_S", 0)
+    loaded = Calibrations(store, 10, quiet_s=2)
+    await write(store, loaded, 0, 1)
+    until_measured = asyncio.create_task(until(lambda: store.sampled))
+    while not until_measured.done():
+        loaded.wrote("c", 1, VECTOR_NAMES)
+        await asyncio.sleep(0)
+    await until_measured
+    await loaded.close()
 
 
 async def test_what_is_due_is_measured_before_the_end(store):

@@ -63,7 +63,11 @@ def _condition(condition: Condition) -> Any:
         case IsEmpty(key):
             return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
         case IsNull(key):
-            return models.IsNullCondition(is_null=models.PayloadField(key=key))
+            # Without an index Qdrant does not look into a list for null, as it does with one.
+            paths = (key,) if key.endswith("]") else (key, f"{key}[]")
+            return models.Filter(
+                should=[models.IsNullCondition(is_null=models.PayloadField(key=path)) for path in paths]
+            )
         case HasId(ids):
             return models.HasIdCondition(has_id=[point_uuid(point_id) for point_id in ids])
         case Filter():

@@ -17,8 +17,6 @@ from tests.unit.search_service.served import Client, parse, refused, unit
 
 F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
 INDEX = collection_pb2.PayloadIndex(field="tag", type=collection_pb2.PAYLOAD_INDEX_TYPE_KEYWORD)
-
-
 IDS = search_pb2.PointIds(ids=["p1"])
 EVEN = parse('must { field { key: "even" match { boolean: true } } }')
 WRONG_TYPE = parse('must { field { key: "tag" range { gt: 1 } } }')

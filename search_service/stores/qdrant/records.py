@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -17,6 +20,8 @@ from search_service.stores.qdrant.spec import Limits
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 
 ANY_COPY = 1
+# Qdrant needs far less than their sum to tell a node that has come back how it stands.
+_AGREE_AFTER_S = (0.05, 0.15, 0.3, 0.5)
 _TOO_FEW_COPIES = "does not have enough active replicas"
 
 
@@ -45,19 +50,32 @@ class Records:
     ) -> list[models.Record]:
         """The points with these UUIDs, in their order.
 
-        Copies that do not agree on one answer with nothing, as while it is overwritten, or since a write of
-        it failed half-way: it is read from one copy then.
+        Copies that do not agree on one answer with nothing: while it is overwritten, where a node that was
+        away reads its own copy and has not heard yet that it is behind, or since a write of it failed
+        half-way. They are asked again for a second; what they do not agree on then is read from one copy.
         """
-        found: dict[str, models.Record] = {}
-        for consistency in dict.fromkeys((self.consistency, ANY_COPY)):
+        end = math.inf if timeout is None else time.monotonic() + timeout
+
+        async def read(keys: Sequence[str], consistency: models.ReadConsistency) -> dict[str, models.Record]:
+            records = await self._calls.read(
+                collection,
+                None if timeout is None else max(0.0, end - time.monotonic()),
+                partial(self._retrieve, collection, keys, payload, with_vectors, consistency),
+            )
+            return {str(record.id): record for record in records}
+
+        found = await read(uuids, self.consistency)
+        if self.consistency != ANY_COPY:
             missing = [key for key in uuids if key not in found]
-            if missing:
-                records = await self._calls.read(
-                    collection,
-                    timeout,
-                    partial(self._retrieve, collection, missing, payload, with_vectors, consistency),
-                )
-                found |= {str(record.id): record for record in records}
+            doubtful = await read(missing, ANY_COPY) if missing else {}
+            for pause in _AGREE_AFTER_S:
+                if not doubtful or time.monotonic() + 2 * pause > end:
+                    break
+                await asyncio.sleep(pause)
+                agreed = await read(list(doubtful), self.consistency)
+                found |= agreed
+                doubtful = {key: record for key, record in doubtful.items() if key not in agreed}
+            found |= doubtful
         return [found[key] for key in uuids if key in found]
 
     async def agreed(

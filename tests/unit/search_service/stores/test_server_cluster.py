@@ -10,7 +10,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from clipsearch.channel.credentials import CredentialsError
 from search_service.stores.protocol import CollectionSpec, StoredPoint, point_uuid
-from search_service.stores.qdrant import collections
+from search_service.stores.qdrant import collections, records
 from search_service.stores.qdrant.channel import open_client
 from search_service.stores.qdrant.store import QdrantServer
 from tests import local_qdrant
@@ -59,16 +59,28 @@ async def test_nodes_that_have_not_heard_yet_are_asked_again(memory, monkeypatch
     assert (await store.resolve("old")).successor == "new"
 
 
-async def test_a_point_on_which_copies_do_not_agree_is_read_from_one(memory, monkeypatch):
+@pytest.mark.parametrize(("reads_that_differ", "version"), [(2, "new"), (9, "old")])
+async def test_a_point_on_which_copies_do_not_agree_is_read_from_one_in_the_end(
+    memory, monkeypatch, reads_that_differ, version
+):
+    """A node that was away and has not heard yet that it is behind holds the old version."""
     store, client = memory
-    await store.upsert("old", [StoredPoint("a", {}, image=VECTOR)])
-    read = client.retrieve
+    await store.upsert("old", [StoredPoint("a", {"version": "new"}, image=VECTOR)])
+    read, asked = client.retrieve, []
 
     async def copies_differ(*args, consistency, **options):
-        return [] if isinstance(consistency, models.ReadConsistencyType) else await read(*args, **options)
+        found = await read(*args, **options)
+        if isinstance(consistency, models.ReadConsistencyType):
+            asked.append(consistency)
+            return [] if len(asked) <= reads_that_differ else found
+        return [
+            record.model_copy(update={"payload": {**record.payload, "version": "old"}}) for record in found
+        ]
 
     monkeypatch.setattr(client, "retrieve", copies_differ)
-    assert [point.id for point in await store.get("old", ["a", "b"])] == ["a"]
+    monkeypatch.setattr(records, "_AGREE_AFTER_S", [0, 0])
+    [point] = await store.get("old", ["a", "b"])
+    assert (point.id, point.payload["version"]) == ("a", version)
 
 
 async def test_an_insert_that_reached_one_copy_alone_is_made_again(memory, monkeypatch):

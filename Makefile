@@ -22,6 +22,8 @@ SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 RUN_READY  := $(VENV)/.ready-run
 FULL_READY := $(VENV)/.ready-full
 GPU_READY  := $(VENV)-gpu/.ready
+CHECKOV    := 3.3.30
+CHECKOV_READY := $(VENV)-checkov/.ready-$(CHECKOV)
 
 .DEFAULT_GOAL := help
 .PHONY: needs-qdrant help demo web test test-fast test-web soak pictures lint torture test-qdrant chaos drain fuzz bounds overload \
@@ -122,12 +124,12 @@ bounds: $(FULL_READY) build/models/starter/manifest.json ##+ whether a caller or
 overload: $(FULL_READY) ##+ ten times the encoder's best rate for a minute: build/overload.json
 	$(BIN)/python -m tests.overload $(ARGS)
 
-deploy-check: $(FULL_READY) ##+ check deploy/: images, compose, Kubernetes manifests, dashboards, alerts
+deploy-check: $(FULL_READY) $(CHECKOV_READY) ##+ check deploy/: images, compose, Kubernetes manifests, dashboards, alerts
 	echo "== hadolint";   $(BIN)/hadolint deploy/docker/Dockerfile
 	echo "== kustomize";  for overlay in deploy/kubernetes/overlays/*; do $(BIN)/kubectl kustomize $$overlay > /dev/null || exit 1; done
 	echo "== promtool";   deploy/monitoring/promtool.sh
-	echo "== schemas, dashboards, properties, images' contents"
-	SOAK_SHARE=0.01 $(PYTEST) -q tests/system/deploy tests/soak/test_image_contents.py $(ARGS)
+	echo "== checkov, schemas, dashboards, properties, images' contents"
+	CHECKOV=$(VENV)-checkov/bin/checkov SOAK_SHARE=0.01 $(PYTEST) -q tests/system/deploy tests/soak/test_image_contents.py $(ARGS)
 
 release-check: $(FULL_READY) ##+ build the release of the last commit in build/release/dist, check it, install and serve it
 	rm -rf build/release && mkdir -p build/release/source
@@ -155,7 +157,7 @@ protos: $(FULL_READY) ## regenerate the Python API from protos/
 	echo "generated clipsearch/encoder/v1 and clipsearch/search/v1"
 
 clean: ## remove the virtual environment and everything built
-	rm -rf $(VENV) $(VENV)-gpu build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(VENV)-gpu $(VENV)-checkov build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 build/models/starter/manifest.json: | $(RUN_READY)
@@ -183,6 +185,13 @@ $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "   make $(MAKECMDGOALS) PIP_EXTRA_INDEX_URL=URL, the index of CPU builds that pytorch.org's 'Get started' names"
 	$(PIP) --editable '.[cpu,search,starter,map,web,notebook,parquet,otel,export,plan,load,dev,deploy]'
 	touch $(RUN_READY) $@
+
+# Nor can Checkov with what it pins.
+$(CHECKOV_READY):
+	echo "== installing Checkov in $(VENV)-checkov"
+	$(PYTHON) -m venv $(VENV)-checkov
+	$(VENV)-checkov/bin/python -m pip --disable-pip-version-check --quiet install checkov==$(CHECKOV)
+	touch $@
 
 $(GPU_READY): pyproject.toml requirements.lock
 	echo "== installing ONNX Runtime for CUDA, torch and the exporter in $(VENV)-gpu (a large download)"

@@ -106,36 +106,33 @@ async def _open(
                 stack.push_async_callback(client.close)
                 if settings.encoder_tls:
                     stack.callback(asyncio.create_task(client.watch()).cancel)
-                guarded = Breaker("encoder", partial(measured.up, name)).guarded(client)
-                encoders.append(measured.timed(name, guarded))
+                breaker = Breaker("encoder", partial(measured.up, name))
+                encoders.append(breaker.guarded(client, measured.timer(name)))
         watch = asyncio.create_task(measured.watch_collections(store))
         stack.callback(watch.cancel)
-        store = Breaker("store", partial(measured.up, "store")).guarded(store)
-        timed = measured.timed("store", store)
-        calibrations = Calibrations(timed, settings.store_timeout_s)
+        store = Breaker("store", partial(measured.up, "store")).guarded(store, measured.timer("store"))
+        calibrations = Calibrations(store, settings.store_timeout_s)
         stack.push_async_callback(calibrations.close)
-        yield services(timed, calibrations, settings, *encoders)
+        yield services(store, calibrations, settings, *encoders)
 
 
 def _connect(address: str, settings: SearchSettings, traces: Tracing) -> EncoderClient:
-    token, tls = settings.encoder_token, None
+    token = settings.encoder_token
     try:
-        if settings.encoder_tls:
-            tls = ClientTls(
-                settings.encoder_tls_ca,
-                settings.encoder_tls_certificate,
-                settings.encoder_tls_key,
-                settings.encoder_tls_server_name,
-            )
         return EncoderClient(
             address,
             settings.encoder_timeout_s,
             traces.client,
             token.get_secret_value() if token is not None else None,
-            tls,
+            _tls(settings, "encoder") if settings.encoder_tls else None,
         )
     except CredentialsError as error:
         raise StartError(f"cannot connect to the encoder: {error}") from None
+
+
+def _tls(settings: SearchSettings, dependency: str) -> ClientTls:
+    files = ("ca", "certificate", "key", "server_name")
+    return ClientTls(*(getattr(settings, f"{dependency}_tls_{name}") for name in files))
 
 
 async def _open_store(settings: SearchSettings) -> VectorStore:
@@ -167,12 +164,7 @@ def _connect_store(settings: SearchSettings) -> VectorStore:
         settings.qdrant_url,
         key.get_secret_value() if key is not None else None,
         timeout=settings.store_timeout_s,
-        tls=ClientTls(
-            settings.qdrant_tls_ca,
-            settings.qdrant_tls_certificate,
-            settings.qdrant_tls_key,
-            settings.qdrant_tls_server_name,
-        ),
+        tls=_tls(settings, "qdrant"),
         grpc_port=settings.qdrant_grpc_port,
         channels=settings.qdrant_channels,
         ordering=settings.qdrant_ordering,

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
+from inspect import iscoroutinefunction
+from typing import Any, TypeAlias, TypeVar, cast
 
 import structlog
 
 from clipsearch.serving.errors import DeadlineExceeded, ServiceError, Unavailable
 from clipsearch.serving.health import PROBE_TIMEOUT_S
-from search_service.wrapped import Dependency, wrapped
 
 # When a refused caller may come back: probes are a second apart.
 RETRY_AFTER_S = 1.0
 # Sooner than health gives up on us.
 _ANSWER_S = 0.75 * PROBE_TIMEOUT_S
+
+Dependency = TypeVar("Dependency")
+Timer: TypeAlias = Callable[[str], AbstractContextManager[Any]]
 
 _log = structlog.get_logger(__name__)
 
@@ -40,9 +44,12 @@ class Breaker:
         self._waiting: set[asyncio.Timeout] = set()
         on_change(True)
 
-    def guarded(self, dependency: Dependency) -> Dependency:
-        """The dependency behind the breaker: `ping` is its probe, every other call can be refused."""
-        return wrapped(dependency, lambda method: self.probe if method == "ping" else self.call)
+    def guarded(self, dependency: Dependency, timer: Timer = lambda method: nullcontext()) -> Dependency:
+        """The dependency behind the breaker: `ping` is its probe, every other call can be refused.
+
+        Calls are made within `timer` of their method's name, failures and refusals included.
+        """
+        return cast(Dependency, _Guarded(dependency, self, timer))
 
     @asynccontextmanager
     async def probe(self) -> AsyncIterator[None]:
@@ -112,3 +119,24 @@ class Breaker:
 
     def _refusal(self) -> Unavailable:
         return self._unavailable(self._problem, RETRY_AFTER_S)
+
+
+class _Guarded:
+    def __init__(self, target: object, breaker: Breaker, timer: Timer) -> None:
+        self._target = target
+        self._breaker = breaker
+        self._timer = timer
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._target, name)
+        if not iscoroutinefunction(found):
+            return found
+        around = self._breaker.probe if name == "ping" else self._breaker.call
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            with self._timer(name):
+                async with around():
+                    return await found(*args, **kwargs)
+
+        self.__dict__[name] = call  # the next call finds it without asking again
+        return call

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from clipsearch.serving.errors import ServiceError
 from clipsearch.serving.telemetry.metrics import LATENCY_BUCKETS
+from search_service.breaker import Timer
 from search_service.stores.protocol import VectorStore
-from search_service.wrapped import Around, Dependency, wrapped
 
 COLLECTIONS_EVERY_S = 30.0
 
@@ -44,20 +42,9 @@ class SearchMetrics:
         """Notes whether a dependency answers."""
         self._up.labels(dependency).set(answers)
 
-    def timed(self, name: str, dependency: Dependency) -> Dependency:
-        """The dependency, with every coroutine method of it timed under the method's name."""
-
-        def measure_of(operation: str) -> Around:
-            seconds = self._seconds.labels(name, operation)
-
-            @asynccontextmanager
-            async def measure() -> AsyncIterator[None]:
-                with seconds.time():
-                    yield
-
-            return measure
-
-        return wrapped(dependency, measure_of)
+    def timer(self, dependency: str) -> Timer:
+        """What times the operations of a dependency."""
+        return lambda operation: self._seconds.labels(dependency, operation).time()
 
     async def watch_collections(self, store: VectorStore) -> None:
         """Counts the points of all collections now and then, for ever, whether the store was away or not."""

@@ -7,7 +7,8 @@ No path, stack trace or secret may get into a message.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
@@ -60,12 +61,12 @@ class InvalidArgument(ServiceError):
 
     def inside(self, prefix: str) -> InvalidArgument:
         """The same error one level up: `weight` inside `query[2]` is `query[2].weight`."""
-        return InvalidArgument(
-            f"{prefix}.{self.field}",
-            self.description,
-            self.reason,
-            {k: v for k, v in self.metadata.items() if k != "field"},
-        )
+        return self.at(f"{prefix}.{self.field}")
+
+    def at(self, field: str) -> InvalidArgument:
+        """The same error, told of `field`: for one that was found where no field is known."""
+        known = {name: value for name, value in self.metadata.items() if name != "field"}
+        return InvalidArgument(field, self.description, self.reason, known)
 
 
 class NotFound(ServiceError):
@@ -168,6 +169,20 @@ class Unavailable(ServiceError):
     def details(self) -> list[Message]:  # noqa: D102
         own = [] if self.retry_after_s is None else [_retry_info(self.retry_after_s)]
         return [*super().details(), *own]
+
+
+@contextmanager
+def inside(path: str) -> Iterator[None]:
+    """Errors of the block are told as lying inside `path`, such as `searches[2]`; "" changes nothing."""
+    try:
+        yield
+    except InvalidArgument as error:
+        raise (error.inside(path) if path else error) from None
+    except ServiceError as error:
+        if path:
+            error.message = f"{path}: {error.message}"
+            error.metadata = {**error.metadata, "field": path}
+        raise
 
 
 def to_status(error: ServiceError) -> status_pb2.Status:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.checks import EnumNames, check_count, check_path
-from search_service.query.nearest import candidates
+from search_service.api.point_proto import EnumNames, check_count, check_path
+from search_service.query.ranking import candidates
 from search_service.settings import MAX_INDEXES
 from search_service.stores.protocol import (
     BinaryEncoding,

@@ -1,65 +1,103 @@
-"""Points as they travel: read to be written, written when read, and which parts of them are asked for."""
+"""Points as they travel, and what requests are made of: ids, paths, enums, payloads, vectors.
+
+A Struct holds every number as float64. Those without a fraction and within +-2**53 become int, so
+that integer matches and integer indexes find them; on the way back they are float64 again.
+"""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import numpy as np
+from google.protobuf import struct_pb2
 
 from clipsearch.encoder.v1 import vector_pb2
+from clipsearch.filters.paths import PATH, keys, quoted
 from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.checks import check_count, check_id, check_path
-from search_service.api.payload_proto import read_payload, write_payload
-from search_service.api.vector_proto import read_vector, write_vector
 from search_service.settings import MAX_INCLUDED, SearchSettings
-from search_service.stores.protocol import PayloadSelection, StoredPoint, Vector
+from search_service.stores.protocol import (
+    RESERVED_PREFIX,
+    PayloadChange,
+    PayloadSelection,
+    StoredPoint,
+    Vector,
+    VectorName,
+)
 from search_service.write.upsert import NewPoint
 
 VectorFormat: TypeAlias = "vector_pb2.VectorFormat.ValueType"
+Name = TypeVar("Name", bound=str)
+Number = TypeVar("Number", bound=int)
+
+_MAX_PATH = 512  # characters
+_EXACT_INTEGER = 2.0**53
+_FLOAT32_BYTES = 4
+# Lengths outside have squares that float32 cannot hold, or not exactly.
+_SHORT, _LONG = 1e-15, 1e15
 
 
-def read_point(proto: search_pb2.Point, field: str, limits: SearchSettings) -> NewPoint | InvalidArgument:
-    """The point at `field` (`points[3]`) of a request, or what is wrong with it."""
-    try:
-        return _read(proto, field, limits)
-    except InvalidArgument as error:
-        return error
+class EnumNames(Generic[Name, Number]):
+    """The names that an API's enum goes by here, in both directions; `default`: that of its 0."""
+
+    def __init__(self, numbers: Mapping[Name, Number], default: Name | None = None) -> None:
+        self.numbers = dict(numbers)
+        self._names: dict[int, Name] = {number: name for name, number in numbers.items()}
+        if default is not None:
+            self._names[0] = default
+
+    def name(self, number: int, field: str) -> Name:
+        """The name of a request's number. Raises InvalidArgument."""
+        if number not in self._names:
+            raise InvalidArgument(
+                field, f"{number} is none of this API's values; there are {', '.join(self.numbers)}"
+            )
+        return self._names[number]
 
 
-def _read(proto: search_pb2.Point, field: str, limits: SearchSettings) -> NewPoint:
-    id = check_id(proto.id, f"{field}.id", limits)
-    image: bytes | Vector | None = proto.image if proto.HasField("image") else None
-    text: str | Vector | None = proto.text if proto.HasField("text") else None
-    if proto.HasField("image_vector"):
-        if image is not None:
-            raise InvalidArgument(f"{field}.image_vector", "set together with image; a point has one of them")
-        image = read_vector(proto.image_vector, f"{field}.image_vector")
-    if proto.HasField("text_vector"):
-        if text is not None:
-            raise InvalidArgument(f"{field}.text_vector", "set together with text; a point has one of them")
-        text = read_vector(proto.text_vector, f"{field}.text_vector")
-    if image is None and text is None:
+def check_count(field: str, count: int, most: int, least: int = 1) -> None:
+    """Raises InvalidArgument for too many or too few items."""
+    if not least <= count <= most:
+        allowed = f"{least} to {most} are allowed" if least else f"at most {most}"
+        raise InvalidArgument(field, f"{count} given, {allowed}", "COUNT_OUT_OF_RANGE")
+
+
+def check_id(point_id: str, field: str, limits: SearchSettings) -> str:
+    """Returns `point_id` if it may be one. Raises InvalidArgument."""
+    if not point_id:
+        raise InvalidArgument(field, "empty", "ID_INVALID")
+    size = len(point_id.encode())
+    if size > limits.max_id_bytes:
+        raise InvalidArgument(field, f"{size} bytes, at most {limits.max_id_bytes}", "ID_INVALID")
+    return point_id
+
+
+def check_ids(ids: Sequence[str], field: str, limits: SearchSettings) -> tuple[str, ...]:
+    """Returns `ids` if each may be one and their number is allowed. Raises InvalidArgument."""
+    check_count(field, len(ids), limits.max_ids)
+    return tuple(check_id(id, f"{field}[{i}]", limits) for i, id in enumerate(ids))
+
+
+def check_path(path: str, field: str) -> str:
+    """Returns `path` if it is a path into a payload that callers may use. Raises InvalidArgument."""
+    if not path:
+        raise InvalidArgument(field, "empty; it must be the path of a payload field", "KEY_INVALID")
+    if len(path) > _MAX_PATH:
+        raise InvalidArgument(field, f"{len(path)} characters, at most {_MAX_PATH}", "KEY_INVALID")
+    if not PATH.fullmatch(path):
         raise InvalidArgument(
-            field, "has none of image, text, image_vector and text_vector; it needs one", "POINT_EMPTY"
+            field,
+            f"{path!r} is not a path of a payload field, such as price, shop.city, tags[] "
+            'or, around other characters, "unit price"',
+            "KEY_INVALID",
         )
-    payload = read_payload(proto.payload, f"{field}.payload", limits.max_payload_bytes)
-    return NewPoint(id, payload, image, text)
-
-
-def write_point(point: StoredPoint, format: VectorFormat) -> search_pb2.StoredPoint:
-    """The point as it travels, with those vectors that it was read with."""
-    return search_pb2.StoredPoint(
-        id=point.id,
-        payload=write_payload(point.payload),
-        image_vector=write_optional(point.image, format),
-        text_vector=write_optional(point.text, format),
-        has_image=point.has_image,
-        has_text=point.has_text,
-    )
-
-
-def write_optional(vector: Vector | None, format: VectorFormat) -> vector_pb2.Vector | None:
-    """The vector as it travels, if there is one."""
-    return None if vector is None else write_vector(vector, format)
+    if path.lstrip('"').startswith(RESERVED_PREFIX):
+        raise InvalidArgument(
+            field, f"{path!r} starts with {RESERVED_PREFIX!r}, which is the service's own", "KEY_RESERVED"
+        )
+    return path
 
 
 def check_format(format: VectorFormat) -> VectorFormat:
@@ -67,6 +105,90 @@ def check_format(format: VectorFormat) -> VectorFormat:
     if format not in vector_pb2.VectorFormat.values():
         raise InvalidArgument("vector_format", f"{format} is none of this API's formats")
     return format
+
+
+def read_point(proto: search_pb2.Point, field: str, limits: SearchSettings) -> NewPoint | InvalidArgument:
+    """The point at `field` (`points[3]`) of a request, or what is wrong with it."""
+    try:
+        id = check_id(proto.id, f"{field}.id", limits)
+        image, text = _given(proto, "image", field), _given(proto, "text", field)
+        if image is None and text is None:
+            raise InvalidArgument(
+                field, "has none of image, text, image_vector and text_vector; it needs one", "POINT_EMPTY"
+            )
+        return NewPoint(
+            id, read_payload(proto.payload, f"{field}.payload", limits.max_payload_bytes), image, text
+        )
+    except InvalidArgument as error:
+        return error
+
+
+def _given(proto: search_pb2.Point, name: VectorName, field: str) -> Any:
+    """The image or the text, or the ready vector in its place."""
+    vector = f"{name}_vector"
+    if not proto.HasField(vector):  # type: ignore[arg-type]  # of two names that there are
+        return getattr(proto, name) if proto.HasField(name) else None
+    if proto.HasField(name):
+        raise InvalidArgument(f"{field}.{vector}", f"set together with {name}; a point has one of them")
+    return read_vector(getattr(proto, vector), f"{field}.{vector}")
+
+
+def write_point(point: StoredPoint, format: VectorFormat) -> search_pb2.StoredPoint:
+    """The point as it travels, with those vectors that it was read with."""
+    return search_pb2.StoredPoint(
+        id=point.id,
+        payload=write_payload(point.payload),
+        image_vector=write_vector(point.image, format),
+        text_vector=write_vector(point.text, format),
+        has_image=point.has_image,
+        has_text=point.has_text,
+    )
+
+
+def read_vector(proto: vector_pb2.Vector, field: str) -> Vector:
+    """The vector, float32 [dimension], normalised. Raises InvalidArgument if it has no direction."""
+    if proto.f32 and proto.values:
+        raise InvalidArgument(
+            field, "holds values and f32; exactly one of them must be filled", "VECTOR_INVALID"
+        )
+    if proto.f32:
+        if len(proto.f32) % _FLOAT32_BYTES:
+            raise InvalidArgument(
+                f"{field}.f32",
+                f"{len(proto.f32)} bytes; float32 numbers have a multiple of {_FLOAT32_BYTES}",
+                "VECTOR_INVALID",
+            )
+        return _normalised(np.frombuffer(proto.f32, dtype="<f4"), f"{field}.f32")
+    if proto.values:
+        return _normalised(np.array(proto.values, dtype=np.float32), f"{field}.values")
+    raise InvalidArgument(field, "empty; either values or f32 must be filled", "VECTOR_INVALID")
+
+
+def _normalised(array: Vector, field: str) -> Vector:
+    """`array` at length 1. Raises InvalidArgument, naming `field`, for NaN, infinity and zero."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = math.sqrt(float(array @ array))
+    if _SHORT < length < _LONG:
+        return array / np.float32(length)
+    wide = array.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(wide))
+    if bad.size:
+        raise InvalidArgument(
+            f"{field}[{bad[0]}]", f"must be finite, is {array[bad[0]]}", "VECTOR_NOT_FINITE"
+        )
+    exact = float(np.linalg.norm(wide))
+    if exact == 0:
+        raise InvalidArgument(field, "all its numbers are 0; such a vector has no direction", "VECTOR_ZERO")
+    return (wide / exact).astype(np.float32)
+
+
+def write_vector(vector: Vector | None, format: VectorFormat) -> vector_pb2.Vector | None:
+    """The vector as it travels, if there is one."""
+    if vector is None:
+        return None
+    if format == vector_pb2.VECTOR_FORMAT_F32_BYTES:
+        return vector_pb2.Vector(f32=vector.astype("<f4", copy=False).tobytes())
+    return vector_pb2.Vector(values=vector.tolist())  # the array itself takes 5 times as long
 
 
 def read_selection(proto: search_pb2.PayloadSelector) -> PayloadSelection:
@@ -81,3 +203,75 @@ def read_selection(proto: search_pb2.PayloadSelector) -> PayloadSelection:
     return PayloadSelection(
         include=tuple(check_path(key, f"payload.include[{i}]") for i, key in enumerate(proto.include))
     )
+
+
+def read_payload(struct: struct_pb2.Struct, field: str, max_bytes: int) -> dict[str, Any]:
+    """The payload as JSON values. Raises InvalidArgument if it is too large, not JSON, or reserved."""
+    size = struct.ByteSize()
+    if size > max_bytes:
+        raise InvalidArgument(field, f"{size} bytes, at most {max_bytes}", "PAYLOAD_TOO_LARGE")
+    for key in struct.fields:
+        if key.startswith(RESERVED_PREFIX):
+            raise InvalidArgument(
+                field,
+                f"key {key!r} starts with {RESERVED_PREFIX!r}, which is the service's own",
+                "KEY_RESERVED",
+            )
+    return {key: _read_value(value, field, key) for key, value in struct.fields.items()}
+
+
+def write_payload(payload: Mapping[str, Any]) -> struct_pb2.Struct:
+    """The payload as it travels."""
+    struct = struct_pb2.Struct()
+    struct.update(dict(payload))
+    return struct
+
+
+def read_change(request: search_pb2.UpdatePayloadRequest, limits: SearchSettings) -> PayloadChange:
+    """What is to become of payloads. Raises InvalidArgument."""
+    fields = read_payload(request.set, "set", limits.max_payload_bytes)
+    check_count("delete", len(request.delete), MAX_INCLUDED, least=0)
+    paths = tuple(_check_names(key, f"delete[{i}]") for i, key in enumerate(request.delete))
+    if request.overwrite and paths:
+        raise InvalidArgument("delete", "given together with overwrite, after which no other field stays")
+    if not (fields or paths or request.overwrite):
+        raise InvalidArgument("set", "empty, as delete is, and without overwrite: nothing would change")
+    if request.overwrite:
+        return PayloadChange(fields, whole=True)
+    given = {name: value for name, value in fields.items() if value is not None}
+    return PayloadChange(given, (*paths, *(_path_of(name) for name in fields.keys() - given.keys())))
+
+
+def _path_of(name: str) -> str:
+    path = quoted(name)
+    if path is None:
+        raise InvalidArgument(f"set.{name}", "must not be null: a field of this name cannot be removed")
+    return path
+
+
+def _check_names(path: str, field: str) -> str:
+    if any(isinstance(key, int) for key in keys(check_path(path, field))):
+        raise InvalidArgument(field, f"{path!r} leads into a list; only fields can be removed", "KEY_INVALID")
+    return path
+
+
+def _read_value(value: struct_pb2.Value, field: str, key: str) -> Any:
+    match value.WhichOneof("kind"):
+        case "string_value":
+            return value.string_value
+        case "number_value":
+            return _read_number(value.number_value, field, key)
+        case "bool_value":
+            return value.bool_value
+        case "list_value":
+            return [_read_value(one, field, f"{key}[{i}]") for i, one in enumerate(value.list_value.values)]
+        case "struct_value":
+            fields = value.struct_value.fields
+            return {name: _read_value(one, field, f"{key}.{name}") for name, one in fields.items()}
+    return None
+
+
+def _read_number(number: float, field: str, key: str) -> int | float:
+    if not math.isfinite(number):
+        raise InvalidArgument(f"{field}.{key}", f"must be finite, is {number}; JSON has no such number")
+    return int(number) if number.is_integer() and abs(number) <= _EXACT_INTEGER else number

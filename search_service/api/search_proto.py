@@ -1,21 +1,60 @@
-"""Searches as they travel: requests read, answers written."""
+"""Searches and their filters as they travel: requests read, answers written.
+
+Whatever is wrong with a request is told by its path.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
 
-from clipsearch.search.v1 import search_pb2
-from clipsearch.serving.errors import InvalidArgument
-from search_service.api.checks import EnumNames, check_count, check_id
-from search_service.api.filter_proto import read_filter
-from search_service.api.payload_proto import write_payload
-from search_service.api.point_proto import VectorFormat, check_format, read_selection, write_optional
-from search_service.api.vector_proto import read_vector
-from search_service.error_paths import inside
-from search_service.query.fusion import DEPTH
-from search_service.query.queries import Answer, Fusion, Hit, Query, Target
-from search_service.query.terms import ImageTerm, PointTerm, Term, TextTerm, VectorTerm
+from google.protobuf import timestamp_pb2
+
+from clipsearch.search.v1 import filter_pb2, search_pb2
+from clipsearch.serving.errors import InvalidArgument, inside
+from search_service.api.point_proto import (
+    EnumNames,
+    VectorFormat,
+    check_count,
+    check_format,
+    check_id,
+    check_ids,
+    check_path,
+    read_selection,
+    read_vector,
+    write_payload,
+    write_vector,
+)
+from search_service.query.queries import (
+    FUSION_DEPTH,
+    Answer,
+    Fusion,
+    Hit,
+    ImageTerm,
+    PointTerm,
+    Query,
+    Target,
+    Term,
+    TextTerm,
+    VectorTerm,
+)
 from search_service.settings import SearchSettings
+from search_service.stores.filters import (
+    Condition,
+    DatetimeRange,
+    Filter,
+    HasId,
+    IsEmpty,
+    IsNull,
+    MatchAny,
+    MatchExcept,
+    MatchText,
+    MatchValue,
+    Range,
+)
 from search_service.stores.protocol import VectorName
 
 _DEFAULT_LIMIT = 10
@@ -37,6 +76,9 @@ _FUSIONS: EnumNames[Fusion, search_pb2.Fusion.ValueType] = EnumNames(
 _KINDS: EnumNames[VectorName, search_pb2.TermKind.ValueType] = EnumNames(
     {"image": search_pb2.TERM_KIND_IMAGE, "text": search_pb2.TERM_KIND_TEXT}
 )
+
+_BOUNDS: Final = ("gt", "gte", "lt", "lte")
+Bound = TypeVar("Bound", float, datetime)
 
 
 def read_search(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str = "") -> Query:
@@ -66,7 +108,17 @@ def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str) ->
     check_count("query", len(proto.query), limits.max_terms)
     target, fusion = _TARGETS.name(proto.target, "target"), _FUSIONS.name(proto.fusion, "fusion")
     check_format(proto.vector_format)
-    params = proto.params
+    params, threshold = proto.params, proto.score_threshold if proto.HasField("score_threshold") else None
+    if threshold is not None and not math.isfinite(threshold):
+        raise InvalidArgument("score_threshold", f"must be finite, is {threshold}")
+    if params.hnsw_ef > _MAX_HNSW_EF:
+        raise InvalidArgument("params.hnsw_ef", f"{params.hnsw_ef}, at most {_MAX_HNSW_EF}")
+    oversampling = params.quantization_oversampling
+    if oversampling and not 1 <= oversampling <= _MAX_OVERSAMPLING:  # NaN is not either
+        raise InvalidArgument(
+            "params.quantization_oversampling",
+            f"{oversampling}; 1 to {_MAX_OVERSAMPLING}, or 0 for the default",
+        )
     return Query(
         collection=proto.collection,
         terms=tuple(_term(term, f"query[{i}]", limits) for i, term in enumerate(proto.query)),
@@ -74,15 +126,15 @@ def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str) ->
         filter=read_filter(proto.filter, limits),
         limit=_limit(proto, target, fusion, limits),
         offset=proto.offset,
-        score_threshold=_threshold(proto),
+        score_threshold=threshold,
         with_vectors=proto.with_vectors,
         payload=read_selection(proto.payload),
         fusion=fusion,
         fingerprint=proto.fingerprint,
         exact=params.exact,
-        hnsw_ef=_hnsw_ef(params),
+        hnsw_ef=params.hnsw_ef,
         rescore=params.quantization_rescore if params.HasField("quantization_rescore") else True,
-        oversampling=_oversampling(params),
+        oversampling=oversampling,
         path=path,
     )
 
@@ -116,44 +168,16 @@ def _limit(proto: search_pb2.SearchRequest, target: Target, fusion: Fusion, limi
             "ListPoints pages through everything",
             "WINDOW_TOO_LARGE",
         )
-    if fusion != "calibrated" and target == "any":
-        _check_depth(proto.offset, limit)
-    return limit
-
-
-def _check_depth(offset: int, limit: int) -> None:
-    """Raises for hits beyond those that RRF and DBSF rank."""
-    if offset + limit > DEPTH:
-        field = "limit" if limit > DEPTH else "offset"
-        what = f"{limit}" if limit > DEPTH else f"offset {offset} + limit {limit} is {offset + limit}"
+    if fusion != "calibrated" and target == "any" and proto.offset + limit > FUSION_DEPTH:
+        field, what = "offset", f"offset {proto.offset} + limit {limit} is {proto.offset + limit}"
+        if limit > FUSION_DEPTH:
+            field, what = "limit", f"{limit}"
         raise InvalidArgument(
             field,
-            f"{what}, at most {DEPTH}: so many of each vector name RRF and DBSF rank",
+            f"{what}, at most {FUSION_DEPTH}: so many of each vector name RRF and DBSF rank",
             "FUSION_TOO_DEEP",
         )
-
-
-def _threshold(proto: search_pb2.SearchRequest) -> float | None:
-    if not proto.HasField("score_threshold"):
-        return None
-    if not math.isfinite(proto.score_threshold):
-        raise InvalidArgument("score_threshold", f"must be finite, is {proto.score_threshold}")
-    return proto.score_threshold
-
-
-def _hnsw_ef(params: search_pb2.SearchParams) -> int:
-    if params.hnsw_ef > _MAX_HNSW_EF:
-        raise InvalidArgument("params.hnsw_ef", f"{params.hnsw_ef}, at most {_MAX_HNSW_EF}")
-    return params.hnsw_ef
-
-
-def _oversampling(params: search_pb2.SearchParams) -> float:
-    factor = params.quantization_oversampling
-    if factor and not 1 <= factor <= _MAX_OVERSAMPLING:  # NaN is not either
-        raise InvalidArgument(
-            "params.quantization_oversampling", f"{factor}; 1 to {_MAX_OVERSAMPLING}, or 0 for the default"
-        )
-    return factor
+    return limit
 
 
 def _hit(hit: Hit, weak: bool, format: VectorFormat) -> search_pb2.Hit:
@@ -162,10 +186,128 @@ def _hit(hit: Hit, weak: bool, format: VectorFormat) -> search_pb2.Hit:
         score=hit.score,
         matched=_TARGETS.numbers[hit.matched],
         payload=write_payload(hit.point.payload),
-        image_vector=write_optional(hit.point.image, format),
-        text_vector=write_optional(hit.point.text, format),
+        image_vector=write_vector(hit.point.image, format),
+        text_vector=write_vector(hit.point.text, format),
         image_rank=hit.image_rank,
         text_rank=hit.text_rank,
         cosine=hit.cosine,
         weak=weak,
     )
+
+
+def read_filter(proto: filter_pb2.Filter, limits: SearchSettings, field: str = "filter") -> Filter:
+    """The filter. Raises InvalidArgument with the full path of what is wrong, from `field` on."""
+    return _Reader(limits).filter(proto, field, depth=1)
+
+
+@dataclass(slots=True)
+class _Reader:
+    limits: SearchSettings
+    conditions: int = 0
+
+    def filter(self, proto: filter_pb2.Filter, field: str, depth: int) -> Filter:
+        if depth > self.limits.max_filter_depth:
+            raise InvalidArgument(
+                field, f"filters nested more than {self.limits.max_filter_depth} deep", "FILTER_TOO_DEEP"
+            )
+
+        self.conditions += len(proto.must) + len(proto.should) + len(proto.must_not)
+        if self.conditions > self.limits.max_conditions:
+            raise InvalidArgument(
+                field,
+                f"{self.conditions} conditions so far, at most {self.limits.max_conditions} in a filter",
+                "COUNT_OUT_OF_RANGE",
+            )
+
+        if proto.readings and (proto.must or proto.must_not or not proto.should):
+            raise InvalidArgument(f"{field}.readings", "set, so there must be should and nothing else")
+
+        def clause(name: str, conditions: Sequence[filter_pb2.Condition]) -> tuple[Condition, ...]:
+            return tuple(
+                self.condition(condition, f"{field}.{name}[{i}]", depth)
+                for i, condition in enumerate(conditions)
+            )
+
+        return Filter(
+            must=clause("must", proto.must),
+            should=clause("should", proto.should),
+            must_not=clause("must_not", proto.must_not),
+            readings=proto.readings,
+        )
+
+    def condition(self, proto: filter_pb2.Condition, field: str, depth: int) -> Condition:
+        match proto.WhichOneof("condition"):
+            case "field":
+                return self.field(proto.field, f"{field}.field")
+            case "is_empty":
+                return IsEmpty(check_path(proto.is_empty, f"{field}.is_empty"))
+            case "is_null":
+                return IsNull(check_path(proto.is_null, f"{field}.is_null"))
+            case "has_id":
+                return HasId(check_ids(proto.has_id.ids, f"{field}.has_id.ids", self.limits))
+            case "filter":
+                return self.filter(proto.filter, f"{field}.filter", depth + 1)
+            case _:
+                raise _unset(field, "field, is_empty, is_null, has_id, filter")
+
+    def field(self, proto: filter_pb2.FieldCondition, field: str) -> Condition:
+        key = check_path(proto.key, f"{field}.key")
+        match proto.WhichOneof("predicate"):
+            case "match":
+                return self.match(key, proto.match, f"{field}.match")
+            case "range":
+                return Range(key, **_bounds(proto.range, f"{field}.range", _number))
+            case "datetime_range":
+                return DatetimeRange(key, **_bounds(proto.datetime_range, f"{field}.datetime_range", _time))
+            case _:
+                raise _unset(field, "match, range, datetime_range")
+
+    def match(self, key: str, proto: filter_pb2.Match, field: str) -> Condition:
+        kind = proto.WhichOneof("value")
+        match kind:
+            case "keyword" | "integer" | "boolean":
+                return MatchValue(key, getattr(proto, kind))
+            case "text":
+                if not proto.text.strip():
+                    raise InvalidArgument(f"{field}.text", "empty, or white space only")
+                return MatchText(key, proto.text)
+            case "any_keyword" | "any_integer":
+                return MatchAny(key, self.values(getattr(proto, kind).values, f"{field}.{kind}.values"))
+            case "except_keyword" | "except_integer":
+                return MatchExcept(key, self.values(getattr(proto, kind).values, f"{field}.{kind}.values"))
+            case _:
+                raise _unset(
+                    field,
+                    "keyword, integer, boolean, text, any_keyword, any_integer, "
+                    "except_keyword, except_integer",
+                )
+
+    def values(self, values: Sequence[Any], field: str) -> tuple[Any, ...]:
+        check_count(field, len(values), self.limits.max_ids)
+        return tuple(values)
+
+
+def _bounds(proto: Any, field: str, read: Callable[[Any, str], Bound]) -> dict[str, Bound]:
+    bounds = {name: read(getattr(proto, name), f"{field}.{name}") for name in _BOUNDS if proto.HasField(name)}
+    if not bounds:
+        raise InvalidArgument(field, f"has no bound; at least one of {', '.join(_BOUNDS)} must be set")
+    return bounds
+
+
+def _number(bound: float, field: str) -> float:
+    if not math.isfinite(bound):
+        raise InvalidArgument(field, f"must be finite, is {bound}")
+    return bound
+
+
+def _time(proto: timestamp_pb2.Timestamp, field: str) -> datetime:
+    try:
+        return proto.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidArgument(
+            field, f"{proto.seconds} s and {proto.nanos} ns are no time of the years 1 to 9999"
+        ) from None
+
+
+def _unset(field: str, kinds: str) -> InvalidArgument:
+    return InvalidArgument(field, f"empty; exactly one of {kinds} must be set", "FILTER_INCOMPLETE")

@@ -15,11 +15,16 @@ from google.rpc import status_pb2
 from clipsearch.search.v1 import search_pb2 as pb
 from clipsearch.search.v1 import search_pb2_grpc
 from clipsearch.serving.errors import InvalidArgument, NotFound, ServiceError, to_status
-from search_service.api.checks import check_count, check_ids
-from search_service.api.filter_proto import read_filter
-from search_service.api.payload_proto import read_change
-from search_service.api.point_proto import check_format, read_point, read_selection, write_point
-from search_service.api.search_proto import read_search, write_answer
+from search_service.api.point_proto import (
+    check_count,
+    check_format,
+    check_ids,
+    read_change,
+    read_point,
+    read_selection,
+    write_point,
+)
+from search_service.api.search_proto import read_filter, read_search, write_answer
 from search_service.deadline import Deadline
 from search_service.query.search import Search
 from search_service.settings import SearchSettings

@@ -1,24 +1,34 @@
-"""The only file that calls the encoder: texts and images in, vectors out."""
+"""The only file that calls the encoder: texts and images in, vectors out, and what its refusals mean here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar, cast
 
 import grpc
 import numpy as np
+import structlog
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
 from clipsearch.channel.batches import batched
 from clipsearch.channel.connection import aio_channel
 from clipsearch.channel.credentials import ClientTls, bearer
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc, vector_pb2
-from clipsearch.serving.errors import InvalidArgument, Unavailable
+from clipsearch.serving.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+    ServiceError,
+    Unavailable,
+)
 from clipsearch.serving.security.peer import Peer
 from clipsearch.serving.telemetry.request_id import forwarded
 from clipsearch.serving.together import together
 from search_service.deadline import Deadline
-from search_service.encoder.errors import call_error, item_error, log_failure
 from search_service.stores.protocol import Vector
 
 # What one call carries at most, within the encoder's default limits. Longer lists go in several
@@ -27,9 +37,14 @@ TEXTS_A_CALL = 256
 IMAGES_A_CALL = 32
 BYTES_A_CALL = 32 * 1024 * 1024
 
+# For an encoder that is full without saying for how long: at its limit of concurrent calls.
+_RETRY_AFTER_S = 0.5
+
+_log = structlog.get_logger(__name__)
 _F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
 Request = TypeVar("Request")
 Response = TypeVar("Response")
+Detail = TypeVar("Detail", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +135,7 @@ class EncoderClient:
         except grpc.aio.AioRpcError as error:
             # A full encoder answers; health that gave up for it would take the searches of all away.
             if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-                raise call_error(error, self._timeout_s) from None
+                raise _call_error(error, self._timeout_s) from None
 
     async def model(self, deadline: Deadline) -> Model:
         """The model that is loaded."""
@@ -163,8 +178,8 @@ class EncoderClient:
         except grpc.aio.AioRpcError as error:
             # Our own limit ran out, not the caller's: the encoder is to blame, and the caller may try again.
             limit_s = timeout_s if timeout_s == self._timeout_s else None
-            log_failure(error, self._address, limit_s)
-            raise call_error(error, limit_s) from None
+            _log_failure(error, self._address, limit_s)
+            raise _call_error(error, limit_s) from None
 
 
 def _stub(channel: grpc.aio.Channel) -> encoder_pb2_grpc.EncoderServiceAsyncStub:
@@ -179,7 +194,7 @@ def _outcomes(embeddings: Sequence[encoder_pb2.Embedding], expected: int) -> lis
 
 def _outcome(embedding: encoder_pb2.Embedding) -> Outcome:
     if embedding.HasField("error"):
-        return item_error(embedding.error)
+        return _item_error(embedding.error)
     vector = np.frombuffer(embedding.vector.f32, dtype="<f4").astype(np.float32, copy=False)
     return Encoded(vector, embedding.text.tokens_dropped)
 
@@ -192,3 +207,65 @@ def _one_fingerprint(fingerprints: set[str]) -> str:
             f"({', '.join(sorted(fingerprints))}); try again when all of them run one",
         )
     return fingerprints.pop()
+
+
+def _item_error(status: status_pb2.Status) -> InvalidArgument:
+    """Why one input could not be encoded. Its field is "": the caller knows where the input stands."""
+    info = _detail(status, error_details_pb2.ErrorInfo)
+    bad = _detail(status, error_details_pb2.BadRequest)
+    return InvalidArgument(
+        "",
+        bad.field_violations[0].description if bad and bad.field_violations else status.message,
+        info.reason if info else "NOT_ENCODABLE",
+        {name: value for name, value in info.metadata.items() if name != "field"} if info else None,
+    )
+
+
+def _log_failure(error: grpc.aio.AioRpcError, address: str, limit_s: float | None) -> None:
+    """Tells the operator of a call that failed by more than its caller's deadline or a full queue."""
+    code = error.code()
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if limit_s is not None:
+            _log.warning("the encoder is too slow", encoder=address, limit_s=limit_s)
+    elif code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        _log.warning("a call to the encoder failed", encoder=address, code=code.name, details=error.details())
+
+
+def _call_error(error: grpc.aio.AioRpcError, limit_s: float | None) -> ServiceError:
+    """Why a whole call failed. `limit_s` is set if it ran under our time limit, not under the caller's."""
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return _full(error, details)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if limit_s is None:
+            return DeadlineExceeded("the deadline passed while the encoder was at work")
+        return Unavailable("encoder", f"the encoder did not answer within {limit_s:g} s")
+    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        # Not the caller's credentials but ours: only an operator can set that right.
+        return Unavailable("encoder", "the encoder refuses this service's credentials")
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        # gRPC's own details hold addresses, which are not the caller's business.
+        return Unavailable("encoder", "the encoder does not answer; it is down, starting or draining")
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        # Its limits are tighter than our batches: whoever runs both has to set this right.
+        return FailedPrecondition(f"the encoder refuses the batch: {details}", "ENCODER_REFUSED")
+    return ServiceError(f"the encoder failed with {code.name}: {details}", "ENCODER_FAILED")
+
+
+def _full(error: grpc.aio.AioRpcError, details: str) -> ResourceExhausted:
+    status = rpc_status.from_call(cast(grpc.Call, error))  # typed for the synchronous API only
+    retry = _detail(status, error_details_pb2.RetryInfo) if status else None
+    info = _detail(status, error_details_pb2.ErrorInfo) if status else None
+    return ResourceExhausted(
+        f"the encoder is full: {details}",
+        info.reason if info else "ENCODER_FULL",
+        retry.retry_delay.ToMilliseconds() / 1000 if retry else _RETRY_AFTER_S,
+    )
+
+
+def _detail(status: status_pb2.Status, kind: type[Detail]) -> Detail | None:
+    found = kind()
+    for packed in status.details:
+        if packed.Unpack(found):
+            return found
+    return None

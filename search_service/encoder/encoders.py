@@ -7,7 +7,8 @@ which model is asked once, and learnt anew from every answer: a replica may be r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from clipsearch.serving.errors import FingerprintMismatch, InvalidArgument, ServiceError, Unavailable
 from search_service.deadline import Deadline
@@ -16,39 +17,29 @@ from search_service.stores.protocol import CollectionSpec
 
 
 class Encoders:
-    """An Encoder, the first one, that also finds the right one for a collection.
+    """The first encoder, and the right one for a collection.
 
     With one encoder nothing is asked and everything goes there. A second one that is away concerns
     only what needs it: that raises Unavailable("encoder"), and the message says which.
     """
 
     def __init__(self, first: Encoder, second: Encoder | None = None) -> None:
-        self._all = [_Known("first", first)]
+        self._all = [_Known("", first)]
         if second is not None:
-            self._all.append(_Known("second", second))
-
-    async def ping(self) -> None:
-        """Returns if the first encoder answers; the second is not asked."""
-        await self._all[0].encoder.ping()
-
-    async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
-        """Encodes with the first encoder."""
-        return await self._all[0].encoder.encode(texts, images, deadline)
+            self._all = [_Known("first", first), _Known("second", second)]
 
     async def encode_for(
         self, spec: CollectionSpec, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline
     ) -> Encoding:
-        """Encodes with the encoder that runs the collection's model.
-
-        Raises FingerprintMismatch if none does. The encoding may still be of another model, if an
-        encoder got another one just now: compare its fingerprint.
-        """
-        if len(self._all) == 1:
-            return await self.encode(texts, images, deadline)
-        encoding = await self._encode(await self._of(spec, deadline), texts, images, deadline)
-        if encoding.fingerprint == spec.fingerprint:
-            return encoding
-        return await self._encode(await self._of(spec, deadline), texts, images, deadline)
+        """Encodes with the encoder of the collection's model. Raises FingerprintMismatch if none has it."""
+        for _ in self._all:  # twice, of two: one may have got another model just now
+            known = await self._of(spec, deadline)
+            with known.named():
+                encoding = await known.encoder.encode(texts, images, deadline)
+            known.fingerprint = encoding.fingerprint
+            if encoding.fingerprint == spec.fingerprint:
+                return encoding
+        raise FingerprintMismatch(spec.name, spec.fingerprint, encoding.fingerprint)
 
     async def model(self, deadline: Deadline, wanted: str = "") -> Model:
         """The model of that name or fingerprint; "" = the first encoder's.
@@ -56,7 +47,7 @@ class Encoders:
         Raises InvalidArgument naming `model` if there is none, or two of one name.
         """
         if not wanted:
-            return await self._all[0].ask(deadline, alone=len(self._all) == 1)
+            return await self._all[0].ask(deadline)
         models, away = await self._ask(deadline)
         found = [model for model in models if wanted in (model.fingerprint, model.name)]
         if len({model.fingerprint for model in found}) == 1:
@@ -69,23 +60,24 @@ class Encoders:
 
     async def _of(self, spec: CollectionSpec, deadline: Deadline) -> _Known:
         """The encoder whose model filled the collection; asks them if none is known to."""
-        for known in self._all:
-            if known.fingerprint == spec.fingerprint:
-                return known
-        models, away = await self._ask(deadline)
-        for known in self._all:
-            if known.fingerprint == spec.fingerprint:
-                return known
+        if len(self._all) == 1:
+            return self._all[0]
+        models: list[Model] = []
+        away: ServiceError | None = None
+        for asked in (False, True):
+            if asked:
+                models, away = await self._ask(deadline)
+            for known in self._all:
+                if known.fingerprint == spec.fingerprint:
+                    return known
         if away is not None:
             raise away
         fingerprints = " and ".join(model.fingerprint for model in models)
-        raise FingerprintMismatch(spec.name, spec.fingerprint, fingerprints, "the encoder")
+        raise FingerprintMismatch(spec.name, spec.fingerprint, fingerprints)
 
     async def _ask(self, deadline: Deadline) -> tuple[list[Model], ServiceError | None]:
         """The models of the encoders that answer, and why one of them does not."""
-        answers = await asyncio.gather(
-            *(known.ask(deadline, alone=len(self._all) == 1) for known in self._all), return_exceptions=True
-        )
+        answers = await asyncio.gather(*(known.ask(deadline) for known in self._all), return_exceptions=True)
         models, away = [], None
         for answer in answers:
             if isinstance(answer, Model):
@@ -96,37 +88,32 @@ class Encoders:
                 raise answer
         return models, away
 
-    async def _encode(
-        self, known: _Known, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline
-    ) -> Encoding:
-        try:
-            encoding = await known.encoder.encode(texts, images, deadline)
-        except Unavailable as error:
-            raise known.named(error) from None
-        known.fingerprint = encoding.fingerprint
-        return encoding
-
 
 class _Known:
-    """An encoder, and the fingerprint of its model when it last answered; "" = not asked yet."""
+    """An encoder, and the fingerprint of its model when it last answered; "" = not asked yet.
+
+    `name`: of one of several, for errors; "" = it is the only one.
+    """
 
     def __init__(self, name: str, encoder: Encoder) -> None:
-        self.name = name
+        self._name = name
         self.encoder = encoder
         self.fingerprint = ""
 
-    async def ask(self, deadline: Deadline, *, alone: bool) -> Model:
-        """Its model. An encoder that is not alone is named in the error."""
-        try:
+    async def ask(self, deadline: Deadline) -> Model:
+        """Its model."""
+        with self.named():
             model = await self.encoder.model(deadline)
-        except Unavailable as error:
-            raise error if alone else self.named(error) from None
         self.fingerprint = model.fingerprint
         return model
 
-    def named(self, error: Unavailable) -> Unavailable:
-        """The error, told of this encoder."""
-        if "encoder" not in error.metadata:
-            error.message = f"the {self.name} encoder cannot be used: {error.message}"
-            error.metadata = {**error.metadata, "encoder": self.name}
-        return error
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Errors of the block are told of this encoder."""
+        try:
+            yield
+        except Unavailable as error:
+            if self._name and "encoder" not in error.metadata:
+                error.message = f"the {self._name} encoder cannot be used: {error.message}"
+                error.metadata = {**error.metadata, "encoder": self._name}
+            raise

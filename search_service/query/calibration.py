@@ -17,6 +17,7 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -78,7 +79,7 @@ class Scale:
         return distance * (self.above if distance > 0 else self.below)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Calibration:
     """The figures of a collection, by kind of query and vector name; `counts`: vectors when measured.
 
@@ -100,9 +101,14 @@ class Calibration:
             return term.kind
         if not self.both:
             return "image" if self.counts["image"] else "text"
+        axis, middle = self._axis
+        return "image" if float(term.vector @ axis) > middle else "text"
+
+    @cached_property
+    def _axis(self) -> tuple[Vector, float]:
+        """From the mean of the texts to that of the images, and where on it lies what is as near to both."""
         image, text = (self.kept[name].mean(axis=0) for name in VECTOR_NAMES)
-        axis = image - text
-        return "image" if float((term.vector - (image + text) / 2) @ axis) > 0 else "text"
+        return image - text, float((image + text) / 2 @ (image - text))
 
     def spread(self, term: Weighted, name: VectorName) -> float:
         """The spread of cosines of the term's kind to the vectors `name`."""

@@ -9,25 +9,30 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, NotFound
+from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, NotFound, inside
 from clipsearch.serving.together import together
-from search_service.collection_checks import check_dimension, check_fingerprint
 from search_service.deadline import Deadline
 from search_service.encoder.client import Outcome
 from search_service.encoder.encoders import Encoders
-from search_service.error_paths import at, inside
 from search_service.query.calibration import Calibration, Weighted
 from search_service.query.calibrations import Calibrations
-from search_service.query.filter_fields import FieldChecks
-from search_service.query.filter_types import fitted
-from search_service.query.nearest import nearest
-from search_service.query.queries import Answer, Query, Timings
-from search_service.query.ranking import Ranked, fetched_at_once, rank, vector_queries
-from search_service.query.terms import ImageTerm, PointTerm, TextTerm, VectorTerm, check_weights, compose
+from search_service.query.filters import FieldChecks, fitted
+from search_service.query.queries import (
+    Answer,
+    ImageTerm,
+    PointTerm,
+    Query,
+    TextTerm,
+    Timings,
+    VectorTerm,
+    check_weights,
+    compose,
+)
+from search_service.query.ranking import Ranked, fetched_at_once, nearest, rank, vector_queries
+from search_service.stores.checks import check_dimension, check_fingerprint
 from search_service.stores.protocol import (
     VECTOR_NAMES,
     CollectionSpec,
@@ -64,6 +69,17 @@ class _Run:
         """Whether calibrated scores join two rankings."""
         return self.query.target == "any" and self.query.fusion == "calibrated"
 
+    def settle(self, index: int, kind: VectorName, outcome: Outcome) -> None:
+        """Puts an encoded term in its place. Raises what is wrong with it."""
+        path = f"query[{index}].{kind}"
+        with inside(self.query.path):
+            if isinstance(outcome, InvalidArgument):
+                raise outcome.at(path)
+            check_dimension(outcome.vector, self.spec, path)
+        self.vectors[index], self.kinds[index] = outcome.vector, kind
+        if outcome.tokens_dropped:
+            self.tokens_dropped[index] = outcome.tokens_dropped
+
     def weighted(self) -> list[Weighted]:
         """The terms, once every one has a vector."""
         return [
@@ -71,20 +87,21 @@ class _Run:
             for i, term in enumerate(self.query.terms)
         ]
 
-    def vector(self, name: VectorName) -> Vector:
-        """The query vector for one vector name. Raises InvalidArgument.
+    def questions(self) -> list[VectorQuery]:
+        """What the vector names are asked. Raises InvalidArgument.
 
-        Each term is divided by the spread of its kind's cosines to these vectors, so that a weight means
-        the same for words and for images.
+        Each term is divided by the spread of its kind's cosines to the vectors of the name, so that a weight
+        means the same for words and for images.
         """
-        terms = self.weighted()
-        spreads = [1.0] * len(terms)
-        if len(terms) > 1 and self.calibration is not None:
-            spreads = [self.calibration.spread(term, name) for term in terms]
-        return compose(
-            [term.vector for term in terms],
-            [term.weight / spread for term, spread in zip(terms, spreads, strict=True)],
-        )
+        terms, target = self.weighted(), self.query.target
+        vectors: dict[VectorName, Vector] = {}
+        with inside(self.query.path):
+            for name in VECTOR_NAMES if target == "any" else (target,):
+                weights = [term.weight for term in terms]
+                if len(terms) > 1 and self.calibration is not None:
+                    weights = [term.weight / self.calibration.spread(term, name) for term in terms]
+                vectors[name] = compose([term.vector for term in terms], weights)
+        return vector_queries(self.query, vectors)
 
 
 class Search:
@@ -102,18 +119,20 @@ class Search:
         Raises InvalidArgument, NotFound (collection or point), FingerprintMismatch,
         FailedPrecondition and what the encoder and the store raise.
         """
-        waited = {"encoder": 0.0, "store": 0.0}
-        with _timed(waited, "store"):
-            runs = await self._begin(queries, deadline)
-            await self._fetch(runs, deadline)
-        await self._encode(runs, waited, deadline)
-        with _timed(waited, "store"):
-            await self._calibrate(runs, deadline)
-            found = await self._neighbours(runs, deadline)
-            ranked = await asyncio.gather(
-                *(self._ranked(run, own, deadline) for run, own in zip(runs, found, strict=True))
-            )
-        timings = Timings(waited["encoder"], waited["store"])
+        begun = time.perf_counter()
+        runs = await self._begin(queries, deadline)
+        await self._fetch(runs, deadline)
+        begun_encoding = encoded = time.perf_counter()
+        if any(isinstance(term.what, TextTerm | ImageTerm) for run in runs for term in run.query.terms):
+            await self._encode(runs, deadline)
+            encoded = time.perf_counter()
+        await self._calibrate(runs, deadline)
+        found = await self._neighbours(runs, deadline)
+        ranked = await together(
+            [self._ranked(run, own, deadline) for run, own in zip(runs, found, strict=True)]
+        )
+        encode_s = encoded - begun_encoding
+        timings = Timings(encode_s, time.perf_counter() - begun - encode_s)
         return [
             Answer(
                 one.hits,
@@ -166,16 +185,13 @@ class Search:
                         points.get((run.spec.name, stored.id)), stored.id
                     )
 
-    async def _encode(self, runs: Sequence[_Run], waited: dict[str, float], deadline: Deadline) -> None:
+    async def _encode(self, runs: Sequence[_Run], deadline: Deadline) -> None:
         """The vectors of texts and images; one encoder call a model."""
         models: dict[str, list[_Run]] = {}
         for run in runs:
             if any(isinstance(term.what, TextTerm | ImageTerm) for term in run.query.terms):
                 models.setdefault(run.spec.fingerprint, []).append(run)
-        if not models:
-            return
-        with _timed(waited, "encoder"):
-            await together([self._encode_alike(alike, deadline) for alike in models.values()])
+        await together([self._encode_alike(alike, deadline) for alike in models.values()])
 
     async def _encode_alike(self, runs: Sequence[_Run], deadline: Deadline) -> None:
         """The same for searches of collections of one model."""
@@ -189,9 +205,9 @@ class Search:
             if all(isinstance(term.what, TextTerm) for term in run.query.terms):
                 run.weak_match_below = encoding.weak_match_below
         for (run, i, _), outcome in zip(texts, encoding.texts, strict=True):
-            _settle(run, i, "text", outcome, encoding.fingerprint)
+            run.settle(i, "text", outcome)
         for (run, i, _), outcome in zip(images, encoding.images, strict=True):
-            _settle(run, i, "image", outcome, encoding.fingerprint)
+            run.settle(i, "image", outcome)
 
     async def _calibrate(self, runs: Sequence[_Run], deadline: Deadline) -> None:
         """The calibrations of the collections, where a search needs one: both names, or several terms."""
@@ -205,19 +221,13 @@ class Search:
 
     async def _neighbours(self, runs: Sequence[_Run], deadline: Deadline) -> list[list[list[ScoredPoint]]]:
         """By search and vector name that it asks, the nearest points; one store call a collection."""
-        questions: list[list[VectorQuery]] = []
-        for run in runs:
-            with inside(run.query.path):
-                target = run.query.target
-                names = VECTOR_NAMES if target == "any" else (target,)
-                questions.append(vector_queries(run.query, {name: run.vector(name) for name in names}))
+        questions = [run.questions() for run in runs]
         answers: dict[str, Iterator[list[ScoredPoint]]] = {}
         for name, spec in {run.spec.name: run.spec for run in runs}.items():
             asked = [
                 q for run, own in zip(runs, questions, strict=True) if run.spec.name == name for q in own
             ]
-            found = await nearest(self._store, spec, asked, deadline)
-            answers[name] = iter(found)
+            answers[name] = iter(await nearest(self._store, spec, asked, deadline))
         return [[next(answers[run.spec.name]) for _ in own] for run, own in zip(runs, questions, strict=True)]
 
     async def _ranked(self, run: _Run, found: Sequence[Sequence[ScoredPoint]], deadline: Deadline) -> Ranked:
@@ -249,14 +259,6 @@ class Search:
         return replace(ranked, hits=[replace(hit, point=whole[hit.point.id]) for hit in there])
 
 
-@contextmanager
-def _timed(waited: dict[str, float], dependency: str) -> Iterator[None]:
-    """Adds the seconds that the block takes to those waited for the dependency."""
-    start = time.perf_counter()
-    yield
-    waited[dependency] += time.perf_counter() - start
-
-
 def _check(run: _Run) -> None:
     """Raises what is wrong with the query; ready vectors take their places."""
     query, spec = run.query, run.spec
@@ -276,17 +278,3 @@ def _vector_of(point: StoredPoint | None, id: str) -> tuple[VectorName, Vector]:
     if point is not None and point.text is not None:
         return "text", point.text
     raise NotFound("point", id)
-
-
-def _settle(run: _Run, index: int, kind: VectorName, outcome: Outcome, fingerprint: str) -> None:
-    """Puts an encoded term in its place. Raises what is wrong with it."""
-    path = f"query[{index}].{kind}"
-    with inside(run.query.path):
-        check_fingerprint(run.spec, fingerprint, "the encoder")
-        if isinstance(outcome, InvalidArgument):
-            raise at(outcome, path)
-        check_dimension(outcome.vector, run.spec, path)
-    run.vectors[index] = outcome.vector
-    run.kinds[index] = kind
-    if outcome.tokens_dropped:
-        run.tokens_dropped[index] = outcome.tokens_dropped

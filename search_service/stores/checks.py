@@ -1,4 +1,4 @@
-"""What both stores refuse, in the same words."""
+"""What collections refuse, in the same words whatever the store."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clipsearch.serving.errors import FailedPrecondition, InvalidArgument
-from search_service.stores.protocol import VECTOR_NAMES, CollectionSpec, IndexType, StoredPoint
+from clipsearch.serving.errors import FailedPrecondition, FingerprintMismatch, InvalidArgument
+from search_service.stores.protocol import VECTOR_NAMES, CollectionSpec, IndexType, StoredPoint, Vector
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
@@ -52,6 +52,27 @@ def check_no_cluster(spec: CollectionSpec) -> None:
                 "more than 1 needs a Qdrant server (QDRANT_URL)",
                 "NEEDS_QDRANT_SERVER",
             )
+
+
+def check_fingerprint(spec: CollectionSpec, fingerprint: str, whose: str) -> None:
+    """Raises FingerprintMismatch unless vectors of `fingerprint` belong into the collection."""
+    if fingerprint != spec.fingerprint:
+        raise FingerprintMismatch(spec.name, spec.fingerprint, fingerprint, whose)
+
+
+def check_dimension(vector: Vector, spec: CollectionSpec, path: str) -> None:
+    """Raises FailedPrecondition unless the vector fits the collection."""
+    if len(vector) != spec.dimension:
+        raise FailedPrecondition(
+            f"{path}: has {len(vector)} numbers, those of collection {spec.name!r} have {spec.dimension}",
+            "DIMENSION_MISMATCH",
+            {
+                "field": path,
+                "collection": spec.name,
+                "collection_dimension": str(spec.dimension),
+                "request_dimension": str(len(vector)),
+            },
+        )
 
 
 def check_points(spec: CollectionSpec, points: Sequence[StoredPoint]) -> None:

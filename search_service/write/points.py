@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from search_service.deadline import Deadline
 from search_service.query.calibrations import Calibrations
-from search_service.query.filter_fields import FieldChecks
-from search_service.query.filter_types import fitted
+from search_service.query.filters import FieldChecks, fitted
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
     CollectionSpec,

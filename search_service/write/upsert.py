@@ -5,7 +5,7 @@ Where the collection has a successor the same goes on for that one, with its own
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -13,12 +13,11 @@ import numpy as np
 
 from clipsearch.serving.errors import FailedPrecondition, InvalidArgument, ServiceError
 from clipsearch.serving.together import together
-from search_service.collection_checks import check_dimension, check_fingerprint
 from search_service.deadline import Deadline
-from search_service.encoder.client import Encoded, Outcome
+from search_service.encoder.client import Encoded, Encoding, Outcome
 from search_service.encoder.encoders import Encoders
-from search_service.error_paths import at
 from search_service.query.calibrations import Calibrations
+from search_service.stores.checks import check_dimension, check_fingerprint
 from search_service.stores.codec import vector_names_of
 from search_service.stores.protocol import (
     CollectionSpec,
@@ -250,45 +249,37 @@ class Upsert:
         spec: CollectionSpec,
         deadline: Deadline,
     ) -> list[_Outcome]:
-        """What is to be stored for each point, or what is wrong with it; no vectors for those `there`."""
-        wanted = [
-            NewPoint(point.id, {}) if isinstance(point, NewPoint) and point.id in there else point
-            for point in points
-        ]
-        outcomes: list[_Outcome] = []
-        vectors = await self._vectors(wanted, spec, deadline)
-        for i, (point, (image, text)) in enumerate(zip(wanted, vectors, strict=True)):
-            try:
-                stored = _assembled(point, image, text, spec, f"points[{i}]")
-            except ServiceError as error:
-                outcomes.append(error)
-            else:
-                outcomes.append(_Prepared(stored, text.tokens_dropped if isinstance(text, Encoded) else 0))
-        return outcomes
+        """What is to be stored for each point, or what is wrong with it; no vectors for those `there`.
 
-    async def _vectors(
-        self, points: Sequence[NewPoint | ServiceError], spec: CollectionSpec, deadline: Deadline
-    ) -> list[tuple[_Given, _Given]]:
-        """Image and text of each point, encoded unless they are vectors already. One encoder call a kind."""
-        good = [point for point in points if isinstance(point, NewPoint)]
-        texts = [point.text for point in good if isinstance(point.text, str)]
-        images = [point.image for point in good if isinstance(point.image, bytes)]
-        encoded_texts: Iterator[Outcome] = iter(())
-        encoded_images: Iterator[Outcome] = iter(())
+        One encoder call, for images and texts that are no vectors already.
+        """
+        new = [point for point in points if isinstance(point, NewPoint) and point.id not in there]
+        texts = [point.text for point in new if isinstance(point.text, str)]
+        images = [point.image for point in new if isinstance(point.image, bytes)]
+        encoding = Encoding([], [], spec.fingerprint)
         if texts or images:
             encoding = await self._encoders.encode_for(spec, texts, images, deadline)
-            check_fingerprint(spec, encoding.fingerprint, "the encoder")
-            encoded_texts, encoded_images = iter(encoding.texts), iter(encoding.images)
+        encoded_images, encoded_texts = iter(encoding.images), iter(encoding.texts)
 
-        def both(point: NewPoint | ServiceError) -> tuple[_Given, _Given]:
+        def outcome(point: NewPoint | ServiceError, path: str) -> _Outcome:
             if isinstance(point, ServiceError):
-                return None, None
-            return (
-                next(encoded_images) if isinstance(point.image, bytes) else point.image,
-                next(encoded_texts) if isinstance(point.text, str) else point.text,
-            )
+                return point
+            if point.id in there:
+                return _Prepared(StoredPoint(point.id, {}), 0)
+            image = next(encoded_images) if isinstance(point.image, bytes) else point.image
+            text = next(encoded_texts) if isinstance(point.text, str) else point.text
+            try:
+                stored = StoredPoint(
+                    point.id,
+                    point.payload,
+                    image=_vector(image, spec, f"{path}.image"),
+                    text=_vector(text, spec, f"{path}.text"),
+                )
+            except ServiceError as error:
+                return error
+            return _Prepared(stored, text.tokens_dropped if isinstance(text, Encoded) else 0)
 
-        return [both(point) for point in points]
+        return [outcome(point, f"points[{i}]") for i, point in enumerate(points)]
 
 
 def _merged(before: Sequence[WriteResult], after: Sequence[WriteResult]) -> list[WriteResult]:
@@ -313,25 +304,11 @@ def _for_successor(points: Sequence[NewPoint | ServiceError]) -> list[NewPoint |
     ]
 
 
-def _assembled(
-    point: NewPoint | ServiceError, image: _Given, text: _Given, spec: CollectionSpec, path: str
-) -> StoredPoint:
-    """The point as it is stored. Raises what is wrong with it."""
-    if isinstance(point, ServiceError):
-        raise point
-    return StoredPoint(
-        id=point.id,
-        payload=point.payload,
-        image=_vector(image, spec, f"{path}.image"),
-        text=_vector(text, spec, f"{path}.text"),
-    )
-
-
 def _vector(given: _Given, spec: CollectionSpec, path: str) -> Vector | None:
     if given is None:
         return None
     if isinstance(given, InvalidArgument):
-        raise at(given, path)
+        raise given.at(path)
     if isinstance(given, Encoded):
         check_dimension(given.vector, spec, path)
         return given.vector

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from search_service.deadline import Deadline
 from search_service.encoder.encoders import Encoders
 from search_service.query.calibrations import Calibrations
-from search_service.query.queries import Query
+from search_service.query.queries import PointTerm, Query, Term, VectorTerm
 from search_service.query.search import Search
-from search_service.query.terms import PointTerm, Term, VectorTerm
 from search_service.stores.filters import Filter, MatchValue
 from search_service.stores.protocol import VECTOR_NAMES, StoredPoint, point_uuid
 from tests.contract.shop import DIMENSION, spec

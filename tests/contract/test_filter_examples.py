@@ -11,7 +11,7 @@ import pytest
 from clipsearch.filters.convert import to_proto
 from clipsearch.filters.expressions import FilterError, parse_expressions
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.filter_proto import read_filter
+from search_service.api.search_proto import read_filter
 from search_service.deadline import Deadline
 from search_service.query.calibrations import Calibrations
 from search_service.settings import SearchSettings

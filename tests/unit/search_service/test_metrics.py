@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from clipsearch.serving.errors import Unavailable
 from search_service import metrics as metrics_module
+from search_service.breaker import Breaker
 from search_service.metrics import SearchMetrics
 from search_service.stores.protocol import CollectionInfo, CollectionSpec
 from tests.waiting import until
@@ -57,7 +58,7 @@ def timing(registry: CollectorRegistry, operation: str, what: str) -> float | No
 
 async def test_calls_to_a_dependency_are_timed_by_operation_failures_too(registry):
     store = Store()
-    timed = SearchMetrics(registry).timed("store", store)
+    timed = Breaker("store").guarded(store, SearchMetrics(registry).timer("store"))
     assert await timed.count("hats", timeout=1.0) == 5
     await timed.ping()
     store.away = True
@@ -68,8 +69,8 @@ async def test_calls_to_a_dependency_are_timed_by_operation_failures_too(registr
     assert timing(registry, "ping", "sum") > 0
 
 
-async def test_what_is_no_coroutine_is_as_it_was_and_a_method_stays_the_same_object(registry):
-    timed = SearchMetrics(registry).timed("store", Store())
+async def test_what_is_no_coroutine_is_as_it_was_and_a_method_stays_the_same_object():
+    timed = Breaker("store").guarded(Store())
     assert timed.kind == "toy"
     assert timed.ping is timed.ping
     with pytest.raises(AttributeError):

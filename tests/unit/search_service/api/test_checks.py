@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.checks import check_path
+from search_service.api.point_proto import check_path
 
 GOOD = ["a", "a.b", "a-b", "_x", "1", "größe", "tags[]", "a[0].b", "a[0][1]", '"a b"', '"a.b".c[]']
 BAD = [

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.payload_proto import read_payload, write_payload
+from search_service.api.point_proto import read_payload, write_payload
 
 LIMIT = 64 * 1024
 names = st.text(min_size=1, max_size=8).filter(lambda name: not name.startswith("_clipsearch"))

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from clipsearch.search.v1 import collection_pb2 as pb
-from search_service.encoder.client import EncoderClient
-from search_service.encoder.encoders import Encoders
 from search_service.settings import SearchSettings
 from tests.unit.search_service.served import DIMENSION, Client, FakeEncoder, refused, serving, term
 
@@ -84,14 +82,6 @@ async def test_a_collection_of_neither_model_is_refused_naming_all(client: Clien
     why = await refused(client.search(term("x")))
     assert (why.code, why.reason) == ("FAILED_PRECONDITION", "FINGERPRINT_MISMATCH")
     assert all(fingerprint in why.message for fingerprint in ("foreign", "fake-1", "fake-2"))
-
-
-async def test_health_asks_the_first_encoder_alone(encoder: FakeEncoder, second: FakeEncoder):
-    first, other = EncoderClient(encoder.address, 5), EncoderClient(second.address, 5)
-    await second.stop()
-    await Encoders(first, other).ping()
-    await first.close()
-    await other.close()
 
 
 async def test_one_encoder_is_never_asked_for_its_model_to_encode(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from search_service.query.calibration import SAMPLE, Calibration, Weighted, measure
-from search_service.query.terms import compose
+from search_service.query.queries import compose
 from search_service.stores.protocol import VECTOR_NAMES, VectorSample
 
 DIMENSION = 64

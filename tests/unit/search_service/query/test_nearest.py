@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from search_service.query.nearest import candidates, with_default_oversampling
+from search_service.query.ranking import candidates, with_defaults
 from search_service.stores.protocol import (
     BinaryEncoding,
     CollectionSpec,
@@ -38,7 +38,7 @@ BINARY = spec("binary")
 @pytest.mark.parametrize(("quantization", "params"), COMPRESSED)
 def test_every_compression_that_there_is_fetches_more(quantization, params):
     made = spec(quantization, **params)
-    asked = with_default_oversampling(QUERY, made)
+    asked = with_defaults(QUERY, made)
     assert asked.oversampling * QUERY.limit == pytest.approx(candidates(made))
     assert asked.rescore
     assert asked.oversampling > 1
@@ -46,7 +46,7 @@ def test_every_compression_that_there_is_fetches_more(quantization, params):
 
 def test_whole_vectors_are_fetched_once():
     assert candidates(spec("none")) == 0
-    assert with_default_oversampling(QUERY, spec("none")) is QUERY
+    assert with_defaults(QUERY, spec("none")) is QUERY
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_whole_vectors_are_fetched_once():
 )
 def test_what_the_caller_says_stands(said):
     query = replace(QUERY, **said)
-    assert with_default_oversampling(query, BINARY) is query
+    assert with_defaults(query, BINARY) is query
 
 
 def test_lists_of_every_length_come_of_the_same_candidates_up_to_a_quarter_of_them():
     fetched = {
-        round((offset + limit) * with_default_oversampling(asked, BINARY).oversampling)
+        round((offset + limit) * with_defaults(asked, BINARY).oversampling)
         for limit, offset in ((1, 0), (10, 0), (50, 100), (160, 0))
         for asked in [replace(QUERY, limit=limit, offset=offset)]
     }
     assert fetched == {candidates(BINARY)}
-    assert with_default_oversampling(replace(QUERY, limit=500), BINARY).oversampling == 4
+    assert with_defaults(replace(QUERY, limit=500), BINARY).oversampling == 4

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from search_service.query.calibration import Scale
-from search_service.query.fusion import DEPTH
-from search_service.query.queries import Fusion, Query
+from search_service.query.queries import Fusion, PointTerm, Query, Term, TextTerm
 from search_service.query.ranking import fetched_at_once, rank, vector_queries
-from search_service.query.terms import PointTerm, Term, TextTerm
 from search_service.stores.filters import Filter, HasId, IsNull
 from search_service.stores.protocol import PayloadSelection, ScoredPoint, StoredPoint
 
@@ -27,7 +25,7 @@ def found(**scores: float) -> list[ScoredPoint]:
     return [ScoredPoint(StoredPoint(id, {}), score) for id, score in scores.items()]
 
 
-@pytest.mark.parametrize(("fusion", "limit"), [("calibrated", 42), ("rrf", DEPTH), ("dbsf", DEPTH)])
+@pytest.mark.parametrize(("fusion", "limit"), [("calibrated", 42), ("rrf", 500), ("dbsf", 500)])
 def test_both_names_are_asked_without_payloads_and_thresholds(fusion, limit):
     asked = query(target="any", limit=35, offset=7, score_threshold=0.2, fusion=fusion)
     image, text = vector_queries(asked, VECTORS)
@@ -41,7 +39,7 @@ def test_both_names_are_asked_without_payloads_and_thresholds(fusion, limit):
 def test_stored_terms_are_left_out_besides_the_callers_filter():
     terms = (Term(PointTerm("a")), Term(PointTerm("b"), -1), Term(PointTerm("a")))
     filter = Filter(must=(IsNull("x"),), must_not=(IsNull("y"),))
-    [asked] = vector_queries(Query("c", terms, target="image", filter=filter), VECTORS)
+    [asked] = vector_queries(Query("c", terms, target="image", filter=filter), {"image": VECTORS["image"]})
     assert asked.filter == Filter(must=(IsNull("x"),), must_not=(IsNull("y"), HasId(("a", "b"))))
 
 

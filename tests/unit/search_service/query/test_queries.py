@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from clipsearch.serving.errors import InvalidArgument
-from search_service.query.terms import compose
+from search_service.query.queries import compose
 
 weights = st.floats(0.0625, 100, width=32) | st.floats(-100, -0.0625, width=32)
 

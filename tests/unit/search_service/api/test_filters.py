@@ -9,7 +9,7 @@ from google.protobuf.text_format import Parse
 
 from clipsearch.search.v1 import filter_pb2
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.filter_proto import read_filter
+from search_service.api.search_proto import read_filter
 from search_service.settings import SearchSettings
 from search_service.stores.filters import (
     DatetimeRange,

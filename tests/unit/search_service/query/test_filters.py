@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from clipsearch.serving.errors import InvalidArgument
-from search_service.query.filter_types import fitted
+from search_service.query.filters import fitted
 from search_service.stores.filters import (
     DatetimeRange,
     Filter,

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.vector_proto import read_vector, write_vector
+from search_service.api.point_proto import read_vector, write_vector
 
 F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
 FLOATS = vector_pb2.VECTOR_FORMAT_FLOATS

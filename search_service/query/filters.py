@@ -1,0 +1,319 @@
+"""A filter against what the points hold: another type than a field's, and a field of no point, are refused.
+
+Without that, a range over an index of keywords would be answered with nothing, which looks like an answer.
+Fields with a payload index are judged by it. Payloads have no schema, so of the others a misspelt field looks
+like one that nothing matches, and `sku!=12` excludes nothing where `sku` holds words: those are looked into
+that change nothing in silence, conditions of `must_not` and `should`, and all where nothing was found. What a
+field was seen to hold is remembered, so that this costs little.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from clipsearch.filters.paths import values_at
+from clipsearch.serving.errors import InvalidArgument
+from search_service.deadline import Deadline
+from search_service.stores.filters import (
+    Condition,
+    DatetimeRange,
+    Filter,
+    HasId,
+    IsEmpty,
+    IsNull,
+    MatchAny,
+    MatchExcept,
+    MatchText,
+    MatchValue,
+    Range,
+)
+from search_service.stores.protocol import CollectionSpec, IndexType, PayloadSelection, VectorStore
+
+# What the fields of a payload index hold.
+_INDEXED: dict[IndexType, str] = {
+    "keyword": "word",
+    "text": "word",
+    "integer": "number",
+    "float": "number",
+    "bool": "boolean",
+    "datetime": "date",
+}
+_SAMPLE = 64  # points whose values are looked at before the engine is asked about all
+_MOST_KEPT = 1024
+_SAID = {
+    "number": "numbers",
+    "word": "words",
+    "boolean": "true or false",
+    "date": "dates or times",
+    "object": "objects with fields of their own",
+}
+
+
+def fitted(filter: Filter, indexes: Mapping[str, IndexType], field: str = "filter") -> Filter:
+    """The filter, of its readings only those that go with the payload indexes.
+
+    Raises InvalidArgument if a condition compares an indexed field with a value of another type.
+    """
+    if filter.readings:
+        return _readings(filter, indexes, field)
+
+    def clause(name: str, conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
+        return tuple(
+            _fitted(condition, indexes, f"{field}.{name}[{i}]") for i, condition in enumerate(conditions)
+        )
+
+    return Filter(
+        clause("must", filter.must), clause("should", filter.should), clause("must_not", filter.must_not)
+    )
+
+
+def _fitted(condition: Condition, indexes: Mapping[str, IndexType], field: str) -> Condition:
+    match condition:
+        case Filter():
+            return fitted(condition, indexes, f"{field}.filter")
+        case IsEmpty() | IsNull() | HasId():
+            return condition  # hold or not whatever the type
+        case _:
+            _check(condition, indexes.get(condition.key), f"{field}.field")
+            return condition
+
+
+def _readings(filter: Filter, indexes: Mapping[str, IndexType], field: str) -> Filter:
+    fit: list[Condition] = []
+    refusal: InvalidArgument | None = None
+    for i, reading in enumerate(filter.should):
+        try:
+            fit.append(_fitted(reading, indexes, f"{field}.should[{i}]"))
+        except InvalidArgument as error:
+            refusal = refusal or error
+    if refusal is not None and not fit:
+        raise refusal.at(field)
+    # Of a day also the word would go with an index of times, which is of no use for words.
+    times = [
+        reading
+        for reading in fit
+        if indexes.get(_key_of(reading)) == "datetime" and _kinds(reading) == {"date"}
+    ]
+    return replace(filter, should=tuple(times or fit))
+
+
+def _check(condition: Condition, index: IndexType | None, field: str) -> None:
+    if index is None:
+        return
+    key, held, wanted = _key_of(condition), _INDEXED[index], _kinds(condition)
+    for value in _values(condition):
+        if held == "date" and isinstance(value, str) and not _is_time(value):
+            raise InvalidArgument(
+                field,
+                f"{value!r} is no date or time such as 2024-05-31, which the payload index of {key!r} is for",
+                "FILTER_TYPE_MISMATCH",
+                {"key": key, "index_type": index},
+            )
+    if held not in wanted:
+        raise _mismatch(field, key, frozenset({held}), wanted, condition, index)
+
+
+def _kinds(condition: Condition) -> frozenset[str]:
+    """What a condition on one field compares it with: some of number, word, boolean and date."""
+    match condition:
+        case Filter():
+            decisive = condition.must or condition.should or condition.must_not
+            return frozenset().union(*map(_kinds, decisive))
+        case IsEmpty() | IsNull() | HasId():
+            return frozenset()
+        case MatchText():
+            return frozenset({"word"})
+        case Range():
+            return frozenset({"number"})
+        case DatetimeRange():
+            return frozenset({"date"})
+    first, *_ = values = _values(condition)
+    if not isinstance(first, str):
+        return frozenset({"boolean" if isinstance(first, bool) else "number"})
+    return frozenset({"word", "date"} if any(map(_is_time, values)) else {"word"})
+
+
+def _key_of(condition: Condition) -> str:
+    """The field of a reading; "" where there is none."""
+    match condition:
+        case Filter():
+            parts = (*condition.must, *condition.should, *condition.must_not)
+            return next((key for part in parts if (key := _key_of(part))), "")
+        case HasId():
+            return ""
+        case _:
+            return condition.key
+
+
+def _is_time(value: object) -> bool:
+    """Whether the engine takes a value for a date or time."""
+    if not isinstance(value, str):
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return "-" in value  # 20240531 is none to the engine
+
+
+def _hint(condition: Condition, words: bool) -> str:
+    """How the caller may have meant it, of a field that holds words or does not."""
+    for value in _values(condition):
+        if not isinstance(value, str):
+            return f'; a word is written in quotes: "{str(value).lower()}"' if words else ""
+        if value.lower() in ("true", "false") or value.lstrip("+-").replace(".", "", 1).isdecimal():
+            return f"; without quotes {value} is none"
+    return ""
+
+
+def _values(condition: Condition) -> tuple[str, ...] | tuple[int, ...]:
+    match condition:
+        case MatchValue():
+            return (condition.value,)  # type: ignore[return-value]  # one of either
+        case MatchAny() | MatchExcept():
+            return condition.values
+        case _:
+            return ()
+
+
+class FieldChecks:
+    """Checks filters."""
+
+    def __init__(self, store: VectorStore) -> None:
+        self._store = store
+        self._seen: dict[tuple[str, str], frozenset[str]] = {}  # what fields hold, as far as it was seen
+
+    async def check(
+        self,
+        spec: CollectionSpec,
+        filter: Filter,
+        deadline: Deadline,
+        *,
+        found: bool,
+        misspelt: bool = False,
+        deleting: bool = False,
+    ) -> None:
+        """Raises InvalidArgument for the first condition of another type than what its field holds.
+
+        `found`: something matches. With `misspelt` also for one that needs a field which no point has, and
+        with `deleting` for one that excludes what has it, though an empty collection refuses none.
+        """
+        for field, condition, clauses in _compared(filter, "filter"):
+            key, excluding = _key_of(condition), "must_not" in clauses
+            if key in spec.payload_indexes or (found and clauses == {"must"}):
+                continue
+            wanted = _kinds(condition)
+            held = await self._held(spec.name, key, wanted, deadline)
+            if held & wanted:
+                continue
+            if held:
+                raise _mismatch(field, key, held, wanted, condition)
+            if deleting if excluding else misspelt and not found:
+                await self._unknown(spec.name, field, key, deadline)
+
+    async def _unknown(self, collection: str, field: str, key: str, deadline: Deadline) -> None:
+        if await self._store.count(collection, timeout=deadline.store()):
+            raise InvalidArgument(
+                field,
+                f"no point of collection {collection!r} has a field {key!r}, and it has no payload index",
+                "FILTER_FIELD_UNKNOWN",
+                {"key": key, "collection": collection},
+            )
+
+    async def _held(
+        self, collection: str, key: str, wanted: frozenset[str], deadline: Deadline
+    ) -> frozenset[str]:
+        """The kinds of values that the field holds; all of `wanted` that it holds are among them."""
+        held = self._seen.get((collection, key), frozenset())
+        if held & wanted:
+            return held
+        page = await self._store.scroll(
+            collection,
+            limit=_SAMPLE,
+            filter=Filter(must_not=(IsEmpty(key),)),
+            payload=PayloadSelection(include=(key,)),
+            timeout=deadline.store(),
+        )
+        held = _kinds_of(value for point in page.points for value in values_at(point.payload, key))
+        if page.points and page.next_cursor is not None and not held & wanted:
+            held |= {kind for kind in wanted if await self._some(collection, _of_kind(key, kind), deadline)}
+        if len(self._seen) >= _MOST_KEPT:
+            self._seen.clear()
+        if held:
+            self._seen[collection, key] = held
+        return held or (frozenset({"object"}) if page.points else held)
+
+    async def _some(self, collection: str, filter: Filter, deadline: Deadline) -> bool:
+        nothing = PayloadSelection(include=())
+        page = await self._store.scroll(
+            collection, limit=1, filter=filter, payload=nothing, timeout=deadline.store()
+        )
+        return bool(page.points)
+
+
+def _compared(
+    filter: Filter, path: str, above: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, Condition, frozenset[str]]]:
+    """Where the filter compares a field, the condition, and the clauses that it stands in."""
+    for clause in ("must", "should", "must_not"):
+        clauses = above | {clause}
+        for i, condition in enumerate(getattr(filter, clause)):
+            here = f"{path}.{clause}[{i}]"
+            if isinstance(condition, Filter) and not condition.readings:
+                yield from _compared(condition, f"{here}.filter", clauses)
+            elif not isinstance(condition, IsEmpty | IsNull | HasId):
+                yield f"{here}.{'filter' if isinstance(condition, Filter) else 'field'}", condition, clauses
+
+
+def _kinds_of(values: Iterable[object]) -> frozenset[str]:
+    found = set()
+    for value in values:
+        if isinstance(value, bool):
+            found.add("boolean")
+        elif isinstance(value, int | float):
+            found.add("number")
+        elif isinstance(value, str):
+            found.add("date" if _is_time(value) else "word")
+        elif isinstance(value, dict):
+            found.add("object")
+    return frozenset(found)
+
+
+def _of_kind(key: str, kind: str) -> Filter:
+    number = Range(key, gte=-sys.float_info.max)
+    date = DatetimeRange(key, gte=datetime.min.replace(tzinfo=UTC))
+    booleans = (MatchValue(key, True), MatchValue(key, False))
+    match kind:
+        case "number":
+            return Filter(must=(number,))
+        case "boolean":
+            return Filter(should=booleans)
+        case "date":
+            return Filter(must=(date,))
+        case _:
+            return Filter(must_not=(IsEmpty(key), number, date, *booleans))
+
+
+def _mismatch(
+    field: str,
+    key: str,
+    held: frozenset[str],
+    wanted: frozenset[str],
+    condition: Condition,
+    index: IndexType | None = None,
+) -> InvalidArgument:
+    holds = " and ".join(said for kind, said in _SAID.items() if kind in held)
+    compared = " or ".join(said for kind, said in _SAID.items() if kind in wanted)
+    more = (
+        f"; name one of those, such as {key}.NAME" if held == {"object"} else _hint(condition, "word" in held)
+    )
+    metadata = {"key": key}
+    if index is not None:
+        holds += f" (its payload index is of type {index})"
+        metadata["index_type"] = index
+    return InvalidArgument(
+        field, f"{key!r} holds {holds}, not {compared}{more}", "FILTER_TYPE_MISMATCH", metadata
+    )

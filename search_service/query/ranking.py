@@ -11,7 +11,12 @@ A search of compressed vectors fetches more than it is asked for and compares it
 rescoring alone only reorders what was fetched. Of 20,000 clustered vectors (`make bench-search`) a search
 for ten that fetched ten had a recall of 0.26 with binary vectors, 0.70 with product and 0.89 with scalar
 ones. With the numbers below it is 0.99, with binary vectors 0.93; between 128 and 1,536 dimensions it
-hardly differed. The engine walks its graph with a beam of 100 anyway.
+hardly differed.
+
+Vectors as they are need a smaller beam in the graph than the engine's 100, which is most of a search's cost:
+of 100,000 clustered vectors of 512 numbers, recall@10 is 0.981 with 32, 0.988 with 40, 0.992 with 48 and
+1.000 with 100, and the same within 0.003 where a filter lets 90, 50 or 20 % pass. Fewer than 10,000 to 20,000
+have no graph. A list that is longer than the beam widens it.
 """
 
 from __future__ import annotations
@@ -43,6 +48,7 @@ _RRF_K = 60
 # Cosines that differ by less are equal but for float32 rounding.
 _EQUAL = 1e-7
 
+_BEAM = 48
 _CANDIDATES = 100
 _TURBO_1_BIT = 160
 _PRODUCT = {32: 160, 64: 320}
@@ -167,7 +173,8 @@ def with_defaults(query: VectorQuery, spec: CollectionSpec) -> VectorQuery:
         if query.oversampling or not query.rescore:
             return query
         return replace(query, oversampling=max(_LEAST_FACTOR, least / (query.offset + query.limit)))
-    return query
+    # Who has a graph built with a beam of its own expects the engine to search with that one.
+    return query if query.hnsw_ef or spec.hnsw_ef_construct else replace(query, hnsw_ef=_BEAM)
 
 
 @dataclass(frozen=True, slots=True)

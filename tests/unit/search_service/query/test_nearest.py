@@ -44,9 +44,18 @@ def test_every_compression_that_there_is_fetches_more(quantization, params):
     assert asked.oversampling > 1
 
 
-def test_whole_vectors_are_fetched_once():
+def test_whole_vectors_are_fetched_once_with_a_smaller_beam_than_the_engines():
     assert candidates(spec("none")) == 0
-    assert with_defaults(QUERY, spec("none")) is QUERY
+    asked = with_defaults(QUERY, spec("none"))
+    assert asked == replace(QUERY, hnsw_ef=asked.hnsw_ef)
+    assert QUERY.limit < asked.hnsw_ef < 100
+
+
+@pytest.mark.parametrize("said", [{"hnsw_ef": 20}, {"exact": True}])
+def test_a_beam_that_the_caller_or_the_collection_says_stands(said):
+    query = replace(QUERY, **said)
+    assert with_defaults(query, spec("none")) is query
+    assert with_defaults(QUERY, replace(spec("none"), hnsw_ef_construct=400)) is QUERY
 
 
 @pytest.mark.parametrize(

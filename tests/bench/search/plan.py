@@ -101,7 +101,7 @@ def _load(rig: SearchRig, name: str, points: int) -> float:
 
 
 def _round(rig: SearchRig, name: str, truth: Truth, into: Rounds) -> None:
-    into.default.append(rig.load(name, "default", 1, SERVICE_S))
+    into.default.append(rig.load(name, "default", 1, SERVICE_S, truth["vector"]))
     into.vector.append(rig.load(name, "vector", 1, SERVICE_S, truth["vector"]))
     into.filtered.append(rig.load(name, "filtered", 1, SERVICE_S, truth["filtered"]))
 

@@ -15,7 +15,7 @@ from search_service.stores.protocol import (
     QuantizationParams,
     VectorStore,
 )
-from search_service.write.successors import Successors, on_successor
+from search_service.write.successors import Successors, on_each
 
 _MAX_DIMENSION = 65_535
 _MAX_FINGERPRINT = 256
@@ -95,10 +95,11 @@ class Collections:
         Raises NotFound; FailedPrecondition if there is one of another type.
         """
         chain = await self._successors.chain(collection, deadline)
-        await self._store.create_payload_index(chain[0].name, key, type, timeout=deadline.store())
-        for successor in chain[1:]:
-            with on_successor(chain, successor):
-                await self._store.create_payload_index(successor.name, key, type, timeout=deadline.store())
+
+        async def create(one: CollectionSpec) -> None:
+            await self._store.create_payload_index(one.name, key, type, timeout=deadline.store())
+
+        await on_each(chain, create)
 
     async def set_successor(self, collection: str, successor: str, deadline: Deadline) -> tuple[str, float]:
         """Makes `successor` get what is written to the collection ("" = nothing does any more).

@@ -166,8 +166,7 @@ def read_vector(proto: vector_pb2.Vector, field: str) -> Vector:
 
 def _normalised(array: Vector, field: str) -> Vector:
     """`array` at length 1. Raises InvalidArgument, naming `field`, for NaN, infinity and zero."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        length = math.sqrt(float(array @ array))
+    length = math.sqrt(np.vdot(array, array))  # which, unlike @, warns of no overflow
     if _SHORT < length < _LONG:
         return array / np.float32(length)
     wide = array.astype(np.float64)
@@ -210,14 +209,17 @@ def read_payload(struct: struct_pb2.Struct, field: str, max_bytes: int) -> dict[
     size = struct.ByteSize()
     if size > max_bytes:
         raise InvalidArgument(field, f"{size} bytes, at most {max_bytes}", "PAYLOAD_TOO_LARGE")
-    for key in struct.fields:
+    fields = struct.fields
+    payload = {}
+    for key in fields:
         if key.startswith(RESERVED_PREFIX):
             raise InvalidArgument(
                 field,
                 f"key {key!r} starts with {RESERVED_PREFIX!r}, which is the service's own",
                 "KEY_RESERVED",
             )
-    return {key: _read_value(value, field, key) for key, value in struct.fields.items()}
+        payload[key] = _read_value(fields[key], field, key)
+    return payload
 
 
 def write_payload(payload: Mapping[str, Any]) -> struct_pb2.Struct:

@@ -17,7 +17,7 @@ from search_service.stores.protocol import (
     StoredPoint,
     VectorStore,
 )
-from search_service.write.successors import Chain, Successors, on_successor
+from search_service.write.successors import Successors
 
 _UPDATED_AT_ONCE = 256
 _OVERWRITTEN_AT_ONCE = 4 * 1024 * 1024  # bytes: the payload goes to the store once a point
@@ -63,23 +63,19 @@ class Points:
         The successor's are deleted too, and not counted.
         """
 
-        async def delete(chain: Chain) -> int:
-            return await self._delete(chain, selector, deadline)
-
-        return await self._successors.write(collection, deadline, delete)
-
-    async def _delete(self, chain: Chain, selector: Sequence[str] | Filter, deadline: Deadline) -> int:
+        spec = await self._resolve(collection, deadline)
         if isinstance(selector, Filter):
-            selector = fitted(selector, chain[0].payload_indexes)
-            await self._fields.check(chain[0], selector, deadline, found=True, deleting=True)
-        deleted = await self._store.delete(chain[0].name, selector, timeout=deadline.store())
-        self._calibrations.wrote(chain[0].name, deleted)
-        for successor in chain[1:]:
-            with on_successor(chain, successor):
-                gone = await self._store.delete(successor.name, selector, timeout=deadline.store())
-                self._calibrations.wrote(successor.name, gone)
+            selector = fitted(selector, spec.payload_indexes)
+            await self._fields.check(spec, selector, deadline, found=True, deleting=True)
+
+        async def delete(one: CollectionSpec) -> int:
+            gone = await self._store.delete(one.name, selector, timeout=deadline.store())
+            self._calibrations.wrote(one.name, gone)
+            return gone
+
+        deleted = await self._successors.write(collection, deadline, delete)
         if not deleted and isinstance(selector, Filter):
-            await self._fields.check(chain[0], selector, deadline, found=False)
+            await self._fields.check(spec, selector, deadline, found=False)
         return deleted
 
     async def update_payload(
@@ -124,12 +120,8 @@ class Points:
     async def _update_payload(
         self, collection: str, ids: Sequence[str], change: PayloadChange, deadline: Deadline
     ) -> int:
-        async def update(chain: Chain) -> int:
-            updated = await self._store.update_payload(chain[0].name, ids, change, timeout=deadline.store())
-            for successor in chain[1:]:
-                with on_successor(chain, successor):
-                    await self._store.update_payload(successor.name, ids, change, timeout=deadline.store())
-            return updated
+        async def update(one: CollectionSpec) -> int:
+            return await self._store.update_payload(one.name, ids, change, timeout=deadline.store())
 
         return await self._successors.write(collection, deadline, update)
 

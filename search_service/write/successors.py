@@ -42,9 +42,9 @@ class Successors:
                 return tuple(found.values())
 
     async def write(
-        self, collection: str, deadline: Deadline, do: Callable[[Chain], Awaitable[Result]]
+        self, collection: str, deadline: Deadline, do: Callable[[CollectionSpec], Awaitable[Result]]
     ) -> Result:
-        """Does a write to all of the collection's chain; its result.
+        """Does a write to all of the collection's chain; its result on the collection itself.
 
         `do` is called once more where the collection has got successors meanwhile.
         """
@@ -54,7 +54,7 @@ class Successors:
             async with self.writing(collection, chain, deadline) as unchanged:
                 if not unchanged:
                     continue
-                results.append(await do(chain))
+                results.append(await on_each(chain, do))
             if not await self.unheard(chain, deadline):
                 return results[0]
             collection = chain[0].name
@@ -88,6 +88,15 @@ class Successors:
 
     async def _resolve(self, name: str, deadline: Deadline) -> CollectionSpec:
         return await self._store.resolve(name, timeout=deadline.store())
+
+
+async def on_each(chain: Chain, do: Callable[[CollectionSpec], Awaitable[Result]]) -> Result:
+    """Does the same to each, in their order; the result of the first."""
+    result = await do(chain[0])
+    for successor in chain[1:]:
+        with on_successor(chain, successor):
+            await do(successor)
+    return result
 
 
 @contextmanager

@@ -178,8 +178,13 @@ class EncoderClient:
         except grpc.aio.AioRpcError as error:
             # Our own limit ran out, not the caller's: the encoder is to blame, and the caller may try again.
             limit_s = timeout_s if timeout_s == self._timeout_s else None
-            _log_failure(error, self._address, limit_s)
-            raise _call_error(error, limit_s) from None
+            failure = _call_error(error, limit_s)
+            if not isinstance(failure, DeadlineExceeded | ResourceExhausted):
+                code, details = error.code().name, error.details()
+                _log.warning(
+                    "a call to the encoder failed", encoder=self._address, code=code, details=details
+                )
+            raise failure from None
 
 
 def _stub(channel: grpc.aio.Channel) -> encoder_pb2_grpc.EncoderServiceAsyncStub:
@@ -219,16 +224,6 @@ def _item_error(status: status_pb2.Status) -> InvalidArgument:
         info.reason if info else "NOT_ENCODABLE",
         {name: value for name, value in info.metadata.items() if name != "field"} if info else None,
     )
-
-
-def _log_failure(error: grpc.aio.AioRpcError, address: str, limit_s: float | None) -> None:
-    """Tells the operator of a call that failed by more than its caller's deadline or a full queue."""
-    code = error.code()
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        if limit_s is not None:
-            _log.warning("the encoder is too slow", encoder=address, limit_s=limit_s)
-    elif code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-        _log.warning("a call to the encoder failed", encoder=address, code=code.name, details=error.details())
 
 
 def _call_error(error: grpc.aio.AioRpcError, limit_s: float | None) -> ServiceError:

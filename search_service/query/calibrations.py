@@ -39,6 +39,8 @@ class _Collection:
     timer: asyncio.TimerHandle | None = None  # it is due, and measured when a moment has passed;
     postponed_since: float = 0.0  # this was so for the first time
     failed: bool = False
+    counted: bool = False  # in this process,
+    empty: frozenset[VectorName] = frozenset()  # and what had no vectors then, and has got none since
     task: asyncio.Task[None] | None = None
 
     def stop_timer(self) -> None:
@@ -69,7 +71,16 @@ class Calibrations:
             if known.task is not None:
                 await asyncio.wait([known.task])
         kept = await self._kept(collection)
-        return kept if kept is not None else await self.renew(collection)
+        if kept is None:
+            return await self.renew(collection)
+        known = self._known[collection]
+        if not (kept.both or known.counted or known.task):  # it may be of before a crash
+            self._start(collection, force=False)
+        return kept
+
+    def empty(self, collection: str) -> frozenset[VectorName]:
+        """The names of which the collection has no vectors; nothing is known where others write too."""
+        return frozenset() if self._store.shared else self._known[collection].empty
 
     async def renew(self, collection: str) -> Calibration | None:
         """Measures it anew."""
@@ -82,6 +93,7 @@ class Calibrations:
         """To be told after every write: how many points, with vectors of which names. Returns at once."""
         known = self._known[collection]
         known.written += points
+        known.empty -= frozenset(names)
         if known.timer is not None:
             if _now() - known.postponed_since < _LONGEST_LOAD_S:
                 self._measure_soon(collection)
@@ -140,6 +152,9 @@ class Calibrations:
         before = await self._kept(collection)
         info = await self._store.get_collection(collection, timeout=self._timeout_s)
         counts: dict[VectorName, int] = {"image": info.image_vectors, "text": info.text_vectors}
+        known.counted = True
+        if known.written == written:  # nothing came meanwhile
+            known.empty = frozenset(name for name in VECTOR_NAMES if not counts[name])
         known.written -= written
         if before is not None:
             known.room = _room(before, counts)

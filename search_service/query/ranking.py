@@ -57,12 +57,12 @@ _LEAST_FACTOR = 4.0  # long lists need fewer times their length
 
 
 def vector_queries(query: Query, vectors: Mapping[VectorName, Vector]) -> list[VectorQuery]:
-    """One question, or for target "any" two, that to the image vectors first; `vectors` by vector name.
+    """The question to each vector name; `vectors` by name.
 
-    With two, each gives as many points as could be among the hits, of a long page without their payloads,
-    which are fetched for the hits alone, later. A point that is among the first n of the joined ranking is
-    among the first n of the name that it owes its place to; RRF and DBSF add shares of ranks down to a
-    fixed depth.
+    For target "any", each gives as many points as could be among the hits, of a long page without their
+    payloads, which are fetched for the hits alone, later. A point that is among the first n of the joined
+    ranking is among the first n of the name that it owes its place to; RRF and DBSF add shares of ranks
+    down to a fixed depth.
     """
     one = query.target != "any"
     end = query.offset + query.limit if query.fusion == "calibrated" else FUSION_DEPTH

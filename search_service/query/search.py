@@ -69,6 +69,11 @@ class _Run:
         """Whether calibrated scores join two rankings."""
         return self.query.target == "any" and self.query.fusion == "calibrated"
 
+    @property
+    def names(self) -> tuple[VectorName, ...]:
+        """Whose vectors are searched."""
+        return VECTOR_NAMES if self.query.target == "any" else (self.query.target,)
+
     def settle(self, index: int, kind: VectorName, outcome: Outcome) -> None:
         """Puts an encoded term in its place. Raises what is wrong with it."""
         path = f"query[{index}].{kind}"
@@ -87,16 +92,18 @@ class _Run:
             for i, term in enumerate(self.query.terms)
         ]
 
-    def questions(self) -> list[VectorQuery]:
-        """What the vector names are asked. Raises InvalidArgument.
+    def questions(self, empty: frozenset[VectorName]) -> list[VectorQuery]:
+        """What the vector names are asked that are not `empty`. Raises InvalidArgument.
 
         Each term is divided by the spread of its kind's cosines to the vectors of the name, so that a weight
         means the same for words and for images.
         """
-        terms, target = self.weighted(), self.query.target
+        terms = self.weighted()
         vectors: dict[VectorName, Vector] = {}
         with inside(self.query.path):
-            for name in VECTOR_NAMES if target == "any" else (target,):
+            for name in self.names:
+                if name in empty and len(self.names) > 1:
+                    continue
                 weights = [term.weight for term in terms]
                 if len(terms) > 1 and self.calibration is not None:
                     weights = [term.weight / self.calibration.spread(term, name) for term in terms]
@@ -220,15 +227,19 @@ class Search:
             raise DeadlineExceeded("the store did not answer in time") from None
 
     async def _neighbours(self, runs: Sequence[_Run], deadline: Deadline) -> list[list[list[ScoredPoint]]]:
-        """By search and vector name that it asks, the nearest points; one store call a collection."""
-        questions = [run.questions() for run in runs]
+        """By search and vector name that it may find, the nearest points; one store call a collection."""
+        questions = [run.questions(self._calibrations.empty(run.spec.name)) for run in runs]
         answers: dict[str, Iterator[list[ScoredPoint]]] = {}
         for name, spec in {run.spec.name: run.spec for run in runs}.items():
             asked = [
                 q for run, own in zip(runs, questions, strict=True) if run.spec.name == name for q in own
             ]
-            answers[name] = iter(await nearest(self._store, spec, asked, deadline))
-        return [[next(answers[run.spec.name]) for _ in own] for run, own in zip(runs, questions, strict=True)]
+            answers[name] = iter(await nearest(self._store, spec, asked, deadline) if asked else ())
+        found = [
+            {q.name: next(answers[run.spec.name]) for q in own}
+            for run, own in zip(runs, questions, strict=True)
+        ]
+        return [[own.get(name, []) for name in run.names] for run, own in zip(runs, found, strict=True)]
 
     async def _ranked(self, run: _Run, found: Sequence[Sequence[ScoredPoint]], deadline: Deadline) -> Ranked:
         """The page of hits, with all that was asked of them."""

@@ -187,7 +187,11 @@ class VectorStore(Protocol):
     can be deleted all the same), AlreadyExists for a taken name, Unavailable("store")
     when the engine cannot be reached, ResourceExhausted when it is full or busy, and
     DeadlineExceeded past `timeout` seconds (None = the store's own default).
+
+    `shared`: other processes may write to it as well.
     """
+
+    shared: bool
 
     async def ping(self) -> None:
         """Returns if the engine answers; raises Unavailable otherwise."""

@@ -73,6 +73,8 @@ class StoreInUseError(StartError):
 class QdrantEdge:
     """VectorStore on a local directory. Make one with `open`."""
 
+    shared = False
+
     def __init__(self, root: Path, lock: IO[str], policy: MaintenancePolicy) -> None:
         self._root = root
         self._lock = lock

@@ -60,6 +60,8 @@ class QdrantServer:
     and searches; another is for qdrant-client's local mode alone.
     """
 
+    shared = True
+
     def __init__(
         self,
         client: AsyncQdrantClient,

@@ -245,3 +245,30 @@ async def test_a_load_does_not_keep_searches_waiting(store, calibrations):
     finally:
         stop.set()
         await loading
+
+
+async def test_names_without_vectors_are_known_until_the_first_comes(store, calibrations):
+    await store.upsert("c", points(0, 3, ["image"]))
+    assert calibrations.empty("c") == frozenset()
+    await calibrations.get("c")
+    assert calibrations.empty("c") == {"text"}
+    calibrations.wrote("c", 1, ["text"])
+    assert calibrations.empty("c") == frozenset()
+
+
+async def test_what_was_kept_before_a_crash_is_held_against_the_vectors_that_are_there(store, calibrations):
+    await store.upsert("c", points(0, 3, ["image"]))
+    await calibrations.get("c")
+    await store.upsert("c", points(3, 3, ["text"]))  # of which nobody was told
+    restarted = Calibrations(store, 10)
+    await restarted.get("c")
+    await restarted.get("c")  # which waits for the count
+    assert restarted.empty("c") == frozenset()
+    await restarted.close()
+
+
+async def test_of_a_store_that_others_write_to_no_name_is_known_to_be_empty(store, calibrations):
+    await store.upsert("c", points(0, 3, ["image"]))
+    await calibrations.get("c")
+    store.shared = True
+    assert calibrations.empty("c") == frozenset()

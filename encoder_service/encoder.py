@@ -1,14 +1,13 @@
 """The two towers: images or texts in, vectors out; the one place that knows the order of steps.
 
-    image: in flight already? -> decode -> batch -> vector
-    text:  cached? -> tokens -> in flight already? -> batch -> vector
+    image: decode -> batch -> vector
+    text:  cached? -> tokens -> batch -> vector
 
 An input that is wrong fails alone; anything else fails the call.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,14 +19,14 @@ from numpy.typing import NDArray
 from clipsearch.serving.errors import InvalidArgument
 from clipsearch.serving.together import together
 from encoder_service.bundle import Manifest, Precision, Tower
-from encoder_service.inputs.decoding import Decoding
+from encoder_service.inputs.decoding import Decoded, Decoding
 from encoder_service.inputs.errors import InputError
 from encoder_service.inputs.images import ImageInput
 from encoder_service.inputs.texts import TextInput, Tokens, check_text
 from encoder_service.inputs.tokenising import Tokenising
 from encoder_service.queue.admission import Admission
 from encoder_service.queue.batcher import Batcher, Computed
-from encoder_service.queue.cache import SingleFlight, TextCache
+from encoder_service.queue.cache import TextCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +94,6 @@ class Encoder:
         self._images = images
         self._texts = texts
         self._observe = observe
-        self._image_flights: SingleFlight[bytes, Encoded] = SingleFlight()
-        self._text_flights: SingleFlight[str, Encoded] = SingleFlight()
 
     async def encode_images(self, images: Sequence[bytes], deadline: float) -> list[Outcome]:
         """One outcome an image, in order.
@@ -104,38 +101,45 @@ class Encoder:
         Raises ResourceExhausted, DeadlineExceeded, Unavailable.
         """
         tower = self._images
-        # A request holds no more decoding threads than there are, so that others get their turn.
-        workers = asyncio.Semaphore(tower.decoding.threads)
+        start = time.monotonic()
+        outcomes: dict[int, Outcome] = {}
+        decoded: list[tuple[int, Decoded, float]] = []
+        waiting = iter(enumerate(images))
 
-        async def encode(index: int, data: bytes) -> Outcome:
-            try:
-                encoded = await self._image_flights.run(
-                    data, lambda: self._image(data, index, deadline, workers)
-                )
-            except InputError as error:
-                done()
-                return _refused(error, f"images[{index}]")
-            done()
-            return encoded
+        async def decode() -> None:
+            for index, data in waiting:
+                try:
+                    image = await tower.decoding.decode(data)
+                except InputError as error:
+                    outcomes[index] = _refused(error, f"images[{index}]")
+                    done()
+                    continue
+                decoded.append((index, image, time.monotonic() - start - image.seconds))
+                group.submit([image.prepared.pixels], [image.digest])
 
-        with tower.admission.admit(len(images), sum(map(len, images)), deadline) as done:
-            outcomes = await together([encode(index, data) for index, data in enumerate(images)])
-        self._observe("image", outcomes)
-        return outcomes
+        with (
+            tower.admission.admit(len(images), sum(map(len, images)), deadline) as done,
+            tower.batcher.group(deadline, done) as group,
+        ):
+            # A request holds no more decoding threads than there are, so that others get their turn.
+            await together([decode() for _ in range(min(tower.decoding.threads, len(images)))])
+            for (index, image, waited_s), computed in zip(decoded, await group.answers(), strict=True):
+                outcomes[index] = _encoded(computed, image.prepared.input, image.seconds, waited_s)
+        answers = [outcomes[index] for index in range(len(images))]
+        self._observe("image", answers)
+        return answers
 
     async def encode_pixels(self, pixels: NDArray[np.uint8], deadline: float) -> list[Outcome]:
         """One outcome an image of uint8 [count, size, size, 3]. Raises as `encode_images`."""
         tower = self._images
         size = self.manifest.image.size
         raw = ImageInput(size, size, "RAW")
-
-        async def encode(index: int) -> Outcome:
-            computed = await tower.batcher.compute(pixels[index], deadline, ahead=index)
-            done()
-            return _encoded(computed, raw, 0.0, 0.0)
-
-        with tower.admission.admit(len(pixels), pixels.nbytes, deadline) as done:
-            outcomes = await together([encode(index) for index in range(len(pixels))])
+        with (
+            tower.admission.admit(len(pixels), pixels.nbytes, deadline) as done,
+            tower.batcher.group(deadline, done) as group,
+        ):
+            group.submit(list(pixels))
+            outcomes: list[Outcome] = [_encoded(computed, raw) for computed in await group.answers()]
         self._observe("image", outcomes)
         return outcomes
 
@@ -155,62 +159,35 @@ class Encoder:
             else:
                 outcomes[text] = Encoded(known.vector, known.input)
         if fresh:
-            outcomes.update(zip(fresh, await self._fresh_texts(fresh, deadline), strict=True))
+            outcomes.update(await self._fresh_texts(fresh, deadline))
         # A text that is there twice was encoded once.
         self._observe("text", [_placed(outcome, "texts") for outcome in outcomes.values()])
         return [_placed(outcomes[text], f"texts[{index}]") for index, text in enumerate(texts)]
 
-    async def _fresh_texts(self, texts: list[str], deadline: float) -> list[Encoded | InputError]:
+    async def _fresh_texts(self, texts: list[str], deadline: float) -> dict[str, Encoded | InputError]:
         tower = self._texts
         size = sum(len(text.encode()) for text in texts)
-        with tower.admission.admit(len(texts), size, deadline) as done:
+        with (
+            tower.admission.admit(len(texts), size, deadline) as done,
+            tower.batcher.group(deadline, done) as group,
+        ):
             start = time.monotonic()
-            tokenised = await tower.tokenising.tokenise(texts)
+            tokenised = dict(zip(texts, await tower.tokenising.tokenise(texts), strict=True))
             preprocess_s = time.monotonic() - start
-            ahead = 0
-            work = []
-            for text, tokens in zip(texts, tokenised, strict=True):
-                work.append(self._flying_text(text, tokens, ahead, deadline, preprocess_s, done))
-                ahead += len(tokens.ids)
-            return await together(work)
-
-    async def _flying_text(
-        self,
-        text: str,
-        tokens: Tokens,
-        ahead: int,
-        deadline: float,
-        preprocess_s: float,
-        done: Callable[[], None],
-    ) -> Encoded | InputError:
-        if tokens.empty:
-            done()
-            return InputError("TEXT_EMPTY", "nothing that the model's tokenizer keeps")
-        encoded = await self._text_flights.run(
-            text, lambda: self._text(text, tokens, ahead, deadline, preprocess_s)
-        )
-        done()
-        return encoded
-
-    async def _text(
-        self, text: str, tokens: Tokens, ahead: int, deadline: float, preprocess_s: float
-    ) -> Encoded:
-        computed = await self._texts.batcher.compute(tokens, deadline, ahead)
-        encoded = _encoded(computed, tokens.input, preprocess_s, 0.0)
-        self._texts.cache.put(text, encoded.vector, tokens.input)
-        return encoded
-
-    async def _image(self, data: bytes, index: int, deadline: float, workers: asyncio.Semaphore) -> Encoded:
-        start = time.monotonic()
-        async with workers:
-            image, decode_s = await self._images.decoding.decode(data)
-        waited_s = time.monotonic() - start - decode_s
-        computed = await self._images.batcher.compute(image.pixels, deadline, ahead=index)
-        return _encoded(computed, image.input, decode_s, waited_s)
+            outcomes: dict[str, Encoded | InputError] = {}
+            for text in [text for text, tokens in tokenised.items() if tokens.empty]:
+                del tokenised[text]
+                outcomes[text] = InputError("TEXT_EMPTY", "nothing that the model's tokenizer keeps")
+                done()
+            group.submit(list(tokenised.values()), list(tokenised))
+            for (text, tokens), computed in zip(tokenised.items(), await group.answers(), strict=True):
+                outcomes[text] = _encoded(computed, tokens.input, preprocess_s)
+                tower.cache.put(text, computed.vector, tokens.input)
+        return outcomes
 
 
 def _encoded(
-    computed: Computed, done: TextInput | ImageInput, preprocess_s: float, waited_s: float
+    computed: Computed, done: TextInput | ImageInput, preprocess_s: float = 0.0, waited_s: float = 0.0
 ) -> Encoded:
     return Encoded(computed.vector, done, preprocess_s, waited_s + computed.queue_s, computed.infer_s)
 

@@ -1,7 +1,8 @@
 """The micro-batcher: what arrives while the session is busy makes up its next batch.
 
-No timer and no fixed delay: an idle session gets the first item at once. It never runs an item whose
-caller has gone, which a caller does at its deadline: gRPC cancels the call.
+No timer and no fixed delay: an idle session gets the first item at once. Equal items that wait or run at the
+same time are computed once. An item that nobody waits for any more never runs; callers go at their
+deadlines, for gRPC cancels their calls.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import bisect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -47,13 +49,74 @@ class Computed:
     infer_s: float
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Entry(Generic[Item]):
-    due: float
+    key: Hashable
     item: Item
     weight: int
+    due: float
     queued: float
     answer: asyncio.Future[Computed]
+    waiters: int = 1
+
+
+_due = attrgetter("due")
+
+
+class Group(Generic[Item]):
+    """The items of one request. As a context manager it gives up, at its end, what has no answer yet."""
+
+    def __init__(self, batcher: Batcher[Item], deadline: float, landed: Callable[[], None]) -> None:
+        self._batcher = batcher
+        self._deadline = deadline
+        self._landed = landed
+        self._entries: list[_Entry[Item]] = []
+        self._ahead = 0
+
+    def __enter__(self) -> Group[Item]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for entry in self._entries:
+            self._batcher.leave(entry)
+
+    def submit(self, items: Sequence[Item], keys: Sequence[Hashable] | None = None) -> None:
+        """Queues items. Those whose keys are equal, of whatever request, are one item.
+
+        A large request queues as if its items had come one by one at the pace of the session, so that a small
+        one need not wait for all of them. Raises Unavailable when the batcher closes.
+        """
+        for item, key in zip(items, keys or [object() for _ in items], strict=True):
+            entry = self._batcher.enter(item, key, self._deadline, self._ahead)
+            self._entries.append(entry)
+            self._ahead += entry.weight
+
+    async def answers(self) -> list[Computed]:
+        """The answers in the order of submission, or the first failure as soon as there is one.
+
+        ArithmeticError = what the session gave is no vector.
+        """
+        left = len(self._entries)
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def land(answer: asyncio.Future[Computed]) -> None:
+            nonlocal left
+            left -= 1
+            self._landed()
+            failed = answer.cancelled() or answer.exception()
+            if (failed or not left) and not over.done():
+                over.set_result(None)
+
+        for entry in self._entries:
+            entry.answer.add_done_callback(land)
+        try:
+            if left:
+                await over
+        finally:
+            for entry in self._entries:
+                entry.answer.remove_done_callback(land)
+        # Where one has failed, others may be under way still.
+        return [entry.answer.result() for entry in self._entries if entry.answer.done()]
 
 
 class Batcher(Generic[Item]):
@@ -85,52 +148,63 @@ class Batcher(Generic[Item]):
         self._executor = executor
         self._weigh = weigh
         self._queue: list[_Entry[Item]] = []
-        self._arrived = asyncio.Event()
+        self._entries: dict[Hashable, _Entry[Item]] = {}
+        self._running: list[list[_Entry[Item]]] = []
         self._seconds_per_weight = 0.0
-        self._loops: list[asyncio.Task[None]] = []
+        self._open = False
+        self._loop: asyncio.AbstractEventLoop
 
     async def __aenter__(self) -> Batcher[Item]:
-        self._loops = [asyncio.create_task(self._serve()) for _ in range(self._in_flight)]
+        self._loop = asyncio.get_running_loop()
+        self._open = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.wait(self._loops)
-        _fail(self._queue, _stopping())
+        self._open = False
+        for batch in (self._queue, *self._running):
+            _fail(batch, _stopping())
         self._queue.clear()
 
     def __len__(self) -> int:
         """Items that wait, those among them included whose caller has gone."""
         return len(self._queue)
 
-    async def compute(self, item: Item, deadline: float, ahead: int = 0) -> Computed:
-        """The vector of one item. Cancelling the call takes the item out of the queue.
+    def group(self, deadline: float, landed: Callable[[], None] = lambda: None) -> Group[Item]:
+        """A request to be; `landed` is called for each of its items that is answered.
 
-        `deadline` is in seconds of time.monotonic(); the earliest goes first. `ahead` is the weight of the
-        same request that goes before: a large request queues as if its items had come one by one at the
-        pace of the session, so that a small one need not wait for all of them.
-        Raises Unavailable when the batcher closes, and ArithmeticError if what the session gave is no vector.
+        `deadline` is in seconds of time.monotonic(); the earliest goes first.
         """
-        if not self._loops or any(loop.done() for loop in self._loops):
+        return Group(self, deadline, landed)
+
+    def enter(self, item: Item, key: Hashable, deadline: float, ahead: int) -> _Entry[Item]:
+        """The entry of this key, which is queued unless it is there; `ahead` = weight that goes before it."""
+        if (entry := self._entries.get(key)) is not None:
+            entry.waiters += 1
+            return entry
+        if not self._open:
             raise _stopping()
         now = time.monotonic()
         due = min(deadline, now + HORIZON_S) + ahead * self._seconds_per_weight
-        answer: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()
-        entry = _Entry(due, item, self._weigh(item), now, answer)
-        bisect.insort(self._queue, entry, key=lambda e: e.due)
-        self._arrived.set()
-        return await answer
+        answer: asyncio.Future[Computed] = self._loop.create_future()
+        entry = self._entries[key] = _Entry(key, item, self._weigh(item), due, now, answer)
+        if not self._queue:
+            self._loop.call_soon(self._start)  # with all that comes in this moment
+        bisect.insort(self._queue, entry, key=_due)
+        return entry
 
-    async def _serve(self) -> None:
-        while True:
-            await self._arrived.wait()
-            batch = self._next_batch()
-            if batch:
-                await self._dispatch(batch)
-                del batch  # and with it the items: they may lie in memory that somebody wants back
-            if not self._queue:
-                self._arrived.clear()
+    def leave(self, entry: _Entry[Item]) -> None:
+        """One waiter less; without any the entry is forgotten, and does not run if it has not begun."""
+        entry.waiters -= 1
+        if not entry.waiters:
+            if not entry.answer.cancel():
+                entry.answer.exception()  # or asyncio would report one that nobody has asked for
+            del self._entries[entry.key]
+
+    def _start(self) -> None:
+        """Gives a batch to each thread that has none."""
+        while self._open and len(self._running) < self._in_flight and (batch := self._next_batch()):
+            self._running.append(batch)
+            self._executor.submit(self._compute, batch, time.monotonic())
 
     def _next_batch(self) -> list[_Entry[Item]]:
         """Takes the most urgent item and, of the urgent ones, those that are nearest to it in weight."""
@@ -148,7 +222,7 @@ class Batcher(Generic[Item]):
                 break
             batch.append(entry)
         left = others[len(batch) - 1 :]
-        left.sort(key=lambda entry: entry.due)
+        left.sort(key=_due)
         self._queue[:0] = left
         return batch
 
@@ -161,43 +235,49 @@ class Batcher(Generic[Item]):
                 break
             taken += 1
             if entry.answer.done():
-                continue  # its caller has gone
+                continue  # nobody waits for it
             urgent.append(entry)
             room = room or _WINDOW * max(1, self.capacity // entry.weight)
         del self._queue[:taken]
         return urgent
 
-    async def _dispatch(self, batch: list[_Entry[Item]]) -> None:
-        loop = asyncio.get_running_loop()
-        started = time.monotonic()
+    def _compute(self, batch: list[_Entry[Item]], started: float) -> None:
+        """Runs in a thread; the loop gets the vectors and which of them are finite, or the failure."""
+        answer: tuple[NDArray[np.float32], list[bool]] | Exception
         try:
-            vectors, finite = await loop.run_in_executor(
-                self._executor, self._compute, [entry.item for entry in batch]
-            )
-            answers = list(zip(batch, vectors, finite, strict=True))
-        except asyncio.CancelledError:
-            _fail(batch, _stopping())
-            raise
+            vectors = self._run([entry.item for entry in batch])
+            if len(vectors) != len(batch):
+                raise ValueError(f"{len(vectors)} vectors for {len(batch)} items")
+            finite: list[bool] = np.all(np.isfinite(vectors), axis=1).tolist()
+            answer = vectors, finite
         except Exception as error:
-            _fail(batch, error)
-            self._note_failure(type(error).__name__)
+            answer = error
+        self._loop.call_soon_threadsafe(self._finish, batch, started, answer)
+
+    def _finish(
+        self,
+        batch: list[_Entry[Item]],
+        started: float,
+        answer: tuple[NDArray[np.float32], list[bool]] | Exception,
+    ) -> None:
+        self._running.remove(batch)
+        self._start()  # first: the session waits for nobody
+        if isinstance(answer, Exception):
+            _fail(batch, answer)
+            self._note_failure(type(answer).__name__)
             return
-        if finite.any():
+        vectors, finite = answer
+        if any(finite):
             self._failures = 0
         else:
             self._note_failure("no finite vector")
         seconds = time.monotonic() - started
         self._pace(seconds / (self._in_flight * len(batch) * max(entry.weight for entry in batch)))
-        for entry, vector, is_vector in answers:
-            if is_vector and not entry.answer.done():
+        for entry, vector, is_vector in zip(batch, vectors, finite, strict=True):
+            if not is_vector:
+                _fail([entry], ArithmeticError("the graph gave a vector that is not finite"))
+            elif not entry.answer.done():
                 entry.answer.set_result(Computed(vector, started - entry.queued, seconds))
-        without = [entry for entry, _, is_vector in answers if not is_vector]
-        _fail(without, ArithmeticError("the graph gave a vector that is not finite"))
-
-    def _compute(self, items: Sequence[Item]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """The batch's vectors, and which of them are finite. Runs in a thread."""
-        vectors = self._run(items)
-        return vectors, np.all(np.isfinite(vectors), axis=1)
 
     def _note_failure(self, last: str) -> None:
         now = time.monotonic()

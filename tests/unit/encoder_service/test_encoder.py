@@ -109,6 +109,10 @@ async def parts(toy_bundle: Path) -> AsyncIterator[Parts]:
         yield made
 
 
+def waiters(tower: ImageTower | TextTower) -> int:
+    return sum(entry.waiters for entry in tower.batcher._entries.values())
+
+
 def vector_of(outcome: Outcome) -> list[float]:
     assert isinstance(outcome, Encoded)
     return outcome.vector.tolist()  # type: ignore[no-any-return]
@@ -143,7 +147,7 @@ async def test_equal_inputs_in_flight_are_computed_once(parts: Parts, jpeg: Jpeg
     parts.text.free.clear()
     images = [asyncio.create_task(parts.encoder.encode_images([jpeg(), jpeg()], math.inf)) for _ in range(3)]
     texts = [asyncio.create_task(parts.encoder.encode_texts(["a cat"], math.inf)) for _ in range(5)]
-    await until(lambda: parts.encoder._image_flights.joined == 5 and parts.encoder._text_flights.joined == 4)
+    await until(lambda: waiters(parts.encoder._images) == 6 and waiters(parts.encoder._texts) == 5)
     parts.image.free.set()
     parts.text.free.set()
     for calls in (images, texts):

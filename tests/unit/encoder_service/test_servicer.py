@@ -226,7 +226,7 @@ async def test_the_callers_deadline_and_cancellation_reach_the_queue(
         await _text(stub, "a a a", timeout=0.1)
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     gone.cancel()
-    await until(lambda: not len(encoder._text_flights) - 1)
+    await until(lambda: not len(batcher._entries) - 1)
     free.set()
     await running
     await _text(stub, "a a a a")

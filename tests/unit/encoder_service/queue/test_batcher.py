@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import math
 import threading
@@ -75,7 +76,7 @@ async def batcher(
 async def held(session: RecordingSession, made: Batcher[Item]) -> AsyncIterator[None]:
     """Keeps the session busy with an item of its own while the block queues others."""
     session.free.clear()
-    first = asyncio.create_task(made.compute(Item(0), math.inf))
+    first = asyncio.create_task(compute(made, Item(0)))
     try:
         await until(lambda: bool(session.batches))
         session.batches.clear()
@@ -86,10 +87,23 @@ async def held(session: RecordingSession, made: Batcher[Item]) -> AsyncIterator[
     await first
 
 
-def ask(
-    made: Batcher[Item], item: Item, deadline: float = math.inf, ahead: int = 0
-) -> asyncio.Task[Computed]:
-    return asyncio.create_task(made.compute(item, deadline, ahead))
+async def compute(made: Batcher[Item], item: Item, deadline: float = math.inf) -> Computed:
+    return (await request(made, [item], deadline))[0]
+
+
+async def request(
+    made: Batcher[Item],
+    items: Sequence[Item],
+    deadline: float = math.inf,
+    keys: Sequence[str] | None = None,
+) -> list[Computed]:
+    with made.group(deadline) as group:
+        group.submit(items, keys)
+        return await group.answers()
+
+
+def ask(made: Batcher[Item], item: Item, deadline: float = math.inf) -> asyncio.Task[Computed]:
+    return asyncio.create_task(compute(made, item, deadline))
 
 
 async def test_an_idle_session_gets_a_single_item_at_once(
@@ -99,7 +113,7 @@ async def test_an_idle_session_gets_a_single_item_at_once(
     async with batcher(session, executor) as made:
         monkeypatch.setattr(asyncio.get_running_loop(), "call_at", pytest.fail)  # it would wait for company
         for name in range(3):
-            computed = await made.compute(Item(name), math.inf)
+            computed = await compute(made, Item(name))
             assert computed.vector.tolist() == [name, name]
         monkeypatch.undo()
     assert session.batches == [[Item(name)] for name in range(3)]
@@ -158,13 +172,13 @@ async def test_a_large_request_does_not_hold_up_a_small_one_that_comes_later(
     session.seconds = 0.01
     async with batcher(session, executor, capacity=4) as made:
         for name in range(3):  # the batcher learns its pace
-            await made.compute(Item(name), math.inf)
-        large = [ask(made, Item(100 + index), math.inf, ahead=index) for index in range(64)]
+            await compute(made, Item(name))
+        large = asyncio.create_task(request(made, [Item(100 + index) for index in range(64)]))
         await asyncio.sleep(0.02)
         before = len(session.batches)
-        await made.compute(Item(7), math.inf)
+        await compute(made, Item(7))
         waited = len(session.batches) - before
-        await asyncio.gather(*large)
+        await large
     assert waited <= 3, "the small request waits for the batch in work and its own"
     assert sorted(session.seen)[-64:] == list(range(100, 164))
 
@@ -188,7 +202,7 @@ async def given_up(executor: ThreadPoolExecutor, *names: int) -> list[str]:
     run = RecordingSession().run
     async with Batcher(run, executor, 8, weigh=lambda item: 1, give_up=problems.append) as made:
         for name in names:
-            await asyncio.gather(made.compute(Item(name), math.inf), return_exceptions=True)
+            await asyncio.gather(compute(made, Item(name)), return_exceptions=True)
     return problems
 
 
@@ -223,12 +237,12 @@ async def test_a_session_that_fails_or_gives_too_few_vectors_fails_its_batch_and
     session = RecordingSession()
     async with batcher(session, executor) as made:
         with pytest.raises(RuntimeError, match="broke"):
-            await made.compute(Item(-1), math.inf)
+            await compute(made, Item(-1))
         monkeypatch.setattr(made, "_run", lambda items: np.zeros((0, 2), dtype=np.float32))
-        with pytest.raises(ValueError, match="shorter"):
-            await made.compute(Item(1), math.inf)
+        with pytest.raises(ValueError, match="0 vectors for 1 items"):
+            await compute(made, Item(1))
         monkeypatch.undo()
-        assert (await made.compute(Item(4), math.inf)).vector.tolist() == [4, 4]
+        assert (await compute(made, Item(4))).vector.tolist() == [4, 4]
 
 
 @dataclass(frozen=True)
@@ -257,27 +271,110 @@ def test_in_any_mix_every_answer_is_of_its_own_item_and_lost_items_never_run(
 async def _play(executor: ThreadPoolExecutor, calls: list[Call], capacity: int) -> None:
     """Queues every call while the session is held, loses some of them, then lets it run."""
     session = RecordingSession()
-    asked: dict[str, list[tuple[int, asyncio.Task[Computed]]]] = {
-        fate: [] for fate in ("answered", "cancelled")
+    asked: dict[str, list[tuple[list[Item], asyncio.Task[list[Computed]]]]] = {
+        "answered": [],
+        "cancelled": [],
     }
     names = itertools.count(1)
     async with batcher(session, executor, capacity) as made:
         async with held(session, made):
             now = time.monotonic()
             for call in calls:
-                for index, weight in enumerate(call.weights):
-                    item = Item(next(names), weight)
-                    task = ask(made, item, now + 60, ahead=sum(call.weights[:index]))
-                    asked[call.fate].append((item.name, task))
+                items = [Item(next(names), weight) for weight in call.weights]
+                asked[call.fate].append((items, asyncio.create_task(request(made, items, now + 60))))
             await asyncio.sleep(0)
             for _, task in asked["cancelled"]:
                 task.cancel()
-        for name, task in asked["answered"]:
-            assert (await task).vector.tolist() == [name, name]
+        for items, task in asked["answered"]:
+            assert [computed.vector[0] for computed in await task] == [item.name for item in items]
         assert len(made) == 0
-    assert sorted(session.seen) == sorted(name for name, _ in asked["answered"])
+    assert sorted(session.seen) == sorted(item.name for items, _ in asked["answered"] for item in items)
     for batch in session.batches:
         assert len(batch) == 1 or len(batch) * max(item.weight for item in batch) <= capacity
+
+
+async def test_equal_items_are_computed_once_also_within_a_request(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        async with held(session, made):
+            calls = [
+                asyncio.create_task(request(made, [Item(1), Item(1), Item(2)], keys=["a", "a", "b"])),
+                asyncio.create_task(request(made, [Item(2), Item(1), Item(3)], keys=["b", "a", "c"])),
+            ]
+        answers = await asyncio.gather(*calls)
+        assert [[int(one.vector[0]) for one in answer] for answer in answers] == [[1, 1, 2], [2, 1, 3]]
+        assert session.seen == [1, 2, 3]
+        await request(made, [Item(1)], keys=["a"])
+    assert session.seen == [1, 2, 3, 1], "nothing is kept once all have their answer"
+
+
+@pytest.mark.parametrize("leaver", [0, 1])
+async def test_a_caller_that_goes_leaves_the_others_their_answer(
+    executor: ThreadPoolExecutor, leaver: int
+) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        async with held(session, made):
+            items = [[Item(1), Item(2)], [Item(1), Item(3)]]
+            keys = ["12", "13"]
+            calls = [asyncio.create_task(request(made, items[n], keys=[*keys[n]])) for n in (0, 1)]
+            await asyncio.sleep(0)
+            calls[leaver].cancel()
+        answer = await calls[1 - leaver]
+    assert [int(one.vector[0]) for one in answer] == [item.name for item in items[1 - leaver]]
+    assert session.seen == [item.name for item in items[1 - leaver]]
+
+
+async def test_a_failure_reaches_all_who_wait_for_it_at_once_and_is_not_kept(
+    executor: ThreadPoolExecutor,
+) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor, capacity=1) as made:
+        async with held(session, made):
+            calls = [
+                asyncio.create_task(request(made, [Item(-1), Item(name)], keys=["broken", f"{name}"]))
+                for name in (1, 2)
+            ]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert [str(outcome) for outcome in outcomes] == ["the session broke"] * 2
+        assert (await request(made, [Item(5)], keys=["broken"]))[0].vector[0] == 5
+    assert session.seen.count(-1) == 1
+
+
+async def test_a_failure_that_its_caller_did_not_wait_for_is_not_reported_by_asyncio(
+    executor: ThreadPoolExecutor,
+) -> None:
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
+    session = RecordingSession()
+    async with batcher(session, executor) as made:
+        with made.group(math.inf) as group:
+            group.submit([Item(-1)])
+            await until(lambda: not made._running and not len(made))
+        del group
+        gc.collect()
+        await asyncio.sleep(0)
+    assert session.seen == [-1]
+    assert not reported
+
+
+async def test_each_answer_is_told_when_it_is_there(executor: ThreadPoolExecutor) -> None:
+    first, second = threading.Event(), threading.Event()
+    runs, landed = iter((first, second)), []
+
+    def run(items: Sequence[Item]) -> NDArray[np.float32]:
+        assert next(runs).wait(60)
+        return np.ones((len(items), 2), dtype=np.float32)
+
+    async with Batcher(run, executor, 2, weigh=lambda item: 1) as made:
+        with made.group(math.inf, lambda: landed.append(1)) as group:
+            group.submit([Item(name) for name in range(3)])
+            answers = asyncio.create_task(group.answers())
+            first.set()
+            await until(lambda: len(landed) == 2)
+            assert not answers.done()
+            second.set()
+            assert len(await answers) == len(landed) == 3
 
 
 async def test_two_batches_are_in_flight_where_that_is_asked_for() -> None:
@@ -308,5 +405,5 @@ async def test_closing_answers_all_who_are_in_flight_or_wait_and_then_takes_noth
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
     with pytest.raises(Unavailable):
-        await made.compute(Item(9), math.inf)
+        await compute(made, Item(9))
     assert sorted(session.seen) == [0, 1]

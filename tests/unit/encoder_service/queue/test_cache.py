@@ -1,8 +1,7 @@
-"""The text cache and its bound; one computation for equal inputs in flight."""
+"""The text cache and its bound."""
 
 from __future__ import annotations
 
-import asyncio
 import tracemalloc
 
 import numpy as np
@@ -11,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoder_service.inputs.texts import TextInput
-from encoder_service.queue.cache import SingleFlight, TextCache
-from tests.waiting import settled
+from encoder_service.queue.cache import TextCache
 
 DONE = TextInput(tokens=4)
 
@@ -74,83 +72,3 @@ def test_the_size_that_is_counted_is_the_memory_that_is_taken() -> None:
         tracemalloc.stop()
     assert taken <= 1.05 * cache.size
     assert cache.size <= 1.25 * taken
-
-
-class Work:
-    """A computation that can be held, and counts how often it was begun, ended and cancelled."""
-
-    def __init__(self) -> None:
-        self.begun = self.ended = self.cancelled = 0
-        self.free = asyncio.Event()
-
-    async def __call__(self) -> int:
-        self.begun += 1
-        try:
-            await self.free.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        self.ended += 1
-        return 42
-
-
-async def test_equal_keys_in_flight_are_computed_once() -> None:
-    flights: SingleFlight[str, int] = SingleFlight()
-    work = Work()
-    waiters = [asyncio.create_task(flights.run("a", work)) for _ in range(5)]
-    other = asyncio.create_task(flights.run("b", work))
-    await settled()
-    work.free.set()
-    assert await asyncio.gather(*waiters, other) == [42] * 6
-    assert (work.begun, flights.joined, len(flights)) == (2, 4, 0)
-
-
-async def test_a_key_that_has_landed_is_computed_again() -> None:
-    flights: SingleFlight[str, int] = SingleFlight()
-    work = Work()
-    work.free.set()
-    await flights.run("a", work)
-    await flights.run("a", work)
-    assert work.begun == 2
-
-
-@pytest.mark.parametrize("leaver", [0, 1])
-async def test_a_waiter_that_goes_away_leaves_the_others_their_answer(leaver: int) -> None:
-    flights: SingleFlight[str, int] = SingleFlight()
-    work = Work()
-    waiters = [asyncio.create_task(flights.run("a", work)) for _ in range(2)]
-    await settled()
-    waiters[leaver].cancel()
-    await settled()
-    work.free.set()
-    assert await waiters[1 - leaver] == 42
-    assert (work.ended, work.cancelled) == (1, 0)
-
-
-async def test_the_work_is_cancelled_when_the_last_waiter_goes() -> None:
-    flights: SingleFlight[str, int] = SingleFlight()
-    work = Work()
-    waiters = [asyncio.create_task(flights.run("a", work)) for _ in range(2)]
-    await settled()
-    for waiter in waiters:
-        waiter.cancel()
-    await settled()
-    assert (work.ended, work.cancelled, len(flights)) == (0, 1, 0)
-
-
-async def test_a_failure_reaches_every_waiter_and_is_not_kept() -> None:
-    flights: SingleFlight[str, int] = SingleFlight()
-    begun = 0
-
-    async def fail() -> int:
-        nonlocal begun
-        begun += 1
-        await asyncio.sleep(0)
-        raise ValueError("no")
-
-    results = await asyncio.gather(*(flights.run("a", fail) for _ in range(3)), return_exceptions=True)
-    assert [str(result) for result in results] == ["no"] * 3
-    assert begun == 1
-    with pytest.raises(ValueError, match="no"):
-        await flights.run("a", fail)
-    assert begun == 2

@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.serving.errors import InvalidArgument
-from clipsearch.serving.together import together
+from clipsearch.serving.errors import InvalidArgument, ResourceExhausted
 from encoder_service.bundle import Manifest, Precision, Tower
-from encoder_service.inputs.decoding import Decoded, Decoding
 from encoder_service.inputs.errors import InputError
-from encoder_service.inputs.images import ImageInput
-from encoder_service.inputs.texts import TextInput, Tokens, check_text
-from encoder_service.inputs.tokenising import Tokenising
+from encoder_service.inputs.images import Decoded, Decoding, ImageInput
+from encoder_service.inputs.texts import TextInput, TextTokenizer, Tokens, check_text
 from encoder_service.queue.admission import Admission
 from encoder_service.queue.batcher import Batcher, Computed
 from encoder_service.queue.cache import TextCache
+
+# When a caller is to try again for whom there was not enough memory.
+_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,12 @@ class ImageTower:
 
 @dataclass(frozen=True, slots=True)
 class TextTower:
-    """The parts that a text passes through."""
+    """The parts that a text passes through; `tokenisers` are the threads for that."""
 
     batcher: Batcher[Tokens]
     admission: Admission
-    tokenising: Tokenising
+    tokenizer: TextTokenizer
+    tokenisers: Executor
     cache: TextCache
     max_bytes: int
 
@@ -104,16 +106,12 @@ class Encoder:
         start = time.monotonic()
         outcomes: dict[int, Outcome] = {}
         decoded: list[tuple[int, Decoded, float]] = []
-        waiting = iter(enumerate(images))
 
-        async def decode() -> None:
-            for index, data in waiting:
-                try:
-                    image = await tower.decoding.decode(data)
-                except InputError as error:
-                    outcomes[index] = _refused(error, f"images[{index}]")
-                    done()
-                    continue
+        def take(index: int, image: Decoded | InputError) -> None:
+            if isinstance(image, InputError):
+                outcomes[index] = _refused(image, f"images[{index}]")
+                done()
+            else:
                 decoded.append((index, image, time.monotonic() - start - image.seconds))
                 group.submit([image.prepared.pixels], [image.digest])
 
@@ -121,8 +119,10 @@ class Encoder:
             tower.admission.admit(len(images), sum(map(len, images)), deadline) as done,
             tower.batcher.group(deadline, done) as group,
         ):
-            # A request holds no more decoding threads than there are, so that others get their turn.
-            await together([decode() for _ in range(min(tower.decoding.threads, len(images)))])
+            try:
+                await tower.decoding.decode_each(images, take)
+            except MemoryError as error:  # the server's lack, not an image's fault
+                raise ResourceExhausted("decoding ran out of memory", "OUT_OF_MEMORY", _RETRY_S) from error
             for (index, image, waited_s), computed in zip(decoded, await group.answers(), strict=True):
                 outcomes[index] = _encoded(computed, image.prepared.input, image.seconds, waited_s)
         answers = [outcomes[index] for index in range(len(images))]
@@ -172,8 +172,9 @@ class Encoder:
             tower.batcher.group(deadline, done) as group,
         ):
             start = time.monotonic()
-            tokenised = dict(zip(texts, await tower.tokenising.tokenise(texts), strict=True))
+            ids = await tower.tokenizer.tokenise(texts, tower.tokenisers)
             preprocess_s = time.monotonic() - start
+            tokenised = dict(zip(texts, ids, strict=True))
             outcomes: dict[str, Encoded | InputError] = {}
             for text in [text for text, tokens in tokenised.items() if tokens.empty]:
                 del tokenised[text]

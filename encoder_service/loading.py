@@ -30,9 +30,8 @@ from encoder_service.bundle import (
 from encoder_service.cpus import available_cpus
 from encoder_service.encoder import Encoder, ImageTower, Running, TextTower
 from encoder_service.inputs.budget import MemoryBudget
-from encoder_service.inputs.decoding import Decoding
+from encoder_service.inputs.images import Decoding
 from encoder_service.inputs.texts import TextTokenizer, Tokens
-from encoder_service.inputs.tokenising import Tokenising
 from encoder_service.memory import decoding_memory
 from encoder_service.metrics import EncoderMetrics
 from encoder_service.queue.admission import Admission
@@ -144,7 +143,8 @@ async def open_encoder(
             text_tower = TextTower(
                 text_batches,
                 Admission("texts", settings.queue_texts, settings.queue_bytes),
-                Tokenising(model.tokenizer, tokenisers),
+                model.tokenizer,
+                tokenisers,
                 TextCache(settings.text_cache_mb * MIB),
                 settings.max_text_bytes,
             )
@@ -172,23 +172,21 @@ async def _open_graphs(
     settings: EncoderSettings, manifest: Manifest, threads: int
 ) -> tuple[Choice, _Graph, _Graph]:
     """Both towers on the provider asked for; `auto` takes the CPU for what a card cannot run."""
+
+    async def open_on(choice: Choice) -> tuple[Choice, _Graph, _Graph]:
+        image, text = await asyncio.gather(
+            asyncio.to_thread(_open_graph, settings, manifest, "image", choice.provider, threads),
+            asyncio.to_thread(_open_graph, settings, manifest, "text", choice.provider, threads),
+        )
+        return choice, image, text
+
     choice = await asyncio.to_thread(choose_provider, settings.provider, settings.gpu_device)
     try:
-        return await _open_on(choice, settings, manifest, threads)
+        return await open_on(choice)
     except (BundleError, SessionError) as error:
         if settings.provider != "auto" or choice.provider == "cpu":
             raise
-        return await _open_on(Choice("cpu", str(error)), settings, manifest, threads)
-
-
-async def _open_on(
-    choice: Choice, settings: EncoderSettings, manifest: Manifest, threads: int
-) -> tuple[Choice, _Graph, _Graph]:
-    image, text = await asyncio.gather(
-        asyncio.to_thread(_open_graph, settings, manifest, "image", choice.provider, threads),
-        asyncio.to_thread(_open_graph, settings, manifest, "text", choice.provider, threads),
-    )
-    return choice, image, text
+        return await open_on(Choice("cpu", str(error)))
 
 
 def _warm_up(settings: EncoderSettings, model: _Model) -> tuple[Feeding[Pixels], Feeding[Tokens]]:

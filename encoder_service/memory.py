@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-from encoder_service.cgroup import folders, group, read
+from encoder_service.cgroup import limits, read
 
 MIB = 1024 * 1024
 # Without a limit of its own the process shares the machine: this part of its memory, and no more than
@@ -32,9 +32,13 @@ def memory_limit(root: Path = Path("/")) -> int:
 
     `root` is where /proc and /sys are found.
     """
-    limits = [limit for limit in (_limit_v2(root), _limit_v1(root)) if limit is not None]
     machine = _machine(root)
-    return min([limit for limit in limits if limit <= machine], default=min(machine // _SHARE, _MOST))
+    ours = [
+        int(limit)
+        for limit in limits(root, "memory", "memory.max", "memory.limit_in_bytes")
+        if limit.isdigit() and int(limit) <= machine
+    ]
+    return min(ours, default=min(machine // _SHARE, _MOST))
 
 
 def memory_used(root: Path = Path("/")) -> int:
@@ -50,17 +54,6 @@ def _machine(root: Path) -> int:
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024
     return _UNKNOWN
-
-
-def _limit_v2(root: Path) -> int | None:
-    values = [read(folder / "memory.max") for folder in folders(root / "sys/fs/cgroup", group(root, ""))]
-    return min((int(value) for value in values if value.isdigit()), default=None)
-
-
-def _limit_v1(root: Path) -> int | None:
-    mount = root / "sys/fs/cgroup/memory"
-    values = [read(folder / "memory.limit_in_bytes") for folder in folders(mount, group(root, "memory"))]
-    return min((int(value) for value in values if value.isdigit()), default=None)
 
 
 def give_memory_back() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import PurePath
+
+from PIL import Image
 
 
 class InputError(Exception):
@@ -27,3 +31,41 @@ def damaged() -> InputError:
 def truncated() -> InputError:
     """A file that ends too early."""
     return InputError("IMAGE_TRUNCATED", "the data ends before the image does")
+
+
+@contextmanager
+def faults_of_the_file() -> Iterator[None]:
+    """What the decoding library raises about a file becomes the refusal of the file.
+
+    Its plugins raise whatever they stumble over, so what counts is where: in the library, or here. An
+    OSError with a number is the machine's, whoever met it; so is memory that ran out.
+    """
+    try:
+        yield
+    except (InputError, MemoryError, ImportError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError("IMAGE_TOO_MANY_PIXELS", f"{error}".split(",")[0].lower()) from None
+    except Exception as error:
+        if "out of memory" in str(error).lower():
+            raise MemoryError(str(error)) from error
+        if (isinstance(error, OSError) and error.errno is not None) or not _raised_in_library(error):
+            raise
+        raise _broken(error) from None
+
+
+def _raised_in_library(error: Exception) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and bool(
+        {"PIL", "pillow_heif"} & set(PurePath(trace.tb_frame.f_code.co_filename).parts)
+    )
+
+
+def _broken(error: Exception) -> InputError:
+    if isinstance(error, EOFError) or "truncated" in str(error).lower():
+        return truncated()
+    if isinstance(error, SyntaxError):  # raised while a header is read
+        return InputError("IMAGE_INVALID", "the header is damaged, or of a variant that is not read")
+    return InputError("IMAGE_INVALID", "the data is damaged and cannot be decoded")

@@ -15,8 +15,7 @@ import numpy as np
 from PIL import Image
 
 from encoder_service.bundle import ImageRules
-from encoder_service.inputs.errors import InputError
-from encoder_service.inputs.faults import faults_of_the_file
+from encoder_service.inputs.errors import InputError, faults_of_the_file
 
 # Pixels that are converted at once; the most that a pixel takes on the way, bytes (cut out, as RGBA, its
 # alpha, composited, turned).

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from encoder_service.bundle import TOKENIZER, BundleError, TextRules
 from encoder_service.inputs.errors import InputError
 
 MAX_TEXT_BYTES = 64 * 1024
+# Characters tokenised on the event loop (about 1 ms); more than that goes to a thread, in parts of as
+# many, between which other calls get their turn.
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,16 @@ class TextTokenizer:
         # Cutting is done here, so that what is dropped can be told; padding belongs to the batch.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+
+    async def tokenise(self, texts: Sequence[str], executor: Executor) -> list[Tokens]:
+        """Ids of each text, without holding up the event loop: many characters go to the executor."""
+        if sum(map(len, texts)) <= _AT_ONCE:
+            return self.encode(texts)
+        loop = asyncio.get_running_loop()
+        tokenised: list[Tokens] = []
+        for part in _parts(texts):
+            tokenised += await loop.run_in_executor(executor, self.encode, part)
+        return tokenised
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Ids of each text, cut to the context length with the end token kept.
@@ -108,3 +123,15 @@ def _special_at_end(mask: Sequence[int]) -> int:
     while count < len(mask) and mask[len(mask) - 1 - count]:
         count += 1
     return count
+
+
+def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    size = 0
+    for text in texts:
+        if part and size + len(text) > _AT_ONCE:
+            yield part
+            part, size = [], 0
+        part.append(text)
+        size += len(text)
+    yield part

@@ -6,7 +6,7 @@ for single nodes that a provider does not know. Neither gets past here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Literal
@@ -71,15 +71,7 @@ def find_gpu(device: int) -> str:
     return str(properties.name.decode())
 
 
-def choose_provider(
-    asked: Literal["auto"] | ProviderName,
-    device: int,
-    *,
-    find: Callable[[int], str] = find_gpu,
-    available: Sequence[str] | None = None,
-    wheels: Sequence[str] | None = None,
-    build: str | None = None,
-) -> Choice:
+def choose_provider(asked: Literal["auto"] | ProviderName, device: int) -> Choice:
     """The provider to run. `auto` takes CUDA where it can be had, else the CPU, and says why.
 
     Raises SessionError if what was asked for cannot be had.
@@ -87,11 +79,11 @@ def choose_provider(
     if asked == "cpu":
         return Choice("cpu", "asked for")
     try:
-        if PROVIDERS["cuda"] not in (available or ort.get_available_providers()):
-            raise SessionError(_no_cuda(installed_wheels() if wheels is None else wheels))
-        if _PLUGIN in (build or ort.get_build_info()):
+        if PROVIDERS["cuda"] not in ort.get_available_providers():
+            raise SessionError(_no_cuda(installed_wheels()))
+        if _PLUGIN in ort.get_build_info():
             raise SessionError("in this build of ONNX Runtime CUDA is a plugin, whose sessions share memory")
-        return Choice("cuda", f"GPU {device} is {find(device)}")
+        return Choice("cuda", f"GPU {device} is {find_gpu(device)}")
     except SessionError as error:
         if asked == "auto":
             return Choice("cpu", str(error))

@@ -49,7 +49,6 @@ class OnnxSession:
         options = _options(threads)
         if provider == "cuda":
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-            vars(ort)["print"] = lambda *_words, **_how: None  # it prints what it does not find
             ort.preload_dlls()  # the loader does not look where pip puts CUDA's and cuDNN's libraries
         try:
             self.onnx = ort.InferenceSession(

@@ -3,86 +3,63 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from itertools import islice
 
-from encoder_service.inputs.errors import InputError, truncated
+from encoder_service.inputs.errors import damaged, truncated
 from encoder_service.inputs.headers.container import MAX_FRAMES, Container
 
 _NS_PIXEL, _NS_BYTE = 8.0, 20.0
-_MAX_STEPS = 200_000
+# Extensions and frames that are looked at; a hostile file has millions.
+_MAX_PARTS = 200_000
 _EXTENSION, _FRAME, _CONTROL = 0x21, 0x2C, 0xF9
 
 
 def read_gif(data: bytes) -> Container:
     """Raises InputError."""
     try:
-        kept, at, size = _first_frame(data)
+        width, height = struct.unpack_from("<HH", data, 6)
+        at = 13 + _palette(data[10])
+        kept, control, frame = data[:at], b"", b""
+        parts = islice(_parts(data, at), _MAX_PARTS)
+        for start, end in parts:
+            if data[start] == _FRAME:
+                frame = data[start:end]
+                break
+            if data[start + 1] == _CONTROL:
+                control = data[start:end]
+        left, top, across, down = struct.unpack_from("<HHHH", frame, 1)
     except (IndexError, struct.error):
-        raise truncated() from None
+        raise (damaged() if data.endswith(b";") else truncated()) from None
+    further = (start for start, _ in parts if data[start] == _FRAME)
+    # The first frame's size or the screen's, whichever is larger.
+    width, height = max(width, left + across), max(height, top + down)
     return Container(
         "GIF",
-        b"".join([*kept, b";"]),
-        frames=1 + _further_frames(data, at),
-        buffers=8 * size[0],
-        seconds=1e-9 * (size[0] * size[1] * _NS_PIXEL + _NS_BYTE * len(data)),
+        b"".join([kept, control, frame, b";"]),
+        frames=1 + sum(1 for _ in islice(further, MAX_FRAMES - 1)),
+        buffers=8 * width,
+        seconds=1e-9 * (width * height * _NS_PIXEL + _NS_BYTE * len(data)),
     )
 
 
-def _first_frame(data: bytes) -> tuple[list[bytes], int, tuple[int, int]]:
-    """What the first frame needs, where it ends, and its size or the screen's, whichever is larger."""
-    width, height = struct.unpack_from("<HH", data, 6)
-    at = 13 + _palette(data[10])
-    kept, control = [data[:at]], b""
-    while True:
+def _parts(data: bytes, at: int) -> Iterator[tuple[int, int]]:
+    """Where each extension and each frame begins and ends; what is cut ends with the data."""
+    while at < len(data):
         start, kind = at, data[at]
         if kind == _EXTENSION:
-            at = _blocks(data, at + 2)
-            if data[start + 1] == _CONTROL:
-                control = data[start:at]
-        elif kind == _FRAME:
-            left, top, across, down = struct.unpack_from("<HHHH", data, at + 1)
-            at += 10 + _palette(data[at + 9])
-            # What ends before its last block is decoded as far as that goes; Pillow then says so.
-            end = _blocks(data, at + 1, cut=True)
-            return (
-                [*kept, control, data[start:end]],
-                end,
-                (max(width, left + across), max(height, top + down)),
-            )
+            at += 2
+        elif kind == _FRAME and at + 9 < len(data):
+            at += 11 + _palette(data[at + 9])
         elif kind == 0:
             at += 1  # padding, which some writers leave between blocks
+            continue
         else:
-            raise InputError("IMAGE_INVALID", "a GIF without a frame")
-
-
-def _blocks(data: bytes, at: int, cut: bool = False) -> int:
-    """Where the sub-blocks that begin at `at` end."""
-    while at < len(data) and data[at]:
-        at += 1 + data[at]
-    if at >= len(data) and not cut:
-        raise truncated()
-    return at + 1
-
-
-def _further_frames(data: bytes, at: int) -> int:
-    """Frames from `at` on; those that are counted, and the blocks passed for it, are bounded."""
-    frames = steps = 0
-    try:
-        while frames < MAX_FRAMES - 1 and steps < _MAX_STEPS and at < len(data):
-            if data[at] == _FRAME:
-                frames += 1
-                at += 11 + _palette(data[at + 9])
-            elif data[at] == _EXTENSION:
-                at += 2
-            else:
-                break
-            while data[at] and steps < _MAX_STEPS:
-                at += 1 + data[at]
-                steps += 1
-            at += 1
-            steps += 1
-    except IndexError:
-        pass  # damaged behind the first frame
-    return frames
+            return
+        while at < len(data) and data[at]:
+            at += 1 + data[at]
+        at += 1
+        yield start, at
 
 
 def _palette(flags: int) -> int:

@@ -13,7 +13,7 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258,
 _STRIP_OFFSETS, _SAMPLES, _ROWS, _STRIP_BYTES, _PLANES = 273, 277, 278, 279, 284
 _T4_OPTIONS, _T6_OPTIONS, _PREDICTOR, _COLOURS = 292, 293, 317, 320
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 322, 323, 324, 325
-_EXTRA, _SAMPLE_FORMAT, _JPEG_TABLES, _XMP = 338, 339, 347, 700
+_EXTRA, _SAMPLE_FORMAT, _JPEG_TABLES = 338, 339, 347
 _YCBCR = range(529, 533)
 _PIXELS = {
     *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _STRIP_OFFSETS, _SAMPLES, _ROWS),
@@ -68,11 +68,6 @@ class _Directory:
         if entry is None or entry.kind not in _TYPES or not entry.values:
             return default
         return int(struct.unpack_from(self.order + _TYPES[entry.kind], self.data, entry.at)[0])
-
-    def text(self, tag: int) -> bytes | None:
-        """A tag's bytes."""
-        entry = self.entries.get(tag)
-        return None if entry is None else self.data[entry.at : entry.at + entry.values]
 
     def cut(self, tag: int, most: int) -> None:
         """Leaves the first `most` values of a tag."""

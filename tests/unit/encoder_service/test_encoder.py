@@ -21,13 +21,11 @@ from tokenizers import normalizers
 from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted
 from encoder_service.bundle import read_manifest
 from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Running, TextTower
-from encoder_service.inputs import decoding
+from encoder_service.inputs import images as images_module
 from encoder_service.inputs.budget import MemoryBudget
-from encoder_service.inputs.decoding import Decoding
 from encoder_service.inputs.errors import InputError
-from encoder_service.inputs.images import ImageInput, prepare_image
+from encoder_service.inputs.images import Decoding, ImageInput, prepare_image
 from encoder_service.inputs.texts import TextInput, TextTokenizer
-from encoder_service.inputs.tokenising import Tokenising
 from encoder_service.queue.admission import Admission
 from encoder_service.queue.batcher import Batcher
 from encoder_service.queue.cache import TextCache
@@ -85,7 +83,7 @@ async def open_parts(folder: Path, queue: int = 1000) -> AsyncIterator[Parts]:
             Batcher(plain_texts(text, manifest.text).run, b, 64, weigh=lambda item: len(item.ids)) as texts,
         ):
             budget = MemoryBudget(64 * 2**20)
-            tokenising = Tokenising(TextTokenizer(folder, manifest.text), tokenisers)
+            tokenizer = TextTokenizer(folder, manifest.text)
             encoder = Encoder(
                 manifest,
                 Running("fp32", "fp32", "FakeProvider"),
@@ -94,7 +92,7 @@ async def open_parts(folder: Path, queue: int = 1000) -> AsyncIterator[Parts]:
                     Admission("images", queue, 10**9),
                     Decoding(manifest.image, 100_000, budget, decoders, 2),
                 ),
-                TextTower(texts, Admission("texts", queue, 10**9), tokenising, cache, 1000),
+                TextTower(texts, Admission("texts", queue, 10**9), tokenizer, tokenisers, cache, 1000),
             )
             try:
                 yield Parts(encoder, image, text, cache)
@@ -174,6 +172,20 @@ async def test_a_text_seen_before_does_not_reach_the_session_again(parts: Parts)
     assert (parts.cache.hits, parts.cache.misses) == (2, 2)
 
 
+async def test_memory_that_runs_out_refuses_the_call_for_a_moment(
+    parts: Parts, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images_module, "decode", fail)
+        with pytest.raises(ResourceExhausted) as caught:
+            await parts.encoder.encode_images([jpeg(), jpeg((1, 2, 3))], math.inf)
+    assert (caught.value.reason, caught.value.retry_after_s) == ("OUT_OF_MEMORY", 1.0)
+    assert isinstance((await parts.encoder.encode_images([jpeg()], math.inf))[0], Encoded)
+
+
 async def test_a_call_that_is_cancelled_leaves_no_work_behind(parts: Parts, jpeg: Jpeg) -> None:
     parts.image.free.clear()
     parts.text.free.clear()
@@ -202,9 +214,7 @@ async def test_a_call_that_is_cancelled_leaves_no_work_behind(parts: Parts, jpeg
 async def test_a_call_whose_deadline_has_passed_costs_neither_decoding_nor_inference(
     parts: Parts, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "encoder_service.inputs.decoding.open_image", lambda *_: pytest.fail("it was decoded")
-    )
+    monkeypatch.setattr("encoder_service.inputs.images.open_image", lambda *_: pytest.fail("it was decoded"))
     past = time.monotonic() - 1
     with pytest.raises(DeadlineExceeded):
         await parts.encoder.encode_images([jpeg()], past)
@@ -254,11 +264,12 @@ async def test_decoding_long_texts_and_sessions_never_run_on_the_loops_thread(
 
     watch("image session", parts.image, "run")
     watch("text session", parts.text, "run")
-    watch("decoding", decoding, "decode")
-    watch("tokenising", parts.encoder._texts.tokenising._tokenizer, "encode")
+    watch("decoding", images_module, "decode")
+    watch("hashing", images_module, "_decoded")
+    watch("tokenising", parts.encoder._texts.tokenizer, "encode")
     await parts.encoder.encode_images([jpeg()], math.inf)
     await parts.encoder.encode_texts(["cat " * 200 + str(n) for n in range(10)], math.inf)
-    assert len(threads) == 4
+    assert len(threads) == 5
     assert threading.main_thread() not in threads.values()
 
 
@@ -270,7 +281,7 @@ async def test_texts_never_wait_behind_images(toy_bundle: Path, monkeypatch: pyt
         assert free.wait(30)
         raise InputError("IMAGE_INVALID", "it was held long enough")
 
-    monkeypatch.setattr("encoder_service.inputs.decoding.open_image", held)
+    monkeypatch.setattr("encoder_service.inputs.images.open_image", held)
     async with open_parts(toy_bundle) as parts:
         images = asyncio.create_task(
             parts.encoder.encode_images([bytes([n]) for n in range(1, 21)], math.inf)
@@ -286,7 +297,7 @@ async def test_texts_never_wait_behind_images(toy_bundle: Path, monkeypatch: pyt
 
 
 async def test_a_text_that_the_tokenizer_drops_fails_alone(parts: Parts) -> None:
-    tokenizer = parts.encoder._texts.tokenising._tokenizer._tokenizer
+    tokenizer = parts.encoder._texts.tokenizer._tokenizer
     tokenizer.normalizer = normalizers.Replace("\u3164", "")
     outcomes = await parts.encoder.encode_texts(["a cat", "\u3164", "\u200b"], math.inf)
     assert isinstance(outcomes[0], Encoded)

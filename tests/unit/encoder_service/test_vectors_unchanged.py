@@ -22,10 +22,8 @@ from numpy.typing import NDArray
 from encoder_service.bundle import Manifest, graph_file, read_manifest
 from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Running, TextTower
 from encoder_service.inputs.budget import MemoryBudget
-from encoder_service.inputs.decoding import Decoding
-from encoder_service.inputs.images import prepare_image
+from encoder_service.inputs.images import Decoding, prepare_image
 from encoder_service.inputs.texts import TextTokenizer, Tokens
-from encoder_service.inputs.tokenising import Tokenising
 from encoder_service.queue.admission import Admission
 from encoder_service.queue.batcher import Batcher
 from encoder_service.queue.cache import TextCache
@@ -128,7 +126,8 @@ async def _compare(model: Model, threads: ThreadPoolExecutor, mix: Mix) -> None:
             TextTower(
                 texts,
                 Admission("texts", 1000, 10**9),
-                Tokenising(model.tokenizer, threads),
+                model.tokenizer,
+                threads,
                 TextCache(mix.cache_bytes),
                 10_000,
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def test_heic_without_its_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch)
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(images.importlib, "import_module", missing)
+    monkeypatch.setattr(importlib, "import_module", missing)
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0\0\0\x14ispe\0\0\0\0\0\0\0\x40\0\0\0\x40"
     with pytest.raises(
         InputError, match=r"extra `heif` is installed: pip install 'clipsearch\[heif\]'"

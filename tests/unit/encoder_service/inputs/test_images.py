@@ -106,7 +106,7 @@ def test_32_bit_pixels_are_refused_because_they_do_not_say_what_is_white(mode: s
 @pytest.mark.parametrize("format", SAMPLES)
 def test_an_image_cut_in_its_pixels_is_truncated(format: str) -> None:
     reasons = ["IMAGE_TRUNCATED"]
-    if format in ("WEBP", "TIFF"):  # they are read as a whole
+    if format == "TIFF":  # it is read as a whole
         reasons.append("IMAGE_INVALID")
     assert refusal(SAMPLES[format][: len(SAMPLES[format]) * 2 // 3]) in reasons
 
@@ -179,6 +179,14 @@ def test_a_gif_frame_larger_than_its_screen_counts_in_full() -> None:
     data = bytearray(saved(Image.new("P", (4, 4)), "GIF"))
     at = data.index(b"\x2c\0\0\0\0\4\0\4\0")
     data[at + 5 : at + 9] = struct.pack("<HH", 60_000, 60_000)
+    assert refusal(bytes(data)) == "IMAGE_TOO_MANY_PIXELS"
+
+
+def test_a_webp_counts_with_its_canvas() -> None:
+    frames = [Image.new("RGB", (16, 16), (100 * n, 0, 0)) for n in range(2)]
+    data = bytearray(saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True))
+    canvas = data.index(b"VP8X") + 12
+    data[canvas : canvas + 6] = b"\xfe\x3f\0" * 2
     assert refusal(bytes(data)) == "IMAGE_TOO_MANY_PIXELS"
 
 

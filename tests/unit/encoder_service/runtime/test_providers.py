@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from encoder_service.runtime import providers
 from encoder_service.runtime.providers import (
     Choice,
     Device,
@@ -19,8 +20,8 @@ from encoder_service.runtime.providers import (
 )
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-GPU_WHEEL = {"available": [CUDA, CPU], "wheels": ["onnxruntime-gpu"]}
-CPU_WHEEL = {"available": [CPU], "wheels": ["onnxruntime"]}
+GPU_WHEEL = ([CUDA, CPU], ["onnxruntime-gpu"])
+CPU_WHEEL = ([CPU], ["onnxruntime"])
 
 
 def card(device: int) -> str:
@@ -31,16 +32,38 @@ def no_card(device: int) -> str:
     raise SessionError("no CUDA-capable device is detected")
 
 
-def choose(asked: str, find: Callable[[int], str] = card, device: int = 0, **wheel: Any) -> Choice:
-    return choose_provider(asked, device, find=find, **wheel)  # type: ignore[arg-type]
+class Installed:
+    """What is there, in the eyes of `choose_provider`."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+
+    def choose(
+        self,
+        asked: str,
+        find: Callable[[int], str],
+        wheel: tuple[list[str], list[str]],
+        build: str = "git-branch=HEAD",
+        device: int = 0,
+    ) -> Choice:
+        self._patch.setattr(providers.ort, "get_available_providers", lambda: wheel[0])
+        self._patch.setattr(providers.ort, "get_build_info", lambda: build)
+        self._patch.setattr(providers, "installed_wheels", lambda: wheel[1])
+        self._patch.setattr(providers, "find_gpu", find)
+        return choose_provider(asked, device)  # type: ignore[arg-type]
 
 
-def test_the_cpu_needs_no_reason() -> None:
-    assert choose("cpu", no_card, **CPU_WHEEL) == Choice("cpu", "asked for")
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Installed:
+    return Installed(monkeypatch)
 
 
-def test_auto_takes_a_card_that_can_be_used_and_tells_which() -> None:
-    assert choose("auto", device=1, **GPU_WHEEL) == Choice("cuda", "GPU 1 is NVIDIA H100")
+def test_the_cpu_needs_no_reason(installed: Installed) -> None:
+    assert installed.choose("cpu", no_card, CPU_WHEEL) == Choice("cpu", "asked for")
+
+
+def test_auto_takes_a_card_that_can_be_used_and_tells_which(installed: Installed) -> None:
+    assert installed.choose("auto", card, GPU_WHEEL, device=1) == Choice("cuda", "GPU 1 is NVIDIA H100")
 
 
 @pytest.mark.parametrize(
@@ -50,8 +73,10 @@ def test_auto_takes_a_card_that_can_be_used_and_tells_which() -> None:
         (card, CPU_WHEEL, "the ONNX Runtime that is installed is the one for CPUs"),
     ],
 )
-def test_auto_takes_the_cpu_where_there_is_no_card_and_says_why(find: Any, wheel: Any, reason: str) -> None:
-    assert choose("auto", find, **wheel) == Choice("cpu", reason)
+def test_auto_takes_the_cpu_where_there_is_no_card_and_says_why(
+    installed: Installed, find: Any, wheel: Any, reason: str
+) -> None:
+    assert installed.choose("auto", find, wheel) == Choice("cpu", reason)
 
 
 @pytest.mark.parametrize(
@@ -66,23 +91,24 @@ def test_auto_takes_the_cpu_where_there_is_no_card_and_says_why(find: Any, wheel
         ),
         (
             card,
-            {"available": [CPU], "wheels": ["onnxruntime", "onnxruntime-gpu"]},
+            ([CPU], ["onnxruntime", "onnxruntime-gpu"]),
             f"{CUDA} was asked for, but onnxruntime and onnxruntime-gpu are both installed and have "
             "overwritten each other's files: pip uninstall onnxruntime onnxruntime-gpu, "
             "then install one of them",
         ),
-        (
-            card,
-            {**GPU_WHEEL, "build": "git-branch=HEAD, cuda-plugin-ep=1"},
-            f"{CUDA} was asked for, but in this build of ONNX Runtime CUDA is a plugin, whose sessions "
-            "share memory",
-        ),
     ],
 )
-def test_what_was_asked_for_and_cannot_be_had_is_one_sentence(find: Any, wheel: Any, sentence: str) -> None:
+def test_what_was_asked_for_and_cannot_be_had_is_one_sentence(
+    installed: Installed, find: Any, wheel: Any, sentence: str
+) -> None:
     with pytest.raises(SessionError) as caught:
-        choose("cuda", find, **wheel)
+        installed.choose("cuda", find, wheel)
     assert str(caught.value) == sentence
+
+
+def test_a_build_whose_sessions_share_memory_is_not_used(installed: Installed) -> None:
+    with pytest.raises(SessionError, match="CUDA is a plugin, whose sessions share memory"):
+        installed.choose("cuda", card, GPU_WHEEL, build="git-branch=HEAD, cuda-plugin-ep=1")
 
 
 def test_a_card_that_cannot_be_used_is_told_in_cudas_words() -> None:

@@ -12,10 +12,19 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import PIL
 from PIL import Image
 
 from encoder_service.bundle import ImageRules
 from encoder_service.inputs.errors import InputError, faults_of_the_file
+
+try:
+    import cykooz_resizer as simd
+except ImportError:
+    simd = None
+# It works on Pillow's own memory, whose layout is no API; this is the version that the tests ran with.
+if PIL.__version__.split(".")[0] != "13":
+    simd = None
 
 # Pixels that are converted at once; the most that a pixel takes on the way, bytes (cut out, as RGBA, its
 # alpha, composited, turned).
@@ -31,6 +40,7 @@ _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_SIMD_FILTERS = {"bicubic": "catmull_rom", "bilinear": "bilinear", "lanczos": "lanczos3"}
 _SUPPORT = {"bicubic": 2, "bilinear": 1, "lanczos": 3}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -77,16 +87,14 @@ def square(
     size = upright_size(image.size, orientation)
     target = _target(size, rules)
     if orientation == 1 and is_rgb(image):
-        return _finish(
-            image.resize(target.size, _FILTERS[rules.interpolation], target.box), target, rules
-        ), False
-    filter = _FILTERS[rules.interpolation]
+        return _finish(_resized(image, target, rules), target, rules), False
     if size[0] * size[1] <= _BAND:
         rgb, composited = _band(image, (0, 0, *size), orientation, opaque)
-        return _finish(rgb.resize(target.size, filter, target.box), target, rules), composited
+        return _finish(_resized(rgb, target, rules), target, rules), composited
     left, top, right, bottom = target.reach(rules, size)
     rows = max(1, _BAND // (right - left))
     columns = (target.box[0] - left, target.box[2] - left)
+    filter = _FILTERS[rules.interpolation]
     narrow = Image.new("RGB", (target.size[0], bottom - top))
     composited = False
     for start in range(top, bottom, rows):
@@ -106,6 +114,8 @@ def square_bytes(image: Image.Image, orientation: int, rules: ImageRules) -> int
     target = _target(size, rules)
     left, top, right, bottom = target.reach(rules, size)
     narrow = 4 * target.size[0] * (bottom - top) + 4 * target.size[0] * target.size[1]
+    if _by_simd(target):  # the order of the passes is another's choice
+        narrow = max(narrow, 4 * (right - left + target.size[0]) * target.size[1])
     if orientation == 1 and is_rgb(image):
         return narrow
     return narrow + _BAND_BYTES * min(size[0] * size[1], max(_BAND, right - left))
@@ -207,6 +217,31 @@ def _crop(full: tuple[int, int], rules: ImageRules) -> _Target:
         rows = (top * full[1] / height, (top + size) * full[1] / height)
         top, height = 0, size
     return _Target((size, height), (columns[0], rows[0], columns[1], rows[1]), top)
+
+
+def _resized(image: Image.Image, target: _Target, rules: ImageRules) -> Image.Image:
+    """An RGB image's part resized; what shrinks is a sixth of the work with SIMD.
+
+    Both round between their two passes, but take the passes in another order: 0.2 of 255 on average.
+    """
+    if not _by_simd(target):
+        return image.resize(target.size, _FILTERS[rules.interpolation], target.box)
+    left, top, right, bottom = target.box
+    filter = simd.FilterType[_SIMD_FILTERS[rules.interpolation]]
+    resized = Image.new("RGB", target.size)
+    simd.Resizer().resize_pil(
+        image,
+        resized,
+        simd.ResizeOptions(
+            simd.ResizeAlg.convolution(filter), crop_box=simd.CropBox(left, top, right - left, bottom - top)
+        ),
+    )
+    return resized
+
+
+def _by_simd(target: _Target) -> bool:
+    left, top, right, bottom = target.box
+    return simd is not None and right - left >= target.size[0] and bottom - top >= target.size[1]
 
 
 def _finish(resized: Image.Image, target: _Target, rules: ImageRules) -> Image.Image:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from encoder_service.bundle import ImageRules
+from encoder_service.inputs import pixels
 from encoder_service.inputs.images import prepare_image
 from tests.unit.encoder_service.inputs.corpus import oriented, saved
 
@@ -22,6 +23,15 @@ pytestmark = pytest.mark.slow  # transformers' processor beside ours
 CROP = ImageRules(size=224, resize="crop")
 SQUASH = ImageRules(size=224, resize="squash")
 BOUND = 0.5  # mean difference, of 255
+
+
+exact = pytest.mark.usefixtures("pillow_alone")
+
+
+@pytest.fixture
+def pillow_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no SIMD: next to no difference is left then."""
+    monkeypatch.setattr(pixels, "simd", None)
 
 
 def reference(data: bytes, folder: Path, processor: Any = None) -> NDArray[np.float64]:
@@ -49,6 +59,7 @@ def test_photos_of_any_size_agree(photos: list[Path], size: tuple[int, int], tmp
     assert max(worst.values()) <= BOUND, worst
 
 
+@exact
 @pytest.mark.parametrize(
     ("size", "bound"),
     [
@@ -62,6 +73,7 @@ def test_without_scaling_in_the_decoder_every_shape_agrees(
     assert difference(saved(photo.resize(size), "PNG"), tmp_path) <= bound
 
 
+@exact
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation_agrees(photo: Image.Image, orientation: int, format: str, tmp_path: Path) -> None:
@@ -71,6 +83,7 @@ def test_exif_orientation_agrees(photo: Image.Image, orientation: int, format: s
     assert (done.orientation, done.width, done.height) == (orientation, 601, 333)
 
 
+@exact
 @pytest.mark.parametrize(
     ("mode", "format"),
     [
@@ -89,6 +102,7 @@ def test_pixel_modes_agree(photo: Image.Image, mode: str, format: str, tmp_path:
     assert prepare_image(data, CROP).input.mode == mode
 
 
+@exact
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
 def test_an_opaque_alpha_channel_agrees(photo: Image.Image, format: str, tmp_path: Path) -> None:
     data = saved(photo.convert("RGBA"), format)
@@ -96,6 +110,7 @@ def test_an_opaque_alpha_channel_agrees(photo: Image.Image, format: str, tmp_pat
     assert not prepare_image(data, CROP).input.alpha_composited
 
 
+@exact
 def test_squash_agrees_with_the_siglip_processor(photo: Image.Image, tmp_path: Path) -> None:
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
@@ -105,6 +120,23 @@ def test_squash_agrees_with_the_siglip_processor(photo: Image.Image, tmp_path: P
     data = saved(photo, "PNG")
     ours = prepare_image(data, SQUASH).pixels
     assert np.abs(ours - reference(data, tmp_path, processor)).mean() < 0.02
+
+
+@pytest.mark.skipif(pixels.simd is None, reason="cykooz.resizer is not installed")
+@pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "lanczos"])
+def test_simd_resizes_as_pillow_does(
+    photo: Image.Image, resize: Any, interpolation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = ImageRules(size=224, resize=resize, interpolation=interpolation)
+    for size in ((640, 480), (333, 601), (224, 224), (225, 3000)):
+        data = saved(photo.resize(size), "PNG")
+        fast = prepare_image(data, rules).pixels.astype(int)
+        with monkeypatch.context() as patch:
+            patch.setattr(pixels, "simd", None)
+            difference = np.abs(fast - prepare_image(data, rules).pixels)
+        assert difference.mean() < 0.25
+        assert difference.max() <= 16
 
 
 def flat(colour: Any, mode: str = "RGBA", size: tuple[int, int] = (16, 16), **options: Any) -> bytes:

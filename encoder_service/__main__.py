@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 
 from PIL import Image
 
-from clipsearch.serving.lifecycle import Failure, Service, StartError, serve
+from clipsearch.serving.health import Service
+from clipsearch.serving.lifecycle import Process, StartError, serve
 from clipsearch.serving.settings import SettingsError, load_settings
 from clipsearch.serving.telemetry.log import configure_logging
-from clipsearch.serving.telemetry.metrics import Metrics
 from encoder_service.bundle import BundleError
 from encoder_service.loading import open_encoder
 from encoder_service.memory import give_memory_back
@@ -35,16 +35,15 @@ def run(settings: EncoderSettings) -> None:
     give_memory_back()
     # Else the tokenizer starts a thread for each CPU of the host, whatever the cgroup grants.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    metrics = Metrics()
-    broken = Failure()  # ends with status 1: whatever supervises the process starts a new one
 
     @asynccontextmanager
-    async def open_services() -> AsyncIterator[Sequence[Service]]:
-        async with open_encoder(settings, EncoderMetrics(metrics.registry), broken) as encoder:
+    async def open_services(process: Process) -> AsyncIterator[Sequence[Service]]:
+        # Where a tower works no more, status 1: whatever supervises the process starts a new one.
+        async with open_encoder(settings, EncoderMetrics(process.metrics.registry), process.fail) as encoder:
             yield encoder_services(encoder, settings)
 
     try:
-        asyncio.run(serve(settings, "encoder", open_services, metrics, failure=broken))
+        asyncio.run(serve(settings, "encoder", open_services))
     except (BundleError, SessionError) as error:
         raise StartError(str(error)) from error
 

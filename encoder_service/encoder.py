@@ -97,6 +97,13 @@ class Encoder:
         self._texts = texts
         self._observe = observe
 
+    def check_images(self, deadline: float) -> None:
+        """Raises ResourceExhausted, DeadlineExceeded where not even one image would be let in now.
+
+        Texts have no such check: one that is cached waits for nothing.
+        """
+        self._images.admission.check(deadline)
+
     async def encode_images(self, images: Sequence[bytes], deadline: float) -> list[Outcome]:
         """One outcome an image, in order.
 

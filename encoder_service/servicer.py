@@ -13,13 +13,15 @@ import numpy as np
 from clipsearch.encoder.v1 import encoder_pb2 as pb
 from clipsearch.encoder.v1 import encoder_pb2_grpc, vector_pb2
 from clipsearch.serving.errors import InvalidArgument, to_status
-from clipsearch.serving.lifecycle import Service
+from clipsearch.serving.health import Service
 from encoder_service.classify import DEFAULT_TEMPLATE, LabelScore, check_prompts, classify
 from encoder_service.encoder import Encoded, Encoder, Outcome
 from encoder_service.inputs.images import ImageInput
 from encoder_service.settings import EncoderSettings
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["EncoderService"].full_name
+
+_OF_IMAGES = {"EncodeImage", "Classify"}
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -106,10 +108,17 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
 def encoder_services(encoder: Encoder, settings: EncoderSettings) -> list[Service]:
     """What the encoder serves: ready as soon as it is served, for its model has given the known answer."""
     servicer = EncoderServicer(encoder, settings)
+
+    def admit(method: str, left_s: float) -> None:
+        # Before images are taken in and parsed: most of what refusing a call costs.
+        if method in _OF_IMAGES:
+            encoder.check_images(time.monotonic() + left_s)
+
     return [
         Service(
             SERVICE_NAME,
             lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server),
+            admit=admit,
         )
     ]
 

@@ -11,11 +11,11 @@ from functools import partial
 
 from clipsearch.channel.credentials import ClientTls, CredentialsError
 from clipsearch.search.v1 import collection_pb2_grpc, search_pb2_grpc
-from clipsearch.serving.lifecycle import Service, StartError, serve
+from clipsearch.serving.health import Service
+from clipsearch.serving.lifecycle import Process, StartError, serve
 from clipsearch.serving.settings import SettingsError, load_settings
 from clipsearch.serving.telemetry.log import configure_logging
-from clipsearch.serving.telemetry.metrics import Metrics
-from clipsearch.serving.telemetry.tracing import Tracing, TracingError, tracing
+from clipsearch.serving.telemetry.tracing import Tracing
 from search_service.api import collections_servicer, servicer
 from search_service.breaker import Breaker
 from search_service.collections import Collections
@@ -39,12 +39,7 @@ def run(settings: SearchSettings) -> None:
     The encoder need not be there: what needs none works without it.
     """
     configure_logging(settings.log_level, settings.log_format, "search")
-    metrics = Metrics()
-    try:
-        with tracing(settings.otlp_endpoint, "search") as traces:
-            asyncio.run(serve(settings, "search", lambda: _open(settings, metrics, traces), metrics, traces))
-    except TracingError as error:
-        raise StartError(str(error)) from None
+    asyncio.run(serve(settings, "search", partial(_open, settings)))
 
 
 def services(
@@ -81,28 +76,28 @@ def services(
             servicer.SERVICE_NAME,
             lambda server: search_pb2_grpc.add_SearchServiceServicer_to_server(points, server),
             both,
+            settings.unready_after_s,
         ),
         Service(
             collections_servicer.SERVICE_NAME,
             lambda server: collection_pb2_grpc.add_CollectionServiceServicer_to_server(collections, server),
             store.ping,
+            settings.unready_after_s,
         ),
     ]
 
 
 @asynccontextmanager
-async def _open(
-    settings: SearchSettings, metrics: Metrics, traces: Tracing
-) -> AsyncIterator[Sequence[Service]]:
+async def _open(settings: SearchSettings, process: Process) -> AsyncIterator[Sequence[Service]]:
     """The services, their store open and their encoder's channel made."""
     async with AsyncExitStack() as stack:
         store = await _open_store(settings)
         stack.push_async_callback(store.close)
-        measured = SearchMetrics(metrics.registry)
+        measured = SearchMetrics(process.metrics.registry)
         encoders: list[Encoder] = []
         for name, address in (("encoder", settings.encoder), ("second_encoder", settings.second_encoder)):
             if address:
-                client = _connect(address, settings, traces)
+                client = _connect(address, settings, process.traces)
                 stack.push_async_callback(client.close)
                 if settings.encoder_tls:
                     stack.callback(asyncio.create_task(client.watch()).cancel)

@@ -55,6 +55,13 @@ class SearchSettings(ServingSettings):
         default="", description="name in the encoder's certificate, where it is not the address"
     )
 
+    unready_after_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=3600,
+        description="seconds that the store or the encoder may be unreachable before health says NOT_SERVING",
+    )
+
     data_dir: Path = Field(
         default=Path("clipsearch-data"),
         description="folder of the collections (Qdrant Edge, without QDRANT_URL)",

@@ -76,6 +76,12 @@ def inline(document: str, *programs: str) -> list[str]:
     return [span for span in spans if span.split()[0] in programs]
 
 
+def reasons() -> dict[str, str]:
+    """The reasons of the services in docs/errors.md, each with the statuses that it comes with."""
+    table = read("docs/errors.md").partition("<!-- reasons -->")[2].partition("<!-- end -->")[0]
+    return dict(re.findall(r"^\| `([A-Z_]+)` \| ([A-Z_, ]+) \| \S.* \|$", table, re.MULTILINE))
+
+
 def links(document: str) -> list[str]:
     """Where its links and pictures lead, as written."""
     return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]+`", "", _without_blocks(document)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,24 +15,25 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from clipsearch.files import write_whole
-from clipsearch.serving.concurrency import ConcurrencyInterceptor
-from clipsearch.serving.deadlines import DeadlineInterceptor
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
-from clipsearch.serving.health import Probe, Readiness
+from clipsearch.serving.calls import CallInterceptor
+from clipsearch.serving.health import Readiness, Service
+from clipsearch.serving.http_port import HttpPortError, http_port
 from clipsearch.serving.receiving.arrivals import Arrivals
-from clipsearch.serving.receiving.interceptor import ReceivingInterceptor
-from clipsearch.serving.security.auth import AuthInterceptor
+from clipsearch.serving.receiving.requests import Requests
+from clipsearch.serving.security.auth import Guard
 from clipsearch.serving.security.tls import TlsError, server_credentials
 from clipsearch.serving.security.tokens import Grants, TokensError
 from clipsearch.serving.server import make_server
 from clipsearch.serving.settings import MIB, ServingSettings, environment_names, is_loopback
-from clipsearch.serving.telemetry.metrics import Metrics, MetricsError, MetricsInterceptor
-from clipsearch.serving.telemetry.request_id import RequestInterceptor
+from clipsearch.serving.telemetry.metrics import Metrics
 from clipsearch.serving.telemetry.tracing import Tracing, TracingError, tracing
 
 # What a caller may send before its request is asked for. By default gRPC lets it grow to 4 MiB and more, and
 # a call that waits, or is about to be refused, would hold that.
 ARRIVING = [("grpc.http2.lookahead_bytes", 65_535), ("grpc.http2.bdp_probe", 0)]
+# gRPC refuses by itself past so many times the limit on calls. Below that we do, and say when to come back;
+# it is for floods in which even refusals pile up.
+_FUSE = 2
 
 _log = structlog.get_logger(__name__)
 
@@ -42,59 +43,62 @@ class StartError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """A gRPC service: its full proto name, what adds its servicer to a server, and its readiness probe.
+class Process:
+    """What the parts of a service share: metrics to add to, what traces calls, and how to end it.
 
-    `ready` returns if the service can do its work and raises if not; services may share one. It is
-    asked once a second and must not block the event loop. None = ready as soon as it is served.
+    `fail` is called on the event loop with the problem, where it cannot go on; the first one counts.
     """
 
-    name: str
-    add: Callable[[grpc.aio.Server], None]
-    ready: Probe | None = None
+    metrics: Metrics
+    traces: Tracing
+    fail: Callable[[str], None]
 
 
-OpenServices = Callable[[], AbstractAsyncContextManager[Sequence[Service]]]
+OpenServices = Callable[[Process], AbstractAsyncContextManager[Sequence[Service]]]
 
 
-class Failure:
-    """Tells `serve` that a service cannot go on, and why; the first time counts."""
+class _Stop:
+    """Whether the process is to stop, at once (a second signal), and because of what problem."""
 
-    def __init__(self) -> None:
+    def __init__(self, title: str) -> None:
+        self.wanted, self.at_once = asyncio.Event(), asyncio.Event()
         self.problem = ""
-        self.told = asyncio.Event()
+        self._title = title
 
-    def __call__(self, problem: str) -> None:
-        """Called on the event loop."""
-        self.problem = self.problem or problem
-        self.told.set()
+    def fail(self, problem: str) -> None:
+        """It cannot go on."""
+        if not self.wanted.is_set():
+            _log.error(f"{self._title} cannot go on", problem=problem)
+            self.problem = problem
+            self.wanted.set()
+
+    def heed_signals(self) -> None:
+        """SIGTERM and SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(
+                number, lambda: (self.at_once if self.wanted.is_set() else self.wanted).set()
+            )
 
 
-async def serve(
-    settings: ServingSettings,
-    title: str,
-    open_services: OpenServices,
-    metrics: Metrics | None = None,
-    traces: Tracing | None = None,
-    failure: Failure | None = None,
-) -> None:
+async def serve(settings: ServingSettings, title: str, open_services: OpenServices) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal stops at once.
 
     `open_services` loads the model or opens the store on entry and lets go of it on exit. The port
-    is bound before, so that a port in use is told at once, and answers only afterwards. `metrics` and
-    `traces` are handed in by services that add to the metrics or call others, `failure` by those that may
-    break for good. Raises StartError; after draining too, where the gRPC server ended or a service broke.
+    is bound before, so that a port in use is told at once, and answers only afterwards. Raises StartError;
+    after draining too, where the gRPC server ended or a service broke.
     """
-    metrics = metrics or Metrics()
+    metrics, stop = Metrics(), _Stop(title)
+    readiness = Readiness(lambda name, ready: metrics.ready.labels(name or "overall").set(ready))
     try:
         with (
-            nullcontext(traces) if traces is not None else tracing(settings.otlp_endpoint, title) as tracer,
-            metrics.served(settings.host, settings.metrics_port) as metrics_address,
+            tracing(settings.otlp_endpoint, title) as traces,
+            http_port(settings.host, settings.metrics_port, metrics.registry, readiness) as metrics_address,
         ):
             if metrics_address is not None:
                 _log.info("metrics are served", address=metrics_address)
-            await _serve(settings, title, open_services, metrics, tracer, failure or Failure())
-    except (MetricsError, TlsError, TokensError, TracingError) as error:
+            await _serve(settings, title, open_services, Process(metrics, traces, stop.fail), readiness, stop)
+    except (HttpPortError, TlsError, TokensError, TracingError) as error:
         raise StartError(str(error)) from None
 
 
@@ -102,67 +106,49 @@ async def _serve(
     settings: ServingSettings,
     title: str,
     open_services: OpenServices,
-    metrics: Metrics,
-    tracer: Tracing,
-    failure: Failure,
+    process: Process,
+    readiness: Readiness,
+    stop: _Stop,
 ) -> None:
     grants = _grants(settings)
-    server = make_server(_interceptors(settings, metrics, tracer, grants), _options(settings))
+    calls = _calls(settings, process, grants)
+    server = make_server(
+        [*process.traces.server, calls], _options(settings), _FUSE * settings.max_concurrent_rpcs
+    )
     address = _bind(server, settings)
-    async with open_services() as services:
-        readiness = Readiness(
-            {service.name: service.ready for service in services},
-            settings.unready_after_s,
-            lambda name, ready: metrics.ready.labels(name or "overall").set(ready),
-        )
-        await readiness.begin()
+    async with open_services(process) as services:
+        await readiness.begin(services)
+        calls.admits = {service.name: service.admit for service in services if service.admit is not None}
         _register(server, services, readiness, settings)
-        stop, stop_now = _stop_signals()
+        stop.heed_signals()
         await server.start()
-        problems: list[str] = []
-
-        def fail(problem: str) -> None:
-            if not stop.is_set():
-                _log.error(f"{title} cannot go on", problem=problem)
-                problems.append(problem)
-                stop.set()
-
-        background = [
-            readiness.watch(),
-            _notice_end(server, fail),
-            _notice_failure(failure, fail),
-            *([grants.watch()] if grants is not None else []),
-        ]
+        background = [readiness.watch(), _notice_end(server, stop.fail)]
+        if grants is not None:
+            background.append(grants.watch())
         if settings.metrics_port is not None:
-            background.append(metrics.loop_lag.watch())
+            background.append(process.metrics.loop_lag.watch())
         async with _running(background):
-            if await _first(readiness.ready, stop):
+            if await _first(readiness.ready, stop.wanted):
                 _log.info(f"{title} is serving", address=address)
                 if settings.port_file is not None:
                     await asyncio.to_thread(write_whole, settings.port_file, f"{address}\n".encode())
-                await stop.wait()
-            await _drain(server, readiness, settings, stop_now)
-        if problems:
-            raise StartError(problems[0])
+                await stop.wanted.wait()
+            await _drain(server, readiness, settings, stop.at_once)
+        if stop.problem:
+            raise StartError(stop.problem)
         _log.info(f"{title} has stopped")
 
 
-def _interceptors(
-    settings: ServingSettings, metrics: Metrics, tracer: Tracing, grants: Grants | None
-) -> list[grpc.aio.ServerInterceptor]:
-    """Outermost first. Errors are inside of what counts them and outside of what raises them."""
+def _calls(settings: ServingSettings, process: Process, grants: Grants | None) -> CallInterceptor:
     arrivals = Arrivals(settings.request_memory_mb * MIB, settings.default_deadline_s)
-    return [
-        *tracer.server,
-        RequestInterceptor(tracer.trace_id),
-        MetricsInterceptor(metrics),
-        ErrorInterceptor(metrics.failed),
-        *([AuthInterceptor(grants, settings.token_rate_per_s)] if grants is not None else []),
-        ConcurrencyInterceptor(settings.max_concurrent_rpcs, arrivals.give_way),
-        DeadlineInterceptor(settings.default_deadline_s),
-        # Innermost: what refuses a caller does so before its request is taken in.
-        ReceivingInterceptor(arrivals, settings.most_request_memory, settings.most_elements),
-    ]
+    return CallInterceptor(
+        Requests(arrivals, settings.most_request_memory, settings.most_elements),
+        limit=settings.max_concurrent_rpcs,
+        deadline_s=settings.default_deadline_s,
+        guard=Guard(grants, settings.token_rate_per_s) if grants is not None else None,
+        metrics=process.metrics,
+        trace_id=process.traces.trace_id,
+    )
 
 
 def _options(settings: ServingSettings) -> list[tuple[str, int]]:
@@ -234,19 +220,6 @@ def _register(
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
 
 
-def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Set by the first and by the second SIGTERM or SIGINT."""
-    stop, stop_now = asyncio.Event(), asyncio.Event()
-
-    def on_signal() -> None:
-        (stop_now if stop.is_set() else stop).set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    return stop, stop_now
-
-
 @asynccontextmanager
 async def _running(work: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
     """Runs the coroutines beside the block and cancels them at its end."""
@@ -264,11 +237,6 @@ async def _notice_end(server: grpc.aio.Server, fail: Callable[[str], None]) -> N
     with suppress(Exception):  # what ended it, which gRPC has logged
         await server.wait_for_termination()
     fail("the gRPC server has ended by itself")
-
-
-async def _notice_failure(failure: Failure, fail: Callable[[str], None]) -> None:
-    await failure.told.wait()
-    fail(failure.problem)
 
 
 async def _first(wanted: asyncio.Event, other: asyncio.Event) -> bool:

@@ -18,22 +18,28 @@ from grpc.aio import _server
 
 
 def make_server(
-    interceptors: Sequence[grpc.aio.ServerInterceptor], options: Sequence[tuple[str, int]]
+    interceptors: Sequence[grpc.aio.ServerInterceptor], options: Sequence[tuple[str, int]], most_rpcs: int
 ) -> grpc.aio.Server:
-    """A server for services whose methods are registered, as those of generated code are."""
+    """A server for services whose methods are registered, as those of generated code are.
+
+    Past `most_rpcs` calls at once gRPC refuses each by itself, health too: nothing costs less.
+    """
     if not hasattr(cygrpc.AioServer, "_request_registered_call"):  # an older gRPC takes all calls alike
-        return grpc.aio.server(interceptors=interceptors, options=options)
-    return cast(grpc.aio.Server, _Server(interceptors, options))
+        return grpc.aio.server(interceptors=interceptors, options=options, maximum_concurrent_rpcs=most_rpcs)
+    return cast(grpc.aio.Server, _Server(interceptors, options, most_rpcs))
 
 
 class _Server(_server.Server):
     """grpc.aio's server with another core; the rest of its constructor checks and defaults."""
 
     def __init__(
-        self, interceptors: Sequence[grpc.aio.ServerInterceptor], options: Sequence[tuple[str, int]]
+        self,
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        options: Sequence[tuple[str, int]],
+        most_rpcs: int,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._server = _Core(self._loop, None, (), tuple(interceptors), tuple(options), None)
+        self._server = _Core(self._loop, None, (), tuple(interceptors), tuple(options), most_rpcs)
 
 
 class _Core(cygrpc.AioServer):  # type: ignore[misc]

@@ -75,13 +75,6 @@ class ServingSettings(BaseSettings):
     reflection: bool = Field(
         default=True, description="serve gRPC reflection, so that grpcurl needs no protos"
     )
-    unready_after_s: float = Field(
-        default=5.0,
-        ge=0,
-        le=3600,
-        description="seconds that a dependency may be unreachable before health says NOT_SERVING; "
-        "an encoder has none",
-    )
 
     tls_certificate: Path | None = Field(
         default=None, description="PEM file of the server's certificate chain; reloaded when it changes"
@@ -104,7 +97,10 @@ class ServingSettings(BaseSettings):
     )
 
     metrics_port: int | None = Field(
-        default=None, ge=0, le=65535, description="port of Prometheus metrics; 0 = any free one; unset = off"
+        default=None,
+        ge=0,
+        le=65535,
+        description="HTTP port of Prometheus metrics and of health for probes; 0 = any free one; unset = off",
     )
     otlp_endpoint: str | None = Field(
         default=None,

@@ -83,6 +83,11 @@ class Admission:
             self.items -= items
             self.bytes -= size
 
+    def check(self, deadline: float) -> None:
+        """Raises what `admit` would for a single item without bytes, which every call is at least."""
+        self._check_bounds(1, 0)
+        self._check_wait(1, deadline)
+
     def done(self, items: int = 1) -> None:
         """Counts items that are done or too late, for the rate."""
         now = self._clock()

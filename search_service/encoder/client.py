@@ -26,7 +26,7 @@ from clipsearch.serving.errors import (
     Unavailable,
 )
 from clipsearch.serving.security.peer import Peer
-from clipsearch.serving.telemetry.request_id import forwarded
+from clipsearch.serving.telemetry.current_call import forwarded
 from clipsearch.serving.together import together
 from search_service.deadline import Deadline
 from search_service.stores.protocol import Vector

@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from clipsearch.serving.reasons import REASONS
+from tests.documents import reasons
 
 # The caller's fault, or the truth about what is there and how much is taken. Anything else is ours:
 # UNKNOWN, INTERNAL and DATA_LOSS say so, UNAVAILABLE that a process died, DEADLINE_EXCEEDED that it hung.
@@ -21,6 +21,7 @@ ALLOWED = {
 }  # fmt: skip
 # gRPC itself answers so, before any of our code runs.
 _WITHOUT_REASON = {"UNIMPLEMENTED"}
+_REASONS = reasons()
 _INSIDE = re.compile(r"Traceback|site-packages|\.py\b|(?:^|[\s'\"(])/(?:work|tmp|home|usr|root|var)/")
 # `images[0]: images[0]: over 20 bytes`: an item named twice.
 _TWICE = re.compile(r"(?:^|: )([\w.\[\]]+): \1: ")
@@ -76,10 +77,10 @@ def _of_status(name: str, status: status_pb2.Status | None) -> Iterator[str]:
     info = error_details_pb2.ErrorInfo()
     if status is None or not any(detail.Unpack(info) for detail in status.details):
         yield f"{name} without ErrorInfo"
-    elif info.reason not in REASONS:
+    elif info.reason not in _REASONS:
         yield f"{name} with the unknown reason {info.reason!r}"
-    elif name not in REASONS[info.reason].status:
-        yield f"{name} with {info.reason}, which comes with {REASONS[info.reason].status}"
+    elif name not in _REASONS[info.reason]:
+        yield f"{name} with {info.reason}, which comes with {_REASONS[info.reason]}"
     if name == "INVALID_ARGUMENT" and status is not None:
         bad = error_details_pb2.BadRequest()
         if not any(detail.Unpack(bad) for detail in status.details):

@@ -13,7 +13,6 @@ import re
 import pytest
 import yaml
 
-from clipsearch.serving import reasons
 from clipsearch.serving.settings import environment_names
 from clipsearch.serving.settings_table import markdown_table
 from clipsearch.web import reasons as web_reasons
@@ -28,7 +27,6 @@ EVERYWHERE = [*PAGES, "deploy/README.md"]
 TABLES = {
     "settings encoder": ("docs/settings.md", markdown_table(EncoderSettings)),
     "settings search": ("docs/settings.md", markdown_table(SearchSettings)),
-    "reasons": ("docs/errors.md", reasons.markdown_table()),
     "web reasons": ("docs/errors.md", web_reasons.markdown_table()),
 }
 
@@ -57,7 +55,7 @@ def test_links_lead_somewhere(page):
 def test_settings_and_reasons_that_are_named_exist(page):
     known = {*environment_names(EncoderSettings).values(), *environment_names(SearchSettings).values()}
     named = set(re.findall(r"\b(?:ENCODER|SEARCH|QDRANT)_[A-Z][A-Z_]*[A-Z]\b", (ROOT / page).read_text()))
-    assert named <= {*known, *reasons.REASONS}
+    assert named <= {*known, *documents.reasons()}
 
 
 def test_the_readme_leads_to_every_page():

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
@@ -90,12 +89,6 @@ class MessageCost:
                 self._most.get(each.full_name),
             )
         return kind
-
-
-@cache
-def message_costs(message: Descriptor, most_elements: tuple[tuple[str, int], ...]) -> MessageCost:
-    """One for each kind of message and limits."""
-    return MessageCost(message, dict(most_elements))
 
 
 _NUMBER_BYTES = {

@@ -1,34 +1,49 @@
 """Who calls, and whether it may: bearer tokens and client certificates against the tokens file.
 
-Health is open, reflection wants any valid token, every other call the scope that `permissions` names.
-A caller is refused before its request is read, except for the collections that the request names: whoever
-reads it has to apply `receiving.request_check`.
+Reflection wants any valid token, every call the scope that `permissions` names. A caller is judged before its
+request is read, except for the collections that the request names.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import grpc
-import structlog
 
-from clipsearch.serving.errors import PermissionDenied, ResourceExhausted, ServiceError, Unauthenticated
-from clipsearch.serving.receiving.interceptor import request_check
+from clipsearch.serving.errors import PermissionDenied, ResourceExhausted, Unauthenticated
+from clipsearch.serving.receiving.requests import Check
 from clipsearch.serving.security.permissions import PERMISSIONS, Permission
-from clipsearch.serving.security.rate import RateLimit
 from clipsearch.serving.security.tokens import Grant, Grants
-from clipsearch.serving.wrapping import HEALTH, Call, Context, Continuation, Handler, refuse, wrap
 
 REFLECTION = ("/grpc.reflection.v1alpha.ServerReflection/", "/grpc.reflection.v1.ServerReflection/")
 
-Guard: TypeAlias = Callable[[Call], Call]
-Check: TypeAlias = Callable[[Any], None]
-
-_log = structlog.get_logger(__name__)
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 
-class AuthInterceptor(grpc.aio.ServerInterceptor):
+class RateLimit:
+    """A token bucket: fills with `rate_per_s`, holds one second's worth (at least one call)."""
+
+    def __init__(self, rate_per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rate_per_s = rate_per_s
+        self._size = max(1.0, rate_per_s)
+        self._clock = clock
+        self._filled = self._size
+        self._at = clock()
+
+    def take(self) -> float:
+        """Takes one call: 0 = go ahead; otherwise the seconds until there is one, and nothing is taken."""
+        now = self._clock()
+        self._filled = min(self._size, self._filled + (now - self._at) * self.rate_per_s)
+        self._at = now
+        if self._filled >= 1.0:
+            self._filled -= 1.0
+            return 0.0
+        return (1.0 - self._filled) / self.rate_per_s
+
+
+class Guard:
     """Lets in whom `grants` names; `rate_per_s` is for grants without a rate (0 = no limit)."""
 
     def __init__(self, grants: Grants, rate_per_s: float = 0.0) -> None:
@@ -36,57 +51,23 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         self._rate_per_s = rate_per_s
         self._rates: dict[str, RateLimit] = {}
 
-    async def intercept_service(  # noqa: D102
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        method = handler_call_details.method
-        handler = await continuation(handler_call_details)
-        if handler is None or method.startswith(HEALTH):
-            return handler
-        token = _token(handler_call_details)
-        try:
-            if method.startswith(REFLECTION):
-                self._known(token)
-                return handler
-            permission = _permission(method)
-            if handler.response_streaming:
-                raise PermissionDenied(f"{method} is a stream, which is not guarded here", "SCOPE_MISSING")
-            if token is None and self._grants.knows_certificates:
-                # The certificate is not to be seen before the call begins.
-                guard = self._by_certificate(method, permission)
-            else:
-                grant = self._known(token)
-                self._admit(grant, method, permission)
-                guard = _checking(_collections_check(grant, permission))
-        except ServiceError as error:
-            _log.debug("call refused", reason=error.reason)
-            return refuse(error)
-        return wrap(handler, guard)
+    def admit(
+        self, method: str, metadata: Metadata, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> tuple[str, Check | None]:
+        """The name of a caller that may make the call, and what its request has to pass, if anything.
 
-    def _by_certificate(self, method: str, permission: Permission) -> Guard:
-        def guard(call: Call) -> Call:
-            async def checked(request: Any, context: Context) -> Any:
-                grant = self._grants.of_certificate(_identities(context))
-                if grant is None:
-                    raise Unauthenticated("no token, and no certificate that is known here", "TOKEN_MISSING")
-                self._admit(grant, method, permission)
-                request_check.set(_collections_check(grant, permission))
-                return await call(request, context)
-
-            return checked
-
-        return guard
-
-    def _known(self, token: str | None) -> Grant:
-        if token is None:
-            raise Unauthenticated("the metadata has no `authorization: Bearer TOKEN`", "TOKEN_MISSING")
-        grant = self._grants.of_token(token)
-        if grant is None:
-            raise Unauthenticated("the token is not known here", "TOKEN_UNKNOWN")
-        return grant
-
-    def _admit(self, grant: Grant, method: str, permission: Permission) -> None:
-        structlog.contextvars.bind_contextvars(caller=grant.name)
+        Raises Unauthenticated, PermissionDenied and ResourceExhausted.
+        """
+        permission = PERMISSIONS.get(method)
+        if permission is None:
+            raise PermissionDenied(f"{method} is open to no token", "SCOPE_MISSING")
+        token = _token(metadata)
+        if token is None and self._grants.knows_certificates:
+            grant = self._grants.of_certificate(_identities(context))
+            if grant is None:
+                raise Unauthenticated("no token, and no certificate that is known here", "TOKEN_MISSING")
+        else:
+            grant = self._known(token)
         if permission.scope not in grant.scopes:
             raise PermissionDenied(
                 f"{method} needs the scope {permission.scope}, {grant.name!r} has "
@@ -95,6 +76,21 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
                 {"scope": permission.scope},
             )
         self._take(grant)
+        return grant.name, _collections_check(grant, permission)
+
+    def admit_stream(self, method: str, metadata: Metadata) -> None:
+        """Raises Unauthenticated, or PermissionDenied for any stream but reflection's."""
+        if not method.startswith(REFLECTION):
+            raise PermissionDenied(f"{method} is a stream, which is not guarded here", "SCOPE_MISSING")
+        self._known(_token(metadata))
+
+    def _known(self, token: str | None) -> Grant:
+        if token is None:
+            raise Unauthenticated("the metadata has no `authorization: Bearer TOKEN`", "TOKEN_MISSING")
+        grant = self._grants.of_token(token)
+        if grant is None:
+            raise Unauthenticated("the token is not known here", "TOKEN_UNKNOWN")
+        return grant
 
     def _take(self, grant: Grant) -> None:
         rate = grant.rate_per_s or self._rate_per_s
@@ -108,19 +104,6 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             raise ResourceExhausted(
                 f"{grant.name!r} may make {rate:g} calls a second", "RATE_LIMITED", retry_after_s=wait
             )
-
-
-def _checking(check: Check | None) -> Guard:
-    """About a call whose request must pass the check once it has come."""
-
-    def guard(call: Call) -> Call:
-        async def checked(request: Any, context: Context) -> Any:
-            request_check.set(check)
-            return await call(request, context)
-
-        return checked
-
-    return guard
 
 
 def _collections_check(grant: Grant, permission: Permission) -> Check | None:
@@ -144,21 +127,14 @@ def _collections_check(grant: Grant, permission: Permission) -> Check | None:
     return check
 
 
-def _permission(method: str) -> Permission:
-    permission = PERMISSIONS.get(method)
-    if permission is None:
-        raise PermissionDenied(f"{method} is open to no token", "SCOPE_MISSING")
-    return permission
-
-
-def _token(details: grpc.HandlerCallDetails) -> str | None:
-    shown = [str(value) for key, value in details.invocation_metadata or () if key == "authorization"]
+def _token(metadata: Metadata) -> str | None:
+    shown = [str(value) for key, value in metadata if key == "authorization"]
     if len(shown) != 1:  # of two, a proxy in between may have checked the other
         return None
     kind, _, token = shown[0].partition(" ")
     return token.strip() if kind.lower() == "bearer" else None
 
 
-def _identities(context: Context) -> Iterable[str]:
+def _identities(context: grpc.aio.ServicerContext[Any, Any]) -> Iterable[str]:
     """The names of the client's certificate: subject alternative names, else the common name."""
     return [identity.decode("utf-8", "replace") for identity in context.peer_identities() or ()]

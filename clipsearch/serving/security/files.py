@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeAlias
 
 POLL_S = 1.0
 """How often files are looked at."""
 
-Stamp: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+
+class Watched:
+    """Files as they were at the last look."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths = list(paths)
+        self._stamps = self._look()
+
+    def changed(self) -> bool:
+        """Whether one was rewritten, replaced (also behind a link, as Kubernetes does) or removed since."""
+        before, self._stamps = self._stamps, self._look()
+        return self._stamps != before
+
+    def _look(self) -> list[tuple[int, int, int] | None]:
+        return [_stamp(path) for path in self._paths]
 
 
-def stamp(paths: Iterable[Path]) -> Stamp:
-    """Differs whenever a file was rewritten, replaced (also behind a link, as Kubernetes does) or removed."""
-    return tuple(_one(path) for path in paths)
-
-
-def _one(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
         status = path.stat()
     except OSError:

@@ -10,7 +10,7 @@ import grpc
 import structlog
 
 from clipsearch.channel.credentials import ClientTls, CredentialsError
-from clipsearch.serving.security.files import POLL_S, stamp
+from clipsearch.serving.security.files import POLL_S, Watched
 
 # Calls in progress on the connection before get this long to finish.
 _GRACE_S = 60.0
@@ -36,8 +36,7 @@ class Peer(Generic[Stub]):
         """Connects. Raises CredentialsError."""
         self._connect = connect
         self._make_stub = stub
-        self._paths = tls.paths() if tls is not None else []
-        self._stamp = stamp(self._paths)
+        self._files = Watched(tls.paths() if tls is not None else [])
         self._channel, self.stub = self._connected()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -45,9 +44,7 @@ class Peer(Generic[Stub]):
         """Connects anew whenever the files have changed, for ever."""
         while True:
             await asyncio.sleep(POLL_S)
-            now = await asyncio.to_thread(stamp, self._paths)
-            if now != self._stamp:
-                self._stamp = now
+            if await asyncio.to_thread(self._files.changed):
                 self._reconnect()
 
     async def close(self) -> None:

@@ -23,7 +23,7 @@ from typing import Annotated, Self
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from clipsearch.serving.security.files import POLL_S, stamp
+from clipsearch.serving.security.files import POLL_S, Watched
 
 _log = structlog.get_logger(__name__)
 
@@ -70,7 +70,7 @@ class Grants:
     def __init__(self, path: Path) -> None:
         """Reads the file. Raises TokensError."""
         self._path = path
-        self._stamp = stamp([path])
+        self._file = Watched([path])
         self._grants = read_grants(path)
 
     def of_token(self, token: str) -> Grant | None:
@@ -100,10 +100,8 @@ class Grants:
 
     def reload(self) -> None:
         """Reads the file if it has changed."""
-        now = stamp([self._path])
-        if now == self._stamp:
+        if not self._file.changed():
             return
-        self._stamp = now
         try:
             self._grants = read_grants(self._path)
         except TokensError as error:

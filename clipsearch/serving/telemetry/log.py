@@ -8,12 +8,14 @@ from typing import Literal
 
 import structlog
 
+from clipsearch.serving.telemetry.current_call import name_call
+
 
 def configure_logging(level: str, format: Literal["auto", "text", "json"], service: str) -> None:
     """Sends structlog's and the standard library's records to stderr in one format."""
     text = format == "text" or (format == "auto" and sys.stderr.isatty())
     shared: list[structlog.types.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        name_call,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add(service=service),

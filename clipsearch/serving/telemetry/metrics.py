@@ -1,4 +1,4 @@
-"""Prometheus metrics of the calls, and the port that they are read from.
+"""Prometheus metrics of the calls and the process.
 
 The names of the call metrics are those of go-grpc-prometheus, so that dashboards made for it work.
 """
@@ -6,14 +6,8 @@ The names of the call metrics are those of go-grpc-prometheus, so that dashboard
 from __future__ import annotations
 
 import platform
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import metadata
-from typing import Any
-from wsgiref.simple_server import WSGIServer
 
-import grpc
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -22,11 +16,9 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
-    start_http_server,
 )
 
 from clipsearch.serving.telemetry.loop_lag import LoopLag
-from clipsearch.serving.wrapping import HEALTH, Call, Context, Continuation, Handler, timed, wrap
 
 # Seconds; from a cached text to a full batch of phone photos.
 LATENCY_BUCKETS = (
@@ -36,8 +28,30 @@ LATENCY_BUCKETS = (
 _METHOD = ("grpc_service", "grpc_method")
 
 
-class MetricsError(Exception):
-    """The metrics port cannot be had; the message is one line for the operator."""
+class CallMetrics:
+    """Counts and times the calls of one RPC."""
+
+    def __init__(self, metrics: Metrics, service: str, method: str) -> None:
+        self._of = service, method
+        self._in_flight = metrics.in_flight.labels(service, method)
+        self._seconds = metrics.seconds.labels(service, method)
+        self._handled = metrics.handled
+        self._errors = metrics.errors
+        self._answered = metrics.handled.labels(service, method, "OK")
+
+    def begin(self) -> None:
+        """A call has come."""
+        self._in_flight.inc()
+
+    def failed(self, reason: str) -> None:
+        """A call is told that it failed for `reason`."""
+        self._errors.labels(*self._of, reason).inc()
+
+    def end(self, code: str, seconds: float) -> None:
+        """A call has ended with the status `code` after `seconds`."""
+        self._in_flight.dec()
+        self._seconds.observe(seconds)
+        (self._answered if code == "OK" else self._handled.labels(*self._of, code)).inc()
 
 
 class Metrics:
@@ -85,71 +99,7 @@ class Metrics:
             metadata.version("clipsearch"), platform.python_version(), metadata.version("grpcio")
         ).set(1)
 
-    def failed(self, method: str, reason: str) -> None:
-        """A call of `method`, /service/name, failed for `reason`."""
-        _, service, name = method.split("/", 2)
-        self.errors.labels(service, name, reason).inc()
-
-    @contextmanager
-    def served(self, host: str, port: int | None) -> Iterator[str | None]:
-        """Serves the metrics over HTTP from a thread; yields host:port, or None for port None (off).
-
-        Raises MetricsError.
-        """
-        if port is None:
-            yield None
-            return
-        try:
-            server, thread = start_http_server(port, host.strip("[]"), self.registry)
-        except OSError as error:
-            raise MetricsError(f"cannot serve metrics on {host}:{port}: {error.strerror}") from None
-        try:
-            yield f"{host}:{server.server_port}"
-        finally:
-            _close(server, thread)
-
-
-class MetricsInterceptor(grpc.aio.ServerInterceptor):
-    """Counts and times the unary calls. Health is left out: probes would drown the rest."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._wrappers: dict[str, Callable[[Call], Call]] = {}
-
-    async def intercept_service(  # noqa: D102
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or method.startswith(HEALTH):
-            return handler
-        wrapper = self._wrappers.get(method)
-        if wrapper is None:
-            wrapper = self._wrappers[method] = self._measure(method)
-        return wrap(handler, wrapper)
-
-    def _measure(self, path: str) -> Callable[[Call], Call]:
-        _, service, method = path.split("/", 2)
-        in_flight = self._metrics.in_flight.labels(service, method)
-        in_seconds = self._metrics.seconds.labels(service, method)
-        handled = self._metrics.handled
-
-        def count(code: str, seconds: float) -> None:
-            in_flight.dec()
-            in_seconds.observe(seconds)
-            handled.labels(service, method, code).inc()
-
-        def around(call: Call) -> Call:
-            async def measured(request: Any, context: Context) -> Any:
-                in_flight.inc()
-                return await timed(call, request, context, count)
-
-            return measured
-
-        return around
-
-
-def _close(server: WSGIServer, thread: threading.Thread) -> None:
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    def of_method(self, path: str) -> CallMetrics:
+        """The series of the RPC at `path`, /service/name."""
+        _, service, name = path.split("/", 2)
+        return CallMetrics(self, service, name)

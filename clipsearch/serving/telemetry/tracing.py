@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +23,12 @@ class TracingError(Exception):
 class Tracing:
     """What traces the calls that come in and those that go out.
 
-    `trace_id` is that of the current span. `span` opens a span, by name, about work inside of one;
-    outside of a traced call it does nothing.
+    `trace_id` is that of the current span.
     """
 
     server: Sequence[grpc.aio.ServerInterceptor] = ()
     client: Sequence[grpc.aio.ClientInterceptor] = ()
     trace_id: Callable[[], str | None] = lambda: None
-    span: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext()
 
 
 @contextmanager
@@ -65,11 +63,6 @@ def tracing(endpoint: str | None, service: str) -> Iterator[Tracing]:
         context = trace.get_current_span().get_span_context()
         return f"{context.trace_id:032x}" if context.is_valid else None
 
-    def span(name: str) -> AbstractContextManager[Any]:
-        if trace_id() is None:
-            return nullcontext()
-        return provider.get_tracer(__name__).start_as_current_span(name, record_exception=False)
-
     instrumentation: Any = grpc_instrumentation  # has no types
     provider = TracerProvider(resource=Resource.create({"service.name": f"clipsearch-{service}"}))
     provider.add_span_processor(
@@ -80,7 +73,6 @@ def tracing(endpoint: str | None, service: str) -> Iterator[Tracing]:
             server=[instrumentation.aio_server_interceptor(tracer_provider=provider, filter_=ours)],
             client=instrumentation.aio_client_interceptors(tracer_provider=provider, filter_=ours),
             trace_id=trace_id,
-            span=span,
         )
     finally:
         provider.shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,15 +18,15 @@ from grpc_status import rpc_status
 
 from clipsearch.encoder.v1 import encoder_pb2 as pb
 from clipsearch.encoder.v1 import encoder_pb2_grpc, vector_pb2
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
+from clipsearch.serving.calls import CallInterceptor
 from encoder_service.bundle import decode_vector, known_answer_pixels, read_manifest
 from encoder_service.encoder import Encoder
 from encoder_service.inputs.texts import Tokens
 from encoder_service.loading import open_encoder
-from encoder_service.servicer import EncoderServicer
+from encoder_service.servicer import encoder_services
 from encoder_service.settings import EncoderSettings
 from tests.ports import OWN_PORT
-from tests.unit.clipsearch.serving.served import receiving
+from tests.unit.clipsearch.serving.served import requests
 from tests.waiting import until
 
 Jpeg = Callable[..., bytes]
@@ -53,10 +54,11 @@ async def encoder(settings: EncoderSettings) -> AsyncIterator[Encoder]:
 
 @pytest.fixture
 async def stub(encoder: Encoder, settings: EncoderSettings) -> AsyncIterator[Any]:
-    server = grpc.aio.server(
-        options=OWN_PORT, interceptors=[ErrorInterceptor(), receiving(most_elements=settings.most_elements)]
-    )
-    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(EncoderServicer(encoder, settings), server)
+    calls = CallInterceptor(requests(most_elements=settings.most_elements))
+    server = grpc.aio.server(options=OWN_PORT, interceptors=[calls])
+    [service] = encoder_services(encoder, settings)
+    service.add(server)
+    calls.admits[service.name] = service.admit
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -265,3 +267,15 @@ async def test_a_list_with_too_many_elements_is_refused_unparsed(stub, method):
     code, message, why = await refused(getattr(stub, method)(request))
     assert (code, why) == (grpc.StatusCode.INVALID_ARGUMENT, "COUNT_OUT_OF_RANGE")
     assert "or more given, at most" in message
+
+
+async def test_images_that_the_queue_has_no_place_for_are_refused_unread_and_texts_are_not(
+    stub, encoder, settings
+):
+    too_many = pb.EncodeImageRequest(images=[b""] * (settings.max_images + 1))
+    with encoder._images.admission.admit(settings.queue_images, 0, math.inf):
+        for call in (stub.EncodeImage(too_many), stub.Classify(pb.ClassifyRequest())):
+            code, _, why = await refused(call)
+            assert (code, why) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")
+        await stub.EncodeText(pb.EncodeTextRequest(texts=["a cat"]))
+    assert (await refused(stub.EncodeImage(too_many)))[2] == "COUNT_OUT_OF_RANGE"

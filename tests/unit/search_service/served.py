@@ -20,15 +20,15 @@ from grpc_status import rpc_status
 
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc, vector_pb2
 from clipsearch.search.v1 import collection_pb2, collection_pb2_grpc, filter_pb2, search_pb2, search_pb2_grpc
+from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.errors import InvalidArgument, ServiceError, to_status
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from search_service.__main__ import services
 from search_service.encoder.client import EncoderClient
 from search_service.query.calibrations import Calibrations
 from search_service.settings import SearchSettings
 from search_service.stores.edge.store import QdrantEdge
 from tests.ports import OWN_PORT
-from tests.unit.clipsearch.serving.served import receiving
+from tests.unit.clipsearch.serving.served import requests
 
 DIMENSION = 8
 CONTEXT = 40
@@ -64,7 +64,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
 
     async def start(self) -> None:
         """Serves, on the same port as before if there was one."""
-        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.aio.server(interceptors=[CallInterceptor()], options=[("grpc.so_reuseport", 0)])
         encoder_pb2_grpc.add_EncoderServiceServicer_to_server(self, self._server)
         port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
@@ -219,8 +219,8 @@ async def serving(
     store = await QdrantEdge.open(data)
     addresses = [encoder_address, second_address] if second_address else [encoder_address]
     encoders = [EncoderClient(address, settings.encoder_timeout_s) for address in addresses]
-    interceptors = [ErrorInterceptor(), receiving(most_elements=settings.most_elements)]
-    server = grpc.aio.server(interceptors=interceptors, options=OWN_PORT)
+    calls = CallInterceptor(requests(most_elements=settings.most_elements))
+    server = grpc.aio.server(interceptors=[calls], options=OWN_PORT)
     calibrations = Calibrations(store, settings.store_timeout_s)
     for service in services(store, calibrations, settings, *encoders):
         service.add(server)

@@ -11,8 +11,8 @@ import pytest
 
 from clipsearch.channel import connection
 from clipsearch.search.v1 import search_pb2, search_pb2_grpc
+from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.errors import Unavailable
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from search_service import deadline
 from search_service.__main__ import services
 from search_service.breaker import Breaker
@@ -32,7 +32,7 @@ async def search(encoder, tmp_path) -> AsyncIterator[search_pb2_grpc.SearchServi
     store = await QdrantEdge.open(tmp_path)
     await store.create_collection(CollectionSpec("c", DIMENSION, encoder.fingerprint))
     client = EncoderClient(encoder.address, timeout_s=30)
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OWN_PORT)
+    server = grpc.aio.server(interceptors=[CallInterceptor()], options=OWN_PORT)
     guarded = Breaker("store").guarded(store)
     calibrations = Calibrations(guarded, 10)
     for service in services(guarded, calibrations, SearchSettings(), Breaker("encoder").guarded(client)):

@@ -8,7 +8,6 @@ import pytest
 from clipsearch.channel import connection
 from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import ResourceExhausted, ServiceError, Unavailable
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from tests.unit.clipsearch.serving.served import METHODS, Running, by_path, call, path, refusal, running
 
 # What answers differently when it happens twice.
@@ -31,7 +30,7 @@ def failing(server: Running, method: str, error: ServiceError) -> list[str]:
 
 @pytest.mark.parametrize("method", [path(method) for method in METHODS])
 async def test_only_calls_that_may_happen_twice_are_made_again(method):
-    async with running(ErrorInterceptor()) as server, connection.aio_channel(server.address) as channel:
+    async with running() as server, connection.aio_channel(server.address) as channel:
         calls = failing(server, method, GONE)
         await refusal(channel, method)
         assert len(calls) == (1 if by_path(method).name in ONCE else 4)
@@ -40,7 +39,7 @@ async def test_only_calls_that_may_happen_twice_are_made_again(method):
 @pytest.mark.parametrize("bytes_sent", [0, 300_000, 4_000_000], ids=["small", "300 kB", "4 MB"])
 async def test_a_call_that_a_stopping_server_cuts_is_made_again(bytes_sent):
     method = "/clipsearch.search.v1.SearchService/Search"
-    async with running(ErrorInterceptor()) as server, connection.aio_channel(server.address) as channel:
+    async with running() as server, connection.aio_channel(server.address) as channel:
         calls = []
 
         async def answer(request: object, context: grpc.aio.ServicerContext) -> None:
@@ -57,7 +56,7 @@ async def test_a_call_that_a_stopping_server_cuts_is_made_again(bytes_sent):
 @pytest.mark.parametrize("error", [TRIED_IN_VAIN, ResourceExhausted("full", "QUEUE_FULL", 1)])
 async def test_what_was_tried_one_hop_down_or_is_too_much_already_is_not_made_again(error):
     method = "/clipsearch.search.v1.SearchService/Search"
-    async with running(ErrorInterceptor()) as server, connection.aio_channel(server.address) as channel:
+    async with running() as server, connection.aio_channel(server.address) as channel:
         calls = failing(server, method, error)
         await refusal(channel, method)
         assert len(calls) == 1
@@ -65,7 +64,7 @@ async def test_what_was_tried_one_hop_down_or_is_too_much_already_is_not_made_ag
 
 async def test_retries_have_a_budget_that_failures_use_up():
     method = "/clipsearch.search.v1.SearchService/Search"
-    async with running(ErrorInterceptor()) as server, connection.aio_channel(server.address) as channel:
+    async with running() as server, connection.aio_channel(server.address) as channel:
         calls = failing(server, method, GONE)
         for _ in range(10):
             await refusal(channel, method)

@@ -17,8 +17,8 @@ from clipsearch.client.aio import AsyncClient
 from clipsearch.client.types import Collection
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.search.v1 import collection_pb2, collection_pb2_grpc, search_pb2, search_pb2_grpc
+from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.errors import InvalidArgument, NotFound, ServiceError, to_status
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from tests.ports import OWN_PORT
 
 DIMENSION = 4
@@ -146,7 +146,7 @@ class FakeSearch(search_pb2_grpc.SearchServiceServicer, collection_pb2_grpc.Coll
 async def serving() -> AsyncIterator[tuple[FakeSearch, AsyncClient]]:
     """The service, and a client of it."""
     fake = FakeSearch()
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OWN_PORT)
+    server = grpc.aio.server(interceptors=[CallInterceptor()], options=OWN_PORT)
     search_pb2_grpc.add_SearchServiceServicer_to_server(fake, server)
     collection_pb2_grpc.add_CollectionServiceServicer_to_server(fake, server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -17,9 +17,10 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
+from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.lifecycle import ARRIVING
 from clipsearch.serving.receiving.arrivals import Arrivals
-from clipsearch.serving.receiving.interceptor import ReceivingInterceptor
+from clipsearch.serving.receiving.requests import Requests
 from clipsearch.serving.security.tokens import Grant, create_token, line, sha256
 from clipsearch.serving.settings import MIB
 from tests.fuzz.rpcs import ENCODER, by_path, path, request_class, response_class, services
@@ -75,24 +76,25 @@ class Running:
         )
 
 
-def receiving(
+def requests(
     budget: int = 256 * MIB, limit_s: float = 60.0, most_elements: Mapping[str, int] | None = None
-) -> ReceivingInterceptor:
+) -> Requests:
     """What takes requests in, as both services have it."""
-    return ReceivingInterceptor(Arrivals(budget, limit_s), budget, most_elements or {})
+    return Requests(Arrivals(budget, limit_s), budget, most_elements or {})
 
 
 @asynccontextmanager
 async def running(
-    *interceptors: grpc.aio.ServerInterceptor,
+    calls: CallInterceptor | None = None,
+    *,
+    outside: Sequence[grpc.aio.ServerInterceptor] = (),
     credentials: grpc.ServerCredentials | None = None,
     port: int = 0,
 ) -> AsyncIterator[Running]:
+    """A server whose calls `calls` takes; by default with no guard and wide limits."""
     it = Running()
-    if not any(isinstance(one, ReceivingInterceptor) for one in interceptors):
-        interceptors = (*interceptors, receiving())
     server = grpc.aio.server(
-        interceptors=interceptors,
+        interceptors=[*outside, calls or CallInterceptor()],
         options=[*OWN_PORT, *ARRIVING, ("grpc.max_receive_message_length", 64 * MIB)],
     )
     server.add_generic_rpc_handlers(it.handlers())

@@ -11,15 +11,15 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from clipsearch.client.errors import from_status
+from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.errors import FingerprintMismatch, InvalidArgument, NotFound, to_status
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from tests.unit.clipsearch.serving.served import GET_MODEL, call, detail, running
 
 
 @pytest.fixture
 async def told() -> AsyncIterator[Callable[[Exception], Awaitable[grpc.aio.AioRpcError]]]:
     """What a caller gets to see of an error that a handler raises."""
-    async with running(ErrorInterceptor()) as server:
+    async with running() as server:
 
         async def raising(error: Exception) -> grpc.aio.AioRpcError:
             async def fails(request, context):
@@ -85,21 +85,33 @@ async def test_the_unexpected_tells_an_incident_and_no_more(told):
 
 async def test_an_error_that_a_broken_connection_cannot_be_told_is_a_cancelled_call():
     class Broken:
+        async def read(self) -> bytes:
+            return b""
+
         async def abort(self, *_: object, **__: object) -> None:
             raise grpc.aio.InternalError("the batch failed")
 
-    class Handler:
-        method = "/a.Service/Method"
+        def invocation_metadata(self) -> tuple:
+            return ()
+
+        def peer(self) -> str:
+            return "ipv4:127.0.0.1:1"
+
+        def time_remaining(self) -> float:
+            return 10.0
+
+    class Details:
+        method = GET_MODEL
 
     async def refuse(request: object, context: object) -> None:
         raise NotFound("collection", "x")
 
     async def continuation(details: object) -> grpc.RpcMethodHandler:
-        return grpc.unary_unary_rpc_method_handler(refuse)
+        return grpc.unary_unary_rpc_method_handler(refuse, request_deserializer=bytes)
 
-    handler = await ErrorInterceptor().intercept_service(continuation, Handler())
+    handler = await CallInterceptor().intercept_service(continuation, Details())
     with pytest.raises(asyncio.CancelledError):
-        await handler.unary_unary(None, Broken())
+        await handler.stream_unary(None, Broken())
 
 
 @pytest.mark.parametrize("field", ["images[0]", "points[3].payload", "labels[1]"])

@@ -12,7 +12,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from clipsearch.serving import health
 from clipsearch.serving.errors import Unavailable
-from clipsearch.serving.health import LIVENESS, Readiness
+from clipsearch.serving.health import LIVENESS, Readiness, Service
 
 NAME = "clipsearch.search.v1.SearchService"
 
@@ -45,8 +45,12 @@ def clock() -> SimpleNamespace:
 
 
 @pytest.fixture
-def readiness(dependency, clock) -> Readiness:
-    return Readiness({NAME: dependency}, unready_after_s=5, clock=lambda: clock.now)
+def readiness(clock) -> Readiness:
+    return Readiness(clock=lambda: clock.now)
+
+
+def service(name: str, ready: Dependency | None, unready_after_s: float = 0.0) -> Service:
+    return Service(name, lambda server: None, ready, unready_after_s)
 
 
 async def serving(readiness: Readiness, name: str) -> bool:
@@ -59,7 +63,7 @@ async def test_readiness_is_lost_only_after_the_setting_and_regained_at_once(
     readiness, dependency, clock, monkeypatch, mode
 ):
     monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 0.02)
-    await readiness.begin()
+    await readiness.begin([service(NAME, dependency, 5)])
     await readiness.check()
     dependency.mode = mode
     clock.now += 4.9
@@ -77,7 +81,7 @@ async def test_readiness_is_lost_only_after_the_setting_and_regained_at_once(
 
 
 async def test_a_short_failure_does_not_count_against_the_next(readiness, dependency, clock):
-    await readiness.begin()
+    await readiness.begin([service(NAME, dependency, 5)])
     await readiness.check()
     for mode in ("down", "up", "down"):
         dependency.mode = mode
@@ -86,10 +90,9 @@ async def test_a_short_failure_does_not_count_against_the_next(readiness, depend
     assert await serving(readiness, NAME)
 
 
-async def test_one_service_that_is_not_ready_makes_the_whole_not_ready(dependency, clock):
+async def test_one_service_that_is_not_ready_makes_the_whole_not_ready(readiness, dependency):
     dependency.mode = "down"
-    readiness = Readiness({NAME: dependency, "other": None}, unready_after_s=0, clock=lambda: clock.now)
-    await readiness.begin()
+    await readiness.begin([service(NAME, dependency), service("other", None)])
     await readiness.check()
     assert not await serving(readiness, NAME)
     assert await serving(readiness, "other")
@@ -97,9 +100,8 @@ async def test_one_service_that_is_not_ready_makes_the_whole_not_ready(dependenc
     assert readiness.ready.is_set()  # the other one is of use: the process is announced
 
 
-async def test_a_probe_that_services_share_is_asked_once(dependency, clock):
-    readiness = Readiness({"a": dependency, "b": dependency}, unready_after_s=0, clock=lambda: clock.now)
-    await readiness.begin()
+async def test_a_probe_that_services_share_is_asked_once(readiness, dependency):
+    await readiness.begin([service("a", dependency), service("b", dependency)])
     await readiness.check()
     assert dependency.asked == 1
     assert await serving(readiness, "b")
@@ -107,7 +109,7 @@ async def test_a_probe_that_services_share_is_asked_once(dependency, clock):
 
 async def test_the_log_tells_each_change_once_and_why(readiness, dependency, clock):
     with structlog.testing.capture_logs() as logs:
-        await readiness.begin()
+        await readiness.begin([service(NAME, dependency, 5)])
         await readiness.check()
         dependency.mode = "down"
         clock.now += 10

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -31,7 +32,8 @@ SERVER = textwrap.dedent(
     from pydantic_settings import SettingsConfigDict
     from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
     from clipsearch.serving.errors import Unavailable
-    from clipsearch.serving.lifecycle import Service, StartError, serve
+    from clipsearch.serving.health import Service
+    from clipsearch.serving.lifecycle import StartError, serve
     from clipsearch.serving.telemetry.log import configure_logging
     from clipsearch.serving.settings import ServingSettings, SettingsError, load_settings
 
@@ -51,9 +53,9 @@ SERVER = textwrap.dedent(
             raise Unavailable("store", "the store cannot be reached")
 
     @contextlib.asynccontextmanager
-    async def services():
+    async def services(process):
         add = lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(Toy(), server)
-        yield [Service("clipsearch.encoder.v1.EncoderService", add, ready)]
+        yield [Service("clipsearch.encoder.v1.EncoderService", add, ready, unready_after_s=1)]
 
     try:
         settings = load_settings(ToySettings)
@@ -71,7 +73,7 @@ class Toy(Program):
     def __init__(self, folder: Path, **settings: object) -> None:
         self.dependency = folder / "dependency"
         command = [sys.executable, "-c", SERVER, str(self.dependency)]
-        given = {"unready_after_s": 1, "log_format": "json", **settings}
+        given = {"log_format": "json", **settings}
         variables = {f"TOY_{key.upper()}": str(value) for key, value in given.items()}
         super().__init__("toy", folder, command, variables, prefix="TOY")
 
@@ -135,6 +137,10 @@ async def test_tls_tokens_metrics_and_logs_together(toy, tmp_path, tokens):
         later = tokens.add("later", "encode")
         await until_accepted(channel, later)
 
+    # Probes speak no TLS and show no token.
+    for page in ("healthz", "readyz", f"readyz?service={NAME}"):
+        answer = await asyncio.to_thread(urlopen, f"http://{process.metrics_address()}/{page}", timeout=10)
+        assert (answer.status, answer.read()) == (200, b"SERVING\n")
     text = await asyncio.to_thread(process.metrics)
     assert sample(text, "grpc_server_handled_total", grpc_code="UNAUTHENTICATED") >= 2
     assert sample(text, "clipsearch_ready", grpc_service=NAME) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import grpc
@@ -14,20 +15,35 @@ from clipsearch.serving.server import make_server
 from tests.ports import OWN_PORT
 from tests.unit.clipsearch.serving.http2 import status
 from tests.unit.clipsearch.serving.served import GET_MODEL
-from tests.waiting import HANGS_S
+from tests.waiting import HANGS_S, until
 
+MOST = 250
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
 
 
 class Encoder(encoder_pb2_grpc.EncoderServiceServicer):
+    def __init__(self) -> None:
+        self.hanging = 0
+        self.go_on = asyncio.Event()
+
     async def GetModel(self, request, context):
         return encoder_pb2.GetModelResponse(name="model")
 
+    async def EncodeText(self, request, context):
+        self.hanging += 1
+        await self.go_on.wait()
+        return encoder_pb2.EncodeTextResponse()
+
 
 @pytest.fixture
-async def address() -> AsyncIterator[str]:
-    server = make_server([], [("grpc.so_reuseport", 0)])
-    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(Encoder(), server)
+async def encoder() -> Encoder:
+    return Encoder()
+
+
+@pytest.fixture
+async def address(encoder) -> AsyncIterator[str]:
+    server = make_server([], [("grpc.so_reuseport", 0)], MOST)
+    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(encoder, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"
@@ -51,8 +67,26 @@ async def test_hundreds_of_them_at_once_too(address):
     assert model.name == "model"
 
 
+async def test_past_its_own_limit_grpc_refuses_and_goes_on_once_there_is_room(address, encoder):
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = encoder_pb2_grpc.EncoderServiceStub(channel)
+        text = encoder_pb2.EncodeTextRequest()
+        hanging = [asyncio.ensure_future(stub.EncodeText(text)) for _ in range(MOST)]
+        await until(lambda: encoder.hanging == MOST)
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.GetModel(encoder_pb2.GetModelRequest())
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        encoder.go_on.set()
+        await asyncio.gather(*hanging)
+        answered = False
+        while not answered:  # a call counts until gRPC has cleaned up after it
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                answered = (await stub.GetModel(encoder_pb2.GetModelRequest())).name == "model"
+
+
 async def test_a_server_that_ends_by_itself_ends_the_process():
-    server = make_server([], OWN_PORT)
+    server = make_server([], OWN_PORT, 1000)
     server.add_insecure_port("127.0.0.1:0")
     await server.start()
     problems: list[str] = []

@@ -11,8 +11,8 @@ from pathlib import Path
 import grpc
 
 import clipsearch.web
-from clipsearch.serving.reasons import REASONS
 from clipsearch.web.reasons import WEB_REASONS
+from tests.documents import reasons
 
 # A variable of the environment, and words of OpenSSL's that are looked for.
 NOT_REASONS = {"XDG_CACHE_HOME", "CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER"}
@@ -43,7 +43,7 @@ def test_every_reason_in_the_code_is_registered_and_the_other_way_round():
         for node in constants()
         if isinstance(node, ast.Constant) and re.fullmatch(r"[A-Z]+(_[A-Z]+)+", str(node.value))
     }
-    known = set(WEB_REASONS) | set(REASONS) | STATUS_NAMES | NOT_REASONS
+    known = set(WEB_REASONS) | set(reasons()) | STATUS_NAMES | NOT_REASONS
     assert used - known == set(), "reasons that callers are not told of"
     assert set(WEB_REASONS) - used == {"INTERNAL"}, "reasons that no code gives (INTERNAL has no underscore)"
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import pytest
 
 from clipsearch.encoder.v1 import encoder_pb2
-from clipsearch.serving.concurrency import ConcurrencyInterceptor
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
+from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.receiving import arrivals as arrivals_module
 from clipsearch.serving.receiving.arrivals import Arrivals
-from clipsearch.serving.receiving.interceptor import ReceivingInterceptor
-from clipsearch.serving.security.auth import AuthInterceptor
+from clipsearch.serving.receiving.requests import Requests
+from clipsearch.serving.security.auth import Guard
 from clipsearch.serving.security.tokens import Grant, Grants, Scope
 from clipsearch.serving.settings import MIB
 from tests.unit.clipsearch.serving.http2 import Unfinished
@@ -35,8 +35,8 @@ def arrivals() -> Arrivals:
     return Arrivals(BUDGET, limit_s=60)
 
 
-def receiving(arrivals: Arrivals) -> ReceivingInterceptor:
-    return ReceivingInterceptor(arrivals, BUDGET, {})
+def taking(arrivals: Arrivals, **options: Any) -> CallInterceptor:
+    return CallInterceptor(Requests(arrivals, BUDGET, {}), **options)
 
 
 @asynccontextmanager
@@ -52,14 +52,14 @@ async def unfinished(address: str, calls: int, size: int) -> AsyncIterator[Unfin
 
 
 async def test_the_limit_on_calls_holds_when_their_headers_come(arrivals):
-    limit = ConcurrencyInterceptor(1)
+    calls = taking(arrivals, limit=1)
     async with (
-        running(ErrorInterceptor(), limit, receiving(arrivals)) as server,
+        running(calls) as server,
         unfinished(server.address, calls=4, size=2 * MIB) as them,
     ):
         await until(lambda: len(them.answers) == 3 and them.sent[1] == 2 * MIB)
         assert {answer["grpc-status"] for answer in them.answers.values()} == {str(EXHAUSTED.value[0])}
-        assert limit.in_progress == 1
+        assert calls.in_progress == 1
         assert all(sent <= UNASKED for stream, sent in them.sent.items() if stream != 1)
 
 
@@ -69,9 +69,8 @@ async def test_a_caller_without_rights_is_refused_before_its_body_is_taken(arriv
         tokens.add("somebody", "encode")
     else:
         tokens.write(Grant(name="gateway", certificate="gateway.example", scopes={Scope.ENCODE}))
-    auth = AuthInterceptor(Grants(tokens.path))
     async with (
-        running(ErrorInterceptor(), auth, receiving(arrivals)) as server,
+        running(taking(arrivals, guard=Guard(Grants(tokens.path)))) as server,
         unfinished(server.address, calls=4, size=2 * MIB) as them,
     ):
         await until(lambda: len(them.answers) == 4)
@@ -82,7 +81,7 @@ async def test_a_caller_without_rights_is_refused_before_its_body_is_taken(arriv
 
 async def test_unfinished_requests_stay_within_the_budget_and_others_are_served_meanwhile(arrivals):
     async with (
-        running(ErrorInterceptor(), receiving(arrivals)) as server,
+        running(taking(arrivals)) as server,
         unfinished(server.address, calls=8, size=4 * MIB) as one,
         unfinished(server.address, calls=8, size=4 * MIB) as other,
     ):
@@ -99,12 +98,12 @@ async def test_unfinished_requests_stay_within_the_budget_and_others_are_served_
 
 async def test_at_the_limit_on_calls_one_that_has_been_arriving_for_long_gives_way(arrivals, monkeypatch):
     monkeypatch.setattr(arrivals_module, "_PATIENCE_S", 0.2)
-    limit = ConcurrencyInterceptor(2, arrivals.give_way)
+    calls = taking(arrivals, limit=2)
     async with (
-        running(ErrorInterceptor(), limit, receiving(arrivals)) as server,
+        running(calls) as server,
         unfinished(server.address, calls=2, size=100) as them,
     ):
-        await until(lambda: limit.in_progress == 2)
+        await until(lambda: calls.in_progress == 2)
         assert await refusal(server.channel, PATH, REQUEST) == (EXHAUSTED, "TOO_MANY_CALLS")
         await asyncio.sleep(0.25)
         await call(server.channel, PATH, REQUEST)
@@ -120,7 +119,7 @@ async def test_what_is_answered_counts_until_its_answer_and_the_next_waits(arriv
 
     path = PATH.replace("Text", "Image")
     large = encoder_pb2.EncodeImageRequest(images=[bytes(2_500_000)])  # twice: the message and a copy
-    async with running(ErrorInterceptor(), receiving(arrivals)) as server:
+    async with running(taking(arrivals)) as server:
         server.answers[path] = waits
         first = asyncio.create_task(call(server.channel, path, large, timeout=20))
         await until(lambda: begun)
@@ -146,7 +145,7 @@ async def test_nothing_stays_behind_however_a_call_ends(arrivals, how):
             raise RuntimeError
         await asyncio.sleep(60)
 
-    async with running(ErrorInterceptor(), receiving(arrivals)) as server:
+    async with running(taking(arrivals)) as server:
         server.answers[PATH] = ends
         texts = [""] * 1_000_000 if how == "refused" else ["x" * 100_000]
         sent = asyncio.create_task(call(server.channel, PATH, encoder_pb2.EncodeTextRequest(texts=texts)))

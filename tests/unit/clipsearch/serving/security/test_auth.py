@@ -13,9 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from clipsearch.search.v1 import collection_pb2, search_pb2
-from clipsearch.serving.concurrency import ConcurrencyInterceptor
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
-from clipsearch.serving.security.auth import AuthInterceptor
+from clipsearch.serving.calls import CallInterceptor
+from clipsearch.serving.security.auth import Guard
 from clipsearch.serving.security.permissions import PERMISSIONS
 from clipsearch.serving.security.tokens import Grants, Scope, sha256
 from tests.fuzz.rpcs import by_path, path, request_class
@@ -56,7 +55,7 @@ class Guarded:
 async def guarded(tokens) -> AsyncIterator[Guarded]:
     tokens.add("somebody", *Scope)
     grants = Grants(tokens.path)
-    async with running(ErrorInterceptor(), AuthInterceptor(grants)) as server:
+    async with running(CallInterceptor(guard=Guard(grants))) as server:
         yield Guarded(server, server.channel, tokens, grants)
 
 
@@ -185,7 +184,7 @@ async def test_a_token_past_its_rate_is_told_when_to_come_back(guarded):
 
 async def test_the_default_rate_is_for_tokens_without_one(tokens):
     token = tokens.add("x", "encode")
-    async with running(ErrorInterceptor(), AuthInterceptor(Grants(tokens.path), rate_per_s=1)) as server:
+    async with running(CallInterceptor(guard=Guard(Grants(tokens.path), rate_per_s=1))) as server:
         await call(server.channel, token=token)
         assert await refusal(server.channel, token=token) == (
             grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -195,7 +194,6 @@ async def test_the_default_rate_is_for_tokens_without_one(tokens):
 
 async def test_a_full_server_says_so_to_restricted_callers_too(tokens):
     token = tokens.add("restricted", *Scope, collections=["mine"])
-    full = ConcurrencyInterceptor(limit=0)
-    async with running(ErrorInterceptor(), AuthInterceptor(Grants(tokens.path)), full) as server:
+    async with running(CallInterceptor(guard=Guard(Grants(tokens.path)), limit=0)) as server:
         assert await refusal(server.channel, SEARCH, token=token) == (EXHAUSTED, "TOO_MANY_CALLS")
         assert await refusal(server.channel, SEARCH) == (UNAUTHENTICATED, "TOKEN_MISSING")

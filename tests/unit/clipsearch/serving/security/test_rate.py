@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipsearch.serving.security.rate import RateLimit
+from clipsearch.serving.security.auth import RateLimit
 
 
 def test_one_seconds_worth_at_once_then_one_by_one():

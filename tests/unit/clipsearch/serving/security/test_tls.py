@@ -13,8 +13,8 @@ import pytest
 import trustme
 
 from clipsearch.channel.credentials import ClientTls, CredentialsError, channel_credentials, channel_options
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
-from clipsearch.serving.security.auth import AuthInterceptor
+from clipsearch.serving.calls import CallInterceptor
+from clipsearch.serving.security.auth import Guard
 from clipsearch.serving.security.tls import TlsError, server_credentials
 from clipsearch.serving.security.tokens import Grant, Grants, Scope
 from clipsearch.serving.settings import ServingSettings
@@ -74,9 +74,9 @@ def settings(files: Files, mtls: bool = False) -> ServingSettings:
 
 
 @asynccontextmanager
-async def serving(files: Files, *interceptors: grpc.aio.ServerInterceptor, mtls: bool = False):
+async def serving(files: Files, calls: CallInterceptor | None = None, mtls: bool = False):
     credentials = server_credentials(settings(files, mtls))
-    async with running(*interceptors, credentials=credentials) as server:
+    async with running(calls, credentials=credentials) as server:
         yield server
 
 
@@ -177,8 +177,8 @@ def test_at_start_damaged_files_are_named(server_files, ca, which, damage):
 async def by_certificate(server_files, tokens) -> AsyncIterator[tuple[Running, str]]:
     tokens.write(Grant(name="indexer", certificate="indexer.example.com", scopes={Scope.SEARCH}))
     token = tokens.add("encoding", "encode")
-    interceptors = (ErrorInterceptor(), AuthInterceptor(Grants(tokens.path)))
-    async with serving(server_files, *interceptors, mtls=True) as server:
+    calls = CallInterceptor(guard=Guard(Grants(tokens.path)))
+    async with serving(server_files, calls, mtls=True) as server:
         yield server, token
 
 

@@ -11,7 +11,6 @@ import pytest
 import structlog
 
 from clipsearch.encoder.v1 import encoder_pb2
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
 from clipsearch.serving.telemetry.log import configure_logging
 from tests.unit.clipsearch.serving.http2 import status
 from tests.unit.clipsearch.serving.served import GET_MODEL, refusal, running
@@ -35,7 +34,7 @@ async def test_an_unexpected_error_is_logged_without_the_request(log):
         held = request.texts[0]
         raise RuntimeError(f"a fault of {len(held)} characters")
 
-    async with running(ErrorInterceptor()) as server:
+    async with running() as server:
         server.answers[ENCODE] = fails
         await refusal(server.channel, ENCODE, encoder_pb2.EncodeTextRequest(texts=[CANARY]))
     logged = log()
@@ -46,7 +45,7 @@ async def test_an_unexpected_error_is_logged_without_the_request(log):
 
 
 async def test_metadata_that_is_no_utf_8_is_told_without_its_value(log):
-    async with running(ErrorInterceptor()) as server:
+    async with running() as server:
         token = b"Bearer \xff" + CANARY.encode()
         assert await status(server.address, GET_MODEL.encode(), (b"authorization", token)) == 0
     logged = log()

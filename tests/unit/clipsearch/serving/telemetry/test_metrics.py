@@ -1,22 +1,21 @@
-"""Metrics of a server that answers real calls, and the page that Prometheus scrapes."""
+"""Metrics of a server that answers real calls."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import urllib.request
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import generate_latest
 
+from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.errors import NotFound
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
-from clipsearch.serving.security.auth import AuthInterceptor
+from clipsearch.serving.security.auth import Guard
 from clipsearch.serving.security.tokens import Grants
-from clipsearch.serving.telemetry.metrics import Metrics, MetricsError, MetricsInterceptor
+from clipsearch.serving.telemetry.metrics import Metrics
 from tests.unit.clipsearch.serving.served import GET_MODEL, SEARCH, Running, call, refusal, running
 from tests.waiting import until
 
@@ -35,19 +34,15 @@ class Measured:
         return self.metrics.registry.get_sample_value(name, labels)
 
     def page(self) -> str:
-        with (
-            self.metrics.served("127.0.0.1", 0) as address,
-            urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer,
-        ):
-            return answer.read().decode()
+        return generate_latest(self.metrics.registry).decode()
 
 
 @pytest.fixture
 async def measured(tokens) -> AsyncIterator[Measured]:
     token = tokens.add("x", "encode", "search")
     metrics = Metrics()
-    auth = AuthInterceptor(Grants(tokens.path))
-    async with running(MetricsInterceptor(metrics), ErrorInterceptor(metrics.failed), auth) as server:
+    calls = CallInterceptor(guard=Guard(Grants(tokens.path)), metrics=metrics)
+    async with running(calls) as server:
         yield Measured(server, server.channel, metrics, token)
 
 
@@ -94,19 +89,9 @@ async def test_the_page_describes_the_process_and_has_no_series_of_unknown_metho
     with pytest.raises(grpc.aio.AioRpcError):
         await measured.channel.unary_unary("/clipsearch.encoder.v1.EncoderService/Nope")(b"")
     await health_pb2_grpc.HealthStub(measured.channel).Check(health_pb2.HealthCheckRequest())
-    text = await asyncio.to_thread(measured.page)
+    text = measured.page()
     assert "Nope" not in text
     assert "grpc.health" not in text
     assert 'clipsearch_build_info{grpc="' in text
     assert "process_resident_memory_bytes" in text
     assert 'python_gc_collections_total{generation="2"}' in text
-
-
-def test_a_port_in_use_is_one_clear_line():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with (
-            pytest.raises(MetricsError, match=f"cannot serve metrics on 127.0.0.1:{port}"),
-            Metrics().served("127.0.0.1", port),
-        ):
-            pass

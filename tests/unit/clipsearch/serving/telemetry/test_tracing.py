@@ -7,15 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from clipsearch.encoder.v1 import encoder_pb2
+from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.errors import InvalidArgument, Unavailable
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
-from clipsearch.serving.telemetry.request_id import RequestInterceptor
+from clipsearch.serving.telemetry.current_call import name_call
 from clipsearch.serving.telemetry.tracing import TracingError, tracing
 from tests.ports import OWN_PORT
 from tests.unit.clipsearch.serving.served import call, running
@@ -52,15 +51,13 @@ async def traced(collector: Collector, answer=None, **options) -> dict:
     logged: dict = {}
 
     async def handler(request, context):
-        logged.update(structlog.contextvars.get_contextvars())
-        with traces.span("store.query"):
-            if answer is not None:
-                await answer(request, context)
+        logged.update(name_call(None, "", {}))
+        if answer is not None:
+            await answer(request, context)
 
     with tracing(collector.endpoint, "encoder") as traces:
-        interceptors = (*traces.server, RequestInterceptor(traces.trace_id), ErrorInterceptor())
         async with (
-            running(*interceptors) as server,
+            running(CallInterceptor(trace_id=traces.trace_id), outside=traces.server) as server,
             grpc.aio.insecure_channel(server.address, interceptors=traces.client) as channel,
         ):
             server.answers[ENCODE] = handler
@@ -72,16 +69,15 @@ async def traced(collector: Collector, answer=None, **options) -> dict:
     return logged
 
 
-async def test_client_server_and_what_is_inside_share_a_trace_that_the_log_names_too(collector):
+async def test_client_and_server_share_a_trace_that_the_log_names_too(collector):
     logged = await traced(collector)
     by_kind = {span.kind: span for span in collector.spans}
     client, server = by_kind[Span.SPAN_KIND_CLIENT], by_kind[Span.SPAN_KIND_SERVER]
-    inside = next(span for span in collector.spans if span.name == "store.query")
-    assert client.trace_id == server.trace_id == inside.trace_id
-    assert (server.parent_span_id, inside.parent_span_id) == (client.span_id, server.span_id)
+    assert client.trace_id == server.trace_id
+    assert server.parent_span_id == client.span_id
     assert logged["trace_id"] == server.trace_id.hex()
     assert collector.services == {"clipsearch-encoder"}
-    assert len(collector.spans) == 3
+    assert len(collector.spans) == 2
     for span in collector.spans:
         assert "private" not in str(span)
         assert "secret" not in str(span)
@@ -106,15 +102,9 @@ async def test_a_failure_is_in_the_trace_and_a_fault_only_if_the_servers(collect
     assert ("the store cannot be reached" in server.status.message) is is_fault
 
 
-def test_outside_of_a_call_there_is_no_span(collector):
-    with tracing(collector.endpoint, "search") as traces, traces.span("store.ping"):
-        assert traces.trace_id() is None
-    assert collector.spans == []
-
-
 async def test_health_and_reflection_go_on_untraced(collector):
     with tracing(collector.endpoint, "encoder") as traces:
-        async with running(*traces.server) as server:
+        async with running(outside=traces.server) as server:
             watch = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest())
             assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
             watch.cancel()

@@ -11,8 +11,7 @@ import structlog
 from google.rpc import error_details_pb2
 
 from clipsearch.serving.errors import NotFound
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
-from clipsearch.serving.telemetry.request_id import RequestInterceptor, forwarded, request_id
+from clipsearch.serving.telemetry.current_call import forwarded, name_call
 from tests.unit.clipsearch.serving.served import GET_MODEL, call, detail, running
 from tests.waiting import until
 
@@ -21,16 +20,16 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 @pytest.fixture
 async def server():
-    async with running(RequestInterceptor(), ErrorInterceptor()) as server:
+    async with running() as server:
         yield server
 
 
 async def seen(server, **metadata: str) -> dict[str, Any]:
-    """What the handler finds in the context of the log."""
+    """What a line of the log names that the handler writes."""
     found: dict[str, Any] = {}
 
     async def look(request, context):
-        found.update(structlog.contextvars.get_contextvars(), current=request_id(), forwarded=forwarded())
+        found.update(name_call(None, "", {}), forwarded=forwarded())
 
     server.answers[GET_MODEL] = look
     await call(server.channel, metadata=[(key.replace("_", "-"), value) for key, value in metadata.items()])
@@ -43,7 +42,7 @@ async def ask(server, identity: str, timeout: float | None = None) -> None:
 
 async def test_the_callers_id_is_kept_and_passed_on(server):
     found = await seen(server, x_request_id="order-17/a")
-    assert found["request_id"] == found["current"] == "order-17/a"
+    assert found["request_id"] == "order-17/a"
     assert found["forwarded"] == (("x-request-id", "order-17/a"),)
     assert found["method"] == GET_MODEL
 
@@ -57,7 +56,7 @@ async def test_an_id_that_could_spoil_the_log_is_replaced(server, forged):
 
 async def test_every_call_has_an_id_of_its_own_and_none_is_left_behind(server):
     assert (await seen(server))["request_id"] != (await seen(server))["request_id"]
-    assert request_id() == ""
+    assert name_call(None, "", {}) == {}
     assert forwarded() == ()
 
 
@@ -79,7 +78,7 @@ async def test_each_call_is_a_line_of_the_debug_log_with_its_status_and_errors_t
     async def breaks(request, context):
         raise RuntimeError
 
-    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+    with structlog.testing.capture_logs(processors=[name_call]) as logs:
         await seen(server, x_request_id="good")
         for identity, answer in (("bad", fails), ("broken", breaks)):
             server.answers[GET_MODEL] = answer

@@ -9,10 +9,10 @@ import grpc
 import pytest
 
 from clipsearch.encoder.v1 import encoder_pb2
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
-from clipsearch.serving.telemetry.metrics import Metrics, MetricsInterceptor
+from clipsearch.serving.calls import CallInterceptor
+from clipsearch.serving.telemetry.metrics import Metrics
 from tests.unit.clipsearch.serving.http2 import RawCall, status
-from tests.unit.clipsearch.serving.served import Running, call, receiving, running
+from tests.unit.clipsearch.serving.served import Running, call, requests, running
 from tests.waiting import until
 
 PATH = b"/clipsearch.encoder.v1.EncoderService/EncodeText"
@@ -28,7 +28,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 async def server(metrics) -> AsyncIterator[Running]:
-    async with running(MetricsInterceptor(metrics), ErrorInterceptor(), receiving(limit_s=0.3)) as server:
+    async with running(CallInterceptor(requests(limit_s=0.3), metrics=metrics)) as server:
         yield server
 
 
@@ -54,7 +54,7 @@ async def test_the_limit_is_on_the_request_and_not_on_the_answer():
         await asyncio.sleep(1.2)  # longer than a request may take
         return encoder_pb2.EncodeTextResponse(fingerprint=request.texts[0])
 
-    async with running(ErrorInterceptor(), receiving(limit_s=1)) as server:
+    async with running(CallInterceptor(requests(limit_s=1))) as server:
         server.answers[PATH.decode()] = takes_long
         answer = await call(server.channel, PATH.decode(), encoder_pb2.EncodeTextRequest(texts=["whole"]))
     assert answer.fingerprint == "whole"

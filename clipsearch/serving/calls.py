@@ -1,0 +1,235 @@
+"""A unary call from its headers to its status: one interceptor for all that calls have in common.
+
+When the headers come: who calls, may it, is there room, is there time. Then its request is read, within
+bounds of memory, and answered. What fails on the way becomes a status; the call is counted, timed and logged.
+gRPC would read a unary request before it calls anything here. The handlers claim to take a stream, so they
+are called before that, and what is refused costs no more than its headers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias, cast
+
+import grpc
+import structlog
+from google.rpc import error_details_pb2
+
+from clipsearch.serving.errors import (
+    DeadlineExceeded,
+    ResourceExhausted,
+    ServiceError,
+    Unavailable,
+    to_status,
+)
+from clipsearch.serving.receiving.arrivals import Arrivals, Context
+from clipsearch.serving.receiving.requests import Check, Requests, Unary
+from clipsearch.serving.security.auth import Guard
+from clipsearch.serving.settings import MIB
+from clipsearch.serving.telemetry.current_call import begin_call
+from clipsearch.serving.telemetry.metrics import CallMetrics, Metrics
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
+
+HEALTH = "/grpc.health.v1.Health/"
+
+# Asked when the headers of a call come: its method's name and the seconds that it has. Raises what the call
+# would be refused with if its request were here.
+Admit: TypeAlias = Callable[[str, float], None]
+
+# Weight of the newest call in the mean time of a call.
+_NEWEST = 0.05
+_SHORTEST_RETRY_S = 0.05
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """An RPC: its path, its series in the metrics, how it is answered, and what admits its calls."""
+
+    path: str
+    metrics: CallMetrics
+    unary: Unary
+    admit: Admit | None
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Takes the unary calls of a server; streams are health's and reflection's, and health is never refused.
+
+    At most `limit` calls are in progress; those that come without a deadline get `deadline_s` seconds.
+    `guard` None = everybody may call. `trace_id` asks the tracer for the current trace.
+    """
+
+    def __init__(
+        self,
+        requests: Requests | None = None,
+        *,
+        limit: int = 512,
+        deadline_s: float = 60.0,
+        guard: Guard | None = None,
+        metrics: Metrics | None = None,
+        trace_id: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self.in_progress = 0
+        """Calls that arrive or are being answered."""
+        self.admits: dict[str, Admit] = {}
+        """By the full name of the service."""
+        self._requests = requests or Requests(Arrivals(256 * MIB, deadline_s), 256 * MIB, {})
+        self._limit = limit
+        self._deadline_s = deadline_s
+        self._guard = guard
+        self._metrics = metrics or Metrics()
+        self._trace_id = trace_id
+        self._mean_s = 0.0
+        self._handlers: dict[str, Handler] = {}
+
+    async def intercept_service(  # noqa: D102
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        path = handler_call_details.method
+        handler = self._handlers.get(path)
+        if handler is not None:
+            return handler
+        handler = await continuation(handler_call_details)
+        if handler is None or path.startswith(HEALTH):
+            return handler
+        if handler.unary_unary is None:
+            return self._guarded(handler, handler_call_details)
+        handler = self._handlers[path] = self._wrapped(handler, path)
+        return handler
+
+    def _wrapped(self, handler: Handler, path: str) -> Handler:
+        service = path.split("/")[1]
+        # The stubs know gRPC's threaded servers only.
+        unary = self._requests.unary(
+            path, cast(Any, handler.unary_unary), cast(Any, handler.request_deserializer)
+        )
+        method = _Method(path, self._metrics.of_method(path), unary, self.admits.get(service))
+
+        async def call(_requests: Any, context: Context) -> Any:
+            return await self._call(method, context)
+
+        return grpc.stream_unary_rpc_method_handler(call, response_serializer=handler.response_serializer)
+
+    def _guarded(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler:
+        """A stream, for those who may open it."""
+        refusal: ServiceError | None = None
+        try:
+            if self._guard is not None:
+                self._guard.admit_stream(details.method, details.invocation_metadata or ())
+        except ServiceError as error:
+            refusal = error
+        if refusal is None:
+            return handler
+
+        async def refused(_requests: Any, context: Context) -> Any:
+            await _abort(context, refusal, "")
+
+        return grpc.stream_unary_rpc_method_handler(refused)
+
+    async def _call(self, method: _Method, context: Context) -> Any:
+        start = time.monotonic()
+        metadata = context.invocation_metadata() or ()
+        current = begin_call(method.path, metadata, self._trace_id())
+        method.metrics.begin()
+        code = "UNKNOWN"
+        try:
+            check = None
+            if self._guard is not None:
+                current.caller, check = self._guard.admit(method.path, metadata, context)
+            answer = await self._admitted(method, context, check)
+            code = "OK"
+            return answer
+        except grpc.aio.AbortError:
+            code = context.code().name
+            raise
+        except asyncio.CancelledError:
+            code = "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
+            raise
+        except Exception as error:
+            told = error if isinstance(error, ServiceError) else _unexpected(method.path)
+            code = _CODES[told.code].name
+            method.metrics.failed(told.reason)
+            await _abort(context, told, current.request_id)
+        finally:
+            seconds = time.monotonic() - start
+            method.metrics.end(code, seconds)
+            _log.debug("call", code=code, seconds=round(seconds, 6))
+
+    async def _admitted(self, method: _Method, context: Context, check: Check | None) -> Any:
+        """Answers a call if there is room and time for it."""
+        if self.in_progress >= self._limit and not self._requests.give_way():
+            raise ResourceExhausted(
+                f"{self.in_progress} calls are in progress, the limit is {self._limit}",
+                "TOO_MANY_CALLS",
+                retry_after_s=max(_SHORTEST_RETRY_S, self._mean_s),
+            )
+        left = context.time_remaining()
+        if method.admit is not None:
+            method.admit(method.path.rpartition("/")[2], self._deadline_s if left is None else left)
+        start = time.monotonic()
+        self.in_progress += 1
+        try:
+            if left is not None:  # gRPC itself cancels the call at its deadline
+                return await self._requests.answer(method.unary, context, check)
+            return await self._in_default_time(method, context, check)
+        finally:
+            self.in_progress -= 1
+            self._mean_s += _NEWEST * (time.monotonic() - start - self._mean_s)
+
+    async def _in_default_time(self, method: _Method, context: Context, check: Check | None) -> Any:
+        end = time.monotonic() + self._deadline_s  # the clock of the loop too
+        try:
+            async with asyncio.timeout_at(end) as scope:
+                limited = cast(Context, _WithDeadline(context, end))
+                return await self._requests.answer(method.unary, limited, check)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise DeadlineExceeded(
+                f"the call set no deadline and took longer than the default of {self._deadline_s:g} s"
+            ) from None
+
+
+class _WithDeadline:
+    """A call's context, but for its deadline: `end` on the clock of the running loop."""
+
+    def __init__(self, context: Context, end: float) -> None:
+        self._context = context
+        self._end = end
+
+    def time_remaining(self) -> float:
+        return max(0.0, self._end - time.monotonic())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+
+def _unexpected(method: str) -> ServiceError:
+    """What a caller is told of the exception being handled; the log has the rest under the same id."""
+    incident = os.urandom(6).hex()
+    _log.exception("unexpected error", method=method, incident=incident)
+    return ServiceError(f"internal error, incident {incident}", "INTERNAL", {"incident": incident})
+
+
+async def _abort(context: Context, error: ServiceError, request_id: str) -> NoReturn:
+    status = to_status(error)
+    if request_id:
+        status.details.add().Pack(error_details_pb2.RequestInfo(request_id=request_id))
+    trailers: list[tuple[str, str | bytes]] = [("grpc-status-details-bin", status.SerializeToString())]
+    if isinstance(error, Unavailable) and error.retry_after_s is not None:
+        # gRPC in the caller is not to try again by itself what was tried here already. Otherwise retries
+        # multiply from hop to hop: four of the caller times four of ours, while the dependency is in trouble.
+        # The caller's program may, after the time that RetryInfo says.
+        trailers.append(("grpc-retry-pushback-ms", "-1"))
+    try:
+        await context.abort(_CODES[error.code], error.message, trailing_metadata=tuple(trailers))
+    except grpc.aio.InternalError:  # the connection broke before it could be told; gRPC would log a trace
+        raise asyncio.CancelledError from None

@@ -1,0 +1,172 @@
+"""What calls have in common: the limit on those in progress, the default deadline, refusal at the headers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from clipsearch.serving import calls as calls_module
+from clipsearch.serving.calls import CallInterceptor
+from clipsearch.serving.errors import ResourceExhausted
+from tests.unit.clipsearch.serving.served import GET_MODEL, SEARCH, Running, call, detail, refusal, running
+from tests.waiting import until
+
+TOO_LATE = grpc.StatusCode.DEADLINE_EXCEEDED
+EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@dataclass
+class Busy:
+    server: Running
+    channel: grpc.aio.Channel
+    limit: CallInterceptor
+    release: asyncio.Event
+
+
+@pytest.fixture
+async def busy() -> AsyncIterator[Busy]:
+    """A server of two places whose GetModel takes until it is released."""
+    limit = CallInterceptor(limit=2)
+    release = asyncio.Event()
+    async with running(limit) as server:
+
+        async def waits(request, context):
+            await release.wait()
+
+        server.answers[GET_MODEL] = waits
+        yield Busy(server, server.channel, limit, release)
+
+
+async def fill(busy: Busy) -> list[asyncio.Task]:
+    calls = [asyncio.create_task(call(busy.channel)) for _ in range(2)]
+    await until(lambda: busy.limit.in_progress == 2)
+    return calls
+
+
+async def test_past_the_limit_calls_are_refused_unread_and_told_when_to_come_back(busy):
+    calls = [asyncio.create_task(call(busy.channel)) for _ in range(50)]
+    await until(lambda: sum(task.done() for task in calls) == 48)
+    assert busy.limit.in_progress == len(busy.server.decoded) == 2
+    busy.release.set()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    refused = [result for result in results if isinstance(result, grpc.aio.AioRpcError)]
+    assert len(refused) == 48
+    for error in refused:
+        assert error.code() is EXHAUSTED
+        assert detail(error, error_details_pb2.ErrorInfo).reason == "TOO_MANY_CALLS"
+        assert detail(error, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() >= 50
+
+
+async def test_places_are_free_again_after_success_failure_and_cancellation(busy):
+    first, second = await fill(busy)
+    first.cancel()
+    await until(lambda: busy.limit.in_progress == 1)
+    busy.release.set()
+    await second
+    await call(busy.channel)
+
+    async def fails(request, context):
+        raise RuntimeError
+
+    busy.server.answers[GET_MODEL] = fails
+    assert (await refusal(busy.channel))[0] is grpc.StatusCode.INTERNAL
+    assert busy.limit.in_progress == 0
+
+
+async def test_health_answers_however_full_it_is(busy):
+    await fill(busy)
+    answer = await health_pb2_grpc.HealthStub(busy.channel).Check(health_pb2.HealthCheckRequest())
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_callers_are_told_to_wait_about_as_long_as_a_call_takes(busy, monkeypatch):
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(calls_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    busy.release.set()
+    for _ in range(30):  # of ten seconds each
+        await call(busy.channel)
+    busy.release.clear()
+    calls = await fill(busy)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(busy.channel)
+    assert 5 < detail(caught.value, error_details_pb2.RetryInfo).retry_delay.ToSeconds() <= 10
+    busy.release.set()
+    await asyncio.gather(*calls)
+
+
+@pytest.fixture
+async def hasty():
+    async with running(CallInterceptor(deadline_s=0.2)) as server:
+        yield server
+
+
+async def test_a_call_without_a_deadline_gets_the_default_and_is_cancelled_at_it(hasty):
+    seen: list[object] = []
+
+    async def hangs(request, context):
+        seen.append(context.time_remaining())
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    hasty.answers[GET_MODEL] = hangs
+    assert await refusal(hasty.channel, timeout=None) == (TOO_LATE, "DEADLINE_EXCEEDED")
+    left, end = seen
+    assert 0 < left <= 0.2
+    assert end == "cancelled"
+
+
+async def test_the_callers_own_deadline_stands_shorter_or_longer(hasty):
+    async def takes(request, context):
+        left = context.time_remaining()
+        assert left > 1
+        await asyncio.sleep(0.3)  # longer than the default
+
+    hasty.answers[GET_MODEL] = takes
+    await call(hasty.channel, timeout=20)
+
+
+async def test_everything_else_of_the_context_is_there(hasty):
+    async def reads(request, context):
+        assert dict(context.invocation_metadata())["x-asked"] == "yes"
+        await context.abort(grpc.StatusCode.ABORTED, "on purpose")
+
+    hasty.answers[GET_MODEL] = reads
+    code, _ = await refusal(hasty.channel, timeout=None, metadata=[("x-asked", "yes")])
+    assert code is grpc.StatusCode.ABORTED
+
+
+async def test_a_timeout_of_the_handlers_own_is_not_the_deadline(hasty):
+    async def fails(request, context):
+        raise TimeoutError
+
+    hasty.answers[GET_MODEL] = fails
+    assert await refusal(hasty.channel, timeout=None) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+
+
+async def test_what_a_service_would_refuse_anyway_it_refuses_when_the_headers_come():
+    asked: list[tuple[str, float]] = []
+
+    def admit(method: str, left_s: float) -> None:
+        asked.append((method, left_s))
+        raise ResourceExhausted("the queue is full", "QUEUE_FULL", 2.0)
+
+    calls = CallInterceptor(deadline_s=30)
+    calls.admits["clipsearch.encoder.v1.EncoderService"] = admit
+    async with running(calls) as server:
+        assert await refusal(server.channel, timeout=None) == (EXHAUSTED, "QUEUE_FULL")
+        assert await refusal(server.channel, timeout=5) == (EXHAUSTED, "QUEUE_FULL")
+        await call(server.channel, SEARCH)
+        assert server.decoded == [SEARCH]
+    assert [method for method, _ in asked] == ["GetModel", "GetModel"]
+    assert asked[0][1] == 30
+    assert 0 < asked[1][1] < 6  # gRPC tells it in steps

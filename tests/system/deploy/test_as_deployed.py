@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import pytest
 import trustme
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipsearch import Client, ClientTls, ClipSearchError, Point
 from tests.processes import ServiceProcess
-from tests.processes import environment as own_environment
-from tests.system.deploy.made_secrets import BIN, make_secrets
-from tests.system.deploy.manifests import Manifests, environment
+from tests.system.deploy.made_secrets import make_secrets
+from tests.system.deploy.manifests import Manifests
 
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
@@ -25,10 +22,11 @@ pytestmark = pytest.mark.slow
 
 @dataclass
 class System:
-    """The services' addresses, the callers' token, and the manifests that they run by."""
+    """The services' and their metrics' addresses, the callers' token, and the manifests that they run by."""
 
     manifests: Manifests
     addresses: dict[str, str]
+    metrics: dict[str, str]
     token: str
     tls: ClientTls | None
 
@@ -83,7 +81,7 @@ def deployed(request, built, starter_bundle, tmp_path_factory) -> Iterator[Syste
         pod = manifests.pod(name)
         places = mount(pod, folder, secrets, starter_bundle)
         # Not to other machines, and on ports that are free.
-        here = {"HOST": "127.0.0.1", "METRICS_PORT": "0", "DRAIN_DELAY_S": "0"}
+        here = {"HOST": "127.0.0.1", "METRICS_PORT": "0", "DRAIN_DELAY_S": "0", "LOG_FORMAT": "json"}
         variables[name] = {
             **variables_of(pod, places, secrets),
             **{f"{name.upper()}_{setting}": value for setting, value in here.items()},
@@ -92,9 +90,11 @@ def deployed(request, built, starter_bundle, tmp_path_factory) -> Iterator[Syste
         variables["search"]["SEARCH_ENCODER"] = encoder.address
         with ServiceProcess("search", folder, **variables["search"]) as search:
             addresses = {"encoder": encoder.address, "search": search.address}
-            ca = variables["search"].get("CLIPSEARCH_TLS_CA")
-            tls = ClientTls(ca=Path(ca)) if ca and request.param == "tls" else None
-            yield System(manifests, addresses, made.token, tls)
+            metrics = {"encoder": encoder.metrics_address(), "search": search.metrics_address()}
+            ca = variables["search"].get("SEARCH_ENCODER_TLS_CA")
+            tls = ClientTls(ca=Path(ca)) if ca else None
+            assert (tls is not None) == (request.param == "tls")
+            yield System(manifests, addresses, metrics, made.token, tls)
 
 
 def test_a_caller_with_the_token_that_was_told_writes_and_finds(deployed):
@@ -115,25 +115,6 @@ def test_a_caller_without_it_is_refused(deployed):
 @pytest.mark.parametrize("probe", PROBES)
 @pytest.mark.parametrize("name", ["encoder", "search"])
 def test_the_probes_find_a_service_that_works(deployed, name, probe):
-    told = deployed.manifests.container(name)[probe]
-    address = deployed.addresses[name]
-    if "grpc" in told:
-        assert deployed.tls is None
-        with grpc.insecure_channel(address) as channel:
-            asked = health_pb2.HealthCheckRequest(service=told["grpc"].get("service", ""))
-            answer = health_pb2_grpc.HealthStub(channel).Check(asked, timeout=60)
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        return
-    assert deployed.tls is not None
-    assert told["timeoutSeconds"] >= 10  # Python needs a second to start, more on a busy node
-    program, command, _, *options = told["exec"]["command"]
-    variables = environment(deployed.manifests.container(name))
-    assert variables["CLIPSEARCH_TLS_CA"] == "/etc/clipsearch/tls/ca.crt"
-    done = subprocess.run(
-        [BIN / program, command, address, *options],
-        env=own_environment(CLIPSEARCH_TLS_CA=str(deployed.tls.ca)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, "SERVING"), done.stderr
+    told = deployed.manifests.container(name)[probe]["httpGet"]
+    with urllib.request.urlopen(f"http://{deployed.metrics[name]}{told['path']}", timeout=60) as answer:
+        assert (answer.status, answer.read()) == (200, b"SERVING\n")

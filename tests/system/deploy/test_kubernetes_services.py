@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from clipsearch.serving.health import LIVENESS
+from clipsearch.serving.http_port import LOOP_ANSWERS_S
 from encoder_service.settings import EncoderSettings
 from search_service.api.collections_servicer import SERVICE_NAME as COLLECTIONS
 from search_service.settings import SearchSettings
@@ -14,7 +14,7 @@ from tests.system.deploy.manifests import DEPLOY, adapter_metric, build, environ
 PORTS = {"encoder": EncoderSettings().port, "search": SearchSettings().port}
 SERVICES = ("encoder", "search")
 SYSTEMS = ("cpu", "gpu", "edge", "local")
-READY = {"encoder": "", "search": COLLECTIONS}
+READY = {"encoder": "/readyz", "search": f"/readyz?service={COLLECTIONS}"}
 
 systems = pytest.mark.parametrize("overlay", SYSTEMS)
 services = pytest.mark.parametrize("name", SERVICES)
@@ -50,10 +50,13 @@ def test_a_second_encoder_is_the_one_that_search_asks(built):
 @services
 def test_probes_ask_for_services_that_health_knows(built, overlay, name):
     container = built(overlay).container(name)
-    asked = {probe: container[probe]["grpc"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
-    assert {entry["port"] for entry in asked.values()} == {PORTS[name]}
-    assert asked["startupProbe"]["service"] == asked["livenessProbe"]["service"] == LIVENESS
-    assert asked["readinessProbe"].get("service", "") == READY[name]
+    probes = {probe: container[probe] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
+    asked = {probe: entry["httpGet"] for probe, entry in probes.items()}
+    assert {entry["port"] for entry in asked.values()} == {"metrics"}
+    assert asked["startupProbe"]["path"] == asked["livenessProbe"]["path"] == "/healthz"
+    assert asked["readinessProbe"]["path"] == READY[name]
+    # A loop that does not answer is told of, not waited for in vain.
+    assert min(entry["timeoutSeconds"] for entry in probes.values()) > LOOP_ANSWERS_S
 
 
 @services

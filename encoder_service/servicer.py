@@ -13,7 +13,7 @@ import numpy as np
 from clipsearch.encoder.v1 import encoder_pb2 as pb
 from clipsearch.encoder.v1 import encoder_pb2_grpc, vector_pb2
 from clipsearch.serving.errors import InvalidArgument, to_status
-from clipsearch.serving.health import Service
+from clipsearch.serving.service import Service
 from encoder_service.classify import DEFAULT_TEMPLATE, LabelScore, check_prompts, classify
 from encoder_service.encoder import Encoded, Encoder, Outcome
 from encoder_service.inputs.images import ImageInput

@@ -29,6 +29,7 @@ from clipsearch.serving.errors import (
 from clipsearch.serving.receiving.arrivals import Arrivals, Context
 from clipsearch.serving.receiving.requests import Check, Requests, Unary
 from clipsearch.serving.security.auth import Guard
+from clipsearch.serving.service import Admit
 from clipsearch.serving.settings import MIB
 from clipsearch.serving.telemetry.current_call import begin_call
 from clipsearch.serving.telemetry.metrics import CallMetrics, Metrics
@@ -37,10 +38,6 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
 HEALTH = "/grpc.health.v1.Health/"
-
-# Asked when the headers of a call come: its method's name and the seconds that it has. Raises what the call
-# would be refused with if its request were here.
-Admit: TypeAlias = Callable[[str, float], None]
 
 # Weight of the newest call in the mean time of a call.
 _NEWEST = 0.05
@@ -120,19 +117,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _guarded(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler:
         """A stream, for those who may open it."""
-        refusal: ServiceError | None = None
         try:
             if self._guard is not None:
                 self._guard.admit_stream(details.method, details.invocation_metadata or ())
         except ServiceError as error:
-            refusal = error
-        if refusal is None:
-            return handler
-
-        async def refused(_requests: Any, context: Context) -> Any:
-            await _abort(context, refusal, "")
-
-        return grpc.stream_unary_rpc_method_handler(refused)
+            return _refusing(error)
+        return handler
 
     async def _call(self, method: _Method, context: Context) -> Any:
         start = time.monotonic()
@@ -210,6 +200,13 @@ class _WithDeadline:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
+
+
+def _refusing(error: ServiceError) -> Handler:
+    async def refused(_requests: Any, context: Context) -> None:
+        await _abort(context, error, "")
+
+    return grpc.stream_unary_rpc_method_handler(refused)
 
 
 def _unexpected(method: str) -> ServiceError:

@@ -8,42 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
 
-import grpc
 import structlog
 from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from clipsearch.serving.errors import ServiceError
+from clipsearch.serving.service import Probe, Service
 
 LIVENESS = "liveness"
 POLL_S = 1.0
 # A dependency that is frozen does not answer at all: that is a failure too.
 PROBE_TIMEOUT_S = 2.0
 
-# Returns if the service can do its work, raises if not.
-Probe: TypeAlias = Callable[[], Awaitable[None]]
-
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A gRPC service: its full proto name, what adds its servicer to a server, and its readiness probe.
-
-    `ready` returns if the service can do its work and raises if not; services may share one. It is
-    asked once a second and must not block the event loop. None = ready as soon as it is served.
-    `unready_after_s`: how long it may fail before health says so. `admit`: see `calls`.
-    """
-
-    name: str
-    add: Callable[[grpc.aio.Server], None]
-    ready: Probe | None = None
-    unready_after_s: float = 0.0
-    admit: Callable[[str, float], None] | None = None
 
 
 class Readiness:

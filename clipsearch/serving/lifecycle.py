@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from clipsearch.files import write_whole
 from clipsearch.serving.calls import CallInterceptor
-from clipsearch.serving.health import Readiness, Service
+from clipsearch.serving.health import Readiness
 from clipsearch.serving.http_port import HttpPortError, http_port
 from clipsearch.serving.receiving.arrivals import Arrivals
 from clipsearch.serving.receiving.requests import Requests
@@ -24,6 +24,7 @@ from clipsearch.serving.security.auth import Guard
 from clipsearch.serving.security.tls import TlsError, server_credentials
 from clipsearch.serving.security.tokens import Grants, TokensError
 from clipsearch.serving.server import make_server
+from clipsearch.serving.service import Service
 from clipsearch.serving.settings import MIB, ServingSettings, environment_names, is_loopback
 from clipsearch.serving.telemetry.metrics import Metrics
 from clipsearch.serving.telemetry.tracing import Tracing, TracingError, tracing

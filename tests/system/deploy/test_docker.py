@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from clipsearch.serving.health import Readiness, Service
+from clipsearch.serving.health import Readiness
 from clipsearch.serving.http_port import http_port
+from clipsearch.serving.service import Service
 from encoder_service.settings import EncoderSettings
 from search_service.settings import SearchSettings
 from tests.system.deploy.manifests import DEPLOY, IMAGES, REGISTRY, ROOT

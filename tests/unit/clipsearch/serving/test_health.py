@@ -12,7 +12,8 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from clipsearch.serving import health
 from clipsearch.serving.errors import Unavailable
-from clipsearch.serving.health import LIVENESS, Readiness, Service
+from clipsearch.serving.health import LIVENESS, Readiness
+from clipsearch.serving.service import Service
 
 NAME = "clipsearch.search.v1.SearchService"
 

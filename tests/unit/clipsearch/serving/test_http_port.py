@@ -13,8 +13,9 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from clipsearch.serving import http_port as http_port_module
-from clipsearch.serving.health import Readiness, Service
+from clipsearch.serving.health import Readiness
 from clipsearch.serving.http_port import HttpPortError, http_port
+from clipsearch.serving.service import Service
 
 NAME = "clipsearch.search.v1.SearchService"
 OTHER = "clipsearch.search.v1.CollectionService"

@@ -1,0 +1,30 @@
+"""What `lifecycle` is told of a gRPC service that it is to serve."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import grpc
+
+# Returns if the service can do its work, raises if not. Asked once a second; must not block the event loop.
+Probe: TypeAlias = Callable[[], Awaitable[None]]
+# Asked when the headers of a call come: its method's name and the seconds that it has. Raises what the call
+# would be refused with if its request were here.
+Admit: TypeAlias = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A gRPC service: its full proto name, and what adds its servicer to a server.
+
+    `ready` None = ready as soon as it is served; services may share a probe. `unready_after_s` is how long it
+    may fail before health says so. `admit` None = every call is let in.
+    """
+
+    name: str
+    add: Callable[[grpc.aio.Server], None]
+    ready: Probe | None = None
+    unready_after_s: float = 0.0
+    admit: Admit | None = None

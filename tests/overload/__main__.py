@@ -36,7 +36,9 @@ TIMES = 10
 OFFERS = (0.6, 0.75, 0.9, 1.0, 1.2)
 SAMPLE_S = 0.25
 ALLOWED = {"RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
-BOUNDS = {"goodput_ratio": 0.9, "p99_ratio": 3.0, "slowest_health_ms": 1000.0, "rss_growth_mb": 100.0}
+# Of the best rate, at least. The client takes a part of the cores that it shares with the service.
+GOODPUT_APART, GOODPUT_SHARED = 0.9, 0.85
+BOUNDS = {"p99_ratio": 3.0, "slowest_health_ms": 1000.0, "rss_growth_mb": 100.0}
 
 
 @dataclass
@@ -85,8 +87,8 @@ def main() -> None:
     report = measure(CLIP, ROOT / "build" / "overload", corpus, flags.seconds, apart=flags.apart)
     report["other_cores"] = round(others.cores(), 2)
     out.write_text(json.dumps(report, indent=1) + "\n")
-    for name in BOUNDS:
-        print(f"{name}: {report[name]} (bound {BOUNDS[name]:g})")
+    for name, bound in report["bounds"].items():
+        print(f"{name}: {report[name]} (bound {bound:g})")
     print(f"statuses: {report['statuses']}; other cores {report['other_cores']}; {out}")
     sys.exit(0 if report["passed"] else 1)
 
@@ -117,6 +119,7 @@ def measure(
             with Watch(service) as watch:
                 summary = load(Open(TIMES * best.in_time_per_s), seconds)
             used = service.cpu_seconds() - before
+    goodput = GOODPUT_APART if apart else GOODPUT_SHARED
     quarter = max(1, len(watch.rss_mb) // 4)
     figures = {
         "goodput_ratio": round(summary.in_time_per_s / best.in_time_per_s, 3),
@@ -127,10 +130,10 @@ def measure(
     }
     return {
         **figures,
-        "passed": figures["goodput_ratio"] >= BOUNDS["goodput_ratio"]
-        and all(figures[name] <= bound for name, bound in BOUNDS.items() if name != "goodput_ratio")
+        "passed": figures["goodput_ratio"] >= goodput
+        and all(figures[name] <= bound for name, bound in BOUNDS.items())
         and set(summary.errors) <= ALLOWED,
-        "bounds": BOUNDS,
+        "bounds": {"goodput_ratio": goodput, **BOUNDS},
         "apart": apart,
         "statuses": summary.errors,
         "closed_per_s": round(closed.ok_per_s, 1),

@@ -12,7 +12,6 @@ from typing import Any
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from clipsearch.files import write_whole
 from clipsearch.serving.calls import CallInterceptor
@@ -20,6 +19,7 @@ from clipsearch.serving.health import Readiness
 from clipsearch.serving.http_port import HttpPortError, http_port
 from clipsearch.serving.receiving.arrivals import Arrivals
 from clipsearch.serving.receiving.requests import Requests
+from clipsearch.serving.reflection import add_reflection
 from clipsearch.serving.security.auth import Guard
 from clipsearch.serving.security.tls import TlsError, server_credentials
 from clipsearch.serving.security.tokens import Grants, TokensError
@@ -217,8 +217,7 @@ def _register(
     for service in services:
         service.add(server)
     if settings.reflection:
-        names = [service.name for service in services]
-        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        add_reflection(server, [health.SERVICE_NAME, *(service.name for service in services)])
 
 
 @asynccontextmanager

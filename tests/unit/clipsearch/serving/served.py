@@ -14,13 +14,13 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
 from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.lifecycle import ARRIVING
 from clipsearch.serving.receiving.arrivals import Arrivals
 from clipsearch.serving.receiving.requests import Requests
+from clipsearch.serving.reflection import add_reflection
 from clipsearch.serving.security.tokens import Grant, create_token, line, sha256
 from clipsearch.serving.settings import MIB
 from tests.fuzz.rpcs import ENCODER, by_path, path, request_class, response_class, services
@@ -99,7 +99,7 @@ async def running(
     )
     server.add_generic_rpc_handlers(it.handlers())
     health_pb2_grpc.add_HealthServicer_to_server(it.health, server)
-    reflection.enable_server_reflection([service.full_name for service in SERVICES], server)
+    add_reflection(server, [service.full_name for service in SERVICES])
     if credentials is None:
         it.port = server.add_insecure_port(f"127.0.0.1:{port}")
     else:

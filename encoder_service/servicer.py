@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,12 +9,14 @@ import grpc
 import numpy as np
 
 from clipsearch.encoder.v1 import encoder_pb2 as pb
-from clipsearch.encoder.v1 import encoder_pb2_grpc, vector_pb2
+from clipsearch.encoder.v1 import encoder_pb2_grpc, openai_pb2_grpc, vector_pb2
 from clipsearch.serving.errors import InvalidArgument, to_status
-from clipsearch.serving.service import Service
+from clipsearch.serving.service import Service, deadline_of
 from encoder_service.classify import DEFAULT_TEMPLATE, LabelScore, check_prompts, classify
 from encoder_service.encoder import Encoded, Encoder, Outcome
 from encoder_service.inputs.images import ImageInput
+from encoder_service.openai import SERVICE_NAME as OPENAI_NAME
+from encoder_service.openai import OpenAIServicer
 from encoder_service.settings import EncoderSettings
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["EncoderService"].full_name
@@ -55,7 +55,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     async def EncodeText(self, request: pb.EncodeTextRequest, context: Context) -> pb.EncodeTextResponse:  # noqa: N802
         """Encodes texts."""
         _check_count("texts", len(request.texts), self._settings.max_texts)
-        outcomes = await self._encoder.encode_texts(list(request.texts), _deadline(context))
+        outcomes = await self._encoder.encode_texts(list(request.texts), deadline_of(context))
         return pb.EncodeTextResponse(
             embeddings=[_embedding(outcome, request.format) for outcome in outcomes],
             fingerprint=self._encoder.manifest.fingerprint,
@@ -68,10 +68,10 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         if request.HasField("raw"):
             if request.images:
                 raise InvalidArgument("raw", "set together with images; one request has one of them")
-            outcomes = await self._encoder.encode_pixels(self._pixels(request.raw), _deadline(context))
+            outcomes = await self._encoder.encode_pixels(self._pixels(request.raw), deadline_of(context))
         else:
             _check_count("images", len(request.images), self._settings.max_images)
-            outcomes = await self._encoder.encode_images(list(request.images), _deadline(context))
+            outcomes = await self._encoder.encode_images(list(request.images), deadline_of(context))
         return pb.EncodeImageResponse(
             embeddings=[_embedding(outcome, request.format) for outcome in outcomes],
             fingerprint=self._encoder.manifest.fingerprint,
@@ -86,7 +86,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         labels = list(request.labels)
         template = request.prompt_template or DEFAULT_TEMPLATE
         check_prompts(template, labels, settings.max_text_bytes, settings.max_prompt_bytes)
-        results = await classify(self._encoder, list(request.images), labels, template, _deadline(context))
+        results = await classify(self._encoder, list(request.images), labels, template, deadline_of(context))
         return pb.ClassifyResponse(
             classifications=[_classification(result) for result in results],
             fingerprint=self._encoder.manifest.fingerprint,
@@ -107,7 +107,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
 
 def encoder_services(encoder: Encoder, settings: EncoderSettings) -> list[Service]:
     """What the encoder serves: ready as soon as it is served, for its model has given the known answer."""
-    servicer = EncoderServicer(encoder, settings)
+    servicer, openai = EncoderServicer(encoder, settings), OpenAIServicer(encoder, settings)
 
     def admit(method: str, left_s: float) -> None:
         # Before images are taken in and parsed: most of what refusing a call costs.
@@ -119,14 +119,12 @@ def encoder_services(encoder: Encoder, settings: EncoderSettings) -> list[Servic
             SERVICE_NAME,
             lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server),
             admit=admit,
-        )
+        ),
+        Service(
+            OPENAI_NAME,
+            lambda server: openai_pb2_grpc.add_OpenAIServiceServicer_to_server(openai, server),
+        ),
     ]
-
-
-def _deadline(context: Context) -> float:
-    """The caller's deadline in seconds of time.monotonic()."""
-    left = context.time_remaining()
-    return math.inf if left is None else time.monotonic() + left
 
 
 def _check_count(field: str, count: int, limit: int) -> None:

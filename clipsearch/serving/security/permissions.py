@@ -9,6 +9,7 @@ from typing import Any
 from clipsearch.serving.security.tokens import Scope
 
 _ENCODER = "/clipsearch.encoder.v1.EncoderService/"
+_OPENAI = "/clipsearch.encoder.v1.OpenAIService/"
 _SEARCH = "/clipsearch.search.v1.SearchService/"
 _COLLECTION = "/clipsearch.search.v1.CollectionService/"
 
@@ -52,6 +53,8 @@ PERMISSIONS: dict[str, Permission] = {
     _ENCODER + "EncodeText": Permission(Scope.ENCODE, _none),
     _ENCODER + "EncodeImage": Permission(Scope.ENCODE, _none),
     _ENCODER + "Classify": Permission(Scope.ENCODE, _none),
+    _OPENAI + "CreateEmbeddings": Permission(Scope.ENCODE, _none),
+    _OPENAI + "ListModels": Permission(Scope.ENCODE, _none),
     _SEARCH + "Search": Permission(Scope.SEARCH, _collection),
     _SEARCH + "SearchBatch": Permission(Scope.SEARCH, _searched),
     _SEARCH + "GetPoints": Permission(Scope.SEARCH, _collection),

@@ -26,8 +26,8 @@ CHECKOV    := 3.3.30
 CHECKOV_READY := $(VENV)-checkov/.ready-$(CHECKOV)
 
 .DEFAULT_GOAL := help
-.PHONY: needs-qdrant help demo web test test-fast test-web soak pictures lint torture test-qdrant chaos drain fuzz bounds overload \
-	bench bench-encoder bench-search bench-peers bench-gpu bench-qdrant bench-map quality load load-ui deploy-check release-check model \
+.PHONY: needs-qdrant help demo web test test-fast test-web soak pictures lint torture test-qdrant chaos drain fuzz fuzz-gateway bounds overload \
+	bench bench-encoder bench-search bench-peers bench-gpu bench-qdrant bench-gateway bench-map quality load load-ui deploy-check release-check model \
 	serve protos clean
 .SILENT:
 # Tests compile slower each time where this is set.
@@ -112,11 +112,17 @@ quality: $(RUN_READY) $(BUNDLE)/manifest.json ##+ measure what searches find, si
 bench-qdrant: needs-qdrant $(FULL_READY) ##+ measure the service on a Qdrant cluster beside plain calls to it (QDRANT=BINARY; build/bench/qdrant.json)
 	$(BIN)/python -m tests.bench.qdrant --qdrant $(QDRANT) $(ARGS)
 
+bench-gateway: $(FULL_READY) build/models/starter/manifest.json ##+ measure searches and embeddings through the gateway and beside it: build/bench/gateway.json
+	$(BIN)/python -m tests.bench.gateway $(ARGS)
+
 bench-map: $(FULL_READY) ##+ time and memory of a map of 100,000 vectors: build/bench/map.json
 	$(BIN)/python -m tests.bench.space
 
 fuzz: $(FULL_READY) build/models/starter/manifest.json ##+ fire 50,000 hostile inputs at both services: build/fuzz.json (ARGS="--seed 2")
 	$(BIN)/python -W ignore -m tests.fuzz $(ARGS)
+
+fuzz-gateway: $(FULL_READY) build/models/starter/manifest.json ##+ fire 20,000 hostile requests at a gateway: build/fuzz-gateway.json (ARGS="--seed 2")
+	$(BIN)/python -W ignore -m tests.fuzz.gateway $(ARGS)
 
 bounds: $(FULL_READY) build/models/starter/manifest.json ##+ whether a caller or a file can kill the encoder: build/bounds.json
 	$(BIN)/python -W ignore -m tests.soak.bounds $(ARGS)
@@ -150,6 +156,7 @@ model: $(BUNDLE)/manifest.json ## build the model bundle that MODEL names
 	$(BIN)/clipsearch model show $(BUNDLE)
 
 serve: $(BUNDLE)/manifest.json ## serve both services here: encoder on :50051, search on :50052
+	echo "== for curl, browsers and OpenAI's libraries, in another terminal: $(BIN)/clipsearch gateway"
 	$(BIN)/clipsearch serve all --model $(BUNDLE)
 
 protos: $(FULL_READY) ## regenerate the Python API from protos/
@@ -175,7 +182,7 @@ $(BIN)/python:
 
 $(RUN_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "== installing the services and the client, exact versions of requirements.lock"
-	$(PIP) --editable '.[cpu,search,starter,map,web]'
+	$(PIP) --editable '.[cpu,search,starter,map,web,gateway]'
 	touch $@
 
 $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
@@ -183,7 +190,7 @@ $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "   This downloads 0.5 GB beside torch, once. PyPI's torch for Linux is the CUDA build, which is 2.8 GB more with"
 	echo "   its libraries, and 6.7 GB on disk in all. Nothing here needs CUDA; to have the CPU build, a tenth of that:"
 	echo "   make $(MAKECMDGOALS) PIP_EXTRA_INDEX_URL=URL, the index of CPU builds that pytorch.org's 'Get started' names"
-	$(PIP) --editable '.[cpu,search,starter,map,web,notebook,parquet,otel,export,plan,load,dev,deploy]'
+	$(PIP) --editable '.[cpu,search,starter,map,web,gateway,notebook,parquet,otel,export,plan,load,dev,deploy]'
 	touch $(RUN_READY) $@
 
 # Nor can Checkov with what it pins.

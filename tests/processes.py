@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -221,6 +222,25 @@ class WebProcess(Program):
     def __init__(self, folder: Path, *flags: str, **settings: str) -> None:
         settings = {"XDG_CACHE_HOME": str(folder / "cache"), **settings}
         super().__init__("web", folder, cli("web", *flags), settings)
+
+
+class GatewayProcess(Program):
+    """`clipsearch gateway` with further flags."""
+
+    def __init__(self, folder: Path, *flags: str, **settings: str) -> None:
+        super().__init__("gateway", folder, cli("gateway", *flags), settings)
+
+    @property
+    def url(self) -> str:
+        """Where it serves, without TLS."""
+        return f"http://{self.address}"
+
+    def metrics_address(self) -> str:
+        """Where it serves its metrics (host:port)."""
+        found = re.search(r"^metrics: http://(.*)/metrics$", self.text(), re.MULTILINE)
+        if found is None:
+            raise LookupError(f"{self.kind} serves no metrics")
+        return found[1]
 
 
 Start = Callable[..., ServiceProcess]

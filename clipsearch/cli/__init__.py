@@ -8,6 +8,7 @@ from clipsearch.cli import collections, config, model, serve, token
 from clipsearch.cli.classify import classify
 from clipsearch.cli.delete import delete
 from clipsearch.cli.demo import demo
+from clipsearch.cli.gateway import gateway
 from clipsearch.cli.health import health
 from clipsearch.cli.index import index
 from clipsearch.cli.map import map
@@ -48,6 +49,7 @@ app.command()(classify)
 app.command()(reindex)
 app.command()(map)
 app.command()(web)
+app.command()(gateway)
 app.add_typer(collections.app, name="collections")
 app.add_typer(model.app, name="model")
 app.add_typer(token.app, name="token")

@@ -1,6 +1,6 @@
 """Every `reason` that the page's JSON API gives of its own, with its HTTP status and what it means.
 
-What the services refuse keeps their reasons (`clipsearch.serving.reasons`). Reasons are stable. A test
+What the services refuse keeps their reasons (docs/errors.md). Reasons are stable. A test
 compares this list with the code, so that neither has one that the other lacks.
 """
 

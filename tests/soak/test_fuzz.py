@@ -8,6 +8,8 @@ from google.rpc import error_details_pb2, status_pb2
 from clipsearch.encoder.v1 import encoder_pb2
 from tests.fuzz.__main__ import run
 from tests.fuzz.campaign import chunks
+from tests.fuzz.gateway import run as fuzz_gateway
+from tests.fuzz.http_requests import chunks as hostile_http
 from tests.fuzz.rpcs import ENCODER, SEARCH, methods
 from tests.fuzz.verdict import Answer, problems
 from tests.soak.share import limit, share_of
@@ -75,3 +77,20 @@ def embedding(value: float) -> encoder_pb2.EncodeTextResponse:
 def test_an_answer_that_must_not_be_is_noticed(answer, problem):
     found = problems(answer)
     assert any(problem in each for each in found) if problem else found == []
+
+
+@limit
+def test_hostile_http_does_no_harm(tmp_path, starter_bundle):
+    requests = share_of(20_000, least=300)
+    report = fuzz_gateway(requests, 7, tmp_path / "stage", starter_bundle)
+    assert report["requests"] == requests
+    assert {
+        name: report[name] for name in ("died", "problems", "faults_logged")
+    } == {"died": "", "problems": [], "faults_logged": []}  # fmt: skip
+    assert report["passed"]
+    assert report["statuses"]["200"] > 0.15 * requests
+
+
+def test_a_seed_makes_the_same_requests_again():
+    first, again = (list(hostile_http(200, seed=3)) for _ in range(2))
+    assert first == again

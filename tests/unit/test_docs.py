@@ -13,6 +13,7 @@ import re
 import pytest
 import yaml
 
+from clipsearch.gateway import reasons as gateway_reasons
 from clipsearch.serving.settings import environment_names
 from clipsearch.serving.settings_table import markdown_table
 from clipsearch.web import reasons as web_reasons
@@ -27,6 +28,7 @@ EVERYWHERE = [*PAGES, "deploy/README.md"]
 TABLES = {
     "settings encoder": ("docs/settings.md", markdown_table(EncoderSettings)),
     "settings search": ("docs/settings.md", markdown_table(SearchSettings)),
+    "gateway reasons": ("docs/errors.md", gateway_reasons.markdown_table()),
     "web reasons": ("docs/errors.md", web_reasons.markdown_table()),
 }
 

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def generated(folder: Path) -> dict[str, bytes]:
-    return {
+    document = folder / "clipsearch" / "gateway" / "openapi.json"
+    return {"openapi.json": document.read_bytes()} | {
         str(path.relative_to(folder)): path.read_bytes()
         for service in ("encoder", "search")
         for path in sorted((folder / "clipsearch" / service / "v1").iterdir())

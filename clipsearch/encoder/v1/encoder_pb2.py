@@ -23,46 +23,55 @@ _sym_db = _symbol_database.Default()
 
 
 from clipsearch.encoder.v1 import vector_pb2 as clipsearch_dot_encoder_dot_v1_dot_vector__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#clipsearch/encoder/v1/encoder.proto\x12\x15\x63lipsearch.encoder.v1\x1a\"clipsearch/encoder/v1/vector.proto\x1a\x17google/rpc/status.proto\"\xda\x01\n\tEmbedding\x12/\n\x06vector\x18\x01 \x01(\x0b\x32\x1d.clipsearch.encoder.v1.VectorH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x30\n\x04text\x18\x03 \x01(\x0b\x32 .clipsearch.encoder.v1.TextInputH\x01\x12\x32\n\x05image\x18\x04 \x01(\x0b\x32!.clipsearch.encoder.v1.ImageInputH\x01\x42\x08\n\x06resultB\x07\n\x05input\"3\n\tTextInput\x12\x0e\n\x06tokens\x18\x01 \x01(\r\x12\x16\n\x0etokens_dropped\x18\x02 \x01(\r\"\x99\x01\n\nImageInput\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x0e\n\x06\x66ormat\x18\x03 \x01(\t\x12\x13\n\x0borientation\x18\x04 \x01(\r\x12\x0e\n\x06\x66rames\x18\x05 \x01(\r\x12\x0c\n\x04mode\x18\x06 \x01(\t\x12\x18\n\x10\x61lpha_composited\x18\x07 \x01(\x08\x12\x0f\n\x07ignored\x18\x08 \x03(\t\"\x11\n\x0fGetModelRequest\"\x99\x02\n\x10GetModelResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x12\n\nimage_size\x18\x04 \x01(\r\x12\x16\n\x0e\x63ontext_length\x18\x05 \x01(\r\x12\x11\n\tprecision\x18\x06 \x01(\t\x12\x10\n\x08provider\x18\x07 \x01(\t\x12\x12\n\npretrained\x18\x08 \x01(\x08\x12\x13\n\x0blogit_scale\x18\t \x01(\x02\x12\x12\n\nlogit_bias\x18\n \x01(\x02\x12\x18\n\x10weak_match_below\x18\x0b \x01(\x02\x12\x0f\n\x07license\x18\x0c \x01(\t\x12\x16\n\x0etext_precision\x18\r \x01(\t\"W\n\x11\x45ncodeTextRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x33\n\x06\x66ormat\x18\x02 \x01(\x0e\x32#.clipsearch.encoder.v1.VectorFormat\"\xb0\x01\n\x12\x45ncodeTextResponse\x12\x34\n\nembeddings\x18\x01 \x03(\x0b\x32 .clipsearch.encoder.v1.Embedding\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x35\n\x07timings\x18\x03 \x01(\x0b\x32$.clipsearch.encoder.v1.EncodeTimings\x12\x18\n\x10weak_match_below\x18\x04 \x01(\x02\"\x88\x01\n\x12\x45ncodeImageRequest\x12\x0e\n\x06images\x18\x01 \x03(\x0c\x12-\n\x03raw\x18\x02 \x01(\x0b\x32 .clipsearch.encoder.v1.RawPixels\x12\x33\n\x06\x66ormat\x18\x03 \x01(\x0e\x32#.clipsearch.encoder.v1.VectorFormat\"\'\n\tRawPixels\x12\x0b\n\x03rgb\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x97\x01\n\x13\x45ncodeImageResponse\x12\x34\n\nembeddings\x18\x01 \x03(\x0b\x32 .clipsearch.encoder.v1.Embedding\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x35\n\x07timings\x18\x03 \x01(\x0b\x32$.clipsearch.encoder.v1.EncodeTimings\"J\n\rEncodeTimings\x12\x15\n\rpreprocess_ms\x18\x01 \x01(\x02\x12\x10\n\x08queue_ms\x18\x02 \x01(\x02\x12\x10\n\x08infer_ms\x18\x03 \x01(\x02\"J\n\x0f\x43lassifyRequest\x12\x0e\n\x06images\x18\x01 \x03(\x0c\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x17\n\x0fprompt_template\x18\x03 \x01(\t\"g\n\x10\x43lassifyResponse\x12>\n\x0f\x63lassifications\x18\x01 \x03(\x0b\x32%.clipsearch.encoder.v1.Classification\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\"f\n\x0e\x43lassification\x12\x31\n\x06scores\x18\x01 \x03(\x0b\x32!.clipsearch.encoder.v1.LabelScore\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"@\n\nLabelScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\x12\x0e\n\x06\x63osine\x18\x03 \x01(\x02\x32\x93\x03\n\x0e\x45ncoderService\x12[\n\x08GetModel\x12&.clipsearch.encoder.v1.GetModelRequest\x1a\'.clipsearch.encoder.v1.GetModelResponse\x12\x61\n\nEncodeText\x12(.clipsearch.encoder.v1.EncodeTextRequest\x1a).clipsearch.encoder.v1.EncodeTextResponse\x12\x64\n\x0b\x45ncodeImage\x12).clipsearch.encoder.v1.EncodeImageRequest\x1a*.clipsearch.encoder.v1.EncodeImageResponse\x12[\n\x08\x43lassify\x12&.clipsearch.encoder.v1.ClassifyRequest\x1a\'.clipsearch.encoder.v1.ClassifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#clipsearch/encoder/v1/encoder.proto\x12\x15\x63lipsearch.encoder.v1\x1a\"clipsearch/encoder/v1/vector.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/rpc/status.proto\"\xda\x01\n\tEmbedding\x12/\n\x06vector\x18\x01 \x01(\x0b\x32\x1d.clipsearch.encoder.v1.VectorH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x30\n\x04text\x18\x03 \x01(\x0b\x32 .clipsearch.encoder.v1.TextInputH\x01\x12\x32\n\x05image\x18\x04 \x01(\x0b\x32!.clipsearch.encoder.v1.ImageInputH\x01\x42\x08\n\x06resultB\x07\n\x05input\"3\n\tTextInput\x12\x0e\n\x06tokens\x18\x01 \x01(\r\x12\x16\n\x0etokens_dropped\x18\x02 \x01(\r\"\x99\x01\n\nImageInput\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x0e\n\x06\x66ormat\x18\x03 \x01(\t\x12\x13\n\x0borientation\x18\x04 \x01(\r\x12\x0e\n\x06\x66rames\x18\x05 \x01(\r\x12\x0c\n\x04mode\x18\x06 \x01(\t\x12\x18\n\x10\x61lpha_composited\x18\x07 \x01(\x08\x12\x0f\n\x07ignored\x18\x08 \x03(\t\"\x11\n\x0fGetModelRequest\"\x99\x02\n\x10GetModelResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x12\n\nimage_size\x18\x04 \x01(\r\x12\x16\n\x0e\x63ontext_length\x18\x05 \x01(\r\x12\x11\n\tprecision\x18\x06 \x01(\t\x12\x10\n\x08provider\x18\x07 \x01(\t\x12\x12\n\npretrained\x18\x08 \x01(\x08\x12\x13\n\x0blogit_scale\x18\t \x01(\x02\x12\x12\n\nlogit_bias\x18\n \x01(\x02\x12\x18\n\x10weak_match_below\x18\x0b \x01(\x02\x12\x0f\n\x07license\x18\x0c \x01(\t\x12\x16\n\x0etext_precision\x18\r \x01(\t\"W\n\x11\x45ncodeTextRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x33\n\x06\x66ormat\x18\x02 \x01(\x0e\x32#.clipsearch.encoder.v1.VectorFormat\"\xb0\x01\n\x12\x45ncodeTextResponse\x12\x34\n\nembeddings\x18\x01 \x03(\x0b\x32 .clipsearch.encoder.v1.Embedding\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x35\n\x07timings\x18\x03 \x01(\x0b\x32$.clipsearch.encoder.v1.EncodeTimings\x12\x18\n\x10weak_match_below\x18\x04 \x01(\x02\"\x88\x01\n\x12\x45ncodeImageRequest\x12\x0e\n\x06images\x18\x01 \x03(\x0c\x12-\n\x03raw\x18\x02 \x01(\x0b\x32 .clipsearch.encoder.v1.RawPixels\x12\x33\n\x06\x66ormat\x18\x03 \x01(\x0e\x32#.clipsearch.encoder.v1.VectorFormat\"\'\n\tRawPixels\x12\x0b\n\x03rgb\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x97\x01\n\x13\x45ncodeImageResponse\x12\x34\n\nembeddings\x18\x01 \x03(\x0b\x32 .clipsearch.encoder.v1.Embedding\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x35\n\x07timings\x18\x03 \x01(\x0b\x32$.clipsearch.encoder.v1.EncodeTimings\"J\n\rEncodeTimings\x12\x15\n\rpreprocess_ms\x18\x01 \x01(\x02\x12\x10\n\x08queue_ms\x18\x02 \x01(\x02\x12\x10\n\x08infer_ms\x18\x03 \x01(\x02\"J\n\x0f\x43lassifyRequest\x12\x0e\n\x06images\x18\x01 \x03(\x0c\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x17\n\x0fprompt_template\x18\x03 \x01(\t\"g\n\x10\x43lassifyResponse\x12>\n\x0f\x63lassifications\x18\x01 \x03(\x0b\x32%.clipsearch.encoder.v1.Classification\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\"f\n\x0e\x43lassification\x12\x31\n\x06scores\x18\x01 \x03(\x0b\x32!.clipsearch.encoder.v1.LabelScore\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"@\n\nLabelScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\x12\x0e\n\x06\x63osine\x18\x03 \x01(\x02\x32\x82\x04\n\x0e\x45ncoderService\x12n\n\x08GetModel\x12&.clipsearch.encoder.v1.GetModelRequest\x1a\'.clipsearch.encoder.v1.GetModelResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/model\x12~\n\nEncodeText\x12(.clipsearch.encoder.v1.EncodeTextRequest\x1a).clipsearch.encoder.v1.EncodeTextResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/v1/texts:encode:\x01*\x12\x82\x01\n\x0b\x45ncodeImage\x12).clipsearch.encoder.v1.EncodeImageRequest\x1a*.clipsearch.encoder.v1.EncodeImageResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/images:encode:\x01*\x12{\n\x08\x43lassify\x12&.clipsearch.encoder.v1.ClassifyRequest\x1a\'.clipsearch.encoder.v1.ClassifyResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/v1/images:classify:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clipsearch.encoder.v1.encoder_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EMBEDDING']._serialized_start=124
-  _globals['_EMBEDDING']._serialized_end=342
-  _globals['_TEXTINPUT']._serialized_start=344
-  _globals['_TEXTINPUT']._serialized_end=395
-  _globals['_IMAGEINPUT']._serialized_start=398
-  _globals['_IMAGEINPUT']._serialized_end=551
-  _globals['_GETMODELREQUEST']._serialized_start=553
-  _globals['_GETMODELREQUEST']._serialized_end=570
-  _globals['_GETMODELRESPONSE']._serialized_start=573
-  _globals['_GETMODELRESPONSE']._serialized_end=854
-  _globals['_ENCODETEXTREQUEST']._serialized_start=856
-  _globals['_ENCODETEXTREQUEST']._serialized_end=943
-  _globals['_ENCODETEXTRESPONSE']._serialized_start=946
-  _globals['_ENCODETEXTRESPONSE']._serialized_end=1122
-  _globals['_ENCODEIMAGEREQUEST']._serialized_start=1125
-  _globals['_ENCODEIMAGEREQUEST']._serialized_end=1261
-  _globals['_RAWPIXELS']._serialized_start=1263
-  _globals['_RAWPIXELS']._serialized_end=1302
-  _globals['_ENCODEIMAGERESPONSE']._serialized_start=1305
-  _globals['_ENCODEIMAGERESPONSE']._serialized_end=1456
-  _globals['_ENCODETIMINGS']._serialized_start=1458
-  _globals['_ENCODETIMINGS']._serialized_end=1532
-  _globals['_CLASSIFYREQUEST']._serialized_start=1534
-  _globals['_CLASSIFYREQUEST']._serialized_end=1608
-  _globals['_CLASSIFYRESPONSE']._serialized_start=1610
-  _globals['_CLASSIFYRESPONSE']._serialized_end=1713
-  _globals['_CLASSIFICATION']._serialized_start=1715
-  _globals['_CLASSIFICATION']._serialized_end=1817
-  _globals['_LABELSCORE']._serialized_start=1819
-  _globals['_LABELSCORE']._serialized_end=1883
-  _globals['_ENCODERSERVICE']._serialized_start=1886
-  _globals['_ENCODERSERVICE']._serialized_end=2289
+  _globals['_ENCODERSERVICE'].methods_by_name['GetModel']._loaded_options = None
+  _globals['_ENCODERSERVICE'].methods_by_name['GetModel']._serialized_options = b'\202\323\344\223\002\013\022\t/v1/model'
+  _globals['_ENCODERSERVICE'].methods_by_name['EncodeText']._loaded_options = None
+  _globals['_ENCODERSERVICE'].methods_by_name['EncodeText']._serialized_options = b'\202\323\344\223\002\025\"\020/v1/texts:encode:\001*'
+  _globals['_ENCODERSERVICE'].methods_by_name['EncodeImage']._loaded_options = None
+  _globals['_ENCODERSERVICE'].methods_by_name['EncodeImage']._serialized_options = b'\202\323\344\223\002\026\"\021/v1/images:encode:\001*'
+  _globals['_ENCODERSERVICE'].methods_by_name['Classify']._loaded_options = None
+  _globals['_ENCODERSERVICE'].methods_by_name['Classify']._serialized_options = b'\202\323\344\223\002\030\"\023/v1/images:classify:\001*'
+  _globals['_EMBEDDING']._serialized_start=154
+  _globals['_EMBEDDING']._serialized_end=372
+  _globals['_TEXTINPUT']._serialized_start=374
+  _globals['_TEXTINPUT']._serialized_end=425
+  _globals['_IMAGEINPUT']._serialized_start=428
+  _globals['_IMAGEINPUT']._serialized_end=581
+  _globals['_GETMODELREQUEST']._serialized_start=583
+  _globals['_GETMODELREQUEST']._serialized_end=600
+  _globals['_GETMODELRESPONSE']._serialized_start=603
+  _globals['_GETMODELRESPONSE']._serialized_end=884
+  _globals['_ENCODETEXTREQUEST']._serialized_start=886
+  _globals['_ENCODETEXTREQUEST']._serialized_end=973
+  _globals['_ENCODETEXTRESPONSE']._serialized_start=976
+  _globals['_ENCODETEXTRESPONSE']._serialized_end=1152
+  _globals['_ENCODEIMAGEREQUEST']._serialized_start=1155
+  _globals['_ENCODEIMAGEREQUEST']._serialized_end=1291
+  _globals['_RAWPIXELS']._serialized_start=1293
+  _globals['_RAWPIXELS']._serialized_end=1332
+  _globals['_ENCODEIMAGERESPONSE']._serialized_start=1335
+  _globals['_ENCODEIMAGERESPONSE']._serialized_end=1486
+  _globals['_ENCODETIMINGS']._serialized_start=1488
+  _globals['_ENCODETIMINGS']._serialized_end=1562
+  _globals['_CLASSIFYREQUEST']._serialized_start=1564
+  _globals['_CLASSIFYREQUEST']._serialized_end=1638
+  _globals['_CLASSIFYRESPONSE']._serialized_start=1640
+  _globals['_CLASSIFYRESPONSE']._serialized_end=1743
+  _globals['_CLASSIFICATION']._serialized_start=1745
+  _globals['_CLASSIFICATION']._serialized_end=1847
+  _globals['_LABELSCORE']._serialized_start=1849
+  _globals['_LABELSCORE']._serialized_end=1913
+  _globals['_ENCODERSERVICE']._serialized_start=1916
+  _globals['_ENCODERSERVICE']._serialized_end=2430
 # @@protoc_insertion_point(module_scope)

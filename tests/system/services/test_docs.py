@@ -35,14 +35,16 @@ from clipsearch.cli import app
 from clipsearch.downloads.wheels import default_cache
 from tests import documents
 from tests.documents import PAGES, read
-from tests.processes import ServiceProcess
+from tests.processes import GatewayProcess, ServiceProcess
 
 BOOK = Path(__file__).with_name("alice.txt")  # from Alice's Adventures in Wonderland, 1865
 
 EVERYWHERE = [*PAGES, "deploy/README.md"]
 NOT_RUN = {
     r"make .*": "installs, serves without end, or measures for minutes",
-    r"([A-Z_]+=\S+ )*clipsearch (serve|web)\b.*": "serves without end; the services here are started so",
+    r"pip install 'clipsearch\[gateway\]'": "is installed",
+    r"ghz .*|grpcurl \S+ \S+ describe .*": "needs tools in Go: test_reflection.py asks what they ask",
+    r"([A-Z_]+=\S+ )*clipsearch (gateway|serve|web)\b.*": "serves without end; what runs here is started so",
     r"clipsearch reindex .*|clipsearch collections (alias shop|delete) shop-1": "needs a second model: "
     "test_reindex.py moves a collection to one",
     r"python -m tests\.load.*": "loads the services for minutes: test_load.py does it for a moment",
@@ -72,6 +74,9 @@ PRINTS = {
     "ItemList(": r"2 of 2, \d+/s, 0 failed\n2 indexed, 0 there already, 0 failed, 0 gone\n$",
     'create_collection("products"': r"^0\.9\d+ motorcycle\n0\.\d+ cup\n$",
     '"tag": answer': r"^(motorcycle_(left|right)\.png\n){2}$",
+    "OpenAI(base_url": r"^True\n$",
+    "curl http://127.0.0.1:8000/healthz": r"^$",
+    "curl http://127.0.0.1:8000/v1/collections/shop/points:count -d '{}'": r'^{"count":"2"}$',
     "book.txt": r"^0\.\d+ Soon her eye fell on a little glass box.* very small cake",
 }
 """What must be printed, as regular expressions, by the command or by a snippet that holds these words."""
@@ -86,9 +91,13 @@ LEAVES = {
 class Reader:
     """Somebody who tries one after another what a page shows, in a home of their own."""
 
-    def __init__(self, home: Path, search: str, encoder: str) -> None:
+    def __init__(self, home: Path, search: str, encoder: str, gateway: str) -> None:
         self.home = home
-        self.addresses = {"127.0.0.1:50052": search, "127.0.0.1:50051": encoder}
+        self.addresses = {
+            "127.0.0.1:50052": search,
+            "127.0.0.1:50051": encoder,
+            "127.0.0.1:8000": gateway,
+        }
         self.environment = {
             **os.environ,
             "HOME": str(home),
@@ -114,12 +123,16 @@ class Reader:
         return []
 
     def python(self, code: str) -> str:
-        for shown, real in self.addresses.items():
-            code = code.replace(shown, real)
         output = io.StringIO()
         with contextlib.chdir(self.home), contextlib.redirect_stdout(output):
-            exec(code, {})
+            exec(self._here(code), {})
         return output.getvalue()
+
+    def _here(self, shown: str) -> str:
+        """With the addresses of what runs here."""
+        for usual, real in self.addresses.items():
+            shown = shown.replace(usual, real)
+        return shown
 
     def shell(self, command: str) -> str:
         if command.startswith("grpcurl"):
@@ -127,7 +140,7 @@ class Reader:
         if command.startswith("clipsearch ") and ">>" not in command:
             return self.clipsearch(*shlex.split(command)[1:])
         done = subprocess.run(
-            ["bash", "-c", command],
+            ["bash", "-c", self._here(command)],
             cwd=self.home,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -197,6 +210,7 @@ def home(photos: list[Path], tmp_path: Path) -> Path:
     (tmp_path / "ids.txt").write_text("first\nsecond\n")
     (tmp_path / "catalogue.csv").write_text("sku,title,price\ncup,a tea cup,4\nboat,a boat,900\n")
     shutil.copy(BOOK, tmp_path / "book.txt")
+    (tmp_path / ".curlrc").write_text("silent\nshow-error\nfail-with-body\n")
     (tmp_path / "photos").mkdir()
     for name in COPIED:
         with Image.open(by_name[name]) as picture:
@@ -217,12 +231,21 @@ def empty_search(search: ServiceProcess) -> Iterator[ServiceProcess]:
             client.delete_collection(collection.name)
 
 
+@pytest.fixture(scope="module")
+def gateway(
+    search: ServiceProcess, encoder: ServiceProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    flags = ("--server", search.address, "--encoder", encoder.address)
+    with GatewayProcess(tmp_path_factory.mktemp("gateway"), *flags) as process:
+        yield process
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [page for page in EVERYWHERE if any(map(runs_in_part, documents.blocks(read(page))))]
 )
-def test_everything_that_is_shown_runs_and_prints_what_it_should(page, empty_search, encoder, home):
-    reader = Reader(home, empty_search.address, encoder.address)
+def test_everything_that_is_shown_runs_and_prints_what_it_should(page, empty_search, encoder, gateway, home):
+    reader = Reader(home, empty_search.address, encoder.address, gateway.address)
     for block in documents.blocks(read(page)):
         for what, printed in reader.run(block):
             as_expected(what, printed)
@@ -281,7 +304,7 @@ def test_each_exception_still_has_its_command():
 @pytest.mark.parametrize("page", EVERYWHERE)
 def test_nothing_is_shown_of_a_kind_that_is_not_checked(page):
     shown = documents.blocks(read(page))
-    assert {block.language for block in shown} <= {"sh", "python", "json", "yaml", ""}
+    assert {block.language for block in shown} <= {"sh", "python", "json", "yaml", "js", ""}
     for block in shown:
         if block.language == "json":
             json.loads(block.text)

@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 SCHEMA_VERSION = 41  # Grafana 12
 WIDTH, HEIGHT = 24, 8
 # By job too: others have metrics of names like grpc_server_handled_total and process_cpu_seconds_total.
-_OURS = 'namespace=~"$namespace", job=~"encoder|encoder-next|search|qdrant"'
+_OURS = 'namespace=~"$namespace", job=~"encoder|encoder-next|search|gateway|qdrant"'
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
@@ -203,7 +203,45 @@ SEARCH = [
     Panel("Qdrant: memory", {"{{instance}}": f"max by (instance) ({of('memory_resident_bytes')})"}, "bytes"),
 ]
 
-DASHBOARDS = {"overview": OVERVIEW, "encoder": ENCODER, "search": SEARCH}
+_AT_THE_DOOR = 'envoy_http_conn_manager_prefix="gateway"'
+_SERVICE = 'envoy_cluster_name=~"encoder|search"'
+_HEALTHY = f"min by (instance, envoy_cluster_name) ({of('envoy_cluster_membership_healthy', _SERVICE)})"
+_CONNECTIONS = f"sum by (instance) ({of('envoy_http_downstream_cx_active', _AT_THE_DOOR)})"
+_HEAP = f"max by (instance) ({of('envoy_overload_envoy_resource_monitors_fixed_heap_pressure')})"
+
+GATEWAY = [
+    Panel(
+        "Answers by status",
+        {
+            "{{envoy_response_code_class}}xx": rate(
+                "envoy_http_downstream_rq_xx", "envoy_response_code_class", _AT_THE_DOOR
+            )
+        },
+        "reqps",
+    ),
+    Panel(
+        "Latency",
+        {
+            f"p{round(100 * q)}": quantile(q, "envoy_http_downstream_rq_time", "namespace", _AT_THE_DOOR)
+            for q in (0.5, 0.99)
+        },
+        "ms",
+    ),
+    Panel(
+        "Latency of the services, p99",
+        {
+            "{{envoy_cluster_name}}": quantile(
+                0.99, "envoy_cluster_upstream_rq_time", "envoy_cluster_name", _SERVICE
+            )
+        },
+        "ms",
+    ),
+    Panel("Replicas that are ready", {"{{instance}} {{envoy_cluster_name}}": _HEALTHY}),
+    Panel("Connections", {"{{instance}}": _CONNECTIONS}),
+    Panel("Memory, percent of what it may take", {"{{instance}}": _HEAP}, "percent"),
+]
+
+DASHBOARDS = {"overview": OVERVIEW, "encoder": ENCODER, "search": SEARCH, "gateway": GATEWAY}
 
 
 def dashboard(name: str, panels: list[Panel]) -> dict[str, Any]:

@@ -14,14 +14,14 @@ import yaml
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 KUBECTL = Path(sys.executable).with_name("kubectl")
-IMAGES = {"encoder-cpu", "encoder-gpu", "search", "model", "load"}
+IMAGES = {"encoder-cpu", "encoder-gpu", "search", "gateway", "model", "load"}
 REGISTRY = "registry.invalid/clipsearch"
 """Where images are until somebody says where: a host that RFC 2606 lets nobody have."""
 COMPONENTS = {
-    "cpu": ("qdrant", "second-encoder", "queue-wait", "monitoring", "cert-manager"),
-    "gpu": ("qdrant", "second-encoder", "queue-wait", "monitoring", "cert-manager"),
-    "edge": ("second-encoder", "queue-wait", "monitoring", "cert-manager"),
-    "local": ("monitoring", "cert-manager"),
+    "cpu": ("qdrant", "second-encoder", "queue-wait", "gateway", "monitoring", "cert-manager"),
+    "gpu": ("qdrant", "second-encoder", "queue-wait", "gateway", "monitoring", "cert-manager"),
+    "edge": ("second-encoder", "queue-wait", "gateway", "monitoring", "cert-manager"),
+    "local": ("gateway", "monitoring", "cert-manager"),
     "load": ("tls",),
 }
 """Overlay -> the components that make sense beside it, in the order in which they are added."""

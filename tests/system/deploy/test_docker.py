@@ -198,7 +198,7 @@ def requirements(*extras: str) -> list[str]:
 
 def test_images_install_the_extras_of_the_project_at_locked_versions():
     installs = [rest for word, rest in instructions() if word == "RUN" and "requirements.py" in rest]
-    assert len(installs) == 5
+    assert len(installs) == 6
     for rest in installs:
         for extras in re.findall(r"requirements\.py ([a-z ]+) <", rest) or ["cpu export"]:
             for requirement in requirements(*extras.split()):

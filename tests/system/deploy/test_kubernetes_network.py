@@ -15,6 +15,11 @@ ARROWS = {
     "edge": {("search", "encoder", 50051)},
     "edge+second-encoder": {("search", "encoder", 50051), ("search", "encoder-next", 50051)},
     "local": {("search", "encoder", 50051)},
+    "edge+gateway": {
+        ("search", "encoder", 50051),
+        ("gateway", "encoder", 50051),
+        ("gateway", "search", 50052),
+    },
     "load": {("load", "load", 5557)},
 }
 CLIENTS = {"search": {50052}}
@@ -101,6 +106,6 @@ def test_from_other_namespaces_come_clients_and_prometheus_and_nobody_else(built
                             "matchLabels": {"kubernetes.io/metadata.name": "monitoring"}
                         }
                         scrapes.setdefault(name(pod), set()).update(ports)
-    assert clients == CLIENTS
+    assert clients == CLIENTS | ({"gateway": {8000}} if "gateway" in overlay else {})
     scraped = {name(pod): {9100} for pod in manifests.pods()}
     assert scrapes == scraped | ({"qdrant": {6333}} if "qdrant" in scraped else {})

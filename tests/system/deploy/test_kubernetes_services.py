@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 import yaml
 
+from clipsearch.gateway.process import GRACE_S
 from clipsearch.serving.http_port import LOOP_ANSWERS_S
 from encoder_service.settings import EncoderSettings
 from search_service.api.collections_servicer import SERVICE_NAME as COLLECTIONS
 from search_service.settings import SearchSettings
+from tests import documents
 from tests.system.deploy.manifests import DEPLOY, adapter_metric, build, environment, selects
 
 PORTS = {"encoder": EncoderSettings().port, "search": SearchSettings().port}
@@ -69,6 +73,21 @@ def test_cert_manager_makes_the_certificates_that_tls_mounts(built, name):
     assert name in certificate["dnsNames"]
     ca = issuers[certificate["issuerRef"]["name"]]["ca"]["secretName"]
     assert manifests.one("Certificate", "ca")["spec"]["secretName"] == ca
+
+
+@pytest.mark.parametrize("overlay", ["edge+gateway", "edge+gateway+tls", "edge+gateway+cert-manager"])
+def test_the_gateway_understands_its_arguments_and_speaks_tls_where_the_services_do(built, overlay):
+    pod = built(overlay).pod("gateway")
+    (container,) = pod.containers()
+    documents.check(shlex.join(["clipsearch", *container["args"]]))
+    secure = overlay != "edge+gateway"
+    assert ("--insecure" in container["args"]) is not secure
+    assert ("--tls-certificate=/etc/clipsearch/tls/tls.crt" in container["args"]) is secure
+    assert ("CLIPSEARCH_TLS_CA" in environment(container)) is secure
+    assert container["readinessProbe"]["httpGet"].get("scheme") == ("HTTPS" if secure else None)
+    delay = next(one.partition("=")[2] for one in container["args"] if one.startswith("--drain-delay-s="))
+    sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod.spec["terminationGracePeriodSeconds"] >= sleep + float(delay) + GRACE_S + 5
 
 
 @systems

@@ -8,13 +8,16 @@ import re
 import subprocess
 import sys
 
+import httpx
 import promql_parser
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from clipsearch import Client, ClipSearchError, Point
+from tests.processes import GatewayProcess
 from tests.system.deploy.manifests import DEPLOY, adapter_metric, build
+from tests.waiting import wait_until
 
 MONITORING = DEPLOY / "monitoring"
 DASHBOARDS = sorted((MONITORING / "dashboards").glob("*.json"))
@@ -82,7 +85,15 @@ def exported(service, starter_bundle, tmp_path_factory) -> dict[str, set[str]]:
         client.search("shop", "something to drink from")
         with pytest.raises(ClipSearchError):
             client.search("nowhere", "a mug")
-        texts = [encoder.metrics(), search.metrics()]
+        flags = ("--encoder", encoder.address, "--server", search.address, "--metrics-port", "0")
+        with GatewayProcess(data, *flags) as gateway:
+            wait_until(lambda: httpx.get(f"{gateway.url}/healthz").status_code == 200)
+            assert httpx.get(f"{gateway.url}/v1/model").status_code == 200
+            assert httpx.get(f"{gateway.url}/v1/collections").status_code == 200
+            wait_until(
+                lambda: "envoy_http_downstream_rq_time_bucket" in gateway.metrics()
+            )  # flushed at times
+            texts = [encoder.metrics(), search.metrics(), gateway.metrics()]
     samples: dict[str, set[str]] = {}
     for text in texts:
         for family in text_string_to_metric_families(text):
@@ -93,6 +104,8 @@ def exported(service, starter_bundle, tmp_path_factory) -> dict[str, set[str]]:
                 samples.setdefault(name, set())
             for sample in family.samples:
                 samples.setdefault(sample.name, set()).update(sample.labels)
+                if family.type == "counter":  # Envoy's have no _total, but for the parser all have
+                    samples[family.name].update(sample.labels)
     return samples
 
 
@@ -159,7 +172,7 @@ def test_every_alert_has_a_unit_test():
 
 
 def test_the_prometheus_rule_is_scraped_from_the_same_services(built):
-    manifests = built("cpu+qdrant+second-encoder+monitoring")
+    manifests = built("cpu+qdrant+second-encoder+gateway+monitoring")
     monitor = manifests.one("ServiceMonitor", "clipsearch")
     (selector,) = monitor["spec"]["selector"]["matchExpressions"]
     assert selector["operator"] == "In"

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc, openai_pb2_grpc
 from clipsearch.encoder.v1 import openai_pb2 as pb
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
+from clipsearch.serving.calls import CallInterceptor
 from encoder_service.loading import open_encoder
 from encoder_service.servicer import encoder_services
 from encoder_service.settings import EncoderSettings
 from tests.ports import OWN_PORT
-from tests.unit.clipsearch.serving.served import detail, receiving
+from tests.unit.clipsearch.serving.served import detail, requests
 
 Vector = NDArray[np.float32]
 Jpeg = Callable[..., bytes]
@@ -31,7 +31,7 @@ Jpeg = Callable[..., bytes]
 async def channel(toy_bundle: Path) -> AsyncIterator[grpc.aio.Channel]:
     settings = EncoderSettings(model=toy_bundle, max_batch=8, max_batch_tokens=128, max_images=2, max_texts=4)
     async with open_encoder(settings) as encoder:
-        server = grpc.aio.server(options=OWN_PORT, interceptors=[ErrorInterceptor(), receiving()])
+        server = grpc.aio.server(options=OWN_PORT, interceptors=[CallInterceptor(requests())])
         for service in encoder_services(encoder, settings):
             service.add(server)
         port = server.add_insecure_port("127.0.0.1:0")

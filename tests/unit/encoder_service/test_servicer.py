@@ -56,7 +56,7 @@ async def encoder(settings: EncoderSettings) -> AsyncIterator[Encoder]:
 async def stub(encoder: Encoder, settings: EncoderSettings) -> AsyncIterator[Any]:
     calls = CallInterceptor(requests(most_elements=settings.most_elements))
     server = grpc.aio.server(options=OWN_PORT, interceptors=[calls])
-    [service] = encoder_services(encoder, settings)
+    service, _openai = encoder_services(encoder, settings)
     service.add(server)
     calls.admits[service.name] = service.admit
     port = server.add_insecure_port("127.0.0.1:0")

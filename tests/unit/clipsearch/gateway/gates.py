@@ -13,8 +13,6 @@ from typing import Any
 import grpc
 import httpx
 
-from clipsearch.serving.errors_interceptor import ErrorInterceptor
-from clipsearch.serving.telemetry.request_id import RequestInterceptor
 from tests.processes import GatewayProcess
 from tests.unit.clipsearch.serving.served import Running, running
 from tests.waiting import HANGS_S
@@ -46,7 +44,7 @@ async def gate(
     verify: ssl.SSLContext | bool = True,
     **settings: str,
 ) -> AsyncIterator[Gate]:
-    async with running(RequestInterceptor(), ErrorInterceptor(), credentials=credentials) as server:
+    async with running(credentials=credentials) as server:
         address = server.address
         process = GatewayProcess(folder, "--server", address, "--encoder", address, *flags, **settings)
         try:

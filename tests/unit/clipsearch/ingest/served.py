@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import grpc
+import structlog
 from google.protobuf import struct_pb2
 from google.rpc import status_pb2
 
@@ -145,6 +147,8 @@ class FakeSearch(search_pb2_grpc.SearchServiceServicer, collection_pb2_grpc.Coll
 @asynccontextmanager
 async def serving() -> AsyncIterator[tuple[FakeSearch, AsyncClient]]:
     """The service, and a client of it."""
+    # A command that serves in this process would print them among what it says.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
     fake = FakeSearch()
     server = grpc.aio.server(interceptors=[CallInterceptor()], options=OWN_PORT)
     search_pb2_grpc.add_SearchServiceServicer_to_server(fake, server)

@@ -50,12 +50,11 @@ What = TypeVar("What", TextTerm, ImageTerm, VectorTerm, PointTerm)
 
 @dataclass(slots=True)
 class _Run:
-    """One search on its way: its collection, and by index a vector for each of its terms, and its kind."""
+    """One search on its way: its collection, and by index its terms, once they have vectors."""
 
     query: Query
     spec: CollectionSpec
-    vectors: dict[int, Vector] = field(default_factory=dict)
-    kinds: dict[int, VectorName] = field(default_factory=dict)
+    found: dict[int, Weighted] = field(default_factory=dict)
     calibration: Calibration | None = None
     tokens_dropped: dict[int, int] = field(default_factory=dict)
     weak_match_below: float = 0.0
@@ -81,16 +80,17 @@ class _Run:
             if isinstance(outcome, InvalidArgument):
                 raise outcome.at(path)
             check_dimension(outcome.vector, self.spec, path)
-        self.vectors[index], self.kinds[index] = outcome.vector, kind
+        self.put(index, outcome.vector, kind)
         if outcome.tokens_dropped:
             self.tokens_dropped[index] = outcome.tokens_dropped
 
+    def put(self, index: int, vector: Vector, kind: VectorName | None) -> None:
+        """Gives a term its vector."""
+        self.found[index] = Weighted(vector, self.query.terms[index].weight, kind)
+
     def weighted(self) -> list[Weighted]:
         """The terms, once every one has a vector."""
-        return [
-            Weighted(self.vectors[i], term.weight, self.kinds.get(i))
-            for i, term in enumerate(self.query.terms)
-        ]
+        return [self.found[i] for i in range(len(self.query.terms))]
 
     def questions(self, empty: frozenset[VectorName]) -> list[VectorQuery]:
         """What the vector names are asked that are not `empty`. Raises InvalidArgument.
@@ -188,9 +188,7 @@ class Search:
         for run in runs:
             for i, stored in run.terms(PointTerm):
                 with inside(run.query.path):
-                    run.kinds[i], run.vectors[i] = _vector_of(
-                        points.get((run.spec.name, stored.id)), stored.id
-                    )
+                    run.put(i, *_vector_of(points.get((run.spec.name, stored.id)), stored.id))
 
     async def _encode(self, runs: Sequence[_Run], deadline: Deadline) -> None:
         """The vectors of texts and images; one encoder call a model."""
@@ -278,14 +276,12 @@ def _check(run: _Run) -> None:
         check_fingerprint(spec, query.fingerprint, "the request")
     for i, ready in run.terms(VectorTerm):
         check_dimension(ready.vector, spec, f"query[{i}].vector")
-        run.vectors[i] = ready.vector
-        if ready.kind is not None:
-            run.kinds[i] = ready.kind
+        run.put(i, ready.vector, ready.kind)
 
 
-def _vector_of(point: StoredPoint | None, id: str) -> tuple[VectorName, Vector]:
+def _vector_of(point: StoredPoint | None, id: str) -> tuple[Vector, VectorName]:
     if point is not None and point.image is not None:
-        return "image", point.image
+        return point.image, "image"
     if point is not None and point.text is not None:
-        return "text", point.text
+        return point.text, "text"
     raise NotFound("point", id)

@@ -74,8 +74,8 @@ class Calibrations:
         if kept is None:
             return await self.renew(collection)
         known = self._known[collection]
-        if not (kept.both or known.counted or known.task):  # it may be of before a crash
-            self._start(collection, force=False)
+        if not (kept.both or known.counted or known.task or self._store.shared):
+            self._start(collection, force=False)  # it may be of before a crash
         return kept
 
     def empty(self, collection: str) -> frozenset[VectorName]:

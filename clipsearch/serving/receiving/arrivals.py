@@ -8,10 +8,10 @@ kernel, for each connection, and looked at every few milliseconds. A call whose 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc
 
@@ -36,12 +36,17 @@ _RETRY_S = 1.0
 
 @dataclass(eq=False, slots=True)
 class _Arrival:
-    """A request on its way, and what was known of its connection when it began."""
+    """A request on its way, until when it must be here, and what was known of its connection when it began.
+
+    `task` reads it, and is cancelled by `_look`, which runs as long as anything is on its way: a timer each
+    would cost more than all else here.
+    """
 
     started: float
+    end: float
     known: tuple[int, int]
-    scope: asyncio.Timeout
-    gave_way: bool = False
+    task: asyncio.Task[Any]
+    ended: ServiceError | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -104,23 +109,24 @@ class Arrivals:
         Waits while there is no room. Raises DeadlineExceeded for a request that does not arrive in time,
         InvalidArgument for none, and ResourceExhausted for one that had to give way to others.
         """
-        end = asyncio.get_running_loop().time() + self._limit_s
+        end = time.monotonic() + self._limit_s  # the loop's clock
         name = context.peer()
         if self._waiters or self._room() <= 0:
             await self._wait(name, end)
         peer = self._peers.get(name)
         if peer is None:
             peer = self._peers[name] = _Peer(name, (self._received(name) or 0, 0))
-        now = asyncio.get_running_loop().time()
-        arrival = _Arrival(now, peer.known, asyncio.timeout_at(end))
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        arrival = _Arrival(time.monotonic(), end, peer.known, task)
         peer.arrivals[arrival] = None
         self._look_soon()
         data = None
         try:
-            async with arrival.scope:
-                data = await context.read()
-        except TimeoutError:
-            raise self._too_late(arrival) from None
+            data = await context.read()
+        except asyncio.CancelledError:
+            if arrival.ended is None or task.uncancel() > 0:  # by others, too
+                raise
+            raise arrival.ended from None
         finally:
             del peer.arrivals[arrival]
             peer.whole += len(data) if isinstance(data, bytes) else 0
@@ -137,7 +143,7 @@ class Arrivals:
         """
         small = parsed <= self.budget // _SMALL
         if self._answering and not small and self.held - arrived + parsed > self.budget:
-            end = asyncio.get_running_loop().time() + self._limit_s
+            end = time.monotonic() + self._limit_s
             while self._answering and self.held - arrived + parsed > self.budget:
                 if not await _set_within(self._released, end):
                     raise self._full()
@@ -148,24 +154,23 @@ class Arrivals:
         """A request that held `size` bytes is done; `answered` if it came as far as `hold`."""
         self._answering -= answered
         self.held -= size
-        self._released.set()
-        self._released = asyncio.Event()
+        self._released.set()  # for those that wait now
+        self._released.clear()
         if self._waiters:
             self._look_soon()
 
     def give_way(self) -> bool:
         """Ends the oldest request that is still on its way and had its time; False = there is none."""
-        now = asyncio.get_running_loop().time()
-        arrivals = (arrival for peer in self._peers.values() for arrival in peer.arrivals)
-        late = [one for one in arrivals if now - one.started >= _PATIENCE_S and not one.gave_way]
+        now = time.monotonic()
+        late = [one for one in self._on_their_way() if now - one.started >= _PATIENCE_S and not one.ended]
         if late:
-            self._end(min(late, key=lambda one: one.started))
+            _end(min(late, key=lambda one: one.started), self._full())
         return bool(late)
 
     async def _wait(self, peer: str, end: float) -> None:
         """Until it is this one's turn. Raises ResourceExhausted when `end` has come."""
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(peer, loop.time(), loop.create_future())
+        waiter = _Waiter(peer, time.monotonic(), loop.create_future())
         self._waiters.append(waiter)
         self._look_soon()
         try:
@@ -184,7 +189,10 @@ class Arrivals:
     def _look(self) -> None:
         """Counts what has come in, ends what is too much, and lets in who waits."""
         self._looking = None
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
+        for arrival in self._on_their_way():
+            if now >= arrival.end:
+                _end(arrival, DeadlineExceeded(f"the request did not arrive within {self._limit_s:g} s"))
         self._peers = {name: peer for name, peer in self._peers.items() if peer.arrivals}
         sizes = {peer: self._on_the_way(peer) for peer in self._peers.values()}
         heaviest = sorted(sizes, key=lambda peer: sizes[peer], reverse=True)
@@ -230,19 +238,12 @@ class Arrivals:
 
     def _end_oldest(self, peer: _Peer) -> None:
         for arrival in peer.arrivals:
-            if not arrival.gave_way:
-                self._end(arrival)
+            if arrival.ended is None:
+                _end(arrival, self._full())
                 return
 
-    def _end(self, arrival: _Arrival) -> None:
-        arrival.gave_way = True
-        with suppress(RuntimeError):  # it ends already
-            arrival.scope.reschedule(asyncio.get_running_loop().time())
-
-    def _too_late(self, arrival: _Arrival) -> ServiceError:
-        if arrival.gave_way:
-            return self._full()
-        return DeadlineExceeded(f"the request did not arrive within {self._limit_s:g} s")
+    def _on_their_way(self) -> list[_Arrival]:
+        return [arrival for peer in self._peers.values() for arrival in peer.arrivals]
 
     def _full(self) -> ResourceExhausted:
         return ResourceExhausted(
@@ -251,6 +252,12 @@ class Arrivals:
             "REQUEST_MEMORY_FULL",
             retry_after_s=_RETRY_S,
         )
+
+
+def _end(arrival: _Arrival, why: ServiceError) -> None:
+    if arrival.ended is None:
+        arrival.ended = why
+        arrival.task.cancel()
 
 
 async def _set_within(event: asyncio.Event, end: float) -> bool:

@@ -32,15 +32,38 @@ def prompt_bytes(template: str, labels: Sequence[str]) -> list[int]:
     return [without + places * len(label.encode()) for label in labels]
 
 
-def check_prompts(template: str, labels: Sequence[str], max_bytes: int, max_in_all: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of prompts: UTF-8 bytes of one, and of all of them; how many there may be."""
+
+    bytes: int
+    bytes_in_all: int
+    prompts: int
+
+
+def check_prompts(
+    templates: Sequence[str], labels: Sequence[str], bounds: Bounds, field: str = "prompt_template"
+) -> None:
     """Raises InvalidArgument unless every label, and every prompt that they would make, may be encoded.
 
-    `max_bytes` is the bound of one prompt in UTF-8, `max_in_all` that of all of them. No prompt is made.
+    `field` is where the templates stand in the request; of several it is a list. No prompt is made.
     """
-    if PLACE not in template:
-        raise InvalidArgument("prompt_template", "has no {} to put the label into")
-    if (size := len(template.encode())) > max_bytes:
-        raise _too_large("prompt_template", f"{size} bytes, the limit is {max_bytes}", size)
+    known: dict[str, int] = {}
+    for index, template in enumerate(templates):
+        where = field if field == "prompt_template" else f"{field}[{index}]"
+        if PLACE not in template:
+            raise InvalidArgument(where, "has no {} to put the label into")
+        if (size := len(template.encode())) > bounds.bytes:
+            raise _too_large(where, f"{size} bytes, the limit is {bounds.bytes}", size)
+        if (first := known.setdefault(template, index)) != index:
+            raise InvalidArgument(where, f"the same as {field}[{first}]", "TEMPLATE_REPEATED")
+    if (count := len(templates) * len(labels)) > bounds.prompts:
+        raise InvalidArgument(
+            field,
+            f"{len(templates)} templates with {len(labels)} labels make {count} prompts, "
+            f"{bounds.prompts} are allowed",
+            "COUNT_OUT_OF_RANGE",
+        )
     seen: dict[str, int] = {}
     for index, label in enumerate(labels):
         if not label.strip():
@@ -48,14 +71,20 @@ def check_prompts(template: str, labels: Sequence[str], max_bytes: int, max_in_a
         if label in seen:  # errors get into traces, where a caller's words do not belong
             raise InvalidArgument(f"labels[{index}]", f"the same as labels[{seen[label]}]", "LABEL_REPEATED")
         seen[label] = index
-    sizes = prompt_bytes(template, labels)
-    for index, size in enumerate(sizes):
-        if size > max_bytes:
-            raise _too_large(
-                f"labels[{index}]", f"its prompt would have {size} bytes, the limit is {max_bytes}", size
-            )
-    if (total := sum(sizes)) > max_in_all:
-        raise _too_large("labels", f"all prompts would have {total} bytes, the limit is {max_in_all}", total)
+    total = 0
+    for template in templates:
+        for index, size in enumerate(prompt_bytes(template, labels)):
+            total += size
+            if size > bounds.bytes:
+                raise _too_large(
+                    f"labels[{index}]",
+                    f"its prompt would have {size} bytes, the limit is {bounds.bytes}",
+                    size,
+                )
+    if total > bounds.bytes_in_all:
+        raise _too_large(
+            "labels", f"all prompts would have {total} bytes, the limit is {bounds.bytes_in_all}", total
+        )
 
 
 def _too_large(field: str, message: str, size: int) -> InvalidArgument:
@@ -63,27 +92,42 @@ def _too_large(field: str, message: str, size: int) -> InvalidArgument:
 
 
 async def classify(
-    encoder: Encoder, images: Sequence[bytes], labels: Sequence[str], template: str, deadline: float
+    encoder: Encoder,
+    images: Sequence[bytes],
+    labels: Sequence[str],
+    templates: Sequence[str],
+    deadline: float,
 ) -> list[list[LabelScore] | InvalidArgument]:
     """The labels of each image, best first, or why there are none. For what `check_prompts` lets through.
+
+    Of several templates a label has one vector: the mean of its prompts', of length 1 again.
 
     Raises InvalidArgument for a label that cannot be encoded, else as `Encoder.encode_images`.
     """
     # Labels first: they are few and mostly known already, and a bad one costs no decoding.
-    prompts = await encoder.encode_texts([template.replace(PLACE, label) for label in labels], deadline)
+    texts = [template.replace(PLACE, label) for label in labels for template in templates]
+    prompts = await encoder.encode_texts(texts, deadline)
     rows = []
     for index, prompt in enumerate(prompts):
         if isinstance(prompt, InvalidArgument):
-            raise InvalidArgument(f"labels[{index}]", prompt.description, prompt.reason)
+            raise InvalidArgument(f"labels[{index // len(templates)}]", prompt.description, prompt.reason)
         rows.append(prompt.vector)
     outcomes = await encoder.encode_images(images, deadline)
-    prompt_vectors = np.stack(rows)
+    label_vectors = ensemble(np.stack(rows), len(templates))
     return [
-        best_first(labels, prompt_vectors @ outcome.vector, encoder.manifest)
+        best_first(labels, label_vectors @ outcome.vector, encoder.manifest)
         if isinstance(outcome, Encoded)
         else outcome
         for outcome in outcomes
     ]
+
+
+def ensemble(vectors: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """The mean of each `size` rows of float32 [n * size, dimension], of length 1: float32 [n, dimension]."""
+    means: NDArray[np.float32] = vectors.reshape(-1, size, vectors.shape[1]).mean(axis=1)
+    norms = np.linalg.norm(means, axis=1, keepdims=True)
+    means /= np.maximum(norms, np.finfo(np.float32).tiny)
+    return means
 
 
 def best_first(labels: Sequence[str], cosines: NDArray[np.float32], manifest: Manifest) -> list[LabelScore]:

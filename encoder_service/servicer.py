@@ -13,7 +13,7 @@ from clipsearch.encoder.v1 import encoder_pb2 as pb
 from clipsearch.encoder.v1 import encoder_pb2_grpc, openai_pb2_grpc, vector_pb2
 from clipsearch.serving.errors import InvalidArgument, to_status
 from clipsearch.serving.service import Service, deadline_of
-from encoder_service.classify import DEFAULT_TEMPLATE, LabelScore, check_prompts, classify
+from encoder_service.classify import DEFAULT_TEMPLATE, Bounds, LabelScore, check_prompts, classify
 from encoder_service.encoder import Encoded, Encoder, Outcome
 from encoder_service.inputs.images import ImageInput
 from encoder_service.openai import SERVICE_NAME as OPENAI_NAME
@@ -85,9 +85,17 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         _check_count("images", len(request.images), settings.max_images)
         _check_count("labels", len(request.labels), settings.max_labels)
         labels = list(request.labels)
-        template = request.prompt_template or DEFAULT_TEMPLATE
-        check_prompts(template, labels, settings.max_text_bytes, settings.max_prompt_bytes)
-        results = await classify(self._encoder, list(request.images), labels, template, deadline_of(context))
+        templates, field = list(request.prompt_templates), "prompt_templates"
+        if request.prompt_template and templates:
+            raise InvalidArgument(
+                "prompt_templates", "together with prompt_template, one of the two is needed"
+            )
+        if not templates:
+            templates, field = [request.prompt_template or DEFAULT_TEMPLATE], "prompt_template"
+        _check_count(field, len(templates), settings.max_labels)
+        bounds = Bounds(settings.max_text_bytes, settings.max_prompt_bytes, settings.queue_texts)
+        check_prompts(templates, labels, bounds, field)
+        results = await classify(self._encoder, list(request.images), labels, templates, deadline_of(context))
         return pb.ClassifyResponse(
             classifications=[_classification(result) for result in results],
             fingerprint=self._encoder.manifest.fingerprint,

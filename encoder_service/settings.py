@@ -83,7 +83,7 @@ class EncoderSettings(ServingSettings):
 
     max_images: int = Field(default=64, ge=1, description="images in a request")
     max_texts: int = Field(default=256, ge=1, description="texts in a request")
-    max_labels: int = Field(default=256, ge=1, description="labels in a Classify request")
+    max_labels: int = Field(default=256, ge=1, description="labels, and templates, in a Classify request")
     max_image_bytes: int = Field(default=20 * MIB, ge=1024, description="bytes of an encoded image")
     max_text_bytes: int = Field(default=64 * 1024, ge=16, description="UTF-8 bytes of a text")
 
@@ -100,4 +100,5 @@ class EncoderSettings(ServingSettings):
             f"{package}.EncodeImageRequest.images": self.max_images,
             f"{package}.ClassifyRequest.images": self.max_images,
             f"{package}.ClassifyRequest.labels": self.max_labels,
+            f"{package}.ClassifyRequest.prompt_templates": self.max_labels,
         }

@@ -26,8 +26,12 @@ def classify(
         str, typer.Option(metavar="A,B,C", help="The labels to choose from, separated by commas.")
     ],
     template: Annotated[
-        str, typer.Option(help="The sentence that each label is put into, in place of {}.")
-    ] = "a photo of a {}",
+        list[str] | None,
+        typer.Option(
+            help="The sentence that each label is put into, in place of {}; of several the mean counts.",
+            show_default="a photo of a {}",
+        ),
+    ] = None,
     encoder: Encoder = DEFAULT_ENCODER,
     json: Json = False,
 ) -> None:
@@ -38,6 +42,8 @@ def classify(
       clipsearch classify photo.jpg --labels cat,dog,horse
 
       clipsearch classify photo.jpg --labels "espresso,cappuccino" --template "a cup of {}" --json
+
+      clipsearch classify pet.jpg --labels cat,dog --template "a photo of a {}" --template "a drawing of a {}"
     """
     from clipsearch.client.errors import ClipSearchError
     from clipsearch.client.sync import EncoderClient
@@ -47,7 +53,7 @@ def classify(
         raise typer.BadParameter("every label must hold a character", param_hint="--labels")
     with EncoderClient(encoder, **access()) as client:
         try:
-            (result,) = client.classify([image], choices, prompt_template=template)
+            (result,) = client.classify([image], choices, prompt_template=template or "")
         except ClipSearchError as error:
             option = _option(error)
             if option is None:
@@ -70,7 +76,7 @@ def classify(
 def _option(error: ClipSearchError) -> str | None:
     """The option that the encoder refuses, with its limits, by the name that it has here."""
     field = error.field or ""
-    if field == "prompt_template":
+    if field.startswith("prompt_template"):
         return "--template"
     return "--labels" if field.startswith("labels") else None
 

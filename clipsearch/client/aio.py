@@ -181,7 +181,7 @@ class AsyncEncoderClient(_AsyncCaller):
         return await self._stacked(await self._batched(rpc.ENCODE_IMAGES, images))
 
     async def classify(
-        self, images: Iterable[ImageLike], labels: Iterable[str], *, prompt_template: str = ""
+        self, images: Iterable[ImageLike], labels: Iterable[str], *, prompt_template: str | Sequence[str] = ""
     ) -> list[Classification]:
         """Which label fits each image best? Long lists of images go in several calls."""
         return await self._batched(rpc.CLASSIFY, images, labels, prompt_template=prompt_template)

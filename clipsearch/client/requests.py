@@ -222,16 +222,21 @@ def encode_images(images: Iterable[ImageLike]) -> Iterator[encoder_pb2.EncodeIma
 
 
 def classify(
-    images: Iterable[ImageLike], labels: Iterable[str], *, prompt_template: str = ""
+    images: Iterable[ImageLike], labels: Iterable[str], *, prompt_template: str | Sequence[str] = ""
 ) -> Iterator[encoder_pb2.ClassifyRequest]:
     """Which label fits each image best? Long lists of images go in several calls.
 
-    Default prompt: "a photo of a {}". An image that cannot be read has an error and no labels.
+    Default prompt: "a photo of a {}"; of several templates the vectors are averaged. An image that cannot
+    be read has an error and no labels.
     """
     choices = inputs.strings(labels, "labels", "labels")
-    inputs.string(prompt_template, "prompt_template")
+    prompt: dict[str, Any]
+    if isinstance(prompt_template, str):
+        prompt = {"prompt_template": inputs.string(prompt_template, "prompt_template")}
+    else:
+        prompt = {"prompt_templates": inputs.strings(prompt_template, "prompt_template", "templates")}
     for batch in _image_batches(images):
-        yield encoder_pb2.ClassifyRequest(images=batch, labels=choices, prompt_template=prompt_template)
+        yield encoder_pb2.ClassifyRequest(images=batch, labels=choices, **prompt)
 
 
 def optional_filter(filter: FilterLike | None) -> filter_pb2.Filter | None:

@@ -174,11 +174,12 @@ class EncoderClient(_Caller):
         return self._stacked(self._batched(rpc.ENCODE_IMAGES, images))
 
     def classify(
-        self, images: Iterable[ImageLike], labels: Iterable[str], *, prompt_template: str = ""
+        self, images: Iterable[ImageLike], labels: Iterable[str], *, prompt_template: str | Sequence[str] = ""
     ) -> list[Classification]:
         """Which label fits each image best? Long lists of images go in several calls.
 
-        Default prompt: "a photo of a {}". An image that cannot be read has an error and no labels.
+        Default prompt: "a photo of a {}"; of several templates the vectors are averaged. An image that
+        cannot be read has an error and no labels.
         """
         return self._batched(rpc.CLASSIFY, images, labels, prompt_template=prompt_template)
 

@@ -447,6 +447,7 @@ class ClassifyRequest(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     PROMPT_TEMPLATE_FIELD_NUMBER: _builtins.int
+    PROMPT_TEMPLATES_FIELD_NUMBER: _builtins.int
     prompt_template: _builtins.str
     """Sentence that each label is put into, in place of `{}`. Default: "a photo of a {}"."""
     @_builtins.property
@@ -457,16 +458,24 @@ class ClassifyRequest(_message.Message):
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 256 labels; distinct, each with a character that is not white space."""
 
+    @_builtins.property
+    def prompt_templates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Several such sentences in place of one, distinct: a label's vector is then the L2-normalised mean of the
+        vectors of its prompts (an ensemble, as in section 3.1.4 of CLIP's paper). At most 256 (a server setting), and
+        8192 prompts in all (likewise). Not together with `prompt_template`.
+        """
+
     def __init__(
         self,
         *,
         images: _abc.Iterable[_builtins.bytes] | None = ...,
         labels: _abc.Iterable[_builtins.str] | None = ...,
         prompt_template: _builtins.str = ...,
+        prompt_templates: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "labels", b"labels", "prompt_template", b"prompt_template"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "labels", b"labels", "prompt_template", b"prompt_template", "prompt_templates", b"prompt_templates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

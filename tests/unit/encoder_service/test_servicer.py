@@ -165,6 +165,20 @@ async def test_classify_puts_the_label_into_the_template(stub: Any, jpeg: Jpeg) 
     assert plain.classifications[0].scores[0].cosine == pytest.approx(float(vector @ seen), abs=1e-6)
 
 
+async def test_of_several_templates_a_label_is_the_mean(stub: Any, jpeg: Jpeg) -> None:
+    templates = ["red {}", "a {}", "{} of green"]
+    mean = 0.0
+    for template in templates:
+        text = pb.EncodeTextRequest(texts=[template.replace("{}", "cat")])
+        mean = mean + floats((await stub.EncodeText(text)).embeddings[0]) / len(templates)
+    assert 0 < np.linalg.norm(mean) < 0.999
+    seen = floats((await stub.EncodeImage(pb.EncodeImageRequest(images=[jpeg()]))).embeddings[0])
+    request = pb.ClassifyRequest(images=[jpeg()], labels=["dog", "cat"], prompt_templates=templates)
+    scores = {score.label: score for score in (await stub.Classify(request)).classifications[0].scores}
+    assert scores["cat"].cosine == pytest.approx(float(mean @ seen / np.linalg.norm(mean)), abs=1e-6)
+    assert sum(score.probability for score in scores.values()) == pytest.approx(1)
+
+
 @pytest.mark.parametrize(
     ("request_", "field", "text"),
     [
@@ -189,6 +203,21 @@ async def test_classify_puts_the_label_into_the_template(stub: Any, jpeg: Jpeg) 
             pb.ClassifyRequest(images=[b"a"], labels=["a"], prompt_template="a photo"),
             "prompt_template",
             "has no {}",
+        ),
+        (
+            pb.ClassifyRequest(images=[b"a"], labels=["a"], prompt_templates=["a {}", "a photo"]),
+            r"prompt_templates\[1\]",
+            "has no {}",
+        ),
+        (
+            pb.ClassifyRequest(images=[b"a"], labels=["a"], prompt_templates=["a {}", "a {}"]),
+            r"prompt_templates\[1\]",
+            r"the same as prompt_templates\[0\]",
+        ),
+        (
+            pb.ClassifyRequest(images=[b"a"], labels=["a"], prompt_template="{}", prompt_templates=["a {}"]),
+            "prompt_templates",
+            "together with prompt_template",
         ),
     ],
 )

@@ -12,7 +12,12 @@ from clipsearch.client.sync import EncoderClient
 
 @pytest.mark.parametrize(
     ("field", "option"),
-    [("labels[3]", "--labels"), ("labels", "--labels"), ("prompt_template", "--template")],
+    [
+        ("labels[3]", "--labels"),
+        ("labels", "--labels"),
+        ("prompt_template", "--template"),
+        ("prompt_templates[1]", "--template"),
+    ],
 )
 def test_a_prompt_that_is_refused_names_its_option(monkeypatch, tmp_path, field, option):
     def refuses(*_: object, **__: object) -> None:

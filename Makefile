@@ -190,7 +190,7 @@ $(FULL_READY): pyproject.toml requirements.lock | $(BIN)/python
 	echo "   This downloads 0.5 GB beside torch, once. PyPI's torch for Linux is the CUDA build, which is 2.8 GB more with"
 	echo "   its libraries, and 6.7 GB on disk in all. Nothing here needs CUDA; to have the CPU build, a tenth of that:"
 	echo "   make $(MAKECMDGOALS) PIP_EXTRA_INDEX_URL=URL, the index of CPU builds that pytorch.org's 'Get started' names"
-	$(PIP) --editable '.[cpu,search,starter,map,web,gateway,notebook,parquet,otel,export,plan,load,dev,deploy]'
+	$(PIP) --editable '.[cpu,search,starter,map,eval,web,gateway,notebook,parquet,otel,export,plan,load,dev,deploy]'
 	touch $(RUN_READY) $@
 
 # Nor can Checkov with what it pins.

@@ -8,6 +8,7 @@ from clipsearch.cli import collections, config, model, serve, token
 from clipsearch.cli.classify import classify
 from clipsearch.cli.delete import delete
 from clipsearch.cli.demo import demo
+from clipsearch.cli.eval import eval
 from clipsearch.cli.gateway import gateway
 from clipsearch.cli.health import health
 from clipsearch.cli.index import index
@@ -47,6 +48,7 @@ app.command()(update)
 app.command()(delete)
 app.command()(classify)
 app.command()(reindex)
+app.command()(eval)
 app.command()(map)
 app.command()(web)
 app.command()(gateway)

@@ -89,10 +89,10 @@ def _services(bundle: Path, scratch: Path) -> Iterator[tuple[str, str]]:
     """The addresses of the encoder and of the search service, which run while the block does."""
     data = ["--data-dir", str(scratch / "data")]
     with (
-        processes.service("encoder", ["--model", str(bundle)], scratch) as encoder_at,
-        processes.service("search", ["--encoder", encoder_at, *data], scratch) as search_at,
+        processes.service("encoder", ["--model", str(bundle)], scratch) as encoder,
+        processes.service("search", ["--encoder", encoder.address, *data], scratch) as search,
     ):
-        yield encoder_at, search_at
+        yield encoder.address, search.address
 
 
 def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool) -> Report:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -19,8 +21,31 @@ _STOP_S = 30.0
 _TAIL_LINES = 15
 
 
-def start(arguments: list[str], log: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A service that runs: its `host:port` and its process."""
+
+    address: str
+    pid: int
+
+    def memory_bytes(self) -> int | None:
+        """What its processes have in memory, those that it started included; None where the system hides it.
+
+        Pages of its files that are in memory count; pages that two of its processes share count twice.
+        """
+        try:
+            sizes = [_resident(folder) for folder in Path("/proc").iterdir() if _session(folder) == self.pid]
+        except OSError:
+            return None
+        return sum(sizes) or None
+
+
+def start(
+    arguments: list[str], log: IO[bytes] | None = None, settings: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """Runs `clipsearch serve ARGUMENTS`, its output into `log` (None: where ours goes).
+
+    `settings` are variables that it has beside ours.
 
     In a session of its own: a Ctrl-C at the terminal reaches us alone, and we pass on one signal;
     a service takes a second one as an order to drop its calls.
@@ -30,6 +55,7 @@ def start(arguments: list[str], log: IO[bytes] | None = None) -> subprocess.Pope
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
+        env={**os.environ, **(settings or {})},
         start_new_session=True,
     )
 
@@ -47,17 +73,23 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def service(name: str, arguments: list[str], folder: Path, timeout_s: float = 60.0) -> Iterator[str]:
-    """A service on a free port while the block runs; yields its `host:port` once it is SERVING.
+def service(
+    name: str,
+    arguments: list[str],
+    folder: Path,
+    settings: Mapping[str, str] | None = None,
+    timeout_s: float = 60.0,
+) -> Iterator[Running]:
+    """A service on a free port while the block runs, which begins once it is SERVING.
 
     Its log and port file lie in `folder`. Raises Problem, with the end of the log, if it does not start.
     """
     port_file, log_file = folder / f"{name}.address", folder / f"{name}.log"
     with log_file.open("wb") as log:
-        process = start([name, "--port", "0", "--port-file", str(port_file), *arguments], log)
+        process = start([name, "--port", "0", "--port-file", str(port_file), *arguments], log, settings)
         try:
             _wait_until_serving(name, process, port_file, log_file, timeout_s)
-            yield port_file.read_text(encoding="utf-8").strip()
+            yield Running(port_file.read_text(encoding="utf-8").strip(), process.pid)
         finally:
             stop(process)
 
@@ -77,6 +109,22 @@ def _wait_until_serving(
 def _tail(log_file: Path) -> str:
     lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
     return "; the end of its log:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
+
+
+def _session(folder: Path) -> int:
+    """The session of a process, by its folder in /proc; 0 for other folders, and once it has ended."""
+    try:
+        # After the name, which may hold anything: state, parent, group, session.
+        return int((folder / "stat").read_text().rpartition(")")[2].split()[3])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _resident(folder: Path) -> int:
+    try:
+        return int((folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 @contextmanager

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clipsearch.cli.access import access
+from clipsearch.cli.eval import NEEDED, FailBelow, read_bounds
+from clipsearch.cli.extras import need
 from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
 from clipsearch.cli.output import print_json, stderr
 from clipsearch.cli.problems import Problem
@@ -20,11 +23,13 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from clipsearch.client.aio import AsyncClient
+    from clipsearch.eval.run import Queries
     from clipsearch.reindex.backfill import Backfill, Progress
     from clipsearch.reindex.move import Move
     from clipsearch.reindex.sources import Fields
 
 _CALL_TIMEOUT_S = 120.0
+_KS = (1, 10)
 
 
 def reindex(
@@ -50,6 +55,14 @@ def reindex(
         list[str] | None, typer.Option(metavar="WORDS", help="A query to compare the answers of; repeatable.")
     ] = None,
     samples: Annotated[int, typer.Option(min=0, max=1000, help="Stored points to compare likewise.")] = 50,
+    eval: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Queries and their right answers, as for clipsearch eval: both collections are measured.",
+        ),
+    ] = None,
+    fail_below: FailBelow = None,
     no_swap: Annotated[bool, typer.Option("--no-swap", help="Leave the alias where it is.")] = False,
     keep_old_current: Annotated[
         bool, typer.Option("--keep-old-current", help="After the swap let new writes go to the old one too.")
@@ -69,8 +82,8 @@ def reindex(
     Pictures are read on this machine, from the paths in the payloads. Until the swap write to the
     old collection or its alias only: points that the new one alone has are taken for deleted ones.
 
-    Exit code 0 when the new collection holds all that the old one does, 1 when points are lacking
-    (then nothing is swapped), 130 after Ctrl-C.
+    Exit code 0 when the new collection holds all that the old one does, 1 when points are lacking or
+    it finds less than --fail-below asks (then nothing is swapped), 130 after Ctrl-C.
 
     Examples:
 
@@ -78,8 +91,12 @@ def reindex(
 
       clipsearch reindex shop --model siglip2-base --query "a red mug" --yes --keep-old-current
 
+      clipsearch reindex shop --model siglip2-base --eval queries.jsonl --fail-below recall@10=0.8
+
       clipsearch reindex shoes --model siglip2-base --alias shop --json
     """
+    if fail_below and eval is None:
+        raise typer.BadParameter("goes with --eval only", param_hint="--fail-below")
     from clipsearch.reindex.move import NotMovable
     from clipsearch.reindex.sources import Fields
 
@@ -92,6 +109,8 @@ def reindex(
         tuple(query or ()),
         samples,
         keep_old_current,
+        None if eval is None else _read(eval),
+        read_bounds(fail_below, _KS) if fail_below else {},
     )
     if no_swap:
         agreed = _never
@@ -108,6 +127,14 @@ def reindex(
         raise typer.Exit(130) from None
     if not complete:
         raise typer.Exit(1)
+
+
+def _read(queries: Path) -> tuple[Path, Queries]:
+    """The file with what it asks: what is wrong with it is told before the work."""
+    need("an evaluation", "eval", NEEDED)
+    from clipsearch.eval.run import from_file
+
+    return queries, from_file(queries)
 
 
 def _never(question: str) -> bool:
@@ -134,6 +161,8 @@ class _Wanted:
     queries: tuple[str, ...]
     samples: int
     keep_old_current: bool
+    eval: tuple[Path, Queries] | None
+    bounds: Mapping[str, float]
 
 
 async def _run(server: str, wanted: _Wanted, agreed: Callable[[str], bool], json: bool) -> bool:
@@ -156,15 +185,36 @@ async def _run(server: str, wanted: _Wanted, agreed: Callable[[str], bool], json
         comparison = await compare(client, move.old.name, move.new.name, verification.samples, wanted.queries)
         if not json:
             show(move, backfill.progress, verification, comparison)
-        swapped = bool(move.alias) and verification.complete
+        evaluation = await _evaluate(client, move, wanted, json) if verification.complete else None
+        good = verification.complete and not (evaluation and evaluation["below"])
+        swapped = bool(move.alias) and good
         if swapped:
             swapped = agreed(f"Point {move.alias!r} at {move.new.name!r} now?")  # nothing else waits
         if swapped:
             await swap(client, move, keep_old_current=wanted.keep_old_current)
     if json:
-        print_json(as_json(move, backfill.progress, verification, comparison, swapped))
-    say(*what_now(move, verification, swapped, wanted.keep_old_current))
-    return verification.complete
+        print_json(as_json(move, backfill.progress, verification, comparison, evaluation, swapped))
+    say(*what_now(move, verification, good, swapped, wanted.keep_old_current))
+    return good
+
+
+async def _evaluate(client: AsyncClient, move: Move, wanted: _Wanted, json: bool) -> dict[str, Any] | None:
+    """Measures both collections, as `clipsearch eval` does; None where there are no queries to do it with."""
+    if wanted.eval is None:
+        return None
+    from clipsearch.cli.eval_table import progress, show
+    from clipsearch.eval.document import document
+    from clipsearch.eval.run import Asking, evaluate
+
+    file, queries = wanted.eval
+    with progress() as on_progress:
+        asking = Asking(queries, _KS, on_progress=on_progress)
+        names = (move.old.name, move.new.name)
+        rows = [row for name in names for row in await evaluate(client, name, asking)]
+    told = document(rows, asking, str(file), wanted.bounds, move.new.name)
+    if not json:
+        show(rows, told)
+    return told
 
 
 async def _fill(client: AsyncClient, move: Move, fields: Fields) -> Backfill:

@@ -54,11 +54,15 @@ def show(move: Move, progress: Progress, verification: Verification, comparison:
     stdout().print(rows)
 
 
-def what_now(move: Move, verification: Verification, swapped: bool, kept_current: bool) -> list[str]:
+def what_now(
+    move: Move, verification: Verification, good: bool, swapped: bool, kept_current: bool
+) -> list[str]:
     """What the caller does next, and how to go back."""
     old, new = move.old.name, move.new.name
     if not verification.complete:
         return [f"{new} is not complete, so nothing was swapped; mend what is listed and run this again"]
+    if not good:
+        return [f"{new} finds less than was asked, so nothing was swapped"]
     drop = f"when {old} is not needed any more: clipsearch collections delete {old}"
     if swapped:
         back = f"to go back: clipsearch collections alias {move.alias} {old}"
@@ -78,6 +82,7 @@ def as_json(
     progress: Progress,
     verification: Verification,
     comparison: Comparison | None,
+    evaluation: dict[str, Any] | None,
     swapped: bool,
 ) -> dict[str, Any]:
     """The same for scripts."""
@@ -95,6 +100,7 @@ def as_json(
         "removed": verification.removed,
         "renewed": verification.renewed,
         "comparison": None if comparison is None else _comparison(comparison),
+        "evaluation": evaluation,
         "alias": move.alias or None,
         "swapped": swapped,
         "rollback": f"clipsearch collections alias {move.alias} {move.old.name}" if swapped else None,

@@ -7,6 +7,7 @@ The default search must find what the better of its sides finds; the exit status
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import shutil
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from clipsearch import Client, EncoderClient
+from clipsearch import AsyncClient, Client, EncoderClient
 from clipsearch.downloads.wheels import WheelError
 from tests.bench.bundles import ROOT, STARTER
 from tests.bench.rig import Rig
@@ -66,13 +67,19 @@ def measure(
         encoded, plan = Encoded(images, encoding), Plan(images)
         for collection in plan.collections:
             fill(client, encoded, collection)
-        rows = []
-        for case in plan.cases:
-            rows.append(report.Row(case, ask(client, encoded, case)))
-            rig.say(case.name)
+        rows = asyncio.run(_asked(rig, search.address, encoded, plan))
         about = {"set": str(source), "images": len(images), "model": encoding.model().name}
     console.print(report.markdown(rows), markup=False, highlight=False, soft_wrap=True)
     return report.document(about, rows)
+
+
+async def _asked(rig: Rig, search: str, encoded: Encoded, plan: Plan) -> list[report.Row]:
+    rows = []
+    async with AsyncClient(search, timeout=120) as client:
+        for case in plan.cases:
+            rows.append(report.Row(case, await ask(client, encoded, case)))
+            rig.say(case.name)
+    return rows
 
 
 if __name__ == "__main__":

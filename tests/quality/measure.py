@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch import Client, EncoderClient, Point
+from clipsearch import AsyncClient, Client, EncoderClient, Point
+from clipsearch.channel.batches import batched
 from clipsearch.client.inputs import Search
+from clipsearch.client.retrying import RetryBudget, Retrying
+from clipsearch.eval.ask import rankings
 from tests.quality.captioned import Captioned, changed
 from tests.quality.cases import Case, Collection
 
 TOP = 10
-_TOGETHER = 24  # searches in one call
+_RETRY_S = 60.0
 _WRITTEN = 128  # points in one call
 
 # How a case is asked: the default by what a caller has, the others by its vector, which finds the same.
@@ -29,7 +31,6 @@ WAYS: dict[str, Search] = {
 }
 
 Vectors = NDArray[np.float32]
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +67,26 @@ def fill(client: Client, encoded: Encoded, collection: Collection) -> None:
         )
         for id in {**collection.images, **collection.captions}
     ]
-    for part in _parts(points, _WRITTEN):
+    for part in batched(points, _WRITTEN):
         for result in client.upsert(collection.name, part, fingerprint=encoded.fingerprint):
             if result.error is not None:
                 raise result.error
 
 
-def ask(client: Client, encoded: Encoded, case: Case) -> dict[str, Found]:
+async def ask(client: AsyncClient, encoded: Encoded, case: Case) -> dict[str, Found]:
     """For each of WAYS, what every query of the case found."""
+    calls = Retrying(RetryBudget(_RETRY_S))
     ranks: dict[str, list[int]] = {way: [] for way in WAYS}
     numbers = sorted(range(len(encoded.set)), key=case.collection)
     for collection, members in itertools.groupby(numbers, case.collection):
-        for part in _parts(list(members), _TOGETHER):
-            for way, options in WAYS.items():
-                searches: list[Search] = [
-                    {**options, **_query(encoded, case, number, by_vector=way != "default"), "limit": TOP}
-                    for number in part
-                ]
-                for number, answer in zip(part, client.search_batch(collection, searches), strict=True):
-                    ranks[way].append(_rank([hit.id for hit in answer.hits], case.right(number)))
+        part = list(members)
+        for way, options in WAYS.items():
+            searches: list[Search] = [
+                {**options, **_query(encoded, case, number, by_vector=way != "default"), "limit": TOP}
+                for number in part
+            ]
+            found = await rankings(client, calls, collection, searches)
+            ranks[way] += [_rank(ids, case.right(number)) for number, ids in zip(part, found, strict=True)]
     return {way: Found(_share(found, 1), _share(found, TOP)) for way, found in ranks.items()}
 
 
@@ -103,11 +105,6 @@ def _rank(ids: Sequence[str], right: frozenset[str]) -> int:
 
 def _share(ranks: Sequence[int], top: int) -> float:
     return sum(rank <= top for rank in ranks) / len(ranks)
-
-
-def _parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def _at(vectors: Vectors, number: int | None) -> Vectors | None:

@@ -47,6 +47,7 @@ NOT_RUN = {
     r"([A-Z_]+=\S+ )*clipsearch (gateway|serve|web)\b.*": "serves without end; what runs here is started so",
     r"clipsearch reindex .*|clipsearch collections (alias shop|delete) shop-1": "needs a second model: "
     "test_reindex.py moves a collection to one",
+    r"clipsearch eval .*": "needs queries or models of one's own: test_eval.py measures photographs",
     r"python -m tests\.load.*": "loads the services for minutes: test_load.py does it for a moment",
     r"clipsearch model export openai/.*": "needs the hub: test_clip_export.py exports local ones",
     r"(MODEL=\S+ )?docker .*": "needs a container engine",

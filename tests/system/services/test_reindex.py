@@ -225,7 +225,7 @@ def test_a_move_under_load_that_is_killed_midway_loses_nothing_and_stops_nobody(
     assert_alike(world)
 
 
-def test_points_that_lead_nowhere_are_listed_and_nothing_is_swapped(world):
+def test_neither_points_that_lead_nowhere_nor_worse_answers_are_swapped_in(world, tmp_path):
     with Client(world.search) as client:
         client.create_collection("odd", model="toy")
         client.update_alias("odd-alias", "odd")
@@ -252,10 +252,30 @@ def test_points_that_lead_nowhere_are_listed_and_nothing_is_swapped(world):
         assert "odd-starter is not complete" in log
 
         client.delete_points("odd", ["ready", "gone"])
+        queries = tmp_path / "queries.jsonl"  # of two alike with two answers one is wrong at rank 1
+        queries.write_text('{"text": "cat", "relevant": "words"}\n{"text": "cat ", "relevant": "p0"}\n')
+        measured = ("--text-field", "caption", "--alias", "odd-alias", "--eval", str(queries), "--yes")
+        worse = world.command(
+            "reindex", "odd", "--model", "starter", *measured, "--fail-below", "recall@1=0.9", "--json"
+        )
+        out, log = worse.communicate(timeout=60)
+        assert worse.returncode == 1, log
+        report = json.loads(out)
+        assert (report["swapped"], client.get_collection("odd-alias").name) == (False, "odd")
+        assert report["evaluation"]["below"][0].startswith("odd-starter, exact: recall@1 0.")
+        assert {row["collection"] for row in report["evaluation"]["rows"]} == {"odd", "odd-starter"}
+        assert "odd-starter finds less than was asked" in log
+
         again = world.command(
-            "reindex", "odd", "--model", "starter", "--text-field", "caption", "--alias", "odd-alias",
-            "--keep-old-current", "--yes",
-        )  # fmt: skip
+            "reindex",
+            "odd",
+            "--model",
+            "starter",
+            *measured,
+            "--fail-below",
+            "recall@10=1",
+            "--keep-old-current",
+        )
         out, log = again.communicate(timeout=60)
         assert again.returncode == 0, log
         assert "to go back: clipsearch collections alias odd-alias odd" in log

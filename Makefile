@@ -13,7 +13,7 @@ FAULTS ?= 200
 VENV := .venv
 BIN  := $(VENV)/bin
 # A bundle's folder, or where the bundle of a Hugging Face id is built.
-BUNDLE := $(if $(wildcard $(MODEL)/manifest.json),$(MODEL),build/models/$(subst /,--,$(MODEL)))
+BUNDLE := $(if $(wildcard $(MODEL)/manifest.json),$(MODEL),build/models/$(subst :,--,$(subst /,--,$(MODEL))))
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint requirements.lock
 PYTEST := $(BIN)/python -m pytest
 # A file's tests share processes: they stay together, in the order of pyproject.toml.
@@ -27,7 +27,7 @@ CHECKOV_READY := $(VENV)-checkov/.ready-$(CHECKOV)
 
 .DEFAULT_GOAL := help
 .PHONY: needs-qdrant help demo web test test-fast test-web soak pictures lint torture test-qdrant chaos drain fuzz fuzz-gateway bounds overload \
-	bench bench-encoder bench-search bench-peers bench-gpu bench-qdrant bench-gateway bench-map quality load load-ui deploy-check release-check model \
+	bench bench-encoder bench-search bench-peers bench-gpu bench-qdrant bench-gateway bench-map models-check quality load load-ui deploy-check release-check model \
 	serve protos clean
 .SILENT:
 # Tests compile slower each time where this is set.
@@ -38,7 +38,7 @@ help: ## list the targets
 	sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 	echo; echo "To measure, and to try hard:"; echo
 	sed -nE 's/^([a-z-]+):.*##\+ (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
-	echo; echo "Variables: MODEL=starter | a Hugging Face id | a bundle's folder    IMAGES=folder of pictures    PYTHON=python3.11"
+	echo; echo "Variables: MODEL=starter | a Hugging Face id | OpenCLIP's NAME:PRETRAINED | a bundle's folder    IMAGES=folder of pictures    PYTHON=python3.11"
 
 demo: $(RUN_READY) ## search real photographs by words and by picture (IMAGES=folder for your own)
 	$(MAKE) --no-print-directory $(BUNDLE)/manifest.json MODEL=$(MODEL)
@@ -114,6 +114,9 @@ bench-qdrant: needs-qdrant $(FULL_READY) ##+ measure the service on a Qdrant clu
 
 bench-gateway: $(FULL_READY) build/models/starter/manifest.json ##+ measure searches and embeddings through the gateway and beside it: build/bench/gateway.json
 	$(BIN)/python -m tests.bench.gateway $(ARGS)
+
+models-check: $(FULL_READY) ##+ export every architecture of OpenCLIP's list, random weights, against OpenCLIP: build/models-check.json (hours, a line each)
+	$(BIN)/python -W ignore -m tests.models $(ARGS)
 
 bench-map: $(FULL_READY) ##+ time and memory of a map of 100,000 vectors: build/bench/map.json
 	$(BIN)/python -m tests.bench.space

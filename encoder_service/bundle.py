@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
+# What is told about a bundle of format 1. Its collections go on with it; a new one has another fingerprint.
+OLD = (
+    "made before fingerprints covered normalisation, configuration and padding: export it again when you can"
+)
 # What bundles that are made here are asked for their known answer.
 KNOWN_TEXT = "a photo of a cat"
 
@@ -44,12 +49,23 @@ class ImageRules(_Part):
 
     size: int = Field(gt=0, le=4096, description="edge of the square, pixels")
     resize: Literal["crop", "squash", "pad"] = Field(
-        description="crop: shortest edge to `size`, then the centre; squash: both edges to `size`; "
-        "pad: pasted in the middle of a square of `pad_factor` x the longer edge"
+        description="crop: shortest edge to `resized`, then the centre; squash: both edges to `resized`, "
+        "then the centre; pad: pasted in the middle of a square of `pad_factor` x the longer edge"
+    )
+    resized: int | None = Field(
+        default=None, gt=0, le=8192, description="of which the middle `size` pixels stay; none: `size`"
+    )
+    half_pixel: Literal["down", "even"] = Field(
+        default="down", description="where the centre begins if half a pixel remains on each side"
     )
     interpolation: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
     pad_factor: float = Field(default=1.0, ge=1.0, le=4.0)
     background: tuple[int, int, int] = (255, 255, 255)
+
+    @property
+    def edge(self) -> int:
+        """What an edge is resized to before the centre is cut out, pixels."""
+        return self.resized or self.size
 
 
 class TextRules(_Part):
@@ -64,6 +80,10 @@ class TextRules(_Part):
         default=False, description="the text graph takes `attention_mask` beside `input_ids`"
     )
     lowercase: bool = Field(default=False, description="the text is lower-cased before tokenising")
+    padding_side: Literal["right", "left"] = "right"
+    truncation_side: Literal["right", "left"] = Field(
+        default="right", description="where tokens are dropped; special tokens stay"
+    )
 
 
 class FileEntry(_Part):
@@ -109,7 +129,9 @@ class Source(_Part):
 class Manifest(_Part):
     """`manifest.json`."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = Field(
+        default=1, description="1: the fingerprint leaves out normalisation, configuration and padding"
+    )
     name: str = Field(min_length=1)
     source: Source
     license: str
@@ -134,16 +156,24 @@ class Manifest(_Part):
     parity: list[ParityCheck] = []
 
 
-def space_fingerprint(weights_sha256: str, tokenizer_sha256: str, image: ImageRules, text: TextRules) -> str:
-    """Identifies an embedding space: 32 hex digits over weights, tokenizer and preprocessing.
+def space_fingerprint(
+    weights_sha256: str,
+    tokenizer_sha256: str,
+    image: ImageRules,
+    text: TextRules,
+    computation: Mapping[str, object],
+) -> str:
+    """Identifies an embedding space: 32 hex digits over all that moves a vector.
 
-    Precision, batch layout and everything else that leaves the space as it is stay out.
+    `computation` is what the graphs do with the weights: normalisation, configuration, how many numbers are
+    kept; of JSON's types. Precision and everything else that leaves the space as it is stay out.
     """
     parts = {
         "weights": weights_sha256,
         "tokenizer": tokenizer_sha256,
         "image": image.model_dump(mode="json"),
-        "text": text.model_dump(mode="json", include={"context_length", "lowercase"}),
+        "text": text.model_dump(mode="json"),
+        "computation": computation,
     }
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]

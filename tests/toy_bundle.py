@@ -45,6 +45,7 @@ def build_toy(folder: Path) -> None:
     names = [graph_file("image", "fp32"), graph_file("text", "fp32"), TOKENIZER]
     files = {name: file_entry(folder / name) for name in names}
     manifest = Manifest(
+        format_version=2,
         name="toy",
         source=Source(id="toy", weights_sha256="0" * 64),
         license="Apache-2.0",
@@ -55,7 +56,7 @@ def build_toy(folder: Path) -> None:
         logit_scale=10.0,
         precisions={"image": ["fp32"], "text": ["fp32"]},
         preferred_cpu={"image": "fp32", "text": "fp32"},
-        fingerprint=space_fingerprint("0" * 64, files[TOKENIZER].sha256, image, text),
+        fingerprint=space_fingerprint("0" * 64, files[TOKENIZER].sha256, image, text, {}),
         files=files,
         known_answer=_known_answer(folder),
     )

@@ -38,7 +38,11 @@ def export(
     out: Out,
     source: Annotated[
         str | None,
-        typer.Argument(metavar="[SOURCE]", help="A Hugging Face id, or a checkpoint folder."),
+        typer.Argument(
+            metavar="[SOURCE]",
+            help="A Hugging Face id (hf-hub:ID: in OpenCLIP's format), a checkpoint folder, or OpenCLIP's "
+            "NAME:PRETRAINED.",
+        ),
     ] = None,
     random_init: Annotated[
         str | None,
@@ -47,11 +51,20 @@ def export(
     precision: Annotated[
         str, typer.Option(metavar="LIST", help="What to write: fp32, and with it int8 (CPUs), fp16 (GPUs).")
     ] = "fp32,int8",
+    revision: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A branch, tag or commit of the Hugging Face id.")
+    ] = None,
+    dimension: Annotated[
+        int | None, typer.Option(min=1, show_default="all", help="How many numbers of a vector to keep.")
+    ] = None,
 ) -> None:
-    """Turns a CLIP, SigLIP or SigLIP 2 checkpoint into a bundle that the encoder serves.
+    """Turns a dual encoder into a bundle that the encoder serves.
 
-    The bundle is checked against transformers before it gets its name; int8 becomes what CPUs run, and
-    fp16 what GPUs run, only in the towers where it passes. Needs torch, which the extra `export` installs.
+    Any model of transformers or OpenCLIP that gives one vector for a picture and one for a text. The bundle
+    is checked against the library itself before it gets its name; int8 becomes what CPUs run, and fp16 what
+    GPUs run, only in the towers where it passes. Needs torch, which the extra `export` installs.
+
+    --dimension is for models that were trained for shorter vectors (Matryoshka); others find less with them.
 
     Examples:
 
@@ -59,22 +72,28 @@ def export(
 
       clipsearch model export openai/clip-vit-base-patch32 --out models/clip --precision fp32,int8,fp16
 
+      clipsearch model export hf-hub:timm/MobileCLIP2-S0-OpenCLIP --out models/mobile
+
+      clipsearch model export ViT-B-32:laion2b_s34b_b79k --out models/laion
+
       clipsearch model export ~/checkpoints/my-siglip --out models/mine --precision fp32
 
       clipsearch model export --random-init clip-vit-base-patch32 --out models/random
 
-    Architectures for --random-init: clip-vit-base-patch32, clip-vit-base-patch16,
-    clip-vit-large-patch14, siglip-base-patch16-224. Their vectors mean nothing; their cost is real.
+    Architectures for --random-init: clip-vit-base-patch32, clip-vit-base-patch16, clip-vit-large-patch14,
+    siglip-base-patch16-224, and the names of OpenCLIP's list. Their vectors mean nothing; their cost is real.
     """
     if (source is None) == (random_init is None):
         raise typer.BadParameter("name a SOURCE, or --random-init NAME, and not both")
     with _problems(_EXPORT):
-        from encoder_service.export.clip import export_bundle
+        from encoder_service.export.build import export_bundle
 
         manifest = export_bundle(
             source or random_init or "",
             out,
             random_init=random_init is not None,
+            revision=revision,
+            dimension=dimension or 0,
             precisions=_precisions(precision),
             progress=_say,
         )
@@ -161,6 +180,8 @@ def show(bundle: Bundle, json: Json = False) -> None:
 
 def manifest_table(manifest: Manifest) -> Table:
     """What the model is and how its inputs are prepared."""
+    from encoder_service.bundle import OLD
+
     image, text, source = manifest.image, manifest.text, manifest.source
     weights = "pretrained" if manifest.pretrained else "RANDOM: its vectors mean nothing"
     rows = {
@@ -169,6 +190,7 @@ def manifest_table(manifest: Manifest) -> Table:
         "weights": weights,
         "notes": source.notes,
         "fingerprint": manifest.fingerprint,
+        "age": OLD if manifest.format_version == 1 else "",
         "dimension": str(manifest.dimension),
         "pictures": f"{image.size} x {image.size}, {image.resize}, {image.interpolation}",
         "texts": f"{text.context_length} tokens, padded to {text.padding}"

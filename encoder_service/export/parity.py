@@ -11,6 +11,10 @@ from encoder_service.runtime.session import KNOWN_ANSWER_BOUNDS
 
 # A graph against the network that it was made from.
 MIN_COSINE_TO_TORCH = 0.99999
+# The library's own preprocessing against ours, steps of 255 on average over the worst image.
+MAX_MEAN_STEPS = 0.5
+# The library's own tokenizer against the bundle's: a tokenizer.json cannot say all that `ftfy` mends.
+MIN_EQUAL_TOKENS = 0.95
 # Another way through the same fp32 graph: other batch, other padding.
 MAX_DIFFERENCE_FP32 = 1e-5
 # A lower precision against fp32.
@@ -49,10 +53,24 @@ def _check(
 
 
 def against_torch(tower: Tower, vectors: Vectors, reference: Vectors) -> ParityCheck:
-    """fp32 graph against transformers' forward pass, float32 [n, dimension] both."""
+    """fp32 graph against its library's own forward pass, float32 [n, dimension] both."""
     lowest = float(cosines(vectors, reference).min())
     name = "fp32 against torch"
     return at_least(name, tower, "minimum cosine", lowest, MIN_COSINE_TO_TORCH, len(vectors))
+
+
+def own_pixels(steps: float, samples: int) -> ParityCheck:
+    """The mean difference of pixels to the library's own preprocessing, of 255."""
+    return at_most(
+        "pixels against the library's own", "image", "mean difference", steps, MAX_MEAN_STEPS, samples
+    )
+
+
+def own_tokens(share: float, samples: int) -> ParityCheck:
+    """The share of texts with the ids that the library's own tokenizer gives."""
+    return at_least(
+        "tokens against the library's own", "text", "share equal", share, MIN_EQUAL_TOKENS, samples
+    )
 
 
 def known_answer(tower: Tower, precision: Precision, vectors: Vectors, known: Vectors) -> ParityCheck:

@@ -29,12 +29,13 @@ from encoder_service.bundle import (
 )
 from encoder_service.cpus import available_cpus
 from encoder_service.export import ExportError, golden, parity
-from encoder_service.inputs.texts import TextTokenizer, Tokens
+from encoder_service.inputs.pixels import fit
+from encoder_service.inputs.texts import TextTokenizer, Tokens, pad
 from encoder_service.runtime.providers import ProviderName, choose_provider
 from encoder_service.runtime.session import OnnxSession, plain_images, plain_texts
 
 if TYPE_CHECKING:
-    from encoder_service.export.checkpoint import Checkpoint
+    from encoder_service.export.dual_encoder import DualEncoder
 
 # How many items the slow comparisons take: torch, and one by one.
 _SOME = 24
@@ -64,8 +65,8 @@ def verify_bundle(
     choose_provider(provider, 0)
     manifest = open_bundle(folder)
     photos = golden.photos(say)
-    checkpoint = _checkpoint(manifest, source, say)
-    checks = check_bundle(folder, manifest, photos, checkpoint, say, provider)
+    encoder = _encoder(manifest, source, say)
+    checks = check_bundle(folder, manifest, photos, encoder, say, provider)
     manifest = report(manifest, checks)
     write_manifest(folder, manifest)
     return checks
@@ -99,11 +100,11 @@ def check_bundle(
     folder: Path,
     manifest: Manifest,
     photos: list[golden.Photo],
-    checkpoint: Checkpoint | None,
+    encoder: DualEncoder | None,
     progress: Progress | None = None,
     provider: ProviderName = "cpu",
 ) -> list[ParityCheck]:
-    """All comparisons that can be made, `checkpoint` being the source if it is at hand.
+    """All comparisons that can be made, `encoder` being the source if it is at hand.
 
     On a card they are of the graphs that a card runs, and their names say where they were made.
     """
@@ -119,15 +120,15 @@ def check_bundle(
     known = tokenizer.encode([manifest.known_answer.text])[0]
     if provider == "cuda":
         manifest = manifest.model_copy(update={"precisions": _without_int8(manifest.precisions)})
-    images = _image_case(open_graph, manifest, views, checkpoint)
+    images = _image_case(open_graph, manifest, views, encoder)
     checks = _tower_checks(images, manifest.precisions["image"], say)
     checks += _tower_checks(
-        _text_case(open_graph, manifest, tokens, known, checkpoint), manifest.precisions["text"], say
+        _text_case(open_graph, manifest, tokens, known, encoder), manifest.precisions["text"], say
     )
     checks += _padding_checks(open_graph, manifest, tokens)
     checks += _cross_checks(open_graph, manifest, tokenizer, photos, views)
-    if checkpoint is not None:
-        checks += _token_checks(checkpoint, texts, tokens)
+    if encoder is not None:
+        checks += _input_checks(encoder, photos, texts, tokens)
     if provider == "cuda":
         checks = [check.model_copy(update={"name": f"{check.name} on CUDA"}) for check in checks]
     return checks
@@ -151,10 +152,10 @@ class Case(Generic[Item]):
 
 
 def _image_case(
-    open_graph: Open, manifest: Manifest, images: Sequence[NDArray[np.uint8]], checkpoint: Checkpoint | None
+    open_graph: Open, manifest: Manifest, images: Sequence[NDArray[np.uint8]], encoder: DualEncoder | None
 ) -> Case[NDArray[np.uint8]]:
-    def by_torch(some: Sequence[NDArray[np.uint8]], source: Checkpoint) -> Vectors:
-        from encoder_service.export.checkpoint import reference_images
+    def by_torch(some: Sequence[NDArray[np.uint8]], source: DualEncoder) -> Vectors:
+        from encoder_service.export.dual_encoder import reference_images
 
         return reference_images(source, np.stack(some))
 
@@ -165,7 +166,7 @@ def _image_case(
         runner=lambda precision: plain_images(open_graph("image", precision)).run,
         known=known_answer_pixels(manifest.image.size),
         known_vector=decode_vector(manifest.known_answer.image_vector),
-        by_torch=partial(by_torch, source=checkpoint) if checkpoint else None,
+        by_torch=partial(by_torch, source=encoder) if encoder else None,
     )
 
 
@@ -174,10 +175,10 @@ def _text_case(
     manifest: Manifest,
     tokens: Sequence[Tokens],
     known: Tokens,
-    checkpoint: Checkpoint | None,
+    encoder: DualEncoder | None,
 ) -> Case[Tokens]:
-    def by_torch(some: Sequence[Tokens], source: Checkpoint) -> Vectors:
-        from encoder_service.export.checkpoint import reference_texts
+    def by_torch(some: Sequence[Tokens], source: DualEncoder) -> Vectors:
+        from encoder_service.export.dual_encoder import reference_texts
 
         return reference_texts(source, some)
 
@@ -188,7 +189,7 @@ def _text_case(
         runner=lambda precision: plain_texts(open_graph("text", precision), manifest.text).run,
         known=known,
         known_vector=decode_vector(manifest.known_answer.text_vector),
-        by_torch=partial(by_torch, source=checkpoint) if checkpoint else None,
+        by_torch=partial(by_torch, source=encoder) if encoder else None,
     )
 
 
@@ -225,18 +226,26 @@ def _padding_checks(open_graph: Open, manifest: Manifest, tokens: Sequence[Token
     return [parity.same_vectors("fp32 cut against padded to the context", "text", cut, padded)]
 
 
-def _token_checks(
-    checkpoint: Checkpoint, texts: Sequence[str], tokens: Sequence[Tokens]
+def _input_checks(
+    encoder: DualEncoder, photos: list[golden.Photo], texts: Sequence[str], tokens: Sequence[Tokens]
 ) -> list[ParityCheck]:
-    """The bundle's tokenizer against the one that transformers loads."""
-    from encoder_service.export.checkpoint import reference_token_ids
+    """What the bundle's rules make of images and texts, against what the library makes of them."""
+    values = encoder.normalisation
+    scale, shift = (np.array(v).reshape(3, 1, 1) for v in values.scale_and_shift())
+    steps = [
+        np.abs((encoder.own_pixels(photo.image).numpy() - shift) / scale - _channels(photo, encoder)).mean()
+        for photo in photos
+    ]
+    checks = [parity.own_pixels(float(max(steps)), len(photos))]
+    if encoder.own_tokens is not None:
+        own = encoder.own_tokens(texts)
+        mine = pad(tokens, encoder.text.model_copy(update={"padding": "max_length"}))["input_ids"]
+        checks.append(parity.own_tokens(float((own == mine).all(axis=1).mean()), len(texts)))
+    return checks
 
-    expected = reference_token_ids(checkpoint, texts)
-    if expected is None:
-        return []
-    equal = sum(mine.ids == theirs for mine, theirs in zip(tokens, expected, strict=True))
-    name, share = "tokens against transformers", equal / len(texts)
-    return [parity.at_least(name, "text", "share equal", share, 1.0, len(texts))]
+
+def _channels(photo: golden.Photo, encoder: DualEncoder) -> NDArray[np.float32]:
+    return np.asarray(fit(photo.image, encoder.image), np.float32).transpose(2, 0, 1)
 
 
 def _cross_checks(
@@ -266,10 +275,10 @@ def _in_batches(run: Callable[[Sequence[Item]], Vectors], items: Sequence[Item],
     return np.concatenate([run(items[i : i + size]) for i in range(0, len(items), size)])
 
 
-def _checkpoint(manifest: Manifest, source: str | None, say: Progress) -> Checkpoint | None:
+def _encoder(manifest: Manifest, source: str | None, say: Progress) -> DualEncoder | None:
     """The bundle's source, if it can be had without a download that nobody asked for."""
     try:
-        found = _find_checkpoint(manifest, source, say)
+        found = _found(manifest, source, say)
     except ModuleNotFoundError as error:
         if source is not None:
             raise
@@ -283,15 +292,18 @@ def _checkpoint(manifest: Manifest, source: str | None, say: Progress) -> Checkp
     return None
 
 
-def _find_checkpoint(manifest: Manifest, source: str | None, say: Progress) -> Checkpoint | None:
-    from encoder_service.export.checkpoint import load_checkpoint, random_checkpoint, seed_of
+def _found(manifest: Manifest, source: str | None, say: Progress) -> DualEncoder | None:
+    from encoder_service.export.sources.load import load, load_random
+    from encoder_service.export.sources.random_weights import seed_of
 
+    dimension, made = manifest.dimension, seed_of(manifest.source)
     if source is not None:
-        return load_checkpoint(source)
-    if (made := seed_of(manifest.source)) is not None:
-        return random_checkpoint(*made, say)
+        return load(source, dimension=dimension)
+    if made is not None:
+        return load_random(*made, dimension=dimension)
+    revision = manifest.source.revision or None
     try:
-        return load_checkpoint(manifest.source.id, local_files_only=True)
+        return load(manifest.source.id, revision=revision, dimension=dimension, local_files_only=True)
     except ExportError:
         say("the source is not at hand (name it with --source): not compared with its own forward pass")
         return None

@@ -263,10 +263,10 @@ def _draft(image: Image.Image, rules: ImageRules) -> None:
     """Lets libjpeg decode at 1/2, 1/4 or 1/8 where DRAFT_FACTOR x the final size still remains."""
     width, height = image.size
     if rules.resize == "squash":
-        final = (rules.size, rules.size)
+        final = (rules.edge, rules.edge)
     else:
-        edge = min(width, height) if rules.resize == "crop" else max(width, height) * rules.pad_factor
-        scale = rules.size / edge
+        whole = max(width, height) * rules.pad_factor
+        scale = rules.edge / min(width, height) if rules.resize == "crop" else rules.size / whole
         final = (max(1, round(width * scale)), max(1, round(height * scale)))
     image.draft(None, (math.ceil(DRAFT_FACTOR * final[0]), math.ceil(DRAFT_FACTOR * final[1])))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from encoder_service.bundle import open_bundle
-from encoder_service.export.clip import export_bundle
+from encoder_service.export.build import export_bundle
 from tests.soak.share import in_a_soak
 
 pytestmark = [in_a_soak, pytest.mark.timeout(900)]

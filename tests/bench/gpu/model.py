@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from encoder_service.bundle import ImageRules, Precision, TextRules, Tower
-from encoder_service.export import towers
-from encoder_service.export.architectures import architecture, random_model
-from encoder_service.export.fp16 import to_fp16
-from encoder_service.export.preprocessing import Normalisation
+from encoder_service.export.graphs.fp16 import to_fp16
+from encoder_service.export.graphs.write import write_image, write_text
+from encoder_service.export.sources.load import load_random
+from encoder_service.export.sources.random_weights import ARCHITECTURES
 
 WORDS = 12
 TOKENS = WORDS + 2  # a token a word, and the two ends
@@ -36,27 +36,24 @@ class Model:
 
 def make_model(name: str, folder: Path) -> Model:
     """Exports both towers in fp32 and fp16 into `folder`."""
-    shape = architecture(name)
-    model = random_model(shape, 0)
+    shape, encoder = ARCHITECTURES[name], load_random(name, 0)
     folder.mkdir(parents=True, exist_ok=True)
     graphs: dict[tuple[Tower, Precision], Path] = {
         (tower, precision): folder / f"{tower}.{precision}.onnx"
         for tower in ("image", "text")
         for precision in ("fp32", "fp16")
     }
-    context = shape.text["max_position_embeddings"]
-    pixels = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    towers.export_image(towers.ClipImage(model, pixels), shape.image["image_size"], graphs["image", "fp32"])
-    towers.export_text(towers.ClipText(model), context, graphs["text", "fp32"])
+    write_image(encoder, graphs["image", "fp32"])
+    write_text(encoder, graphs["text", "fp32"])
     for tower in ("image", "text"):
         to_fp16(graphs[tower, "fp32"], graphs[tower, "fp16"])
     patches = (shape.image["image_size"] // shape.image["patch_size"]) ** 2
     return Model(
-        model,
+        encoder.model,
         graphs,
-        ImageRules(size=shape.image["image_size"], resize="crop"),
-        TextRules(context_length=context, pad_id=shape.text["vocab_size"] - 1, padding="longest"),
-        shape.dimension,
+        encoder.image,
+        encoder.text,
+        encoder.dimension,
         shape.text["vocab_size"],
         {
             "image": transformer_flops(shape.image, patches + 1)

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from encoder_service.bundle import read_manifest
-from encoder_service.export.checkpoint import random_checkpoint, seed_of
+from encoder_service.export.sources.random_weights import random_encoder, seed_of
 
 PACKAGES = Path(__file__).with_name("infinity.txt")
 MODEL = "clip"
@@ -47,13 +47,13 @@ def write_checkpoint(bundle: Path, folder: Path) -> None:
     seed = seed_of(read_manifest(bundle).source)
     if seed is None:
         raise ValueError(f"{bundle} has no random weights: there is no way back to its checkpoint")
-    checkpoint = random_checkpoint(*seed)
+    encoder = random_encoder(*seed)
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.model.save_pretrained(folder)
+    encoder.model.save_pretrained(folder)
     library: Any = transformers  # most of it has no types
     tokenizer = library.PreTrainedTokenizerFast(
-        tokenizer_object=checkpoint.tokenizer,
-        model_max_length=checkpoint.text.context_length,
+        tokenizer_object=encoder.tokenizer,
+        model_max_length=encoder.text.context_length,
         pad_token="<|endoftext|>",
         bos_token="<|startoftext|>",
         eos_token="<|endoftext|>",

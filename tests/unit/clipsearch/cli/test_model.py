@@ -59,16 +59,20 @@ def told(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ..
         return open_bundle(bundle)
 
     monkeypatch.setitem(
-        sys.modules, "encoder_service.export.clip", SimpleNamespace(export_bundle=export_bundle)
+        sys.modules, "encoder_service.export.build", SimpleNamespace(export_bundle=export_bundle)
     )
     return told
 
 
 def test_export_makes_what_it_is_told_and_shows_it(told, tmp_path) -> None:
     out = tmp_path / "x"
-    code, output = run("export", "some/model", "--out", str(out), "--precision", "fp32,fp16,fp32")
+    options = ["--precision", "fp32,fp16,fp32", "--revision", "v2", "--dimension", "256"]
+    code, output = run("export", "some/model", "--out", str(out), *options)
     assert run("export", "--random-init", "tiny", "--out", str(out))[0] == code == 0
-    assert told == [("some/model", out, False, ["fp32", "fp16"]), ("tiny", out, True, ["fp32", "int8"])]
+    assert told == [
+        ("some/model", out, False, "v2", 256, ["fp32", "fp16"]),
+        ("tiny", out, True, None, 0, ["fp32", "int8"]),
+    ]
     assert "8 x 8, crop" in output
     assert "int8 against fp32" in output
     code, output = run("export", "--random-init", "resnet", "--out", str(out))

@@ -13,7 +13,7 @@ TINY = {"clip": "clip-vit-tiny-test", "siglip": "siglip-tiny-test"}
 
 
 def shared(family: str) -> Path:
-    from encoder_service.export.clip import export_bundle
+    from encoder_service.export.build import export_bundle
 
     return shared_bundle(family, lambda folder: export_bundle(TINY[family], folder, random_init=True))
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from encoder_service.bundle import Precision, graph_file, open_bundle, read_manifest
 from encoder_service.export import ExportError
-from encoder_service.export.fp16 import to_fp16
+from encoder_service.export.graphs.fp16 import to_fp16
 from encoder_service.export.parity import against_fp32, cosines
 from encoder_service.export.verify import report
 from tests.unit.encoder_service.export.graphs import run, write
@@ -122,7 +122,7 @@ def test_one_vector_that_is_off_fails_fp16_and_not_int8() -> None:
 def test_a_bundle_prefers_fp16_on_gpus_only_where_it_passed_and_all_else_is_the_same_bytes(
     clip_bundle: Path, tmp_path: Path
 ) -> None:
-    from encoder_service.export.clip import export_bundle
+    from encoder_service.export.build import export_bundle
 
     precisions: list[Precision] = ["fp32", "fp16"]
     made = export_bundle("clip-vit-tiny-test", tmp_path / "bundle", random_init=True, precisions=precisions)

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from encoder_service.bundle import graph_file
 from encoder_service.export import ExportError
+from encoder_service.export.graphs.quantize import per_column, per_row, quantize
 from encoder_service.export.parity import cosines
-from encoder_service.export.quantize import per_column, per_row, quantize
 from tests.unit.encoder_service.export.graphs import run, write
 
 RNG = np.random.default_rng(0)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
 
-from encoder_service.export import ExportError
-from encoder_service.export.architectures import ARCHITECTURES, tokenizer
-from encoder_service.export.tokenizer import load_tokenizer, tokenizer_json
+from encoder_service.export import ExportError, golden
+from encoder_service.export.sources.random_weights import ARCHITECTURES, tokenizer
+from encoder_service.export.sources.tokenizer import of_open_clip, of_transformers, tokenizer_json
+from encoder_service.inputs.texts import TextTokenizer
+from tests.models import hub_cache
 
 
 @pytest.fixture
@@ -42,31 +46,51 @@ def siglip_folder(tmp_path: Path) -> Path:
 def test_vocabulary_and_merges_become_one_file(clip_folder: Path) -> None:
     from transformers import CLIPTokenizer
 
-    loaded = load_tokenizer(str(clip_folder))
+    loaded = of_transformers(str(clip_folder))
     assert isinstance(loaded.reference, CLIPTokenizer)
     assert loaded.tokenizer.encode("A cat, 2 dogs").ids == loaded.reference("A cat, 2 dogs")["input_ids"]
-    assert loaded.end_id == 2047
+    assert (loaded.pad_id, loaded.masked) == (2047, True)
 
 
 def test_siglips_own_clean_up_is_put_before_its_tokenizer_json(siglip_folder: Path) -> None:
-    from transformers.models.auto.tokenization_auto import AutoTokenizer
-
-    with pytest.raises(ImportError):  # or this test would be about nothing
-        AutoTokenizer.from_pretrained(siglip_folder)
-    loaded = load_tokenizer(str(siglip_folder))
+    loaded = of_transformers(str(siglip_folder))
     plain = tokenizer(ARCHITECTURES["siglip-tiny-test"])
     # The rule of transformers' SiglipTokenizer.canonicalize_text.
     assert (
         loaded.tokenizer.encode(" It's a [Cat] --  on\ta \\^mat_! ").ids
         == plain.encode("its a cat on a mat").ids
     )
-    assert (loaded.pad_id, loaded.end_id, loaded.reference) == (0, 1, None)
+    assert (loaded.pad_id, loaded.reference) == (0, None)
+
+
+def test_where_there_is_only_siglips_sentencepiece_file_the_ids_are_those_of_its_class(
+    siglip_folder: Path,
+) -> None:
+    from sentencepiece import SentencePieceTrainer
+
+    (siglip_folder / "tokenizer.json").unlink()
+    texts = siglip_folder / "texts"
+    texts.write_text("\n".join(text.lower() for pair in golden.text_pairs() for text in pair))
+    SentencePieceTrainer.train(
+        input=str(texts),
+        model_prefix=str(siglip_folder / "spiece"),
+        vocab_size=300,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    loaded = of_transformers(str(siglip_folder))
+    assert type(loaded.reference).__name__ == "SiglipTokenizer"
+    for text in ("A Cat, on a [mat]!", "two children share an umbrella", " sunrise  over mountains_ "):
+        assert loaded.tokenizer.encode(text).ids == loaded.reference(text)["input_ids"]
 
 
 def test_a_checkpoint_without_tokenizer_json_is_refused(siglip_folder: Path) -> None:
     (siglip_folder / "tokenizer.json").unlink()
-    with pytest.raises(ExportError, match=r"no tokenizer\.json that can be used .*SentencePiece"):
-        load_tokenizer(str(siglip_folder))
+    with pytest.raises(ExportError, match=r"no tokenizer\.json that can be used"):
+        of_transformers(str(siglip_folder))
 
 
 def test_the_written_tokenizer_neither_cuts_nor_pads() -> None:
@@ -77,3 +101,52 @@ def test_the_written_tokenizer_neither_cuts_nor_pads() -> None:
     assert written.truncation is None
     assert written.padding is None
     assert len(written.encode("one two three four five").ids) > 4
+
+
+SAID = [
+    "A Cat, on a mat!",
+    "  a  cat\ton a mat ",
+    "naïve café, 2 pears",
+    "“quoted” ‘texts’ ﬁnely set",
+    "snake_case [x]",
+]
+
+
+@pytest.mark.parametrize("clean", ["lower", "whitespace", "canonicalize"])
+def test_open_clips_own_tokenizer_and_its_clean_ups(clean: str) -> None:
+    loaded = of_open_clip({"tokenizer_kwargs": {"clean": clean}}, None)
+    own = loaded.reference(SAID, context_length=40).tolist()
+    assert [padded(loaded.tokenizer.encode(text).ids, 40) for text in SAID] == own
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("word_piece", {"strip_sep_token": True}),
+        ("xlm_roberta", {}),
+        ("t5", {"clean": "canonicalize"}),
+        ("gemma", {"clean": "canonicalize"}),
+        ("nllb", {}),
+        ("roberta", {}),
+    ],
+)
+def test_tokenizers_that_open_clip_takes_from_transformers(kind: str, settings: Any, tmp_path: Path) -> None:
+    from transformers import T5Config
+
+    hub_cache.tokenizer(kind).save_pretrained(tmp_path)
+    T5Config().save_pretrained(tmp_path)  # transformers asks for one, whatever it says
+    loaded = of_open_clip({"hf_tokenizer_name": "some/name", "tokenizer_kwargs": settings}, tmp_path)
+    tokens = TextTokenizer(loaded.tokenizer, loaded.rules(12)).encode(SAID)
+    own = loaded.reference(SAID, context_length=12).tolist()
+    assert [padded(text.ids, 12, loaded.pad_id) for text in tokens] == own
+
+
+def padded(ids: Sequence[int], length: int, pad_id: int = 0) -> list[int]:
+    return [*ids, *[pad_id] * (length - len(ids))]
+
+
+def test_what_open_clip_does_to_texts_and_is_not_known_here_is_refused() -> None:
+    with pytest.raises(ExportError, match="setting reduction_mask is not known here"):
+        of_open_clip({"tokenizer_kwargs": {"reduction_mask": "syntax"}}, None)
+    with pytest.raises(ExportError, match="setting tokenizer_mode is not known here"):
+        of_open_clip({"tokenizer_mode": "clips"}, None)

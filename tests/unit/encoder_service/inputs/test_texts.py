@@ -85,6 +85,16 @@ def test_a_tower_that_sees_its_padding_gets_the_whole_context_and_no_mask() -> N
     assert inputs["input_ids"].tolist() == [[1, 2, 9, 9, 9, 9]]
 
 
+def test_padding_and_cutting_on_the_left(toy_bundle: Path) -> None:
+    rules = RULES.model_copy(update={"padding_side": "left", "truncation_side": "left", "context_length": 5})
+    inputs = pad([tokens(1, 2), tokens(1, 5, 6, 2)], rules)
+    assert inputs["input_ids"].tolist() == [[0, 0, 1, 2], [1, 5, 6, 2]]
+    assert inputs["attention_mask"].tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
+    (cut,) = TextTokenizer(toy_bundle, rules).encode(["cat cat dog a cat"])
+    assert cut.ids == (BEGIN, 6, 4, 5, END), "special tokens stay at both ends"
+    assert cut.input == TextInput(tokens=5, tokens_dropped=2)
+
+
 def test_a_broken_tokenizer_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(BundleError, match=r"tokenizer\.json is not a tokenizer"):

@@ -29,7 +29,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedOpsetsPass
 
 from encoder_service.export import ExportError
-from encoder_service.export.graph_edit import add_constant, constant_of, save_graph, uint8_source
+from encoder_service.export.graphs.edit import add_constant, constant_of, save_graph, uint8_source
 
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 _RUNTIME = "com.microsoft"

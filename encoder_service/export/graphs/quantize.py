@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
 from encoder_service.export import ExportError
-from encoder_service.export.graph_edit import Floats, add_constant, constant_of, save_graph, uint8_source
+from encoder_service.export.graphs.edit import Floats, add_constant, constant_of, save_graph, uint8_source
 
 _RUNTIME = "com.microsoft"  # the domain of ONNX Runtime's own operators
 

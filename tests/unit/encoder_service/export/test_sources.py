@@ -14,8 +14,8 @@ from PIL import Image
 
 from encoder_service.bundle import open_bundle, write_manifest
 from encoder_service.export import ExportError
-from encoder_service.export.architectures import ARCHITECTURES, random_model, tokenizer
 from encoder_service.export.parity import cosines
+from encoder_service.export.sources.random_weights import ARCHITECTURES, random_model, tokenizer
 from encoder_service.export.verify import verify_bundle
 from encoder_service.inputs.pixels import fit
 from encoder_service.inputs.texts import TextTokenizer, pad
@@ -62,7 +62,7 @@ def siglip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Local:
 
 
 def saved(folder: Path, model: Any, processor: Any) -> Local:
-    from encoder_service.export.clip import export_bundle
+    from encoder_service.export.build import export_bundle
 
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -116,9 +116,15 @@ def test_verify_compares_with_the_folder_it_is_given(clip_checkpoint: Local, tmp
     plain = open_bundle(bundle).model_copy(update={"parity": []})
     write_manifest(bundle, plain)
     names = {check.name for check in verify_bundle(bundle, source=str(clip_checkpoint.folder))}
-    assert {"fp32 against torch", "tokens against transformers"} <= names
+    assert {
+        "fp32 against torch",
+        "pixels against the library's own",
+        "tokens against the library's own",
+    } <= names
     assert all(
-        check.passed for check in open_bundle(bundle).parity if check.name.startswith(("fp32", "tokens"))
+        check.passed
+        for check in open_bundle(bundle).parity
+        if check.name.startswith(("fp32", "pixels", "tokens"))
     )
 
 
@@ -127,10 +133,10 @@ def test_verify_refuses_a_source_with_other_weights(clip_checkpoint: Local, clip
         verify_bundle(clip_bundle, source=str(clip_checkpoint.folder))
 
 
-def load(folder: Path) -> Any:
-    from encoder_service.export.checkpoint import load_checkpoint
+def load(folder: Path, **options: Any) -> Any:
+    from encoder_service.export.sources.load import load as load_source
 
-    return load_checkpoint(str(folder))
+    return load_source(str(folder), **options)
 
 
 def copied(folder: Path, tmp_path: Path) -> Path:
@@ -157,9 +163,9 @@ def test_a_model_card_without_a_licence_is_said_so(clip_checkpoint: Local, tmp_p
 @pytest.mark.parametrize(
     ("configuration", "message"),
     [
-        ("BertConfig", "is a bert model"),
+        ("BertConfig", "is no dual encoder: a bert model gives no vectors of both"),
         ("Siglip2Config", "NaFlex.*siglip2-base-patch16-256"),
-        ("", "cannot be loaded"),
+        ("", "has neither a config.json nor an open_clip_config.json"),
     ],
 )
 def test_other_families_and_folders_are_refused(tmp_path: Path, configuration: str, message: str) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
@@ -15,11 +18,12 @@ from encoder_service.bundle import (
     read_manifest,
     space_fingerprint,
 )
-from encoder_service.export import ExportError, graph_edit
+from encoder_service.export import ExportError
+from encoder_service.export.graphs import edit
 
 
 def export(folder: Path, **options: Any) -> Manifest:
-    from encoder_service.export.clip import export_bundle
+    from encoder_service.export.build import export_bundle
 
     return export_bundle("clip-vit-tiny-test", folder, random_init=True, **options)
 
@@ -38,23 +42,85 @@ def test_the_manifest_says_how_clip_and_siglip_score(clip_bundle: Path, siglip_b
     assert open_bundle(clip_bundle).logit_scale == pytest.approx(math.exp(2.6592))
 
 
-def test_the_fingerprint_is_that_of_weights_tokenizer_and_preprocessing(bundle: Path) -> None:
-    manifest = open_bundle(bundle)
-    assert manifest.fingerprint == space_fingerprint(
-        manifest.source.weights_sha256, manifest.files["tokenizer.json"].sha256, manifest.image, manifest.text
+@pytest.fixture(scope="module")
+def encoder() -> Any:
+    from encoder_service.export.sources.load import load_random
+
+    return load_random("clip-vit-tiny-test", 0)
+
+
+def of(encoder: Any, tokenizer: str = "0" * 64) -> str:
+    return space_fingerprint(
+        encoder.source.weights_sha256, tokenizer, encoder.image, encoder.text, encoder.computation()
     )
+
+
+def test_the_manifest_has_the_fingerprint_of_what_it_was_made_from(clip_bundle: Path, encoder: Any) -> None:
+    manifest = open_bundle(clip_bundle)
+    assert manifest.fingerprint == of(encoder, manifest.files["tokenizer.json"].sha256)
+
+
+MOVES: dict[str, Callable[[Any], Any]] = {
+    "weights": lambda e: replace(e, source=e.source.model_copy(update={"weights_sha256": "1" * 64})),
+    "mean": lambda e: replace(e, normalisation=replace(e.normalisation, mean=(0.5, 0.5, 0.5))),
+    "std": lambda e: replace(e, normalisation=replace(e.normalisation, std=(0.5, 0.5, 0.5))),
+    "rescale": lambda e: replace(e, normalisation=replace(e.normalisation, rescale=1.0)),
+    "activation": lambda e: replace(
+        e,
+        configuration={
+            **e.configuration,
+            "vision_config": {**e.configuration["vision_config"], "hidden_act": "quick_gelu_not"},
+        },
+    ),
+    "dimension": lambda e: replace(e, dimension=16),
+    **{
+        f"image {name}": lambda e, name=name, value=value: replace(
+            e, image=e.image.model_copy(update={name: value})
+        )
+        for name, value in {
+            "resize": "squash",
+            "resized": 72,
+            "half_pixel": "even",
+            "interpolation": "bilinear",
+        }.items()
+    },
+    **{
+        f"text {name}": lambda e, name=name, value=value: replace(
+            e, text=e.text.model_copy(update={name: value})
+        )
+        for name, value in {
+            "pad_id": 0,
+            "padding": "max_length",
+            "padding_side": "left",
+            "truncation_side": "left",
+            "lowercase": True,
+            "context_length": 5,
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("what", MOVES)
+def test_all_that_moves_a_vector_is_in_the_fingerprint(encoder: Any, what: str) -> None:
+    assert of(MOVES[what](encoder)) != of(encoder)
+
+
+def test_what_only_says_how_a_checkpoint_was_saved_is_not(encoder: Any) -> None:
+    vision = {**encoder.configuration["vision_config"], "torch_dtype": "float16"}
+    saved_again = {**encoder.configuration, "transformers_version": "6.0", "vision_config": vision}
+    assert of(replace(encoder, configuration=saved_again)) == of(encoder)
 
 
 @pytest.fixture
 def by_copies(clip_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch would export again, in seconds, is written again from the shared bundle."""
-    from encoder_service.export import towers
+    from encoder_service.export.graphs import write
 
-    def export_again(tower: object, size: int, path: Path) -> None:
-        graph_edit.save_graph(ir.load(clip_bundle / path.name), path)
+    def export_again(tower: object, size: object, path: Path) -> None:
+        edit.save_graph(ir.load(clip_bundle / path.name), path)
 
-    monkeypatch.setattr(towers, "export_image", export_again)
-    monkeypatch.setattr(towers, "export_text", export_again)
+    monkeypatch.setattr(write, "export_image", export_again)
+    monkeypatch.setattr(write, "export_text", export_again)
 
 
 @pytest.mark.usefixtures("by_copies")
@@ -80,7 +146,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
 def test_a_failed_export_leaves_nothing_of_itself_and_the_old_bundle(
     own_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from encoder_service.export import towers
+    from encoder_service.export.graphs import write
 
     before = open_bundle(own_bundle)
 
@@ -88,7 +154,7 @@ def test_a_failed_export_leaves_nothing_of_itself_and_the_old_bundle(
         graph.write_bytes(b"half of a graph")
         raise ExportError("out of ideas")
 
-    monkeypatch.setattr(towers, "export_image", fail)
+    monkeypatch.setattr(write, "export_image", fail)
     with pytest.raises(ExportError, match="out of ideas"):
         export(own_bundle, seed=1)
     assert open_bundle(own_bundle) == before
@@ -99,7 +165,7 @@ def test_a_failed_export_leaves_nothing_of_itself_and_the_old_bundle(
 def test_weights_too_large_for_one_file_lie_beside_the_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph_edit, "MAX_INLINE_BYTES", 300_000)
+    monkeypatch.setattr(edit, "MAX_INLINE_BYTES", 300_000)
     manifest = export(tmp_path / "bundle")
     assert "image.fp32.onnx.data" in manifest.files
     assert "image.int8.onnx.data" not in manifest.files  # a quarter of the size
@@ -124,3 +190,26 @@ def test_int8_is_what_cpus_run_where_every_check_passed(bundle: Path) -> None:
         (mates,) = [check.value for check in mine if check.name == "int8 in a batch against alone"]
         assert mates > 0.9999
         assert precision == ("int8" if all(check.passed for check in mine) else "fp32")
+
+
+def test_shorter_vectors_are_the_beginning_of_the_long_ones_at_length_1(encoder: Any) -> None:
+    import torch
+
+    from encoder_service.export.dual_encoder import reference_images
+    from encoder_service.export.graphs.towers import ImageTower, UnitVectors
+
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    whole = reference_images(encoder, pixels)
+    cut = whole[:, :16] / np.linalg.norm(whole[:, :16], axis=1, keepdims=True)
+    tower = UnitVectors(ImageTower(encoder.encode_image, encoder.normalisation), 16)
+    with torch.no_grad():
+        np.testing.assert_allclose(tower(torch.from_numpy(pixels)).numpy(), cut, atol=1e-6)
+    np.testing.assert_allclose(reference_images(replace(encoder, dimension=16), pixels), cut, atol=1e-6)
+
+
+def test_no_more_numbers_can_be_kept_than_there_are(encoder: Any) -> None:
+    from encoder_service.export.sources.load import finished
+
+    assert finished(encoder, 16).dimension == 16
+    with pytest.raises(ExportError, match=r"dimension 33: vectors of .*clip-vit-tiny-test have 32 numbers"):
+        finished(encoder, 33)

@@ -1,0 +1,125 @@
+"""Turns a dual encoder into a model bundle, or leaves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from encoder_service.bundle import (
+    KNOWN_TEXT,
+    TOKENIZER,
+    KnownAnswer,
+    Manifest,
+    Precision,
+    Tower,
+    encode_vector,
+    file_entry,
+    graph_file,
+    known_answer_pixels,
+    space_fingerprint,
+    write_manifest,
+)
+from encoder_service.cpus import available_cpus
+from encoder_service.export import ExportError, golden
+from encoder_service.export.dual_encoder import DualEncoder
+from encoder_service.export.graphs.write import write_graphs
+from encoder_service.export.output import bundle_folder, check_target
+from encoder_service.export.sources.load import load, load_random
+from encoder_service.export.sources.tokenizer import tokenizer_json
+from encoder_service.export.verify import check_bundle, report
+from encoder_service.inputs.texts import TextTokenizer, pad
+from encoder_service.runtime.session import OnnxSession
+
+Progress = Callable[[str], None]
+
+
+def export_bundle(
+    source: str,
+    out: Path,
+    *,
+    random_init: bool = False,
+    revision: str | None = None,
+    dimension: int = 0,
+    precisions: Sequence[Precision] = ("fp32", "int8"),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Writes the bundle of `source` into the folder `out` and returns its manifest.
+
+    `source`, `revision` and `dimension` are those of `sources.load`; with `random_init` the source is the
+    name of a known architecture. An older bundle in `out` is replaced once the new one is whole. int8 becomes
+    the choice for CPUs, and fp16 for GPUs, only in the towers whose checks it passes.
+    Raises ExportError, WheelError.
+    """
+    say = progress or (lambda _: None)
+    _check_precisions(precisions)
+    check_target(out)
+    photos = golden.photos(say)  # before the long work: these may have to be downloaded
+    say(f"loading {source}")
+    if random_init:
+        encoder = load_random(source, seed, dimension=dimension)
+    else:
+        encoder = load(source, revision=revision, dimension=dimension)
+    with bundle_folder(out) as folder:
+        (folder / TOKENIZER).write_text(tokenizer_json(encoder.tokenizer), encoding="utf-8")
+        encoder, made = write_graphs(encoder, folder, precisions, say)
+        manifest = _manifest(encoder, folder, made)
+        write_manifest(folder, manifest)
+        manifest = report(manifest, check_bundle(folder, manifest, photos, encoder, say))
+        write_manifest(folder, manifest)
+    return manifest
+
+
+def _check_precisions(precisions: Sequence[Precision]) -> None:
+    unknown = sorted(set(precisions) - {"fp32", "int8", "fp16"})
+    if unknown or "fp32" not in precisions:
+        raise ExportError(f"precisions {', '.join(precisions)}: fp32, and with it int8, fp16 or both")
+
+
+def _manifest(encoder: DualEncoder, folder: Path, made: Mapping[Tower, Sequence[Precision]]) -> Manifest:
+    files = {path.name: file_entry(path) for path in sorted(folder.iterdir())}
+    fingerprint = space_fingerprint(
+        encoder.source.weights_sha256,
+        files[TOKENIZER].sha256,
+        encoder.image,
+        encoder.text,
+        encoder.computation(),
+    )
+    return Manifest(
+        format_version=2,
+        name=encoder.name,
+        source=encoder.source,
+        license=encoder.license,
+        pretrained=encoder.pretrained,
+        dimension=encoder.dimension,
+        image=encoder.image,
+        text=encoder.text,
+        scoring=encoder.scoring,
+        logit_scale=encoder.logit_scale,
+        logit_bias=encoder.logit_bias or 0.0,
+        precisions={tower: list(precisions) for tower, precisions in made.items()},
+        preferred_cpu=_preferred("int8", made),
+        preferred_gpu=_preferred("fp16", made),
+        fingerprint=fingerprint,
+        files=files,
+        known_answer=_known_answer(encoder, folder),
+    )
+
+
+def _preferred(precision: Precision, made: Mapping[Tower, Sequence[Precision]]) -> dict[Tower, Precision]:
+    return {tower: precision if precision in there else "fp32" for tower, there in made.items()}
+
+
+def _known_answer(encoder: DualEncoder, folder: Path) -> KnownAnswer:
+    threads = available_cpus()
+    image = OnnxSession(folder / graph_file("image", "fp32"), "cpu", threads)
+    text = OnnxSession(folder / graph_file("text", "fp32"), "cpu", threads)
+    tokens = TextTokenizer(folder, encoder.text).encode([KNOWN_TEXT])
+    pixels = known_answer_pixels(encoder.image.size)[np.newaxis]
+    return KnownAnswer(
+        text=KNOWN_TEXT,
+        text_vector=encode_vector(text.run(pad(tokens, encoder.text))[0]),
+        image_vector=encode_vector(image.run({"pixels": pixels})[0]),
+    )

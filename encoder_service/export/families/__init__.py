@@ -1,0 +1,1 @@
+"""Hand-written towers, one file a family."""

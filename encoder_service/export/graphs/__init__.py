@@ -1,0 +1,1 @@
+"""ONNX graphs: out of torch, and into lower precisions."""

@@ -1,0 +1,1 @@
+"""Where dual encoders come from: a folder, the Hugging Face hub, OpenCLIP's own list, or chance."""

@@ -1,0 +1,117 @@
+"""A model's own image preprocessing, put into the manifest's words.
+
+What the bundle's rules cannot say exactly is refused: a model fed otherwise than it was trained answers as if
+nothing were wrong. That the rules say it rightly is checked: `verify` compares pixels with the library's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from encoder_service.bundle import ImageRules
+from encoder_service.export import ExportError
+
+Triple = tuple[float, float, float]
+Interpolation = Literal["lanczos", "bilinear", "bicubic"]
+
+_INTERPOLATION: dict[int, Interpolation] = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
+# OpenCLIP's names, and what they are here.
+_RESIZE: dict[str, Literal["crop", "squash", "pad"]] = {
+    "shortest": "crop",
+    "squash": "squash",
+    "longest": "pad",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """`(pixel * rescale - mean) / std` per channel, pixels 0 to 255."""
+
+    mean: Triple
+    std: Triple
+    rescale: float = 1 / 255
+
+    def scale_and_shift(self) -> tuple[Triple, Triple]:
+        """The same as `pixel * scale + shift`."""
+        scale = tuple(self.rescale / std for std in self.std)
+        shift = tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True))
+        return (scale[0], scale[1], scale[2]), (shift[0], shift[1], shift[2])
+
+
+def of_transformers(processor: Mapping[str, Any]) -> tuple[ImageRules, Normalisation]:
+    """Reads an image processor's settings (its `to_dict()`).
+
+    Raises ExportError for settings that the bundle's rules cannot express.
+    """
+    size, crop = _edges(processor.get("size")), _edges(processor.get("crop_size"))
+    resizes, crops = processor.get("do_resize", True), bool(processor.get("do_center_crop"))
+    resized, squash = _edge(size), "height" in size
+    kept = _edge(crop) if crops else resized
+    if not resizes or not 0 < kept <= resized or not (squash or crops):
+        raise ExportError(
+            f"the image processor's do_resize {resizes}, size {size}, do_center_crop {crops} and crop_size "
+            f"{crop} make no square image, or one that a manifest cannot describe"
+        )
+    rules = ImageRules(
+        size=kept,
+        resize="squash" if squash else "crop",
+        resized=None if kept == resized else resized,
+        interpolation=_interpolation(processor),
+    )
+    return rules, _normalisation(processor)
+
+
+def _edges(size: Any) -> dict[str, int]:
+    """A size setting without what is not set; transformers has its own mapping type for it."""
+    return {k: int(v) for k, v in dict(size or {}).items() if v is not None}
+
+
+def _edge(size: Mapping[str, int]) -> int:
+    """Of a square, or of the shortest side; 0 for anything else."""
+    known = size.keys() in ({"height", "width"}, {"shortest_edge"}) and len(set(size.values())) == 1
+    return next(iter(size.values())) if known else 0
+
+
+def _interpolation(processor: Mapping[str, Any]) -> Interpolation:
+    resample = int(processor.get("resample", 3))
+    if resample not in _INTERPOLATION:
+        raise ExportError(f"the image processor's resample {resample} is not known here: 1, 2 or 3")
+    return _INTERPOLATION[resample]
+
+
+def _normalisation(processor: Mapping[str, Any]) -> Normalisation:
+    rescale = float(processor.get("rescale_factor", 1 / 255)) if processor.get("do_rescale", True) else 1.0
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if processor.get("do_normalize", True):
+        mean, std = _triple(processor["image_mean"]), _triple(processor["image_std"])
+    if processor.get("rescale_offset"):  # EfficientNet's: from -1 to 1
+        mean = (mean[0] + 1, mean[1] + 1, mean[2] + 1)
+    if processor.get("include_top"):  # EfficientNet's: divided once more
+        again = _triple(processor["image_std"])
+        std = (std[0] * again[0], std[1] * again[1], std[2] * again[2])
+    return Normalisation(mean, std, rescale)
+
+
+def of_open_clip(settings: Mapping[str, Any]) -> tuple[ImageRules, Normalisation]:
+    """Reads OpenCLIP's `preprocess_cfg`, all fields set. Raises ExportError for images that are no square."""
+    size = settings["size"]
+    edges = {size} if isinstance(size, int) else {int(edge) for edge in size}
+    if len(edges) != 1:
+        raise ExportError(f"images of {list(size)} pixels: a bundle's are squares")
+    rules = ImageRules(
+        size=edges.pop(),
+        resize=_RESIZE[settings["resize_mode"]],
+        half_pixel="even",  # as torchvision rounds
+        interpolation="bilinear" if settings["interpolation"] == "bilinear" else "bicubic",
+        background=(settings["fill_color"],) * 3,
+    )
+    return rules, Normalisation(_triple(settings["mean"]), _triple(settings["std"]))
+
+
+def _triple(values: Any) -> Triple:
+    red, green, blue = (
+        (float(v) for v in values) if not isinstance(values, int | float) else [float(values)] * 3
+    )
+    return red, green, blue

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.search.v1 import collection_pb2, search_pb2
+from search_service.stores.edge.store import QdrantEdge
 from tests.unit.search_service.served import (
     CONTEXT,
     DIMENSION,
@@ -241,6 +242,24 @@ async def test_one_vector_name_alone_keeps_its_cosines_until_the_other_comes(cli
         search_pb2.DeletePointsRequest(collection="alone", ids=search_pb2.PointIds(ids=["words"]))
     )
     assert not (await client.search(term("first"), **alone)).fused
+
+
+async def test_a_vector_name_that_has_no_vectors_is_not_asked(client: Client, monkeypatch):
+    asked: list[str] = []
+    query = QdrantEdge.query
+
+    async def noted(self, collection, queries, **options):
+        asked.extend(one.name for one in queries)
+        return await query(self, collection, queries, **options)
+
+    monkeypatch.setattr(QdrantEdge, "query", noted)
+    await client.create("images")
+    assert ids(await client.search(term("first"), collection="images")) == []
+    assert asked == []
+    await client.upsert({"id": "image", "image_vector": unit(1)}, collection="images")
+    for target in (ANY, TEXT):
+        await client.search(term("first"), collection="images", target=target)
+    assert asked == ["image", "text"]
 
 
 @pytest.mark.parametrize("fusion", [RRF, search_pb2.FUSION_DBSF])

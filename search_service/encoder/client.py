@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 from clipsearch.channel.batches import batched
 from clipsearch.channel.connection import aio_channel
 from clipsearch.channel.credentials import ClientTls, bearer
-from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc, vector_pb2
+from clipsearch.encoder.v1 import encoder_pb2, vector_pb2
 from clipsearch.serving.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -25,10 +25,10 @@ from clipsearch.serving.errors import (
     ServiceError,
     Unavailable,
 )
-from clipsearch.serving.security.peer import Peer
 from clipsearch.serving.telemetry.current_call import forwarded
 from clipsearch.serving.together import together
 from search_service.deadline import Deadline
+from search_service.encoder.connection import Connection
 from search_service.stores.protocol import Vector
 
 # What one call carries at most, within the encoder's default limits. Longer lists go in several
@@ -117,21 +117,21 @@ class EncoderClient:
         self._address = address
         self._timeout_s = timeout_s
         self._shown = bearer(token)
-        self._peer = Peer(lambda: aio_channel(address, interceptors, tls), _stub, tls)
+        self._connection = Connection(lambda: aio_channel(address, interceptors, tls), tls)
 
     async def watch(self) -> None:
         """Connects anew whenever the TLS files have changed, for ever."""
-        await self._peer.watch()
+        await self._connection.watch()
 
     async def close(self) -> None:
         """Closes the connections; calls in progress fail."""
-        await self._peer.close()
+        await self._connection.close()
 
     async def ping(self) -> None:
         """Returns if the encoder answers. Logs no failure: it is asked all the time."""
         request = encoder_pb2.GetModelRequest()
         try:
-            await self._peer.stub.GetModel(request, timeout=self._timeout_s, metadata=self._shown)
+            await self._connection.stub.GetModel(request, timeout=self._timeout_s, metadata=self._shown)
         except grpc.aio.AioRpcError as error:
             # A full encoder answers; health that gave up for it would take the searches of all away.
             if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -139,7 +139,7 @@ class EncoderClient:
 
     async def model(self, deadline: Deadline) -> Model:
         """The model that is loaded."""
-        answer = await self._call(self._peer.stub.GetModel, encoder_pb2.GetModelRequest(), deadline)
+        answer = await self._call(self._connection.stub.GetModel, encoder_pb2.GetModelRequest(), deadline)
         return Model(answer.name, answer.fingerprint, answer.dimension)
 
     async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
@@ -157,13 +157,13 @@ class EncoderClient:
 
     async def _encode_texts(self, texts: list[str], deadline: Deadline) -> Encoding:
         request = encoder_pb2.EncodeTextRequest(texts=texts, format=_F32)
-        answer = await self._call(self._peer.stub.EncodeText, request, deadline)
+        answer = await self._call(self._connection.stub.EncodeText, request, deadline)
         outcomes = _outcomes(answer.embeddings, len(texts))
         return Encoding(outcomes, [], answer.fingerprint, answer.weak_match_below)
 
     async def _encode_images(self, images: list[bytes], deadline: Deadline) -> Encoding:
         request = encoder_pb2.EncodeImageRequest(images=images, format=_F32)
-        answer = await self._call(self._peer.stub.EncodeImage, request, deadline)
+        answer = await self._call(self._connection.stub.EncodeImage, request, deadline)
         return Encoding([], _outcomes(answer.embeddings, len(images)), answer.fingerprint)
 
     async def _call(
@@ -185,10 +185,6 @@ class EncoderClient:
                     "a call to the encoder failed", encoder=self._address, code=code, details=details
                 )
             raise failure from None
-
-
-def _stub(channel: grpc.aio.Channel) -> encoder_pb2_grpc.EncoderServiceAsyncStub:
-    return encoder_pb2_grpc.EncoderServiceStub(channel)
 
 
 def _outcomes(embeddings: Sequence[encoder_pb2.Embedding], expected: int) -> list[Outcome]:

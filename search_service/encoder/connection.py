@@ -1,43 +1,35 @@
-"""A connection to another service for as long as this one lives, whose TLS files may change meanwhile."""
+"""The connection to an encoder for as long as this service lives, whose TLS files may change meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 import grpc
 import structlog
 
 from clipsearch.channel.credentials import ClientTls, CredentialsError
+from clipsearch.encoder.v1.encoder_pb2_grpc import EncoderServiceStub
 from clipsearch.serving.security.files import POLL_S, Watched
 
 # Calls in progress on the connection before get this long to finish.
 _GRACE_S = 60.0
 
-Stub = TypeVar("Stub")
-
 _log = structlog.get_logger(__name__)
 
 
-class Peer(Generic[Stub]):
+class Connection:
     """`stub` is on a channel of `connect`, and after the files of `tls` have changed on a new one.
 
     gRPC's channels keep the credentials that they were made with, and a client certificate that is renewed
     every day would be the expired one at the next reconnection.
     """
 
-    def __init__(
-        self,
-        connect: Callable[[], grpc.aio.Channel],
-        stub: Callable[[grpc.aio.Channel], Stub],
-        tls: ClientTls | None,
-    ) -> None:
+    def __init__(self, connect: Callable[[], grpc.aio.Channel], tls: ClientTls | None) -> None:
         """Connects. Raises CredentialsError."""
         self._connect = connect
-        self._make_stub = stub
         self._files = Watched(tls.paths() if tls is not None else [])
-        self._channel, self.stub = self._connected()
+        self._open()
         self._closing: set[asyncio.Task[None]] = set()
 
     async def watch(self) -> None:
@@ -53,18 +45,18 @@ class Peer(Generic[Stub]):
             task.cancel()
         await self._channel.close()
 
-    def _connected(self) -> tuple[grpc.aio.Channel, Stub]:
-        channel = self._connect()
-        return channel, self._make_stub(channel)
+    def _open(self) -> None:
+        self._channel = self._connect()
+        self.stub = EncoderServiceStub(self._channel)
 
     def _reconnect(self) -> None:
+        before = self._channel
         try:
-            channel, stub = self._connected()
+            self._open()
         except CredentialsError as error:
             _log.error("the client's TLS files have changed and are not usable", problem=str(error))
             return
         _log.info("connecting with new TLS files")
-        closing = asyncio.create_task(self._channel.close(_GRACE_S))
+        closing = asyncio.create_task(before.close(_GRACE_S))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
-        self._channel, self.stub = channel, stub

@@ -18,7 +18,7 @@ import numpy as np
 from google.protobuf import struct_pb2
 from numpy.typing import NDArray
 
-from clipsearch.client.inputs import VectorLike
+from clipsearch.client.inputs import VectorLike, string
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.filters.expressions import EXACT_INTEGER
 
@@ -88,7 +88,7 @@ def plain(value: Any, where: str, depth: int = 0) -> Any:
     if value is None or kind is bool:
         return value
     if kind is str:
-        return _text(value, where)
+        return string(value, where)
     if kind is int or kind is float:
         return _number(value, where)
     if depth >= _MOST_DEEP:
@@ -117,7 +117,7 @@ def _meant(value: Any, where: str, depth: int) -> Any:
         case bool():
             return bool(value)
         case str():
-            return _text(str(value), where)
+            return string(str(value), where)
         case int() | float():
             return _number(value, where)
         case Decimal():
@@ -129,7 +129,7 @@ def _meant(value: Any, where: str, depth: int) -> Any:
         case UUID():
             return str(value)
         case PathLike() if isinstance(fspath(value), str):
-            return _text(fspath(value), where)
+            return string(fspath(value), where)
         case list() | tuple():
             return plain(list(value), where, depth)
         case set() | frozenset():
@@ -146,16 +146,7 @@ def _key(key: Any, where: str) -> str:
         key = key.value
     if not isinstance(key, str):
         raise ValueError(f"{where}: the key {key!r} is of type {type(key).__name__}; keys are strings")
-    return _text(str(key), f"{where}: key")
-
-
-def _text(text: str, where: str) -> str:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"{where}: {text[:40]!r} is no text: {error.reason}") from None
-    return text
+    return string(str(key), f"{where}: key")
 
 
 def _number(number: float, where: str) -> int | float:

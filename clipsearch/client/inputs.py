@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
@@ -178,20 +178,24 @@ def listed(given: Any, argument: str, of: str, *, ordered: bool = True) -> Itera
     return given
 
 
-def strings(given: Any, argument: str, of: str, *, ordered: bool = True) -> list[str]:
-    """A list of strings. Looks at each of them."""
-    found = list(listed(given, argument, of, ordered=ordered))
-    for i, item in enumerate(found):
-        string(item, f"{argument}[{i}]")
-    return found
+def strings(
+    given: Any,
+    argument: str,
+    of: str,
+    *,
+    ordered: bool = True,
+    check: Callable[[Any, str], str] | None = None,
+) -> list[str]:
+    """A list of strings. Looks at each of them, by `check` if it is given."""
+    check = check or string
+    return [
+        check(item, f"{argument}[{i}]") for i, item in enumerate(listed(given, argument, of, ordered=ordered))
+    ]
 
 
 def ids(given: Any, argument: str) -> list[str]:
     """Ids of points."""
-    found = list(listed(given, argument, "ids", ordered=False))
-    for i, item in enumerate(found):
-        point_id(item, f"{argument}[{i}]")
-    return found
+    return strings(given, argument, "ids", ordered=False, check=point_id)
 
 
 def string(given: Any, argument: str) -> str:
@@ -202,7 +206,7 @@ def string(given: Any, argument: str) -> str:
         try:
             given.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"{argument}: {given!r} is no text: {error.reason}") from None
+            raise ValueError(f"{argument}: {given[:40]!r} is no text: {error.reason}") from None
     return given
 
 

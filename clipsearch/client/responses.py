@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import fields
+from typing import Any, TypeVar
 
+from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 
 from clipsearch.client.convert import array, payload
@@ -23,6 +25,8 @@ from clipsearch.client.types import (
 )
 from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.search.v1 import collection_pb2, search_pb2
+
+Value = TypeVar("Value", Collection, Model)
 
 _FUSION_NAMES = {value: name for name, value in FUSIONS.items()}
 _INDEX_NAMES = {value: name for name, value in INDEX_TYPES.items()}
@@ -76,32 +80,18 @@ def page(response: search_pb2.ListPointsResponse) -> Page:
 
 def collection(message: collection_pb2.Collection) -> Collection:
     """A collection's description."""
-    return Collection(
-        name=message.name,
-        fingerprint=message.fingerprint,
-        model=message.model,
-        dimension=message.dimension,
-        points=message.points,
-        image_vectors=message.image_vectors,
-        text_vectors=message.text_vectors,
-        indexed_share=message.indexed_share,
-        disk_bytes=message.disk_bytes,
+    hnsw = {
+        f"hnsw_{name}": getattr(message.hnsw, name)
+        for name in ("m", "ef_construct", "full_scan_threshold_kb", "on_disk")
+    }
+    return _copied(
+        Collection,
+        message,
         aliases=tuple(message.aliases),
         payload_indexes={index.field: _INDEX_NAMES[index.type] for index in message.payload_indexes},
-        hnsw_m=message.hnsw.m,
-        hnsw_ef_construct=message.hnsw.ef_construct,
-        hnsw_full_scan_threshold_kb=message.hnsw.full_scan_threshold_kb,
-        hnsw_on_disk=message.hnsw.on_disk,
         quantization=_QUANTIZATION_NAMES.get(message.quantization, "none"),
         quantization_params=_quantization_params(message.quantization_params),
-        on_disk_vectors=message.on_disk_vectors,
-        on_disk_payload=message.on_disk_payload,
-        shard_number=message.shard_number,
-        replication_factor=message.replication_factor,
-        write_consistency_factor=message.write_consistency_factor,
-        successor=message.successor,
-        damage=message.damage,
-        default_candidates=message.default_candidates,
+        **hnsw,
     )
 
 
@@ -151,21 +141,7 @@ def nothing(_: Any) -> None:
 
 def model(response: encoder_pb2.GetModelResponse) -> Model:
     """The encoder's model."""
-    return Model(
-        name=response.name,
-        fingerprint=response.fingerprint,
-        dimension=response.dimension,
-        image_size=response.image_size,
-        context_length=response.context_length,
-        precision=response.precision,
-        text_precision=response.text_precision,
-        provider=response.provider,
-        pretrained=response.pretrained,
-        logit_scale=response.logit_scale,
-        logit_bias=response.logit_bias,
-        weak_match_below=response.weak_match_below,
-        license=response.license,
-    )
+    return _copied(Model, response)
 
 
 def vectors(
@@ -201,6 +177,12 @@ def classifications(response: encoder_pb2.ClassifyResponse, first: int) -> list[
         )
         for item in response.classifications
     ]
+
+
+def _copied(kind: type[Value], message: Message, **others: Any) -> Value:
+    """A value whose fields are those of the message that have the same names, but for `others`."""
+    same = [field.name for field in fields(kind) if field.name not in others]
+    return kind(**{name: getattr(message, name) for name in same}, **others)
 
 
 def _hit(hit: search_pb2.Hit) -> Hit:

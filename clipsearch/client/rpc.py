@@ -9,19 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from clipsearch.client import collection_requests, requests, responses
-from clipsearch.encoder.v1 import encoder_pb2
-from clipsearch.search.v1 import collection_pb2, search_pb2
 
 P = ParamSpec("P")
-Response = TypeVar("Response", bound=Message)
 Answer = TypeVar("Answer")
 
-_POINTS = "/clipsearch.search.v1.SearchService"
-_COLLECTIONS = "/clipsearch.search.v1.CollectionService"
-_ENCODER = "/clipsearch.encoder.v1.EncoderService"
+_POINTS = "clipsearch.search.v1.SearchService"
+_COLLECTIONS = "clipsearch.search.v1.CollectionService"
+_ENCODER = "clipsearch.encoder.v1.EncoderService"
 
 
 def _never(_: dict[str, Any]) -> bool:
@@ -39,14 +38,22 @@ def _has_image(options: dict[str, Any]) -> bool:
     )
 
 
+class Method:
+    """A method of the protos, by the name of its service and its own."""
+
+    def __init__(self, service: str, name: str) -> None:
+        self.path = f"/{service}/{name}"
+        method = descriptor_pool.Default().FindMethodByName(f"{service}.{name}")
+        self.response: type[Message] = GetMessageClass(method.output_type)
+
+
 @dataclass(frozen=True, slots=True)
-class Rpc(Generic[P, Response, Answer]):
+class Rpc(Generic[P, Answer]):
     """One call. `reads_images` tells by the options whether making its request may read or encode images."""
 
-    path: str
+    method: Method
     request: Callable[P, Message]
-    response: type[Response]
-    read: Callable[[Response], Answer]
+    read: Callable[[Any], Answer]
     reads_images: Callable[[dict[str, Any]], bool] = _never
 
     def describe(self, method: Callable[..., Any]) -> None:
@@ -61,103 +68,52 @@ class Rpc(Generic[P, Response, Answer]):
 
 
 @dataclass(frozen=True, slots=True)
-class BatchedRpc(Generic[P, Response, Answer]):
+class BatchedRpc(Generic[P, Answer]):
     """A call that is made several times for a long list.
 
     `read` is given the position of the response's first item in the list, and returns an answer an item.
     """
 
-    path: str
+    method: Method
     requests: Callable[P, Iterator[Message]]
-    response: type[Response]
-    read: Callable[[Response, int], list[Answer]]
+    read: Callable[[Any, int], list[Answer]]
 
 
-SEARCH = Rpc(
-    f"{_POINTS}/Search",
-    requests.search,
-    search_pb2.SearchResponse,
-    responses.search_result,
-    _has_image,  # else no thread: it would cost more than all else that the client does for a search
-)
-SEARCH_BATCH = Rpc(
-    f"{_POINTS}/SearchBatch",
-    requests.search_batch,
-    search_pb2.SearchBatchResponse,
-    responses.search_results,
-    _always,
-)
-UPSERT = Rpc(
-    f"{_POINTS}/Upsert", requests.upsert, search_pb2.UpsertResponse, responses.upsert_results, _always
-)
-GET_POINTS = Rpc(
-    f"{_POINTS}/GetPoints", requests.get_points, search_pb2.GetPointsResponse, responses.stored_points
-)
-DELETE_POINTS = Rpc(
-    f"{_POINTS}/DeletePoints", requests.delete_points, search_pb2.DeletePointsResponse, responses.deleted
-)
-UPDATE_PAYLOAD = Rpc(
-    f"{_POINTS}/UpdatePayload", requests.update_payload, search_pb2.UpdatePayloadResponse, responses.updated
-)
-COUNT = Rpc(f"{_POINTS}/CountPoints", requests.count, search_pb2.CountPointsResponse, responses.count)
-LIST_PAGE = Rpc(f"{_POINTS}/ListPoints", requests.list_page, search_pb2.ListPointsResponse, responses.page)
+# Making the request of a search takes no thread unless it has an image: it would cost more than all else.
+SEARCH = Rpc(Method(_POINTS, "Search"), requests.search, responses.search_result, _has_image)
+SEARCH_BATCH = Rpc(Method(_POINTS, "SearchBatch"), requests.search_batch, responses.search_results, _always)
+UPSERT = Rpc(Method(_POINTS, "Upsert"), requests.upsert, responses.upsert_results, _always)
+GET_POINTS = Rpc(Method(_POINTS, "GetPoints"), requests.get_points, responses.stored_points)
+DELETE_POINTS = Rpc(Method(_POINTS, "DeletePoints"), requests.delete_points, responses.deleted)
+UPDATE_PAYLOAD = Rpc(Method(_POINTS, "UpdatePayload"), requests.update_payload, responses.updated)
+COUNT = Rpc(Method(_POINTS, "CountPoints"), requests.count, responses.count)
+LIST_PAGE = Rpc(Method(_POINTS, "ListPoints"), requests.list_page, responses.page)
 
 CREATE_COLLECTION = Rpc(
-    f"{_COLLECTIONS}/CreateCollection",
+    Method(_COLLECTIONS, "CreateCollection"),
     collection_requests.create_collection,
-    collection_pb2.CreateCollectionResponse,
     responses.created_collection,
 )
 GET_COLLECTION = Rpc(
-    f"{_COLLECTIONS}/GetCollection",
-    collection_requests.get_collection,
-    collection_pb2.GetCollectionResponse,
-    responses.found_collection,
+    Method(_COLLECTIONS, "GetCollection"), collection_requests.get_collection, responses.found_collection
 )
 LIST_COLLECTIONS = Rpc(
-    f"{_COLLECTIONS}/ListCollections",
-    collection_requests.list_collections,
-    collection_pb2.ListCollectionsResponse,
-    responses.all_collections,
+    Method(_COLLECTIONS, "ListCollections"), collection_requests.list_collections, responses.all_collections
 )
 DELETE_COLLECTION = Rpc(
-    f"{_COLLECTIONS}/DeleteCollection",
-    collection_requests.delete_collection,
-    collection_pb2.DeleteCollectionResponse,
-    responses.nothing,
+    Method(_COLLECTIONS, "DeleteCollection"), collection_requests.delete_collection, responses.nothing
 )
 UPDATE_ALIAS = Rpc(
-    f"{_COLLECTIONS}/UpdateAlias",
-    collection_requests.update_alias,
-    collection_pb2.UpdateAliasResponse,
-    responses.previous_collection,
+    Method(_COLLECTIONS, "UpdateAlias"), collection_requests.update_alias, responses.previous_collection
 )
 SET_SUCCESSOR = Rpc(
-    f"{_COLLECTIONS}/SetSuccessor",
-    collection_requests.set_successor,
-    collection_pb2.SetSuccessorResponse,
-    responses.settles_after,
+    Method(_COLLECTIONS, "SetSuccessor"), collection_requests.set_successor, responses.settles_after
 )
 CREATE_PAYLOAD_INDEX = Rpc(
-    f"{_COLLECTIONS}/CreatePayloadIndex",
-    collection_requests.create_payload_index,
-    collection_pb2.CreatePayloadIndexResponse,
-    responses.nothing,
+    Method(_COLLECTIONS, "CreatePayloadIndex"), collection_requests.create_payload_index, responses.nothing
 )
 
-MODEL = Rpc(f"{_ENCODER}/GetModel", requests.model, encoder_pb2.GetModelResponse, responses.model)
-ENCODE_TEXTS = BatchedRpc(
-    f"{_ENCODER}/EncodeText",
-    requests.encode_texts,
-    encoder_pb2.EncodeTextResponse,
-    responses.text_vectors,
-)
-ENCODE_IMAGES = BatchedRpc(
-    f"{_ENCODER}/EncodeImage",
-    requests.encode_images,
-    encoder_pb2.EncodeImageResponse,
-    responses.image_vectors,
-)
-CLASSIFY = BatchedRpc(
-    f"{_ENCODER}/Classify", requests.classify, encoder_pb2.ClassifyResponse, responses.classifications
-)
+MODEL = Rpc(Method(_ENCODER, "GetModel"), requests.model, responses.model)
+ENCODE_TEXTS = BatchedRpc(Method(_ENCODER, "EncodeText"), requests.encode_texts, responses.text_vectors)
+ENCODE_IMAGES = BatchedRpc(Method(_ENCODER, "EncodeImage"), requests.encode_images, responses.image_vectors)
+CLASSIFY = BatchedRpc(Method(_ENCODER, "Classify"), requests.classify, responses.classifications)

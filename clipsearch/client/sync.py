@@ -33,13 +33,21 @@ class _Caller:
     """
 
     _kind: str
+    _default: str
 
-    def __init__(self, address: str, timeout: float, token: str | None, tls: ClientTls | None) -> None:
-        self.address = address
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        timeout: float = 30.0,
+        token: str | None = None,
+        tls: ClientTls | None = None,
+    ) -> None:
+        self.address = address or self._default
         self._timeout = timeout
         self._metadata = bearer(token)
-        self._channel = connection.channel(address, tls)
-        self._methods: dict[str, grpc.UnaryUnaryMultiCallable[Any, Any]] = {}
+        self._channel = connection.channel(self.address, tls)
+        self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, Any]] = {}
 
     def close(self) -> None:
         """Closes the connection; calls in progress fail."""
@@ -51,54 +59,39 @@ class _Caller:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _call(self, path: str, request: Message, response: type[Message]) -> Any:
-        method = self._methods.get(path)
+    def _call(self, called: rpc.Method, request: Message) -> Any:
+        method = self._methods.get(called.path)
         if method is None:
-            method = self._methods[path] = self._channel.unary_unary(
-                path, request_serializer=_serialised, response_deserializer=response.FromString
+            method = self._methods[called.path] = self._channel.unary_unary(
+                called.path, response_deserializer=called.response.FromString
             )
         try:
-            return method(request, timeout=self._timeout, metadata=self._metadata)
+            return method(request.SerializeToString(), timeout=self._timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise from_rpc_error(error, f"{self._kind} at {self.address}") from None
 
-    def _batched(
-        self, call: rpc.BatchedRpc[P, Any, Answer], *args: P.args, **kwargs: P.kwargs
-    ) -> list[Answer]:
+    def _batched(self, call: rpc.BatchedRpc[P, Answer], *args: P.args, **kwargs: P.kwargs) -> list[Answer]:
         answers: list[Answer] = []
         for request in call.requests(*args, **kwargs):
-            answers += call.read(self._call(call.path, request, call.response), len(answers))
+            answers += call.read(self._call(call.method, request), len(answers))
         return answers
 
 
-def _serialised(request: Message) -> bytes:
-    return request.SerializeToString()
-
-
-def _method(call: rpc.Rpc[P, Any, Answer]) -> Callable[Concatenate[_Caller, P], Answer]:
+def _method(call: rpc.Rpc[P, Answer]) -> Callable[Concatenate[_Caller, P], Answer]:
     """The method of a client that makes the call."""
 
     def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> Answer:
-        return call.read(self._call(call.path, call.request(*args, **kwargs), call.response))
+        return call.read(self._call(call.method, call.request(*args, **kwargs)))
 
     call.describe(method)
     return method
 
 
 class Client(_Caller):
-    """Calls the search service at `address` (`host:port`)."""
+    """Calls the search service at `address` (`host:port`; None = 127.0.0.1:50052)."""
 
     _kind = "search service"
-
-    def __init__(
-        self,
-        address: str = "127.0.0.1:50052",
-        *,
-        timeout: float = 30.0,
-        token: str | None = None,
-        tls: ClientTls | None = None,
-    ) -> None:
-        super().__init__(address, timeout, token, tls)
+    _default = "127.0.0.1:50052"
 
     search = _method(rpc.SEARCH)
     search_batch = _method(rpc.SEARCH_BATCH)
@@ -143,19 +136,10 @@ class Client(_Caller):
 
 
 class EncoderClient(_Caller):
-    """Calls the encoder at `address` (`host:port`)."""
+    """Calls the encoder at `address` (`host:port`; None = 127.0.0.1:50051)."""
 
     _kind = "encoder"
-
-    def __init__(
-        self,
-        address: str = "127.0.0.1:50051",
-        *,
-        timeout: float = 30.0,
-        token: str | None = None,
-        tls: ClientTls | None = None,
-    ) -> None:
-        super().__init__(address, timeout, token, tls)
+    _default = "127.0.0.1:50051"
 
     model = _method(rpc.MODEL)
 

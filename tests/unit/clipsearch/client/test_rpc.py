@@ -12,14 +12,14 @@ from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.search.v1 import collection_pb2, search_pb2
 
 
-def test_every_rpc_of_the_protos_is_in_the_table_with_its_own_response():
+def test_every_rpc_of_the_protos_is_in_the_table_once():
     protos = (search_pb2, collection_pb2, encoder_pb2)
     services = [one for proto in protos for one in proto.DESCRIPTOR.services_by_name.values()]
     methods = [method for service in services for method in service.methods]
     calls = [call for call in vars(rpc).values() if isinstance(call, rpc.Rpc | rpc.BatchedRpc)]
-    assert {call.path: call.response.DESCRIPTOR for call in calls} == {
-        f"/{method.containing_service.full_name}/{method.name}": method.output_type for method in methods
-    }
+    assert sorted(call.method.path for call in calls) == sorted(
+        f"/{method.containing_service.full_name}/{method.name}" for method in methods
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from itertools import count
 from typing import TypeVar
 
 from clipsearch.client.errors import ClipSearchError
-from clipsearch.client.types import UpsertResult
+from clipsearch.client.types import Page, StoredPoint, UpsertResult
 
 Answer = TypeVar("Answer")
 Row = TypeVar("Row")
@@ -24,55 +25,45 @@ _LONGEST_PAUSE_S = 10.0
 _Refused = list[tuple[Row, ClipSearchError]]
 
 
-class RetryBudget:
-    """Shared by all calls of one run: it ends `limit_s` seconds after the last call that got through."""
-
-    def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit_s = limit_s
-        self._clock = clock
-        self._last_success = clock()
-
-    def renew(self) -> None:
-        """A call got through."""
-        self._last_success = self._clock()
-
-    def pause(self, error: ClipSearchError, attempt: int) -> float:
-        """Seconds to wait after the `attempt`-th refusal (from 0).
-
-        At least what the service asked for, otherwise doubling up to 10 s; spread at random, so that
-        calls refused together do not come back together. Raises `error` when the budget would end.
-        """
-        if error.retry_after is not None:
-            pause = error.retry_after * random.uniform(1.0, 1.5)  # noqa: S311 - no secret
-        else:
-            pause = min(_FIRST_PAUSE_S * 2.0**attempt, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311
-        if self._clock() - self._last_success + pause > self._limit_s:
-            raise error
-        return pause
-
-
 async def _sleep(error: ClipSearchError, seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
 class Retrying:
-    """Makes calls until they are answered; all of them share one retry budget.
+    """Makes calls until they are answered; all share a budget.
 
-    `wait` is awaited with the error and the seconds to wait before a call is made again. What it
-    raises ends the call.
+    It ends `limit_s` seconds after the last call that got through. `wait` is awaited with the error and
+    the seconds to wait before a call is made again; what it raises ends the call.
     """
 
     def __init__(
-        self, budget: RetryBudget, wait: Callable[[ClipSearchError, float], Awaitable[None]] = _sleep
+        self,
+        limit_s: float,
+        wait: Callable[[ClipSearchError, float], Awaitable[None]] = _sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._budget = budget
+        self._limit_s = limit_s
         self._wait = wait
+        self._clock = clock
+        self._last_success = clock()
+
+    def renew(self) -> None:
+        """The budget begins anew: a call got through."""
+        self._last_success = self._clock()
 
     async def make(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """The answer of a call. Raises ClipSearchError when the budget ends, or for a wrong call."""
         answer = await self._answer(call)
-        self._budget.renew()
+        self.renew()
         return answer
+
+    async def pages(self, list_page: Callable[..., Awaitable[Page]]) -> AsyncIterator[Sequence[StoredPoint]]:
+        """All points, a page at a time; `list_page` is a client's, with all its arguments but the token."""
+        token: str | None = ""
+        while token is not None:
+            page = await self.make(partial(list_page, page_token=token))
+            yield page.points
+            token = page.next_token or None
 
     async def write(
         self,
@@ -120,7 +111,7 @@ class Retrying:
         again: _Refused[Row] = []
         for row, result in zip(rows, results, strict=True):
             if result.error is None:
-                self._budget.renew()
+                self.renew()
                 written(row, result)
             elif result.error.code in PASSING:
                 again.append((row, result.error))
@@ -139,7 +130,18 @@ class Retrying:
         raise AssertionError("count() has no end")
 
     async def _pause(self, error: ClipSearchError, attempt: int) -> None:
-        await self._wait(error, self._budget.pause(error, attempt))
+        """Waits after the `attempt`-th refusal (from 0); raises `error` when the budget would end.
+
+        At least what the service asked for, otherwise doubling up to 10 s; spread at random, so that
+        calls refused together do not come back together.
+        """
+        if error.retry_after is not None:
+            pause = error.retry_after * random.uniform(1.0, 1.5)  # noqa: S311 - no secret
+        else:
+            pause = min(_FIRST_PAUSE_S * 2.0**attempt, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311
+        if self._clock() - self._last_success + pause > self._limit_s:
+            raise error
+        await self._wait(error, pause)
 
 
 def is_about_content(error: ClipSearchError) -> bool:

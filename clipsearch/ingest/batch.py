@@ -85,10 +85,10 @@ class Batches:
         left = []
         for item in batch:
             if item.repeated and not item.problem:
-                self._tally.merged += 1
+                self._tally.counts["merged"] += 1
                 self._note(item, item.id, Met.THERE)
             elif item.id in there:
-                self._tally.already += 1
+                self._tally.counts["already"] += 1
                 self._note(item, item.id, Met.THERE)
             else:
                 left.append(item)
@@ -230,23 +230,20 @@ class Batches:
 
     def _written(self, job: _Job, result: UpsertResult) -> None:
         self._remember(job)
-        self._tally.indexed += job.counts
-        self._tally.merged += len(job.items) - job.counts
-        for item in job.items:
-            self._note(item, job.point.id, Met.WRITTEN)
+        self._done(job, "indexed", Met.WRITTEN)
 
     def _updated(self, job: _Job, result: UpsertResult) -> None:
-        self._tally.updated += job.counts
-        self._tally.merged += len(job.items) - job.counts
-        for item in job.items:
-            self._note(item, job.point.id, Met.WRITTEN)
+        self._done(job, "updated", Met.WRITTEN)
 
     def _there(self, job: _Job) -> None:
         self._remember(job)
-        self._tally.already += job.counts
-        self._tally.merged += len(job.items) - job.counts
+        self._done(job, "already", Met.THERE)
+
+    def _done(self, job: _Job, count: str, met: Met) -> None:
+        self._tally.counts[count] += job.counts
+        self._tally.counts["merged"] += len(job.items) - job.counts
         for item in job.items:
-            self._note(item, job.point.id, Met.THERE)
+            self._note(item, job.point.id, met)
 
     def _failed(self, job: _Job, error: ClipSearchError) -> None:
         for item in job.items:

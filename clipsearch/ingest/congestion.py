@@ -1,11 +1,8 @@
-"""Congestion control: points a call and calls in flight by what comes back; and the batches cut to it."""
+"""Congestion control: points a call and calls in flight by what comes back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-
-from clipsearch.ingest.source import Item
 
 _QUEUED_LOW, _QUEUED_HIGH = 2.0, 4.0
 _SHORT_S, _LONG_S = 0.25, 1.0
@@ -89,27 +86,3 @@ class CongestionControl:
     def _settling(self) -> bool:
         self._answers_to_wait = max(0, self._answers_to_wait - 1)
         return self._answers_to_wait > 0
-
-
-class Batcher:
-    """Items in order. A batch holds about `most_bytes` bytes; a larger item is a batch of its own."""
-
-    def __init__(self, items: Iterator[Item], most_bytes: int) -> None:
-        self._items = items
-        self._most_bytes = most_bytes
-        self._ahead: Item | None = None
-
-    def take(self, most: int) -> list[Item]:
-        """The next items, at most `most`; none at the end. Raises what the source raises."""
-        batch, size = list[Item](), 0
-        while len(batch) < most:
-            item = self._ahead or next(self._items, None)
-            self._ahead = None
-            if item is None:
-                break
-            if batch and size + item.size > self._most_bytes:
-                self._ahead = item
-                break
-            batch.append(item)
-            size += item.size
-        return batch

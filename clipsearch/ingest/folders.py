@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsearch.client.inputs import IndexType
+from clipsearch.display.notebook import counted
 from clipsearch.files import kind_of
 from clipsearch.ingest.source import EmptySource, Item, absolute, path_text
 
@@ -90,9 +91,11 @@ class LeftOut:
         if self.hidden:
             said.append(f"{self.hidden:,} hidden left out (name begins with a dot)")
         if self.links:
-            said.append(f"{_folders(len(self.links))} left out, being a link: {_paths(self.links)}")
+            said.append(f"{counted(len(self.links), 'folder')} left out, being a link: {_paths(self.links)}")
         if self.unreadable:
-            said.append(f"{_folders(len(self.unreadable))} cannot be read: {_paths(self.unreadable)}")
+            said.append(
+                f"{counted(len(self.unreadable), 'folder')} cannot be read: {_paths(self.unreadable)}"
+            )
         return said
 
 
@@ -269,10 +272,6 @@ def _counts(counted: Counter[str]) -> str:
         f"{count:,} {name}" for name, count in sorted(counted.items(), key=lambda one: (-one[1], one[0]))
     ]
     return ", ".join([*named[:_NAMED], *(["..."] if len(named) > _NAMED else [])])
-
-
-def _folders(count: int) -> str:
-    return "1 folder" if count == 1 else f"{count:,} folders"
 
 
 def _paths(paths: Sequence[Path] | dict[Path, str]) -> str:

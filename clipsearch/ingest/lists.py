@@ -9,8 +9,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM
 from clipsearch.ingest.source import (
     EmptySource,
@@ -22,7 +20,7 @@ from clipsearch.ingest.source import (
     path_text,
 )
 from clipsearch.ingest.tables.open import open_table
-from clipsearch.ingest.tables.table import ColumnType, Row, Table, found
+from clipsearch.ingest.tables.table import ColumnType, Row, Table, as_id, found, repeated
 
 _RESERVED = "_clipsearch"
 _CELL_BYTES = 16  # about what a cell that is no string takes to send
@@ -120,7 +118,7 @@ class ItemList:
         for row in table.rows():
             total += not row.blank
             columns.update(dict.fromkeys(row.cells))
-            id, problem = _id(row.cells.get(self._roles["id"]))
+            id, problem = as_id(row.cells.get(self._roles["id"]))
             if not row.blank and not row.problem:
                 hashes.append(hash(id or self._content(row)))
             # A column whose every value is bad is a column of ids all the same.
@@ -128,8 +126,7 @@ class ItemList:
         self._has_ids = self._has_ids or self._named["id"] is not None
         if total:
             self._check_columns(tuple(columns))
-        ordered = np.sort(np.frombuffer(hashes, dtype=np.int64))
-        self._doubtful = frozenset(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+        self._doubtful = repeated(hashes)
         return total
 
     def _check_columns(self, columns: tuple[str, ...]) -> None:
@@ -171,7 +168,7 @@ class ItemList:
         )
 
     def _item(self, position: int, row: Row, met: dict[str, tuple[str, bytes]]) -> Item:
-        id, problem = _id(row.cells.get(self._roles["id"])) if self._has_ids else (None, "")
+        id, problem = as_id(row.cells.get(self._roles["id"])) if self._has_ids else (None, "")
         if self._has_ids and not id:
             problem = f"column {self._roles['id']!r} {problem or 'is empty'}"
         repeated = False
@@ -210,19 +207,6 @@ class ItemList:
             problem=row.problem or problem,
             repeated=repeated,
         )
-
-
-def _id(value: Any) -> tuple[str | None, str]:
-    """A cell as an id: a string or a whole number; none with what is wrong with it, or none."""
-    if value is None or (isinstance(value, str) and not value.strip()) or value != value:
-        return None, ""
-    if isinstance(value, str):
-        return value, ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value), ""
-    return None, f"has {value!r}, which is no id; it must be a string or a whole number"
 
 
 def _digest(content: str) -> bytes:

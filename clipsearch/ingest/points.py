@@ -180,7 +180,7 @@ def json_value(value: Any, where: str) -> Any:
     if isinstance(value, np.ndarray):
         return json_value(value.tolist(), where)
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {_text(key, where): json_value(inner, f"{where}.{key}") for key, inner in value.items()}
+        return {json_value(key, where): json_value(inner, f"{where}.{key}") for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [json_value(inner, f"{where}[{i}]") for i, inner in enumerate(value)]
     if isinstance(value, bytes | bytearray):
@@ -217,8 +217,3 @@ def _plain(value: Any, where: str) -> Any:
         return plain(value, where)
     except ValueError as error:
         raise BadItem(str(error)) from None
-
-
-def _text(key: str, where: str) -> str:
-    json_value(key, where)
-    return key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ class Progress:
     point it shares.
     """
 
-    total: int | None
+    total: int
     indexed: int
     already: int
     failed: int
@@ -45,13 +46,6 @@ class Progress:
     def rate(self) -> float:
         """Items a second, from the start."""
         return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
-
-    @property
-    def remaining_s(self) -> float | None:
-        """Seconds left at this rate; None while nothing is known."""
-        if self.total is None or not self.rate:
-            return None
-        return max(0, self.total - self.done) / self.rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,51 +74,33 @@ class IngestReport:
 
 
 class Tally:
-    """Counts of a run under way. `on_failure` is told of every failure."""
+    """Counts of a run under way, by their names in Progress and IngestReport.
+
+    `on_failure` is told of every failure.
+    """
 
     def __init__(self, on_failure: Callable[[Failure], None]) -> None:
+        self.counts = Counter[str](total=0, indexed=0, already=0, failed=0, updated=0, merged=0)
         self._on_failure = on_failure
         self._started = time.monotonic()
         self._failures: list[Failure] = []
-        self.total = 0
-        self.indexed = 0
-        self.already = 0
-        self.failed = 0
-        self.updated = 0
-        self.merged = 0
-        self.replaced = 0
-        self.gone = 0
-        self.uncertain = 0
 
     def failure(self, failure: Failure) -> None:
         """An item failed."""
-        self.failed += 1
+        self.counts["failed"] += 1
         if len(self._failures) < KEPT_FAILURES:
             self._failures.append(failure)
         self._on_failure(failure)
 
     def progress(self) -> Progress:
-        """How far the run is now."""
-        return Progress(
-            self.total, self.indexed, self.already, self.failed, self._elapsed(), self.updated, self.merged
-        )
+        """How far the run is now, before its leftovers are counted."""
+        return Progress(**self.counts, elapsed_s=time.monotonic() - self._started)
 
     def report(self, interrupted: bool) -> IngestReport:
         """What came of it."""
         return IngestReport(
-            total=self.total,
-            indexed=self.indexed,
-            already=self.already,
-            failed=self.failed,
+            **self.counts,
             failures=tuple(self._failures),
             interrupted=interrupted,
-            elapsed_s=self._elapsed(),
-            updated=self.updated,
-            merged=self.merged,
-            replaced=self.replaced,
-            gone=self.gone,
-            uncertain=self.uncertain,
+            elapsed_s=time.monotonic() - self._started,
         )
-
-    def _elapsed(self) -> float:
-        return time.monotonic() - self._started

@@ -8,19 +8,20 @@ bytes an item by which points that the source no longer has are told in the end 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from clipsearch.channel.batches import batched
 from clipsearch.channel.credentials import ClientTls
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
-from clipsearch.client.retrying import RetryBudget, Retrying
+from clipsearch.client.retrying import Retrying
 from clipsearch.client.types import Collection
 from clipsearch.ingest.batch import Batches
 from clipsearch.ingest.checkpoint import Checkpoint, CheckpointError
-from clipsearch.ingest.congestion import Batcher, CongestionControl, FlowLimits
+from clipsearch.ingest.congestion import CongestionControl, FlowLimits
 from clipsearch.ingest.leftovers import Fate, leftovers_of
 from clipsearch.ingest.points import Changes
 from clipsearch.ingest.progress import Failure, IngestReport, Progress, Tally
@@ -87,8 +88,7 @@ class Ingest:
         self._options = options
         self._on_progress = on_progress
         self._congestion = CongestionControl(options.flow)
-        self._budget = RetryBudget(options.patience_s)
-        self._calls = Retrying(self._budget, self._wait)
+        self._calls = Retrying(options.patience_s, self._wait)
         self._tally = Tally(on_failure)
         self._leftovers = leftovers_of(source)
         self._batches: Batches | None = None
@@ -109,7 +109,7 @@ class Ingest:
         IngestStopped when the service refuses the run as a whole or stays away for longer than the
         retry budget allows, or when the source or the checkpoint's disk fails under way.
         """
-        self._tally.total = await asyncio.to_thread(self._source.prepare)
+        self._tally.counts["total"] = await asyncio.to_thread(self._source.prepare)
         collection = await self._described()
         self._checkpoint = await self._opened(collection)
         self._batches = batches = Batches(
@@ -121,10 +121,15 @@ class Ingest:
             tally=self._tally,
             leftovers=self._leftovers,
         )
-        self._budget.renew()
-        batcher = Batcher(self._source.items(), self._options.batch_bytes)
+        self._calls.renew()
+        cut = batched(
+            self._source.items(),
+            lambda: self._congestion.points,
+            self._options.batch_bytes,
+            lambda item: item.size,
+        )
         async with asyncio.TaskGroup() as calls:
-            while await self._room() and (batch := await self._take(batcher)):
+            while await self._room() and (batch := await self._next(cut)):
                 call = calls.create_task(self._load(batches, batch))
                 self._under_way.add(call)
                 call.add_done_callback(self._loaded)
@@ -182,17 +187,17 @@ class Ingest:
             await self._room_again.wait()
         return not self._halt.is_set()
 
-    async def _take(self, batcher: Batcher) -> list[Item]:
+    async def _next(self, batches: Iterator[list[Item]]) -> list[Item] | None:
         try:
-            return await asyncio.to_thread(batcher.take, self._congestion.points)
+            return await asyncio.to_thread(next, batches, None)
         except (SourceError, OSError) as error:  # the source has changed under our hands
             self._break(error)
-            return []
+            return None
 
     async def _load(self, batches: Batches, batch: list[Item]) -> None:
         try:
             await batches.index(batch, self._is_finished)
-            self._budget.renew()
+            self._calls.renew()
             if self._checkpoint is not None:
                 self._checkpoint.finish(batch[0].position, batch[-1].position + 1)
                 await self._checkpoint.save()
@@ -217,31 +222,27 @@ class Ingest:
         """Removes what was replaced, follows what was moved, and counts what is gone."""
         async for fates in self._fates():
             replaced = [id for id, fate in fates if fate is Fate.REPLACED]
-            self._tally.replaced += await batches.delete(replaced)
+            self._tally.counts["replaced"] += await batches.delete(replaced)
             await batches.change([(id, fate) for id, fate in fates if not isinstance(fate, Fate)])
-            self._tally.gone += sum(fate is Fate.GONE for _, fate in fates)
-        self._tally.uncertain = self._leftovers.unknown if self._leftovers else 0
+            self._tally.counts["gone"] += sum(fate is Fate.GONE for _, fate in fates)
+        self._tally.counts["uncertain"] = self._leftovers.unknown if self._leftovers else 0
 
     async def _fates(self) -> AsyncIterator[list[tuple[str, Fate | Changes]]]:
         """What is to become of the source's points, a page at a time."""
         leftovers = self._leftovers
         if leftovers is None:
             return
-        token = ""
-        while True:
-            ask = partial(
-                self._client.list_page,
-                self._collection,
-                page_token=token,
-                filter=leftovers.filter,
-                page_size=_PAGE,
-                payload=list(leftovers.fields),
-            )
-            page = await self._calls.make(ask)
-            fates = await asyncio.to_thread(list, map(leftovers.fate, page.points))
-            yield [(point.id, fate) for point, fate in zip(page.points, fates, strict=True)]
-            token = page.next_token
-            if not token or self._halt.is_set():
+        ask = partial(
+            self._client.list_page,
+            self._collection,
+            filter=leftovers.filter,
+            page_size=_PAGE,
+            payload=list(leftovers.fields),
+        )
+        async for points in self._calls.pages(ask):
+            fates = await asyncio.to_thread(list, map(leftovers.fate, points))
+            yield [(point.id, fate) for point, fate in zip(points, fates, strict=True)]
+            if self._halt.is_set():
                 return
 
     async def _wait(self, error: ClipSearchError, seconds: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from clipsearch.client.types import VectorName
 from clipsearch.files import open_regular
 from clipsearch.ingest.source import Item, SourceError, absolute, digest_of
 from clipsearch.ingest.tables.open import open_table
-from clipsearch.ingest.tables.table import SUFFIXES, Table, found, is_utf8, open_text
+from clipsearch.ingest.tables.table import SUFFIXES, Table, as_id, found, is_utf8, open_text, repeated
 
 _BLOCK_BYTES = 1024 * 1024
 _TYPES = ("float16", "float32")
@@ -59,12 +59,10 @@ class VectorFile:
             if self._ids.suffix.lower() in SUFFIXES:
                 self._table = open_table(self._ids, {}, frozenset({self._id}))
                 self._check_columns(self._table)
-            unique = UniqueIds(self._ids)
-            for place, id, _ in self._beside():
-                unique.add(id, place)
-            if len(unique) != total:
-                raise SourceError(f"{self._ids} has {len(unique):,} ids, {self._file} {total:,} vectors")
-            unique.check(lambda: ((id, place) for place, id, _ in self._beside()))
+            hashes = array("q", (hash(id) for _, id, _ in self._beside()))
+            if len(hashes) != total:
+                raise SourceError(f"{self._ids} has {len(hashes):,} ids, {self._file} {total:,} vectors")
+            self._check_unique(repeated(hashes))
         self._prepared = True
         return total
 
@@ -138,10 +136,17 @@ class VectorFile:
             if row.problem:
                 raise SourceError(f"{self._ids}, {row.place}: {row.problem}")
             where = f"{self._ids}, {row.place}, column {self._id!r}"
-            if row.cells.get(self._id) is None:
-                raise SourceError(f"{where}: missing; {found(tuple(row.cells))}")
-            kept = {name: cell for name, cell in row.cells.items() if self._keeps(name)}
-            yield row.place, id_text(row.cells[self._id], where), kept
+            id, problem = as_id(row.cells.get(self._id))
+            if id is None:
+                raise SourceError(f"{where} {problem or f'is missing; {found(tuple(row.cells))}'}")
+            yield row.place, id, {name: cell for name, cell in row.cells.items() if self._keeps(name)}
+
+    def _check_unique(self, doubtful: frozenset[int]) -> None:
+        """Two rows of one id would overwrite each other in the order of their luck."""
+        met: dict[str, str] = {}
+        for place, id, _ in self._beside() if doubtful else ():
+            if hash(id) in doubtful and met.setdefault(id, place) != place:
+                raise SourceError(f"{self._ids}: id {id!r} stands in {met[id]} and in {place}")
 
     def _keeps(self, column: str) -> bool:
         return column in self._payload if self._payload is not None else column != self._id
@@ -165,44 +170,3 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
                 yield f"line {number}", id
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from None
-
-
-def id_text(value: Any, where: str) -> str:
-    """A string or whole number as an id. Raises SourceError for anything else."""
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise SourceError(f"{where}: {value!r} is no id; it must be a string or a whole number")
-
-
-class UniqueIds:
-    """Finds ids that repeat, in 8 bytes an id: hashes first, and the ids themselves only if two agree.
-
-    Two rows of one id would overwrite each other in the order of their luck.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._hashes = array("q")
-
-    def __len__(self) -> int:
-        return len(self._hashes)
-
-    def add(self, id: str, place: str) -> None:
-        """One more."""
-        self._hashes.append(hash(id))
-
-    def check(self, again: Callable[[], Iterable[tuple[str, str]]]) -> None:
-        """Raises SourceError for an id that repeats. `again` gives all ids and places once more."""
-        hashes = np.sort(np.frombuffer(self._hashes, dtype=np.int64))
-        doubtful = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
-        if not doubtful:
-            return
-        met: dict[str, str] = {}
-        for id, place in again():
-            if hash(id) not in doubtful:
-                continue
-            if id in met:
-                raise SourceError(f"{self._file}: id {id!r} stands in {met[id]} and in {place}")
-            met[id] = place

@@ -15,9 +15,8 @@ from clipsearch.channel.batches import batched
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import Point
-from clipsearch.client.retrying import RetryBudget, Retrying, reason
+from clipsearch.client.retrying import Retrying, reason
 from clipsearch.client.types import StoredPoint, UpsertResult
-from clipsearch.reindex.pages import pages
 from clipsearch.reindex.sources import Fields, Lacking, source_of
 
 _PAGE = 256
@@ -60,7 +59,7 @@ class Backfill:
         self.client = client
         self.old = old
         self.new = new
-        self.calls = Retrying(RetryBudget(_RETRY_S))
+        self.calls = Retrying(_RETRY_S)
         self.lacking: dict[str, Lacking] = {}
         self.progress = Progress()
         self._fields = fields
@@ -73,7 +72,7 @@ class Backfill:
             async with asyncio.TaskGroup() as group:
                 for _ in range(_CONCURRENT):
                     group.create_task(self._work(batches))
-                async for page in pages(self.client, self.calls, self.old, _PAGE):
+                async for page in self.calls.pages(partial(self.client.list_page, self.old, page_size=_PAGE)):
                     for batch in batched(page, _BATCH):
                         await batches.put(batch)
                 for _ in range(_CONCURRENT):
@@ -96,15 +95,12 @@ class Backfill:
                     self._lack(source)
         given = [source for source in sources if isinstance(source, Point)]
         for batch in batched(given, len(given), _BATCH_BYTES, _image_size):
-            await self._write(batch)
+            await self.calls.write(batch, self._insert, written=self._written, failed=self._failed)
         self._on_progress(self.progress)
 
     async def _work(self, batches: asyncio.Queue[Sequence[StoredPoint] | None]) -> None:
         while (batch := await batches.get()) is not None:
             await self.fill(batch)
-
-    async def _write(self, points: Sequence[Point]) -> None:
-        await self.calls.write(points, self._insert, written=self._written, failed=self._failed)
 
     async def _insert(self, points: Sequence[Point]) -> list[UpsertResult]:
         return await self.client.upsert(self.new, points, insert_only=True)

@@ -10,7 +10,7 @@ from statistics import mean, median
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import Search
-from clipsearch.client.retrying import RetryBudget, Retrying
+from clipsearch.client.retrying import Retrying
 from clipsearch.client.types import SearchResult
 from clipsearch.reindex.verify import Sample
 
@@ -57,7 +57,7 @@ async def compare(
         (sample.id, {**page, "point_id": sample.id, "target": sample.side}) for sample in samples
     ]
     asked += [(words, {**page, "text": words}) for words in queries]
-    calls = Retrying(RetryBudget(_PATIENCE_S))
+    calls = Retrying(_PATIENCE_S)
     compared: list[Compared] = []
     for query, search in asked:
         try:

@@ -12,7 +12,7 @@ from typing import cast
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import CollectionOptions
-from clipsearch.client.retrying import RetryBudget, Retrying
+from clipsearch.client.retrying import Retrying
 from clipsearch.client.types import Collection
 
 _MOST_NAME = 128
@@ -65,7 +65,7 @@ async def swap(client: AsyncClient, move: Move, *, keep_old_current: bool) -> No
     if keep_old_current:
         await asyncio.sleep(await client.set_successor(move.new.name, move.old.name))
     # Again where the answer is lost: the alias may have moved, and a second run would find nothing to move.
-    await Retrying(RetryBudget(_RETRY_S)).make(partial(client.update_alias, move.alias, move.new.name))
+    await Retrying(_RETRY_S).make(partial(client.update_alias, move.alias, move.new.name))
 
 
 def default_name(old: Collection, model: str) -> str:

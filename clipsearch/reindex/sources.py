@@ -7,15 +7,15 @@ cannot be encoded again. It is all of a point or nothing: half of it would be fo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from clipsearch.channel.connection import MAX_MESSAGE_BYTES
 from clipsearch.client.inputs import Point
 from clipsearch.client.types import StoredPoint
 from clipsearch.files import open_regular
+from clipsearch.filters.paths import values_at
 
 _LARGEST_FILE = MAX_MESSAGE_BYTES - 64 * 1024  # room for the payload and the rest of the request
 # The payload that `clipsearch index` writes; the id is the hash of the file's bytes then.
@@ -48,13 +48,13 @@ def source_of(stored: StoredPoint, fields: Fields) -> Point | Lacking:
     image: bytes | None = None
     text: str | None = None
     if stored.has_text:
-        words = _field(stored.payload, fields.text)
-        if not isinstance(words, str):
+        words = values_at(stored.payload, fields.text)
+        if len(words) != 1 or not isinstance(words[0], str):
             return Lacking(stored.id, "not re-encodable", f"no text in its payload's field {fields.text!r}")
-        text = words
+        text = words[0]
     if stored.has_image:
-        path = _field(stored.payload, fields.path)
-        if not isinstance(path, str):
+        paths = values_at(stored.payload, fields.path)
+        if len(paths) != 1 or not isinstance(path := paths[0], str):
             return Lacking(stored.id, "not re-encodable", f"no path in its payload's field {fields.path!r}")
         try:
             image = _read(Path(path))
@@ -63,13 +63,6 @@ def source_of(stored: StoredPoint, fields: Fields) -> Point | Lacking:
         if stored.payload.keys() >= _OF_INDEX and _content_id(image) != stored.id:
             return Lacking(stored.id, "failed", f"{path}: the file has changed since it was indexed")
     return Point(id=stored.id, image=image, text=text, payload=stored.payload)
-
-
-def _field(payload: Mapping[str, Any], path: str) -> Any:
-    value: Any = payload
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
 
 
 def _read(path: Path) -> bytes:

@@ -15,7 +15,6 @@ from functools import partial
 from clipsearch.channel.batches import batched
 from clipsearch.client.types import StoredPoint, VectorName
 from clipsearch.reindex.backfill import Backfill
-from clipsearch.reindex.pages import pages
 from clipsearch.reindex.sources import Lacking
 
 _PAGE = 256
@@ -83,14 +82,15 @@ async def verify(backfill: Backfill, samples: int) -> Verification:
 async def _pass(backfill: Backfill, samples: int) -> _Round:
     found = _Round()
     draw = random.Random(0)  # noqa: S311 - the same sample every time
-    async for page in pages(backfill.client, backfill.calls, backfill.old, _PAGE):
+    list_page = partial(backfill.client.list_page, page_size=_PAGE)
+    async for page in backfill.calls.pages(partial(list_page, backfill.old)):
         found.points += len(page)
         missing, differing = await _look(backfill, page)
         found.missing += missing
         found.differing += differing
         odd = {*missing, *differing}
         _sample(found, [point for point in page if point.id not in odd], samples, draw)
-    async for page in pages(backfill.client, backfill.calls, backfill.new, _PAGE, payload=False):
+    async for page in backfill.calls.pages(partial(list_page, backfill.new, payload=False)):
         ids = [point.id for point in page]
         for _ in range(2):  # what was written since the page was read is there the second time
             there = {point.id for point in await _get(backfill, backfill.old, ids)}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import codecs
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
+
+import numpy as np
 
 from clipsearch.files import open_regular
 from clipsearch.ingest.source import SourceError
@@ -71,3 +74,22 @@ def is_utf8(text: str) -> bool:
 def found(columns: tuple[str, ...]) -> str:
     """The columns that there are, for a message about one that is not."""
     return f"columns are {', '.join(columns)}" if columns else "it has no columns"
+
+
+def as_id(value: Any) -> tuple[str | None, str]:
+    """A cell as an id: a string or a whole number; none with what is wrong with it, or none."""
+    if value is None or (isinstance(value, str) and not value.strip()) or value != value:
+        return None, ""
+    if isinstance(value, str):
+        return value, ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value), ""
+    return None, f"has {value!r}, which is no id; it must be a string or a whole number"
+
+
+def repeated(hashes: array[int]) -> frozenset[int]:
+    """Those of some hashes that are there more than once. In 8 bytes each, as rows may be many."""
+    ordered = np.sort(np.frombuffer(hashes, dtype=np.int64))
+    return frozenset(ordered[1:][ordered[1:] == ordered[:-1]].tolist())

@@ -28,4 +28,9 @@ def test_items_are_read_as_they_are_needed():
     first = next(batched((read.append(n) or b"x" for n in range(100)), 10, 1000))
 
     assert len(first) == 10
-    assert len(read) == 11
+    assert len(read) == 10
+
+
+def test_the_bound_may_change_from_one_list_to_the_next():
+    bounds = iter([1, 2, 2, 3, 3, 3])
+    assert list(batched(range(6), lambda: next(bounds))) == [[0], [1, 2], [3, 4, 5]]

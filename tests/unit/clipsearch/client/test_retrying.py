@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from clipsearch.client.errors import ClipSearchError
-from clipsearch.client.retrying import RetryBudget, Retrying, reason
+from clipsearch.client.retrying import Retrying, reason
 from clipsearch.client.types import UpsertResult
 
 BUSY = ClipSearchError("RESOURCE_EXHAUSTED", "full", reason="QUEUE_FULL", retry_after=1.0)
@@ -64,7 +64,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def calls(clock: Clock) -> Retrying:
-    return Retrying(RetryBudget(LIMIT_S, lambda: clock.now), clock.wait)
+    return Retrying(LIMIT_S, clock.wait, lambda: clock.now)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ async def test_what_wait_raises_ends_the_call():
         raise KeyError("halted")
 
     with pytest.raises(KeyError):
-        await Retrying(RetryBudget(LIMIT_S), halt).make(failing(BUSY))
+        await Retrying(LIMIT_S, halt).make(failing(BUSY))
 
 
 async def test_only_rows_that_met_a_busy_service_are_sent_again(calls, clock, service):

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from clipsearch.ingest.congestion import Batcher, CongestionControl, FlowLimits
-from clipsearch.ingest.source import Item
+from clipsearch.ingest.congestion import CongestionControl, FlowLimits
 
 MOST_FLIGHTS = 14
 
@@ -50,18 +47,3 @@ def test_after_refusals_without_end_one_point_still_flies():
     for _ in range(100):
         flow.refused()
     assert (flow.calls, flow.points) == (1, 1)
-
-
-@given(
-    sizes=st.lists(st.integers(0, 60), max_size=20), most=st.integers(1, 6), most_bytes=st.integers(1, 100)
-)
-def test_batches_keep_order_and_bounds(sizes, most, most_bytes):
-    items = [Item(position, "", size=size) for position, size in enumerate(sizes)]
-    stream = Batcher(iter(items), most_bytes)
-    cut = []
-    while batch := stream.take(most):
-        cut.append(batch)
-    assert [item for batch in cut for item in batch] == items
-    for batch in cut:
-        assert len(batch) <= most
-        assert len(batch) == 1 or sum(item.size for item in batch) <= most_bytes

@@ -173,7 +173,7 @@ def test_a_file_that_is_no_array_or_cut_short_is_told(tmp_path, file):
         ("ids.txt", "x\n" * COUNT, r"id 'x' stands in line 1 and in line 2"),
         ("ids.csv", "id\n" + "a\n" * 2, r"ids\.csv has 2 ids"),
         ("ids.csv", "sku\na\n", r"no column 'id'; columns are sku"),
-        ("ids.jsonl", '{"id": "a"}\n{"sku": "b"}\n', r"ids\.jsonl, line 2, column 'id': missing"),
+        ("ids.jsonl", '{"id": "a"}\n{"sku": "b"}\n', r"ids\.jsonl, line 2, column 'id' is missing"),
         ("gone.txt", None, "No such file"),
     ],
 )

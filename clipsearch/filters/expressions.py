@@ -62,21 +62,19 @@ def parse_expressions(
     """
     clauses: dict[str, list[dict[str, Any]]] = {}
     for expression in expressions:
-        clause, condition = parse(expression, zone)
+        key, op, values = _split(expression)
+        clause, condition = compared(expression, key, op, values, zone)
         clauses.setdefault(clause, []).append(condition)
     return clauses
-
-
-def parse(expression: str, zone: tzinfo | None = UTC) -> tuple[str, dict[str, Any]]:
-    """The clause (`must` or `must_not`) and the condition of one expression. Raises FilterError."""
-    key, op, rest = _split(expression)
-    return compared(expression, key, op, rest, zone)
 
 
 def compared(
     expression: str, key: str, op: str, values: str, zone: tzinfo | None = UTC
 ) -> tuple[str, dict[str, Any]]:
-    """The same of a field, an operator and what stands after it. `expression` is how messages quote it."""
+    """The clause (`must` or `must_not`) and the condition of a field, an operator and what stands after it.
+
+    `expression` is how messages quote it. Raises FilterError.
+    """
     read = _values(expression, values)
     if op in BOUNDS:
         if len(read) > 1:

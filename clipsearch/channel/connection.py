@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Sequence
@@ -75,6 +76,14 @@ def aio_channel(
         return grpc.aio.insecure_channel(target, options, interceptors=seen_by)
     options += channel_options(tls)
     return grpc.aio.secure_channel(target, channel_credentials(tls), options, interceptors=seen_by)
+
+
+def is_loopback(host: str) -> bool:
+    """True if only this machine reaches the host."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _target(address: str) -> str:

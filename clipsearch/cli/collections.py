@@ -47,7 +47,7 @@ def list_all(context: typer.Context, server: Server = DEFAULT_SERVER, json: Json
     with Client(server, **access()) as client:
         found = client.list_collections()
     if json:
-        print_json([_as_json(collection) for collection in found])
+        print_json([dataclasses.asdict(collection) for collection in found])
         return
     if not found:
         stdout().print("no collections yet; `clipsearch index FOLDER` makes one")
@@ -191,7 +191,7 @@ def show(name: Name, server: Server = DEFAULT_SERVER, json: Json = False) -> Non
     with Client(server, **access()) as client:
         found = client.get_collection(name)
     if json:
-        print_json(_as_json(found))
+        print_json(dataclasses.asdict(found))
         return
     rows = table("", "")
     rows.show_header = False
@@ -295,10 +295,6 @@ def _indexes(declared: list[str]) -> dict[str, IndexType]:
             )
         indexes[field] = type
     return indexes
-
-
-def _as_json(collection: Collection) -> dict[str, Any]:
-    return dataclasses.asdict(collection)
 
 
 def _facts(c: Collection) -> list[tuple[str, str]]:

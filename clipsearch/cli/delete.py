@@ -20,6 +20,7 @@ from clipsearch.cli.options import (
     conditions,
 )
 from clipsearch.cli.output import describe, plain, print_json, stderr, stdout, table
+from clipsearch.display.notebook import counted
 
 if TYPE_CHECKING:
     from clipsearch.client.sync import Client
@@ -79,16 +80,18 @@ def delete(
         if count and not dry_run:
             if not yes:
                 _show(first, count)
-                question = f"Delete {_points(count)} of {collection!r}?"
+                question = f"Delete {counted(count, 'point')} of {collection!r}?"
                 typer.confirm(question, abort=True, err=True)
             deleted = _delete(client, collection, matching, [point.id for point in there] if ids else [])
     if json:
         print_json({"matching": count, "deleted": deleted, "missing": missing, "dry_run": dry_run})
     elif dry_run:
         _show(first, count)
-        stderr().print(f"{_points(count)} would be deleted")
+        stderr().print(f"{counted(count, 'point')} would be deleted")
     else:
-        stderr().print(f"{_points(deleted)} deleted" if count else "no point matches; nothing was deleted")
+        stderr().print(
+            f"{counted(deleted, 'point')} deleted" if count else "no point matches; nothing was deleted"
+        )
     if missing and not json:
         named = ", ".join([plain(id) for id in islice(missing, _SHOWN)] + ["..."] * (len(missing) > _SHOWN))
         stderr().print(f"not there: {named}")
@@ -110,7 +113,3 @@ def _show(points: Sequence[StoredPoint], count: int) -> None:
         stdout().print(rows)
     if count > len(points):
         stdout().print(f"and {count - len(points):,} more")
-
-
-def _points(count: int) -> str:
-    return "1 point" if count == 1 else f"{count:,} points"

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipsearch.cli import processes
-from clipsearch.cli.demo_page import Answer, Report, write_page
+from clipsearch.cli.demo_page import Report, write_page
 from clipsearch.cli.options import DEFAULT_COLLECTION
 from clipsearch.cli.output import plain, stdout
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
     from clipsearch.client.sync import Client, EncoderClient
-    from clipsearch.client.types import Classification, Hit, SearchResult
+    from clipsearch.client.types import Classification, SearchResult
 
 QUERIES = ("a cat", "a cup of coffee", "a motorcycle", "a flower", "a rocket")
 LABELS = ("cat", "motorcycle", "flower", "rocket", "cup of coffee")
@@ -55,15 +56,17 @@ def demo(
 
       clipsearch demo --images ~/Pictures --web
     """
-    from clipsearch.cli.web import check_installed
-
     console = stdout()
     if web:
-        check_installed()
+        import clipsearch.web.server  # noqa: F401 - what it lacks is said before anything starts
     if not (model / "manifest.json").is_file():
         raise Problem(f"{model} is no model bundle; make one: clipsearch model starter --out {model}")
     with processes.exit_on_sigterm(), tempfile.TemporaryDirectory(prefix="clipsearch-demo-") as scratch:
-        folder = images if images is not None else _sample_photographs(Path(scratch) / "photographs")
+        folder = images or Path(scratch) / "photographs"
+        if images is None:
+            from clipsearch.downloads.samples import write_samples
+
+            write_samples(folder)
         console.print("== starting the encoder and the search service, each a process of its own")
         with _services(model, Path(scratch)) as (encoder_at, search_at):
             report = _run(encoder_at, search_at, folder, out, own=images is not None)
@@ -75,13 +78,6 @@ def demo(
             if web:
                 _serve_page(encoder_at, search_at, folder, out)
     console.print(_next_steps(model, images), highlight=False)
-
-
-def _sample_photographs(folder: Path) -> Path:
-    from clipsearch.downloads.samples import write_samples
-
-    write_samples(folder)
-    return folder
 
 
 @contextmanager
@@ -112,28 +108,32 @@ def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool)
         if not indexed.indexed:
             raise Problem(f"none of the pictures in {folder} could be indexed")
         answers = _search(client, folder, own=own)
-        chosen = folder / CLASSIFIED_IMAGE if not own else Path(answers[0].hits[0].payload["path"])
+        chosen = _first(answers) if own else folder / CLASSIFIED_IMAGE
         classification = _classify(encoder, chosen)
         _map(client, encoder, folder, out, own=own)
         return Report(about, client.count(DEFAULT_COLLECTION), answers, chosen, classification)
 
 
-def _search(client: Client, folder: Path, *, own: bool) -> tuple[Answer, ...]:
+def _search(client: Client, folder: Path, *, own: bool) -> dict[str, SearchResult]:
     """Five queries by words and one by picture; prints each."""
     stdout().print("== searching")
-    answers = []
-    for words in QUERIES:
-        result = client.search(DEFAULT_COLLECTION, words, limit=SHOWN)
-        answers.append(_show(f'"{words}"', result))
-    query = folder / QUERY_IMAGE if not own else Path(answers[0].hits[0].payload["path"])
+    answers = {f'"{words}"': client.search(DEFAULT_COLLECTION, words, limit=SHOWN) for words in QUERIES}
+    query = _first(answers) if own else folder / QUERY_IMAGE
     # The image is in the collection, so it finds itself first; one more makes up for it.
     result = client.search(DEFAULT_COLLECTION, image=query, limit=SHOWN + 1)
     others = [hit for hit in result if Path(hit.payload["path"]) != query.resolve()][:SHOWN]
-    answers.append(_show(f"pictures like {query.name}", others, query))
-    return tuple(answers)
+    answers[f"pictures like {query.name}"] = replace(result, hits=tuple(others))
+    for title, result in answers.items():
+        _show(title, result)
+    return answers
 
 
-def _show(title: str, result: SearchResult | Sequence[Hit], picture: Path | None = None) -> Answer:
+def _first(answers: Mapping[str, SearchResult]) -> Path:
+    """The best picture for the first query."""
+    return Path(next(iter(answers.values()))[0].payload["path"])
+
+
+def _show(title: str, result: SearchResult) -> None:
     from clipsearch.cli.output import table
 
     hits = table("#>", "score>", "", "picture", title=plain(title))
@@ -143,7 +143,6 @@ def _show(title: str, result: SearchResult | Sequence[Hit], picture: Path | None
             str(rank), f"{hit.score:.3f}", "weak" if hit.weak else "", name, style="dim" if hit.weak else None
         )
     stdout().print(hits)
-    return Answer(title, tuple(result), picture)
 
 
 def _classify(encoder: EncoderClient, picture: Path) -> Classification:

@@ -15,7 +15,7 @@ from clipsearch.cli.access import access
 from clipsearch.cli.eval_services import Compared, own_rows
 from clipsearch.cli.eval_table import progress, show
 from clipsearch.cli.extras import need
-from clipsearch.cli.index_source import Columns, open_source
+from clipsearch.cli.index_source import open_source
 from clipsearch.cli.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Json, Server
 from clipsearch.cli.output import plain, print_json, stdout
 from clipsearch.cli.processes import exit_on_sigterm
@@ -152,7 +152,7 @@ def eval(
                 raise typer.BadParameter("--source needs at least one --model", param_hint="--model")
             kinds = _choices("--quantization", quantization or "none", get_args(Quantization))
             compared = Compared(model, _words(precision), kinds, efs)
-            rows = _own_rows(open_source(source, Columns(), None, None), compared, asking)
+            rows = _own_rows(open_source(source), compared, asking)
     told = document(rows, asking, str(queries or made_of), bounds)
     write(told, out)
     if json:

@@ -92,10 +92,10 @@ def gateway(
       clipsearch gateway --host 0.0.0.0 --tls-certificate crt.pem --tls-key key.pem
     """
     need("the gateway", "gateway", ["envoy"])
+    from clipsearch.channel.connection import is_loopback
     from clipsearch.channel.credentials import channel_credentials
     from clipsearch.gateway.process import GatewayError, run
     from clipsearch.gateway.settings import GatewaySettings
-    from clipsearch.serving.settings import is_loopback
 
     local = is_loopback(host)
     check_tls(host, local, tls_certificate, tls_key, insecure)

@@ -71,17 +71,12 @@ def _status(address: str, service: str, timeout: float, tls: ClientTls | None) -
     import grpc
     from google.protobuf import wrappers_pb2
 
-    from clipsearch.channel.credentials import channel_credentials, channel_options
+    from clipsearch.channel.connection import channel
 
-    options: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0)]
-    if tls is None:
-        channel = grpc.insecure_channel(address, options)
-    else:
-        channel = grpc.secure_channel(address, channel_credentials(tls), [*options, *channel_options(tls)])
-    with channel:
+    with channel(address, tls) as connected:
         try:
             # Of the protocol's two messages each has one field, 1, as these have: no package is needed.
-            check = channel.unary_unary(
+            check = connected.unary_unary(
                 "/grpc.health.v1.Health/Check",
                 request_serializer=wrappers_pb2.StringValue.SerializeToString,
                 response_deserializer=wrappers_pb2.Int32Value.FromString,

@@ -111,13 +111,17 @@ def index(
     """
     from clipsearch.cli.index_report import Pruning, as_json, summarise
     from clipsearch.cli.index_run import index_source, obeying_interrupts
-    from clipsearch.cli.index_source import Columns, open_source
+    from clipsearch.cli.index_source import open_source
 
     what = open_source(
         source,
-        Columns(id, path, text, payload or (), type or ()),
-        ids,
-        side,
+        id=id,
+        path=path,
+        text=text,
+        payload=payload or None,
+        types=type or (),
+        ids=ids,
+        side=side,
         exclude=exclude or (),
         allow_empty=prune > 0,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.cli.output import plain, stderr
+from clipsearch.display.notebook import counted
 
 if TYPE_CHECKING:
-    from clipsearch.ingest import Failure, IngestReport, Source
+    from clipsearch.ingest import IngestReport, Source
 
 _SHOWN_FAILURES = 50
 _LONGEST_REASON = 200
@@ -42,7 +43,7 @@ def summarise(report: IngestReport, source: Source, pruning: Pruning | None = No
         f"{ended}{', '.join(filter(None, counts))} in {report.elapsed_s:.1f} s ({rate:,.1f} new a second)"
     )
     if report.replaced:
-        console.print(f"{points(report.replaced)} removed: other content stands there now")
+        console.print(f"{counted(report.replaced, 'point')} removed: other content stands there now")
     if report.gone:
         console.print(_gone(report, pruning))
     for remark in remarks(source):
@@ -55,26 +56,7 @@ def summarise(report: IngestReport, source: Source, pruning: Pruning | None = No
 
 def as_json(report: IngestReport, source: Source) -> dict[str, Any]:
     """The same for scripts."""
-    return {
-        "total": report.total,
-        "indexed": report.indexed,
-        "updated": report.updated,
-        "already": report.already,
-        "merged": report.merged,
-        "failed": report.failed,
-        "replaced": report.replaced,
-        "gone": report.gone,
-        "pruned": report.pruned,
-        "failures": [failure_json(failure) for failure in report.failures],
-        "remarks": remarks(source),
-        "interrupted": report.interrupted,
-        "elapsed_s": round(report.elapsed_s, 3),
-    }
-
-
-def failure_json(failure: Failure) -> dict[str, Any]:
-    """A failure for scripts."""
-    return {"place": failure.place, "id": failure.id, "reason": failure.reason}
+    return {**asdict(report), "elapsed_s": round(report.elapsed_s, 3), "remarks": remarks(source)}
 
 
 def remarks(source: Source) -> list[str]:
@@ -90,8 +72,9 @@ def _cut(reason: str) -> str:
 
 def _gone(report: IngestReport, pruning: Pruning | None) -> str:
     if report.pruned:
-        return f"{points(report.pruned)} removed: no longer there"
-    gone = f"{points(report.gone)} of this source {'is' if report.gone == 1 else 'are'} no longer there"
+        return f"{counted(report.pruned, 'point')} removed: no longer there"
+    are = "is" if report.gone == 1 else "are"
+    gone = f"{counted(report.gone, 'point')} of this source {are} no longer there"
     if pruning is None or not pruning.times:
         return f"{gone}; --prune removes {'it' if report.gone == 1 else 'them'}"
     if pruning.declined:
@@ -102,8 +85,3 @@ def _gone(report: IngestReport, pruning: Pruning | None) -> str:
             "nothing was removed; --prune twice removes them"
         )
     return f"{gone}; nothing was removed, for nobody said yes; --yes removes without asking"
-
-
-def points(count: int) -> str:
-    """So many points, for people."""
-    return "1 point" if count == 1 else f"{count:,} points"

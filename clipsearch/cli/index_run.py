@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from json import dumps as json_text
 from pathlib import Path
@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from clipsearch.cli.index_report import Pruning, failure_json, points, summarise
-from clipsearch.cli.output import is_terminal, plain, stderr
+from clipsearch.cli.index_report import Pruning, summarise
+from clipsearch.cli.output import is_terminal, plain, progress_bar, stderr
 from clipsearch.cli.problems import Problem
+from clipsearch.display.notebook import counted
 
 if TYPE_CHECKING:
     from types import FrameType
-
-    from rich.progress import Progress as Bar
 
     from clipsearch.channel.credentials import ClientTls
     from clipsearch.client.aio import AsyncClient
@@ -56,12 +55,12 @@ async def index_source(
             await _make_collection(client, collection, source, fingerprint, checkpoint)
         else:
             await client.get_collection(collection)  # there are points to remove, or nothing to do
-        with _failure_file(failures) as note, _bar() as bar:
-            task = bar.add_task("indexing", total=total, failed="")
+        with _failure_file(failures) as note, progress_bar() as bar:
+            task = bar.add_task("indexing", total=total, note="")
 
             def show(progress: Progress) -> None:
-                failed = f"{progress.failed:,} failed" if progress.failed else ""
-                bar.update(task, completed=progress.done, failed=failed)
+                failed = f" [red]{progress.failed:,} failed" if progress.failed else ""
+                bar.update(task, completed=progress.done, note=f"{progress.rate:.1f}/s{failed}")
 
             run = Ingest(
                 client,
@@ -96,8 +95,9 @@ def _agreed(source: Source, report: IngestReport, pruning: Pruning) -> bool:
             raise Problem(f"{where} is missing or empty, and no point of the collection is from it")
         if pruning.times < 2:
             raise Problem(
-                f"{where} is missing or empty, and {points(report.gone)} came from it. Nothing was removed: "
-                "a drive may not be connected. If it is meant to be so, give --prune twice"
+                f"{where} is missing or empty, and {counted(report.gone, 'point')} came from it. "
+                "Nothing was removed: a drive may not be connected. "
+                "If it is meant to be so, give --prune twice"
             )
     if not report.gone:
         return False
@@ -107,7 +107,7 @@ def _agreed(source: Source, report: IngestReport, pruning: Pruning) -> bool:
         return True
     try:
         agreed = typer.confirm(
-            f"Remove {points(report.gone)} that {plain_name(source)} no longer has?",
+            f"Remove {counted(report.gone, 'point')} that {plain_name(source)} no longer has?",
             err=True,
         )
     except typer.Abort:  # nobody there to answer
@@ -167,9 +167,7 @@ def _failure_file(path: Path | None) -> Iterator[Callable[[Failure], None]]:
         yield lambda failure: None
         return
     with path.open("w", encoding="utf-8", errors="replace") as file:
-        yield lambda failure: print(
-            json_text(failure_json(failure), ensure_ascii=False), file=file, flush=True
-        )
+        yield lambda failure: print(json_text(asdict(failure), ensure_ascii=False), file=file, flush=True)
 
 
 class Interrupts:
@@ -208,32 +206,3 @@ def obeying_interrupts() -> Iterator[Interrupts]:
         yield interrupts
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _bar() -> Bar:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> str:
-            average = task.completed / task.elapsed if task.elapsed else None
-            speed = task.finished_speed or task.speed or average
-            return f"{speed:.1f}/s" if speed else "-/s"
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-        TextColumn("[red]{task.fields[failed]}"),
-        console=stderr(),
-        disable=not is_terminal(sys.stderr),
-    )

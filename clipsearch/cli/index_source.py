@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -14,23 +13,16 @@ if TYPE_CHECKING:
     from clipsearch.ingest import Source
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """The options that say how a list is read; None and () = not given."""
-
-    id: str | None = None
-    path: str | None = None
-    text: str | None = None
-    payload: Sequence[str] = ()
-    types: Sequence[str] = ()
-
-
 def open_source(
     source: Path,
-    columns: Columns,
-    ids: Path | None,
-    side: VectorName | None,
     *,
+    id: str | None = None,
+    path: str | None = None,
+    text: str | None = None,
+    payload: Sequence[str] | None = None,
+    types: Sequence[str] = (),
+    ids: Path | None = None,
+    side: VectorName | None = None,
     exclude: Sequence[str] = (),
     allow_empty: bool = False,
 ) -> Source:
@@ -44,17 +36,16 @@ def open_source(
     from clipsearch.ingest.tables.table import SUFFIXES
 
     given: dict[str, Any] = {
-        "--id": columns.id,
-        "--path": columns.path,
-        "--text": columns.text,
-        "--payload": columns.payload,
-        "--type": columns.types,
+        "--id": id,
+        "--path": path,
+        "--text": text,
+        "--payload": payload,
+        "--type": types,
         "--ids": ids,
         "--side": side,
         "--exclude": exclude,
         "--prune": allow_empty,
     }
-    payload = columns.payload or None
     suffix = source.suffix.lower()
     missing = not source.exists()
     if missing and not allow_empty:
@@ -70,15 +61,15 @@ def open_source(
         )
     if suffix == ".npy":
         _only(given, {"--ids", "--side", "--id", "--payload"}, "vectors")
-        return VectorFile(source, side=side or "image", ids=ids, id=columns.id or "id", payload=payload)
+        return VectorFile(source, side=side or "image", ids=ids, id=id or "id", payload=payload)
     _only(given, {"--id", "--path", "--text", "--payload", "--type", "--prune"}, "a list")
     return ItemList(
         source,
-        id=columns.id,
-        path=columns.path,
-        text=columns.text,
+        id=id,
+        path=path,
+        text=text,
         payload=payload,
-        types=dict(_type(words) for words in columns.types),
+        types=dict(_type(words) for words in types),
         allow_empty=allow_empty,
     )
 

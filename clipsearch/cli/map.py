@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipsearch.cli.access import access
-from clipsearch.cli.extras import need
 from clipsearch.cli.options import DEFAULT_ENCODER, DEFAULT_SERVER, Encoder, Filter, Json, Server, conditions
 from clipsearch.cli.output import plain, print_json, stderr, stdout, table
 from clipsearch.cli.problems import Problem
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from clipsearch.map.build import SpaceMap
     from clipsearch.map.clusters import Words
     from clipsearch.map.queries import Question
-
-_NEEDED = ("matplotlib", "pacmap", "plotly", "sklearn")
 
 
 def map(
@@ -84,29 +81,24 @@ def map(
 
       clipsearch map shop --points 100000 --filter 'price<20' --json
     """
-    need("a map", "map", _NEEDED)
     from clipsearch.client.sync import Client, EncoderClient
-    from clipsearch.map.sample import NothingToShow
 
     folder = out or Path(f"{collection}-map")
     with Client(server, **access()) as client, EncoderClient(encoder, **access()) as encoding:
-        try:
-            drawn = draw(
-                client,
-                encoding,
-                collection,
-                folder,
-                points=points,
-                fields=color,
-                queries=query or (),
-                query_images=query_image or (),
-                filter=conditions(filter),
-                words=words,
-                thumbnails=thumbnails,
-                seed=seed,
-            )
-        except NothingToShow as nothing:
-            raise Problem(str(nothing)) from None
+        drawn = draw(
+            client,
+            encoding,
+            collection,
+            folder,
+            points=points,
+            fields=color,
+            queries=query or (),
+            query_images=query_image or (),
+            filter=conditions(filter),
+            words=words,
+            thumbnails=thumbnails,
+            seed=seed,
+        )
     if json:
         from clipsearch.map.summary import summary
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -28,9 +26,6 @@ Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's fol
 Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to write; an older bundle is replaced.")
 ]
-
-_EXPORT = "pip install 'clipsearch[export]'"
-_STARTER = "pip install 'clipsearch[starter]'"
 
 
 @app.command()
@@ -85,18 +80,17 @@ def export(
     """
     if (source is None) == (random_init is None):
         raise typer.BadParameter("name a SOURCE, or --random-init NAME, and not both")
-    with _problems(_EXPORT):
-        from encoder_service.export.build import export_bundle
+    from encoder_service.export.build import export_bundle
 
-        manifest = export_bundle(
-            source or random_init or "",
-            out,
-            random_init=random_init is not None,
-            revision=revision,
-            dimension=dimension or 0,
-            precisions=_precisions(precision),
-            progress=_say,
-        )
+    manifest = export_bundle(
+        source or random_init or "",
+        out,
+        random_init=random_init is not None,
+        revision=revision,
+        dimension=dimension or 0,
+        precisions=_precisions(precision),
+        progress=_say,
+    )
     stdout().print(manifest_table(manifest))
     stdout().print(checks_table(manifest.parity))
     _say(f"the bundle is in {out}")
@@ -112,10 +106,9 @@ def starter(out: Out) -> None:
 
       clipsearch model starter --out models/starter
     """
-    with _problems(_STARTER):
-        from encoder_service.export.starter.build import build_starter
+    from encoder_service.export.starter.build import build_starter
 
-        manifest = build_starter(out, progress=_say)
+    manifest = build_starter(out, progress=_say)
     stdout().print(manifest_table(manifest))
     _say(f"the bundle is in {out}")
 
@@ -145,10 +138,9 @@ def verify(
 
       clipsearch model verify models/clip --provider cuda
     """
-    with _problems(_EXPORT):
-        from encoder_service.export.verify import verify_bundle
+    from encoder_service.export.verify import verify_bundle
 
-        checks = verify_bundle(bundle, source=source, provider=provider, progress=_say)
+    checks = verify_bundle(bundle, source=source, provider=provider, progress=_say)
     stdout().print(checks_table(checks))
     missed = sum(not check.passed for check in checks)
     if missed:
@@ -165,10 +157,9 @@ def show(bundle: Bundle, json: Json = False) -> None:
 
       clipsearch model show models/clip --json
     """
-    with _problems(_EXPORT):
-        from encoder_service.bundle import read_manifest
+    from encoder_service.bundle import read_manifest
 
-        manifest = read_manifest(bundle)
+    manifest = read_manifest(bundle)
     if json:
         print(manifest.model_dump_json(indent=2))
         return
@@ -249,21 +240,3 @@ def _precisions(names: str) -> list[Precision]:
 
 def _say(message: str) -> None:
     stderr().print(f"[dim]{plain(message)}[/dim]")
-
-
-@contextmanager
-def _problems(install: str) -> Iterator[None]:
-    """Expected errors in one line; a missing library with the command that brings it."""
-    from clipsearch.downloads.wheels import WheelError
-    from encoder_service.bundle import BundleError
-    from encoder_service.export import ExportError
-    from encoder_service.runtime.providers import SessionError
-
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in ("clipsearch", "encoder_service"):
-            raise
-        raise Problem(f"this needs {error.name}, which is not installed: {install}") from None
-    except (BundleError, ExportError, SessionError, WheelError) as error:
-        raise Problem(str(error)) from None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
     from rich.table import Table
 
 _PIPE_WIDTH = 100_000  # in a pipe or a file a line is as long as what it says
@@ -61,6 +62,21 @@ def table(*columns: str, title: str | None = None) -> Table:
         name = column.removesuffix(">")
         table.add_column(name, justify="right" if name != column else "left", overflow="fold")
     return table
+
+
+def progress_bar() -> Progress:
+    """A progress bar on stderr; a task's field `note` stands at its end."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=stderr(),
+        disable=not is_terminal(sys.stderr),
+    )
 
 
 def plain(text: object) -> str:

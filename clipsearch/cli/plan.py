@@ -62,19 +62,16 @@ def plan(
       clipsearch plan --images 2M --qps 80 --profile build/load/profile.json --explain
     """
     from clipsearch.cli.plan_table import document, show
-    from clipsearch.plan.profile import ProfileError, choose
-    from clipsearch.plan.sizing import Hardware, Load, PlanError
+    from clipsearch.plan.profile import choose
+    from clipsearch.plan.sizing import Hardware, Load
     from clipsearch.plan.sizing import plan as make
 
-    try:
-        load = Load(_count("images", images), qps, _count("texts", texts), payload_bytes)
-        hardware = Hardware(cores, node_cores, _count("node-memory", node_memory), utilisation, copies)
-        chosen = choose(model, profile)
-        kinds: tuple[Quantization, ...] = ("none", "scalar", "binary")
-        plans = [make(load, hardware, chosen, kind) for kind in kinds]
-        simulated = _simulated(plans, chosen)
-    except (PlanError, ProfileError) as error:
-        raise Problem(str(error)) from None
+    load = Load(_count("images", images), qps, _count("texts", texts), payload_bytes)
+    hardware = Hardware(cores, node_cores, _count("node-memory", node_memory), utilisation, copies)
+    chosen = choose(model, profile)
+    kinds: tuple[Quantization, ...] = ("none", "scalar", "binary")
+    plans = [make(load, hardware, chosen, kind) for kind in kinds]
+    simulated = _simulated(plans, chosen)
     if json:
         print_json(document(plans, chosen, simulated))
     else:

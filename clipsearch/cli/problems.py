@@ -12,13 +12,47 @@ class Problem(Exception):
     """A command cannot go on; the message is one line for whoever typed it."""
 
 
-# What the commands that serve import first.
+# By what the commands import first, the extra that brings it.
 _EXTRAS = {
-    "cachetools": "cpu",
-    "tokenizers": "cpu",
-    "qdrant_client": "search",
-    "qdrant_edge": "search",
-} | dict.fromkeys(("grpc_health", "prometheus_client", "pydantic_settings", "structlog"), "cpu,search")
+    package: extra
+    for extra, packages in {
+        "cpu": ("cachetools", "pydantic", "tokenizers"),
+        "search": ("qdrant_client", "qdrant_edge"),
+        "cpu,search": ("grpc_health", "prometheus_client", "pydantic_settings", "structlog"),
+        "export": (
+            "onnx_ir",
+            "onnxscript",
+            "open_clip",
+            "sentencepiece",
+            "torch",
+            "torchvision",
+            "transformers",
+        ),
+        "map": ("matplotlib", "pacmap", "plotly", "sklearn"),
+        "starter": ("onnx", "safetensors"),
+        "web": ("starlette", "uvicorn"),
+    }.items()
+    for package in packages
+}
+
+# Errors whose message is for whoever typed the command. By name: to import them takes the packages of all.
+_EXPECTED = {
+    "clipsearch.channel.credentials.CredentialsError",
+    "clipsearch.cli.problems.Problem",
+    "clipsearch.downloads.wheels.WheelError",
+    "clipsearch.filters.expressions.FilterError",
+    "clipsearch.ingest.checkpoint.CheckpointError",
+    "clipsearch.ingest.source.SourceError",
+    "clipsearch.map.sample.NothingToShow",
+    "clipsearch.plan.profile.ProfileError",
+    "clipsearch.plan.sizing.PlanError",
+    "clipsearch.reindex.move.NotMovable",
+    "clipsearch.serving.lifecycle.StartError",
+    "clipsearch.serving.settings.SettingsError",
+    "encoder_service.bundle.BundleError",
+    "encoder_service.export.ExportError",
+    "encoder_service.runtime.providers.SessionError",
+}
 
 
 class Commands(TyperGroup):
@@ -37,10 +71,7 @@ class Commands(TyperGroup):
 
 def explain(error: Exception) -> str | None:
     """The line for an error that can be expected; None for any other."""
-    from clipsearch.channel.credentials import CredentialsError
     from clipsearch.client.errors import ClipSearchError
-    from clipsearch.filters.expressions import FilterError
-    from clipsearch.ingest import CheckpointError, SourceError
 
     if isinstance(error, ClipSearchError):
         return f"{error.message}{_hint(error)}"
@@ -52,16 +83,8 @@ def explain(error: Exception) -> str | None:
         return "the folder that this was started in is gone"
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # from pathlib
         return "there is no home folder to keep files in: set HOME, or XDG_CACHE_HOME"
-    if isinstance(error, CheckpointError | CredentialsError | FilterError | Problem | SourceError):
-        return str(error)
-    # Not imported first: a client may lack the packages of a service.
-    if type(error).__module__.startswith("clipsearch.serving."):
-        from clipsearch.serving.lifecycle import StartError
-        from clipsearch.serving.settings import SettingsError
-
-        if isinstance(error, SettingsError | StartError):
-            return str(error)
-    return None
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    return None if _EXPECTED.isdisjoint(names) else str(error)
 
 
 def _what_to_install(error: ModuleNotFoundError) -> str | None:

@@ -15,13 +15,10 @@ from clipsearch.cli.access import access
 from clipsearch.cli.eval import NEEDED, FailBelow, read_bounds
 from clipsearch.cli.extras import need
 from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
-from clipsearch.cli.output import print_json, stderr
-from clipsearch.cli.problems import Problem
+from clipsearch.cli.output import print_json, progress_bar
 from clipsearch.cli.reindex_report import as_json, say, show, what_now
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-
     from clipsearch.client.aio import AsyncClient
     from clipsearch.eval.run import Queries
     from clipsearch.reindex.backfill import Backfill, Progress
@@ -97,7 +94,6 @@ def reindex(
     """
     if fail_below and eval is None:
         raise typer.BadParameter("goes with --eval only", param_hint="--fail-below")
-    from clipsearch.reindex.move import NotMovable
     from clipsearch.reindex.sources import Fields
 
     wanted = _Wanted(
@@ -112,16 +108,14 @@ def reindex(
         None if eval is None else _read(eval),
         read_bounds(fail_below, _KS) if fail_below else {},
     )
-    if no_swap:
-        agreed = _never
-    elif yes:
-        agreed = _always
-    else:
-        agreed = _never if json or not sys.stdin.isatty() else _confirm
+
+    def agreed(question: str) -> bool:
+        if no_swap or yes:
+            return yes and not no_swap
+        return not json and sys.stdin.isatty() and typer.confirm(question, err=True)
+
     try:
         complete = asyncio.run(_run(server, wanted, agreed, json))
-    except NotMovable as error:
-        raise Problem(str(error)) from None
     except KeyboardInterrupt:
         say("stopped; start it again to go on where it was")
         raise typer.Exit(130) from None
@@ -135,18 +129,6 @@ def _read(queries: Path) -> tuple[Path, Queries]:
     from clipsearch.eval.run import from_file
 
     return queries, from_file(queries)
-
-
-def _never(question: str) -> bool:
-    return False
-
-
-def _always(question: str) -> bool:
-    return True
-
-
-def _confirm(question: str) -> bool:
-    return typer.confirm(question, err=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,26 +203,13 @@ async def _fill(client: AsyncClient, move: Move, fields: Fields) -> Backfill:
     """The backfill, run with a progress bar."""
     from clipsearch.reindex.backfill import Backfill
 
-    with _bar() as bar:
-        task = bar.add_task("encoding", total=move.old.points, lacking="")
+    with progress_bar() as bar:
+        task = bar.add_task("encoding", total=move.old.points, note="")
 
         def progress(now: Progress) -> None:
-            lacking = f"{now.lacking} lacking" if now.lacking else ""
-            bar.update(task, completed=now.done, total=max(move.old.points, now.done), lacking=lacking)
+            note = f"[red]{now.lacking} lacking" if now.lacking else ""
+            bar.update(task, completed=now.done, total=max(move.old.points, now.done), note=note)
 
         backfill = Backfill(client, move.old.name, move.new.name, fields, progress)
         await backfill.run()
         return backfill
-
-
-def _bar() -> Bar:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("[red]{task.fields[lacking]}"),
-        console=stderr(),
-    )

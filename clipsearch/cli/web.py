@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.access import access
-from clipsearch.cli.extras import need
 from clipsearch.cli.options import DEFAULT_ENCODER, DEFAULT_SERVER, Encoder, Server
 from clipsearch.cli.output import plain, stderr, stdout
 from clipsearch.cli.problems import Problem
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from clipsearch.web.settings import Side, WebSettings
 
-_NEEDED = ("starlette", "uvicorn")
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 
@@ -79,8 +77,7 @@ def web(
 
       clipsearch web --host 0.0.0.0 --tls-certificate crt.pem --tls-key key.pem
     """
-    check_installed()
-    from clipsearch.serving.settings import is_loopback
+    from clipsearch.channel.connection import is_loopback
     from clipsearch.web.settings import Side
 
     local = is_loopback(host)
@@ -101,11 +98,6 @@ def web(
         key=tls_key,
         open_browser=open,
     )
-
-
-def check_installed() -> None:
-    """Raises Problem if the extra is missing."""
-    need("the page", "web", _NEEDED)
 
 
 def check_tls(host: str, local: bool, certificate: Path | None, key: Path | None, insecure: bool) -> None:
@@ -134,7 +126,6 @@ def web_settings(
 ) -> WebSettings:
     """The settings of a server. Raises Problem for a map's folder without a page, CredentialsError."""
     from clipsearch.channel.credentials import channel_credentials
-    from clipsearch.web.images.cache import default_folder
     from clipsearch.web.routes.maps import map_page_in
     from clipsearch.web.settings import WebSettings
 
@@ -156,7 +147,6 @@ def web_settings(
         hosts=frozenset({"localhost", "127.0.0.1", "::1", host.strip("[]")}),
         token=shown["token"] if local else None,
         tls=shown["tls"],
-        cache=default_folder(),
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.inputs import Search, Target
-from clipsearch.client.retrying import RetryBudget, Retrying
+from clipsearch.client.retrying import Retrying
 from clipsearch.client.types import Collection
 from clipsearch.eval.answers import find_answers
 from clipsearch.eval.ask import Ranking, p50_ms, rankings, search
@@ -113,7 +113,7 @@ async def evaluate(
     The exact search is what the others are compared with, unless there is a `reference`. `label`: the
     collection's name in the table, its own by default. Raises SourceError, OSError and ClipSearchError.
     """
-    calls = Retrying(RetryBudget(_RETRY_S))
+    calls = Retrying(_RETRY_S)
     collection = await calls.make(partial(client.get_collection, name))
     queries = await asking.queries(client, calls, name)
     rows: list[Row] = []

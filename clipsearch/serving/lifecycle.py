@@ -13,6 +13,7 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 
+from clipsearch.channel.connection import is_loopback
 from clipsearch.files import write_whole
 from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.health import Readiness
@@ -25,7 +26,7 @@ from clipsearch.serving.security.tls import TlsError, server_credentials
 from clipsearch.serving.security.tokens import Grants, TokensError
 from clipsearch.serving.server import make_server
 from clipsearch.serving.service import Service
-from clipsearch.serving.settings import MIB, ServingSettings, environment_names, is_loopback
+from clipsearch.serving.settings import MIB, ServingSettings, environment_names
 from clipsearch.serving.telemetry.metrics import Metrics
 from clipsearch.serving.telemetry.tracing import Tracing, TracingError, tracing
 

@@ -7,7 +7,6 @@ our prefix that no setting has is an error: a misspelt variable must not be igno
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,8 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from clipsearch.channel.connection import is_loopback
 
 SettingsT = TypeVar("SettingsT", bound="ServingSettings")
 
@@ -144,14 +145,6 @@ class ServingSettings(BaseSettings):
                 f"{names['tls_certificate']} and {names['tls_key']}, or {names['insecure']}=true"
             )
         return self
-
-
-def is_loopback(host: str) -> bool:
-    """Only this machine can reach the address."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def load_settings(cls: type[SettingsT], **overrides: Any) -> SettingsT:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clipsearch import AsyncClient, Client, EncoderClient, Point
 from clipsearch.channel.batches import batched
 from clipsearch.client.inputs import Search
-from clipsearch.client.retrying import RetryBudget, Retrying
+from clipsearch.client.retrying import Retrying
 from clipsearch.eval.ask import rankings
 from tests.quality.captioned import Captioned, changed
 from tests.quality.cases import Case, Collection
@@ -75,7 +75,7 @@ def fill(client: Client, encoded: Encoded, collection: Collection) -> None:
 
 async def ask(client: AsyncClient, encoded: Encoded, case: Case) -> dict[str, Found]:
     """For each of WAYS, what every query of the case found."""
-    calls = Retrying(RetryBudget(_RETRY_S))
+    calls = Retrying(_RETRY_S)
     ranks: dict[str, list[int]] = {way: [] for way in WAYS}
     numbers = sorted(range(len(encoded.set)), key=case.collection)
     for collection, members in itertools.groupby(numbers, case.collection):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipsearch.cli.index_source import Columns, open_source
+from clipsearch.cli.index_source import open_source
 from clipsearch.cli.problems import Problem
 
 
@@ -19,27 +19,22 @@ def sources(tmp_path: Path) -> dict[str, Path]:
 
 
 def test_the_options_reach_the_list(sources):
-    columns = Columns(id="name", text="text", payload=["n"], types=["n=string"])
-    (item,) = open_source(sources["list"], columns, None, None).items()
+    options = {"id": "name", "text": "text", "payload": ["n"], "types": ["n=string"]}
+    (item,) = open_source(sources["list"], **options).items()
     assert (item.id, item.text, item.payload) == ("a", "b", {"n": "1", "text": "b"})
 
 
 @pytest.mark.parametrize(
-    ("name", "columns", "side", "complaint"),
+    ("name", "options", "complaint"),
     [
-        ("folder", Columns(text="title"), None, "--text does not go with a folder of pictures"),
-        ("folder", Columns(payload=["x"]), None, "--payload does not go with a folder of pictures"),
-        ("list", Columns(), "image", "--side does not go with a list"),
-        (
-            "list",
-            Columns(types=["n=number"]),
-            None,
-            "write COLUMN=TYPE; TYPE is string, integer, float, bool",
-        ),
-        ("npy", Columns(text="title"), None, "--text does not go with vectors"),
+        ("folder", {"text": "title"}, "--text does not go with a folder of pictures"),
+        ("folder", {"payload": ["x"]}, "--payload does not go with a folder of pictures"),
+        ("list", {"side": "image"}, "--side does not go with a list"),
+        ("list", {"types": ["n=number"]}, "write COLUMN=TYPE; TYPE is string, integer, float, bool"),
+        ("npy", {"text": "title"}, "--text does not go with vectors"),
     ],
 )
-def test_options_that_do_not_fit_the_source_are_told(sources, name, columns, side, complaint):
+def test_options_that_do_not_fit_the_source_are_told(sources, name, options, complaint):
     with pytest.raises(Problem) as caught:
-        open_source(sources[name], columns, None, side)
+        open_source(sources[name], **options)
     assert complaint in str(caught.value)

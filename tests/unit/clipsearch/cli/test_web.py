@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,9 +103,9 @@ def test_trust_that_cannot_be_read_is_said_at_start(served, monkeypatch):
     assert "/no/such/ca.pem" in output
 
 
-def test_without_the_extra(served, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else find(name))
-    code, output = run()
-    assert code == 1
-    assert output == "error: the page needs uvicorn: pip install 'clipsearch[web]'"
+def test_without_the_extra_it_is_named_and_no_other():
+    without = "import sys; sys.modules |= {'uvicorn': None, 'pydantic_settings': None}"
+    run = f"{without}; from clipsearch.cli import main; sys.argv = ['clipsearch', 'web']; main()"
+    done = subprocess.run([sys.executable, "-c", run], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "error: this needs uvicorn: pip install 'clipsearch[web]'" in done.stderr

@@ -8,11 +8,11 @@ import pytest
 from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from clipsearch.channel.connection import is_loopback
 from clipsearch.serving.settings import (
     ServingSettings,
     SettingsError,
     environment_names,
-    is_loopback,
     load_settings,
 )
 from clipsearch.serving.settings_table import effective, markdown_table

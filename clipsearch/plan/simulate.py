@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import simpy
 
-from clipsearch.plan.profile import Profile, ProfileError
+from clipsearch.plan.profile import Profile
 from clipsearch.plan.sizing import Plan, ceiling_qps
 
 KEEPS_UP = 0.95
@@ -81,7 +81,7 @@ def planned(plan: Plan) -> Layout:
 
 
 def at_rate(profile: Profile, layout: Layout, qps: float, seconds: float = 12.0, seed: int = 1) -> Predicted:
-    """Simulates Poisson arrivals. Raises ProfileError where SimPy is missing."""
+    """Simulates Poisson arrivals."""
     seconds = min(seconds, _WARM_MS / 1000 + _MOST_CALLS / qps)
     return _Run(profile, layout, qps, seed).run(seconds * 1000)
 
@@ -104,43 +104,20 @@ def machine_knee_qps(profile: Profile) -> float:
     )
 
 
-class _Turns:
-    """So many at a time, in order of arrival. SimPy's Resource does it too, with three times the events."""
-
-    def __init__(self, env: Any, at_once: int) -> None:
-        self._env = env
-        self._free = at_once
-        self._waiting: deque[Any] = deque()
-
-    def take(self) -> Process:
-        if self._free:
-            self._free -= 1
-            return
-        turn = self._env.event()
-        self._waiting.append(turn)
-        yield turn
-
-    def give(self) -> None:
-        if self._waiting:
-            self._waiting.popleft().succeed()
-        else:
-            self._free += 1
-
-
 class _Machine:
     """Cores, shared in slices. A fraction of a core makes all of them that much slower."""
 
     def __init__(self, env: Any, cores: float) -> None:
         whole = max(1, math.ceil(cores - 1e-9))
         self._env = env
-        self._cores = _Turns(env, whole)
+        self._cores = simpy.Resource(env, whole)
         self._slow = whole / cores
 
     def work(self, ms: float) -> Process:
         while ms > 0:
-            yield from self._cores.take()
-            yield self._env.timeout(min(ms, _SLICE_MS) * self._slow)
-            self._cores.give()
+            with self._cores.request() as turn:
+                yield turn
+                yield self._env.timeout(min(ms, _SLICE_MS) * self._slow)
             ms -= _SLICE_MS
 
 
@@ -148,30 +125,22 @@ class _Run:
     """One simulation. Times in milliseconds."""
 
     def __init__(self, profile: Profile, layout: Layout, qps: float, seed: int) -> None:
-        try:
-            import simpy
-        except ModuleNotFoundError:
-            raise ProfileError("the simulation needs SimPy: pip install 'clipsearch[plan]'") from None
         self._costs, self._layout = profile.costs, layout
         self._qps, self._deadline_ms = qps, profile.deadline_s * 1000
         self._rng = np.random.default_rng(seed)
         self._env = simpy.Environment()
         self._session_shape, self._store_shape = profile.session_shape, profile.store_shape
-        shared = self._machine(layout.together) if layout.together else None
+        shared = _Machine(self._env, layout.together) if layout.together else None
         self._client = shared
-        self._searches = [_Loop(self, shared or self._machine(layout.cores)) for _ in range(layout.searches)]
-        self._encoders = [
-            _Encoder(self, shared or self._machine(layout.cores)) for _ in range(layout.encoders)
-        ]
+
+        def machine(cores: float) -> _Machine:
+            return shared or _Machine(self._env, cores)
+
+        self._searches = [_Loop(self._env, machine(layout.cores)) for _ in range(layout.searches)]
+        self._encoders = [_Encoder(self, machine(layout.cores)) for _ in range(layout.encoders)]
         # The embedded store answers one query at a time, a server as many as it has cores.
-        self._nodes = [
-            _Loop(
-                self,
-                shared or self._machine(layout.node_cores),
-                1 if shared else math.ceil(layout.node_cores),
-            )
-            for _ in range(layout.nodes)
-        ]
+        at_once = 1 if shared else math.ceil(layout.node_cores)
+        self._nodes = [_Loop(self._env, machine(layout.node_cores), at_once) for _ in range(layout.nodes)]
         self._latencies: list[tuple[float, float]] = []  # when it came, milliseconds (inf: dropped)
 
     def run(self, until_ms: float) -> Predicted:
@@ -179,12 +148,10 @@ class _Run:
         self._env.run(until_ms + self._deadline_ms)
         answered = np.array([ms for due, ms in self._latencies if due >= _WARM_MS])
         due = self._due_count
-        if not len(answered) or not due:
+        whole = answered[np.isfinite(answered)]
+        if not len(whole) or not due:
             return Predicted(self._qps, math.inf, math.inf, 0.0)
         in_time = float((answered <= self._deadline_ms).sum()) / due
-        whole = answered[np.isfinite(answered)]
-        if not len(whole):
-            return Predicted(self._qps, math.inf, math.inf, 0.0)
         p50, p99 = np.percentile(whole, [50, 99]).tolist()
         return Predicted(self._qps, p50, p99, in_time)
 
@@ -193,9 +160,6 @@ class _Run:
         whole, rest = divmod(self._rng.random() * (len(shape) - 1), 1.0)
         low, high = shape[int(whole)], shape[int(whole) + 1]
         return low + rest * (high - low)
-
-    def _machine(self, cores: float) -> _Machine:
-        return _Machine(self._env, cores)
 
     def _arrivals(self, until_ms: float) -> Process:
         self._due_count = 0
@@ -241,21 +205,21 @@ class _Run:
 class _Loop:
     """Serves so many at a time, in order of arrival."""
 
-    def __init__(self, run: _Run, machine: _Machine, at_once: int = 1) -> None:
+    def __init__(self, env: Any, machine: _Machine, at_once: int = 1) -> None:
         self.machine = machine
-        self._turns = _Turns(run._env, at_once)
+        self._turns = simpy.Resource(env, at_once)
 
     def serve(self, ms: float) -> Process:
-        yield from self._turns.take()
-        yield from self.machine.work(ms)
-        self._turns.give()
+        with self._turns.request() as turn:
+            yield turn
+            yield from self.machine.work(ms)
 
 
 class _Encoder:
     """An event loop and a session that runs all texts that came while it was busy."""
 
     def __init__(self, run: _Run, machine: _Machine) -> None:
-        self.loop = _Loop(run, machine)
+        self.loop = _Loop(run._env, machine)
         self._run, self._machine = run, machine
         self._queue: list[tuple[float, Any]] = []
         self._arrived = run._env.event()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 
 import pytest
 
-from clipsearch.plan.profile import Profile, ProfileError
+from clipsearch.plan.profile import Profile
 from clipsearch.plan.simulate import Layout, at_rate, knee_qps, machine_knee_qps, one_machine, planned
 from clipsearch.plan.sizing import Hardware, Load, ceiling_qps, plan
 
@@ -87,9 +86,3 @@ def test_what_was_planned_bears_its_load() -> None:
         predicted = at_rate(PROFILE, planned(made), qps)
         assert predicted.in_time == 1.0
         assert predicted.p99_ms < PROFILE.p99_bound_ms
-
-
-def test_without_simpy_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "simpy", None)
-    with pytest.raises(ProfileError, match=r"pip install 'clipsearch\[plan\]'"):
-        at_rate(PROFILE, Layout(), 10)

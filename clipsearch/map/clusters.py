@@ -81,11 +81,13 @@ def name_clusters(
     The middle is compared less the mean of all middles of its modality, and words less the mean
     word: what every image, or every word, has in common names nothing.
     """
+    from sklearn.preprocessing import normalize
+
     count = int(labels.max()) + 1
     sizes = np.bincount(labels[labels != NONE], minlength=count)
     if words is None or not len(words.words) or count == 0:
         return [Cluster(int(size)) for size in sizes]
-    directions = _unit(words.vectors - words.vectors.mean(axis=0))
+    directions = normalize(words.vectors - words.vectors.mean(axis=0))
     scores = np.zeros((count, len(words.words)), np.float32)
     for side in (IMAGE, TEXT):
         rows = np.flatnonzero((sample.side == side) & (labels != NONE))
@@ -97,7 +99,7 @@ def name_clusters(
         middles[members > 0] /= members[members > 0][:, None]
         mean = vectors[rows].mean(axis=0)
         away = np.where(members[:, None] > 0, middles - mean, 0)
-        scores += (members / np.maximum(sizes, 1))[:, None] * (_unit(away) @ directions.T)
+        scores += (members / np.maximum(sizes, 1))[:, None] * (normalize(away) @ directions.T)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :_NAMES]
     return [
         Cluster(int(size), tuple(words.words[i] for i in row)) for size, row in zip(sizes, best, strict=True)
@@ -113,9 +115,3 @@ def _by_size(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
     return np.where(labels == NONE, NONE, rank[labels]).astype(np.int32)
-
-
-def _unit(rows: Vector) -> Vector:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Vector = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 1e-9)
-    return unit

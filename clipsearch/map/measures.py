@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.client.types import Vector
+from clipsearch.map.queries import neighbours
 from clipsearch.map.sample import IMAGE, TEXT, Sample
 
 Labels = Sequence[str | None]
 
 _ANCHORS = 2000
-_NEIGHBOURS = 10
 _BLOCK = 256
 
 
@@ -139,18 +139,11 @@ def neighbour_purity(
     names, codes = np.unique(groups, return_inverse=True)
     if len(names) < 2 or n < 3:
         return None, None
-    k = min(_NEIGHBOURS, n - 1)
-    shares = []
     anchors = _some(n, _ANCHORS, seed)
-    for start in range(0, len(anchors), _BLOCK):
-        block = anchors[start : start + _BLOCK]
-        cosines = vectors[block] @ vectors.T
-        cosines[np.arange(len(block)), block] = -np.inf
-        nearest = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
-        shares.append((codes[nearest] == codes[block][:, None]).mean(axis=1))
+    same = codes[neighbours(vectors, anchors)] == codes[anchors][:, None]
     sizes = np.bincount(codes)
     chance = float((sizes * (sizes - 1)).sum() / (n * (n - 1)))
-    return float(np.concatenate(shares).mean()), chance
+    return float(same.mean()), chance
 
 
 def alike(vectors: Vector, side: NDArray[np.uint8], groups: NDArray[np.str_], seed: int = 0) -> Alike | None:

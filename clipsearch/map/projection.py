@@ -20,7 +20,6 @@ Positions = NDArray[np.float32]
 
 _COMPONENTS = 50
 _EXACT_BELOW = 1000
-_BLOCK = 8192
 
 
 def centred(vectors: Vector, side: NDArray[np.uint8]) -> Vector:
@@ -41,35 +40,19 @@ def centred(vectors: Vector, side: NDArray[np.uint8]) -> Vector:
 
 def project(vectors: Vector, seed: int = 0) -> Positions:
     """Positions, float32 [n, 2], centred on 0 and at most 1 from it; `vectors` are float32 [n, dimension]."""
-    components = principal_components(vectors, _COMPONENTS)
-    if len(vectors) < 4 or components.shape[1] < 2:
-        placed = np.zeros((len(vectors), 2), np.float32)
-        kept = min(2, components.shape[1])
-        placed[:, :kept] = components[:, :kept]
+    from sklearn.decomposition import PCA
+
+    # By the covariance, which needs no second copy of the vectors.
+    pca = PCA(min(_COMPONENTS, *vectors.shape), svd_solver="covariance_eigh", copy=False)
+    components = pca.fit_transform(vectors)
+    if len(vectors) < 4 or not components.any():
+        placed = components[:, :2]
     elif len(vectors) < _EXACT_BELOW:
         placed = _tsne(components, seed)
     else:
         placed = _pacmap(components, seed)
     placed = placed - placed.mean(axis=0)
     return np.asarray(placed / max(float(np.abs(placed).max()), 1e-12), np.float32)
-
-
-def principal_components(vectors: Vector, most: int) -> Vector:
-    """The `most` directions of largest variance, float32 [n, <= most]; signs are fixed.
-
-    From the covariance matrix, summed block by block: no second copy of the vectors is needed.
-    """
-    mean = vectors.mean(axis=0, dtype=np.float64)
-    covariance = np.zeros((vectors.shape[1],) * 2)
-    for start in range(0, len(vectors), _BLOCK):
-        block = vectors[start : start + _BLOCK] - mean
-        covariance += block.T @ block
-    values, directions = np.linalg.eigh(covariance)
-    kept = [i for i in np.argsort(values)[::-1][:most] if values[i] > 1e-9 * values.max()]
-    axes = directions[:, kept]
-    # An eigenvector's sign is the library's whim: its largest number is made positive.
-    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
-    return np.asarray(vectors @ axes.astype(np.float32) - (mean @ axes).astype(np.float32), np.float32)
 
 
 def _tsne(components: Vector, seed: int) -> Positions:

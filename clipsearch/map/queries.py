@@ -12,7 +12,6 @@ from clipsearch.map.projection import Positions
 from clipsearch.map.sample import IMAGE, TEXT, Sample
 
 NEIGHBOURS = 10
-_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +57,18 @@ def place(title: str, vector: Vector, vectors: Vector, positions: Positions) -> 
     )
 
 
-def neighbours(vectors: Vector) -> NDArray[np.int32]:
-    """The rows nearest to each row, best first and without itself: int32 [n, min(10, n - 1)]. Exact."""
-    n = len(vectors)
-    k = min(NEIGHBOURS, n - 1)
-    found = np.empty((n, k), np.int32)
-    for start in range(0, n, _BLOCK):
-        cosines = vectors[start : start + _BLOCK] @ vectors.T
-        rows = np.arange(len(cosines))
-        cosines[rows, rows + start] = -np.inf
-        some = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
-        order = np.argsort(-np.take_along_axis(cosines, some, axis=1), axis=1, kind="stable")
-        found[start : start + _BLOCK] = np.take_along_axis(some, order, axis=1)
-    return found
+def neighbours(vectors: Vector, rows: NDArray[np.intp] | None = None) -> NDArray[np.int32]:
+    """The rows nearest to each of some (None = all), best first: int32 [rows, min(10, n - 1)]. Exact.
+
+    No row is among its own.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    rows = np.arange(len(vectors)) if rows is None else rows
+    k = min(NEIGHBOURS, len(vectors) - 1)
+    # Of vectors of length 1 the nearest are those of the largest cosine. One more, as each finds itself.
+    index = NearestNeighbors(n_neighbors=k + 1, algorithm="brute").fit(vectors)
+    found = index.kneighbors(vectors[rows], return_distance=False)
+    others = found != rows[:, None]
+    others[others.all(axis=1), -1] = False  # it lies behind others that are equal to it
+    return np.asarray(found[others].reshape(len(rows), k), np.int32)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clipsearch.client.sync import Client
 from clipsearch.client.types import Collection, Vector
 from clipsearch.filters.convert import FilterLike
-from clipsearch.filters.paths import keys
+from clipsearch.filters.paths import values_at
 
 IMAGE, TEXT = 0, 1
 SIDES = ("image", "text")
@@ -104,13 +104,9 @@ def read_sample(
 
 
 def lookup(payload: Mapping[str, Any], field: str) -> Any:
-    """The value at a path, or else of that name; None if there is none."""
-    value: Any = payload
-    for key in keys(field):
-        if not isinstance(value, Mapping):
-            return payload.get(field)
-        value = value.get(key)
-    return payload.get(field) if value is None else value
+    """The value at a path, or else of that name; None if there is none, or more than one."""
+    found = values_at(payload, field)
+    return found[0] if len(found) == 1 else payload.get(field)
 
 
 def word(value: Any) -> str | None:

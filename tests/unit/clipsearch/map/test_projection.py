@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clipsearch.map import projection
-from clipsearch.map.projection import centred, principal_components, project
+from clipsearch.map.projection import centred, project
 from tests.unit.clipsearch.map.made import islands, unit
 
 pytestmark = pytest.mark.slow  # compiles its loops
@@ -20,18 +19,6 @@ def test_what_was_centred_has_length_one(sample):
 def test_centring_leaves_a_vector_that_is_the_mean_at_zero_and_not_at_nan():
     vectors = unit([[1, 0], [1, 0]])
     assert np.isfinite(centred(vectors, np.zeros(2, np.uint8))).all()
-
-
-def test_principal_components_keep_all_distances_when_all_are_kept(sample):
-    kept = principal_components(sample.vectors, sample.vectors.shape[1])
-    want = sample.vectors - sample.vectors.mean(0)
-    np.testing.assert_allclose(kept @ kept.T, want @ want.T, atol=1e-4)
-
-
-def test_principal_components_do_not_depend_on_the_blocks_they_are_summed_in(sample, monkeypatch):
-    whole = principal_components(sample.vectors, 5)
-    monkeypatch.setattr(projection, "_BLOCK", 7)
-    np.testing.assert_allclose(principal_components(sample.vectors, 5), whole, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_map_and_another_seed_another(sample):

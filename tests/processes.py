@@ -217,10 +217,9 @@ class ServiceProcess(Program):
 
 
 class WebProcess(Program):
-    """`clipsearch web` with further flags, and a cache of its own in `folder`."""
+    """`clipsearch web` with further flags."""
 
     def __init__(self, folder: Path, *flags: str, **settings: str) -> None:
-        settings = {"XDG_CACHE_HOME": str(folder / "cache"), **settings}
         super().__init__("web", folder, cli("web", *flags), settings)
 
 

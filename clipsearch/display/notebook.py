@@ -2,7 +2,7 @@
 
 Styles stand in the elements, because notebooks that are not trusted drop style sheets. Text has the
 notebook's own colour, bars and lines one that is seen on white and on black. Of what payloads name
-only plain files of at most 20 MiB are opened, and none for rows that are not shown.
+only plain files of at most 64 MiB are opened, and none for rows that are not shown.
 """
 
 from __future__ import annotations
@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from clipsearch.display.thumbnails import thumbnail
-
 THUMBNAILS = 24
 """Images that a table shows unless told otherwise: about 150 KB."""
 
 _MOST_ROWS = 100
 _MOST_FIELDS = 6
 _MOST_TEXT = 160
-_MOST_FILE_BYTES = 20 * 1024 * 1024
 _FIRST_FIELDS = ("title", "name", "text", "caption")
 
 _LEFT = "text-align:left;vertical-align:top;padding:4px 10px 4px 0"
@@ -77,8 +74,8 @@ def table(
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 hit`, `2 hits`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """`1 hit`, `2,000 hits`."""
+    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _cell(cell: str | Score) -> str:
@@ -125,27 +122,17 @@ def _image_cell(data: str | None, payload: Mapping[str, Any]) -> str:
 
 def _images(payloads: Sequence[Mapping[str, Any]], most: int) -> dict[int, str]:
     """By row: thumbnails of the first `most` local files that the payloads name by `path`."""
+    from clipsearch.display.thumbnails import thumbnail
+
     made: dict[int, str] = {}
     for i, payload in enumerate(payloads):
         if len(made) >= most:
             break
-        data = _thumbnail(payload.get("path"))
+        path = payload.get("path")
+        data = thumbnail(Path(path)) if isinstance(path, str) else None
         if data is not None:
             made[i] = data
     return made
-
-
-def _thumbnail(path: Any) -> str | None:
-    """None for what is no file here: a device or a pipe, say, which could hold up the reader for good."""
-    if not isinstance(path, str):
-        return None
-    try:
-        file = Path(path)
-        if not file.is_file() or file.stat().st_size > _MOST_FILE_BYTES:
-            return None
-    except (OSError, ValueError):
-        return None
-    return thumbnail(file)
 
 
 def _columns(

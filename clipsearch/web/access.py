@@ -100,19 +100,19 @@ class Access:
 
     async def _refusal(self, side: str, service: Service, token: str | None) -> WebError | None:
         """Why a service does not take the token; None if it does."""
-        async with self._clients.use(side, token) as services:
-            try:
-                async with asyncio.timeout(_PROBE_S):
-                    if service == "search":
-                        await services.search.list_collections()
-                    else:
-                        await services.encoder.model()
-            except ClipSearchError as error:
-                failure = from_service(error, side, service)
-                # A token that may not do this, or has done too much, is known all the same.
-                return None if failure.status in (403, 429) else failure
-            except TimeoutError:
-                return WebError(
-                    504, "DEADLINE_EXCEEDED", f"the {NAMES[service]} did not answer in time", service=service
-                )
+        services = self._clients.of(side, token)
+        try:
+            async with asyncio.timeout(_PROBE_S):
+                if service == "search":
+                    await services.search.list_collections()
+                else:
+                    await services.encoder.model()
+        except ClipSearchError as error:
+            failure = from_service(error, side, service)
+            # A token that may not do this, or has done too much, is known all the same.
+            return None if failure.status in (403, 429) else failure
+        except TimeoutError:
+            return WebError(
+                504, "DEADLINE_EXCEEDED", f"the {NAMES[service]} did not answer in time", service=service
+            )
         return None

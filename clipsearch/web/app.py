@@ -19,7 +19,6 @@ from clipsearch.web.bodies import Bodies
 from clipsearch.web.clients import Clients
 from clipsearch.web.errors import WebError, on_fault, on_http_error, on_web_error
 from clipsearch.web.guard import Guard
-from clipsearch.web.images.cache import ImageCache
 from clipsearch.web.images.images import Images
 from clipsearch.web.images.roots import Roots
 from clipsearch.web.routes.classify import classify
@@ -46,7 +45,7 @@ def create_app(settings: WebSettings, on_ready: Callable[[], None] = lambda: Non
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
         clients = Clients(settings)
-        images = Images(roots, ImageCache(settings.cache) if settings.cache else None)
+        images = Images(roots)
         app.state.web = Web(settings, clients, Access(settings, clients), Bodies(), images)
         on_ready()
         try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -81,6 +82,19 @@ def from_service(
     )
 
 
+@contextmanager
+def asking(
+    side: str, service: Service, page_field: Callable[[str], str] = lambda field: field
+) -> Iterator[None]:
+    """Raises what a service or the client says to a request as WebError."""
+    try:
+        yield
+    except ClipSearchError as error:
+        raise from_service(error, side, service, page_field) from None
+    except ValueError as error:
+        raise bad(None, str(error)) from None
+
+
 def _told(error: ClipSearchError, service: Service) -> tuple[str, str]:
     """Reason and sentence, without gRPC's own words, which may hold addresses.
 
@@ -88,8 +102,10 @@ def _told(error: ClipSearchError, service: Service) -> tuple[str, str]:
     """
     name = NAMES[service]
     if error.reason == "SERVER_UNREACHABLE":
-        reason, words = _cause(error)
-        return reason, f"the {name} cannot be reached" + (f": {words}" if words else "")
+        for sign, (reason, words) in _SIGNS.items():
+            if sign in error.message:
+                return reason, f"the {name} cannot be reached: {words}"
+        return error.reason, f"the {name} cannot be reached"
     if error.reason == "DEADLINE_EXCEEDED":
         return error.reason, f"the {name} did not answer in time"
     if error.reason:
@@ -99,38 +115,22 @@ def _told(error: ClipSearchError, service: Service) -> tuple[str, str]:
     return error.code, f"the {name} failed ({error.code})"
 
 
-class _Cause(NamedTuple):
-    """Why a service cannot be reached: for programs, and for people.
-
-    gRPC's prose holds addresses, which stay here.
-    """
-
-    reason: str
-    words: str
-
-
-_CLOSED = _Cause(
-    "CONNECTION_CLOSED", "it closes the connection, as one does that stops, or wants TLS or a certificate"
+_CLOSED = (
+    "CONNECTION_CLOSED",
+    "it closes the connection, as one does that stops, or wants TLS or a certificate",
 )
-# By what gRPC's prose says; the first that fits. Tests hold each to gRPC as it is.
+# Why a service cannot be reached, for programs and for people: by what gRPC's prose says, which holds
+# addresses and stays here. The first that fits. Tests hold each to gRPC as it is.
 _SIGNS = {
-    "Connection refused": _Cause("CONNECTION_REFUSED", "nothing listens at its address"),
-    "errors resolving": _Cause("NAME_UNKNOWN", "the name in its address is not known"),
-    "CERTIFICATE_VERIFY_FAILED": _Cause(
-        "TLS_FAILED", "its certificate is not from a CA that is trusted here"
-    ),
-    "Hostname Verification": _Cause("TLS_FAILED", "its certificate is for another name"),
-    "WRONG_VERSION_NUMBER": _Cause("TLS_FAILED", "it is called with TLS and speaks none"),
-    "handshake failed": _Cause("TLS_FAILED", "TLS cannot be agreed on with it"),
+    "Connection refused": ("CONNECTION_REFUSED", "nothing listens at its address"),
+    "errors resolving": ("NAME_UNKNOWN", "the name in its address is not known"),
+    "CERTIFICATE_VERIFY_FAILED": ("TLS_FAILED", "its certificate is not from a CA that is trusted here"),
+    "Hostname Verification": ("TLS_FAILED", "its certificate is for another name"),
+    "WRONG_VERSION_NUMBER": ("TLS_FAILED", "it is called with TLS and speaks none"),
+    "handshake failed": ("TLS_FAILED", "TLS cannot be agreed on with it"),
     "Socket closed": _CLOSED,
     "reset by peer": _CLOSED,
 }
-_OTHER = _Cause("SERVER_UNREACHABLE", "")
-
-
-def _cause(error: ClipSearchError) -> _Cause:
-    """What stands behind a SERVER_UNREACHABLE."""
-    return next((one for sign, one in _SIGNS.items() if sign in error.message), _OTHER)
 
 
 def answer(error: WebError) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, tzinfo
@@ -13,8 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from clipsearch.client.inputs import Target, Term
-from clipsearch.filters.convert import to_proto
-from clipsearch.filters.expressions import BOUNDS, FilterError, compared
+from clipsearch.filters.expressions import FilterError, compared
 from clipsearch.filters.paths import PATH, quoted
 from clipsearch.web.errors import WebError, bad
 
@@ -165,10 +165,11 @@ class PageFilter:
         self._numbers: dict[str, list[int]] = {"must": [], "must_not": []}
         clauses: dict[str, list[dict[str, Any]]] = {"must": [], "must_not": []}
         for number, condition in enumerate(conditions):
-            clause = "must_not" if condition.op == "!=" else "must"
+            name, op, values = condition.field, condition.op, _typed(condition.value)
+            # A name as people write it; whatever else it is, the service refuses it.
+            key = name if PATH.fullmatch(name) else quoted(name) or name
             try:
-                one = _condition(number, condition, zone)
-                to_proto({clause: [one]})
+                clause, one = compared(f"{key}{op}{values}", key, op, values, zone)
             except FilterError as error:
                 _, _, message = str(error).partition(": ")
                 raise bad(f"filter[{number}].value", message) from None
@@ -190,21 +191,11 @@ def _zone(name: str) -> tzinfo:
         raise bad("time_zone", f"{name!r} is no time zone that is known here") from None
 
 
-def _condition(number: int, condition: ConditionAsked, zone: tzinfo) -> dict[str, Any]:
-    key, value = condition.field, condition.value
-    if not PATH.fullmatch(key):  # a name as people write it; whatever else it is, the service refuses it
-        key = quoted(key) or key
+def _typed(value: str | bool | int | float | list[str | int] | Typed) -> str:
+    """The value as it would be typed."""
     if isinstance(value, Typed):
-        _, typed = compared(f"{key}{condition.op}{value.typed}", key, condition.op, value.typed, zone)
-        return typed
-    if condition.op in BOUNDS:
-        if isinstance(value, bool | list):
-            raise bad(f"filter[{number}].value", f"{condition.op} needs a number or a date")
-        return {"key": key, "range": {BOUNDS[condition.op]: value}}
-    if condition.op == "~":
-        return {"key": key, "match": {"text": value}}
-    if isinstance(value, list):
-        return {"key": key, "match": {"any": value}}
-    if isinstance(value, float):  # the engine matches no float, but it does bound one from both sides
-        return {"key": key, "range": {"gte": value, "lte": value}}
-    return {"key": key, "match": {"value": value}}
+        return value.typed
+    values = value if isinstance(value, list) else [value]
+    return "|".join(
+        '"{}"'.format(one.replace('"', '""')) if isinstance(one, str) else json.dumps(one) for one in values
+    )

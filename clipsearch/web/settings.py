@@ -32,7 +32,6 @@ class WebSettings:
     `local`: only this machine reaches the server, so it shows the services its own `token`. Otherwise
     each browser brings its own, and `token` is None.
     `hosts`: the names that a browser may call a local server by. `secure`: the server speaks TLS.
-    `cache`: folder of the small images; None = they are made anew each time.
     """
 
     sides: Mapping[str, Side]
@@ -43,4 +42,3 @@ class WebSettings:
     hosts: frozenset[str] = frozenset({"localhost", "127.0.0.1", "::1"})
     token: str | None = field(default=None, repr=False)
     tls: ClientTls | None = None
-    cache: Path | None = None

@@ -18,16 +18,10 @@ _TEXTS = ("text", "caption", "title")
 
 def collection(found: Collection, model: Model | None) -> dict[str, Any]:
     """A collection in a list to choose from."""
+    told = ("name", "aliases", "points", "image_vectors", "text_vectors", "fingerprint", "model", "damage")
     return {
-        "name": found.name,
-        "aliases": list(found.aliases),
-        "points": found.points,
-        "image_vectors": found.image_vectors,
-        "text_vectors": found.text_vectors,
-        "fingerprint": found.fingerprint,
-        "model": found.model,
+        **{name: getattr(found, name) for name in told},
         "indexes": dict(found.payload_indexes),
-        "damage": found.damage,
         "fits_encoder": model is not None and model.fingerprint == found.fingerprint,
     }
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from starlette.requests import Request
 
 from clipsearch.web.access import Access
 from clipsearch.web.bodies import Bodies
-from clipsearch.web.clients import Clients
+from clipsearch.web.clients import Clients, Services
 from clipsearch.web.errors import WebError, bad
 from clipsearch.web.images.images import Images
 from clipsearch.web.requests import MAX_NAME
@@ -32,11 +32,11 @@ class Web:
     bodies: Bodies
     images: Images
 
-    def known_side(self, side: str) -> str:
-        """The side's name again. Raises WebError for one that was not given at start."""
+    def services(self, side: str, token: str | None) -> Services:
+        """A side's services, called with a token. Raises WebError for a side that was not given at start."""
         if side not in self.settings.sides:
             raise WebError(404, "SIDE_UNKNOWN", f"there is no side {side!r}", field="side")
-        return side
+        return self.clients.of(side, token)
 
 
 def web_of(request: Request) -> Web:
@@ -58,7 +58,7 @@ class Gone(Exception):
     """The browser has closed the connection; nobody reads the answer."""
 
 
-async def while_wanted(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+async def while_wanted(request: Request, work: Awaitable[Result]) -> Result:
     """Awaits `work`, cancels it when the browser goes, and after a minute. The body must have been read.
 
     Raises Gone, WebError, and what `work` raises.

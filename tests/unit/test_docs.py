@@ -16,7 +16,6 @@ import yaml
 from clipsearch.gateway import reasons as gateway_reasons
 from clipsearch.serving.settings import environment_names
 from clipsearch.serving.settings_table import markdown_table
-from clipsearch.web import reasons as web_reasons
 from encoder_service.settings import EncoderSettings
 from search_service.settings import SearchSettings
 from tests import documents
@@ -29,7 +28,6 @@ TABLES = {
     "settings encoder": ("docs/settings.md", markdown_table(EncoderSettings)),
     "settings search": ("docs/settings.md", markdown_table(SearchSettings)),
     "gateway reasons": ("docs/errors.md", gateway_reasons.markdown_table()),
-    "web reasons": ("docs/errors.md", web_reasons.markdown_table()),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,17 +13,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, TypeVar
 
+from cachetools import LRUCache
+
+from clipsearch.display.thumbnails import MAX_BYTES, NoImage, shrink
 from clipsearch.web.errors import WebError
-from clipsearch.web.images.cache import ImageCache
 from clipsearch.web.images.roots import NotServed, Roots
-from clipsearch.web.images.thumbnails import MAX_BYTES, NoImage, shrink
 
 SIZES = (160, 320, 640)
 MAX_WAITING = 256
 _THREADS = 2
 _WAIT_S = 20.0
 _LOOK_S = 2.0
-_VERSION = 1  # of what `shrink` makes
+_CACHED_BYTES = 64 * 1024 * 1024
 
 Result = TypeVar("Result")
 
@@ -38,9 +40,10 @@ class SmallImage:
 class Images:
     """Reads images under the roots; at most two at a time, a few hundred may wait."""
 
-    def __init__(self, roots: Roots, cache: ImageCache | None) -> None:
+    def __init__(self, roots: Roots) -> None:
         self._roots = roots
-        self._cache = cache
+        self._cache: LRUCache[str, bytes] = LRUCache(_CACHED_BYTES, getsizeof=len)
+        self._cache_lock = threading.Lock()
         self._making = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
         # Of their own, so that no search waits for images to be made.
         self._looking = ThreadPoolExecutor(_THREADS, thread_name_prefix="paths")
@@ -86,13 +89,14 @@ class Images:
     def _small(self, path: object, edge: int) -> SmallImage:
         with self._opened(path) as (file, about):
             # The key holds all that the result depends on, so a file that changes gets another.
-            stamp = f"{_VERSION} {about.st_mtime_ns} {about.st_size} {edge} ".encode()
+            stamp = f"{about.st_mtime_ns} {about.st_size} {edge} ".encode()
             key = hashlib.sha256(stamp + os.fsencode(str(path))).hexdigest()
-            made = self._cache.get(key) if self._cache else None
+            with self._cache_lock:
+                made = self._cache.get(key)
             if made is None:
                 made = _shrink(file.read(MAX_BYTES + 1), edge)
-                if self._cache:
-                    self._cache.put(key, made)
+                with self._cache_lock:
+                    self._cache[key] = made
         return SmallImage(f'"{key[:32]}"', made)
 
     def _whole(self, path: object) -> bytes:

@@ -7,11 +7,10 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.types import Classification
 from clipsearch.web import shown
 from clipsearch.web.clients import Services
-from clipsearch.web.errors import WebError, bad, from_service
+from clipsearch.web.errors import WebError, asking, bad, from_service
 from clipsearch.web.requests import ClassifyAsked, PointAsked, read
 from clipsearch.web.routes.thumb import path_of
 from clipsearch.web.web import Web, web_of, while_wanted
@@ -29,19 +28,13 @@ async def classify(request: Request) -> Response:
 
 
 async def _classified(web: Web, asked: ClassifyAsked, token: str | None) -> Classification:
-    async with web.clients.use(web.known_side(asked.side), token) as services:
-        picture = asked.picture
-        if asked.point is not None:
-            picture = await _image_of(web, services, asked.point)
-        assert picture is not None
-        try:
-            (result,) = await services.encoder.classify(
-                [picture], asked.labels, prompt_template=asked.template
-            )
-        except ClipSearchError as error:
-            raise from_service(error, asked.side, "encoder", _page_field) from None
-        except ValueError as error:
-            raise bad(None, str(error)) from None
+    services = web.services(asked.side, token)
+    picture = asked.picture
+    if asked.point is not None:
+        picture = await _image_of(web, services, asked.point)
+    assert picture is not None
+    with asking(asked.side, "encoder", _page_field):
+        (result,) = await services.encoder.classify([picture], asked.labels, prompt_template=asked.template)
     if result.error is not None:
         raise from_service(result.error, asked.side, "encoder", _page_field)
     return result

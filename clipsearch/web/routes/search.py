@@ -8,11 +8,10 @@ import time
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.types import SearchResult
 from clipsearch.web import shown
 from clipsearch.web.clients import Services
-from clipsearch.web.errors import bad, from_service
+from clipsearch.web.errors import asking
 from clipsearch.web.requests import PageFilter, SearchAsked, read
 from clipsearch.web.web import Web, web_of, while_wanted
 
@@ -30,8 +29,7 @@ async def search(request: Request) -> Response:
 async def _answered(web: Web, asked: SearchAsked, token: str | None) -> Response:
     started = time.perf_counter()
     filter = PageFilter(asked.filter, asked.time_zone)
-    async with web.clients.use(web.known_side(asked.side), token) as services:
-        result = await _search(services, asked, filter)
+    result = await _search(web.services(asked.side, token), asked, filter)
     with_images = await web.images.shown([shown.path_of(hit) for hit in result])
 
     def answer() -> Response:
@@ -55,7 +53,7 @@ async def _search(services: Services, asked: SearchAsked, filter: PageFilter) ->
             return field.replace("query[", "terms[", 1).replace("].image", "].picture", 1)
         return filter.page_field(field)
 
-    try:
+    with asking(services.side, "search", page_field):
         return await services.search.search(
             asked.collection,
             query=[term.term() for term in asked.terms],
@@ -65,7 +63,3 @@ async def _search(services: Services, asked: SearchAsked, filter: PageFilter) ->
             offset=asked.offset,
             score_threshold=asked.score_threshold,
         )
-    except ClipSearchError as error:
-        raise from_service(error, services.side, "search", page_field) from None
-    except ValueError as error:
-        raise bad(None, str(error)) from None

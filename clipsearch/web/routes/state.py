@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.types import Collection, Model
 from clipsearch.web import shown
-from clipsearch.web.clients import Clients, Services
+from clipsearch.web.clients import Services
 from clipsearch.web.errors import WebError, from_service
 from clipsearch.web.requests import MAX_NAME
 from clipsearch.web.routes.maps import listed_maps
@@ -39,8 +39,10 @@ async def state(request: Request) -> Response:
     except WebError as refused:
         sides = {side: _unasked(refused) for side in web.settings.sides}
     else:
-        looks = [_side(web.clients, side, token, named) for side in web.settings.sides]
-        sides = dict(zip(web.settings.sides, await while_wanted(request, _all(looks)), strict=True))
+        looks = [_side(web.services(side, token), named) for side in web.settings.sides]
+        sides = dict(
+            zip(web.settings.sides, await while_wanted(request, asyncio.gather(*looks)), strict=True)
+        )
     signed_in, token_needed = _signing(sides, own is not None)
     return JSONResponse(
         {
@@ -62,15 +64,10 @@ def _signing(sides: Mapping[str, dict[str, Any]], with_token: bool) -> tuple[boo
     return with_token and not _TAKEN.isdisjoint(reasons), refused and not searches
 
 
-async def _all(looks: Sequence[Coroutine[Any, Any, dict[str, Any]]]) -> list[dict[str, Any]]:
-    return list(await asyncio.gather(*looks))
-
-
-async def _side(clients: Clients, side: str, token: str | None, named: Sequence[str]) -> dict[str, Any]:
-    async with clients.use(side, token) as services:
-        (search, collections), (encoder, model) = await asyncio.gather(
-            _search(services, named), _encoder(services)
-        )
+async def _side(services: Services, named: Sequence[str]) -> dict[str, Any]:
+    (search, collections), (encoder, model) = await asyncio.gather(
+        _search(services, named), _encoder(services)
+    )
     return {
         "search": search,
         "encoder": encoder,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clipsearch.client.errors import ClipSearchError
 from clipsearch.web.clients import Services
-from clipsearch.web.errors import WebError, bad, from_service
+from clipsearch.web.errors import WebError, asking, bad
 from clipsearch.web.images.images import SIZES, SmallImage
 from clipsearch.web.web import Web, query, web_of, while_wanted
 
@@ -29,21 +28,15 @@ async def thumb(request: Request) -> Response:
 
 
 async def _small(web: Web, request: Request, token: str | None, size: int) -> SmallImage:
-    side = web.known_side(request.query_params.get("side", "a"))
-    collection, id = query(request, "collection"), query(request, "id")
-    async with web.clients.use(side, token) as services:
-        path = await path_of(services, collection, id)
+    services = web.services(request.query_params.get("side", "a"), token)
+    path = await path_of(services, query(request, "collection"), query(request, "id"))
     return await web.images.small(path, size)
 
 
 async def path_of(services: Services, collection: str, id: str) -> object:
     """What the point's payload holds as `path`. Raises WebError, 404 for a point that is not there."""
-    try:
+    with asking(services.side, "search"):
         points = await services.search.get_points(collection, [id], payload=["path"])
-    except ClipSearchError as error:
-        raise from_service(error, services.side, "search") from None
-    except ValueError as error:
-        raise bad(None, str(error)) from None
     if not points:
         raise WebError(404, "POINT_NOT_FOUND", "there is no such point", field="id", side=services.side)
     return points[0].payload.get("path")

@@ -9,10 +9,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from clipsearch.client.errors import ClipSearchError
 from clipsearch.filters.paths import values_at
 from clipsearch.web.clients import Services
-from clipsearch.web.errors import bad, from_service
+from clipsearch.web.errors import asking, bad
 from clipsearch.web.shown import MAX_CHARACTERS
 from clipsearch.web.web import query, web_of, while_wanted
 
@@ -27,15 +26,10 @@ Value = str | bool | int
 async def values(request: Request) -> Response:
     """The most frequent first, of the first points: those come in the order of a hash, a fair sample."""
     web = web_of(request)
-    side = web.known_side(request.query_params.get("side", "a"))
+    services = web.services(request.query_params.get("side", "a"), web.access.token(request))
     collection, field = query(request, "collection"), query(request, "field")
-    async with web.clients.use(side, web.access.token(request)) as services:
-        try:
-            found = await while_wanted(request, _counted(services, collection, field))
-        except ClipSearchError as error:
-            raise from_service(error, side, "search") from None
-        except ValueError as error:
-            raise bad(None, str(error)) from None
+    with asking(services.side, "search"):
+        found = await while_wanted(request, _counted(services, collection, field))
     return JSONResponse(found)
 
 

@@ -55,7 +55,7 @@ def test_the_demo_finds_the_right_pictures_serves_the_page_and_stops_what_it_sta
     assert "clipsearch web --root ~/Pictures --open" in printed
     assert "make web" in printed
     page = (tmp_path / "index.html").read_text()
-    assert page.count("data:image/jpeg;base64,") >= 24
+    assert page.count("data:image/webp;base64,") >= 24
     assert not re.search(r'(?:src|href)="https?:', page)
     wait_until(lambda: not _of_the_demo(cache))
 

@@ -96,7 +96,7 @@ def test_local_pictures_become_thumbnails_and_what_is_none_shows_without(drawn, 
     drawn = dataclasses.replace(drawn, sample=dataclasses.replace(sample, items=tuple(items)))
     shown = data_of(page_of(drawn, thumbnails=10))["pictures"]
     assert list(shown) == [str(pictures[0])]
-    assert shown[str(pictures[0])].startswith("data:image/jpeg;base64,")
+    assert shown[str(pictures[0])].startswith("data:image/webp;base64,")
     assert data_of(page_of(drawn))["pictures"] == {}
 
 

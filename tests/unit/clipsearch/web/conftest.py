@@ -49,13 +49,13 @@ Open = Callable[..., TestClient]
 
 
 @pytest.fixture
-def open_page(told: Told, root: Path, tmp_path: Path) -> Iterator[Open]:
+def open_page(told: Told, root: Path) -> Iterator[Open]:
     """Opens a server with these settings, and a browser at it."""
     with ExitStack() as stack:
 
         def start(**settings: Any) -> TestClient:
             side = Side(told.address, told.address)
-            given = {"sides": {"a": side}, "roots": (root,), "cache": tmp_path / "cache", **settings}
+            given = {"sides": {"a": side}, "roots": (root,), **settings}
             scheme = "https" if given.get("secure") else "http"
             app = create_app(WebSettings(**given))
             client = TestClient(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trustme
 
 from clipsearch.channel.credentials import ClientTls
 from clipsearch.web.settings import Side
@@ -104,6 +105,9 @@ def test_when_no_service_can_be_asked_nobody_is_told_that_the_token_is_wrong(ope
 
 def test_with_a_certificate_of_the_servers_a_browser_still_needs_a_token(open_page, told, tmp_path: Path):
     """The services may know the certificate: without this everybody would search as the server."""
+    issued = trustme.CA().issue_cert("page.example.com")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "crt.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
     tls = ClientTls(certificate=tmp_path / "crt.pem", key=tmp_path / "key.pem")
     page = open_page(local=False, tls=tls)
     assert page.post("/api/search", json=SEARCH).status_code == 401

@@ -25,7 +25,8 @@ def made(*conditions):
         (("a", "=", ["x", "y"]), {"key": "a", "match": {"any": ["x", "y"]}}),
         (("a", "=", [1, 2]), {"key": "a", "match": {"any": [1, 2]}}),
         (("a", "<=", 5), {"key": "a", "range": {"lte": 5}}),
-        (("a", ">", "2024-01-01"), {"key": "a", "range": {"gt": "2024-01-01"}}),
+        (("a", ">", "2024-01-01"), {"key": "a", "range": {"gte": datetime(2024, 1, 2, tzinfo=UTC)}}),
+        (("a", "=", 'the "large" one'), {"key": "a", "match": {"value": 'the "large" one'}}),
         (("a", "~", "words"), {"key": "a", "match": {"text": "words"}}),
     ],
 )
@@ -83,7 +84,7 @@ def test_all_must_hold_and_errors_find_their_way_back():
 
 @pytest.mark.parametrize(
     ("op", "value"),
-    [("<", True), (">", [1]), ("<", "soon"), ("~", 5), ("~", True), ("=", ["a", 1]), ("=", 2**70)],
+    [("<", True), (">", [1, 2]), ("<", "soon"), ("~", ""), ("=", 2**70)],
 )
 def test_what_makes_no_sense_names_its_condition(op, value):
     with pytest.raises(WebError) as raised:

@@ -1,4 +1,4 @@
-"""The registry of the page's own reasons against the code that gives them."""
+"""The table of the page's own reasons in docs/errors.md against the code that gives them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from pathlib import Path
 import grpc
 
 import clipsearch.web
-from clipsearch.web.reasons import WEB_REASONS
 from tests.documents import reasons
 
-# A variable of the environment, and words of OpenSSL's that are looked for.
-NOT_REASONS = {"XDG_CACHE_HOME", "CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER"}
+PAGE = Path(clipsearch.web.__file__).parents[2] / "docs/errors.md"
+# Words of OpenSSL's that are looked for.
+NOT_REASONS = {"CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER"}
 STATUS_NAMES = {code.name for code in grpc.StatusCode}
 
 
 def constants() -> Iterator[ast.AST]:
     for file in Path(clipsearch.web.__file__).parent.rglob("*.py"):
-        if file.name != "reasons.py":
-            yield from ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        yield from ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+
+
+def told() -> dict[str, set[int]]:
+    """The HTTP statuses of each reason, by the table; none where any may come with it."""
+    _, _, table = PAGE.read_text(encoding="utf-8").partition("## Reasons of the search page")
+    rows = re.findall(r"^\| `(\w+)` \| ([\d, ]+|any) \| .+ \|$", table, re.MULTILINE)
+    return {reason: {int(status) for status in re.findall(r"\d+", statuses)} for reason, statuses in rows}
 
 
 def given() -> set[tuple[int, str]]:
@@ -43,13 +49,13 @@ def test_every_reason_in_the_code_is_registered_and_the_other_way_round():
         for node in constants()
         if isinstance(node, ast.Constant) and re.fullmatch(r"[A-Z]+(_[A-Z]+)+", str(node.value))
     }
-    known = set(WEB_REASONS) | set(reasons()) | STATUS_NAMES | NOT_REASONS
+    known = set(told()) | set(reasons()) | STATUS_NAMES | NOT_REASONS
     assert used - known == set(), "reasons that callers are not told of"
-    assert set(WEB_REASONS) - used == {"INTERNAL"}, "reasons that no code gives (INTERNAL has no underscore)"
+    assert set(told()) - used == {"INTERNAL"}, "reasons that no code gives (INTERNAL has no underscore)"
 
 
 def test_every_status_is_what_the_code_gives():
-    pairs = given()
+    pairs, statuses = given(), told()
     assert len(pairs) > 15
-    assert {reason for status, reason in pairs if status not in WEB_REASONS[reason].statuses} == set()
-    assert {status for reason in WEB_REASONS.values() for status in reason.statuses} <= set(HTTPStatus)
+    assert {reason for status, reason in pairs if status not in statuses[reason]} == set()
+    assert set().union(*statuses.values()) <= set(HTTPStatus)

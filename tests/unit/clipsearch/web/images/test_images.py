@@ -11,7 +11,6 @@ import pytest
 
 from clipsearch.web.errors import WebError
 from clipsearch.web.images import images as module
-from clipsearch.web.images.cache import ImageCache
 from clipsearch.web.images.images import MAX_WAITING, Images
 from clipsearch.web.images.roots import Roots
 from tests.unit.clipsearch.web.fakes import picture
@@ -19,8 +18,8 @@ from tests.waiting import until
 
 
 @pytest.fixture
-def pictures(root, tmp_path):
-    made = Images(Roots([root]), ImageCache(tmp_path / "cache"))
+def pictures(root):
+    made = Images(Roots([root]))
     yield made
     made.close()
 
@@ -101,8 +100,8 @@ async def test_no_disk_and_no_picture_is_touched_on_the_loop(pictures, path, mon
 
         return call
 
-    for owner, name in ((Roots, "find"), (Roots, "open"), (ImageCache, "get"), (ImageCache, "put")):
-        monkeypatch.setattr(owner, name, watched(getattr(owner, name)))
+    for name in ("find", "open"):
+        monkeypatch.setattr(Roots, name, watched(getattr(Roots, name)))
     monkeypatch.setattr(module, "shrink", watched(module.shrink))
     await pictures.small(str(path), 160)
     await pictures.whole(str(path))

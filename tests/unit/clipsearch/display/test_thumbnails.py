@@ -9,7 +9,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from clipsearch.web.images.thumbnails import NoImage, shrink
+from clipsearch.display.thumbnails import NoImage, shrink
 from tests.unit.clipsearch.web.fakes import picture
 
 

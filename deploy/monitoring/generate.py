@@ -25,13 +25,29 @@ _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel: its title, its queries by legend, its unit, and `timeseries`, `stat` or `table`."""
+    """A panel: its title, the labels that it has a series for, its query, its unit and its kind.
+
+    In the query BY stands for the labels. Of several queries each says what its series are called: a name
+    behind the labels, or a whole legend.
+    """
 
     title: str
-    queries: dict[str, str]
+    by: str
+    query: str | dict[str, str]
     unit: str = "short"
-    kind: str = "timeseries"
     width: int = 8
+    kind: str = "timeseries"  # or `stat` or `table`
+
+    def targets(self) -> list[tuple[str, str]]:
+        """Legend and query of each."""
+        queries = self.query if isinstance(self.query, dict) else {"": self.query}
+        labels = " ".join(
+            f"{{{{{label}}}}}" for label in self.by.split(", ") if self.kind != "table" and label
+        )
+        return [
+            (name if "{{" in name else f"{labels} {name}".strip() or "__auto", query.replace("BY", self.by))
+            for name, query in queries.items()
+        ]
 
 
 def of(metric: str, where: str = "") -> str:
@@ -39,206 +55,126 @@ def of(metric: str, where: str = "") -> str:
     return f"{metric}{{{', '.join(filter(None, [_OURS, where]))}}}"
 
 
-def rate(metric: str, by: str, where: str = "") -> str:
+def over(aggregation: str, metric: str, where: str = "") -> str:
+    """A gauge: its `sum`, `max`, `min` or `count`."""
+    return f"{aggregation} by (BY) ({of(metric, where)})"
+
+
+def rate(metric: str, where: str = "") -> str:
     """Events a second."""
-    return f"sum by ({by}) (rate({of(metric, where)}[$__rate_interval]))"
+    return f"sum by (BY) (rate({of(metric, where)}[$__rate_interval]))"
 
 
-def quantile(q: float, histogram: str, by: str, where: str = "") -> str:
+def quantile(q: float, histogram: str, where: str = "") -> str:
     """A quantile of a histogram."""
-    buckets = rate(f"{histogram}_bucket", f"{by}, le", where)
+    buckets = rate(f"{histogram}_bucket", where).replace("BY", "BY, le")
     return f"histogram_quantile({q}, {buckets})"
 
 
-def mean(histogram: str, by: str) -> str:
+def mean(histogram: str) -> str:
     """The mean of a histogram's observations."""
-    return f"{rate(f'{histogram}_sum', by)} / {rate(f'{histogram}_count', by)}"
+    return f"{rate(f'{histogram}_sum')} / {rate(f'{histogram}_count')}"
 
 
 _FAILURES = 'grpc_code=~"INTERNAL|UNKNOWN|UNAVAILABLE|DATA_LOSS|DEADLINE_EXCEEDED"'
 _REFUSALS = 'grpc_code="RESOURCE_EXHAUSTED"'
 _CALLS = "grpc_server_handled_total"
 _SECONDS = "grpc_server_handling_seconds"
-_READY = f"""sum by (job) ({of("clipsearch_ready", 'grpc_service="overall"')})"""
 _POINTS = f"sum(max by (namespace, collection) ({of('clipsearch_collection_points')}))"
 _HITS, _MISSES = (
     f"sum(rate({of(f'clipsearch_encoder_text_cache_{which}_total')}[$__rate_interval]))"
     for which in ("hits", "misses")
 )
-_DEPENDENCY = "clipsearch_search_dependency_seconds"
+_WAIT = "clipsearch_search_dependency_seconds"
+_QUEUE = "clipsearch_encoder_queue_seconds"
+_MODEL = "namespace, job, name, fingerprint, image_precision, text_precision, provider, pretrained"
+_DEPENDENCY_FAILED = 'job="search", reason=~"ENCODER_.*|STORE_.*"'
 
 OVERVIEW = [
-    Panel("Ready replicas", {"{{job}}": _READY}, kind="stat", width=6),
     Panel(
-        "Failed calls",
-        {"{{job}}": f"{rate(_CALLS, 'job', _FAILURES)} / {rate(_CALLS, 'job')}"},
-        "percentunit",
-        "stat",
-        6,
+        "Ready replicas", "job", over("sum", "clipsearch_ready", 'grpc_service="overall"'), "short", 6, "stat"
     ),
+    Panel("Failed calls", "job", f"{rate(_CALLS, _FAILURES)} / {rate(_CALLS)}", "percentunit", 6, "stat"),
     Panel(
-        "Refused under load",
-        {"{{job}}": f"{rate(_CALLS, 'job', _REFUSALS)} / {rate(_CALLS, 'job')}"},
-        "percentunit",
-        "stat",
-        6,
+        "Refused under load", "job", f"{rate(_CALLS, _REFUSALS)} / {rate(_CALLS)}", "percentunit", 6, "stat"
     ),
-    Panel("Points", {"points": _POINTS}, kind="stat", width=6),
-    Panel("Calls", {"{{job}} {{grpc_method}}": rate(_CALLS, "job, grpc_method")}, "reqps"),
-    Panel("Latency, p50", {"{{job}} {{grpc_method}}": quantile(0.5, _SECONDS, "job, grpc_method")}, "s"),
-    Panel("Latency, p99", {"{{job}} {{grpc_method}}": quantile(0.99, _SECONDS, "job, grpc_method")}, "s"),
-    Panel("Status codes", {"{{job}} {{grpc_code}}": rate(_CALLS, "job, grpc_code")}, "reqps"),
-    Panel(
-        "Errors by reason",
-        {"{{grpc_method}} {{reason}}": rate("clipsearch_errors_total", "grpc_method, reason")},
-        "reqps",
-    ),
-    Panel("Calls in progress", {"{{job}}": f"sum by (job) ({of('grpc_server_in_flight')})"}),
+    Panel("Points", "", {"points": _POINTS}, "short", 6, "stat"),
+    Panel("Calls", "job, grpc_method", rate(_CALLS), "reqps"),
+    Panel("Latency, p50", "job, grpc_method", quantile(0.5, _SECONDS), "s"),
+    Panel("Latency, p99", "job, grpc_method", quantile(0.99, _SECONDS), "s"),
+    Panel("Status codes", "job, grpc_code", rate(_CALLS), "reqps"),
+    Panel("Errors by reason", "grpc_method, reason", rate("clipsearch_errors_total"), "reqps"),
+    Panel("Calls in progress", "job", over("sum", "grpc_server_in_flight")),
     Panel(
         "Event loop: latest of the last minute",
-        {"{{job}} {{instance}}": f"max by (job, instance) ({of('clipsearch_event_loop_lag_max_seconds')})"},
+        "job, instance",
+        over("max", "clipsearch_event_loop_lag_max_seconds"),
         "s",
     ),
-    Panel("CPU", {"{{job}} {{instance}}": rate("process_cpu_seconds_total", "job, instance")}, "cores"),
-    Panel(
-        "Memory",
-        {"{{job}} {{instance}}": f"max by (job, instance) ({of('process_resident_memory_bytes')})"},
-        "bytes",
-    ),
-    Panel(
-        "Versions",
-        {"": f"count by (job, version, python, grpc) ({of('clipsearch_build_info')})"},
-        kind="table",
-    ),
+    Panel("CPU", "job, instance", rate("process_cpu_seconds_total"), "cores"),
+    Panel("Memory", "job, instance", over("max", "process_resident_memory_bytes"), "bytes"),
+    Panel("Versions", "job, version, python, grpc", over("count", "clipsearch_build_info"), kind="table"),
 ]
 
 ENCODER = [
+    Panel("Models that run", _MODEL, over("count", "clipsearch_encoder_model_info"), "short", 24, "table"),
+    Panel("Inputs", "tower", rate("clipsearch_encoder_batch_items_sum"), "cps"),
+    Panel("Waiting for the session", "tower", over("sum", "clipsearch_encoder_queue_items")),
     Panel(
-        "Models that run",
-        {
-            "": "count by (namespace, job, name, fingerprint, image_precision, text_precision, provider, "
-            f"pretrained) ({of('clipsearch_encoder_model_info')})"
-        },
-        kind="table",
-        width=24,
+        "Wait for the session", "tower", {"p50": quantile(0.5, _QUEUE), "p99": quantile(0.99, _QUEUE)}, "s"
     ),
-    Panel("Inputs", {"{{tower}}": rate("clipsearch_encoder_batch_items_sum", "tower")}, "cps"),
-    Panel(
-        "Waiting for the session", {"{{tower}}": f"sum by (tower) ({of('clipsearch_encoder_queue_items')})"}
-    ),
-    Panel(
-        "Wait for the session",
-        {
-            "{{tower}} p50": quantile(0.5, "clipsearch_encoder_queue_seconds", "tower"),
-            "{{tower}} p99": quantile(0.99, "clipsearch_encoder_queue_seconds", "tower"),
-        },
-        "s",
-    ),
-    Panel("Inputs a batch", {"{{tower}}": mean("clipsearch_encoder_batch_items", "tower")}),
-    Panel(
-        "Seconds a batch in ONNX Runtime",
-        {"{{tower}}": mean("clipsearch_encoder_infer_seconds", "tower")},
-        "s",
-    ),
-    Panel(
-        "Seconds to decode or tokenise",
-        {"{{tower}}": mean("clipsearch_encoder_preprocess_seconds", "tower")},
-        "s",
-    ),
-    Panel(
-        "Accepted and not answered",
-        {"{{tower}}": f"sum by (tower) ({of('clipsearch_encoder_admitted_items')})"},
-    ),
-    Panel(
-        "Bytes of them", {"{{tower}}": f"sum by (tower) ({of('clipsearch_encoder_admitted_bytes')})"}, "bytes"
-    ),
-    Panel(
-        "Texts found in the cache",
-        {"share": f"{_HITS} / ({_HITS} + {_MISSES})"},
-        "percentunit",
-    ),
-    Panel(
-        "Memory of the cache",
-        {"{{instance}}": f"max by (instance) ({of('clipsearch_encoder_text_cache_bytes')})"},
-        "bytes",
-    ),
+    Panel("Inputs a batch", "tower", mean("clipsearch_encoder_batch_items")),
+    Panel("Seconds a batch in ONNX Runtime", "tower", mean("clipsearch_encoder_infer_seconds"), "s"),
+    Panel("Seconds to decode or tokenise", "tower", mean("clipsearch_encoder_preprocess_seconds"), "s"),
+    Panel("Accepted and not answered", "tower", over("sum", "clipsearch_encoder_admitted_items")),
+    Panel("Bytes of them", "tower", over("sum", "clipsearch_encoder_admitted_bytes"), "bytes"),
+    Panel("Texts found in the cache", "", {"share": f"{_HITS} / ({_HITS} + {_MISSES})"}, "percentunit"),
+    Panel("Memory of the cache", "instance", over("max", "clipsearch_encoder_text_cache_bytes"), "bytes"),
 ]
 
 SEARCH = [
-    Panel(
-        "Wait for encoder and store, p50",
-        {"{{dependency}} {{operation}}": quantile(0.5, _DEPENDENCY, "dependency, operation")},
-        "s",
-        width=12,
-    ),
-    Panel(
-        "Wait for encoder and store, p99",
-        {"{{dependency}} {{operation}}": quantile(0.99, _DEPENDENCY, "dependency, operation")},
-        "s",
-        width=12,
-    ),
-    Panel(
-        "Questions to encoder and store",
-        {"{{dependency}} {{operation}}": rate(f"{_DEPENDENCY}_count", "dependency, operation")},
-        "reqps",
-    ),
-    Panel("Points", {"{{collection}}": f"max by (collection) ({of('clipsearch_collection_points')})"}),
-    Panel(
-        "Encoder or store failed",
-        {
-            "{{reason}}": rate(
-                "clipsearch_errors_total", "reason", 'job="search", reason=~"ENCODER_.*|STORE_.*"'
-            )
-        },
-        "reqps",
-    ),
-    Panel(
-        "Services that are ready",
-        {"{{grpc_service}}": f"""sum by (grpc_service) ({of("clipsearch_ready", 'job="search"')})"""},
-    ),
-    Panel(
-        "Qdrant: peers that each node sees",
-        {"{{instance}}": f"min by (instance) ({of('cluster_peers_total')})"},
-    ),
-    Panel("Qdrant: memory", {"{{instance}}": f"max by (instance) ({of('memory_resident_bytes')})"}, "bytes"),
+    Panel("Wait for encoder and store, p50", "dependency, operation", quantile(0.5, _WAIT), "s", 12),
+    Panel("Wait for encoder and store, p99", "dependency, operation", quantile(0.99, _WAIT), "s", 12),
+    Panel("Questions to encoder and store", "dependency, operation", rate(f"{_WAIT}_count"), "reqps"),
+    Panel("Points", "collection", over("max", "clipsearch_collection_points")),
+    Panel("Encoder or store failed", "reason", rate("clipsearch_errors_total", _DEPENDENCY_FAILED), "reqps"),
+    Panel("Services that are ready", "grpc_service", over("sum", "clipsearch_ready", 'job="search"')),
+    Panel("Qdrant: peers that each node sees", "instance", over("min", "cluster_peers_total")),
+    Panel("Qdrant: memory", "instance", over("max", "memory_resident_bytes"), "bytes"),
 ]
 
 _AT_THE_DOOR = 'envoy_http_conn_manager_prefix="gateway"'
 _SERVICE = 'envoy_cluster_name=~"encoder|search"'
-_HEALTHY = f"min by (instance, envoy_cluster_name) ({of('envoy_cluster_membership_healthy', _SERVICE)})"
-_CONNECTIONS = f"sum by (instance) ({of('envoy_http_downstream_cx_active', _AT_THE_DOOR)})"
-_HEAP = f"max by (instance) ({of('envoy_overload_envoy_resource_monitors_fixed_heap_pressure')})"
+_HEAP = "envoy_overload_envoy_resource_monitors_fixed_heap_pressure"
+_LATENCY = {
+    f"p{round(100 * q)}": quantile(q, "envoy_http_downstream_rq_time", _AT_THE_DOOR).replace(
+        "BY", "namespace"
+    )
+    for q in (0.5, 0.99)
+}
+_CLASS = "envoy_response_code_class"
 
 GATEWAY = [
     Panel(
         "Answers by status",
-        {
-            "{{envoy_response_code_class}}xx": rate(
-                "envoy_http_downstream_rq_xx", "envoy_response_code_class", _AT_THE_DOOR
-            )
-        },
+        _CLASS,
+        {f"{{{{{_CLASS}}}}}xx": rate("envoy_http_downstream_rq_xx", _AT_THE_DOOR)},
         "reqps",
     ),
-    Panel(
-        "Latency",
-        {
-            f"p{round(100 * q)}": quantile(q, "envoy_http_downstream_rq_time", "namespace", _AT_THE_DOOR)
-            for q in (0.5, 0.99)
-        },
-        "ms",
-    ),
+    Panel("Latency", "", _LATENCY, "ms"),
     Panel(
         "Latency of the services, p99",
-        {
-            "{{envoy_cluster_name}}": quantile(
-                0.99, "envoy_cluster_upstream_rq_time", "envoy_cluster_name", _SERVICE
-            )
-        },
+        "envoy_cluster_name",
+        quantile(0.99, "envoy_cluster_upstream_rq_time", _SERVICE),
         "ms",
     ),
-    Panel("Replicas that are ready", {"{{instance}} {{envoy_cluster_name}}": _HEALTHY}),
-    Panel("Connections", {"{{instance}}": _CONNECTIONS}),
-    Panel("Memory, percent of what it may take", {"{{instance}}": _HEAP}, "percent"),
+    Panel(
+        "Replicas that are ready",
+        "instance, envoy_cluster_name",
+        over("min", "envoy_cluster_membership_healthy", _SERVICE),
+    ),
+    Panel("Connections", "instance", over("sum", "envoy_http_downstream_cx_active", _AT_THE_DOOR)),
+    Panel("Memory, percent of what it may take", "instance", over("max", _HEAP), "percent"),
 ]
 
 DASHBOARDS = {"overview": OVERVIEW, "encoder": ENCODER, "search": SEARCH, "gateway": GATEWAY}
@@ -302,10 +238,10 @@ def _panel(number: int, panel: Panel, x: int, y: int) -> dict[str, Any]:
                 "refId": chr(ord("A") + index),
                 "datasource": _SOURCE,
                 "expr": query,
-                "legendFormat": legend or "__auto",
+                "legendFormat": legend,
                 **({"instant": True, "format": "table"} if table else {}),
             }
-            for index, (legend, query) in enumerate(panel.queries.items())
+            for index, (legend, query) in enumerate(panel.targets())
         ],
     }
 

@@ -26,7 +26,7 @@ from search_service.query.calibrations import Calibrations
 from search_service.query.search import Search
 from search_service.settings import SearchSettings
 from search_service.stores.edge.indexing import MaintenancePolicy
-from search_service.stores.edge.store import QdrantEdge, StoreInUseError
+from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import VectorStore
 from search_service.write.points import Points
 from search_service.write.successors import Successors
@@ -141,8 +141,6 @@ async def _open_store(settings: SearchSettings) -> VectorStore:
             busy_s=settings.index_busy_s,
         )
         return await QdrantEdge.open(settings.data_dir, maintenance)
-    except StoreInUseError as error:
-        raise StartError(str(error)) from None
     except CredentialsError as error:
         raise StartError(f"cannot connect to Qdrant: {error}") from None
     except OSError as error:

@@ -7,7 +7,6 @@ import dataclasses
 from clipsearch.serving.errors import CollectionDamaged, InvalidArgument
 from search_service.deadline import Deadline
 from search_service.encoder.encoders import Encoders
-from search_service.stores.checks import check_name
 from search_service.stores.protocol import (
     CollectionInfo,
     CollectionSpec,
@@ -44,7 +43,6 @@ class Collections:
 
         Raises InvalidArgument, AlreadyExists and what the encoder and the store raise.
         """
-        check_name("name", spec.name)
         _check_spec(spec)
         if not spec.dimension:
             model = await self._encoders.model(deadline, spec.model)
@@ -82,7 +80,6 @@ class Collections:
         Raises InvalidArgument, NotFound for an unknown collection, AlreadyExists if a collection
         has the alias's name.
         """
-        check_name("alias", alias)
         if collection:
             await self._require_own_name(collection, "collection", deadline)
         return await self._store.set_alias(alias, collection or None, timeout=deadline.store())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from clipsearch.serving.errors import DeadlineExceeded
@@ -37,3 +40,13 @@ class Deadline:
         if left <= 0:
             raise DeadlineExceeded
         return min(left, at_most)
+
+
+@asynccontextmanager
+async def store_within(seconds: float | None) -> AsyncIterator[None]:
+    """Gives up what is asked of the store after so many seconds (None = never). Raises DeadlineExceeded."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded("the store did not answer in time") from None

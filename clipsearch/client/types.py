@@ -228,7 +228,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A collection as it stands. 0 in `hnsw_*` = the engine's default.
+    """A collection as it stands. 0 in `hnsw_*` = the engine's default; a Qdrant server tells what that is.
 
     `quantization_params` holds what was set of always_ram, quantile, encoding, query_encoding,
     compression and bits. `disk_bytes` is 0 where the store does not tell.

@@ -22,6 +22,7 @@ from search_service.stores.filters import (
     DatetimeRange,
     Filter,
     HasId,
+    HasVector,
     IsEmpty,
     IsNull,
     MatchAny,
@@ -74,7 +75,7 @@ def _fitted(condition: Condition, indexes: Mapping[str, IndexType], field: str) 
     match condition:
         case Filter():
             return fitted(condition, indexes, f"{field}.filter")
-        case IsEmpty() | IsNull() | HasId():
+        case IsEmpty() | IsNull() | HasId() | HasVector():
             return condition  # hold or not whatever the type
         case _:
             _check(condition, indexes.get(condition.key), f"{field}.field")
@@ -122,7 +123,7 @@ def _kinds(condition: Condition) -> frozenset[str]:
         case Filter():
             decisive = condition.must or condition.should or condition.must_not
             return frozenset().union(*map(_kinds, decisive))
-        case IsEmpty() | IsNull() | HasId():
+        case IsEmpty() | IsNull() | HasId() | HasVector():
             return frozenset()
         case MatchText():
             return frozenset({"word"})
@@ -142,7 +143,7 @@ def _key_of(condition: Condition) -> str:
         case Filter():
             parts = (*condition.must, *condition.should, *condition.must_not)
             return next((key for part in parts if (key := _key_of(part))), "")
-        case HasId():
+        case HasId() | HasVector():
             return ""
         case _:
             return condition.key

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from search_service.stores.filters import Filter, HasVector
 from search_service.stores.protocol import (
     ID_KEY,
     RESERVED_PREFIX,
     VECTOR_NAMES,
+    Page,
     PayloadSelection,
     StoredPoint,
     Vector,
@@ -21,7 +23,8 @@ from search_service.stores.protocol import (
 # Kept in the payload so that a read without vectors can tell which vectors a point has: "image text".
 # Words, because a list costs Qdrant Edge 8 us a point to take in, and a word 3.
 VECTOR_NAMES_KEY = f"{RESERVED_PREFIX}_sides"
-_SAMPLED_AT_ONCE = 128  # vectors; a search on Qdrant Edge waits for them, 3 ms
+NO_PAYLOAD = PayloadSelection(())
+_SAMPLED_AT_ONCE = 128  # points; a search on Qdrant Edge waits for them, 3 ms
 
 
 def vector_names_of(point: StoredPoint) -> list[VectorName]:
@@ -54,25 +57,21 @@ def from_engine(payload: Mapping[str, Any], vectors: Mapping[VectorName, Vector]
     )
 
 
-def vector_sample(points: Sequence[StoredPoint], name: VectorName, dimension: int) -> VectorSample:
-    """The vectors of the name `name` of points that were read with them."""
-    found = [(point.id, vector) for point in points if (vector := getattr(point, name)) is not None]
-    if not found:
-        return VectorSample((), np.empty((0, dimension), np.float32))
-    ids, vectors = zip(*found, strict=True)
-    return VectorSample(ids, np.stack(vectors))
-
-
-async def in_pages(
-    page: Callable[[int, Any], Awaitable[tuple[VectorSample, Any]]], limit: int
+async def sampled(
+    scroll: Callable[..., Awaitable[Page]], name: VectorName, limit: int, dimension: int
 ) -> VectorSample:
-    """Up to `limit` vectors, some a page: `page` gets their number and where the page begins."""
-    pages: list[VectorSample] = []
-    cursor: Any = None
-    while True:
-        left = limit - sum(len(one.ids) for one in pages)
-        one, cursor = await page(min(left, _SAMPLED_AT_ONCE), cursor)
-        pages.append(one)
-        if cursor is None or len(one.ids) >= left:
-            ids = tuple(id for one in pages for id in one.ids)
-            return VectorSample(ids, np.concatenate([one.vectors for one in pages]))
+    """Up to `limit` vectors of the name `name`, in pages of `scroll`, a store's of one collection."""
+    condition = Filter(must=(HasVector(name),))
+    found: list[StoredPoint] = []
+    cursor: str | None = None
+    while len(found) < limit:
+        amount = min(limit - len(found), _SAMPLED_AT_ONCE)
+        page = await scroll(
+            limit=amount, cursor=cursor, filter=condition, payload=NO_PAYLOAD, with_vectors=True
+        )
+        found += page.points
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    vectors = np.array([getattr(point, name) for point in found], np.float32)
+    return VectorSample(tuple(point.id for point in found), vectors.reshape(len(found), dimension))

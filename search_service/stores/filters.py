@@ -82,6 +82,13 @@ class HasId:
 
 
 @dataclass(frozen=True, slots=True)
+class HasVector:
+    """The point has a vector of this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     """Every `must` holds, at least one `should` (if any) holds, no `must_not` holds.
 
@@ -108,6 +115,7 @@ Condition = (
     | IsEmpty
     | IsNull
     | HasId
+    | HasVector
     | Filter
 )
 

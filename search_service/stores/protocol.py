@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Any, Literal, Protocol
 
@@ -77,17 +77,6 @@ class CollectionSpec:
     replication_factor: int = 0
     write_consistency_factor: int = 0
     successor: str = ""
-
-    @classmethod
-    def of(cls, kept: Mapping[str, Any]) -> CollectionSpec:
-        """From what `dataclasses.asdict` made of one; what a later version added is passed over."""
-        params = QuantizationParams(**_known(QuantizationParams, kept.get("quantization_params", {})))
-        return cls(**{**_known(cls, kept), "quantization_params": params})
-
-
-def _known(cls: type, kept: Mapping[str, Any]) -> dict[str, Any]:
-    names = {field.name for field in fields(cls)}
-    return {name: value for name, value in kept.items() if name in names}
 
 
 @dataclass(frozen=True, slots=True)

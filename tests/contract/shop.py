@@ -7,13 +7,12 @@ import uuid
 from pathlib import Path
 
 import numpy as np
-from qdrant_client import AsyncQdrantClient
 
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQuery, VectorStore
 from search_service.stores.qdrant.store import QdrantServer
-from tests import local_qdrant
+from tests.local_qdrant import LocalQdrant
 
 # Qdrant Edge; the server store over qdrant-client's local mode, which stands in for the wire; and,
 # where QDRANT_URL is set, over a real server. Read here, because no test has it in its environment.
@@ -69,7 +68,7 @@ async def open_store(kind: str, folder: Path) -> VectorStore:
     if kind == "edge":
         return await QdrantEdge.open(folder)
     if kind == "server-local":
-        return QdrantServer(AsyncQdrantClient(location=":memory:"), wire=local_qdrant)
+        return QdrantServer(LocalQdrant())
     assert QDRANT_URL is not None
     return QdrantServer.connect(QDRANT_URL, QDRANT_API_KEY, timeout=30, grpc_port=QDRANT_GRPC_PORT)
 

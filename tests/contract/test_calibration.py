@@ -19,8 +19,6 @@ from search_service.stores.filters import Filter, MatchValue
 from search_service.stores.protocol import VECTOR_NAMES, StoredPoint, point_uuid
 from tests.contract.shop import DIMENSION, spec
 
-pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
-
 
 def vectors(seed: int, count: int) -> np.ndarray:
     made = np.random.default_rng(seed).standard_normal((count, DIMENSION)).astype(np.float32)

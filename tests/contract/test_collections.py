@@ -12,13 +12,12 @@ from search_service.stores.filters import Range
 from search_service.stores.protocol import QuantizationParams, VectorQuery
 from tests.contract.shop import ITEMS, ids_of, spec, unit
 
-pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
-
 
 async def test_settings_come_back_as_they_were_given(store):
     made = spec(
         payload_indexes={"price": "float", "note": "text"},
         hnsw_m=8,
+        hnsw_ef_construct=64,
         hnsw_full_scan_threshold_kb=1000,
         hnsw_on_disk=True,
         quantization="scalar",
@@ -49,7 +48,8 @@ async def test_shards_and_replicas_are_kept_by_a_server_and_refused_without_one(
         assert (refused.value.field, refused.value.reason) == ("shard_number", "NEEDS_QDRANT_SERVER")
         return
     await store.create_collection(made)
-    assert await store.resolve(made.name) == made
+    found = await store.resolve(made.name)
+    assert (found.shard_number, found.replication_factor, found.write_consistency_factor) == (2, 2, 2)
 
 
 async def test_a_deleted_collection_is_gone_with_its_aliases_and_its_name_free(store, shop):

@@ -33,8 +33,6 @@ from tests.contract.shop import close_store, open_store
 DIMENSION = 4
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning"),
-    pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
 ]
 
 # --- what a filter means ---

@@ -12,8 +12,6 @@ from search_service.stores.filters import Filter, HasId, MatchValue, Range
 from search_service.stores.protocol import PayloadChange, PayloadSelection, StoredPoint, point_uuid
 from tests.contract.shop import DIMENSION, ITEMS, spec, unit
 
-pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
-
 
 async def test_points_come_back_whole_in_the_order_asked_for(store, shop):
     points = await store.get(shop, ["coat", "nobody", "shirt", "coat"], with_vectors=True)

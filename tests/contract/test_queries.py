@@ -9,8 +9,6 @@ from search_service.stores.filters import Filter, HasId
 from search_service.stores.protocol import PayloadSelection, QuantizationParams, StoredPoint, VectorQuery
 from tests.contract.shop import DIMENSION, ITEMS, search, spec, unit
 
-pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning")
-
 
 async def test_scores_are_cosines_best_first(store, collection):
     rng = np.random.default_rng(7)

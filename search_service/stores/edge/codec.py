@@ -1,6 +1,7 @@
-"""What travels between the service and its engine processes: requests, faults, points, and their encoding.
+"""What travels between the service and its engine processes, and how it is encoded.
 
-Both ends are this program, started from the same files, so pickle is safe between them.
+To the engine go a method's name and its arguments, back comes a result or a `Fault`. Both ends are this
+program, started from the same files, so pickle is safe between them.
 """
 
 from __future__ import annotations
@@ -16,23 +17,12 @@ from search_service.stores.protocol import PayloadSelection, ScoredPoint, Stored
 
 LENGTH_BYTES = 8
 
-FaultKind = Literal["late", "disk full", "disk", "engine"]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A method of Shard or of Engine. Not begun after `deadline` (time.monotonic())."""
-
-    method: str
-    arguments: tuple[Any, ...]
-    deadline: float | None = None
-
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """Why there is no result. `message` is for the log, it may hold paths."""
 
-    kind: FaultKind
+    kind: Literal["disk full", "disk", "engine"]
     message: str
 
 
@@ -44,7 +34,6 @@ class ShardInfo:
     image_vectors: int
     text_vectors: int
     indexed_vectors: int
-    disk_bytes: int
 
 
 # A point on its way to the engine's process: id, payload, and the bytes of its image and text vectors.
@@ -89,5 +78,5 @@ def _pickle_by_constructor(kind: type) -> None:
     copyreg.pickle(kind, lambda value: (kind, values(value)))
 
 
-for _kind in (Request, VectorQuery, PayloadSelection, ScoredPoint, StoredPoint):
+for _kind in (VectorQuery, PayloadSelection, ScoredPoint, StoredPoint):
     _pickle_by_constructor(_kind)

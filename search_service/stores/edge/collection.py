@@ -1,28 +1,46 @@
-"""A collection in service: the order of its writes, and when they are acknowledged.
+"""A collection in service: its engine, the order of its writes, and when they are acknowledged.
 
-Reads go to the engine as they come. Writes go one at a time. A write is acknowledged when the engine's
-write-ahead log is on the disk; writes that wait at the same time share one flush of it.
+The engine is started when it is needed, and again when it has died. Reads go to it as they come, writes
+one at a time. A write is acknowledged when the engine's write-ahead log is on the disk; writes that wait
+at the same time share one flush of it. An engine that cannot open the collection's files, or dies of it
+twice, says that they are damaged.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from clipsearch.serving.errors import CollectionDamaged, ResourceExhausted, Unavailable
+import structlog
+
+from clipsearch.serving.errors import CollectionDamaged, NotFound, ServiceError, Unavailable
+from search_service.breaker import Breaker
+from search_service.deadline import store_within
 from search_service.stores.edge.codec import PackedPoint
-from search_service.stores.edge.files import free_bytes, read_calibration, sync_log, write_spec
-from search_service.stores.edge.indexing import Maintenance, Shared
-from search_service.stores.edge.process import EngineProcess, until, whole
-from search_service.stores.edge.supervisor import Supervisor
+from search_service.stores.edge.files import (
+    disk_errors,
+    disk_full,
+    free_bytes,
+    read_calibration,
+    sync_log,
+    write_spec,
+)
+from search_service.stores.edge.process import Children, EngineFailed, EngineProcess, EngineStopped, whole
 from search_service.stores.protocol import CollectionSpec, IndexType
 
-_MOST_WRITERS = 256
+_log = structlog.get_logger(__name__)
+_PING_S = 1.0
+_TIMEOUT_S = 30.0  # of a call whose caller sets none
+_START_S = 60.0  # for an engine that is started while the collection is closed
+_DEATHS = 2  # of engines, one after the other, that were opening the files: then it is the files
+_AGAIN_S = 30.0  # after which another engine may try to open files that one could not
 # Points that the engine takes at once (4 ms, of 512 dimensions), and how many such batches are with it: it
 # waits for none, and a search waits for at most two. Loading over gRPC, two cores, medians of 3: 1 x 64
 # points 6,623/s, 2 x 64 7,323/s, 3 x 32 7,045/s, 2 x 48 8,217/s.
@@ -30,146 +48,279 @@ _BATCH = 48
 _BATCHES_AHEAD = 2
 
 
+@dataclasses.dataclass(slots=True)
+class Written:
+    """What the maintenance goes by."""
+
+    at: float = 0.0  # time.monotonic() of the last write
+    unflushed: int = 0  # points
+    upserted: int = 0  # points, since there were
+    points: int = 0  # so many
+    unindexable: int = 0  # vectors that the engine would not index
+
+
 class EdgeCollection:
-    """An open collection. `spare` is an engine with nothing open, to be used first."""
+    """An open collection. Whoever holds `writing` knows that the shard stands still.
+
+    `maintain` is run in the background once something is written. `spare` is an engine with nothing open,
+    to be used first. With `damage` set its files cannot be used: it is there to be told, and deleted.
+    """
 
     def __init__(
         self,
         folder: Path,
         spec: CollectionSpec,
         shard: str,
-        shared: Shared,
+        children: Children,
+        maintain: Maintain,
+        min_free_bytes: int,
+        *,
         spare: EngineProcess | None = None,
+        damage: str = "",
     ) -> None:
         self.folder = folder
         self.spec = spec
+        self.shard = shard
         self.calibration: Mapping[str, Any] | None = read_calibration(folder)
-        self.supervisor = Supervisor(folder, shard, shared.children, self._started, spare)
-        self.maintenance = Maintenance(self.supervisor, shared)
-        self._min_free_bytes = shared.policy.min_free_bytes
-        self._writers = 0
+        self.writing = asyncio.Lock()
+        self.written = Written()
+        self.maintenance: asyncio.Task[None] | None = None
+        self.closed = False
+        self._children = children
+        self._maintain = maintain
+        self._min_free_bytes = min_free_bytes
+        self._breaker = Breaker("store")
+        self._engine: EngineProcess | None = None
+        self._spare = spare  # or the one that is being opened
+        self._starting: asyncio.Task[EngineProcess] | None = None
+        self._damage = damage
+        self._damaged_until = math.inf
+        self._deaths = 0
         self._log_flush: asyncio.Task[None] | None = None
         self._log_flushing = asyncio.Lock()
 
-    async def read(self, method: str, *arguments: Any, timeout: float) -> Any:
+    @property
+    def running(self) -> bool:
+        """Whether the engine runs; if not, it is started when needed."""
+        return self._engine is not None and self._engine.alive
+
+    @property
+    def damage(self) -> str:
+        """Why the files cannot be used, or the engine could not open them a moment ago; "" = not known."""
+        return self._damage if time.monotonic() < self._damaged_until else ""
+
+    async def read(self, method: str, *arguments: Any, timeout: float | None) -> Any:
         """What `method` of the engine answers. Raises DeadlineExceeded."""
-        deadline = time.monotonic() + timeout
-        async with self.supervisor.guard(), until(deadline):
-            return await self.supervisor.ask(method, *arguments, deadline=deadline)
+        async with self._breaker.call(), store_within(_TIMEOUT_S if timeout is None else timeout):
+            return await self._ask(method, *arguments)
 
-    async def write(self, method: str, *arguments: Any, timeout: float) -> Any:
-        """Does one write and returns its result.
+    async def write(self, method: str, *arguments: Any, timeout: float | None) -> Any:
+        """Does one write and returns its result, once it is durable.
 
-        Raises ResourceExhausted if the disk is nearly full or too many writers wait, and
-        DeadlineExceeded; the write may be done all the same then.
+        Raises ResourceExhausted if the disk is nearly full, and DeadlineExceeded; the write may be done all
+        the same then.
         """
-        (result,) = await self._write(method, [arguments], points=0, durable=True, timeout=timeout)
+        async with self._writes(timeout):
+            async with self.writing:
+                self._wrote(0)
+                result = await self._ask(method, *arguments)
+            await self._flush_log()
         return result
 
     async def upsert(
-        self, points: Sequence[PackedPoint], insert_only: bool, *, durable: bool, timeout: float
+        self, points: Sequence[PackedPoint], insert_only: bool, *, durable: bool, timeout: float | None
     ) -> frozenset[str]:
         """Writes points. With `insert_only` those that are there stay; returns their ids.
 
         Raises what `write` does; part of the points may be there then. The engine takes them in batches,
         so that a search waits for two of them and not for all.
         """
-        batches = [(points[start : start + _BATCH], insert_only) for start in range(0, len(points), _BATCH)]
-        there: list[frozenset[str]] = await self._write(
-            "upsert", batches, points=len(points), durable=durable, timeout=timeout
-        )
+        batches = [points[start : start + _BATCH] for start in range(0, len(points), _BATCH)]
+        async with self._writes(timeout):
+            async with self.writing:
+                self._wrote(len(points))
+                there = await self._upsert_in_turn(batches, insert_only)
+            if durable:
+                await self._flush_log()
         return frozenset[str]().union(*there)
 
-    async def create_payload_index(self, key: str, type_: IndexType, *, timeout: float) -> IndexType:
+    async def create_payload_index(self, key: str, type_: IndexType, *, timeout: float | None) -> IndexType:
         """Adds an index, unless there is one of another type; returns the type of the one there now."""
-        there: IndexType = await self.write("create_payload_index", key, type_, timeout=timeout)
-        indexes = {**self.spec.payload_indexes, key: there}
-        self.spec = dataclasses.replace(self.spec, payload_indexes=indexes)
-        return there
+        async with self._writes(timeout), self.writing:
+            there = self.spec.payload_indexes
+            if key not in there:
+                self._wrote(0)
+                await self._ask("create_payload_index", key, type_)
+                await self._flush_log()
+                indexes = {**there, key: type_}
+                await whole(self._save(dataclasses.replace(self.spec, payload_indexes=indexes)))
+        return self.spec.payload_indexes[key]
 
     async def set_successor(self, successor: str) -> None:
         """Keeps the successor in the settings. Writes that began before are done when it returns.
 
-        Raises NotFound once the collection is closed, and OSError.
+        Raises NotFound once the collection is closed.
         """
-        async with self.supervisor.writing:
-            if self.supervisor.closed:
-                raise self.supervisor.gone()
+        async with self.writing:
+            if self.closed:
+                raise self._gone()
             await whole(self._save(dataclasses.replace(self.spec, successor=successor)))
+
+    async def engine(self) -> EngineProcess:
+        """The engine, started if it is not running. Raises NotFound once the collection is closed."""
+        if self.closed:
+            raise self._gone()
+        if self._engine is not None and self._engine.alive:
+            return self._engine
+        if self.damage:
+            raise CollectionDamaged(self.spec.name, self.damage)
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.create_task(self._start())
+        return await asyncio.shield(self._starting)
+
+    def swap(self, engine: EngineProcess, shard: str) -> None:
+        """Puts another engine and shard into service; the caller holds `writing`."""
+        self._engine, self.shard = engine, shard
+
+    async def ping(self) -> None:
+        """Returns if the engine answers, is at work or does not run; while it is stuck, calls are refused.
+
+        Raises Unavailable.
+        """
+        async with self._breaker.probe():
+            if self._engine is not None and self.running and not await self._engine.responds(_PING_S):
+                raise Unavailable("store", f"the engine of collection {self.spec.name!r} does not answer")
 
     async def close(self) -> None:
         """Stops the maintenance, answers what was asked, flushes and lets go of the files."""
-        self.supervisor.closed = True
-        await self.maintenance.stop()
-        await self.supervisor.stop()
+        self.closed = True
+        await self._stop_maintenance()
+        if self._starting is not None:  # somebody waits for it
+            await asyncio.wait([self._starting], timeout=_START_S)
+        async with self.writing:
+            for engine in (self._engine, self._spare):
+                if engine is not None:
+                    await engine.stop()
 
     async def kill(self) -> None:
         """Lets go of the files at once: what is acknowledged is there all the same."""
-        self.supervisor.closed = True
-        await self.supervisor.kill()
-        await self.maintenance.stop()
+        self.closed = True
+        for engine in (self._engine, self._spare):
+            if engine is not None:
+                await engine.kill()
+        await self._stop_maintenance()
 
-    def _started(self, points: int) -> None:
-        self.maintenance.started(points)
+    async def _stop_maintenance(self) -> None:
+        if self.maintenance is not None:
+            self.maintenance.cancel()
+            await asyncio.wait([self.maintenance])
 
-    async def _save(self, spec: CollectionSpec) -> None:
-        await asyncio.to_thread(write_spec, self.folder, spec)
-        self.spec = spec
+    async def _start(self) -> EngineProcess:
+        died = self._engine
+        if died is not None:  # its process is still to be laid to rest
+            _log.warning("an engine has died and is started again", collection=self.spec.name)
+            await died.kill()
+        engine = self._spare = self._spare or await EngineProcess.start(self._children)
+        failure: EngineFailed | ServiceError = self._gone()
+        try:
+            points = await engine.call("open", self.folder / self.shard)
+            if self._engine is died:
+                self._engine, self._damage, self._deaths = engine, "", 0
+                self.written.upserted, self.written.points = 0, points
+                self._wrote(0)  # the engine before may have died before its maintenance
+                return engine
+        except (EngineFailed, ServiceError) as error:
+            failure = error
+        finally:
+            self._spare = None
+            if self._engine is not engine:
+                await engine.kill()
+        if self._engine is not None and self._engine is not died:
+            return self._engine  # a new index has come into service meanwhile
+        raise self._gone() if self.closed else self._not_opened(failure)
 
-    async def _write(
-        self, method: str, calls: Sequence[tuple[Any, ...]], *, points: int, durable: bool, timeout: float
-    ) -> list[Any]:
+    def _not_opened(self, error: EngineFailed | ServiceError) -> EngineFailed | ServiceError:
+        """What to tell callers, and those who come in the next moments."""
+        died = isinstance(error, EngineStopped)
+        self._deaths += died
+        if not isinstance(error, EngineFailed | Unavailable) or (died and self._deaths < _DEATHS):
+            return error
+        why = "the engine died of it" if died else str(error)
+        why = why.replace(str(self.folder), "").partition("\n")[0][:300]
+        self._damage = f"{self.folder.parent.name}/{self.folder.name}/{self.shard} cannot be opened: {why}"
+        self._damaged_until = time.monotonic() + _AGAIN_S
+        _log.error("a collection is damaged", collection=self.spec.name, damage=self._damage)
+        return CollectionDamaged(self.spec.name, self._damage)
+
+    async def _ask(self, method: str, *arguments: Any) -> Any:
+        """What `method` of the engine answers. If the engine dies, what may be done twice is asked again."""
+        try:
+            return await (await self.engine()).call(method, *arguments)
+        except EngineStopped:
+            if method == "delete":  # its answer, how many points are gone, would be that of the second time
+                raise
+            return await (await self.engine()).call(method, *arguments)
+
+    async def _upsert_in_turn(
+        self, batches: Sequence[Sequence[PackedPoint]], insert_only: bool
+    ) -> list[frozenset[str]]:
+        """The answers, in order. The engine has the next batch when it is done with one.
+
+        The first that fails ends it; one that the engine has by then is done all the same.
+        """
+        there: list[frozenset[str]] = []
+        asked: deque[asyncio.Task[frozenset[str]]] = deque()
+        try:
+            for batch in batches:
+                if len(asked) == _BATCHES_AHEAD:
+                    there.append(await asked.popleft())
+                asked.append(asyncio.create_task(self._ask("upsert", batch, insert_only)))
+            while asked:
+                there.append(await asked.popleft())
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        return there
+
+    @asynccontextmanager
+    async def _writes(self, timeout: float | None) -> AsyncIterator[None]:
+        """About a write, with what it waits for."""
         try:
             free = free_bytes(self.folder)
         except OSError as error:
             place = f"{self.folder.parent.name}/{self.folder.name}"
             raise CollectionDamaged(self.spec.name, f"{place} cannot be read: {error.strerror}") from error
         if free < self._min_free_bytes:
-            raise ResourceExhausted("the store's disk is full", "STORE_DISK_FULL", retry_after_s=30)
-        if self._writers >= _MOST_WRITERS:
-            raise ResourceExhausted("the store is busy", "STORE_BUSY", retry_after_s=0.5)
-        self._writers += 1
-        deadline = time.monotonic() + timeout
-        try:
-            async with self.supervisor.guard(), until(deadline):
-                async with self.supervisor.writing:
-                    self.maintenance.wrote(points)
-                    results = await self._ask_in_turn(method, calls, deadline)
-                if durable:
-                    await self._flush_log()
-        finally:
-            self._writers -= 1
-        return results
+            raise disk_full()
+        async with self._breaker.call(), store_within(_TIMEOUT_S if timeout is None else timeout):
+            yield
 
-    async def _ask_in_turn(self, method: str, calls: Sequence[tuple[Any, ...]], deadline: float) -> list[Any]:
-        """The calls' results, in order. The engine has the next call when it is done with one.
-
-        The first that fails ends it; one that the engine has by then is done all the same.
-        """
-        results: list[Any] = []
-        asked: deque[asyncio.Task[Any]] = deque()
-        try:
-            for call in calls:
-                if len(asked) == _BATCHES_AHEAD:
-                    results.append(await asked.popleft())
-                asked.append(asyncio.create_task(self.supervisor.ask(method, *call, deadline=deadline)))
-            while asked:
-                results.append(await asked.popleft())
-        finally:
-            for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
-        return results
+    def _wrote(self, points: int) -> None:
+        self.written.at = time.monotonic()
+        self.written.unflushed += max(1, points)
+        self.written.upserted += points
+        if (self.maintenance is None or self.maintenance.done()) and not self.closed:
+            self.maintenance = asyncio.create_task(self._maintain(self))
 
     async def _flush_log(self) -> None:
         if self._log_flush is None:
             self._log_flush = asyncio.create_task(self._next_log_flush())
-        try:
+        with disk_errors():
             await asyncio.shield(self._log_flush)
-        except OSError as error:
-            raise Unavailable("store", "the store's disk cannot be written") from error
 
     async def _next_log_flush(self) -> None:
         async with self._log_flushing:
             self._log_flush = None  # who writes from here on needs another
-            await asyncio.to_thread(sync_log, self.folder / self.supervisor.shard)
+            await asyncio.to_thread(sync_log, self.folder / self.shard)
+
+    async def _save(self, spec: CollectionSpec) -> None:
+        with disk_errors():
+            await asyncio.to_thread(write_spec, self.folder, spec)
+        self.spec = spec
+
+    def _gone(self) -> NotFound:
+        return NotFound("collection", self.spec.name)
+
+
+Maintain: TypeAlias = Callable[[EdgeCollection], Coroutine[Any, Any, None]]

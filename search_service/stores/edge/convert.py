@@ -17,6 +17,7 @@ from search_service.stores.filters import (
     DatetimeRange,
     Filter,
     HasId,
+    HasVector,
     IsEmpty,
     IsNull,
     MatchAny,
@@ -61,20 +62,6 @@ _QUERY_ENCODINGS: dict[BinaryQueryEncoding, qe.BinaryQuantizationQueryEncoding] 
     "binary": qe.BinaryQuantizationQueryEncoding.Binary,
     "scalar4bits": qe.BinaryQuantizationQueryEncoding.Scalar4Bits,
     "scalar8bits": qe.BinaryQuantizationQueryEncoding.Scalar8Bits,
-}
-_COMPRESSIONS = {
-    4: qe.CompressionRatio.X4,
-    8: qe.CompressionRatio.X8,
-    16: qe.CompressionRatio.X16,
-    32: qe.CompressionRatio.X32,
-    64: qe.CompressionRatio.X64,
-}
-_TURBO_BITS = {
-    1.0: qe.TurboQuantBitSize.Bits1,
-    1.5: qe.TurboQuantBitSize.Bits1_5,
-    2.0: qe.TurboQuantBitSize.Bits2,
-    4.0: qe.TurboQuantBitSize.Bits4,
-    8.0: qe.TurboQuantBitSize.Bits8,
 }
 _INDEX_SCHEMAS: dict[IndexType, Any] = {
     "keyword": qe.PayloadSchemaType.Keyword,
@@ -126,21 +113,19 @@ def _quantization(spec: CollectionSpec) -> qe.QuantizationConfigType | None:
                 memory=memory,
             )
         case "product":
-            return qe.ProductQuantizationConfig(_COMPRESSIONS[params.compression], memory=memory)
+            ratio = getattr(qe.CompressionRatio, f"X{params.compression}")
+            return qe.ProductQuantizationConfig(ratio, memory=memory)
         case "turbo":
-            bits = _TURBO_BITS[params.bits] if params.bits else None
+            name = f"Bits{params.bits:g}".replace(".", "_")  # Bits1_5
+            bits = getattr(qe.TurboQuantBitSize, name) if params.bits else None
             return qe.TurboQuantQuantizationConfig(bits=bits, memory=memory)
     return None
 
 
 def create_index(key: str, type_: IndexType) -> qe.UpdateOperation:
     """What adds a payload index to a shard."""
-    return qe.UpdateOperation.create_field_index(index_path(key, type_), _INDEX_SCHEMAS[type_])
-
-
-def index_path(key: str, type_: IndexType) -> str:
-    """Where the engine's index for a payload field is."""
-    return _boolean_path(key) if type_ == "bool" else key
+    path = _boolean_path(key) if type_ == "bool" else key
+    return qe.UpdateOperation.create_field_index(path, _INDEX_SCHEMAS[type_])
 
 
 def engine_point(packed: PackedPoint) -> qe.Point:
@@ -255,6 +240,8 @@ def _condition(condition: Condition) -> qe.ConditionType:
             return qe.IsNullCondition(key)
         case HasId(ids):
             return qe.HasIdCondition({point_uuid(point_id) for point_id in ids})
+        case HasVector(name):
+            return qe.HasVectorCondition(name)
         case Filter():
             return edge_filter(condition) or qe.Filter()
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from clipsearch.serving.errors import ResourceExhausted, Unavailable
+from clipsearch.serving.lifecycle import StartError
 from search_service.stores.checks import valid_name
 from search_service.stores.protocol import CollectionSpec
 
@@ -35,7 +36,7 @@ ALIASES = "aliases.json"
 COLLECTIONS = "collections"
 FIRST_SHARD = "shard.1"
 SPEC = "collection.json"
-_CALIBRATION = "calibration.json"
+CALIBRATION = "calibration.json"
 CURRENT = "current"
 SHARD_CONFIG = "edge_config.json"  # the engine's own
 
@@ -45,10 +46,6 @@ _WRITTEN_ONCE = {"matrix.dat", "links_compressed.bin"}
 _CHUNK = 1 << 20
 
 
-class DirectoryInUse(Exception):
-    """Another process holds the data directory."""
-
-
 @contextlib.contextmanager
 def disk_errors() -> Iterator[None]:
     """What the directory's disk refuses, told without paths."""
@@ -56,42 +53,38 @@ def disk_errors() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceExhausted("the store's disk is full", "STORE_DISK_FULL", 30) from error
+            raise disk_full() from error
         raise Unavailable("store", "the store's disk cannot be read or written") from error
+
+
+def disk_full() -> ResourceExhausted:
+    """What callers are told of a disk without room."""
+    return ResourceExhausted("the store's disk is full", "STORE_DISK_FULL", retry_after_s=30)
 
 
 def open_root(root: Path, *, patience_s: float = 2.0) -> IO[str]:
     """Makes the directory if need be, locks it, and clears what a crash left. Returns the lock.
 
     The engine processes of a killed service hold the lock a moment longer than the service did;
-    `patience_s` is how long to wait for them. Raises DirectoryInUse and OSError.
+    `patience_s` is how long to wait for them. Raises StartError if another process has it, and OSError.
     """
-    (root / COLLECTIONS).mkdir(parents=True, exist_ok=True)
-    lock = (root / "lock").open("w", encoding="utf-8")
-    give_up = time.monotonic() + patience_s
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                lock.close()
-                raise
-            if time.monotonic() > give_up:
-                lock.close()
-                raise DirectoryInUse from None
-            time.sleep(0.05)
-    try:
-        _clear(root)
-    except BaseException:
-        lock.close()
-        raise
+    collections = root / COLLECTIONS
+    collections.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as on_failure:
+        lock = on_failure.enter_context((root / "lock").open("w", encoding="utf-8"))
+        give_up = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    raise StartError(f"the data directory {root} is open in another process") from None
+                time.sleep(0.05)
+        for leftover in [*collections.glob(".*.new"), *collections.glob(".*.deleted")]:
+            remove(leftover)
+        on_failure.pop_all()
     return lock
-
-
-def _clear(root: Path) -> None:
-    for leftover in [*(root / COLLECTIONS).glob(".*.new"), *(root / COLLECTIONS).glob(".*.deleted")]:
-        remove(leftover)
 
 
 def collection_folders(root: Path) -> list[Path]:
@@ -110,13 +103,6 @@ def _is_collection(entry: Path) -> bool:
     return not names.isdisjoint({SPEC, CURRENT}) or any(name.startswith("shard.") for name in names)
 
 
-def drop_other_shards(folder: Path, in_use: str) -> None:
-    """Removes what a crash left of shards that were being built."""
-    for entry in folder.iterdir():
-        if entry.name.startswith("shard.") and entry.name != in_use:
-            remove(entry)
-
-
 def remove(path: Path) -> None:
     """Removes a file or a folder; what cannot be removed stays, and is in nobody's way."""
     if path.is_dir() and not path.is_symlink():
@@ -126,33 +112,18 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def write_aliases(root: Path, aliases: dict[str, str]) -> None:
-    """Replaces all aliases at once."""
-    _write_whole(root / ALIASES, json.dumps(aliases, indent=2))
-
-
-def read_spec(folder: Path) -> CollectionSpec:
-    """The settings of the collection in `folder`."""
-    return CollectionSpec.of(json.loads((folder / SPEC).read_text(encoding="utf-8")))
-
-
 def write_spec(folder: Path, spec: CollectionSpec) -> None:
     """Replaces the settings of the collection in `folder`."""
-    _write_whole(folder / SPEC, json.dumps(dataclasses.asdict(spec), indent=2))
+    write_json(folder / SPEC, dataclasses.asdict(spec))
 
 
 def read_calibration(folder: Path) -> dict[str, Any] | None:
     """The calibration of the collection in `folder`; None if there is none that can be read."""
     try:
-        kept: dict[str, Any] = json.loads((folder / _CALIBRATION).read_text(encoding="utf-8"))
+        kept: dict[str, Any] = json.loads((folder / CALIBRATION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return kept
-
-
-def write_calibration(folder: Path, calibration: Mapping[str, Any]) -> None:
-    """Replaces it."""
-    _write_whole(folder / _CALIBRATION, json.dumps(calibration))
 
 
 def current_shard(folder: Path) -> str:
@@ -175,10 +146,8 @@ def disk_bytes(folder: Path) -> int:
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            try:
+            with contextlib.suppress(FileNotFoundError):  # the engine may drop a file while we look
                 total += os.stat(os.path.join(parent, name)).st_blocks * 512  # noqa: PTH116,PTH118
-            except FileNotFoundError:  # the engine may drop a file while we look
-                continue
     return total
 
 
@@ -197,9 +166,8 @@ def copy_shard(source: Path, target: Path) -> None:
 def sync_tree(folder: Path) -> None:
     """Makes every file below `folder`, and its name, durable."""
     for parent, _, names in os.walk(folder):
-        for name in names:
+        for name in [*names, "."]:
             sync(Path(parent) / name)
-        sync(Path(parent))
 
 
 def sync(path: Path) -> None:
@@ -227,8 +195,13 @@ def sync_log(shard: Path) -> None:
         return
 
 
-def publish(building: Path, folder: Path) -> None:
-    """Gives a finished folder its name, durably; if that fails it has not got it."""
+def publish(building: Path, folder: Path, spec: CollectionSpec) -> None:
+    """Gives a collection whose first shard is made its settings and, durably, its name.
+
+    If that fails it has not got it.
+    """
+    write_spec(building, spec)
+    set_current_shard(building, FIRST_SHARD)
     sync_tree(building)
     building.rename(folder)
     try:
@@ -238,8 +211,12 @@ def publish(building: Path, folder: Path) -> None:
         raise
 
 
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replaces a file: after a crash there is the old one or the new one."""
+    _write_whole(path, json.dumps(value, indent=2))
+
+
 def _write_whole(path: Path, text: str) -> None:
-    """After a crash there is the old file or the new one."""
     temporary = path.with_name(f".{path.name}.new")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -21,16 +21,18 @@ import structlog
 
 from clipsearch.serving.errors import ServiceError
 from search_service.stores.edge.codec import ShardInfo
+from search_service.stores.edge.collection import EdgeCollection
 from search_service.stores.edge.files import (
     copy_shard,
     current_shard,
+    disk_bytes,
     free_bytes,
     set_current_shard,
     sync,
     sync_tree,
 )
 from search_service.stores.edge.process import Children, EngineProcess, whole
-from search_service.stores.edge.supervisor import Supervisor, ended
+from search_service.stores.protocol import CollectionSpec
 
 _log = structlog.get_logger(__name__)
 _SHORT_BYTES = 1 << 20  # a rest of the record that can be done while writers wait
@@ -53,151 +55,113 @@ class MaintenancePolicy:
     min_free_bytes: int = 256 << 20  # on the disk, below which writes are refused
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Shared:
-    """What the collections of one data directory have in common."""
-
-    children: Children
-    policy: MaintenancePolicy
-    indexing: asyncio.Semaphore  # one index at a time: each wants all cores and a copy's worth of disk
-
-
 class Maintenance:
-    """Flushes a collection now and then; flushes and looks after its index when the writers are quiet.
+    """Flushes collections now and then; flushes and looks after their indexes when the writers are quiet.
 
-    Writers that never are do not keep it from its index for ever. They share the machine with it, so
-    that it gets a fifth of the time then.
+    Writers that never are do not keep a collection from its index for ever. They share the machine with it,
+    so that it gets a fifth of the time then.
     """
 
-    def __init__(self, supervisor: Supervisor, shared: Shared) -> None:
-        self._supervisor = supervisor
-        self._shared = shared
-        self._policy = shared.policy
-        self.task: asyncio.Task[None] | None = None
-        self._written_at = 0.0
-        self._unflushed = 0
-        self._upserted = 0  # since the last look at dead points,
-        self._points_then = 0  # when there were so many points
-        self._given_up = 0  # vectors that the engine would not index
-        self._busy_s = shared.policy.busy_s
+    def __init__(self, children: Children, policy: MaintenancePolicy) -> None:
+        self._children = children
+        self._policy = policy
+        self._indexing = asyncio.Semaphore(1)  # each index wants all cores and a copy's worth of disk
 
-    def wrote(self, points: int) -> None:
-        """To be told of every write, before it is done."""
-        self._upserted += points
-        self._unflushed += max(1, points)
-        self._written_at = time.monotonic()
-        if (self.task is None or self.task.done()) and not self._supervisor.closed:
-            self.task = asyncio.create_task(self._run())
-
-    def started(self, points: int) -> None:
-        """To be told when an engine has opened the shard, with so many points."""
-        self._upserted, self._points_then = 0, points
-        self.wrote(0)  # the one before may have died before its maintenance
-
-    async def stop(self) -> None:
-        """Ends what goes on."""
-        await ended(self.task)
-
-    async def _run(self) -> None:
-        seen = -1.0
+    async def run(self, collection: EdgeCollection) -> None:
+        """Does what there is to do until there was no write for a while."""
+        written, seen, busy_s = collection.written, -1.0, self._policy.busy_s
         try:
-            while seen != self._written_at:
+            while seen != written.at:
                 since = time.monotonic()
-                while (
-                    left := min(self._written_at + self._policy.quiet_s, since + self._busy_s)
-                    - time.monotonic()
-                ) > 0:
-                    if self._unflushed >= _FLUSH_POINTS:
-                        await self._flush()
+                while (left := min(written.at + self._policy.quiet_s, since + busy_s) - time.monotonic()) > 0:
+                    if written.unflushed >= _FLUSH_POINTS:
+                        await _flush(collection)
                     await asyncio.sleep(min(left, 0.25))
-                seen = self._written_at
-                await self._flush()
-                await self._index()
+                seen = written.at
+                await _flush(collection)
+                begun = time.monotonic()
+                await self._index(collection)
+                busy_s = max(self._policy.busy_s, _BUSY_REST * (time.monotonic() - begun))
         except Exception:
-            _log.exception("the maintenance of a collection failed", collection=self._supervisor.folder.name)
+            _log.exception("the maintenance of a collection failed", collection=collection.spec.name)
 
-    async def _flush(self) -> None:
-        async with self._supervisor.writing:
-            engine = await self._supervisor.engine()
-            self._unflushed = 0
-            await engine.call("flush")
-
-    async def _index(self) -> None:
+    async def _index(self, collection: EdgeCollection) -> None:
         """Builds the index anew if enough vectors have none, or enough points are dead."""
-        folder = self._supervisor.folder
-        info: ShardInfo = await (await self._supervisor.engine()).call("info")
+        name, folder, written = collection.spec.name, collection.folder, collection.written
+        info: ShardInfo = await (await collection.engine()).call("info")
         unindexed = info.image_vectors + info.text_vectors - info.indexed_vectors
-        dead = self._upserted - (info.points - self._points_then)
+        dead = written.upserted - (info.points - written.points)
         wasteful = dead >= max(_DEAD_POINTS, _DEAD_SHARE * (info.points + dead))
-        if unindexed - self._given_up < self._policy.index_threshold and not wasteful:
+        if unindexed - written.unindexable < self._policy.index_threshold and not wasteful:
             return
-        if free_bytes(folder) - info.disk_bytes < self._policy.min_free_bytes:
-            _log.warning("no room on the disk to build an index", collection=folder.name)
+        copied = await asyncio.to_thread(disk_bytes, folder)
+        if free_bytes(folder) - copied < self._policy.min_free_bytes:
+            _log.warning("no room on the disk to build an index", collection=name)
             return
-        begun = time.monotonic()
-        upserted = self._upserted
-        async with self._shared.indexing:
-            changed = await rebuild(self._supervisor, self._policy.index_threshold)
-        seconds = time.monotonic() - begun
-        self._busy_s = max(self._policy.busy_s, _BUSY_REST * seconds)
-        self._given_up = 0 if changed else unindexed
-        self._upserted -= upserted
-        self._points_then = info.points
+        upserted = written.upserted
+        async with self._indexing:
+            changed = await rebuild(collection, self._children, self._policy.index_threshold)
+        written.unindexable = 0 if changed else unindexed
+        written.upserted -= upserted
+        written.points = info.points
         _log.info(
-            "a collection's index was looked after",
-            collection=folder.name,
-            points=info.points,
-            changed=changed,
-            seconds=round(seconds, 1),
+            "a collection's index was looked after", collection=name, points=info.points, changed=changed
         )
 
 
-async def rebuild(supervisor: Supervisor, index_threshold: int) -> bool:
+async def _flush(collection: EdgeCollection) -> None:
+    async with collection.writing:
+        engine = await collection.engine()
+        collection.written.unflushed = 0
+        await engine.call("flush")
+
+
+async def rebuild(collection: EdgeCollection, children: Children, index_threshold: int) -> bool:
     """Optimises a copy of the shard and puts it into service; False if there was nothing to do.
 
     Writers wait while the shard is copied (what was indexed before is shared, not copied) and
     while the last few writes are done again; readers never do. However it ends, one engine and one
     shard are left.
     """
-    folder, before = supervisor.folder, supervisor.shard
+    folder, before = collection.folder, collection.shard
     shard = f"shard.{int(before.removeprefix('shard.')) + 1}"
     record = folder / f"{shard}.record"
-    engine = await supervisor.engine()
+    engine = await collection.engine()
     fresh: EngineProcess | None = None
     try:
-        async with supervisor.writing:
+        async with collection.writing:
             await engine.call("flush")
             await whole(asyncio.to_thread(_copy, folder / before, folder / shard))
             await engine.call("record", record)
-        if not await _optimize(folder / shard, supervisor.children, index_threshold):
+        if not await _optimize(folder / shard, collection.spec, children, index_threshold):
             return False
-        fresh = await EngineProcess.start(supervisor.children)
-        await fresh.call("open", folder, shard)
-        await fresh.call("warm")
+        fresh = await EngineProcess.start(children)
+        await fresh.call("open", folder / shard)
+        await fresh.call("warm", collection.spec.dimension)
         done = await _catch_up(engine, fresh, record)
         await asyncio.to_thread(sync_tree, folder / shard)
-        async with supervisor.writing:
+        async with collection.writing:
             await fresh.call("replay", record, done, await engine.call("recorded"))
             await fresh.call("flush")
-            await whole(_take_over(supervisor, fresh, shard))
+            await whole(_take_over(collection, fresh, shard))
         return True
     finally:
         try:
-            if supervisor.shard == before and not supervisor.closed:
+            if collection.shard == before and not collection.closed:
                 with contextlib.suppress(ServiceError):  # it has died, and records nothing
                     await engine.call("stop_recording")
         finally:
-            if supervisor.shard == before:
+            if collection.shard == before:
                 await whole(_clear_up(folder, fresh, shard, record))
             else:
                 await whole(_clear_up(folder, engine, before, record))
 
 
-async def _optimize(shard: Path, children: Children, index_threshold: int) -> bool:
+async def _optimize(shard: Path, spec: CollectionSpec, children: Children, index_threshold: int) -> bool:
     """In an engine of its own: `optimize` lowers the priority of the process for good."""
     builder = await EngineProcess.start(children)
     try:
-        changed: bool = await builder.call("optimize", shard, index_threshold)
+        changed: bool = await builder.call("optimize", shard, spec, index_threshold)
     finally:
         await builder.kill()
     return changed
@@ -207,28 +171,26 @@ async def _catch_up(engine: EngineProcess, fresh: EngineProcess, record: Path) -
     """Does recorded writes again until few are left; returns how many bytes of the record are done."""
     done = 0
     for _ in range(_MOST_ROUNDS):
-        end = await engine.call("recorded")
-        await fresh.call("replay", record, done, end)
-        short = end - done < _SHORT_BYTES
-        done = end
-        if short:
+        start, done = done, await engine.call("recorded")
+        await fresh.call("replay", record, start, done)
+        if done - start < _SHORT_BYTES:
             break
     return done
 
 
-async def _take_over(supervisor: Supervisor, engine: EngineProcess, shard: str) -> None:
+async def _take_over(collection: EdgeCollection, engine: EngineProcess, shard: str) -> None:
     try:
-        await asyncio.to_thread(set_current_shard, supervisor.folder, shard)
+        await asyncio.to_thread(set_current_shard, collection.folder, shard)
     finally:
         # The name may stand although the disk did not confirm it: what it says is what a restart opens.
-        if current_shard(supervisor.folder) == shard:
-            supervisor.swap(engine, shard)
+        if current_shard(collection.folder) == shard:
+            collection.swap(engine, shard)
 
 
 async def _clear_up(folder: Path, engine: EngineProcess | None, shard: str, record: Path) -> None:
     """Ends the engine that is not in service and then, when nobody writes there, removes its shard."""
     if engine is not None:
-        await engine.retire()
+        await engine.stop(flush=False)
     await asyncio.to_thread(_remove, folder, shard, record)
 
 

@@ -10,17 +10,17 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
-from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted, ServiceError, Unavailable
-from search_service.stores.edge.codec import LENGTH_BYTES, Fault, Request, decode, encode
+from clipsearch.serving.errors import ServiceError, Unavailable
+from search_service.stores.edge.codec import LENGTH_BYTES, Fault, decode, encode
+from search_service.stores.edge.files import disk_full
 
 _log = structlog.get_logger(__name__)
-_MOST_WAITING = 1024
 _SENT_AHEAD = 4  # requests with the engine, so that it never waits for the next; the others wait here
 _DISK_S = 10.0  # a flush may take; a disk that takes longer hangs
 _STOP_S = 60.0  # a flush of a large collection takes seconds
@@ -34,6 +34,9 @@ class EngineFailed(Exception):
 
 class EngineStopped(Unavailable):
     """The process has died; what it was asked may be done or not, and a new one may be asked again."""
+
+    def __init__(self) -> None:
+        super().__init__("store", "the collection's engine has stopped; it is started again when needed")
 
 
 class Children:
@@ -84,7 +87,6 @@ class EngineProcess:
         self._queued: deque[tuple[bytes, asyncio.Future[Any]]] = deque()
         self._waiting: deque[asyncio.Future[Any]] = deque()  # for answers to what was sent
         self._answers = asyncio.create_task(self._read_answers(reader))
-        self._answered = 0
         self._worked_at = time.monotonic()
         self._ping: asyncio.Task[None] | None = None
 
@@ -92,8 +94,8 @@ class EngineProcess:
     async def start(cls, children: Children) -> EngineProcess:
         """Starts an engine that has nothing open."""
         ours, theirs = socket.socketpair()
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(ours)
+        with contextlib.ExitStack() as on_failure:
+            on_failure.enter_context(ours)
             with theirs:
                 process = children.start(theirs.fileno())
             try:
@@ -102,7 +104,7 @@ class EngineProcess:
                 process.kill()
                 await whole(asyncio.to_thread(process.wait))
                 raise
-            stack.pop_all()
+            on_failure.pop_all()
         return cls(process, reader, writer)
 
     @property
@@ -110,19 +112,16 @@ class EngineProcess:
         """Whether it takes requests."""
         return not self._answers.done()
 
-    async def call(self, method: str, *arguments: Any, deadline: float | None = None) -> Any:
-        """The method's result. The engine does not begin after `deadline` (time.monotonic()).
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """The method's result; nothing that has not reached the engine is done for a caller who has gone.
 
-        Raises DeadlineExceeded, ResourceExhausted for a full disk or queue, Unavailable if the
-        process or its disk fails, EngineFailed.
+        Raises ResourceExhausted for a full disk, Unavailable if the process or its disk fails, EngineFailed.
         """
         if not self.alive:
-            raise _stopped()
-        if len(self._queued) >= _MOST_WAITING:
-            raise ResourceExhausted("the store is busy", "STORE_BUSY", retry_after_s=0.5)
+            raise EngineStopped
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queued.append((encode(Request(method, arguments, deadline)), answer))
-        self._send(_SENT_AHEAD)
+        self._queued.append((encode((method, arguments)), answer))
+        self._send()
         result = await answer
         if isinstance(result, Fault):
             raise _error(method, result)
@@ -130,42 +129,38 @@ class EngineProcess:
 
     async def responds(self, within_s: float) -> bool:
         """Whether it answers, or is at work: an engine does one thing after another, some for seconds."""
-        answered, (_, ticks) = self._answered, _at_work(self._process.pid)
+        _, ticks = _at_work(self._process.pid)
         if self._ping is None or self._ping.done():  # one is enough, however long it is not answered
             self._ping = asyncio.create_task(self._answer_to_ping())
         await asyncio.wait([self._ping], timeout=within_s)
         on_disk, ticks_now = _at_work(self._process.pid)
-        now = time.monotonic()
-        if self._ping.done() or self._answered != answered or ticks_now != ticks:
-            self._worked_at = now
-        return self._worked_at == now or (on_disk and now - self._worked_at < _DISK_S)
+        if self._ping.done() or ticks_now != ticks:
+            self._worked_at = time.monotonic()
+            return True
+        return on_disk and time.monotonic() - self._worked_at < _DISK_S
 
     async def _answer_to_ping(self) -> None:
         # One that has died is started again at the next call: no reason to refuse that.
         with contextlib.suppress(ServiceError):
             await self.call("ping")
 
-    async def stop(self) -> None:
-        """Lets it answer what it was asked, flush and end; kills it if that takes a minute.
+    async def stop(self, *, flush: bool = True) -> None:
+        """Lets it answer what it was asked, for a minute at most, and flush; then ends it.
 
-        Cancelled, it kills it at once. In any case the process is gone on return.
+        Cancelled, it ends it at once. In any case the process is gone on return.
         """
-        if self._process.poll() is None and not self._writer.is_closing():
-            self._send(_MOST_WAITING)
-            self._writer.write_eof()
         try:
-            await asyncio.to_thread(self._process.wait, _STOP_S)
-        except subprocess.TimeoutExpired:
+            async with asyncio.timeout(_STOP_S):
+                if flush:
+                    await self.call("shut")
+                elif self._waiting:
+                    await self.call("ping")
+        except TimeoutError:
             _log.error("an engine does not stop and is killed", pid=self._process.pid)
+        except (EngineFailed, ServiceError) as error:  # what is acknowledged is in the write-ahead log
+            _log.warning("an engine was not flushed", detail=str(error))
         finally:
             await self.kill()
-
-    async def retire(self) -> None:
-        """Lets it answer what it was asked, for a minute at most, and ends it without a flush."""
-        self._send(_MOST_WAITING)
-        if self._waiting:
-            await asyncio.wait(self._waiting, timeout=_STOP_S)
-        await self.kill()
 
     async def kill(self) -> None:
         """Ends it at once. The process is gone on return, also of a call that is cancelled."""
@@ -177,9 +172,9 @@ class EngineProcess:
         await asyncio.wait([self._answers])
         self._writer.close()
 
-    def _send(self, ahead: int) -> None:
-        """Sends requests until the engine has `ahead` of them, but none whose caller has gone."""
-        while self._queued and len(self._waiting) < ahead:
+    def _send(self) -> None:
+        """Keeps the engine in requests, but not in those whose caller has gone."""
+        while self._queued and len(self._waiting) < _SENT_AHEAD:
             request, answer = self._queued.popleft()
             if not answer.done():
                 self._waiting.append(answer)
@@ -192,28 +187,17 @@ class EngineProcess:
                     length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
                     result = decode(await reader.readexactly(length))
                     answer = self._waiting.popleft()
-                    self._answered += 1
                     if not answer.done():  # the caller may have gone
                         answer.set_result(result)
-                    self._send(_SENT_AHEAD)
+                    self._send()
         except Exception:
             _log.exception("an engine's answer cannot be read")
         finally:
             for answer in (*self._waiting, *(answer for _, answer in self._queued)):
                 if not answer.done():
-                    answer.set_exception(_stopped())
+                    answer.set_exception(EngineStopped())
             self._waiting.clear()
             self._queued.clear()
-
-
-@contextlib.asynccontextmanager
-async def until(deadline: float) -> AsyncIterator[None]:
-    """Gives the block up at `deadline` (time.monotonic()). Raises DeadlineExceeded."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            yield
-    except TimeoutError:
-        raise DeadlineExceeded("the store did not answer in time") from None
 
 
 async def whole(job: Coroutine[Any, Any, T]) -> T:
@@ -230,10 +214,6 @@ async def whole(job: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-def _stopped() -> EngineStopped:
-    return EngineStopped("store", "the collection's engine has stopped; it is started again when needed")
-
-
 def _at_work(pid: int) -> tuple[bool, int]:
     """Whether a process waits for its disk, and its CPU time in clock ticks; where Linux tells that."""
     try:
@@ -245,13 +225,9 @@ def _at_work(pid: int) -> tuple[bool, int]:
 
 
 def _error(method: str, fault: Fault) -> Exception:
-    known: dict[str, ServiceError] = {
-        "late": DeadlineExceeded(),
-        "disk full": ResourceExhausted("the store's disk is full", "STORE_DISK_FULL", retry_after_s=30),
-        "disk": Unavailable("store", "the store's disk cannot be read or written"),
-    }
-    if fault.kind in known:
-        if fault.kind != "late":
-            _log.warning("the engine failed", method=method, kind=fault.kind, detail=fault.message)
-        return known[fault.kind]
-    return EngineFailed(f"{method}: {fault.message}")
+    if fault.kind == "engine":
+        return EngineFailed(f"{method}: {fault.message}")
+    _log.warning("the engine failed", method=method, kind=fault.kind, detail=fault.message)
+    if fault.kind == "disk full":
+        return disk_full()
+    return Unavailable("store", "the store's disk cannot be read or written")

@@ -18,8 +18,13 @@ from typing import IO, Any
 
 import structlog
 
-from clipsearch.serving.errors import AlreadyExists, CollectionDamaged, NotFound
-from clipsearch.serving.lifecycle import StartError
+from clipsearch.serving.errors import (
+    AlreadyExists,
+    CollectionDamaged,
+    FailedPrecondition,
+    NotFound,
+    ServiceError,
+)
 from search_service.stores.checks import (
     check_cursor,
     check_name,
@@ -27,24 +32,12 @@ from search_service.stores.checks import (
     check_points,
     index_conflict,
 )
-from search_service.stores.codec import in_pages
-from search_service.stores.edge.aliases import Aliases
+from search_service.stores.codec import NO_PAYLOAD, sampled
+from search_service.stores.edge import files
 from search_service.stores.edge.codec import ShardInfo, pack_point
 from search_service.stores.edge.collection import EdgeCollection
-from search_service.stores.edge.damage import Damaged, sound
-from search_service.stores.edge.files import (
-    COLLECTIONS,
-    FIRST_SHARD,
-    DirectoryInUse,
-    collection_folders,
-    disk_errors,
-    drop_other_shards,
-    open_root,
-    publish,
-    remove,
-    write_calibration,
-)
-from search_service.stores.edge.indexing import MaintenancePolicy, Shared
+from search_service.stores.edge.damage import Damaged, read_aliases, sound
+from search_service.stores.edge.indexing import Maintenance, MaintenancePolicy
 from search_service.stores.edge.process import Children, EngineProcess, whole
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
@@ -61,13 +54,7 @@ from search_service.stores.protocol import (
     VectorSample,
 )
 
-_DEFAULT_TIMEOUT_S = 30.0
-
 _log = structlog.get_logger(__name__)
-
-
-class StoreInUseError(StartError):
-    """Another process has the data directory open; the message names it."""
 
 
 class QdrantEdge:
@@ -78,11 +65,12 @@ class QdrantEdge:
     def __init__(self, root: Path, lock: IO[str], policy: MaintenancePolicy) -> None:
         self._root = root
         self._lock = lock
+        self._policy = policy
         self._children = Children(lock.fileno())
-        self._shared = Shared(self._children, policy, asyncio.Semaphore(1))
+        self._maintenance = Maintenance(self._children, policy)
         self._live: dict[str, EdgeCollection] = {}
-        self._damaged: dict[str, str] = {}  # collections whose files cannot be used, and why
-        self._aliases = Aliases(root)
+        self._aliases: dict[str, str] = {}  # alias -> collection
+        self._aliases_damage = ""
         # Health must not wait behind the copies of an index that is being built.
         self._pinging = ThreadPoolExecutor(1, "ping")
         self._changing = asyncio.Lock()  # one creation, deletion or alias change at a time
@@ -91,12 +79,9 @@ class QdrantEdge:
     async def open(cls, root: Path, policy: MaintenancePolicy = MaintenancePolicy()) -> QdrantEdge:
         """Opens or makes the store; engines start when their collection is first asked.
 
-        Raises StoreInUseError; OSError if the directory cannot be used.
+        Raises StartError if another process has it open; OSError if the directory cannot be used.
         """
-        try:
-            lock = await asyncio.to_thread(open_root, root)
-        except DirectoryInUse:
-            raise StoreInUseError(f"the data directory {root} is open in another process") from None
+        lock = await asyncio.to_thread(files.open_root, root)
         try:
             store = cls(root, lock, policy)
             await asyncio.to_thread(store._look)
@@ -107,17 +92,26 @@ class QdrantEdge:
 
     def _look(self) -> None:
         """Finds the collections. Whatever is damaged is told, and keeps nothing from working."""
-        for folder in collection_folders(self._root):
+        for folder in files.collection_folders(self._root):
             try:
                 spec, shard = sound(folder)
-                drop_other_shards(folder, shard)
-                self._live[folder.name] = EdgeCollection(folder, spec, shard, self._shared)
+                for other in folder.glob("shard.*"):
+                    if other.name != shard:  # a crash left it
+                        files.remove(other)
+                self._live[folder.name] = self._collection(folder, spec, shard)
             except Damaged as found:
-                self._damaged[folder.name] = str(found)
-            except OSError as error:
-                self._damaged[folder.name] = f"{COLLECTIONS}/{folder.name} cannot be read: {error.strerror}"
-        for name, damage in self._damaged.items():
-            _log.error("a collection is damaged", collection=name, damage=damage)
+                unknown = CollectionSpec(folder.name, dimension=0, fingerprint="")
+                self._live[folder.name] = self._collection(folder, unknown, "", damage=str(found))
+                _log.error("a collection is damaged", collection=folder.name, damage=str(found))
+        try:
+            self._aliases = read_aliases(self._root)
+        except Damaged as found:
+            self._aliases_damage = str(found)
+            _log.error("the aliases are damaged", damage=self._aliases_damage)
+
+    def _collection(self, folder: Path, spec: CollectionSpec, shard: str, **more: Any) -> EdgeCollection:
+        maintain, min_free = self._maintenance.run, self._policy.min_free_bytes
+        return EdgeCollection(folder, spec, shard, self._children, maintain, min_free, **more)
 
     async def ping(self) -> None:
         """Returns if the directory is there, and any engine that runs answers.
@@ -125,12 +119,12 @@ class QdrantEdge:
         A collection whose engine is stuck refuses its own calls; the store is of use until all are. Engines
         that do not run are started when needed.
         """
-        with disk_errors():
+        with files.disk_errors():
             await asyncio.get_running_loop().run_in_executor(self._pinging, self._root.stat)
-        running = [live for live in self._live.values() if live.supervisor.running]
-        outcomes = await asyncio.gather(*(live.supervisor.ping() for live in running), return_exceptions=True)
-        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        if failures and len(failures) == len(running):
+        pings = [live.ping() for live in self._live.values() if live.running]
+        outcomes = await asyncio.gather(*pings, return_exceptions=True)
+        failures = [outcome for outcome in outcomes if outcome is not None]
+        if failures and len(failures) == len(pings):
             raise failures[0]
 
     async def close(self) -> None:
@@ -156,10 +150,22 @@ class QdrantEdge:
         self._lock.close()
 
     async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
-        target = self._aliases.targets.get(name, name)
-        if target not in self._live and target not in self._damaged:
-            raise self._aliases.missing(name)
-        return self._get(target).spec
+        target = self._aliases.get(name, name)
+        if target in self._live:
+            return self._get(target).spec
+        if name in self._aliases:
+            raise FailedPrecondition(
+                f"alias {name!r} points at collection {target!r}, which does not exist",
+                "ALIAS_BROKEN",
+                {"alias": name, "collection": target},
+            )
+        if self._aliases_damage:
+            raise FailedPrecondition(
+                f"collection {name!r} does not exist; if it is an alias: {self._aliases_damage}",
+                "ALIASES_DAMAGED",
+                {"collection": name},
+            )
+        raise NotFound("collection", name)
 
     async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None:
         """Creates a collection; after a crash there is all of it or nothing. Raises AlreadyExists."""
@@ -168,17 +174,16 @@ class QdrantEdge:
         async with self._changing:
             if spec.name in self._live:
                 raise AlreadyExists("collection", spec.name)
-            if spec.name in self._damaged:
-                raise AlreadyExists("collection", spec.name, taken_by="a damaged collection")
-            if spec.name in self._aliases.targets:
+            if spec.name in self._aliases:
                 raise AlreadyExists("collection", spec.name, taken_by="an alias")
-            folder = self._root / COLLECTIONS / spec.name
+            folder = self._root / files.COLLECTIONS / spec.name
             building = folder.with_name(f".{spec.name}.new")
+            threshold = self._policy.index_threshold
             engine = await EngineProcess.start(self._children)
             try:
-                with disk_errors():
+                with files.disk_errors():
                     await asyncio.to_thread(shutil.rmtree, building, True)
-                    await engine.call("create", building, spec, self._shared.policy.index_threshold)
+                    await engine.call("create", building / files.FIRST_SHARD, spec, threshold)
                     await whole(self._publish(building, folder, spec, engine))
             except BaseException:
                 if spec.name not in self._live:
@@ -189,73 +194,69 @@ class QdrantEdge:
     async def _publish(
         self, building: Path, folder: Path, spec: CollectionSpec, engine: EngineProcess
     ) -> None:
-        await asyncio.to_thread(publish, building, folder)
-        self._live[spec.name] = EdgeCollection(folder, spec, FIRST_SHARD, self._shared, spare=engine)
+        await asyncio.to_thread(files.publish, building, folder, spec)
+        self._live[spec.name] = self._collection(folder, spec, files.FIRST_SHARD, spare=engine)
 
     async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
         info: ShardInfo = await self._read(collection, "info", timeout=timeout)
+        live = self._get(collection)
         vectors = info.image_vectors + info.text_vectors
         return CollectionInfo(
-            spec=self._get(collection).spec,
+            spec=live.spec,
             points=info.points,
             image_vectors=info.image_vectors,
             text_vectors=info.text_vectors,
             indexed_share=min(1.0, info.indexed_vectors / vectors) if vectors else 0.0,
-            disk_bytes=info.disk_bytes,
-            aliases=self._aliases.of(collection),
+            disk_bytes=await asyncio.to_thread(files.disk_bytes, live.folder),
+            aliases=self._aliases_of(collection),
         )
 
     async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
         found = []
-        for name in sorted({*self._live, *self._damaged}):
+        for name in sorted(self._live):
             try:
                 found.append(await self.get_collection(name, timeout=timeout))
-            except CollectionDamaged as error:
+            except NotFound:  # deleted meanwhile
+                continue
+            except ServiceError as error:
+                damage = error.damage if isinstance(error, CollectionDamaged) else error.message
                 unknown = CollectionSpec(name, dimension=0, fingerprint="")
-                aliases = self._aliases.of(name)
-                found.append(CollectionInfo(unknown, 0, 0, 0, 0.0, 0, aliases, damage=error.damage))
+                found.append(CollectionInfo(unknown, 0, 0, 0, 0.0, 0, self._aliases_of(name), damage))
         return found
 
     async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
         async with self._changing:
-            live = self._live.get(collection)
-            if live is None and collection not in self._damaged:
+            if collection not in self._live:
                 raise NotFound("collection", collection)
-            with disk_errors():
-                for other in self._live.values():
-                    if other.spec.successor == collection:
-                        await other.set_successor("")
-            await self._save_aliases(
-                {a: name for a, name in self._aliases.targets.items() if name != collection}
-            )
+            for other in self._live.values():
+                if other.spec.successor == collection:
+                    await other.set_successor("")
+            await self._save_aliases({a: name for a, name in self._aliases.items() if name != collection})
             await whole(self._delete(collection))
 
     async def _delete(self, name: str) -> None:
-        live = self._live.pop(name, None)
-        if live is not None:
-            await live.close()
-        folder = self._root / COLLECTIONS / name
+        live = self._live.pop(name)
+        await live.close()
+        folder = live.folder
         doomed = folder.with_name(f".{name}.deleted")
-        with disk_errors():
-            await asyncio.to_thread(remove, doomed)  # of a deletion that could not clear up
+        with files.disk_errors():
+            await asyncio.to_thread(files.remove, doomed)  # of a deletion that could not clear up
             try:
                 if folder.exists() or folder.is_symlink():
                     await asyncio.to_thread(folder.rename, doomed)
             except OSError:
-                if live is not None:
-                    self._live[name] = EdgeCollection(folder, live.spec, live.supervisor.shard, self._shared)
+                self._live[name] = self._collection(folder, live.spec, live.shard, damage=live.damage)
                 raise
-            self._damaged.pop(name, None)
-            await asyncio.to_thread(shutil.rmtree if doomed.is_dir() else remove, doomed)
+            await asyncio.to_thread(files.remove, doomed)
 
     async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
         """Points `alias` at a collection, or removes it; returns where it pointed. Raises NotFound."""
         check_name("alias", alias)
         async with self._changing:
-            if alias in self._live or alias in self._damaged:
+            if alias in self._live:
                 raise AlreadyExists("alias", alias, taken_by="a collection")
-            previous = self._aliases.targets.get(alias, "")
-            changed = {name: target for name, target in self._aliases.targets.items() if name != alias}
+            previous = self._aliases.get(alias, "")
+            changed = {name: target for name, target in self._aliases.items() if name != alias}
             if collection is not None:
                 self._get(collection)
                 changed[alias] = collection
@@ -267,20 +268,16 @@ class QdrantEdge:
     async def set_successor(self, collection: str, successor: str, *, timeout: float | None = None) -> float:
         """Keeps the successor in the collection's settings; nobody else goes by older ones."""
         async with self._changing:
-            live = self._get(collection)
             if successor:
                 self._get(successor)
-            with disk_errors():
-                await live.set_successor(successor)
+            await self._get(collection).set_successor(successor)
         return 0.0
 
     async def create_payload_index(
         self, collection: str, key: str, type: IndexType, *, timeout: float | None = None
     ) -> None:
         live = self._get(collection)
-        there = live.spec.payload_indexes.get(key)
-        if there is None:
-            there = await live.create_payload_index(key, type, timeout=_seconds(timeout))
+        there = await live.create_payload_index(key, type, timeout=timeout)
         if there != type:
             raise index_conflict(collection, key, there, type)
 
@@ -296,9 +293,8 @@ class QdrantEdge:
         """Writes points, each whole; findable on return, and with `wait` durable."""
         live = self._get(collection)
         check_points(live.spec, points)
-        return await live.upsert(
-            [pack_point(point) for point in points], insert_only, durable=wait, timeout=_seconds(timeout)
-        )
+        packed = [pack_point(point) for point in points]
+        return await live.upsert(packed, insert_only, durable=wait, timeout=timeout)
 
     async def get(
         self,
@@ -314,26 +310,25 @@ class QdrantEdge:
     async def present(
         self, collection: str, ids: Sequence[str], *, timeout: float | None = None
     ) -> frozenset[str]:
-        found = await self.get(collection, ids, payload=PayloadSelection(()), timeout=timeout)
+        found = await self.get(collection, ids, payload=NO_PAYLOAD, timeout=timeout)
         return frozenset(point.id for point in found)
 
     async def delete(
         self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
     ) -> int:
         what = selector if isinstance(selector, Filter) else tuple(selector)
-        return int(await self._get(collection).write("delete", what, timeout=_seconds(timeout)))
+        return int(await self._get(collection).write("delete", what, timeout=timeout))
 
     async def update_payload(
         self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None
     ) -> int:
         live = self._get(collection)
-        return int(await live.write("update_payload", tuple(ids), change, timeout=_seconds(timeout)))
+        return int(await live.write("update_payload", tuple(ids), change, timeout=timeout))
 
     async def count(
         self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
     ) -> int:
-        matching: int = await self._read(collection, "count", filter, timeout=timeout)
-        return matching
+        return int(await self._read(collection, "count", filter, timeout=timeout))
 
     async def scroll(
         self,
@@ -356,8 +351,8 @@ class QdrantEdge:
     async def sample(
         self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None
     ) -> VectorSample:
-        page = partial(self._read, collection, "sample", name, timeout=timeout)
-        return await in_pages(page, limit)
+        dimension = self._get(collection).spec.dimension
+        return await sampled(partial(self.scroll, collection, timeout=timeout), name, limit, dimension)
 
     async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
         """The calibration that is kept in the collection's folder."""
@@ -368,35 +363,38 @@ class QdrantEdge:
     ) -> None:
         """Keeps it there; what a crash loses is measured anew."""
         live = self._get(collection)
-        with disk_errors():
-            await asyncio.to_thread(write_calibration, live.folder, calibration)
+        with files.disk_errors():
+            await asyncio.to_thread(files.write_json, live.folder / files.CALIBRATION, calibration)
         live.calibration = calibration
 
     async def query(
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
-        answers: list[list[ScoredPoint]] = await self._read(
-            collection, "query", tuple(queries), timeout=timeout
-        )
-        return answers
+        return list(await self._read(collection, "query", tuple(queries), timeout=timeout))
 
     def _get(self, collection: str) -> EdgeCollection:
         live = self._live.get(collection)
-        damage = self._damaged.get(collection, "") if live is None else live.supervisor.damage
-        if damage:
-            raise CollectionDamaged(collection, damage)
         if live is None:
             raise NotFound("collection", collection)
+        if live.damage:
+            raise CollectionDamaged(collection, live.damage)
         return live
 
     async def _read(self, collection: str, method: str, *arguments: Any, timeout: float | None) -> Any:
-        return await self._get(collection).read(method, *arguments, timeout=_seconds(timeout))
+        return await self._get(collection).read(method, *arguments, timeout=timeout)
 
-    async def _save_aliases(self, targets: dict[str, str]) -> None:
-        if targets != self._aliases.targets:
-            with disk_errors():
-                await whole(self._aliases.replace(targets))
+    def _aliases_of(self, collection: str) -> tuple[str, ...]:
+        return tuple(sorted(alias for alias, name in self._aliases.items() if name == collection))
 
+    async def _save_aliases(self, aliases: dict[str, str]) -> None:
+        if aliases != self._aliases:
+            with files.disk_errors():
+                await whole(self._replace_aliases(aliases))
 
-def _seconds(timeout: float | None) -> float:
-    return _DEFAULT_TIMEOUT_S if timeout is None else timeout
+    async def _replace_aliases(self, aliases: dict[str, str]) -> None:
+        path = self._root / files.ALIASES
+        if self._aliases_damage:  # kept, for whoever wants to mend it
+            await asyncio.to_thread(path.rename, path.with_name(f"{path.name}.damaged"))
+            self._aliases_damage = ""
+        await asyncio.to_thread(files.write_json, path, aliases)
+        self._aliases = aliases

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias, TypeVar
 
-from clipsearch.serving.errors import DeadlineExceeded, NotFound, Unavailable
+from clipsearch.serving.errors import DeadlineExceeded, Unavailable
+from search_service.deadline import store_within
 from search_service.stores.qdrant.errors import StoreRefuses, StoreUnsettled, store_errors
-from search_service.stores.qdrant.spec import Limits
 
 Answer = TypeVar("Answer")
 # Makes a call, which the server is told to give up after so many seconds.
@@ -37,21 +36,26 @@ _MOST_HEDGES = 64
 class ServerCalls:
     """Makes calls. `timeout` is the longest that one may take with all its tries, in seconds.
 
+    `longest` tells of a collection which timeout its server lets pass, None = any.
+
     All methods raise what `store_errors` makes of the client's exceptions, and DeadlineExceeded.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(
+        self, timeout: float, longest: Callable[[str], int | None] = lambda collection: None
+    ) -> None:
         self._timeout = timeout
+        self._longest = longest
         self._hedges = 0
 
     async def once(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
         """A call whose second try would answer otherwise."""
-        return await self._bounded(timeout, lambda seconds: _sent(collection, send, seconds))
+        return await self._bounded(timeout, lambda seconds: self._sent(collection, send, seconds))
 
     async def read(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
         """The first answer that comes."""
         return await self._bounded(
-            timeout, lambda seconds: self._first(lambda: _sent(collection, send, seconds), seconds)
+            timeout, lambda seconds: self._first(lambda: self._sent(collection, send, seconds), seconds)
         )
 
     async def write(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
@@ -65,22 +69,24 @@ class ServerCalls:
                     while True:
                         try:
                             async with asyncio.timeout((end - _now()) / 2):
-                                return await _sent(collection, send, seconds)
+                                return await self._sent(collection, send, seconds)
                         except Unavailable as error:
                             await asyncio.sleep(again.after(error))
                 except TimeoutError:
                     continue
-            return await _sent(collection, send, seconds)
+            return await self._sent(collection, send, seconds)
 
         return await self._bounded(timeout, tried)
 
     async def _bounded(self, timeout: float | None, make: Callable[[float], Awaitable[Answer]]) -> Answer:
         seconds = self._timeout if timeout is None else min(timeout, self._timeout)
-        try:
-            async with asyncio.timeout(seconds):
-                return await make(seconds)
-        except TimeoutError:
-            raise DeadlineExceeded("the store did not answer in time") from None
+        async with store_within(seconds):
+            return await make(seconds)
+
+    async def _sent(self, collection: str, send: Send[Answer], seconds: float) -> Answer:
+        whole = max(1, math.ceil(seconds))
+        with store_errors(collection):
+            return await send(min(whole, self._longest(collection) or whole))
 
     async def _first(self, send: Callable[[], Coroutine[Any, Any, Answer]], seconds: float) -> Answer:
         hedge_after = min(_HEDGE_AFTER_S, seconds / MOST_TRIES)
@@ -113,39 +119,6 @@ class ServerCalls:
                 await asyncio.gather(*pending, return_exceptions=True)
 
 
-class PointCalls:
-    """Calls about a collection's points, with timeouts that its strict mode lets pass.
-
-    One that is gone is forgotten, to be looked up anew: an alias may have moved on.
-    """
-
-    def __init__(
-        self, calls: ServerCalls, limits: Callable[[str], Limits], forget: Callable[[], None]
-    ) -> None:
-        self._calls, self._limits, self._forget = calls, limits, forget
-
-    async def read(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
-        """The first answer that comes."""
-        with self._forgetting():
-            return await self._calls.read(collection, timeout, self._within(collection, send))
-
-    async def write(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
-        """A write that leaves the same behind when it is made twice."""
-        with self._forgetting():
-            return await self._calls.write(collection, timeout, self._within(collection, send))
-
-    def _within(self, collection: str, send: Send[Answer]) -> Send[Answer]:
-        return lambda seconds: send(self._limits(collection).permitted(seconds))
-
-    @contextmanager
-    def _forgetting(self) -> Iterator[None]:
-        try:
-            yield
-        except NotFound:
-            self._forget()
-            raise
-
-
 class _Again:
     """Whether and when a call that failed is made again: what `after` returns, or it raises the failure."""
 
@@ -161,11 +134,6 @@ class _Again:
         if not (may and _is_passing(failure)) or _now() + pause >= self._end:
             raise failure
         return pause
-
-
-async def _sent(collection: str, send: Send[Answer], seconds: float) -> Answer:
-    with store_errors(collection):
-        return await send(max(1, math.ceil(seconds)))
 
 
 def _now() -> float:

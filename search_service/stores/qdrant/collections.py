@@ -1,4 +1,8 @@
-"""The collections on a Qdrant server: found by name or alias, described, made, linked and deleted."""
+"""The collections on a Qdrant server: found by name or alias, described, made, linked and deleted.
+
+Our facts of a collection are kept in its own metadata on the server (Qdrant 1.16 and later). Collections
+without them are somebody else's: they are neither listed nor touched.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from clipsearch.serving.errors import (
     ServiceError,
     Unavailable,
 )
+from search_service.deadline import store_within
 from search_service.stores.checks import check_name, index_conflict
 from search_service.stores.protocol import VECTOR_NAMES, CollectionInfo, CollectionSpec, IndexType
 from search_service.stores.qdrant.calls import Send, ServerCalls
@@ -27,7 +32,6 @@ from search_service.stores.qdrant.spec import (
     Limits,
     calibration_metadata,
     creation,
-    index_metadata,
     read_calibration,
     read_limits,
     read_spec,
@@ -63,92 +67,84 @@ class Known:
 
 
 class ServerCollections:
-    """What QdrantServer does with collections as a whole."""
+    """What QdrantServer does with collections as a whole. `timeout` is the longest of a call, in seconds.
 
-    def __init__(self, client: AsyncQdrantClient, calls: ServerCalls) -> None:
-        self._client = client
-        self._calls = calls
+    `nodes` has one connection to each node, on which calls in a row go to one node after the other.
+    """
+
+    def __init__(self, nodes: AsyncQdrantClient, timeout: float) -> None:
+        self._nodes = nodes
+        self._calls = ServerCalls(timeout, lambda collection: self._limits(collection).timeout)
         self._known: dict[str, Known] = {}  # by the name that callers use, an alias as well
-        self._asking: dict[str, asyncio.Task[Known]] = {}
-        self._tasks: set[asyncio.Task[Known]] = set()
-        self._generation = 0
+        self._asking: dict[tuple[str, int], asyncio.Task[Known]] = {}  # by name and generation
+        self._generation = 0  # of what is known: answers to earlier questions may be of before a change
 
     async def close(self) -> None:
         """Ends what is still asked in the background."""
-        tasks = list(self._tasks)
+        tasks = list(self._asking.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def resolve(self, name: str, timeout: float | None) -> CollectionSpec:
-        """The settings of a collection, by name or alias, at most FRESH_S old."""
+    async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
+        """The settings of a collection, by name or alias; at most FRESH_S old.
+
+        Raises FailedPrecondition for a collection that clipsearch did not make.
+        """
         return (await self._resolved(name, timeout)).spec
 
-    async def calibration(self, collection: str, timeout: float | None) -> Mapping[str, Any] | None:
+    async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
         """What `set_calibration` kept last, here or elsewhere, at most FRESH_S old."""
         return (await self._resolved(collection, timeout)).calibration
 
     async def set_calibration(
-        self, collection: str, calibration: Mapping[str, Any], timeout: float | None
+        self, collection: str, calibration: Mapping[str, Any], *, timeout: float | None = None
     ) -> None:
         """Keeps it in the collection's metadata. Other services know it when their nodes do."""
-        facts = calibration_metadata(calibration)
-        await self._merge_metadata(collection, facts, timeout)
-        self._generation += 1  # what is being looked up may be of before
-        self._asking.clear()
+        await self._merge_metadata(collection, calibration_metadata(calibration), timeout)
+        self._generation += 1
         for name, known in self._known.items():
             if known.spec.name == collection:
                 self._known[name] = replace(known, calibration=calibration)
 
-    def limits(self, collection: str) -> Limits:
-        """What the server permits for the collection, as far as it is known."""
-        known = self._known.get(collection)
-        return known.limits if known else Limits()
-
-    def forget(self) -> None:
-        """Whoever asks next asks the server; answers that are on their way are not kept."""
-        self._generation += 1
-        self._known.clear()
-        self._asking.clear()
-
-    async def create(self, spec: CollectionSpec, timeout: float | None) -> None:
-        """Creates a collection and its payload indexes, or nothing."""
+    async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None:
+        """Creates a collection and its payload indexes, or nothing. Raises AlreadyExists."""
         check_name("name", spec.name)
-        if spec.name in await self.aliases(timeout):
+        if spec.name in await self._aliases(timeout):
             raise AlreadyExists("collection", spec.name, taken_by="an alias")
 
         async def create(seconds: int) -> None:
-            if await self._client.collection_exists(spec.name):
+            if await self._nodes.collection_exists(spec.name):
                 raise AlreadyExists("collection", spec.name)
-            await self._client.create_collection(spec.name, **creation(spec), timeout=seconds)
+            await self._nodes.create_collection(spec.name, **creation(spec), timeout=seconds)
             try:
                 for key, type_ in spec.payload_indexes.items():
-                    await self._client.create_payload_index(spec.name, key, INDEX_SCHEMAS[type_])
+                    await self._nodes.create_payload_index(spec.name, key, INDEX_SCHEMAS[type_])
             except BaseException:
-                await self._client.delete_collection(spec.name)
+                await self._nodes.delete_collection(spec.name)
                 raise
 
         await self._calls.once(spec.name, timeout, create)
-        self.forget()
+        self._forget()
 
-    async def describe(self, name: str, timeout: float | None) -> CollectionInfo:
+    async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
         """The collection as it stands. Raises NotFound for an alias."""
-        aliases = await self.aliases(timeout)
-        if name in aliases:
-            raise NotFound("collection", name)
-        return await self._describe(name, aliases, timeout, exact=True)
+        aliases = await self._aliases(timeout)
+        if collection in aliases:
+            raise NotFound("collection", collection)
+        return await self._describe(collection, aliases, timeout, exact=True)
 
-    async def all(self, timeout: float | None) -> list[CollectionInfo]:
+    async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
         """All collections made by clipsearch, by name; one that cannot be described says why."""
-        aliases = await self.aliases(timeout)
+        aliases = await self._aliases(timeout)
         names = await self._names(timeout)
         within = min(_DESCRIBED_WITHIN_S, timeout or _DESCRIBED_WITHIN_S)
         infos = await asyncio.gather(*(self._described(name, aliases, within) for name in names))
         return [info for info in infos if info is not None]
 
-    async def delete(self, collection: str, timeout: float | None) -> None:
+    async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
         """Deletes the collection, the aliases that point at it and the links to it as a successor."""
-        aliases = await self.aliases(timeout)
+        aliases = await self._aliases(timeout)
         if collection in aliases:
             raise NotFound("collection", collection)
         await self._ask(collection, collection, timeout)
@@ -158,30 +154,30 @@ class ServerCollections:
             except ServiceError:
                 continue  # gone meanwhile, or not ours: no link to mend
             if linked:
-                await self.set_successor(name, "", timeout)
+                await self.set_successor(name, "", timeout=timeout)
 
         async def delete(seconds: int) -> None:
             # With the aliases that point at it by then.
-            await self._client.delete_collection(collection, timeout=seconds)
+            await self._nodes.delete_collection(collection, timeout=seconds)
 
         async def gone_here(seconds: int) -> bool:
-            return not await self._client.collection_exists(collection)
+            return not await self._nodes.collection_exists(collection)
 
         await self._calls.once(collection, timeout, delete)
         await self._seen_by_all(collection, timeout, gone_here)
-        self.forget()
+        self._forget()
 
-    async def set_alias(self, alias: str, collection: str | None, timeout: float | None) -> str:
+    async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
         """Points `alias` at a collection, or removes it, in one step; returns where it pointed."""
         check_name("alias", alias)
-        aliases = await self.aliases(timeout)
+        aliases = await self._aliases(timeout)
         previous = aliases.get(alias, "")
         operations: list[models.AliasOperations] = [_delete_alias(alias)] if previous else []
         if collection is not None:
             if collection in aliases:
                 raise NotFound("collection", collection)
             if not previous and await self._calls.read(
-                alias, timeout, lambda _: self._client.collection_exists(alias)
+                alias, timeout, lambda _: self._nodes.collection_exists(alias)
             ):
                 raise AlreadyExists("alias", alias, taken_by="a collection")
             await self._ask(collection, collection, timeout)
@@ -192,31 +188,38 @@ class ServerCollections:
         await self._calls.once(
             alias,
             timeout,
-            lambda seconds: self._client.update_collection_aliases(operations, timeout=seconds),
+            lambda seconds: self._nodes.update_collection_aliases(operations, timeout=seconds),
         )
 
         async def moved_here(seconds: int) -> bool:
-            found = (await self._client.get_aliases()).aliases
+            found = (await self._nodes.get_aliases()).aliases
             return {a.alias_name: a.collection_name for a in found}.get(alias) == collection
 
         await self._seen_by_all(alias, timeout, moved_here)
-        self.forget()
+        self._forget()
         return previous
 
-    async def set_successor(self, collection: str, successor: str, timeout: float | None) -> float:
+    async def set_successor(self, collection: str, successor: str, *, timeout: float | None = None) -> float:
         """Keeps the successor in the collection's metadata; other services know within FRESH_S."""
         await self._ask(collection, collection, timeout)
         if successor:
             await self._ask(successor, successor, timeout)
-        await self._set_metadata(collection, successor_metadata(successor), timeout)
+        facts = successor_metadata(successor)
+        await self._merge_metadata(collection, facts, timeout)
+
+        async def kept_here(seconds: int) -> bool:
+            kept = (await self._nodes.get_collection(collection)).config.metadata or {}
+            return facts.items() <= kept.items()
+
+        await self._seen_by_all(collection, timeout, kept_here)
+        self._forget()
         return FRESH_S
 
     async def create_payload_index(
-        self, collection: str, key: str, type: IndexType, timeout: float | None
+        self, collection: str, key: str, type: IndexType, *, timeout: float | None = None
     ) -> None:
         """Adds a payload index; FailedPrecondition if the field has one of another type."""
-        spec = (await self._ask(collection, collection, timeout)).spec
-        there = spec.payload_indexes.get(key)
+        there = (await self._ask(collection, collection, timeout)).spec.payload_indexes.get(key)
         if there == type:
             return
         if there is not None:
@@ -224,32 +227,37 @@ class ServerCollections:
         result = await self._calls.write(
             collection,
             timeout,
-            lambda seconds: self._client.create_payload_index(
+            lambda seconds: self._nodes.create_payload_index(
                 collection, key, INDEX_SCHEMAS[type], wait=True, timeout=seconds
             ),
         )
         check_done(result.status == models.UpdateStatus.COMPLETED)
-        await self._set_metadata(collection, index_metadata(key, type), timeout)
 
-    async def aliases(self, timeout: float | None) -> dict[str, str]:
+        async def indexed_here(seconds: int) -> bool:
+            return key in (await self._nodes.get_collection(collection)).payload_schema
+
+        await self._seen_by_all(collection, timeout, indexed_here)
+        self._forget()
+
+    def _limits(self, collection: str) -> Limits:
+        """What the server permits for the collection, as far as it is known."""
+        known = self._known.get(collection)
+        return known.limits if known else Limits()
+
+    def _forget(self) -> None:
+        """Whoever asks next asks the server."""
+        self._generation += 1
+        self._known.clear()
+
+    async def _aliases(self, timeout: float | None) -> dict[str, str]:
         """The server's aliases: alias -> collection."""
-        found = await self._calls.read("", timeout, lambda _: self._client.get_aliases())
+        found = await self._calls.read("", timeout, lambda _: self._nodes.get_aliases())
         return {entry.alias_name: entry.collection_name for entry in found.aliases}
-
-    async def _set_metadata(self, collection: str, facts: dict[str, object], timeout: float | None) -> None:
-        await self._merge_metadata(collection, facts, timeout)
-
-        async def kept_here(seconds: int) -> bool:
-            kept = (await self._client.get_collection(collection)).config.metadata or {}
-            return facts.items() <= kept.items()
-
-        await self._seen_by_all(collection, timeout, kept_here)
-        self.forget()
 
     async def _merge_metadata(self, collection: str, facts: dict[str, object], timeout: float | None) -> None:
         """The server merges the keys into those that are there, so writers of others lose nothing."""
         await self._calls.write(
-            collection, timeout, lambda _: self._client.update_collection(collection, metadata=facts)
+            collection, timeout, lambda _: self._nodes.update_collection(collection, metadata=facts)
         )
 
     async def _seen_by_all(self, collection: str, timeout: float | None, seen: Send[bool]) -> None:
@@ -267,28 +275,30 @@ class ServerCollections:
     async def _resolved(self, name: str, timeout: float | None) -> Known:
         known = self._known.get(name)
         age = time.monotonic() - known.read_at if known else FRESH_S
-        if age > FRESH_S / 2 and name not in self._asking:
+        asking = name, self._generation
+        if age > FRESH_S / 2 and asking not in self._asking:
             # As long as the store's calls may take: others wait with it whose deadlines are later.
-            task = asyncio.create_task(self._look_up(name, None))
-            self._asking[name] = task
-            self._tasks.add(task)
-            task.add_done_callback(lambda done: self._asked(name, done))
+            task = self._asking[asking] = asyncio.create_task(self._look_up(name))
+            task.add_done_callback(lambda done: self._asked(*asking, done))
         if known and age < FRESH_S:
             return known
         # Shielded: one caller who goes must not take the answer from those who wait with it.
-        try:
-            return await asyncio.wait_for(asyncio.shield(self._asking[name]), timeout)
-        except TimeoutError:
-            raise DeadlineExceeded("the store did not answer in time") from None
+        async with store_within(timeout):
+            return await asyncio.shield(self._asking[asking])
 
-    async def _look_up(self, name: str, timeout: float | None) -> Known:
+    def _asked(self, name: str, generation: int, task: asyncio.Task[Known]) -> None:
+        del self._asking[name, generation]
+        if not task.cancelled() and isinstance(task.exception(), NotFound):
+            self._known.pop(name, None)
+
+    async def _look_up(self, name: str) -> Known:
         """The settings that the nodes agree on, or after a while most of them.
 
         A node that has just come back answers before it has heard what changed while it was away.
         """
         generation = self._generation
         for last in [False] * _ASKED_AGAIN + [True]:
-            asked = [self._look_up_once(name, timeout) for _ in range(_ASKED_AT_ONCE)]
+            asked = [self._look_up_once(name) for _ in range(_ASKED_AT_ONCE)]
             answers = await asyncio.gather(*asked, return_exceptions=True)
             heard = [one for one in answers if not isinstance(one, Unavailable | DeadlineExceeded)]
             if not heard:
@@ -307,16 +317,8 @@ class ServerCollections:
             self._known[name] = self._known[known.spec.name] = known
         return known
 
-    async def _look_up_once(self, name: str, timeout: float | None) -> Known:
-        aliases = await self.aliases(timeout)
-        return await self._ask(aliases.get(name, name), name, timeout)
-
-    def _asked(self, name: str, task: asyncio.Task[Known]) -> None:
-        self._tasks.discard(task)
-        if self._asking.get(name) is task:
-            del self._asking[name]
-        if not task.cancelled() and isinstance(task.exception(), NotFound):
-            self._known.pop(name, None)
+    async def _look_up_once(self, name: str) -> Known:
+        return await self._ask((await self._aliases(None)).get(name, name), name, None)
 
     async def _ask(self, collection: str, called: str, timeout: float | None) -> Known:
         """Reads the settings. Raises NotFound of `called`; FailedPrecondition for somebody else's."""
@@ -326,7 +328,7 @@ class ServerCollections:
         self, collection: str, called: str, timeout: float | None
     ) -> tuple[Known, models.CollectionInfo]:
         read_at = time.monotonic()
-        described = await self._calls.read(called, timeout, lambda _: self._client.get_collection(collection))
+        described = await self._calls.read(called, timeout, lambda _: self._nodes.get_collection(collection))
         spec = read_spec(collection, described)
         if spec is None:
             raise FailedPrecondition(
@@ -337,7 +339,7 @@ class ServerCollections:
         return Known(spec, read_limits(described), read_at, read_calibration(described)), described
 
     async def _names(self, timeout: float | None) -> list[str]:
-        found = await self._calls.read("", timeout, lambda _: self._client.get_collections())
+        found = await self._calls.read("", timeout, lambda _: self._nodes.get_collections())
         return sorted(collection.name for collection in found.collections)
 
     async def _described(
@@ -363,9 +365,7 @@ class ServerCollections:
             counted = await self._calls.read(
                 name,
                 timeout,
-                lambda seconds: self._client.count(
-                    name, condition, exact=exact, timeout=known.limits.permitted(seconds)
-                ),
+                lambda seconds: self._nodes.count(name, condition, exact=exact, timeout=seconds),
             )
             return counted.count
 

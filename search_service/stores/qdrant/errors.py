@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import grpc
 from google.rpc import code_pb2
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from clipsearch.serving.errors import (
     AlreadyExists,
@@ -58,18 +57,10 @@ def store_errors(collection: str = "") -> Iterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         raise _from_rpc(error, collection) from error
-    except UnexpectedResponse as error:
-        raise _from_http(error.status_code, collection) or error from error
     except ResourceExhaustedResponse as error:
         raise ResourceExhausted(
             "the store is busy", "STORE_BUSY", retry_after_s=error.retry_after_s
         ) from error
-    except ResponseHandlingException as error:
-        raise Unavailable("store", "the store cannot be reached") from error
-    except ValueError as error:  # how qdrant-client's local mode says it
-        if "not found" not in str(error):
-            raise
-        raise NotFound("collection", collection) from error
 
 
 def check_done(done: bool) -> None:
@@ -116,20 +107,3 @@ def _from_rpc(error: grpc.aio.AioRpcError, collection: str) -> ServiceError:
                 return StoreRefuses("store", problem)
             return Unavailable("store", "the store cannot be reached")
     return StoreUnsettled("store", f"the store cannot do it now: {details}")
-
-
-def _from_http(status: int | None, collection: str) -> ServiceError | None:
-    match status:
-        case 404:
-            return NotFound("collection", collection)
-        case 401 | 403:
-            return Unavailable("store", "the store refuses this service's API key")
-        case 408 | 504:
-            return DeadlineExceeded("the store did not answer in time")
-        case 429:
-            return ResourceExhausted("the store is busy", "STORE_BUSY", retry_after_s=_BUSY_RETRY_S)
-        case 500 | 502 | 503:
-            return Unavailable("store", f"the store answers with HTTP status {status}")
-        case 507:
-            return ResourceExhausted("the store's disk is full", "STORE_DISK_FULL", _DISK_RETRY_S)
-    return None

@@ -1,4 +1,4 @@
-"""A collection's settings as a Qdrant server keeps them: in its own terms, and in our metadata."""
+"""A collection's settings as a Qdrant server keeps them: its own, and ours in the collection's metadata."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from typing import Any
 
 from qdrant_client import models
 
-from search_service.stores.protocol import VECTOR_NAMES, CollectionSpec, IndexType
+from search_service.stores.protocol import (
+    VECTOR_NAMES,
+    CollectionSpec,
+    IndexType,
+    Quantization,
+    QuantizationParams,
+)
 
-# Our keys in a collection's metadata. The server merges keys, so each fact that changes has one of its own.
+# Our keys in a collection's metadata, for what Qdrant does not keep itself: the fingerprint and the model,
+# which never change, and facts that do. The server merges keys, so each of those has one of its own.
 _METADATA = "clipsearch"
 _SUCCESSOR = "clipsearch_successor"
-_INDEX = "clipsearch_index."
 _CALIBRATION = "clipsearch_calibration"
 
 INDEX_SCHEMAS: dict[IndexType, Any] = {
@@ -25,14 +31,6 @@ INDEX_SCHEMAS: dict[IndexType, Any] = {
     "text": models.TextIndexParams(
         type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WORD, lowercase=True
     ),
-}
-
-_TURBO_BITS = {
-    1.0: models.TurboQuantBitSize.BITS1,
-    1.5: models.TurboQuantBitSize.BITS1_5,
-    2.0: models.TurboQuantBitSize.BITS2,
-    4.0: models.TurboQuantBitSize.BITS4,
-    8.0: models.TurboQuantBitSize.BITS8,
 }
 
 
@@ -55,30 +53,13 @@ def creation(spec: CollectionSpec) -> dict[str, Any]:
         "shard_number": spec.shard_number or None,
         "replication_factor": spec.replication_factor or None,
         "write_consistency_factor": spec.write_consistency_factor or None,
-        "metadata": metadata(spec),
+        "metadata": {_METADATA: {"fingerprint": spec.fingerprint, "model": spec.model}},
     }
-
-
-def metadata(spec: CollectionSpec) -> dict[str, Any]:
-    """What `read_spec` reads again.
-
-    What a server tells otherwise under another name (a restored snapshot) or of a later moment (an
-    index that was added, the successor) is not kept here, or under a key of its own.
-    """
-    kept = dataclasses.asdict(spec)
-    for name in ("name", "successor"):
-        del kept[name]
-    return {_METADATA: kept}
 
 
 def successor_metadata(successor: str) -> dict[str, Any]:
     """The link to the successor, "" = none."""
     return {_SUCCESSOR: successor}
-
-
-def index_metadata(key: str, type: IndexType) -> dict[str, Any]:
-    """A payload index that was added later."""
-    return {f"{_INDEX}{key}": type}
 
 
 def calibration_metadata(calibration: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,21 +74,39 @@ def read_calibration(described: models.CollectionInfo) -> Mapping[str, Any] | No
 
 
 def read_spec(name: str, described: models.CollectionInfo) -> CollectionSpec | None:
-    """The collection's settings as they are; None if clipsearch did not make it."""
-    kept = described.config.metadata or {}
+    """The collection's settings, with the server's defaults; None if clipsearch did not make it."""
+    config = described.config
+    kept = config.metadata or {}
     made = kept.get(_METADATA)
-    if made is None:
+    vectors = config.params.vectors
+    if made is None or not isinstance(vectors, dict):
         return None
-    params = described.config.params
-    spec = CollectionSpec.of({**made, "name": name})
-    return dataclasses.replace(
-        spec,
-        payload_indexes=_indexes(spec.payload_indexes, kept, described.payload_schema or {}),
-        shard_number=params.shard_number or spec.shard_number,
-        replication_factor=params.replication_factor or spec.replication_factor,
-        write_consistency_factor=params.write_consistency_factor or spec.write_consistency_factor,
-        successor=kept.get(_SUCCESSOR, spec.successor),
+    quantization, quantization_params = _read_quantization(config.quantization_config)
+    return CollectionSpec(
+        name=name,
+        dimension=vectors["image"].size,
+        fingerprint=made["fingerprint"],
+        model=made["model"],
+        payload_indexes=_indexes(described),
+        hnsw_m=config.hnsw_config.m,
+        hnsw_ef_construct=config.hnsw_config.ef_construct,
+        hnsw_full_scan_threshold_kb=config.hnsw_config.full_scan_threshold,
+        hnsw_on_disk=bool(config.hnsw_config.on_disk),
+        quantization=quantization,
+        quantization_params=quantization_params,
+        on_disk_vectors=bool(vectors["image"].on_disk),
+        on_disk_payload=bool(config.params.on_disk_payload),
+        shard_number=config.params.shard_number or 0,
+        replication_factor=config.params.replication_factor or 0,
+        write_consistency_factor=config.params.write_consistency_factor or 0,
+        successor=kept.get(_SUCCESSOR, ""),
     )
+
+
+def _indexes(described: models.CollectionInfo) -> dict[str, IndexType]:
+    """Those of the types that clipsearch knows."""
+    there = {key: info.data_type.value for key, info in (described.payload_schema or {}).items()}
+    return {key: type for key, type in there.items() if type in INDEX_SCHEMAS}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,10 +117,6 @@ class Limits:
     results: int | None = None  # of a query, or a page
     allows_exact: bool = True
 
-    def permitted(self, seconds: int) -> int:
-        """A timeout that passes."""
-        return seconds if self.timeout is None else min(seconds, self.timeout)
-
 
 def read_limits(described: models.CollectionInfo) -> Limits:
     """The limits of the collection's strict mode."""
@@ -131,47 +126,46 @@ def read_limits(described: models.CollectionInfo) -> Limits:
     return Limits(strict.max_timeout, strict.max_query_limit, strict.search_allow_exact is not False)
 
 
-def _indexes(
-    made: Mapping[str, IndexType],
-    kept: Mapping[str, Any],
-    schema: Mapping[str, models.PayloadIndexInfo],
-) -> dict[str, IndexType]:
-    """Those that the collection was made with, those added by clipsearch, and those that the server has."""
-    added = {key.removeprefix(_INDEX): type for key, type in kept.items() if key.startswith(_INDEX)}
-    there = {key: info.data_type.value for key, info in schema.items()}
-    return {key: type for key, type in {**made, **added, **there}.items() if type in INDEX_SCHEMAS}
-
-
 def _quantization(spec: CollectionSpec) -> models.QuantizationConfig | None:
-    params = spec.quantization_params
+    params, always_ram = spec.quantization_params, spec.quantization_params.always_ram
     match spec.quantization:
         case "scalar":
-            return models.ScalarQuantization(
-                scalar=models.ScalarQuantizationConfig(
-                    type=models.ScalarType.INT8,
-                    quantile=params.quantile or None,
-                    always_ram=params.always_ram,
-                )
+            scalar = models.ScalarQuantizationConfig(
+                type=models.ScalarType.INT8, quantile=params.quantile or None, always_ram=always_ram
             )
+            return models.ScalarQuantization(scalar=scalar)
         case "binary":
-            return models.BinaryQuantization(
-                binary=models.BinaryQuantizationConfig(
-                    always_ram=params.always_ram,
-                    encoding=models.BinaryQuantizationEncoding(params.encoding),
-                    query_encoding=models.BinaryQuantizationQueryEncoding(params.query_encoding),
-                )
+            binary = models.BinaryQuantizationConfig(
+                encoding=models.BinaryQuantizationEncoding(params.encoding),
+                query_encoding=models.BinaryQuantizationQueryEncoding(params.query_encoding),
+                always_ram=always_ram,
             )
+            return models.BinaryQuantization(binary=binary)
         case "product":
-            return models.ProductQuantization(
-                product=models.ProductQuantizationConfig(
-                    compression=models.CompressionRatio(f"x{params.compression}"),
-                    always_ram=params.always_ram,
-                )
-            )
+            ratio = models.CompressionRatio(f"x{params.compression}")
+            product = models.ProductQuantizationConfig(compression=ratio, always_ram=always_ram)
+            return models.ProductQuantization(product=product)
         case "turbo":
-            return models.TurboQuantization(
-                turbo=models.TurboQuantQuantizationConfig(
-                    always_ram=params.always_ram, bits=_TURBO_BITS[params.bits] if params.bits else None
-                )
-            )
+            name = f"bits{params.bits:g}".replace(".", "_")  # bits1_5
+            bits = models.TurboQuantBitSize(name) if params.bits else None
+            turbo = models.TurboQuantQuantizationConfig(bits=bits, always_ram=always_ram)
+            return models.TurboQuantization(turbo=turbo)
     return None
+
+
+def _read_quantization(config: Any) -> tuple[Quantization, QuantizationParams]:
+    if config is None:
+        return "none", QuantizationParams()
+    ((kind, kept),) = config
+    given = kept.model_dump(mode="json", exclude_none=True)
+    read: dict[str, Any] = {"always_ram": given.get("always_ram", False)}
+    for name in ("encoding", "query_encoding"):
+        if name in given:
+            read[name] = given[name]
+    if "quantile" in given:
+        read["quantile"] = round(given["quantile"], 6)  # it has travelled as a float32
+    if "compression" in given:
+        read["compression"] = int(given["compression"].removeprefix("x"))
+    if "bits" in given:
+        read["bits"] = float(given["bits"].removeprefix("bits").replace("_", "."))
+    return kind, QuantizationParams(**read)

@@ -1,29 +1,27 @@
-"""QdrantServer: a Qdrant server (or cluster), over gRPC.
-
-What a collection was created with is kept in the collection's own metadata on the server (Qdrant
-1.16 and later), under `clipsearch`. Collections without it are somebody else's: they are neither
-listed nor touched.
-"""
+"""QdrantServer: a Qdrant server (or cluster), over gRPC. See collections.py for what it does with those."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from types import ModuleType
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
+import grpc
 import structlog
 from qdrant_client import AsyncQdrantClient, models
+from qdrant_client import grpc as wire
 
 from clipsearch.channel.credentials import ClientTls
-from clipsearch.serving.errors import Unavailable
+from clipsearch.serving.errors import NotFound, Unavailable
+from search_service.deadline import store_within
 from search_service.stores.checks import check_cursor, check_points
-from search_service.stores.codec import in_pages, payload_keys, vector_sample
+from search_service.stores.codec import NO_PAYLOAD, payload_keys, sampled
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
-    CollectionInfo,
-    CollectionSpec,
-    IndexType,
     Page,
     PayloadChange,
     PayloadSelection,
@@ -34,30 +32,37 @@ from search_service.stores.protocol import (
     VectorSample,
     point_uuid,
 )
-from search_service.stores.qdrant import messages
-from search_service.stores.qdrant.calls import PointCalls, ServerCalls
+from search_service.stores.qdrant.calls import Answer, Send
 from search_service.stores.qdrant.channel import check_release, open_client
 from search_service.stores.qdrant.collections import ServerCollections
+from search_service.stores.qdrant.convert import (
+    batches,
+    payload_operations,
+    query_message,
+    scored_points,
+    server_filter,
+    stored_point,
+    upsert_message,
+)
 from search_service.stores.qdrant.errors import check_done
-from search_service.stores.qdrant.filter import server_filter
-from search_service.stores.qdrant.limiter import WriteLimiter, batches
-from search_service.stores.qdrant.messages import stored_point
-from search_service.stores.qdrant.payloads import payload_operations
-from search_service.stores.qdrant.records import ANY_COPY, Consistency, Records
 
 Ordering: TypeAlias = Literal["weak", "medium", "strong"]
+Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 
 _WRITES_AT_ONCE = 8
 _COUNTED_AT_ONCE = 1000
+_ANY_COPY = 1
+# Qdrant needs far less than their sum to tell a node that has come back how it stands.
+_AGREE_AFTER_S = (0.05, 0.15, 0.3, 0.5)
+_TOO_FEW_COPIES = "does not have enough active replicas"
 _log = structlog.get_logger(__name__)
 
 
-class QdrantServer:
+class QdrantServer(ServerCollections):
     """VectorStore on a server. Make one with `connect`; nothing is sent before the first call.
 
     `timeout` is the longest that one call may take, in seconds. `ordering` of writes and
-    `consistency` of reads are what Qdrant calls so; they matter on a cluster with replicas. `wire` writes
-    and searches; another is for qdrant-client's local mode alone.
+    `consistency` of reads are what Qdrant calls so; they matter on a cluster with replicas.
     """
 
     shared = True
@@ -69,19 +74,15 @@ class QdrantServer:
         *,
         ordering: Ordering = "weak",
         consistency: Consistency = "one",
-        collections_client: AsyncQdrantClient | None = None,
-        wire: ModuleType = messages,
+        nodes: AsyncQdrantClient | None = None,
     ) -> None:
+        super().__init__(nodes or client, timeout)
         self._client = client
-        self._wire = wire
-        # One connection to each node, on which calls in a row go to one node after the other.
-        self._collections_client = collections_client or client
-        self._calls = ServerCalls(timeout)
-        self._collections = ServerCollections(self._collections_client, self._calls)
-        self._points = PointCalls(self._calls, self._collections.limits, self._collections.forget)
         self._ordering = models.WriteOrdering(ordering)
-        self._records = Records(client, self._points, self._collections.limits, consistency)
-        self._writes = WriteLimiter(_WRITES_AT_ONCE)
+        self._consistency: models.ReadConsistency = (
+            _ANY_COPY if consistency == "one" else models.ReadConsistencyType(consistency)
+        )
+        self._writes = asyncio.Semaphore(_WRITES_AT_ONCE)
         self._version = ""
 
     @classmethod
@@ -102,8 +103,8 @@ class QdrantServer:
         Calls take turns on as many connections as there are `channels`. The files of `tls` are read
         once; raises CredentialsError.
         """
-        client, second = (open_client(url, api_key, timeout, tls, grpc_port, n) for n in (channels, 1))
-        return cls(client, timeout, ordering=ordering, consistency=consistency, collections_client=second)
+        client, nodes = (open_client(url, api_key, timeout, tls, grpc_port, n) for n in (channels, 1))
+        return cls(client, timeout, ordering=ordering, consistency=consistency, nodes=nodes)
 
     async def ping(self) -> None:
         """Raises Unavailable if no node of the server answers, or the one that does is too old."""
@@ -115,47 +116,9 @@ class QdrantServer:
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._collections.close()
-        await self._client.close()
-        if self._collections_client is not self._client:
-            await self._collections_client.close()
-
-    async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
-        """The settings of a collection, by name or alias; at most a second old.
-
-        Raises FailedPrecondition for a collection that clipsearch did not make.
-        """
-        return await self._collections.resolve(name, timeout)
-
-    async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None:
-        """Creates a collection and its payload indexes, or nothing. Raises AlreadyExists."""
-        await self._collections.create(spec, timeout)
-
-    async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
-        """The collection as it stands."""
-        return await self._collections.describe(collection, timeout)
-
-    async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
-        """All collections made by clipsearch, by name."""
-        return await self._collections.all(timeout)
-
-    async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
-        """Deletes the collection, the aliases that point at it and the links to it as a successor."""
-        await self._collections.delete(collection, timeout)
-
-    async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
-        """Points `alias` at a collection, or removes it, in one step; returns where it pointed."""
-        return await self._collections.set_alias(alias, collection, timeout)
-
-    async def set_successor(self, collection: str, successor: str, *, timeout: float | None = None) -> float:
-        """Keeps the successor in the collection's metadata; other services read it anew within a second."""
-        return await self._collections.set_successor(collection, successor, timeout)
-
-    async def create_payload_index(
-        self, collection: str, key: str, type: IndexType, *, timeout: float | None = None
-    ) -> None:
-        """Adds a payload index; FailedPrecondition if the field has one of another type."""
-        await self._collections.create_payload_index(collection, key, type, timeout)
+        await super().close()
+        for client in {self._client, self._nodes}:
+            await client.close()
 
     async def upsert(
         self,
@@ -178,24 +141,28 @@ class QdrantServer:
             there = await self.present(collection, [point.id for point in points], timeout=timeout)
             points = [point for point in points if point.id not in there]
 
-        async def send(batch: list[StoredPoint]) -> None:
-            done = await self._points.write(
+        async def send(batch: Sequence[StoredPoint], seconds: int) -> None:
+            message = upsert_message(
                 collection,
-                timeout,
-                lambda seconds: self._wire.upsert(
-                    self._client,
-                    collection,
-                    batch,
-                    wait=wait,
-                    insert_only=insert_only,
-                    ordering=self._ordering,
-                    timeout=seconds,
-                ),
+                batch,
+                wait=wait,
+                insert_only=insert_only,
+                ordering=self._ordering,
+                timeout=seconds,
             )
-            if wait:
-                check_done(done)
+            answer = await self._client.grpc_points.Upsert(message, timeout=seconds)
+            check_done(not wait or answer.result.status == wire.UpdateStatus.Completed)
 
-        await self._writes.send(batches(points, spec.dimension), send)
+        async def when_there_is_room(batch: Sequence[StoredPoint]) -> None:
+            async with self._writes:
+                await self._write(collection, timeout, partial(send, batch))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for batch in batches(points, spec.dimension):
+                    group.create_task(when_there_is_room(batch))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
         return there
 
     async def get(
@@ -208,16 +175,32 @@ class QdrantServer:
         timeout: float | None = None,
     ) -> list[StoredPoint]:
         """Those of `ids` that exist, in their order."""
-        found = await self._records.retrieve(collection, _uuids(ids), payload, with_vectors, timeout)
+        found = await self._retrieve(collection, _uuids(ids), payload, with_vectors, timeout)
         return [stored_point(record) for record in found]
 
     async def present(
         self, collection: str, ids: Sequence[str], *, timeout: float | None = None
     ) -> frozenset[str]:
-        """Those of `ids` whose points most copies of their shard have, and alike."""
+        """Those of `ids` whose points most copies of their shard have, and alike.
+
+        A write that failed half-way leaves its point on one copy: taken for there, it would stay on that one.
+        """
         if not ids:
             return frozenset()
-        found = await self._records.agreed(collection, _uuids(ids), timeout)
+
+        keys = payload_keys(NO_PAYLOAD)
+        ask = partial(self._client.retrieve, collection, _uuids(ids), with_payload=keys)
+
+        async def read(seconds: int) -> list[models.Record]:
+            try:
+                return await ask(consistency=models.ReadConsistencyType.QUORUM, timeout=seconds)
+            except grpc.aio.AioRpcError as error:
+                if _TOO_FEW_COPIES not in (error.details() or ""):
+                    raise
+                # Those that are away are made anew of those that are there.
+                return await ask(consistency=_ANY_COPY, timeout=seconds)
+
+        found = await self._read_points(collection, timeout, read)
         return frozenset(stored_point(record).id for record in found)
 
     async def delete(
@@ -229,10 +212,9 @@ class QdrantServer:
             gone = models.FilterSelector(filter=server_filter(selector) or models.Filter())
             matched = await self.count(collection, selector, timeout=timeout)
         else:
-            found = await self.get(collection, list(selector), payload=PayloadSelection(()), timeout=timeout)
-            gone = models.PointIdsList(points=[point_uuid(point_id) for point_id in selector])
-            matched = len(found)
-        result = await self._points.write(
+            gone = models.PointIdsList(points=list(_uuids(selector)))
+            matched = len(await self.get(collection, selector, payload=NO_PAYLOAD, timeout=timeout))
+        result = await self._write(
             collection,
             timeout,
             lambda seconds: self._client.delete(
@@ -246,14 +228,17 @@ class QdrantServer:
         self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None
     ) -> int:
         """Changes the payloads of those of `ids` that exist, in one request; returns how many do."""
-        found = await self._records.retrieve(collection, _uuids(ids), PayloadSelection(()), False, timeout)
+        found = await self._retrieve(collection, _uuids(ids), NO_PAYLOAD, False, timeout)
         if found:
-            operations = payload_operations(found, change)
-            results = await self._points.write(
+            results = await self._write(
                 collection,
                 timeout,
                 lambda seconds: self._client.batch_update_points(
-                    collection, operations, wait=True, ordering=self._ordering, timeout=seconds
+                    collection,
+                    payload_operations(found, change),
+                    wait=True,
+                    ordering=self._ordering,
+                    timeout=seconds,
                 ),
             )
             check_done(all(result.status == models.UpdateStatus.COMPLETED for result in results))
@@ -267,31 +252,27 @@ class QdrantServer:
         Where the collection's strict mode forbids to count: an estimate of all points, and those that match
         a filter page by page.
         """
-        exact = self._collections.limits(collection).allows_exact
+        exact = self._limits(collection).allows_exact
         if filter and not exact:
-            return await self._counted_in_pages(collection, filter, timeout)
+            async with store_within(timeout):
+                return await self._counted_in_pages(collection, filter)
         condition = server_filter(filter)
-        counted = await self._points.read(
+        counted = await self._read_points(
             collection,
             timeout,
             lambda seconds: self._client.count(collection, condition, exact=exact, timeout=seconds),
         )
         return counted.count
 
-    async def _counted_in_pages(self, collection: str, filter: Filter, timeout: float | None) -> int:
+    async def _counted_in_pages(self, collection: str, filter: Filter) -> int:
         counted, cursor = 0, None
-        async with asyncio.timeout(timeout):
-            while True:
-                page = await self.scroll(
-                    collection,
-                    limit=_COUNTED_AT_ONCE,
-                    cursor=cursor,
-                    filter=filter,
-                    payload=PayloadSelection(()),
-                )
-                counted, cursor = counted + len(page.points), page.next_cursor
-                if cursor is None:
-                    return counted
+        while True:
+            page = await self.scroll(
+                collection, limit=_COUNTED_AT_ONCE, cursor=cursor, filter=filter, payload=NO_PAYLOAD
+            )
+            counted, cursor = counted + len(page.points), page.next_cursor
+            if cursor is None:
+                return counted
 
     async def scroll(
         self,
@@ -306,73 +287,112 @@ class QdrantServer:
     ) -> Page:
         """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor.
 
-        Where several copies must agree on a read, its ids come from one copy, so that none is left out.
+        Where several copies must agree on a read, its ids come from one copy, so that none is left out. As
+        many points at most as the collection's strict mode lets pass.
         """
         check_cursor(cursor)
-        condition = server_filter(filter)
-        ids_only = self._records.consistency != ANY_COPY
-        records, following = await self._records.scroll(
+        ids_only = self._consistency != _ANY_COPY
+        records, following = await self._read_points(
             collection,
             timeout,
-            ANY_COPY,
-            limit,
-            offset=cursor,
-            scroll_filter=condition,
-            with_payload=False if ids_only else payload_keys(payload),
-            with_vectors=with_vectors and not ids_only,
+            lambda seconds: self._client.scroll(
+                collection,
+                limit=min(limit, self._limits(collection).results or limit),
+                offset=cursor,
+                scroll_filter=server_filter(filter),
+                with_payload=False if ids_only else payload_keys(payload),
+                with_vectors=with_vectors and not ids_only,
+                consistency=_ANY_COPY,
+                timeout=seconds,
+            ),
         )
         if ids_only:
             ids = [str(record.id) for record in records]
-            records = await self._records.retrieve(collection, ids, payload, with_vectors, timeout)
-        return Page(
-            tuple(stored_point(record) for record in records), None if following is None else str(following)
-        )
+            records = await self._retrieve(collection, ids, payload, with_vectors, timeout)
+        points = tuple(stored_point(record) for record in records)
+        return Page(points, None if following is None else str(following))
 
     async def sample(
         self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None
     ) -> VectorSample:
         """Up to `limit` vectors of the name, those of the points whose UUIDs come first."""
         spec = await self.resolve(collection, timeout=timeout)
-
-        async def page(amount: int, cursor: Any) -> tuple[VectorSample, Any]:
-            records, following = await self._records.scroll(
-                collection,
-                timeout,
-                self._records.consistency,
-                amount,
-                offset=cursor,
-                scroll_filter=models.Filter(must=[models.HasVectorCondition(has_vector=name)]),
-                with_payload=payload_keys(PayloadSelection(())),
-                with_vectors=[name],
-            )
-            return vector_sample([stored_point(one) for one in records], name, spec.dimension), following
-
-        return await in_pages(page, limit)
-
-    async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
-        """The calibration in the collection's metadata; what another process kept is seen within a second."""
-        return await self._collections.calibration(collection, timeout)
-
-    async def set_calibration(
-        self, collection: str, calibration: Mapping[str, Any], *, timeout: float | None = None
-    ) -> None:
-        """Keeps it in the collection's metadata, under a key of its own."""
-        await self._collections.set_calibration(collection, calibration, timeout)
+        return await sampled(partial(self.scroll, collection, timeout=timeout), name, limit, spec.dimension)
 
     async def query(
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
         """Answers several questions in one request; each list best first."""
-        answers = await self._points.read(
-            collection,
-            timeout,
-            lambda seconds: self._wire.query(
-                self._client, collection, queries, consistency=self._records.consistency, timeout=seconds
-            ),
-        )
+
+        async def ask(seconds: int) -> Any:
+            message = query_message(collection, queries, consistency=self._consistency, timeout=seconds)
+            return await self._client.grpc_points.QueryBatch(message, timeout=seconds)
+
+        answers = (await self._read_points(collection, timeout, ask)).result
         if len(answers) != len(queries):
             raise Unavailable("store", f"the store answered {len(answers)} of {len(queries)} questions")
-        return list(answers)
+        return [scored_points(one.result) for one in answers]
+
+    async def _retrieve(
+        self,
+        collection: str,
+        uuids: Sequence[str],
+        payload: PayloadSelection,
+        with_vectors: bool,
+        timeout: float | None,
+    ) -> list[models.Record]:
+        """The points with these UUIDs, in their order.
+
+        Copies that do not agree on one answer with nothing: while it is overwritten, where a node that was
+        away reads its own copy and has not heard yet that it is behind, or since a write of it failed
+        half-way. They are asked again for a second; what they do not agree on then is read from one copy.
+        """
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        ask = partial(
+            self._client.retrieve,
+            collection,
+            with_payload=payload_keys(payload),
+            with_vectors=with_vectors,
+        )
+
+        async def read(keys: Sequence[str], consistency: models.ReadConsistency) -> dict[str, models.Record]:
+            records = await self._read_points(
+                collection,
+                None if timeout is None else max(0.0, end - time.monotonic()),
+                lambda seconds: ask(ids=list(keys), consistency=consistency, timeout=seconds),
+            )
+            return {str(record.id): record for record in records}
+
+        found = await read(uuids, self._consistency)
+        missing = [key for key in uuids if key not in found]
+        if missing and self._consistency != _ANY_COPY:
+            doubtful = await read(missing, _ANY_COPY)
+            for pause in _AGREE_AFTER_S:
+                if not doubtful or time.monotonic() + 2 * pause > end:
+                    break
+                await asyncio.sleep(pause)
+                agreed = await read(list(doubtful), self._consistency)
+                found |= agreed
+                doubtful = {key: record for key, record in doubtful.items() if key not in agreed}
+            found |= doubtful
+        return [found[key] for key in uuids if key in found]
+
+    async def _read_points(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
+        with self._forgetting():
+            return await self._calls.read(collection, timeout, send)
+
+    async def _write(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
+        with self._forgetting():
+            return await self._calls.write(collection, timeout, send)
+
+    @contextmanager
+    def _forgetting(self) -> Iterator[None]:
+        """A collection that is gone is looked up anew: an alias may have moved on."""
+        try:
+            yield
+        except NotFound:
+            self._forget()
+            raise
 
 
 def _uuids(ids: Sequence[str]) -> list[str]:

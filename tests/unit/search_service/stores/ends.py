@@ -76,14 +76,14 @@ def hold(monkeypatch: pytest.MonkeyPatch, step: str, gate: Gate) -> None:
     """Puts the gate before a step: what an engine is asked, is done to, or what indexing does."""
     call = EngineProcess.call
 
-    async def gated_call(engine, method, *arguments, deadline=None):
+    async def gated_call(engine, method, *arguments):
         if method == step:
             await gate()
-        return await call(engine, method, *arguments, deadline=deadline)
+        return await call(engine, method, *arguments)
 
-    async def gated(*arguments):
+    async def gated(*arguments, **options):
         await gate()
-        return await original(*arguments)
+        return await original(*arguments, **options)
 
     owner = indexing if step.startswith("_") else EngineProcess
     if hasattr(owner, step):
@@ -97,24 +97,24 @@ def freeze_builders(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[EngineProc
     """Engines that are asked to optimise stand still; they can be had here."""
     call, frozen = EngineProcess.call, asyncio.Queue()
 
-    async def freezing(engine, method, *arguments, deadline=None):
+    async def freezing(engine, method, *arguments):
         if method == "optimize":
             os.kill(engine._process.pid, signal.SIGSTOP)
             frozen.put_nowait(engine)
-        return await call(engine, method, *arguments, deadline=deadline)
+        return await call(engine, method, *arguments)
 
     monkeypatch.setattr(EngineProcess, "call", freezing)
     return frozen
 
 
-async def no_optimizer(shard, children, index_threshold):
+async def no_optimizer(*arguments):
     """An index in no time: these tests are about what stands around it."""
     return True
 
 
 async def rebuilt(store: QdrantEdge) -> bool:
     """Builds the index of `shop` now."""
-    return await indexing.rebuild(store._live["shop"].supervisor, store._shared.policy.index_threshold)
+    return await indexing.rebuild(store._live["shop"], store._children, store._policy.index_threshold)
 
 
 async def reopened_count(root: Path) -> int:

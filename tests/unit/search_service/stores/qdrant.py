@@ -15,11 +15,9 @@ import grpc
 from qdrant_client import grpc as wire
 from qdrant_client.conversions.conversion import payload_to_grpc
 
-from search_service.stores.protocol import CollectionSpec
-from search_service.stores.qdrant.spec import metadata
-
 COLLECTION = "x"
 COUNT = 7
+MADE = {"clipsearch": {"fingerprint": "f", "model": ""}}
 Failure = tuple[grpc.StatusCode, str]
 
 
@@ -144,7 +142,6 @@ class _Collections(wire.CollectionsServicer):
 
     async def Get(self, request, context):
         await self._qdrant.take("Collections/Get", request, context)
-        spec = CollectionSpec(request.collection_name, 2, "f")
         sizes = {side: wire.VectorParams(size=2, distance=wire.Distance.Cosine) for side in ("image", "text")}
         params = wire.CollectionParams(
             vectors_config=wire.VectorsConfig(params_map=wire.VectorParamsMap(map=sizes))
@@ -159,7 +156,7 @@ class _Collections(wire.CollectionsServicer):
                 flush_interval_sec=5,
             ),
             wal_config=wire.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0),
-            metadata={**payload_to_grpc(metadata(spec)), **self._qdrant.kept},
+            metadata={**payload_to_grpc(MADE), **self._qdrant.kept},
         )
         return wire.GetCollectionInfoResponse(
             result=wire.CollectionInfo(status=wire.CollectionStatus.Green, config=config)

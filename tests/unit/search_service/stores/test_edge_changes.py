@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from clipsearch.serving.errors import Unavailable
-from search_service.stores.edge import aliases, files
-from search_service.stores.edge import store as edge
+from search_service.stores.edge import files
 from search_service.stores.edge.process import whole
 from search_service.stores.edge.store import QdrantEdge
 from tests.unit.search_service.stores.ends import QUIET, Gate, hold, is_free, reopened_count, stop_at
@@ -33,7 +32,7 @@ async def test_a_creation_that_is_given_up_leaves_nothing(tmp_path, spec, monkey
 
 async def test_a_creation_that_is_given_up_at_its_last_step_is_done(tmp_path, spec, points, monkeypatch):
     store = await QdrantEdge.open(tmp_path, QUIET)
-    reached, go_on = stop_at(monkeypatch, edge, "publish")
+    reached, go_on = stop_at(monkeypatch, files, "publish")
     creating = asyncio.create_task(store.create_collection(spec))
     await reached.wait()
     creating.cancel()
@@ -100,7 +99,7 @@ async def test_an_open_that_fails_lets_go_of_the_directory(tmp_path, monkeypatch
 
 
 async def test_aliases_of_a_caller_who_has_gone_are_what_the_file_says(shop, tmp_path, monkeypatch):
-    reached, go_on = stop_at(monkeypatch, aliases, "write_aliases")
+    reached, go_on = stop_at(monkeypatch, files, "write_json")
     setting = asyncio.create_task(shop.set_alias("window", "shop"))
     await reached.wait()
     setting.cancel()

@@ -18,6 +18,7 @@ from search_service.collections import Collections
 from search_service.deadline import Deadline
 from search_service.metrics import SearchMetrics
 from search_service.stores.edge.damage import Damaged, sound
+from search_service.stores.edge.process import EngineProcess
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import CollectionSpec, StoredPoint
 from search_service.write.successors import Successors
@@ -83,18 +84,13 @@ def segments_gone(shop: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "empty settings": (written("collection.json", b""), "shop/collection.json is empty"),
-    "settings cut off": (written("collection.json", b'{"name": "sho'), "shop/collection.json is no JSON"),
+    "empty settings": (written("collection.json", b""), "shop/collection.json: invalid json"),
     "settings that are a list": (
         written("collection.json", b"[1]"),
-        "shop/collection.json holds no JSON object",
+        "shop/collection.json: input should be an object",
     ),
-    "settings that are no text": (
-        written("collection.json", b"\xff\xfe\x00"),
-        "shop/collection.json is no text",
-    ),
-    "settings without all": (written("collection.json", b"{}"), "shop/collection.json: "),
-    "no settings": (lambda shop: (shop / "collection.json").unlink(), "shop/collection.json is missing"),
+    "settings without all": (written("collection.json", b"{}"), "shop/collection.json: name: "),
+    "no settings": (lambda shop: (shop / "collection.json").unlink(), "shop/collection.json cannot be read"),
     "a folder of settings": (folder_instead("collection.json"), "shop/collection.json cannot be read"),
     "a dimension of words": (changed(dimension="eight"), "shop/collection.json: dimension: "),
     "no dimension": (changed(dimension=0), "shop/collection.json: dimension: 0"),
@@ -105,9 +101,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "another's settings": (changed(name="well"), "shop/collection.json is that of collection 'well'"),
     "empty current": (written("current", b""), "shop/current names no shard"),
     "current of elsewhere": (written("current", b"../well/shard.1"), "shop/current names no shard"),
-    "no current": (lambda shop: (shop / "current").unlink(), "shop/current is missing"),
+    "no current": (lambda shop: (shop / "current").unlink(), "shop/current cannot be read"),
     "no shard": (lambda shop: shutil.rmtree(shop / "shard.1"), "shop/shard.1, the shard in use, is missing"),
-    "engine's settings cut off": (written(CONFIG, b'{"vectors":'), "shard.1/edge_config.json is no JSON"),
+    "engine's settings cut off": (written(CONFIG, b'{"vectors":'), "shard.1/edge_config.json: invalid json"),
     "engine's settings of another shape": (
         written(CONFIG, b'{"vectors": 5}'),
         "shop/shard.1 cannot be opened",
@@ -137,6 +133,13 @@ def test_what_is_wrong_is_told_with_its_place(root, kind):
 
 
 def test_what_is_sound_is(root):
+    assert sound(root / "collections" / "shop") == (SHOP, "shard.1")
+
+
+def test_settings_of_before_there_were_more_of_them_are_read(root):
+    written("collection.json", b'{"name": "shop", "dimension": 8, "fingerprint": "f"}')(
+        root / "collections/shop"
+    )
     assert sound(root / "collections" / "shop") == (SHOP, "shard.1")
 
 
@@ -184,6 +187,26 @@ async def test_it_hurts_nobody_else(root, tmp_path, kind):
         assert await store.count("shop") == 0
     finally:
         await store.close()
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+async def test_files_that_two_engines_die_of_are_damaged(root, monkeypatch, deaths):
+    call, died = EngineProcess.call, []
+
+    async def dies(engine, method, *arguments):
+        if method == "open" and len(died) < deaths:
+            died.append(engine)
+            engine._process.kill()
+        return await call(engine, method, *arguments)
+
+    monkeypatch.setattr(EngineProcess, "call", dies)
+    store = await QdrantEdge.open(root)
+    if deaths == 1:
+        assert await store.count("shop") == 3
+    else:
+        with pytest.raises(CollectionDamaged, match="cannot be opened: the engine died of it"):
+            await store.count("shop")
+    await store.close()
 
 
 async def test_a_shard_that_is_not_in_use_is_kept_while_it_may_be_the_only_one(root):

@@ -12,10 +12,10 @@ import pytest
 
 from clipsearch.serving.errors import NotFound, Unavailable
 from search_service.stores.edge import files, indexing
+from search_service.stores.edge.collection import EdgeCollection
 from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.process import Children, EngineProcess
 from search_service.stores.edge.store import QdrantEdge
-from search_service.stores.edge.supervisor import Supervisor
 from tests.unit.search_service.stores.ends import (
     Gate,
     freeze_builders,
@@ -31,14 +31,14 @@ pytestmark = pytest.mark.slow
 STEPS = ["record", "_optimize", "open", "replay", "_take_over"]
 
 
-@pytest.mark.parametrize("step", [*STEPS, "retire"])
+@pytest.mark.parametrize("step", [*STEPS, "stop"])
 async def test_a_close_during_a_build_leaves_no_process_and_one_shard(
     shop, tmp_path, monkeypatch, step, children
 ):
     gate = Gate()
     hold(monkeypatch, step, gate)
     live = shop._live["shop"]
-    live.maintenance.task = building = asyncio.create_task(rebuilt(shop))
+    live.maintenance = building = asyncio.create_task(rebuilt(shop))
     await gate.reached.wait()
     closing = asyncio.create_task(shop.close())
     while not building.cancelling():  # noqa: ASYNC110
@@ -83,15 +83,15 @@ async def test_a_close_ends_the_process_that_optimises(tmp_path, spec, points, m
 
 
 async def test_a_frozen_engine_of_before_is_gone_when_its_shard_is_removed(shop, tmp_path, monkeypatch):
-    old = (await shop._live["shop"].supervisor.engine())._process
+    old = (await shop._live["shop"].engine())._process
     remove = indexing._remove
     ended = []
 
-    def swap(supervisor, engine, shard, swap=Supervisor.swap):
+    def swap(collection, engine, shard, swap=EdgeCollection.swap):
         os.kill(old.pid, signal.SIGSTOP)  # it flushes for ever
-        swap(supervisor, engine, shard)
+        swap(collection, engine, shard)
 
-    monkeypatch.setattr(Supervisor, "swap", swap)
+    monkeypatch.setattr(EdgeCollection, "swap", swap)
     monkeypatch.setattr(indexing, "_remove", lambda *doomed: (ended.append(old.poll()), remove(*doomed)))
     assert await rebuilt(shop)
 
@@ -102,16 +102,16 @@ async def test_a_frozen_engine_of_before_is_gone_when_its_shard_is_removed(shop,
 
 async def test_what_the_engine_of_before_was_asked_is_answered(shop, monkeypatch):
     live = shop._live["shop"]
-    old = await live.supervisor.engine()
+    old = await live.engine()
     asked = []
 
-    def swap(supervisor, engine, shard, swap=Supervisor.swap):
+    def swap(collection, engine, shard, swap=EdgeCollection.swap):
         asked.extend(asyncio.create_task(old.call("count", None)) for _ in range(20))
-        swap(supervisor, engine, shard)
+        swap(collection, engine, shard)
 
-    monkeypatch.setattr(Supervisor, "swap", swap)
+    monkeypatch.setattr(EdgeCollection, "swap", swap)
     gate = Gate()
-    hold(monkeypatch, "retire", gate)
+    hold(monkeypatch, "stop", gate)
     building = asyncio.create_task(rebuilt(shop))
     await gate.reached.wait()
     gate.open.set()
@@ -119,12 +119,12 @@ async def test_what_the_engine_of_before_was_asked_is_answered(shop, monkeypatch
     assert await asyncio.gather(*asked) == [10] * 20
 
 
-@pytest.mark.parametrize("step", ["stop", "open"])
+@pytest.mark.parametrize("step", ["kill", "open"])
 async def test_an_engine_that_dies_during_the_change_does_not_bring_its_shard_back(
     shop, tmp_path, points, monkeypatch, children, step
 ):
     live = shop._live["shop"]
-    old = await live.supervisor.engine()
+    old = await live.engine()
     take_over = indexing._take_over
     gate, asked = Gate(), []
 
@@ -135,10 +135,10 @@ async def test_an_engine_that_dies_during_the_change_does_not_bring_its_shard_ba
         asked.append(asyncio.create_task(shop.count("shop")))  # starts another, on the shard of before
         await gate.reached.wait()
         await take_over(*arguments)
+        gate.open.set()
 
     monkeypatch.setattr(indexing, "_take_over", dies_meanwhile)
     await rebuilt(shop)
-    gate.open.set()
     assert await asked[0] == 10
     await shop.upsert("shop", points(10, start=10))
     await shop.close()
@@ -170,10 +170,10 @@ async def test_a_name_that_the_disk_did_not_confirm_is_served_as_a_restart_would
 
 
 async def test_a_close_that_is_given_up_ends_a_frozen_engine_at_once(shop, tmp_path, children):
-    engine = await shop._live["shop"].supervisor.engine()
+    engine = await shop._live["shop"].engine()
     os.kill(engine._process.pid, signal.SIGSTOP)
     closing = asyncio.create_task(shop.close())
-    while not engine._writer.transport.is_closing() and not engine._writer.transport._eof:  # noqa: ASYNC110
+    while not engine._waiting:  # noqa: ASYNC110
         await asyncio.sleep(0)
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -223,24 +223,25 @@ async def test_an_engine_whose_start_is_given_up_is_ended(tmp_path, monkeypatch,
 
 async def closed_while_its_engine_starts(shop, monkeypatch):
     """A store that is being closed, a call that waits for an engine to start, and the gate before that."""
-    supervisor = shop._live["shop"].supervisor
-    await (await supervisor.engine()).kill()
+    live = shop._live["shop"]
+    await (await live.engine()).kill()
     gate = Gate()
     hold(monkeypatch, "open", gate)
     counting = asyncio.create_task(shop.count("shop"))
     await gate.reached.wait()
     closing = asyncio.create_task(shop.close())
-    while not supervisor.closed:  # noqa: ASYNC110
+    while not live.closed:  # noqa: ASYNC110
         await asyncio.sleep(0)
     return closing, counting, gate
 
 
 async def test_callers_of_an_engine_whose_start_ends_with_the_store_are_told_so(shop, monkeypatch, children):
-    closing, counting, _ = await closed_while_its_engine_starts(shop, monkeypatch)
+    closing, counting, gate = await closed_while_its_engine_starts(shop, monkeypatch)
     closing.cancel()
+    await asyncio.wait([closing])
+    gate.open.set()  # to an engine that is gone
     with pytest.raises(NotFound):
         await counting
-    await asyncio.wait([closing])
     assert children() == set()
 
 

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import json
 import os
 
 import pytest
 
+from clipsearch.serving.lifecycle import StartError
 from search_service.stores.edge import files
-from search_service.stores.protocol import CollectionSpec
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def test_a_file_half_written_never_takes_the_place_of_the_old(tmp_path, monkeypa
 
 def test_a_locked_directory_is_refused(tmp_path):
     lock = files.open_root(tmp_path)
-    with pytest.raises(files.DirectoryInUse):
+    with pytest.raises(StartError):
         files.open_root(tmp_path, patience_s=0)
     lock.close()
     files.open_root(tmp_path).close()
@@ -82,9 +81,3 @@ def test_a_folder_that_is_no_collection_is_left_alone(tmp_path):
     files.open_root(tmp_path).close()
     assert files.collection_folders(tmp_path) == []
     assert (tmp_path / "collections" / "notes").is_dir()
-
-
-def test_settings_of_before_there_were_more_of_them_are_read(tmp_path):
-    kept = {"name": "shop", "dimension": 16, "fingerprint": "f", "quantization": "scalar"}
-    (tmp_path / "collection.json").write_text(json.dumps(kept))
-    assert files.read_spec(tmp_path) == CollectionSpec("shop", 16, "f", quantization="scalar")

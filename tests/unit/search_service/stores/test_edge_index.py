@@ -39,7 +39,7 @@ async def stand_still(*arguments):
 async def main():
     setattr(indexing, sys.argv[2], stand_still)
     store = await QdrantEdge.open(Path(sys.argv[1]), MaintenancePolicy(index_threshold=100, quiet_s=3600))
-    await indexing.rebuild(store._live["shop"].supervisor, 100)
+    await indexing.rebuild(store._live["shop"], store._children, 100)
 
 asyncio.run(main())
 """
@@ -70,16 +70,16 @@ async def load(store, points, count=500):
 
 async def indexed(store):
     """Waits until the maintenance that has begun has done all there is to do; a build takes what it takes."""
-    await store._live["shop"].maintenance.task
+    await store._live["shop"].maintenance
     return (await store.get_collection("shop")).indexed_share
 
 
 async def test_an_index_is_built_without_being_asked_for(eager, points, tmp_path):
     await load(eager, points)
     assert await indexed(eager) == 1.0
-    assert eager._live["shop"].supervisor.shard != "shard.1"
+    assert eager._live["shop"].shard != "shard.1"
     folder = tmp_path / "data" / "collections" / "shop"
-    assert [path.name for path in folder.glob("shard.*")] == [eager._live["shop"].supervisor.shard]
+    assert [path.name for path in folder.glob("shard.*")] == [eager._live["shop"].shard]
     info = await eager.get_collection("shop")
     assert (info.points, info.image_vectors, info.text_vectors) == (500, 500, 250)
     asked = points(500)[7]
@@ -92,7 +92,7 @@ async def test_writers_that_never_pause_do_not_keep_a_collection_from_its_index(
     async with opened(tmp_path, MaintenancePolicy(index_threshold=300, quiet_s=600, busy_s=0.3)) as store:
         await store.create_collection(spec)
         written = 0
-        while store._live["shop"].supervisor.shard == "shard.1":
+        while store._live["shop"].shard == "shard.1":
             await store.upsert("shop", points(100, start=written))
             written += 100
             await asyncio.sleep(0.02)
@@ -131,9 +131,9 @@ async def test_what_is_written_meanwhile_is_in_the_new_index(tmp_path, spec, poi
         assert await store.delete("shop", Filter(must=(MatchValue("n", 4),))) == 1
         await store.create_payload_index("shop", "n", "integer")
         assert (await store.query("shop", [VectorQuery(points(1)[0].image, "image", 1)]))[0]
-        before = store._live["shop"].supervisor.shard
+        before = store._live["shop"].shard
         go_on.set()
-        await until(lambda: store._live["shop"].supervisor.shard != before)
+        await until(lambda: store._live["shop"].shard != before)
         await check_late_writes(store)
     async with opened(tmp_path / "data", EAGER) as store:
         await check_late_writes(store)
@@ -166,9 +166,9 @@ async def test_the_loop_and_the_searches_go_on_while_the_index_is_built(tmp_path
             (hits,) = await store.query("shop", [question])
             assert hits[0].point.id == "p0"
             await store.upsert("shop", points(10, start=10_000 + 10 * turn))
-        assert store._live["shop"].supervisor.shard == "shard.1"
+        assert store._live["shop"].shard == "shard.1"
         builder._process.send_signal(signal.SIGCONT)
-        while store._live["shop"].supervisor.shard == "shard.1":
+        while store._live["shop"].shard == "shard.1":
             (hits,) = await store.query("shop", [question])
             assert hits[0].point.id == "p0"
         ticking.cancel()
@@ -183,7 +183,7 @@ async def test_no_index_is_begun_without_room_for_its_copy(tmp_path, spec, point
         await store.create_collection(spec)
         await load(store, points)
         live = store._live["shop"]
-        await live.maintenance.task
+        await live.maintenance
         assert [path.name for path in live.folder.glob("shard.*")] == ["shard.1"]
         assert (await store.get_collection("shop")).indexed_share == 0
 
@@ -215,12 +215,12 @@ async def test_the_space_of_deleted_points_is_won_back(tmp_path, spec):
         await store.create_collection(spec)
         await store.upsert("shop", many)
         live = store._live["shop"]
-        await live.maintenance.task
+        await live.maintenance
         # The segments alone: the write-ahead log keeps up to 32 MiB whatever is in it.
-        before = files.disk_bytes(live.folder / live.supervisor.shard / "segments")
+        before = files.disk_bytes(live.folder / live.shard / "segments")
         assert await store.delete("shop", Filter(must=(MatchValue("old", True),))) == 1100
-        await live.maintenance.task
-        assert files.disk_bytes(live.folder / live.supervisor.shard / "segments") < before / 2
+        await live.maintenance
+        assert files.disk_bytes(live.folder / live.shard / "segments") < before / 2
         assert await store.count("shop") == 200
 
 

@@ -8,8 +8,8 @@ import grpc
 import numpy as np
 import pytest
 from google.protobuf.text_format import Parse
-from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as wire
+from qdrant_client import models
 
 from clipsearch.serving.errors import (
     AlreadyExists,
@@ -28,7 +28,7 @@ from search_service.stores.qdrant.collections import FRESH_S, Known
 from search_service.stores.qdrant.errors import StoreDataLoss
 from search_service.stores.qdrant.spec import Limits
 from search_service.stores.qdrant.store import QdrantServer
-from tests import local_qdrant
+from tests.local_qdrant import LocalQdrant
 from tests.unit.search_service.stores.qdrant import Qdrant
 from tests.waiting import until
 
@@ -59,9 +59,9 @@ async def store(qdrant) -> AsyncIterator[QdrantServer]:
 
 
 @pytest.fixture
-async def memory() -> AsyncIterator[tuple[QdrantServer, AsyncQdrantClient]]:
-    client = AsyncQdrantClient(location=":memory:")
-    store = QdrantServer(client, wire=local_qdrant)
+async def memory() -> AsyncIterator[tuple[QdrantServer, LocalQdrant]]:
+    client = LocalQdrant()
+    store = QdrantServer(client)
     yield store, client
     await store.close()
 
@@ -126,7 +126,7 @@ def points(count: int) -> list[StoredPoint]:
 @pytest.fixture
 def collection(store) -> str:
     """One whose settings the store has just read."""
-    store._collections._known["x"] = Known(CollectionSpec("x", 2, "f"), Limits(), float("inf"))
+    store._known["x"] = Known(CollectionSpec("x", 2, "f"), Limits(), float("inf"))
     return "x"
 
 
@@ -255,7 +255,7 @@ async def test_insert_only_leaves_a_point_that_came_after_it_was_asked_for(memor
 
 async def test_other_services_may_take_a_link_from_memory_for_a_while(memory):
     store, client = memory
-    other = QdrantServer(client, wire=local_qdrant)
+    other = QdrantServer(client)
     for name in ("old", "new"):
         await store.create_collection(CollectionSpec(name, 2, "f"))
     assert (await other.resolve("old")).successor == ""
@@ -266,7 +266,7 @@ async def test_other_services_may_take_a_link_from_memory_for_a_while(memory):
 
 async def test_a_fact_of_one_writer_survives_that_of_another(memory):
     store, client = memory
-    other = QdrantServer(client, wire=local_qdrant)
+    other = QdrantServer(client)
     for name in ("old", "new"):
         await store.create_collection(CollectionSpec(name, 2, "f"))
     read = client.get_collection
@@ -294,13 +294,25 @@ async def test_a_restored_copy_goes_by_its_own_name(memory):
     assert [info.spec.name for info in await store.list_collections()] == ["copy"]
 
 
-async def test_settings_of_a_later_version_are_passed_over(memory):
+async def test_settings_that_an_earlier_or_a_later_version_kept_beside_ours_are_passed_over(memory):
     store, client = memory
-    await store.create_collection(CollectionSpec("shop", 2, "f"))
-    kept = (await client.get_collection("shop")).config.metadata["clipsearch"]
-    later = {**kept, "shape": "round", "quantization_params": {**kept["quantization_params"], "depth": 3}}
-    await client.update_collection("shop", metadata={"clipsearch": later})
-    assert (await store.get_collection("shop")).spec.fingerprint == "f"
+    await store.create_collection(CollectionSpec("shop", 2, "f", "toy"))
+    kept = {"fingerprint": "f", "model": "toy", "hnsw_m": 8, "quantization_params": {"depth": 3}}
+    await client.update_collection("shop", metadata={"clipsearch": kept, "clipsearch_index.price": "float"})
+    spec = (await store.get_collection("shop")).spec
+    assert (spec.fingerprint, spec.model, spec.hnsw_m, spec.payload_indexes) == ("f", "toy", 16, {})
+
+
+async def test_settings_are_what_the_server_keeps(memory):
+    store, client = memory
+    made = CollectionSpec("shop", 2, "f", payload_indexes={"note": "text"}, hnsw_m=8, hnsw_on_disk=True)
+    await store.create_collection(made)
+    await client.create_payload_index("shop", "price", models.PayloadSchemaType.FLOAT)
+    spec = (await store.get_collection("shop")).spec
+    assert (spec.hnsw_m, spec.hnsw_ef_construct, spec.hnsw_on_disk) == (8, 100, True)
+    assert spec.payload_indexes == {"note": "text", "price": "float"}
+    kept = (await client.get_collection("shop")).config.metadata
+    assert kept == {"clipsearch": {"fingerprint": "f", "model": ""}}
 
 
 async def test_a_field_that_is_asked_for_and_excluded_is_excluded_by_a_filter_of_its_own(store, qdrant):
@@ -312,12 +324,18 @@ async def test_a_field_that_is_asked_for_and_excluded_is_excluded_by_a_filter_of
 
 
 async def test_timeouts_stay_under_the_limit_of_strict_mode(store, qdrant, collection):
-    store._collections._known[collection] = Known(
-        CollectionSpec(collection, 2, "f"), Limits(timeout=2), float("inf")
-    )
+    store._known[collection] = Known(CollectionSpec(collection, 2, "f"), Limits(timeout=2), float("inf"))
     await store.query(collection, [QUESTION])
     await store.upsert(collection, points(1))
     assert [request.timeout for request in qdrant.asked] == [2, 2]
+
+
+async def test_a_count_page_by_page_meets_the_callers_deadline(store, qdrant, collection):
+    spec = CollectionSpec(collection, 2, "f")
+    store._known[collection] = Known(spec, Limits(allows_exact=False), float("inf"))
+    qdrant.go_on.clear()
+    with pytest.raises(DeadlineExceeded):
+        await store.count(collection, Filter(must=(MatchValue("a", 1),)), timeout=0.1)
 
 
 async def test_a_server_that_is_too_old_is_told(store, qdrant):

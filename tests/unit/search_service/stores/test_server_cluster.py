@@ -6,14 +6,15 @@ import grpc
 import numpy as np
 import pytest
 from grpc.aio import Metadata
-from qdrant_client import AsyncQdrantClient, models
+from qdrant_client import models
 
 from clipsearch.channel.credentials import CredentialsError
-from search_service.stores.protocol import CollectionSpec, StoredPoint, point_uuid
-from search_service.stores.qdrant import collections, records
+from search_service.stores.protocol import ID_KEY, CollectionSpec, StoredPoint, point_uuid
+from search_service.stores.qdrant import collections
+from search_service.stores.qdrant import store as server
 from search_service.stores.qdrant.channel import open_client
 from search_service.stores.qdrant.store import QdrantServer
-from tests import local_qdrant
+from tests.local_qdrant import LocalQdrant
 from tests.unit.search_service.stores.qdrant import Qdrant
 
 VECTOR = np.array([1, 0], np.float32)
@@ -21,8 +22,8 @@ VECTOR = np.array([1, 0], np.float32)
 
 @pytest.fixture
 async def memory():
-    client = AsyncQdrantClient(location=":memory:")
-    store = QdrantServer(client, consistency="majority", wire=local_qdrant)
+    client = LocalQdrant()
+    store = QdrantServer(client, consistency="majority")
     for name in ("old", "new"):
         await store.create_collection(CollectionSpec(name, 2, "f"))
     yield store, client
@@ -78,7 +79,7 @@ async def test_a_point_on_which_copies_do_not_agree_is_read_from_one_in_the_end(
         ]
 
     monkeypatch.setattr(client, "retrieve", copies_differ)
-    monkeypatch.setattr(records, "_AGREE_AFTER_S", [0, 0])
+    monkeypatch.setattr(server, "_AGREE_AFTER_S", [0, 0])
     [point] = await store.get("old", ["a", "b"])
     assert (point.id, point.payload["version"]) == ("a", version)
 
@@ -93,12 +94,11 @@ async def test_an_insert_that_reached_one_copy_alone_is_made_again(memory, monke
         agreed = isinstance(consistency, models.ReadConsistencyType)
         return [record for record in found if not agreed or record.id == point_uuid("whole")]
 
-    async def write(client: object, collection: str, points: list[StoredPoint], **options: object) -> bool:
-        written.extend(point.id for point in points)
-        return True
+    async def write(collection: str, points: list[models.PointStruct], **options: object) -> None:
+        written.extend(point.payload[ID_KEY] for point in points)
 
     monkeypatch.setattr(client, "retrieve", copies_differ)
-    monkeypatch.setattr(local_qdrant, "upsert", write)
+    monkeypatch.setattr(client, "upsert", write)
     points = [StoredPoint(name, {}, image=VECTOR) for name in ("whole", "half", "new")]
     assert await store.upsert("old", points, insert_only=True) == {"whole"}
     assert written == ["half", "new"]

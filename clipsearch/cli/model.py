@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clipsearch.cli.model_list import list_models
 from clipsearch.cli.options import Json
 from clipsearch.cli.output import plain, size, stderr, stdout, table
 from clipsearch.cli.problems import Commands, Problem
@@ -21,6 +22,8 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Make model bundles, check them, and show what is in them.",
 )
+
+app.command(name="list")(list_models)
 
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
 Out = Annotated[

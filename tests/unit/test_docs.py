@@ -13,6 +13,7 @@ import re
 import pytest
 import yaml
 
+from clipsearch.cli import model_list
 from clipsearch.gateway import reasons as gateway_reasons
 from clipsearch.serving.settings import environment_names
 from clipsearch.serving.settings_table import markdown_table
@@ -28,6 +29,7 @@ TABLES = {
     "settings encoder": ("docs/settings.md", markdown_table(EncoderSettings)),
     "settings search": ("docs/settings.md", markdown_table(SearchSettings)),
     "gateway reasons": ("docs/errors.md", gateway_reasons.markdown_table()),
+    "models": ("docs/models.md", model_list.markdown_table()),
 }
 
 

@@ -1,7 +1,6 @@
-"""Hand-written towers of families that they make faster; every other family runs by its library's own code.
+"""Towers of families that can be made faster; every other tower runs by its library's own code.
 
-To add one: a file with two modules, `Image(model, normalisation)` and `Text(model)`, which give what the
-model's own towers give, and a line here.
+To add a family: a file that makes its towers of a model, giving what the model's own give, and a line here.
 """
 
 from __future__ import annotations
@@ -11,14 +10,13 @@ from typing import Any
 
 from torch import nn
 
-from encoder_service.export.families import clip, siglip
+from encoder_service.export.families import clip, fastvit, siglip
 from encoder_service.export.sources.preprocessing import Normalisation
 
-ImageOf = Callable[[Any, Normalisation], nn.Module]
+# None: this model has no faster one.
+ImageOf = Callable[[Any, Normalisation], nn.Module | None]
 TextOf = Callable[[Any], nn.Module]
 
-# By transformers' name of the family.
-FAST: dict[str, tuple[ImageOf, TextOf]] = {
-    "clip": (clip.Image, clip.Text),
-    "siglip": (siglip.Image, siglip.Text),
-}
+# By the family's name: transformers', or "open_clip" for all models of OpenCLIP.
+FAST_IMAGE: dict[str, ImageOf] = {"clip": clip.Image, "siglip": siglip.Image, "open_clip": fastvit.image}
+FAST_TEXT: dict[str, TextOf] = {"clip": clip.Text, "siglip": siglip.Text}

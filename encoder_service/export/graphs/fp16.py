@@ -34,6 +34,8 @@ from encoder_service.export.graphs.edit import add_constant, constant_of, save_g
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 _RUNTIME = "com.microsoft"
 _LARGEST = float(np.finfo(np.float16).max)
+# What is added to scores that are masked out: infinity, or the largest number.
+_MASKED = float(np.finfo(np.float32).max)
 
 # Pixels of 255 become 2 at most, and weights of 1e-4 numbers with all of fp16's digits.
 _PIXEL_SCALE = 128.0
@@ -153,9 +155,10 @@ def _constants_to_fp16(graph: ir.Graph, tail: Container[ir.Node], name: str) -> 
             del graph.initializers[str(value.name)]
         if array is None or not others:
             continue
-        if array.size and float(np.abs(array).max()) > _LARGEST:
+        if np.any((np.abs(array) > _LARGEST) & (np.abs(array) < _MASKED)):
             raise ExportError(f"{name}: {value.name} has weights past {_LARGEST:g}, too large for fp16")
-        half = add_constant(graph, f"{value.name}.fp16", array.astype(np.float16))
+        finite = np.where(np.isinf(array), array, np.clip(array, -_LARGEST, _LARGEST))
+        half = add_constant(graph, f"{value.name}.fp16", finite.astype(np.float16))
         for node, index in others:
             node.replace_input_with(index, half)
         if not value.uses():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from encoder_service.bundle import TextRules
-from encoder_service.export import ExportError
+from encoder_service.export import ExportError, first_line
 from encoder_service.export.graphs.edit import save_graph
 from encoder_service.export.sources.preprocessing import Normalisation
 
@@ -93,7 +93,7 @@ def _export(
                 opset_version=OPSET,
             )
         except Exception as error:  # its exceptions share no other type
-            raise ExportError(f"torch cannot export {path.name}: {_first_line(error)}") from error
+            raise ExportError(f"torch cannot export {path.name}: {first_line(error)}") from error
     if program is None:
         raise ExportError(f"torch exported nothing for {path.name}")
     save_graph(program.model, path)
@@ -111,7 +111,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

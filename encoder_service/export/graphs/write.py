@@ -1,4 +1,4 @@
-"""A dual encoder's graphs: hand-written towers where they are right, the library's own code elsewhere."""
+"""A dual encoder's graphs: faster towers where they give the same, the library's own code elsewhere."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from encoder_service.bundle import Precision, Tower, Vectors, graph_file, known_
 from encoder_service.cpus import available_cpus
 from encoder_service.export import ExportError
 from encoder_service.export.dual_encoder import DualEncoder, reference_images, reference_texts
-from encoder_service.export.families.fast import FAST
+from encoder_service.export.families.fast import FAST_IMAGE, FAST_TEXT
 from encoder_service.export.graphs.fp16 import to_fp16
 from encoder_service.export.graphs.quantize import quantize
 from encoder_service.export.graphs.towers import ImageTower, UnitVectors, export_image, export_text
 from encoder_service.export.parity import MIN_COSINE_TO_TORCH, cosines
-from encoder_service.inputs.texts import TextTokenizer, pad
+from encoder_service.inputs.texts import TextTokenizer, Tokens, pad
 from encoder_service.runtime.providers import SessionError
-from encoder_service.runtime.session import OnnxSession
+from encoder_service.runtime.session import OnnxSession, first_line
 
 Progress = Callable[[str], None]
+Inputs = dict[str, NDArray[Any]]
 
 _LOWER: dict[Precision, Callable[[Path, Path], None]] = {"int8": quantize, "fp16": to_fp16}
 # Of different lengths, so that a graph that knows one only shows it.
@@ -42,34 +43,30 @@ def write_graphs(
     write_image(encoder, folder / graph_file("image", "fp32"), say)
     say("exporting the text tower")
     encoder = write_text(encoder, folder / graph_file("text", "fp32"), say)
-    return encoder, {tower: _lower(folder, tower, precisions, say) for tower in ("image", "text")}
+    tried: dict[Tower, Inputs] = {"image": _pixels(encoder), "text": pad(_tokens(encoder), encoder.text)}
+    return encoder, {tower: _lower(folder, tower, precisions, inputs, say) for tower, inputs in tried.items()}
 
 
 def write_image(encoder: DualEncoder, path: Path, say: Progress = lambda _: None) -> None:
     """Writes the fp32 image graph. Raises ExportError."""
-    size = encoder.image.size
-    pixels = np.stack([known_answer_pixels(size), known_answer_pixels(size)[::-1]])
+    inputs = _pixels(encoder)
 
     def export(tower: nn.Module) -> None:
-        export_image(UnitVectors(tower, encoder.dimension), size, path)
+        export_image(UnitVectors(tower, encoder.dimension), encoder.image.size, path)
 
     def right() -> bool:
-        return _same(_run(path, {"pixels": pixels}), reference_images(encoder, pixels))
+        return _same(_run(path, inputs), reference_images(encoder, inputs["pixels"]))
 
-    if (fast := FAST.get(encoder.family)) and _taken(
-        "the hand-written image tower",
-        lambda: export(fast[0](encoder.model, encoder.normalisation)),
-        right,
-        say,
-    ):
+    faster = FAST_IMAGE.get(encoder.family)
+    made = (encoder.model, encoder.normalisation)
+    if faster and _taken("the faster image tower", lambda: faster(*made), export, right, say):
         return
     export(ImageTower(encoder.encode_image, encoder.normalisation))
 
 
 def write_text(encoder: DualEncoder, path: Path, say: Progress = lambda _: None) -> DualEncoder:
     """Writes the fp32 text graph; answers the encoder with the rules for its texts. Raises ExportError."""
-    rules = encoder.text
-    tokens = TextTokenizer(encoder.tokenizer, rules).encode(_TEXTS)
+    rules, tokens = encoder.text, _tokens(encoder)
 
     def export(tower: nn.Module) -> None:
         export_text(UnitVectors(tower, encoder.dimension), rules, path)
@@ -77,25 +74,39 @@ def write_text(encoder: DualEncoder, path: Path, say: Progress = lambda _: None)
     def right() -> bool:
         return _same(_run(path, pad(tokens, rules)), reference_texts(encoder, tokens))
 
-    fast = FAST.get(encoder.family)
-    if fast and not rules.attention_mask:
-        what = "the hand-written text tower"
-        if _taken(what, lambda: export(fast[1](encoder.model)), right, say):
-            return encoder
-    own = encoder.encode_text
-    if rules.padding == "longest" and _taken(
-        "a graph of texts of any length", lambda: export(own), right, say
-    ):
+    faster = None if rules.attention_mask else FAST_TEXT.get(encoder.family)
+    if faster and _taken("the faster text tower", lambda: faster(encoder.model), export, right, say):
+        return encoder
+    own, any_length = encoder.encode_text, rules.padding == "longest"
+    if any_length and _taken("a graph of texts of any length", lambda: own, export, right, say):
         return encoder
     rules = rules.model_copy(update={"padding": "max_length"})
     export(own)
     return replace(encoder, text=rules)
 
 
-def _taken(what: str, export: Callable[[], None], right: Callable[[], bool], say: Progress) -> bool:
-    """Whether a graph could be written and gives the vectors of the library's own forward pass."""
+def _pixels(encoder: DualEncoder) -> Inputs:
+    pixels = known_answer_pixels(encoder.image.size)
+    return {"pixels": np.stack([pixels, pixels[::-1]])}
+
+
+def _tokens(encoder: DualEncoder) -> list[Tokens]:
+    return TextTokenizer(encoder.tokenizer, encoder.text).encode(_TEXTS)
+
+
+def _taken(
+    what: str,
+    make: Callable[[], nn.Module | None],
+    export: Callable[[nn.Module], None],
+    right: Callable[[], bool],
+    say: Progress,
+) -> bool:
+    """Whether there is such a tower, and its graph gives the vectors of the library's own forward pass."""
     try:
-        export()
+        tower = make()
+        if tower is None:
+            return False
+        export(tower)
         if right():
             return True
         reason = "its vectors are not those of the model"
@@ -109,11 +120,17 @@ def _same(vectors: Vectors, reference: Vectors) -> bool:
     return bool(cosines(vectors, reference).min() >= MIN_COSINE_TO_TORCH)
 
 
-def _run(path: Path, inputs: dict[str, NDArray[Any]]) -> Vectors:
-    return OnnxSession(path, "cpu", available_cpus()).run(inputs)
+def _run(path: Path, inputs: Inputs) -> Vectors:
+    session = OnnxSession(path, "cpu", available_cpus())
+    try:
+        return session.run(inputs)
+    except Exception as error:  # ONNX Runtime's own exception types are not exported
+        raise SessionError(f"{path.name} cannot be run: {first_line(error)}") from None
 
 
-def _lower(folder: Path, tower: Tower, precisions: Sequence[Precision], say: Progress) -> list[Precision]:
+def _lower(
+    folder: Path, tower: Tower, precisions: Sequence[Precision], inputs: Inputs, say: Progress
+) -> list[Precision]:
     """Writes the lower precisions that can be had; answers all that there are."""
     made: list[Precision] = ["fp32"]
     for precision in (precision for precision in precisions if precision != "fp32"):
@@ -121,7 +138,7 @@ def _lower(folder: Path, tower: Tower, precisions: Sequence[Precision], say: Pro
         graph = folder / graph_file(tower, precision)
         try:
             _LOWER[precision](folder / graph_file(tower, "fp32"), graph)
-            OnnxSession(graph, "cpu", available_cpus())
+            _run(graph, inputs)
         except (ExportError, SessionError) as error:
             say(f"no {precision} for the {tower} tower: {error}")
             for path in folder.glob(f"{graph.name}*"):

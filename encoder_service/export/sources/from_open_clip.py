@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from encoder_service.bundle import Source
-from encoder_service.export import ExportError
+from encoder_service.export import ExportError, first_line
 from encoder_service.export.dual_encoder import DualEncoder, weights_sha256
 from encoder_service.export.sources import preprocessing, tokenizer
 from encoder_service.export.sources.from_transformers import licence
@@ -101,8 +101,7 @@ def create(name: str, **options: Any) -> Any:
     try:
         model = open_clip.create_model(name, force_custom_text=True, **options).eval()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ExportError(f"{name} cannot be loaded: {reason}") from None
+        raise ExportError(f"{name} cannot be loaded: {first_line(error)}") from None
     if isinstance(model.text, TextTransformer):
         _take_any_length(model.text)
     return model

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from encoder_service.bundle import Source
-from encoder_service.export import ExportError
+from encoder_service.export import ExportError, first_line
 from encoder_service.export.dual_encoder import DualEncoder, weights_sha256
 from encoder_service.export.sources import preprocessing, tokenizer
 from encoder_service.export.sources.hub import TRANSFORMERS_CONFIG, Checkpoint
@@ -178,8 +178,7 @@ def _from_pretrained(kind: Any, checkpoint: Checkpoint, **options: Any) -> Any:
     try:
         return kind.from_pretrained(checkpoint.folder, trust_remote_code=False, **options)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ExportError(f"{checkpoint.name} cannot be loaded: {reason}") from None
+        raise ExportError(f"{checkpoint.name} cannot be loaded: {first_line(error)}") from None
 
 
 def licence(checkpoint: Checkpoint) -> str:

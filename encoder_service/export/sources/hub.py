@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from encoder_service.export import ExportError
+from encoder_service.export import ExportError, first_line
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 TRANSFORMERS_CONFIG = "config.json"
@@ -129,20 +129,16 @@ def _explained(error: Exception, repository: str, revision: str | None) -> Expor
             f"{repository} is neither a folder here nor an id such as openai/clip-vit-base-patch32"
         )
     if isinstance(error, HfHubHTTPError):
-        return ExportError(f"{repository}: the hub answered with an error: {_first_line(error)}")
+        return ExportError(f"{repository}: the hub answered with an error: {first_line(error)}")
     if isinstance(error, LocalEntryNotFoundError | ConnectionError) or "httpx" in type(error).__module__:
         return ExportError(
             f"{repository} is not in the hub's cache here, and the hub cannot be reached: {_reason(error)}"
         )
-    return ExportError(f"{repository} cannot be fetched: {_first_line(error)}")
+    return ExportError(f"{repository} cannot be fetched: {first_line(error)}")
 
 
 def _reason(error: BaseException) -> str:
     """Of the deepest error, which says what the network said."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return _first_line(error)
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return first_line(error)

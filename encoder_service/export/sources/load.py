@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,9 +43,7 @@ def load(
     return finished(encoder, dimension)
 
 
-def load_random(
-    name: str, seed: int, *, dimension: int = 0, progress: Callable[[str], None] | None = None
-) -> DualEncoder:
+def load_random(name: str, seed: int, *, dimension: int = 0) -> DualEncoder:
     """A known architecture with random weights. Raises ExportError."""
     import_torchvision()
     return finished(random_weights.random_encoder(name, seed), dimension)
@@ -65,7 +62,9 @@ def _of_hub(source: str, revision: str | None, local_files_only: bool) -> DualEn
     in_open_clip = source.startswith(HUB_PREFIX) or _in_open_clip(checkpoint)  # before gigabytes are fetched
     names = hub.OPEN_CLIP_WEIGHTS if in_open_clip else hub.TRANSFORMERS_WEIGHTS
     hub.weights(checkpoint, names, local_files_only)
-    return from_open_clip.load(checkpoint) if in_open_clip else from_transformers.load(checkpoint)
+    encoder = from_open_clip.load(checkpoint) if in_open_clip else from_transformers.load(checkpoint)
+    # The prefix stays in the name, because another format's weights may lie beside.
+    return replace(encoder, name=source, source=encoder.source.model_copy(update={"id": source}))
 
 
 def _of_folder(checkpoint: Checkpoint) -> DualEncoder:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from tokenizers import Regex, Tokenizer, normalizers, processors
 
 from encoder_service.bundle import TextRules
-from encoder_service.export import ExportError
+from encoder_service.export import ExportError, first_line
 from encoder_service.export.sources.bpe import bpe
 
 Side = Literal["right", "left"]
@@ -177,4 +177,4 @@ def _try(kind: Any, source: str | Path, options: dict[str, Any]) -> tuple[Any, s
     try:
         return kind.from_pretrained(source, trust_remote_code=False, **options), ""
     except Exception as error:
-        return None, next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        return None, first_line(error)

@@ -49,7 +49,7 @@ NOT_RUN = {
     "test_reindex.py moves a collection to one",
     r"clipsearch eval .*": "needs queries or models of one's own: test_eval.py measures photographs",
     r"python -m tests\.load.*": "loads the services for minutes: test_load.py does it for a moment",
-    r"clipsearch model export openai/.*": "needs the hub: test_clip_export.py exports local ones",
+    r"clipsearch model export openai/.*": "needs the hub: test_sources.py exports local ones",
     r"(MODEL=\S+ )?docker .*": "needs a container engine",
     r"(deploy/kubernetes/secrets\.sh \| )?kubectl .*|helm .*": "needs a cluster",
     r"for node in 0 1 2; do\n.*kubectl .*": "needs a cluster with Qdrant in it",

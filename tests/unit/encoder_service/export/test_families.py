@@ -59,7 +59,7 @@ def with_biases(model: Any) -> Any:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A model of a configuration, and the graph of its image or text tower; exported once."""
     from encoder_service.bundle import TextRules
-    from encoder_service.export.families.fast import FAST
+    from encoder_service.export.families.fast import FAST_IMAGE, FAST_TEXT
     from encoder_service.export.graphs.towers import UnitVectors, export_image, export_text
 
     folder = tmp_path_factory.mktemp("towers")
@@ -69,11 +69,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     def export(family: str, tower: str, size: int = 48, **text: Any) -> tuple[Any, Path]:
         model = siglip(size) if family == "siglip" else clip(**text)
         path = folder / "-".join([family, tower, str(size), *map(str, text.values())])
-        image_of, text_of = FAST[family]
         if tower == "image":
-            export_image(UnitVectors(image_of(model, VALUES), 32), size, path)
+            export_image(UnitVectors(FAST_IMAGE[family](model, VALUES), 32), size, path)
         else:
-            export_text(UnitVectors(text_of(model), 32), rules, path)
+            export_text(UnitVectors(FAST_TEXT[family](model), 32), rules, path)
         return model, path
 
     return export
@@ -150,3 +149,50 @@ def test_a_graph_tells_nothing_of_the_machine_that_made_it(exported: Exported) -
     content = path.read_bytes()
     assert b".py" not in content
     assert str(Path(torch.__file__).parent).encode() not in content
+
+
+def test_a_faster_tower_that_gives_other_vectors_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from encoder_service.export.dual_encoder import reference_images
+    from encoder_service.export.families import clip, fast
+    from encoder_service.export.graphs.write import write_image
+    from encoder_service.export.sources.load import load_random
+
+    class Other(clip.Image):
+        def forward(self, pixels: Any) -> Any:
+            return super().forward(pixels).roll(1, dims=1)
+
+    monkeypatch.setitem(fast.FAST_IMAGE, "clip", Other)
+    encoder, said = load_random("clip-vit-tiny-test", 0), []
+    write_image(encoder, tmp_path / "image.onnx", said.append)
+    assert said == ["the faster image tower is not taken: its vectors are not those of the model"]
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    own = reference_images(encoder, pixels)
+    np.testing.assert_allclose(run(tmp_path / "image.onnx", pixels=pixels), own, atol=2e-6)
+
+
+def test_fastvits_branches_join_into_one_and_other_models_have_no_faster_tower() -> None:
+    import torch
+    from timm.models.fastvit import MobileOneBlock
+
+    from encoder_service.export.families import fastvit
+
+    block = MobileOneBlock(3, 8, 3, num_conv_branches=3)
+    model = torch.nn.Module()
+    model.visual = torch.nn.Sequential(block, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # fresh ones do nothing that could get lost
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    tower = fastvit.image(model.eval(), VALUES)
+    assert tower is not None
+    assert len(list(tower.modules())) < len(list(model.modules()))
+    pixels = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
+    values = (pixels.permute(0, 3, 1, 2) / 255 - torch.tensor(VALUES.mean).view(1, 3, 1, 1)) / torch.tensor(
+        VALUES.std
+    ).view(1, 3, 1, 1)
+    with torch.no_grad():
+        np.testing.assert_allclose(tower(pixels), model.visual(values), atol=1e-4)
+    model.visual = torch.nn.Flatten()
+    assert fastvit.image(model, VALUES) is None

@@ -104,6 +104,23 @@ def test_weights_that_fp16_cannot_hold_are_refused(tmp_path: Path) -> None:
         to_fp16(write(tmp_path / "graph.onnx", UNIT, {"w": WEIGHT * 1e5}), tmp_path / "half.onnx")
 
 
+def test_what_masks_scores_stays_a_mask(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["even"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["even", "mask"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["shares"]),
+        helper.make_node("MatMul", ["shares", "w"], ["t"]),
+        *UNIT[1:],
+    ]
+    mask = np.array([0, -np.inf, np.finfo(np.float32).min], np.float32)
+    weight = np.array([[3, 4], [9, 1], [1, 9]], np.float32)
+    graph = write(tmp_path / "graph.onnx", nodes, {"mask": mask, "w": weight}, TensorProto.UINT8)
+    onnx.save(onnx.shape_inference.infer_shapes(onnx.load(graph)), graph)
+    to_fp16(graph, tmp_path / "half.onnx")
+    x = np.ones((1, 3), np.uint8)
+    np.testing.assert_allclose(run(tmp_path / "half.onnx", x=x), [[0.6, 0.8]], atol=1e-3)
+
+
 def test_a_graph_without_a_norm_at_its_end_is_refused(tmp_path: Path) -> None:
     product = write(tmp_path / "graph.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": WEIGHT})
     with pytest.raises(ExportError, match="does not end in an L2 norm"):

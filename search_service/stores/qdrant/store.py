@@ -132,7 +132,8 @@ class QdrantServer(ServerCollections):
         """Writes points, each whole, in requests of 256, of which a few are on their way at a time.
 
         With `insert_only` another request asks first what is there. What comes between the two stays
-        as well, the server sees to that; it is told as written.
+        as well, the server sees to that; it is told as written. Inserts of one point go through one node, or
+        two of its copies could each keep another writer's.
         """
         spec = await self.resolve(collection, timeout=timeout)
         check_points(spec, points)
@@ -141,13 +142,17 @@ class QdrantServer(ServerCollections):
             there = await self.present(collection, [point.id for point in points], timeout=timeout)
             points = [point for point in points if point.id not in there]
 
+        ordering = self._ordering
+        if insert_only and ordering == models.WriteOrdering.WEAK:
+            ordering = models.WriteOrdering.MEDIUM
+
         async def send(batch: Sequence[StoredPoint], seconds: int) -> None:
             message = upsert_message(
                 collection,
                 batch,
                 wait=wait,
                 insert_only=insert_only,
-                ordering=self._ordering,
+                ordering=ordering,
                 timeout=seconds,
             )
             answer = await self._client.grpc_points.Upsert(message, timeout=seconds)

@@ -6,6 +6,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc.aio import Metadata
+from qdrant_client import grpc as wire
 from qdrant_client import models
 
 from clipsearch.channel.credentials import CredentialsError
@@ -94,11 +95,13 @@ async def test_an_insert_that_reached_one_copy_alone_is_made_again(memory, monke
         agreed = isinstance(consistency, models.ReadConsistencyType)
         return [record for record in found if not agreed or record.id == point_uuid("whole")]
 
-    async def write(collection: str, points: list[models.PointStruct], **options: object) -> None:
-        written.extend(point.payload[ID_KEY] for point in points)
+    async def write(asked: wire.UpsertPoints, timeout: int) -> wire.PointsOperationResponse:
+        assert asked.ordering.type == wire.WriteOrderingType.Medium  # else each copy may keep another's
+        written.extend(point.payload[ID_KEY].string_value for point in asked.points)
+        return wire.PointsOperationResponse(result=wire.UpdateResult(status=wire.UpdateStatus.Completed))
 
     monkeypatch.setattr(client, "retrieve", copies_differ)
-    monkeypatch.setattr(client, "upsert", write)
+    monkeypatch.setattr(client, "Upsert", write)
     points = [StoredPoint(name, {}, image=VECTOR) for name in ("whole", "half", "new")]
     assert await store.upsert("old", points, insert_only=True) == {"whole"}
     assert written == ["half", "new"]

@@ -1,4 +1,7 @@
-"""CLIP of transformers: its text tower is causal and pools at the end-of-text token."""
+"""CLIP of transformers: its text tower is causal and pools at the end-of-text token.
+
+The image tower is also that of MetaCLIP 2, Chinese-CLIP and AltCLIP.
+"""
 
 from __future__ import annotations
 

@@ -18,5 +18,9 @@ ImageOf = Callable[[Any, Normalisation], nn.Module | None]
 TextOf = Callable[[Any], nn.Module]
 
 # By the family's name: transformers', or "open_clip" for all models of OpenCLIP.
-FAST_IMAGE: dict[str, ImageOf] = {"clip": clip.Image, "siglip": siglip.Image, "open_clip": fastvit.image}
+FAST_IMAGE: dict[str, ImageOf] = {
+    **dict.fromkeys(("clip", "metaclip_2", "chinese_clip", "altclip"), clip.Image),
+    "siglip": siglip.Image,
+    "open_clip": fastvit.image,
+}
 FAST_TEXT: dict[str, TextOf] = {"clip": clip.Text, "siglip": siglip.Text}

@@ -69,7 +69,7 @@ def gateway(
     ] = None,
     max_body_mb: Annotated[
         int, typer.Option(min=1, max=1024, help="Largest body of a JSON request, and answer, MiB.")
-    ] = 90,
+    ] = 32,
     max_connections: Annotated[int, typer.Option(min=1, help="Connections at a time.")] = 4096,
     memory_mb: Annotated[
         int, typer.Option(min=64, help="Memory past which requests are refused, MiB.")

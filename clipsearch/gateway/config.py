@@ -188,11 +188,12 @@ def _page(path: str, name: str, kind: str) -> Json:
     return {
         "match": {"path": path},
         "direct_response": {"status": 200, "body": {"filename": str(_FOLDER / name)}},
-        "response_headers_to_add": [
-            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-            for key, value in headers.items()
-        ],
+        "response_headers_to_add": [_header(key, value) for key, value in headers.items()],
     }
+
+
+def _header(key: str, value: str) -> Json:
+    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 def _cors(settings: GatewaySettings) -> Json:
@@ -209,7 +210,13 @@ def _cors(settings: GatewaySettings) -> Json:
 def _local_replies() -> Json:
     """Envoy's own errors, in the shape that `http.lua` gives to those of the services."""
     mappers = [_mapper("EQ", status, reason) for status, reason in GATEWAY_REASONS.items()]
-    return {"mappers": [*mappers, _mapper("GE", 400, OTHER)]}
+    # Envoy's 500 means that it is out of memory: trying again later helps.
+    full = {
+        **_mapper("EQ", 500, GATEWAY_REASONS[503]),
+        "status_code": 503,
+        "body": {"inline_string": "the gateway holds as many bytes as it takes"},
+    }
+    return {"mappers": [*mappers, full, _mapper("GE", 400, OTHER)]}
 
 
 def _mapper(comparison: str, status: int, reason: GatewayReason) -> Json:
@@ -219,6 +226,7 @@ def _mapper(comparison: str, status: int, reason: GatewayReason) -> Json:
         "filter": {"status_code_filter": {"comparison": {"op": comparison, "value": value}}},
         "body_format_override": _error(reason),
         **said,
+        **({"headers_to_add": [_header("retry-after", "1")]} if reason is GATEWAY_REASONS[503] else {}),
     }
 
 
@@ -313,7 +321,7 @@ def _overload(settings: GatewaySettings) -> Json:
         "envoy.resource_monitors.global_downstream_max_connections",
     )
     return {
-        "refresh_interval": "0.25s",
+        "refresh_interval": "0.05s",
         "resource_monitors": [
             {
                 "name": heap,
@@ -332,13 +340,19 @@ def _overload(settings: GatewaySettings) -> Json:
             },
         ],
         "actions": [
-            {
-                "name": f"envoy.overload_actions.{action}",
-                "triggers": [{"name": heap, "threshold": {"value": share}}],
-            }
-            for action, share in (("shrink_heap", 0.8), ("stop_accepting_requests", 0.9))
+            _when("envoy.overload_actions.shrink_heap", heap, 0.7),
+            _when("envoy.overload_actions.stop_accepting_requests", heap, 0.8),
+        ],
+        # Those that are under way when it is past that end too.
+        "loadshed_points": [
+            _when("envoy.load_shed_points.http1_server_abort_dispatch", heap, 0.9),
+            _when("envoy.load_shed_points.http2_server_go_away_and_close_on_dispatch", heap, 0.98),
         ],
     }
+
+
+def _when(name: str, monitor: str, share: float) -> Json:
+    return {"name": name, "triggers": [{"name": monitor, "threshold": {"value": share}}]}
 
 
 def _address(host: str, port: int) -> Json:

@@ -37,6 +37,7 @@ function envoy_on_request(handle)
   local body = handle:body()
   if body ~= nil and body:length() > 262144 then
     body:setBytes(body:getBytes(0, body:length()))
+    collectgarbage() -- Lua would keep its copy until it has made many more
   end
 end
 

@@ -26,6 +26,6 @@ class GatewaySettings:
     # Other sites whose pages may call: https://shop.example.
     origins: tuple[str, ...] = ()
     metrics_port: int | None = None
-    max_body_mb: int = 90
+    max_body_mb: int = 32
     max_connections: int = 4096
     memory_mb: int = 1024

@@ -17,7 +17,7 @@ from tests.fuzz import frames, messages, pictures, wire
 from tests.fuzz.rpcs import ENCODER, SEARCH, methods, request_class
 
 CHUNK = 500
-MOST_BODY_MB = 90
+MOST_BODY_MB = 32
 _LARGEST = 8_000_000
 SHARES = {
     "json": 0.30,
@@ -208,8 +208,7 @@ _HEADERS = [
     ("connection", "x-request-id"), ("host", "127.0.0.1:1"), ("host", "evil.example"), ("origin", "null"),
     ("origin", "http://evil.example"), ("cookie", "a" * 20_000), ("authorization", "Bearer " + "a" * 9000),
     ("authorization", "Basic !"), ("range", "bytes=0-1"), ("accept-encoding", "br;q=9"),
-    ("x-under_score", "1"), ("traceparent", "00-zz"), ("content-length", "5"),
-    ("transfer-encoding", "chunked"), ("a" * 5000, "1"),
+    ("x-under_score", "1"), ("traceparent", "00-zz"), ("transfer-encoding", "chunked"), ("a" * 5000, "1"),
 ]  # fmt: skip
 
 

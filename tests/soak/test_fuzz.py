@@ -88,7 +88,7 @@ def test_hostile_http_does_no_harm(tmp_path, starter_bundle):
         name: report[name] for name in ("died", "problems", "faults_logged")
     } == {"died": "", "problems": [], "faults_logged": []}  # fmt: skip
     assert report["passed"]
-    assert report["statuses"]["200"] > 0.15 * requests
+    assert report["statuses"]["200"] > 0.05 * requests
 
 
 def test_a_seed_makes_the_same_requests_again():

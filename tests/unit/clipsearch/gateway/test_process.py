@@ -7,9 +7,11 @@ import re
 import signal
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
+import httpx
 import trustme
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
@@ -150,6 +152,46 @@ async def refuses(port: int) -> bool:
         return True
     writer.close()
     return False
+
+
+async def test_connections_beyond_the_limit_are_closed(tmp_path):
+    async with gate(tmp_path, "--max-connections", "2") as one:  # the test's client has one
+
+        async def accepted() -> bool:
+            reader, writer = await asyncio.open_connection("127.0.0.1", one.process.port)
+            held.append(writer)
+            writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            with suppress(ConnectionError):
+                return (await reader.read(8)).startswith(b"HTTP/1.1")
+            return False
+
+        held: list[asyncio.StreamWriter] = []
+        assert await accepted()
+        assert not await accepted()
+        for writer in held:
+            writer.close()
+        await eventually(accepted)
+        for writer in held:
+            writer.close()
+
+
+async def test_past_its_memory_it_refuses_and_goes_on(tmp_path):
+    flags = ("--memory-mb", "64", "--max-body-mb", "32")
+    async with gate(tmp_path, *flags) as one:
+        begun = [asyncio.create_task(one.http.post("/v1/texts:encode", content=body(30))) for _ in range(4)]
+        answers = await asyncio.gather(*begun, return_exceptions=True)
+        # A client that still sends when it is refused may see no more than the end of its connection.
+        refused = [answer for answer in answers if not isinstance(answer, httpx.Response) or answer.is_error]
+        assert refused
+        for answer in refused:
+            if isinstance(answer, httpx.Response):
+                assert (answer.status_code, answer.json()["error"]["code"]) == (503, "SERVICE_UNAVAILABLE")
+        await healthz(one.http, 200)
+        assert (await one.http.get("/v1/model")).status_code == 200
+
+
+def body(mb: int) -> bytes:
+    return b'{"texts": ["' + b"a" * (mb * 1_000_000) + b'"]}'
 
 
 def test_a_port_in_use_is_said(tmp_path):

@@ -305,10 +305,12 @@ def test_each_exception_still_has_its_command():
 @pytest.mark.parametrize("page", EVERYWHERE)
 def test_nothing_is_shown_of_a_kind_that_is_not_checked(page):
     shown = documents.blocks(read(page))
-    assert {block.language for block in shown} <= {"sh", "python", "json", "yaml", "js", ""}
+    assert {block.language for block in shown} <= {"sh", "python", "json", "jsonl", "yaml", "js", ""}
     for block in shown:
         if block.language == "json":
             json.loads(block.text)
+        elif block.language == "jsonl":
+            assert all(json.loads(line) for line in block.text.splitlines())
 
 
 def test_commands_inside_of_the_text_would_be_understood():

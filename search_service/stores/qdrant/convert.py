@@ -57,6 +57,11 @@ _VECTOR_BYTES_A_WRITE = 4 << 20
 _BYTES_A_NUMBER = 4
 
 
+def uuids(ids: Sequence[str]) -> list[str]:
+    """The engine's ids of these points, without repeats."""
+    return list(dict.fromkeys(point_uuid(id) for id in ids))
+
+
 def batches(points: Sequence[StoredPoint], dimension: int) -> Iterator[list[StoredPoint]]:
     """At most 256 points a batch, and 4 MiB of vectors; of points with one id the last."""
     last = list({point.id: point for point in points}.values())

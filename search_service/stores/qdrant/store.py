@@ -30,7 +30,6 @@ from search_service.stores.protocol import (
     VectorName,
     VectorQuery,
     VectorSample,
-    point_uuid,
 )
 from search_service.stores.qdrant.calls import Answer, Send
 from search_service.stores.qdrant.channel import check_release, open_client
@@ -43,6 +42,7 @@ from search_service.stores.qdrant.convert import (
     server_filter,
     stored_point,
     upsert_message,
+    uuids,
 )
 from search_service.stores.qdrant.errors import check_done
 
@@ -180,7 +180,7 @@ class QdrantServer(ServerCollections):
         timeout: float | None = None,
     ) -> list[StoredPoint]:
         """Those of `ids` that exist, in their order."""
-        found = await self._retrieve(collection, _uuids(ids), payload, with_vectors, timeout)
+        found = await self._retrieve(collection, uuids(ids), payload, with_vectors, timeout)
         return [stored_point(record) for record in found]
 
     async def present(
@@ -194,7 +194,7 @@ class QdrantServer(ServerCollections):
             return frozenset()
 
         keys = payload_keys(NO_PAYLOAD)
-        ask = partial(self._client.retrieve, collection, _uuids(ids), with_payload=keys)
+        ask = partial(self._client.retrieve, collection, uuids(ids), with_payload=keys)
 
         async def read(seconds: int) -> list[models.Record]:
             try:
@@ -217,7 +217,7 @@ class QdrantServer(ServerCollections):
             gone = models.FilterSelector(filter=server_filter(selector) or models.Filter())
             matched = await self.count(collection, selector, timeout=timeout)
         else:
-            gone = models.PointIdsList(points=list(_uuids(selector)))
+            gone = models.PointIdsList(points=list(uuids(selector)))
             matched = len(await self.get(collection, selector, payload=NO_PAYLOAD, timeout=timeout))
         result = await self._write(
             collection,
@@ -233,7 +233,7 @@ class QdrantServer(ServerCollections):
         self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None
     ) -> int:
         """Changes the payloads of those of `ids` that exist, in one request; returns how many do."""
-        found = await self._retrieve(collection, _uuids(ids), NO_PAYLOAD, False, timeout)
+        found = await self._retrieve(collection, uuids(ids), NO_PAYLOAD, False, timeout)
         if found:
             results = await self._write(
                 collection,
@@ -341,7 +341,7 @@ class QdrantServer(ServerCollections):
     async def _retrieve(
         self,
         collection: str,
-        uuids: Sequence[str],
+        keys: Sequence[str],
         payload: PayloadSelection,
         with_vectors: bool,
         timeout: float | None,
@@ -360,16 +360,16 @@ class QdrantServer(ServerCollections):
             with_vectors=with_vectors,
         )
 
-        async def read(keys: Sequence[str], consistency: models.ReadConsistency) -> dict[str, models.Record]:
+        async def read(asked: Sequence[str], consistency: models.ReadConsistency) -> dict[str, models.Record]:
             records = await self._read_points(
                 collection,
                 None if timeout is None else max(0.0, end - time.monotonic()),
-                lambda seconds: ask(ids=list(keys), consistency=consistency, timeout=seconds),
+                lambda seconds: ask(ids=list(asked), consistency=consistency, timeout=seconds),
             )
             return {str(record.id): record for record in records}
 
-        found = await read(uuids, self._consistency)
-        missing = [key for key in uuids if key not in found]
+        found = await read(keys, self._consistency)
+        missing = [key for key in keys if key not in found]
         if missing and self._consistency != _ANY_COPY:
             doubtful = await read(missing, _ANY_COPY)
             for pause in _AGREE_AFTER_S:
@@ -380,7 +380,7 @@ class QdrantServer(ServerCollections):
                 found |= agreed
                 doubtful = {key: record for key, record in doubtful.items() if key not in agreed}
             found |= doubtful
-        return [found[key] for key in uuids if key in found]
+        return [found[key] for key in keys if key in found]
 
     async def _read_points(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
         with self._forgetting():
@@ -398,8 +398,3 @@ class QdrantServer(ServerCollections):
         except NotFound:
             self._forget()
             raise
-
-
-def _uuids(ids: Sequence[str]) -> list[str]:
-    """The engine's point ids, without repeats."""
-    return list(dict.fromkeys(point_uuid(point_id) for point_id in ids))

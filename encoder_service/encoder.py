@@ -1,7 +1,7 @@
 """The two towers: images or texts in, vectors out; the one place that knows the order of steps.
 
-    image: decode -> batch -> vector
-    text:  cached? -> tokens -> batch -> vector
+    image: admit -> decode -> batch -> vector
+    text:  cached? -> admit -> tokens -> batch -> vector
 
 An input that is wrong fails alone; anything else fails the call.
 """

@@ -22,13 +22,13 @@ from search_service.collections import Collections
 from search_service.encoder.client import Encoder, EncoderClient
 from search_service.encoder.encoders import Encoders
 from search_service.metrics import SearchMetrics
+from search_service.points import Points
 from search_service.query.calibrations import Calibrations
 from search_service.query.search import Search
 from search_service.settings import SearchSettings
 from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import VectorStore
-from search_service.write.points import Points
 from search_service.write.successors import Successors
 from search_service.write.upsert import Upsert
 

@@ -1,1 +1,1 @@
-"""Rows as HTML tables, and thumbnails of local files."""
+"""Rows as HTML tables, and thumbnails of local files. The client's results show themselves with it."""

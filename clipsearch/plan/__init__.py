@@ -1,4 +1,4 @@
 """Sizing: how many replicas, nodes and bytes a load needs, from measured costs and stated formulas.
 
-Pure functions; only `simulate` needs SimPy (the extra `plan`).
+Pure functions, which import nothing of the project; only `simulate` needs SimPy (the extra `plan`).
 """

@@ -1,7 +1,6 @@
 """Image bytes to the square of pixels that the model sees, and what was done on the way.
 
-The only preprocessing code of the project: the service, `verify` and calibration all call it. Bytes are
-never trusted: what decoding takes, in memory and in time, is known before a pixel is decoded.
+Bytes are never trusted: what decoding takes, in memory and in time, is known before a pixel is decoded.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""From a caller's items to batches, and back."""
+"""Admission, the batcher, and the cache of texts."""

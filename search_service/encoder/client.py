@@ -1,4 +1,4 @@
-"""The only file that calls the encoder: texts and images in, vectors out, and what its refusals mean here."""
+"""Texts and images to the encoder, vectors back, and what its refusals mean here; no other file calls it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Writes: upserts, deletes, payloads, and the successors that get them too."""
+"""Upserts, and the successors that get all writes too."""

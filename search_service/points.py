@@ -1,4 +1,4 @@
-"""Points: read, counted, listed and deleted, by id or by filter."""
+"""Points by id or by filter: read, counted, listed, changed and deleted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OVERWRITTEN_AT_ONCE = 4 * 1024 * 1024  # bytes: the payload goes to the store o
 
 
 class Points:
-    """Reads and deletes points.
+    """Reads, changes and deletes points.
 
     Every method takes a collection's name or alias and raises NotFound if there is none,
     InvalidArgument if the filter does not fit its payload indexes or what its fields hold, and what the

@@ -3,56 +3,43 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from encoder_service.bundle import Source
 from encoder_service.export import ExportError
+from encoder_service.export.dual_encoder import weights_sha256
+from tests import checkpoints
+from tests.hub import COMMIT, Hub
 
-# Of the API's answer: the status and the code in its header.
-ANSWERS = {
-    "gated/model": (403, "GatedRepo"),
-    "missing/model": (401, "RepoNotFound"),
-    "some/model": (404, "RevisionNotFound"),
-    "broken/model": (500, ""),
+OLD_CLIP, CLIP, SHARDED = "openai/clip-tiny", "laion/clip-tiny", "someone/clip-sharded"
+SIGLIP, OPEN_CLIP = "google/siglip-tiny", "hf-hub:timm/open-clip-tiny"
+OPEN_CLIP_SIZES = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": 32, "patch_size": 8, "layers": 1, "width": 32, "head_width": 16},
+    "text_cfg": {"context_length": 24, "width": 32, "heads": 2, "layers": 1},
 }
-
-
-class Hub(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        name = next(name for name in ANSWERS if name in self.path)
-        status, code = ANSWERS[name]
-        self.send_response(status)
-        self.send_header("X-Error-Code", code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def log_message(self, format: str, *values: object) -> None:
-        pass
+REFUSED = {"gated/model": (403, "GatedRepo"), "broken/model": (500, "")}
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    point_at(f"http://127.0.0.1:{server.server_port}", tmp_path, monkeypatch)
-    yield
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    hub = Hub(tmp_path / "hub", REFUSED)
+    (hub.root / "some" / "model").mkdir(parents=True)
+    with hub.serving() as address:
+        point_at(address, tmp_path / "cache", monkeypatch)
+        yield hub
 
 
 def point_at(endpoint: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
+    template = "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + template)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
 
 
@@ -78,6 +65,50 @@ def test_what_the_hub_does_not_give_is_said_in_one_sentence(source: str, message
     with pytest.raises(ExportError, match=message) as caught:
         load(source, revision="v9")
     assert "\n" not in str(caught.value)
+
+
+def lay_out(root: Path) -> dict[str, str]:
+    """Repositories as they are published; the hashes of their weights."""
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    open_clip_folder = root / OPEN_CLIP.removeprefix("hf-hub:")
+    open_clip = checkpoints.open_clip(open_clip_folder, OPEN_CLIP_SIZES, None, {})
+    states = {
+        OLD_CLIP: checkpoints.old_clip(root / OLD_CLIP).state_dict(),
+        CLIP: checkpoints.clip(root / CLIP)[0].state_dict(),
+        SHARDED: checkpoints.clip(root / SHARDED, max_shard_size="300KB")[0].state_dict(),
+        SIGLIP: checkpoints.siglip(root / SIGLIP)[0].state_dict(),
+        OPEN_CLIP: convert_to_custom_text_state_dict(open_clip.state_dict()),
+    }
+    for older in (root / CLIP / "pytorch_model.bin", open_clip_folder / "open_clip_pytorch_model.bin"):
+        older.write_bytes(b"the same in an older format")
+    return {id: weights_sha256(state) for id, state in states.items()}
+
+
+def test_every_layout_is_loaded_whole_and_nothing_else_is_fetched(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hashes = lay_out(hub.root)
+    for id, expected in hashes.items():
+        encoder = load(id)
+        assert encoder.source == Source(id=id, revision=COMMIT, weights_sha256=expected)
+        assert encoder.license == "mit"
+    assert hub.others == [], "such as a conversion of the weights"
+    fetched = [name for name, _ in hub.fetched]
+    assert len(fetched) == len(set(fetched)), "nothing is fetched twice"
+    shards = {f"{SHARDED}/{path.name}" for path in (hub.root / SHARDED).glob("*.safetensors")}
+    assert len(shards) > 1
+    assert {name for name in fetched if name.endswith((".bin", ".safetensors", ".h5", ".msgpack"))} == {
+        f"{OLD_CLIP}/pytorch_model.bin",
+        f"{CLIP}/model.safetensors",
+        f"{SIGLIP}/model.safetensors",
+        "timm/open-clip-tiny/open_clip_model.safetensors",
+        *shards,
+    }
+
+    point_at("http://127.0.0.1:1", tmp_path / "cache", monkeypatch)
+    for id in (SHARDED, OPEN_CLIP):
+        assert load(id).source.weights_sha256 == hashes[id], "without the hub"
 
 
 def test_without_a_network_the_cache_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from PIL import Image
 
 from encoder_service.bundle import TextRules
+from tests import checkpoints
 
 WIDTH = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
 IMAGE = {**WIDTH, "image_size": 32, "patch_size": 8}
@@ -175,8 +175,8 @@ def test_kinds_of_open_clip_from_a_folder(name: str, tmp_path: Path) -> None:
     from encoder_service.export.sources.load import load
 
     tokenizer, padding, configuration, preprocessing = OPEN_CLIP[name]
-    folder = open_clip_folder(tmp_path / "model", configuration, tokenizer, preprocessing)
-    encoder = load(str(folder))
+    checkpoints.open_clip(tmp_path / "model", configuration, tokenizer, preprocessing)
+    encoder = load(str(tmp_path / "model"))
     assert (encoder.license, encoder.name) == ("mit", "model")
     assert encoder.scoring == ("sigmoid" if "init_logit_bias" in configuration else "softmax")
     assert assert_same(encoder, tmp_path).padding == padding
@@ -196,32 +196,5 @@ def test_a_text_tower_that_open_clip_takes_from_transformers(tmp_path: Path) -> 
         "context_length": 24,
     }
     sized = {"embed_dim": 24, "vision_cfg": VISION, "text_cfg": text}
-    folder = open_clip_folder(tmp_path / "model", sized, "nllb", {})
-    assert assert_same(load(str(folder)), tmp_path).padding == "longest"
-
-
-def open_clip_folder(
-    folder: Path, configuration: dict[str, Any], tokenizer: str | None, preprocessing: dict[str, Any]
-) -> Path:
-    """As OpenCLIP's repositories are: its configuration, weights, a tokenizer if it is not CLIP's."""
-    import open_clip
-    import torch
-    from safetensors.torch import save_file
-    from transformers import T5Config
-
-    from tests.models import hub_cache
-
-    folder.mkdir()
-    if tokenizer:
-        configuration["text_cfg"]["hf_tokenizer_name"] = "some/name"
-        hub_cache.tokenizer(tokenizer).save_pretrained(folder)
-        T5Config().save_pretrained(folder.parent / "any")
-        (folder.parent / "any" / "config.json").rename(folder / "config.json")
-    settings = {"model_cfg": configuration, "preprocess_cfg": preprocessing}
-    (folder / "open_clip_config.json").write_text(json.dumps(settings))
-    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
-    torch.manual_seed(0)
-    model = open_clip.create_model(f"local-dir:{folder}", pretrained_text=False)
-    state = {name: weight.clone().contiguous() for name, weight in model.state_dict().items()}
-    save_file(state, folder / "open_clip_model.safetensors")
-    return folder
+    checkpoints.open_clip(tmp_path / "model", sized, "nllb", {})
+    assert assert_same(load(str(tmp_path / "model")), tmp_path).padding == "longest"

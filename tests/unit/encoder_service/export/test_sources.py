@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from PIL import Image
 from encoder_service.bundle import open_bundle, write_manifest
 from encoder_service.export import ExportError
 from encoder_service.export.parity import cosines
-from encoder_service.export.sources.random_weights import ARCHITECTURES, random_model, tokenizer
 from encoder_service.export.verify import verify_bundle
 from encoder_service.inputs.pixels import fit
 from encoder_service.inputs.texts import TextTokenizer, pad
+from tests import checkpoints
 from tests.unit.encoder_service.export.graphs import run
 
 TEXTS = ["a cat", "A Dog on a RED sofa!", "two  pears, 3 plums", "naïve 猫 🐱", "many words " * 60]
@@ -36,37 +36,18 @@ class Local:
 
 @pytest.fixture(scope="module")
 def clip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Local:
-    from transformers import CLIPProcessor, CLIPTokenizer
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
-    shape = ARCHITECTURES["clip-vit-tiny-test"]
-    bpe = json.loads(tokenizer(shape).to_str())["model"]
-    processor = CLIPProcessor(
-        CLIPImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}),
-        CLIPTokenizer(bpe["vocab"], [tuple(pair) for pair in bpe["merges"]], model_max_length=77),
-    )
-    return saved(tmp_path_factory.mktemp("checkpoints") / "my-clip", random_model(shape, 5), processor)
+    return exported(tmp_path_factory.mktemp("checkpoints") / "my-clip", checkpoints.clip)
 
 
 @pytest.fixture(scope="module")
 def siglip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Local:
-    from transformers import PreTrainedTokenizerFast, SiglipProcessor
-    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
-
-    shape = ARCHITECTURES["siglip-tiny-test"]
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer(shape), pad_token="<pad>", eos_token="</s>", model_max_length=64
-    )
-    processor = SiglipProcessor(SiglipImageProcessorPil(size={"height": 64, "width": 64}), fast)
-    return saved(tmp_path_factory.mktemp("checkpoints") / "my-siglip", random_model(shape, 5), processor)
+    return exported(tmp_path_factory.mktemp("checkpoints") / "my-siglip", checkpoints.siglip)
 
 
-def saved(folder: Path, model: Any, processor: Any) -> Local:
+def exported(folder: Path, lay_out: Callable[[Path], tuple[Any, Any]]) -> Local:
     from encoder_service.export.build import export_bundle
 
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    (folder / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
+    model, processor = lay_out(folder)
     bundle = folder.parent / "bundle"
     export_bundle(str(folder), bundle)
     return Local(folder, model, processor, bundle)

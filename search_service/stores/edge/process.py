@@ -22,7 +22,7 @@ from search_service.stores.edge.files import disk_full
 
 _log = structlog.get_logger(__name__)
 _SENT_AHEAD = 4  # requests with the engine, so that it never waits for the next; the others wait here
-_DISK_S = 10.0  # a flush may take; a disk that takes longer hangs
+_DISK_S = 10.0  # a flush may take, or a core on a busy machine; a disk that takes longer hangs
 _STOP_S = 60.0  # a flush of a large collection takes seconds
 
 T = TypeVar("T")
@@ -87,6 +87,7 @@ class EngineProcess:
         self._queued: deque[tuple[bytes, asyncio.Future[Any]]] = deque()
         self._waiting: deque[asyncio.Future[Any]] = deque()  # for answers to what was sent
         self._answers = asyncio.create_task(self._read_answers(reader))
+        self._answered = 0
         self._worked_at = time.monotonic()
         self._ping: asyncio.Task[None] | None = None
 
@@ -129,15 +130,15 @@ class EngineProcess:
 
     async def responds(self, within_s: float) -> bool:
         """Whether it answers, or is at work: an engine does one thing after another, some for seconds."""
-        _, ticks = _at_work(self._process.pid)
+        answered, (_, ticks) = self._answered, _at_work(self._process.pid)
         if self._ping is None or self._ping.done():  # one is enough, however long it is not answered
             self._ping = asyncio.create_task(self._answer_to_ping())
         await asyncio.wait([self._ping], timeout=within_s)
-        on_disk, ticks_now = _at_work(self._process.pid)
-        if self._ping.done() or ticks_now != ticks:
+        waits, ticks_now = _at_work(self._process.pid)
+        if self._ping.done() or self._answered != answered or ticks_now != ticks:
             self._worked_at = time.monotonic()
             return True
-        return on_disk and time.monotonic() - self._worked_at < _DISK_S
+        return waits and time.monotonic() - self._worked_at < _DISK_S
 
     async def _answer_to_ping(self) -> None:
         # One that has died is started again at the next call: no reason to refuse that.
@@ -187,6 +188,7 @@ class EngineProcess:
                     length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
                     result = decode(await reader.readexactly(length))
                     answer = self._waiting.popleft()
+                    self._answered += 1
                     if not answer.done():  # the caller may have gone
                         answer.set_result(result)
                     self._send()
@@ -215,13 +217,13 @@ async def whole(job: Coroutine[Any, Any, T]) -> T:
 
 
 def _at_work(pid: int) -> tuple[bool, int]:
-    """Whether a process waits for its disk, and its CPU time in clock ticks; where Linux tells that."""
+    """Whether a process waits for disk or core, and its CPU time in clock ticks; where Linux tells that."""
     try:
         # After the command's name, which may hold spaces: the state, and 11 fields on the two times.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return False, 0
-    return fields[0] == "D", int(fields[11]) + int(fields[12])
+    return fields[0] in ("D", "R"), int(fields[11]) + int(fields[12])
 
 
 def _error(method: str, fault: Fault) -> Exception:

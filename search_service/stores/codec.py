@@ -44,12 +44,10 @@ def payload_keys(selection: PayloadSelection) -> bool | list[str]:
 
 def from_engine(payload: Mapping[str, Any], vectors: Mapping[VectorName, Vector]) -> StoredPoint:
     """The point as its caller knows it; without `vectors` it tells which there are all the same."""
-    kept = dict(payload)
-    point_id = kept.pop(ID_KEY)
-    names = kept.pop(VECTOR_NAMES_KEY)
+    names = payload[VECTOR_NAMES_KEY]
     return StoredPoint(
-        id=point_id,
-        payload=kept,
+        id=payload[ID_KEY],
+        payload={key: value for key, value in payload.items() if not key.startswith(RESERVED_PREFIX)},
         image=vectors.get("image"),
         text=vectors.get("text"),
         has_image="image" in names,

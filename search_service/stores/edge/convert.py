@@ -46,6 +46,8 @@ from search_service.stores.protocol import (
 # A point's booleans are therefore kept once more as 1 and 0, at the same paths with this before their first
 # name. As words below a key of their own the engine took them in in 9 us a point, so it takes 1.
 _BOOLEANS = f"{RESERVED_PREFIX}_bool_"
+# Below this key are those of points that were written while they were words.
+_WORDS = f"{RESERVED_PREFIX}_bool"
 _BYTES_A_NUMBER = 4
 # The engine's defaults; they cannot be left out when another setting of HNSW is given.
 _M = 16
@@ -171,13 +173,11 @@ def _engine_payload(point_id: str, payload: Mapping[str, Any], names: Sequence[s
 
 def stored_point(record: qe.Record | qe.ScoredPoint) -> StoredPoint:
     """The point as its caller knows it."""
-    kept = record.payload or {}
-    payload = {key: value for key, value in kept.items() if not key.startswith(_BOOLEANS)}
     engine_vectors: Any = record.vector
     vectors: dict[VectorName, Vector] = {}
     if engine_vectors:
         vectors = {name: np.asarray(values, dtype=np.float32) for name, values in engine_vectors.items()}
-    return from_engine(payload, vectors)
+    return from_engine(record.payload or {}, vectors)
 
 
 def payload_selector(selection: PayloadSelection) -> bool | qe.PayloadSelector:
@@ -215,7 +215,9 @@ def edge_filter(filter: Filter | None) -> qe.Filter | None:
 def _condition(condition: Condition) -> qe.ConditionType:
     match condition:
         case MatchValue(key, bool(value)):
-            return qe.FieldCondition(_boolean_path(key), match=qe.MatchValue(int(value)))
+            number = qe.FieldCondition(_boolean_path(key), match=qe.MatchValue(int(value)))
+            word = qe.FieldCondition(f"{_WORDS}.{key}", match=qe.MatchValue(str(value).lower()))
+            return qe.Filter(should=[number, word])
         case MatchValue(key, value):
             return qe.FieldCondition(key, match=qe.MatchValue(value))
         case MatchAny(key, values):

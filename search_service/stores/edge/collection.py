@@ -23,8 +23,9 @@ import structlog
 from clipsearch.serving.errors import CollectionDamaged, NotFound, ServiceError, Unavailable
 from search_service.breaker import Breaker
 from search_service.deadline import store_within
-from search_service.stores.edge.codec import PackedPoint
+from search_service.stores.edge.codec import PackedPoint, ShardInfo
 from search_service.stores.edge.files import (
+    disk_bytes,
     disk_errors,
     disk_full,
     free_bytes,
@@ -38,6 +39,7 @@ from search_service.stores.protocol import CollectionSpec, IndexType
 _log = structlog.get_logger(__name__)
 _PING_S = 1.0
 _TIMEOUT_S = 30.0  # of a call whose caller sets none
+_SIZE_S = 5.0  # of the look at how large the files are; a list waits for that of each collection
 _START_S = 60.0  # for an engine that is started while the collection is closed
 _DEATHS = 2  # of engines, one after the other, that were opening the files: then it is the files
 _AGAIN_S = 30.0  # after which another engine may try to open files that one could not
@@ -113,6 +115,14 @@ class EdgeCollection:
         """What `method` of the engine answers. Raises DeadlineExceeded."""
         async with self._breaker.call(), store_within(_TIMEOUT_S if timeout is None else timeout):
             return await self._ask(method, *arguments)
+
+    async def info(self, *, timeout: float | None) -> tuple[ShardInfo, int]:
+        """The collection as it stands, and the bytes that it takes on the disk. Raises DeadlineExceeded."""
+        async with self._breaker.call(), store_within(_TIMEOUT_S if timeout is None else timeout):
+            found = await self._ask("info")
+            with disk_errors():
+                async with store_within(_SIZE_S):
+                    return found, await asyncio.to_thread(disk_bytes, self.folder)
 
     async def write(self, method: str, *arguments: Any, timeout: float | None) -> Any:
         """Does one write and returns its result, once it is durable.

@@ -34,7 +34,7 @@ from search_service.stores.checks import (
 )
 from search_service.stores.codec import NO_PAYLOAD, sampled
 from search_service.stores.edge import files
-from search_service.stores.edge.codec import ShardInfo, pack_point
+from search_service.stores.edge.codec import pack_point
 from search_service.stores.edge.collection import EdgeCollection
 from search_service.stores.edge.damage import Damaged, read_aliases, sound
 from search_service.stores.edge.indexing import Maintenance, MaintenancePolicy
@@ -198,8 +198,8 @@ class QdrantEdge:
         self._live[spec.name] = self._collection(folder, spec, files.FIRST_SHARD, spare=engine)
 
     async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
-        info: ShardInfo = await self._read(collection, "info", timeout=timeout)
         live = self._get(collection)
+        info, disk_bytes = await live.info(timeout=timeout)
         vectors = info.image_vectors + info.text_vectors
         return CollectionInfo(
             spec=live.spec,
@@ -207,7 +207,7 @@ class QdrantEdge:
             image_vectors=info.image_vectors,
             text_vectors=info.text_vectors,
             indexed_share=min(1.0, info.indexed_vectors / vectors) if vectors else 0.0,
-            disk_bytes=await asyncio.to_thread(files.disk_bytes, live.folder),
+            disk_bytes=disk_bytes,
             aliases=self._aliases_of(collection),
         )
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
+import threading
 
 import pytest
 
@@ -13,6 +15,7 @@ from clipsearch.serving.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from search_service.stores.edge import collection as edge_collection
 from search_service.stores.edge import process as edge_process
 from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
@@ -126,6 +129,29 @@ async def test_a_stuck_engine_fails_its_own_callers_fast_and_is_back_by_itself(s
         os.kill(engine._process.pid, signal.SIGCONT)
     await store.ping()
     assert await store.count("shop") == 5
+
+
+@pytest.mark.parametrize(
+    ("how", "told"), [("fails", "the store's disk cannot be read"), ("hangs", "did not answer in time")]
+)
+async def test_files_that_cannot_be_measured_hurt_no_other_collection(store, spec, monkeypatch, how, told):
+    await store.create_collection(spec)
+    await store.create_collection(CollectionSpec("other", 16, "f"))
+    measure, go_on = edge_collection.disk_bytes, threading.Event()
+
+    def ill(folder):
+        if folder.name != "shop":
+            return measure(folder)
+        if how == "hangs":
+            go_on.wait()
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(edge_collection, "disk_bytes", ill)
+    monkeypatch.setattr(edge_collection, "_SIZE_S", 0.05 if how == "hangs" else 5.0)
+    shown = {info.spec.name: info for info in await store.list_collections()}
+    go_on.set()
+    assert told in shown["shop"].damage
+    assert (shown["other"].damage, shown["other"].disk_bytes > 0) == ("", True)
 
 
 @pytest.mark.parametrize("how", ["computes", "waits for the disk"])

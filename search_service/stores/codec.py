@@ -67,7 +67,8 @@ async def sampled(
         page = await scroll(
             limit=amount, cursor=cursor, filter=condition, payload=NO_PAYLOAD, with_vectors=True
         )
-        found += page.points
+        # A point may have lost the vector between the filter and the reading.
+        found += [point for point in page.points if getattr(point, name) is not None]
         cursor = page.next_cursor
         if cursor is None:
             break

@@ -16,7 +16,7 @@ from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as wire
 
 from clipsearch.channel.credentials import ClientTls
-from clipsearch.serving.errors import NotFound, Unavailable
+from clipsearch.serving.errors import DeadlineExceeded, NotFound, Unavailable
 from search_service.deadline import store_within
 from search_service.stores.checks import check_cursor, check_points
 from search_service.stores.codec import NO_PAYLOAD, payload_keys, sampled
@@ -354,10 +354,7 @@ class QdrantServer(ServerCollections):
         """
         end = math.inf if timeout is None else time.monotonic() + timeout
         ask = partial(
-            self._client.retrieve,
-            collection,
-            with_payload=payload_keys(payload),
-            with_vectors=with_vectors,
+            self._client.retrieve, collection, with_payload=payload_keys(payload), with_vectors=with_vectors
         )
 
         async def read(asked: Sequence[str], consistency: models.ReadConsistency) -> dict[str, models.Record]:
@@ -376,7 +373,10 @@ class QdrantServer(ServerCollections):
                 if not doubtful or time.monotonic() + 2 * pause > end:
                     break
                 await asyncio.sleep(pause)
-                agreed = await read(list(doubtful), self._consistency)
+                try:
+                    agreed = await read(list(doubtful), self._consistency)
+                except (Unavailable, DeadlineExceeded):  # there is an answer already
+                    break
                 found |= agreed
                 doubtful = {key: record for key, record in doubtful.items() if key not in agreed}
             found |= doubtful

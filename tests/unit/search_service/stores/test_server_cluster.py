@@ -10,8 +10,9 @@ from qdrant_client import grpc as wire
 from qdrant_client import models
 
 from clipsearch.channel.credentials import CredentialsError
+from clipsearch.serving.errors import DeadlineExceeded, Unavailable
 from search_service.stores.protocol import ID_KEY, CollectionSpec, StoredPoint, point_uuid
-from search_service.stores.qdrant import collections
+from search_service.stores.qdrant import calls, collections
 from search_service.stores.qdrant import store as server
 from search_service.stores.qdrant.channel import open_client
 from search_service.stores.qdrant.store import QdrantServer
@@ -83,6 +84,26 @@ async def test_a_point_on_which_copies_do_not_agree_is_read_from_one_in_the_end(
     monkeypatch.setattr(server, "_AGREE_AFTER_S", [0, 0])
     [point] = await store.get("old", ["a", "b"])
     assert (point.id, point.payload["version"]) == ("a", version)
+
+
+@pytest.mark.parametrize("failure", [Unavailable("store", "the store cannot be reached"), DeadlineExceeded()])
+async def test_a_failure_while_copies_are_asked_again_leaves_the_answer_of_one(memory, monkeypatch, failure):
+    store, client = memory
+    await store.upsert("old", [StoredPoint("a", {}, image=VECTOR)])
+    read, agreeing = client.retrieve, iter([[], failure])
+
+    async def copies_differ(*args, consistency, **options):
+        if not isinstance(consistency, models.ReadConsistencyType):
+            return await read(*args, **options)
+        if isinstance(answer := next(agreeing, failure), Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(client, "retrieve", copies_differ)
+    monkeypatch.setattr(server, "_AGREE_AFTER_S", [0])
+    monkeypatch.setattr(calls, "_PAUSES_S", (0.0,))
+    [point] = await store.get("old", ["a"])
+    assert point.id == "a"
 
 
 async def test_an_insert_that_reached_one_copy_alone_is_made_again(memory, monkeypatch):

@@ -67,6 +67,7 @@ class Points:
         if isinstance(selector, Filter):
             selector = fitted(selector, spec.payload_indexes)
             await self._fields.check(spec, selector, deadline, found=True, deleting=True)
+            collection = spec.name  # what it was checked against: an alias may move meanwhile
 
         async def delete(one: CollectionSpec) -> int:
             gone = await self._store.delete(one.name, selector, timeout=deadline.store())

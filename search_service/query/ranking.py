@@ -49,6 +49,8 @@ _RRF_K = 60
 _EQUAL = 1e-7
 
 _BEAM = 48
+# A Qdrant server tells its default also of a collection for which nothing was said.
+_NO_BEAM_SAID = (0, 100)
 _CANDIDATES = 100
 _TURBO_1_BIT = 160
 _PRODUCT = {32: 160, 64: 320}
@@ -174,7 +176,9 @@ def with_defaults(query: VectorQuery, spec: CollectionSpec) -> VectorQuery:
             return query
         return replace(query, oversampling=max(_LEAST_FACTOR, least / (query.offset + query.limit)))
     # Who has a graph built with a beam of its own expects the engine to search with that one.
-    return query if query.hnsw_ef or spec.hnsw_ef_construct else replace(query, hnsw_ef=_BEAM)
+    if query.hnsw_ef or spec.hnsw_ef_construct not in _NO_BEAM_SAID:
+        return query
+    return replace(query, hnsw_ef=_BEAM)
 
 
 @dataclass(frozen=True, slots=True)

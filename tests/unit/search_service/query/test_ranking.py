@@ -135,9 +135,10 @@ def test_every_compression_that_there_is_fetches_more(quantization, params):
     assert asked.oversampling > 1
 
 
-def test_whole_vectors_are_fetched_once_with_a_smaller_beam_than_the_engines():
+@pytest.mark.parametrize("ef_construct", [0, 100])  # of Edge and of a server, where nothing was said
+def test_whole_vectors_are_fetched_once_with_a_smaller_beam_than_the_engines(ef_construct):
     assert candidates(spec("none")) == 0
-    asked = with_defaults(QUERY, spec("none"))
+    asked = with_defaults(QUERY, replace(spec("none"), hnsw_ef_construct=ef_construct))
     assert asked == replace(QUERY, hnsw_ef=asked.hnsw_ef)
     assert QUERY.limit < asked.hnsw_ef < 100
 

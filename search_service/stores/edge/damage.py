@@ -29,8 +29,15 @@ class Damaged(Exception):
     """Files that cannot be used; the message says which and why, by their place in the data directory."""
 
 
+def told(folder: Path, found: Damaged | OSError) -> str:
+    """What is said of the collection in `folder`."""
+    if isinstance(found, OSError):
+        return f"{folder.parent.name}/{folder.name} cannot be read: {found.strerror}"
+    return str(found)
+
+
 def sound(folder: Path) -> tuple[CollectionSpec, str]:
-    """The settings of the collection in `folder` and its shard in use. Raises Damaged."""
+    """The settings of the collection in `folder` and its shard in use. Raises Damaged and OSError."""
     place = f"{folder.parent.name}/{folder.name}"
     if not folder.is_dir():
         raise Damaged(f"{place} is a file, not a folder")

@@ -105,11 +105,18 @@ def _is_collection(entry: Path) -> bool:
 
 def remove(path: Path) -> None:
     """Removes a file or a folder; what cannot be removed stays, and is in nobody's way."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink()
+
+
+def remove_other_shards(folder: Path, shard: str) -> None:
+    """Removes what a crash left of shards that are not in use."""
+    for other in folder.glob("shard.*"):
+        if other.name != shard:
+            remove(other)
 
 
 def write_spec(folder: Path, spec: CollectionSpec) -> None:

@@ -36,7 +36,7 @@ from search_service.stores.codec import NO_PAYLOAD, sampled
 from search_service.stores.edge import files
 from search_service.stores.edge.codec import pack_point
 from search_service.stores.edge.collection import EdgeCollection
-from search_service.stores.edge.damage import Damaged, read_aliases, sound
+from search_service.stores.edge.damage import Damaged, read_aliases, sound, told
 from search_service.stores.edge.indexing import Maintenance, MaintenancePolicy
 from search_service.stores.edge.process import Children, EngineProcess, whole
 from search_service.stores.filters import Filter
@@ -95,14 +95,13 @@ class QdrantEdge:
         for folder in files.collection_folders(self._root):
             try:
                 spec, shard = sound(folder)
-                for other in folder.glob("shard.*"):
-                    if other.name != shard:  # a crash left it
-                        files.remove(other)
+                files.remove_other_shards(folder, shard)
                 self._live[folder.name] = self._collection(folder, spec, shard)
-            except Damaged as found:
+            except (Damaged, OSError) as found:
+                damage = told(folder, found)
                 unknown = CollectionSpec(folder.name, dimension=0, fingerprint="")
-                self._live[folder.name] = self._collection(folder, unknown, "", damage=str(found))
-                _log.error("a collection is damaged", collection=folder.name, damage=str(found))
+                self._live[folder.name] = self._collection(folder, unknown, "", damage=damage)
+                _log.error("a collection is damaged", collection=folder.name, damage=damage)
         try:
             self._aliases = read_aliases(self._root)
         except Damaged as found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -187,6 +188,24 @@ async def test_it_hurts_nobody_else(root, tmp_path, kind):
         assert await store.count("shop") == 0
     finally:
         await store.close()
+
+
+@pytest.mark.parametrize("name", ["shop", "shard.1"])
+async def test_a_disk_that_fails_under_its_folder_hurts_nobody_else(root, monkeypatch, name):
+    stat = Path.stat
+
+    def ill(path, **options):
+        if path.name == name and "shop" in path.parts:
+            raise OSError(errno.EIO, "Input/output error")
+        return stat(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", ill)
+        store = await QdrantEdge.open(root)
+    with pytest.raises(CollectionDamaged, match="collections/shop cannot be read: Input/output error"):
+        await store.resolve("shop")
+    assert await store.count("well") == 3
+    await store.close()
 
 
 @pytest.mark.parametrize("deaths", [1, 2])

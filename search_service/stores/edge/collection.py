@@ -210,7 +210,7 @@ class EdgeCollection:
         async with self.writing:
             for engine in (self._engine, self._spare):
                 if engine is not None:
-                    await engine.stop()
+                    await engine.stop(flush=engine is self._engine)
 
     async def kill(self) -> None:
         """Lets go of the files at once: what is acknowledged is there all the same."""

@@ -7,6 +7,7 @@ import signal
 import threading
 
 import pytest
+from structlog.testing import capture_logs
 
 from clipsearch.serving.errors import (
     AlreadyExists,
@@ -216,6 +217,13 @@ async def test_a_close_answers_what_was_asked(store, spec, points):
     await asyncio.sleep(0)
     await store.close()
     assert await asyncio.gather(*calls) == [5] * 50
+
+
+async def test_a_collection_that_was_never_asked_is_closed_without_a_warning(store, spec):
+    await store.create_collection(spec)
+    with capture_logs() as logs:
+        await store.close()
+    assert logs == []
 
 
 async def test_writes_stop_before_the_disk_is_full(tmp_path, spec, points):

@@ -186,7 +186,7 @@ async def test_a_close_that_is_given_up_ends_a_frozen_engine_at_once(shop, tmp_p
 async def test_one_collection_that_cannot_be_closed_keeps_nothing_else_from_it(
     shop, tmp_path, monkeypatch, children
 ):
-    async def fail(engine):
+    async def fail(engine, *, flush):
         raise RuntimeError("a fault")
 
     with monkeypatch.context() as patched:

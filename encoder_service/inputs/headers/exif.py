@@ -54,7 +54,7 @@ def first_number(tiff: bytes, tag: int) -> int | None:
 
 
 def _without_prefix(exif: bytes) -> bytes:
-    # JPEG's form; some writers put it in front of PNG's and WebP's too, some twice.
-    while exif.startswith(b"Exif\0\0"):
-        exif = exif[6:]
-    return exif
+    # JPEG's form; some writers put it in front of PNG's and WebP's too, some twice. No more are taken off:
+    # each copies the rest, and a chunk may be nothing but prefixes.
+    prefix = b"Exif\0\0"
+    return exif.removeprefix(prefix).removeprefix(prefix)

@@ -17,8 +17,9 @@ from PIL import Image
 from encoder_service.bundle import ImageRules
 from encoder_service.inputs.errors import InputError
 from encoder_service.inputs.headers.container import MAX_FRAMES
+from encoder_service.inputs.headers.exif import orientation
 from encoder_service.inputs.images import ImageInput, ImageLimits, open_image, prepare_image
-from tests.unit.encoder_service.inputs.corpus import VIDEO, chunk, oriented, saved
+from tests.unit.encoder_service.inputs.corpus import VIDEO, chunk, oriented, saved, with_chunks
 
 # Pillow warns of damaged metadata; the service turns that off.
 pytestmark = pytest.mark.filterwarnings(
@@ -257,6 +258,15 @@ def test_a_tiff_of_64_bits_whose_directory_is_past_all_numbers() -> None:
 
 def test_exif_that_means_nothing_is_no_orientation() -> None:
     assert prepare_image(saved(NOISE, "JPEG", exif=oriented(99)), RULES).input.orientation == 1
+
+
+@pytest.mark.parametrize(("prefixes", "upright"), [(0, 6), (1, 6), (2, 6), (3, 1), (175_000, 1)])
+def test_no_more_than_two_prefixes_of_exif_are_taken_off(prefixes: int, upright: int) -> None:
+    exif = b"Exif\0\0" * prefixes + oriented(6).tobytes().removeprefix(b"Exif\0\0")
+    ignored = ("EXIF that cannot be read",) if upright == 1 else ()
+    assert orientation(exif) == (upright, ignored)
+    image = with_chunks(SAMPLES["PNG"], chunk(b"eXIf", exif))
+    assert prepare_image(image, RULES).input.orientation == upright
 
 
 def test_the_message_of_a_refusal_holds_nothing_of_the_machine() -> None:

@@ -9,6 +9,7 @@ are called before that, and what is refused costs no more than its headers.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -39,6 +40,10 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 
 HEALTH = "/grpc.health.v1.Health/"
 
+# Streams, of all callers together. They need no token (health) and end when their caller likes.
+MOST_STREAMS = 64
+_STREAM_RETRY_S = 1.0
+
 # Weight of the newest call in the mean time of a call.
 _NEWEST = 0.05
 _SHORTEST_RETRY_S = 0.05
@@ -58,9 +63,10 @@ class _Method:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Takes the unary calls of a server; streams are health's and reflection's, and health is never refused.
+    """Takes the calls of a server; streams are health's and reflection's. Health's Check is never refused.
 
-    At most `limit` calls are in progress; those that come without a deadline get `deadline_s` seconds.
+    At most `limit` unary calls are in progress, and MOST_STREAMS streams. Unary ones that come without a
+    deadline get `deadline_s` seconds.
     `guard` None = everybody may call. `trace_id` asks the tracer for the current trace.
     """
 
@@ -75,7 +81,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         trace_id: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.in_progress = 0
-        """Calls that arrive or are being answered."""
+        """Unary calls that arrive or are being answered."""
+        self.open_streams = 0
         self.admits: dict[str, Admit] = {}
         """By the full name of the service."""
         self._requests = requests or Requests(Arrivals(256 * MIB, deadline_s), 256 * MIB, {})
@@ -95,10 +102,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is not None:
             return handler
         handler = await continuation(handler_call_details)
-        if handler is None or path.startswith(HEALTH):
-            return handler
+        if handler is None:
+            return None
         if handler.unary_unary is None:
             return self._guarded(handler, handler_call_details)
+        if path.startswith(HEALTH):
+            return handler
         handler = self._handlers[path] = self._wrapped(handler, path)
         return handler
 
@@ -116,13 +125,36 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return grpc.stream_unary_rpc_method_handler(call, response_serializer=handler.response_serializer)
 
     def _guarded(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler:
-        """A stream, for those who may open it."""
+        """A stream, for those who may open it; health's, for everybody."""
         try:
-            if self._guard is not None:
+            if self._guard is not None and not details.method.startswith(HEALTH):
                 self._guard.admit_stream(details.method, details.invocation_metadata or ())
         except ServiceError as error:
             return _refusing(error)
-        return handler
+        return self._counted(handler)
+
+    def _counted(self, handler: Handler) -> Handler:
+        """A stream, where there is room for one more. Its request is read here: waiting for it counts too."""
+        behaviour = cast(Any, handler.stream_stream or handler.unary_stream)
+
+        async def stream(requests: Any, context: Context) -> None:
+            if self.open_streams >= MOST_STREAMS:
+                problem = f"{self.open_streams} streams are open, the limit is {MOST_STREAMS}"
+                await _abort(context, ResourceExhausted(problem, "TOO_MANY_CALLS", _STREAM_RETRY_S), "")
+            self.open_streams += 1
+            try:
+                answers = behaviour(requests if handler.request_streaming else await context.read(), context)
+                if inspect.isawaitable(answers):
+                    await answers
+                else:
+                    async for answer in answers:
+                        await context.write(answer)
+            finally:
+                self.open_streams -= 1
+
+        return grpc.stream_stream_rpc_method_handler(
+            stream, handler.request_deserializer, handler.response_serializer
+        )
 
     async def _call(self, method: _Method, context: Context) -> Any:
         start = time.monotonic()

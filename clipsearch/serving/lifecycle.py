@@ -15,7 +15,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 from clipsearch.channel.connection import is_loopback
 from clipsearch.files import write_whole
-from clipsearch.serving.calls import CallInterceptor
+from clipsearch.serving.calls import MOST_STREAMS, CallInterceptor
 from clipsearch.serving.health import Readiness
 from clipsearch.serving.http_port import HttpPortError, http_port
 from clipsearch.serving.receiving.arrivals import Arrivals
@@ -114,9 +114,8 @@ async def _serve(
 ) -> None:
     grants = _grants(settings)
     calls = _calls(settings, process, grants)
-    server = make_server(
-        [*process.traces.server, calls], _options(settings), _FUSE * settings.max_concurrent_rpcs
-    )
+    fuse = _FUSE * settings.max_concurrent_rpcs + MOST_STREAMS  # streams count too
+    server = make_server([*process.traces.server, calls], _options(settings), fuse)
     address = _bind(server, settings)
     async with open_services(process) as services:
         await readiness.begin(services)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -13,8 +13,9 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipsearch.serving import calls as calls_module
-from clipsearch.serving.calls import CallInterceptor
+from clipsearch.serving.calls import HEALTH, MOST_STREAMS, CallInterceptor
 from clipsearch.serving.errors import ResourceExhausted
+from clipsearch.serving.reflection import NAMES as REFLECTION
 from tests.unit.clipsearch.serving.served import GET_MODEL, SEARCH, Running, call, detail, refusal, running
 from tests.waiting import until
 
@@ -84,6 +85,51 @@ async def test_health_answers_however_full_it_is(busy):
     await fill(busy)
     answer = await health_pb2_grpc.HealthStub(busy.channel).Check(health_pb2.HealthCheckRequest())
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.fixture(params=["watch", "watch that sends nothing", "reflection"])
+def open_stream(request) -> Callable[[grpc.aio.Channel], grpc.aio.Call]:
+    """Opens a stream that lasts until its caller ends it."""
+
+    def opened(channel: grpc.aio.Channel) -> grpc.aio.Call:
+        if request.param == "watch":
+            return health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        path = (
+            f"{HEALTH}Watch"
+            if request.param.startswith("watch")
+            else f"/{REFLECTION[0]}/ServerReflectionInfo"
+        )
+        return channel.stream_stream(path)()
+
+    return opened
+
+
+async def test_streams_past_their_limit_are_refused_and_calls_are_not(open_stream):
+    calls = CallInterceptor()
+    async with running(calls) as server, grpc.aio.insecure_channel(server.address) as other:
+        streams = [
+            open_stream(channel) for channel in (server.channel, other) for _ in range(MOST_STREAMS // 2)
+        ]
+        await until(lambda: calls.open_streams == MOST_STREAMS)
+        refused = open_stream(server.channel)
+        assert await refused.code() is EXHAUSTED
+        assert "64 streams are open" in await refused.details()
+        assert calls.open_streams == MOST_STREAMS
+        await call(server.channel)
+        await health_pb2_grpc.HealthStub(server.channel).Check(health_pb2.HealthCheckRequest())
+        streams[0].cancel()
+        await until(lambda: calls.open_streams == MOST_STREAMS - 1)
+        await other.close()
+        await until(lambda: calls.open_streams == MOST_STREAMS // 2 - 1)
+
+
+async def test_a_stream_that_ends_by_itself_or_fails_leaves_room():
+    calls = CallInterceptor()
+    async with running(calls) as server:
+        stream = server.channel.stream_stream(f"/{REFLECTION[0]}/ServerReflectionInfo")
+        codes = [await stream(iter(sent)).code() for sent in ([], [b"\xff"])]
+        assert codes[0] is grpc.StatusCode.OK is not codes[1]
+        assert calls.open_streams == 0
 
 
 async def test_callers_are_told_to_wait_about_as_long_as_a_call_takes(busy, monkeypatch):

@@ -187,15 +187,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def _admitted(self, method: _Method, context: Context, check: Check | None) -> Any:
         """Answers a call if there is room and time for it."""
+        # Before room is made: what is refused anyway must not end another's call.
+        left = context.time_remaining()
+        if method.admit is not None:
+            method.admit(method.path.rpartition("/")[2], self._deadline_s if left is None else left)
         if self.in_progress >= self._limit and not self._requests.give_way():
             raise ResourceExhausted(
                 f"{self.in_progress} calls are in progress, the limit is {self._limit}",
                 "TOO_MANY_CALLS",
                 retry_after_s=max(_SHORTEST_RETRY_S, self._mean_s),
             )
-        left = context.time_remaining()
-        if method.admit is not None:
-            method.admit(method.path.rpartition("/")[2], self._deadline_s if left is None else left)
         start = time.monotonic()
         self.in_progress += 1
         try:

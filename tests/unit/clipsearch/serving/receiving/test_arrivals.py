@@ -12,6 +12,7 @@ import pytest
 
 from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.serving.calls import CallInterceptor
+from clipsearch.serving.errors import ResourceExhausted
 from clipsearch.serving.receiving import arrivals as arrivals_module
 from clipsearch.serving.receiving.arrivals import Arrivals
 from clipsearch.serving.receiving.requests import Requests
@@ -19,7 +20,7 @@ from clipsearch.serving.security.auth import Guard
 from clipsearch.serving.security.tokens import Grant, Grants, Scope
 from clipsearch.serving.settings import MIB
 from tests.unit.clipsearch.serving.http2 import Unfinished
-from tests.unit.clipsearch.serving.served import call, refusal, running
+from tests.unit.clipsearch.serving.served import SEARCH, call, refusal, running
 from tests.waiting import until
 
 PATH = "/clipsearch.encoder.v1.EncoderService/EncodeText"
@@ -106,8 +107,15 @@ async def test_at_the_limit_on_calls_one_that_has_been_arriving_for_long_gives_w
         await until(lambda: calls.in_progress == 2)
         assert await refusal(server.channel, PATH, REQUEST) == (EXHAUSTED, "TOO_MANY_CALLS")
         await asyncio.sleep(0.25)
+        calls.admits["clipsearch.search.v1.SearchService"] = no_room
+        assert await refusal(server.channel, SEARCH) == (EXHAUSTED, "QUEUE_FULL")
+        assert calls.in_progress == 2  # nobody gave way for that
         await call(server.channel, PATH, REQUEST)
         await until(lambda: len(them.answers) == 1)
+
+
+def no_room(method: str, left_s: float) -> None:
+    raise ResourceExhausted("the queue is full", "QUEUE_FULL", 1.0)
 
 
 async def test_what_is_answered_counts_until_its_answer_and_the_next_waits(arrivals):

@@ -55,7 +55,7 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
     ) -> pb.CreateEmbeddingsResponse:
         """Encodes texts and images; the first that cannot be encoded fails the call."""
         self._check(request)
-        inputs = _inputs(request.input)
+        inputs = self._inputs(request.input)
         encoded = await self._encode(inputs, deadline_of(context))
         as_base64 = request.encoding_format == "base64"
         tokens = sum(one.input.tokens for one in encoded if isinstance(one.input, TextInput))
@@ -82,6 +82,23 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
                 f"{request.dimensions}, this model's vectors have {manifest.dimension} and are not cut",
             )
 
+    def _inputs(self, value: Value) -> list[_Input]:
+        """Raises InvalidArgument for too many, and for what is neither a text nor an image, and where."""
+        most_bytes = self._settings.max_image_bytes
+        if value.WhichOneof("kind") != "list_value":
+            return [_input("input", value, most_bytes)]
+        values = value.list_value.values
+        most = self._settings.max_texts + self._settings.max_images
+        if not values:
+            raise InvalidArgument(
+                "input", "an empty list, at least one input is needed", "COUNT_OUT_OF_RANGE"
+            )
+        if len(values) > most:  # before anything is made of them: there may be a million
+            raise InvalidArgument(
+                "input", f"{len(values)} inputs, at most {most} are allowed", "COUNT_OUT_OF_RANGE"
+            )
+        return [_input(f"input[{index}]", one, most_bytes) for index, one in enumerate(values)]
+
     async def _encode(self, inputs: Sequence[_Input], deadline: float) -> list[Encoded]:
         texts = [one.content for one in inputs if isinstance(one.content, str)]
         images = [one.content for one in inputs if isinstance(one.content, bytes)]
@@ -104,26 +121,16 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
         ]
 
 
-def _inputs(value: Value) -> list[_Input]:
-    """Raises InvalidArgument for what is neither a text nor an image, with its place."""
-    if value.WhichOneof("kind") != "list_value":
-        return [_input("input", value)]
-    values = value.list_value.values
-    if not values:
-        raise InvalidArgument("input", "an empty list, at least one input is needed", "COUNT_OUT_OF_RANGE")
-    return [_input(f"input[{index}]", one) for index, one in enumerate(values)]
-
-
-def _input(field: str, value: Value) -> _Input:
+def _input(field: str, value: Value, most_bytes: int) -> _Input:
     match value.WhichOneof("kind"):
         case "string_value":
             text = value.string_value
-            return _Input(field, _image(field, text) if _DATA_URI.match(text) else text)
+            return _Input(field, _image(field, text, most_bytes) if _DATA_URI.match(text) else text)
         case "struct_value" if len(value.struct_value.fields) == 1:
             (name, content) = next(iter(value.struct_value.fields.items()))
             if name in ("text", "image") and content.WhichOneof("kind") == "string_value":
                 text = content.string_value
-                return _Input(field, text if name == "text" else _image(f"{field}.image", text))
+                return _Input(field, text if name == "text" else _image(f"{field}.image", text, most_bytes))
         case "number_value" | "list_value":
             raise InvalidArgument(
                 field,
@@ -132,13 +139,22 @@ def _input(field: str, value: Value) -> _Input:
     raise InvalidArgument(field, 'neither a string nor {"text": string} nor {"image": string}')
 
 
-def _image(field: str, text: str) -> bytes:
+def _image(field: str, text: str, most_bytes: int) -> bytes:
     """The bytes of a data URI or of plain base64."""
     if re.match(r"https?://", text, re.IGNORECASE):
         raise InvalidArgument(field, "a URL, which is not fetched; send the image as base64")
     start = _DATA_URI.match(text)
+    encoded = text[start.end() :] if start else text
+    size = len(encoded) * 3 // 4 - encoded[-2:].count("=")
+    if size > most_bytes:
+        raise InvalidArgument(
+            field,
+            f"{size} bytes, the limit is {most_bytes}",
+            "IMAGE_TOO_LARGE",
+            {"value": str(size), "limit": str(most_bytes)},
+        )
     try:
-        return base64.b64decode(text[start.end() :] if start else text, validate=True)
+        return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:  # ValueError: characters beyond ASCII
         raise InvalidArgument(field, f"no base64: {error}") from None
 

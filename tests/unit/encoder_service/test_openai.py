@@ -26,10 +26,20 @@ from tests.unit.clipsearch.serving.served import detail, requests
 Vector = NDArray[np.float32]
 Jpeg = Callable[..., bytes]
 
+# One byte more than is allowed, and no base64 either, as the length is looked at first.
+LARGE = "é" * (1026 // 3 * 4)
+
 
 @pytest.fixture
 async def channel(toy_bundle: Path) -> AsyncIterator[grpc.aio.Channel]:
-    settings = EncoderSettings(model=toy_bundle, max_batch=8, max_batch_tokens=128, max_images=2, max_texts=4)
+    settings = EncoderSettings(
+        model=toy_bundle,
+        max_batch=8,
+        max_batch_tokens=128,
+        max_images=2,
+        max_texts=4,
+        max_image_bytes=1025,
+    )
     async with open_encoder(settings) as encoder:
         server = grpc.aio.server(options=OWN_PORT, interceptors=[CallInterceptor(requests())])
         for service in encoder_services(encoder, settings):
@@ -125,6 +135,10 @@ async def test_the_model_is_listed(channel: grpc.aio.Channel):
         (None, {}, "input", "INVALID_FIELD", "neither a string"),
         ([], {}, "input", "COUNT_OUT_OF_RANGE", "empty"),
         (["a"] * 5, {}, "input", "COUNT_OUT_OF_RANGE", "5 texts, at most 4"),
+        ([1] * 7, {}, "input", "COUNT_OUT_OF_RANGE", "7 inputs, at most 6"),  # told before what they are
+        ({"image": LARGE}, {}, "input.image", "IMAGE_TOO_LARGE", "1026 bytes, the limit is 1025"),
+        ([f"data:image/png;base64,{LARGE}"], {}, "input[0]", "IMAGE_TOO_LARGE", "1026 bytes"),
+        ({"image": as_base64(bytes(1025))}, {}, "input", "IMAGE_UNSUPPORTED_FORMAT", ""),
         (["data:image/png;base64,"] * 3, {}, "input", "COUNT_OUT_OF_RANGE", "3 images, at most 2"),
         ([[1, 2]], {}, "input[0]", "INVALID_FIELD", "check_embedding_ctx_length=False"),
         ([1, 2], {}, "input[0]", "INVALID_FIELD", "token ids"),

@@ -177,8 +177,12 @@ class Batcher(Generic[Item]):
         return Group(self, deadline, landed)
 
     def enter(self, item: Item, key: Hashable, deadline: float, ahead: int) -> _Entry[Item]:
-        """The entry of this key, which is queued unless it is there; `ahead` = weight that goes before it."""
-        if (entry := self._entries.get(key)) is not None:
+        """The entry of this key, which is queued unless it is there; `ahead` = weight that goes before it.
+
+        One that has failed is not joined: those it failed for may hold it for long yet.
+        """
+        entry = self._entries.get(key)
+        if entry is not None and not (entry.answer.done() and entry.answer.exception()):
             entry.waiters += 1
             return entry
         if not self._open:
@@ -198,7 +202,8 @@ class Batcher(Generic[Item]):
         if not entry.waiters:
             if not entry.answer.cancel():
                 entry.answer.exception()  # or asyncio would report one that nobody has asked for
-            del self._entries[entry.key]
+            if self._entries.get(entry.key) is entry:  # else another has come in place of a failed one
+                del self._entries[entry.key]
 
     def _start(self) -> None:
         """Gives a batch to each thread that has none."""

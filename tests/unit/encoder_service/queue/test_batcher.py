@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -339,6 +339,25 @@ async def test_a_failure_reaches_all_who_wait_for_it_at_once_and_is_not_kept(
         assert [str(outcome) for outcome in outcomes] == ["the session broke"] * 2
         assert (await request(made, [Item(5)], keys=["broken"]))[0].vector[0] == 5
     assert session.seen.count(-1) == 1
+
+
+async def test_nobody_joins_an_item_that_has_failed(executor: ThreadPoolExecutor) -> None:
+    session = RecordingSession()
+    async with batcher(session, executor, capacity=1) as made:
+        with ExitStack() as holding:
+            failed = holding.enter_context(made.group(math.inf))
+            failed.submit([Item(-1)], ["same"])
+            with pytest.raises(RuntimeError):
+                await failed.answers()
+            async with held(session, made):
+                first = asyncio.create_task(request(made, [Item(5)], keys=["same"]))
+                await until(lambda: len(made) == 1)
+                holding.close()  # what has come in its place is there to be joined all the same
+                second = asyncio.create_task(request(made, [Item(5)], keys=["same"]))
+            answers = await asyncio.gather(first, second)
+    assert [int(one.vector[0]) for (one,) in answers] == [5, 5]
+    assert session.seen.count(5) == 1
+    assert not made._entries
 
 
 async def test_a_failure_that_its_caller_did_not_wait_for_is_not_reported_by_asyncio(

@@ -26,6 +26,8 @@ _NOWHERE = {
     "match": {"prefix": "/"},
     "route": {"cluster": "nowhere", "cluster_not_found_response_code": "NOT_FOUND"},
 }
+# Whether a search service is of use: its overall health needs the encoder too, and most calls do not.
+_COLLECTIONS = {"service_name": "clipsearch.search.v1.CollectionService"}
 _HTTP2 = {"initial_stream_window_size": 65_536, "initial_connection_window_size": MIB}
 _PAGES = {
     "/": ("page/index.html", "text/html; charset=utf-8"),
@@ -55,8 +57,8 @@ def files(settings: GatewaySettings, folder: Path, admin: Path) -> dict[str, Jso
         "static_resources": {
             "listeners": [_listener(settings, folder), *_metrics_listener(settings)],
             "clusters": [
-                _cluster("encoder", settings.encoders, upstream, folder),
-                _cluster("search", settings.servers, upstream, folder),
+                _cluster("encoder", settings.encoders, {}, upstream, folder),
+                _cluster("search", settings.servers, _COLLECTIONS, upstream, folder),
                 _admin_cluster(admin),
             ],
         },
@@ -111,7 +113,8 @@ def _filters(settings: GatewaySettings) -> list[Json]:
             "HealthCheck",
             pass_through_mode=False,
             headers=[{"name": ":path", "string_match": {"exact": "/healthz"}}],
-            cluster_min_healthy_percentages={"encoder": {"value": 1}, "search": {"value": 1}},
+            # Without an encoder, collections and points are served still.
+            cluster_min_healthy_percentages={"search": {"value": 1}},
         ),
         _filter("cors", "Cors"),
         _filter("buffer", "Buffer", max_request_bytes=settings.max_body_mb * MIB),
@@ -242,7 +245,9 @@ def _error(reason: GatewayReason) -> Json:
     return {"json_format": {"error": error}}
 
 
-def _cluster(name: str, addresses: tuple[str, ...], shown: ClientTls | None, folder: Path) -> Json:
+def _cluster(
+    name: str, addresses: tuple[str, ...], health: Json, shown: ClientTls | None, folder: Path
+) -> Json:
     hosts = [address.rpartition(":")[::2] for address in addresses]
     endpoints = [{"endpoint": {"address": _address(host, int(port))}} for host, port in hosts]
     return {
@@ -263,7 +268,7 @@ def _cluster(name: str, addresses: tuple[str, ...], shown: ClientTls | None, fol
                 "unhealthy_interval": "1s",
                 "unhealthy_threshold": 2,
                 "healthy_threshold": 1,
-                "grpc_health_check": {},
+                "grpc_health_check": health,
             }
         ],
         # A replica that drains gets no calls, also where it is the last one.

@@ -12,10 +12,13 @@ from typing import Any
 
 import grpc
 import httpx
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from tests.processes import GatewayProcess
 from tests.unit.clipsearch.serving.served import Running, running
 from tests.waiting import HANGS_S
+
+COLLECTIONS = "clipsearch.search.v1.CollectionService"
 
 
 @dataclass
@@ -45,6 +48,7 @@ async def gate(
     **settings: str,
 ) -> AsyncIterator[Gate]:
     async with running(credentials=credentials) as server:
+        await server.health.set(COLLECTIONS, HealthCheckResponse.SERVING)
         address = server.address
         process = GatewayProcess(folder, "--server", address, "--encoder", address, *flags, **settings)
         try:

@@ -17,7 +17,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from clipsearch.encoder.v1 import encoder_pb2
 from tests.processes import GatewayProcess
-from tests.unit.clipsearch.gateway.gates import eventually, gate, healthz
+from tests.unit.clipsearch.gateway.gates import COLLECTIONS, Gate, eventually, gate, healthz
 from tests.unit.clipsearch.serving.served import GET_MODEL, running
 
 
@@ -39,9 +39,18 @@ async def test_calls_go_to_all_replicas_in_turn_and_to_none_that_drains(tmp_path
         await other.health.set("", HealthCheckResponse.NOT_SERVING)
         await names("first")
         await one.server.health.set("", HealthCheckResponse.NOT_SERVING)
+        await eventually(lambda: refused(one, "/v1/model"))
+        # Search is not ready as a whole without an encoder, and is asked what needs none.
+        assert (await one.http.get("/v1/collections")).status_code == 200
+        assert (await one.http.get("/healthz")).status_code == 200
+        await one.server.health.set(COLLECTIONS, HealthCheckResponse.NOT_SERVING)
         await healthz(one.http, 503)
-        status, error = await one.error("GET", "/v1/model")
-        assert (status, error["code"]) == (503, "SERVICE_UNAVAILABLE")
+        assert await refused(one, "/v1/collections")
+
+
+async def refused(one: Gate, path: str) -> bool:
+    answer = await one.http.get(path)
+    return answer.status_code == 503 and answer.json()["error"]["code"] == "SERVICE_UNAVAILABLE"
 
 
 def naming(name):

@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 
 from clipsearch.serving.health import Readiness
@@ -65,6 +66,8 @@ def test_every_target_is_a_stage_and_is_baked():
     baked = {entry["target"] for name, entry in bake["target"].items() if not name.startswith("_")}
     assert baked == IMAGES <= stages().keys()
     assert set(bake["group"]["all"]["targets"]) == IMAGES
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "images.yaml").read_text())
+    assert set(workflow["jobs"]["push"]["strategy"]["matrix"]["target"]) == IMAGES
     assert set(bake["group"]["default"]["targets"]) < IMAGES
     for name in IMAGES - {"model"}:
         assert bake["target"][name]["tags"] == [f"${{REGISTRY}}/{name}:${{VERSION}}"]

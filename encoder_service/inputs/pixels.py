@@ -1,4 +1,4 @@
-"""A decoded image to the square that the model sees: upright, RGB, resized. `export` uses it as the service does.
+"""A decoded image to the square that the model sees: upright, RGB, resized. `export` uses it too.
 
 Nothing but the decoded image itself is held at full size. Converting, compositing and turning a large one
 are done in bands of rows, and each band is resized horizontally at once. Pillow works in this order too, and

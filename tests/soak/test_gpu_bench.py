@@ -88,6 +88,7 @@ def test_a_step_that_fails_takes_no_other_along(tmp_path: Path, monkeypatch: pyt
 
 def test_ours_and_torch_compute_the_same(made: model.Model) -> None:
     import torch
+    from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
     texts = ours.some_items(made, "text", 5)
     pixels = np.stack(ours.some_items(made, "image", 5))
@@ -96,7 +97,7 @@ def test_ours_and_torch_compute_the_same(made: model.Model) -> None:
     with torch.inference_mode():
         ids = torch.tensor([text.ids for text in texts])
         assert (baselines.forward(made, "text", "cpu")(ids).numpy() * by_text).sum(1).min() > 0.999
-        normalised = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
+        normalised = torch.from_numpy((pixels / 255 - OPENAI_CLIP_MEAN) / OPENAI_CLIP_STD).permute(0, 3, 1, 2)
         vectors = baselines.forward(made, "image", "cpu")(normalised.half()).numpy()
     assert (vectors * by_image).sum(1).min() > 0.999
 

@@ -155,6 +155,9 @@ async def serving() -> AsyncIterator[tuple[FakeSearch, AsyncClient]]:
     collection_pb2_grpc.add_CollectionServiceServicer_to_server(fake, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with AsyncClient(f"127.0.0.1:{port}", timeout=10) as client:
-        yield fake, client
-    await server.stop(None)
+    try:
+        async with AsyncClient(f"127.0.0.1:{port}", timeout=10) as client:
+            yield fake, client
+    finally:
+        await server.stop(None)
+        structlog.reset_defaults()

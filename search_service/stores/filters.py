@@ -38,9 +38,17 @@ class MatchText:
     text: str
 
 
+def _keep_the_tighter(range: Range | DatetimeRange) -> None:
+    """Of two bounds on one side: the engines' numeric indexes look at one of them only."""
+    if range.gt is not None and range.gte is not None:
+        object.__setattr__(range, "gt" if range.gte > range.gt else "gte", None)  # type: ignore[operator]
+    if range.lt is not None and range.lte is not None:
+        object.__setattr__(range, "lt" if range.lte < range.lt else "lte", None)  # type: ignore[operator]
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The field is a number within bounds."""
+    """The field is a number within bounds. Of two bounds on one side the tighter stays."""
 
     key: str
     gt: float | None = None
@@ -48,16 +56,22 @@ class Range:
     lt: float | None = None
     lte: float | None = None
 
+    def __post_init__(self) -> None:
+        _keep_the_tighter(self)
+
 
 @dataclass(frozen=True, slots=True)
 class DatetimeRange:
-    """The field is an RFC 3339 string within bounds (aware datetimes)."""
+    """The field is an RFC 3339 string within bounds (aware datetimes); of two on a side the tighter stays."""
 
     key: str
     gt: datetime | None = None
     gte: datetime | None = None
     lt: datetime | None = None
     lte: datetime | None = None
+
+    def __post_init__(self) -> None:
+        _keep_the_tighter(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,6 +261,7 @@ def opened(store_kind: str, tmp_path: Path) -> Iterator[Opened]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(stored=points(), asked=st.lists(filters, min_size=1, max_size=8), seed=st.integers(0, 2**16))
+@example([StoredPoint("p0", {"size": [1]}, random_unit(0))], [Filter(must=(Range("size", gt=0, gte=2),))], 0)
 @example([StoredPoint("p0", {"size": [None]}, random_unit(0))], [Filter(must=(IsNull("size"),))], 0)
 def test_every_store_finds_what_plain_python_finds(opened, store_kind, stored, asked, seed):
     async def compare(collection: str) -> None:

@@ -87,6 +87,13 @@ async def test_health_answers_however_full_it_is(busy):
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
+async def test_a_health_check_whose_request_does_not_come_is_ended(busy, monkeypatch):
+    monkeypatch.setattr("clipsearch.serving.calls.CHECK_ARRIVES_S", 0.01)
+    check = busy.channel.stream_unary(f"{HEALTH}Check")
+    assert await check().code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert await check(iter([])).code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 @pytest.fixture(params=["watch", "watch that sends nothing", "reflection"])
 def open_stream(request) -> Callable[[grpc.aio.Channel], grpc.aio.Call]:
     """Opens a stream that lasts until its caller ends it."""

@@ -179,16 +179,21 @@ class Batcher(Generic[Item]):
     def enter(self, item: Item, key: Hashable, deadline: float, ahead: int) -> _Entry[Item]:
         """The entry of this key, which is queued unless it is there; `ahead` = weight that goes before it.
 
-        One that has failed is not joined: those it failed for may hold it for long yet.
+        The earliest deadline of those who wait for it counts. One that has failed is not joined: those it
+        failed for may hold it for long yet.
         """
+        now = time.monotonic()
+        due = min(deadline, now + HORIZON_S) + ahead * self._seconds_per_weight
         entry = self._entries.get(key)
         if entry is not None and not (entry.answer.done() and entry.answer.exception()):
             entry.waiters += 1
+            if due < entry.due and entry in self._queue:
+                self._queue.remove(entry)
+                entry.due = due
+                bisect.insort(self._queue, entry, key=_due)
             return entry
         if not self._open:
             raise _stopping()
-        now = time.monotonic()
-        due = min(deadline, now + HORIZON_S) + ahead * self._seconds_per_weight
         answer: asyncio.Future[Computed] = self._loop.create_future()
         entry = self._entries[key] = _Entry(key, item, self._weigh(item), due, now, answer)
         if not self._queue:

@@ -8,9 +8,8 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,88 +21,17 @@ from numpy.typing import NDArray
 from clipsearch.serving.errors import Unavailable
 from encoder_service.queue import batcher as batcher_module
 from encoder_service.queue.batcher import Batcher, Computed
+from tests.unit.encoder_service.queue.batching import (
+    NO_NUMBER,
+    Item,
+    RecordingSession,
+    ask,
+    batcher,
+    compute,
+    held,
+    request,
+)
 from tests.waiting import until
-
-NO_NUMBER = 666
-
-
-@dataclass(frozen=True)
-class Item:
-    """An item: what its vector must say, and its weight."""
-
-    name: int
-    weight: int = 1
-
-
-class RecordingSession:
-    """Answers each item with a vector of its name; may be held, so that a test decides when it is busy."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Item]] = []
-        self.free = threading.Event()
-        self.free.set()
-        self.seconds = 0.0
-
-    def run(self, items: Sequence[Item]) -> NDArray[np.float32]:
-        self.batches.append(list(items))
-        assert self.free.wait(60)
-        time.sleep(self.seconds)
-        if any(item.name < 0 for item in items):
-            raise RuntimeError("the session broke")
-        names = [math.nan if item.name == NO_NUMBER else item.name for item in items]
-        return np.array([[name, name] for name in names], dtype=np.float32)
-
-    @property
-    def seen(self) -> list[int]:
-        return [item.name for batch in self.batches for item in batch]
-
-
-@pytest.fixture(scope="module")
-def executor() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
-@asynccontextmanager
-async def batcher(
-    session: RecordingSession, executor: ThreadPoolExecutor, capacity: int = 8
-) -> AsyncIterator[Batcher[Item]]:
-    async with Batcher(session.run, executor, capacity, weigh=lambda item: item.weight) as made:
-        yield made
-
-
-@asynccontextmanager
-async def held(session: RecordingSession, made: Batcher[Item]) -> AsyncIterator[None]:
-    """Keeps the session busy with an item of its own while the block queues others."""
-    session.free.clear()
-    first = asyncio.create_task(compute(made, Item(0)))
-    try:
-        await until(lambda: bool(session.batches))
-        session.batches.clear()
-        yield
-        await asyncio.sleep(0.01)  # lets the tasks of the block reach the queue
-    finally:
-        session.free.set()
-    await first
-
-
-async def compute(made: Batcher[Item], item: Item, deadline: float = math.inf) -> Computed:
-    return (await request(made, [item], deadline))[0]
-
-
-async def request(
-    made: Batcher[Item],
-    items: Sequence[Item],
-    deadline: float = math.inf,
-    keys: Sequence[str] | None = None,
-) -> list[Computed]:
-    with made.group(deadline) as group:
-        group.submit(items, keys)
-        return await group.answers()
-
-
-def ask(made: Batcher[Item], item: Item, deadline: float = math.inf) -> asyncio.Task[Computed]:
-    return asyncio.create_task(compute(made, item, deadline))
 
 
 async def test_an_idle_session_gets_a_single_item_at_once(
@@ -291,73 +219,6 @@ async def _play(executor: ThreadPoolExecutor, calls: list[Call], capacity: int) 
     assert sorted(session.seen) == sorted(item.name for items, _ in asked["answered"] for item in items)
     for batch in session.batches:
         assert len(batch) == 1 or len(batch) * max(item.weight for item in batch) <= capacity
-
-
-async def test_equal_items_are_computed_once_also_within_a_request(executor: ThreadPoolExecutor) -> None:
-    session = RecordingSession()
-    async with batcher(session, executor) as made:
-        async with held(session, made):
-            calls = [
-                asyncio.create_task(request(made, [Item(1), Item(1), Item(2)], keys=["a", "a", "b"])),
-                asyncio.create_task(request(made, [Item(2), Item(1), Item(3)], keys=["b", "a", "c"])),
-            ]
-        answers = await asyncio.gather(*calls)
-        assert [[int(one.vector[0]) for one in answer] for answer in answers] == [[1, 1, 2], [2, 1, 3]]
-        assert session.seen == [1, 2, 3]
-        await request(made, [Item(1)], keys=["a"])
-    assert session.seen == [1, 2, 3, 1], "nothing is kept once all have their answer"
-
-
-@pytest.mark.parametrize("leaver", [0, 1])
-async def test_a_caller_that_goes_leaves_the_others_their_answer(
-    executor: ThreadPoolExecutor, leaver: int
-) -> None:
-    session = RecordingSession()
-    async with batcher(session, executor) as made:
-        async with held(session, made):
-            items = [[Item(1), Item(2)], [Item(1), Item(3)]]
-            keys = ["12", "13"]
-            calls = [asyncio.create_task(request(made, items[n], keys=[*keys[n]])) for n in (0, 1)]
-            await asyncio.sleep(0)
-            calls[leaver].cancel()
-        answer = await calls[1 - leaver]
-    assert [int(one.vector[0]) for one in answer] == [item.name for item in items[1 - leaver]]
-    assert session.seen == [item.name for item in items[1 - leaver]]
-
-
-async def test_a_failure_reaches_all_who_wait_for_it_at_once_and_is_not_kept(
-    executor: ThreadPoolExecutor,
-) -> None:
-    session = RecordingSession()
-    async with batcher(session, executor, capacity=1) as made:
-        async with held(session, made):
-            calls = [
-                asyncio.create_task(request(made, [Item(-1), Item(name)], keys=["broken", f"{name}"]))
-                for name in (1, 2)
-            ]
-        outcomes = await asyncio.gather(*calls, return_exceptions=True)
-        assert [str(outcome) for outcome in outcomes] == ["the session broke"] * 2
-        assert (await request(made, [Item(5)], keys=["broken"]))[0].vector[0] == 5
-    assert session.seen.count(-1) == 1
-
-
-async def test_nobody_joins_an_item_that_has_failed(executor: ThreadPoolExecutor) -> None:
-    session = RecordingSession()
-    async with batcher(session, executor, capacity=1) as made:
-        with ExitStack() as holding:
-            failed = holding.enter_context(made.group(math.inf))
-            failed.submit([Item(-1)], ["same"])
-            with pytest.raises(RuntimeError):
-                await failed.answers()
-            async with held(session, made):
-                first = asyncio.create_task(request(made, [Item(5)], keys=["same"]))
-                await until(lambda: len(made) == 1)
-                holding.close()  # what has come in its place is there to be joined all the same
-                second = asyncio.create_task(request(made, [Item(5)], keys=["same"]))
-            answers = await asyncio.gather(first, second)
-    assert [int(one.vector[0]) for (one,) in answers] == [5, 5]
-    assert session.seen.count(5) == 1
-    assert not made._entries
 
 
 async def test_a_failure_that_its_caller_did_not_wait_for_is_not_reported_by_asyncio(

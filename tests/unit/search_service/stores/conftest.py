@@ -12,7 +12,10 @@ from search_service.stores.edge import indexing
 from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import CollectionSpec, StoredPoint
+from search_service.stores.qdrant.store import QdrantServer
+from tests.local_qdrant import LocalQdrant
 from tests.unit.search_service.stores.ends import QUIET, no_optimizer, processes
+from tests.unit.search_service.stores.qdrant import Qdrant
 
 DIMENSION = 16
 
@@ -68,3 +71,36 @@ async def shop(tmp_path, spec, points, monkeypatch, children):
     yield store
     await store.close()
     assert children() == set()
+
+
+@pytest.fixture
+async def qdrant() -> AsyncIterator[Qdrant]:
+    """Answers as a Qdrant server would, and keeps what it was asked."""
+    server = Qdrant()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def server_store(qdrant: Qdrant) -> AsyncIterator[QdrantServer]:
+    """A store on `qdrant`."""
+    opened = QdrantServer.connect(
+        "http://127.0.0.1:1",
+        "a key",
+        timeout=3600,  # longer than a test may last: what is given up sooner is so for its caller's sake
+        grpc_port=qdrant.port,
+        ordering="strong",
+        consistency="majority",
+    )
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def memory() -> AsyncIterator[tuple[QdrantServer, LocalQdrant]]:
+    """A server's store on qdrant-client's own memory, and that."""
+    client = LocalQdrant()
+    store = QdrantServer(client)
+    yield store, client
+    await store.close()

@@ -239,7 +239,7 @@ class _WithDeadline:
 
 
 def _prompt(handler: Handler) -> Handler:
-    """Health's Check, for everybody. Its few bytes come soon, or it would hold one of gRPC's places for ever."""
+    """Health's Check, for everybody. Its few bytes come soon, or it would hold a place of gRPC's for ever."""
     check = cast(Any, handler.unary_unary)
 
     async def call(_requests: Any, context: Context) -> Any:

@@ -8,12 +8,19 @@ local STATUS = {
   "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 }
 
+local ENCODINGS = {identity = true, gzip = true, deflate = true}
+
 function envoy_on_request(handle)
   local headers = handle:headers()
-  -- Timeouts, retries, other paths: Envoy would trust them of callers on its own machine and network.
+  local grpc = (headers:get("content-type") or ""):find("^application/grpc")
   local orders = {}
-  for name in pairs(headers) do
-    if name:find("^x%-envoy%-") then
+  for name, value in pairs(headers) do
+    if
+      -- Timeouts, retries, other paths: Envoy would trust them of callers on its own machine and network.
+      name:find("^x%-envoy%-")
+      -- gRPC's server remembers an encoding that it does not know as an error, also for the callers after.
+      or name == "grpc-encoding" and not (grpc and ENCODINGS[value])
+    then
       orders[#orders + 1] = name
     end
   end
@@ -31,7 +38,7 @@ function envoy_on_request(handle)
     return
   end
   -- Of a body in pieces the JSON parser goes back to the first error with each: 20 MB take 11 s of a core.
-  if (headers:get("content-type") or ""):find("^application/grpc") then
+  if grpc then
     return
   end
   local body = handle:body()

@@ -51,6 +51,7 @@ class Result:
             "raw": sent.raw[:2000].hex(),
         }
         body = sent.body[:2000].decode("utf-8", "backslashreplace")
+        print(f"{sent.kind}: {sent.verb} {sent.path[:200]}: {problem}", flush=True)
         self.failures.append(
             {"problem": problem, "kind": sent.kind, **shown, "body": body, "bytes": len(sent.body)}
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self, get_args
@@ -71,6 +71,9 @@ class Stage:
         there = {collection.name for collection in self._client.list_collections()}
         for name in there - set(_OURS):
             self._client.delete_collection(name)
+        for name in set(_OURS) - there:
+            with suppress(ClipSearchError):  # an alias may have taken the name
+                self._client.update_alias(name, None)
         if COLLECTION not in there:
             self._client.create_collection(COLLECTION, payload_indexes=_INDEXES)
         if self._client.count(COLLECTION) < len(IDS):

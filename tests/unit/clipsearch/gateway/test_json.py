@@ -224,6 +224,18 @@ async def test_headers_that_steer_envoy_are_nobodys_to_send(gateway):
     assert (await gateway.http.get("/v1/model", headers=steering)).status_code == 200
 
 
+@pytest.mark.parametrize("kind", ["application/json", "application/grpc-web+proto"])
+async def test_an_unknown_compression_spoils_no_call(gateway, kind):
+    body = b"{}" if kind.endswith("json") else b"\0\0\0\0\0"
+    path = "/v1/texts:encode" if kind.endswith("json") else GET_MODEL
+    for encoding in ("bogus", "gzip"):
+        headers = {"content-type": kind, "grpc-encoding": encoding}
+        answered = await gateway.http.post(path, content=body, headers=headers)
+
+        assert answered.status_code == 200
+        assert "grpc-encoding" not in answered.text + answered.headers.get("grpc-message", "")
+
+
 @pytest.mark.parametrize("origin", [FOREIGN, "null", f"{FOREIGN}#{FRIEND}"])
 async def test_the_pages_of_other_sites_may_not_call(gateway, origin):
     status, error = await gateway.error(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -180,9 +181,12 @@ def _check_extras(words: list[str]) -> None:
 
 
 def _check_make(words: list[str]) -> None:
+    # Without what `make test ARGS=...` itself was given.
+    plain = {name: value for name, value in os.environ.items() if name not in ("ARGS", "MAKEFLAGS")}
     done = subprocess.run(
         ["make", "--dry-run", "--no-print-directory", *words],
         cwd=ROOT,
+        env=plain,
         capture_output=True,
         text=True,
         check=False,

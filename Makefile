@@ -27,7 +27,7 @@ CHECKOV_READY := $(VENV)-checkov/.ready-$(CHECKOV)
 
 .DEFAULT_GOAL := help
 .PHONY: needs-qdrant help demo web test test-fast test-web soak pictures lint torture test-qdrant chaos drain fuzz fuzz-gateway bounds overload \
-	bench bench-encoder bench-search bench-peers bench-gpu bench-qdrant bench-gateway bench-map models-check quality load load-ui deploy-check release-check model \
+	bench bench-encoder bench-search bench-peers bench-gpu bench-qdrant bench-gateway bench-map models-check models-speed quality load load-ui deploy-check release-check model \
 	serve protos clean
 .SILENT:
 # Tests compile slower each time where this is set.
@@ -114,6 +114,9 @@ bench-qdrant: needs-qdrant $(FULL_READY) ##+ measure the service on a Qdrant clu
 
 bench-gateway: $(FULL_READY) build/models/starter/manifest.json ##+ measure searches and embeddings through the gateway and beside it: build/bench/gateway.json
 	$(BIN)/python -m tests.bench.gateway $(ARGS)
+
+models-speed: $(FULL_READY) ##+ how fast each model of `clipsearch model list` encodes here, random weights: build/models-speed.json
+	$(BIN)/python -W ignore -m tests.models.speed
 
 models-check: $(FULL_READY) ##+ export every architecture of OpenCLIP's list, random weights, against OpenCLIP: build/models-check.json (hours, a line each)
 	$(BIN)/python -W ignore -m tests.models $(ARGS)

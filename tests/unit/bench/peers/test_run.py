@@ -31,5 +31,5 @@ def run() -> Run:
 def test_each_side_runs_its_faster_precision_and_a_round_that_stands_out_does_not_count(run: Run) -> None:
     figures = run.figures()
 
-    assert figures["image_vs_infinity_16_clients"] == pytest.approx(12 / 4)
-    assert figures["image_vs_infinity_16_clients_fp32"] == pytest.approx(7 / 4)
+    assert figures["images_16_clients_ratio"] == pytest.approx(12 / 4)
+    assert figures["images_16_clients_fp32_ratio"] == pytest.approx(7 / 4)

@@ -12,7 +12,6 @@ import pytest
 
 from encoder_service.bundle import (
     BundleError,
-    FileEntry,
     Manifest,
     check_files,
     open_bundle,
@@ -217,12 +216,9 @@ def test_no_more_numbers_can_be_kept_than_there_are(encoder: Any) -> None:
 
 
 def test_int8_of_a_tower_that_is_mostly_convolutions_is_not_what_cpus_run() -> None:
-    from encoder_service.export.build import _for_cpus
+    from encoder_service.export.build import for_cpus
 
-    def entry(size: int) -> FileEntry:
-        return FileEntry(sha256="0" * 64, bytes=size)
-
-    large = {"image.fp32.onnx": entry(100), "image.fp32.onnx.data": entry(900)}
+    large = {"image.fp32.onnx": 100, "image.fp32.onnx.data": 900}
     for size, chosen in ((700, "fp32"), (300, "int8")):
-        assert _for_cpus("image", ["fp32", "int8"], {**large, "image.int8.onnx": entry(size)}) == chosen
-    assert _for_cpus("image", ["fp32"], large) == "fp32"
+        assert for_cpus("image", ["fp32", "int8"], {**large, "image.int8.onnx": size}) == chosen
+    assert for_cpus("image", ["fp32"], large) == "fp32"

@@ -12,7 +12,6 @@ import asyncio
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,39 +24,27 @@ from clipsearch.serving.errors import (
     NotFound,
     ServiceError,
 )
-from search_service.stores.checks import (
-    check_cursor,
-    check_name,
-    check_no_cluster,
-    check_points,
-    index_conflict,
-)
-from search_service.stores.codec import NO_PAYLOAD, sampled
+from search_service.stores.checks import check_name, check_no_cluster, check_points, index_conflict
 from search_service.stores.edge import files
 from search_service.stores.edge.codec import pack_point
 from search_service.stores.edge.collection import EdgeCollection
 from search_service.stores.edge.damage import Damaged, read_aliases, sound, told
 from search_service.stores.edge.indexing import Maintenance, MaintenancePolicy
 from search_service.stores.edge.process import Children, EngineProcess, whole
+from search_service.stores.edge.reads import EdgeReads
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
     CollectionInfo,
     CollectionSpec,
     IndexType,
-    Page,
     PayloadChange,
-    PayloadSelection,
-    ScoredPoint,
     StoredPoint,
-    VectorName,
-    VectorQuery,
-    VectorSample,
 )
 
 _log = structlog.get_logger(__name__)
 
 
-class QdrantEdge:
+class QdrantEdge(EdgeReads):
     """VectorStore on a local directory. Make one with `open`."""
 
     shared = False
@@ -295,23 +282,6 @@ class QdrantEdge:
         packed = [pack_point(point) for point in points]
         return await live.upsert(packed, insert_only, durable=wait, timeout=timeout)
 
-    async def get(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        *,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
-    ) -> list[StoredPoint]:
-        return list(await self._read(collection, "get", tuple(ids), payload, with_vectors, timeout=timeout))
-
-    async def present(
-        self, collection: str, ids: Sequence[str], *, timeout: float | None = None
-    ) -> frozenset[str]:
-        found = await self.get(collection, ids, payload=NO_PAYLOAD, timeout=timeout)
-        return frozenset(point.id for point in found)
-
     async def delete(
         self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
     ) -> int:
@@ -323,35 +293,6 @@ class QdrantEdge:
     ) -> int:
         live = self._get(collection)
         return int(await live.write("update_payload", tuple(ids), change, timeout=timeout))
-
-    async def count(
-        self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
-    ) -> int:
-        return int(await self._read(collection, "count", filter, timeout=timeout))
-
-    async def scroll(
-        self,
-        collection: str,
-        *,
-        limit: int,
-        cursor: str | None = None,
-        filter: Filter | None = None,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
-    ) -> Page:
-        """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor."""
-        check_cursor(cursor)
-        page: Page = await self._read(
-            collection, "scroll", limit, cursor, filter, payload, with_vectors, timeout=timeout
-        )
-        return page
-
-    async def sample(
-        self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None
-    ) -> VectorSample:
-        dimension = self._get(collection).spec.dimension
-        return await sampled(partial(self.scroll, collection, timeout=timeout), name, limit, dimension)
 
     async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
         """The calibration that is kept in the collection's folder."""
@@ -365,22 +306,6 @@ class QdrantEdge:
         with files.disk_errors():
             await asyncio.to_thread(files.write_json, live.folder / files.CALIBRATION, calibration)
         live.calibration = calibration
-
-    async def query(
-        self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
-    ) -> list[list[ScoredPoint]]:
-        return list(await self._read(collection, "query", tuple(queries), timeout=timeout))
-
-    def _get(self, collection: str) -> EdgeCollection:
-        live = self._live.get(collection)
-        if live is None:
-            raise NotFound("collection", collection)
-        if live.damage:
-            raise CollectionDamaged(collection, live.damage)
-        return live
-
-    async def _read(self, collection: str, method: str, *arguments: Any, timeout: float | None) -> Any:
-        return await self._get(collection).read(method, *arguments, timeout=timeout)
 
     def _aliases_of(self, collection: str) -> tuple[str, ...]:
         return tuple(sorted(alias for alias, name in self._aliases.items() if name == collection))

@@ -3,62 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-import grpc
 import structlog
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as wire
 
 from clipsearch.channel.credentials import ClientTls
-from clipsearch.serving.errors import DeadlineExceeded, NotFound, Unavailable
-from search_service.deadline import store_within
-from search_service.stores.checks import check_cursor, check_points
-from search_service.stores.codec import NO_PAYLOAD, payload_keys, sampled
+from search_service.stores.checks import check_points
+from search_service.stores.codec import NO_PAYLOAD
 from search_service.stores.filters import Filter
-from search_service.stores.protocol import (
-    Page,
-    PayloadChange,
-    PayloadSelection,
-    ScoredPoint,
-    StoredPoint,
-    VectorName,
-    VectorQuery,
-    VectorSample,
-)
+from search_service.stores.protocol import PayloadChange, StoredPoint
 from search_service.stores.qdrant.calls import Answer, Send
 from search_service.stores.qdrant.channel import check_release, open_client
-from search_service.stores.qdrant.collections import ServerCollections
 from search_service.stores.qdrant.convert import (
     batches,
     payload_operations,
-    query_message,
-    scored_points,
     server_filter,
-    stored_point,
     upsert_message,
     uuids,
 )
 from search_service.stores.qdrant.errors import check_done
+from search_service.stores.qdrant.reads import Consistency, ServerReads
 
 Ordering: TypeAlias = Literal["weak", "medium", "strong"]
-Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 
 _WRITES_AT_ONCE = 8
-_COUNTED_AT_ONCE = 1000
-_ANY_COPY = 1
-# Qdrant needs far less than their sum to tell a node that has come back how it stands.
-_AGREE_AFTER_S = (0.05, 0.15, 0.3, 0.5)
-_TOO_FEW_COPIES = "does not have enough active replicas"
 _log = structlog.get_logger(__name__)
 
 
-class QdrantServer(ServerCollections):
+class QdrantServer(ServerReads):
     """VectorStore on a server. Make one with `connect`; nothing is sent before the first call.
 
     `timeout` is the longest that one call may take, in seconds. `ordering` of writes and
@@ -76,12 +52,8 @@ class QdrantServer(ServerCollections):
         consistency: Consistency = "one",
         nodes: AsyncQdrantClient | None = None,
     ) -> None:
-        super().__init__(nodes or client, timeout)
-        self._client = client
+        super().__init__(client, nodes or client, timeout, consistency)
         self._ordering = models.WriteOrdering(ordering)
-        self._consistency: models.ReadConsistency = (
-            _ANY_COPY if consistency == "one" else models.ReadConsistencyType(consistency)
-        )
         self._writes = asyncio.Semaphore(_WRITES_AT_ONCE)
         self._version = ""
 
@@ -170,44 +142,6 @@ class QdrantServer(ServerCollections):
             raise failed.exceptions[0] from failed
         return there
 
-    async def get(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        *,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
-    ) -> list[StoredPoint]:
-        """Those of `ids` that exist, in their order."""
-        found = await self._retrieve(collection, uuids(ids), payload, with_vectors, timeout)
-        return [stored_point(record) for record in found]
-
-    async def present(
-        self, collection: str, ids: Sequence[str], *, timeout: float | None = None
-    ) -> frozenset[str]:
-        """Those of `ids` whose points most copies of their shard have, and alike.
-
-        A write that failed half-way leaves its point on one copy: taken for there, it would stay on that one.
-        """
-        if not ids:
-            return frozenset()
-
-        keys = payload_keys(NO_PAYLOAD)
-        ask = partial(self._client.retrieve, collection, uuids(ids), with_payload=keys)
-
-        async def read(seconds: int) -> list[models.Record]:
-            try:
-                return await ask(consistency=models.ReadConsistencyType.QUORUM, timeout=seconds)
-            except grpc.aio.AioRpcError as error:
-                if _TOO_FEW_COPIES not in (error.details() or ""):
-                    raise
-                # Those that are away are made anew of those that are there.
-                return await ask(consistency=_ANY_COPY, timeout=seconds)
-
-        found = await self._read_points(collection, timeout, read)
-        return frozenset(stored_point(record).id for record in found)
-
     async def delete(
         self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
     ) -> int:
@@ -249,152 +183,6 @@ class QdrantServer(ServerCollections):
             check_done(all(result.status == models.UpdateStatus.COMPLETED for result in results))
         return len(found)
 
-    async def count(
-        self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
-    ) -> int:
-        """How many points match, exactly.
-
-        Where the collection's strict mode forbids to count: an estimate of all points, and those that match
-        a filter page by page.
-        """
-        exact = self._limits(collection).allows_exact
-        if filter and not exact:
-            async with store_within(timeout):
-                return await self._counted_in_pages(collection, filter)
-        condition = server_filter(filter)
-        counted = await self._read_points(
-            collection,
-            timeout,
-            lambda seconds: self._client.count(collection, condition, exact=exact, timeout=seconds),
-        )
-        return counted.count
-
-    async def _counted_in_pages(self, collection: str, filter: Filter) -> int:
-        counted, cursor = 0, None
-        while True:
-            page = await self.scroll(
-                collection, limit=_COUNTED_AT_ONCE, cursor=cursor, filter=filter, payload=NO_PAYLOAD
-            )
-            counted, cursor = counted + len(page.points), page.next_cursor
-            if cursor is None:
-                return counted
-
-    async def scroll(
-        self,
-        collection: str,
-        *,
-        limit: int,
-        cursor: str | None = None,
-        filter: Filter | None = None,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
-    ) -> Page:
-        """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor.
-
-        Where several copies must agree on a read, its ids come from one copy, so that none is left out. As
-        many points at most as the collection's strict mode lets pass.
-        """
-        check_cursor(cursor)
-        ids_only = self._consistency != _ANY_COPY
-        records, following = await self._read_points(
-            collection,
-            timeout,
-            lambda seconds: self._client.scroll(
-                collection,
-                limit=min(limit, self._limits(collection).results or limit),
-                offset=cursor,
-                scroll_filter=server_filter(filter),
-                with_payload=False if ids_only else payload_keys(payload),
-                with_vectors=with_vectors and not ids_only,
-                consistency=_ANY_COPY,
-                timeout=seconds,
-            ),
-        )
-        if ids_only:
-            ids = [str(record.id) for record in records]
-            records = await self._retrieve(collection, ids, payload, with_vectors, timeout)
-        points = tuple(stored_point(record) for record in records)
-        return Page(points, None if following is None else str(following))
-
-    async def sample(
-        self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None
-    ) -> VectorSample:
-        """Up to `limit` vectors of the name, those of the points whose UUIDs come first."""
-        spec = await self.resolve(collection, timeout=timeout)
-        return await sampled(partial(self.scroll, collection, timeout=timeout), name, limit, spec.dimension)
-
-    async def query(
-        self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
-    ) -> list[list[ScoredPoint]]:
-        """Answers several questions in one request; each list best first."""
-
-        async def ask(seconds: int) -> Any:
-            message = query_message(collection, queries, consistency=self._consistency, timeout=seconds)
-            return await self._client.grpc_points.QueryBatch(message, timeout=seconds)
-
-        answers = (await self._read_points(collection, timeout, ask)).result
-        if len(answers) != len(queries):
-            raise Unavailable("store", f"the store answered {len(answers)} of {len(queries)} questions")
-        return [scored_points(one.result) for one in answers]
-
-    async def _retrieve(
-        self,
-        collection: str,
-        keys: Sequence[str],
-        payload: PayloadSelection,
-        with_vectors: bool,
-        timeout: float | None,
-    ) -> list[models.Record]:
-        """The points with these UUIDs, in their order.
-
-        Copies that do not agree on one answer with nothing: while it is overwritten, where a node that was
-        away reads its own copy and has not heard yet that it is behind, or since a write of it failed
-        half-way. They are asked again for a second; what they do not agree on then is read from one copy.
-        """
-        end = math.inf if timeout is None else time.monotonic() + timeout
-        ask = partial(
-            self._client.retrieve, collection, with_payload=payload_keys(payload), with_vectors=with_vectors
-        )
-
-        async def read(asked: Sequence[str], consistency: models.ReadConsistency) -> dict[str, models.Record]:
-            records = await self._read_points(
-                collection,
-                None if timeout is None else max(0.0, end - time.monotonic()),
-                lambda seconds: ask(ids=list(asked), consistency=consistency, timeout=seconds),
-            )
-            return {str(record.id): record for record in records}
-
-        found = await read(keys, self._consistency)
-        missing = [key for key in keys if key not in found]
-        if missing and self._consistency != _ANY_COPY:
-            doubtful = await read(missing, _ANY_COPY)
-            for pause in _AGREE_AFTER_S:
-                if not doubtful or time.monotonic() + 2 * pause > end:
-                    break
-                await asyncio.sleep(pause)
-                try:
-                    agreed = await read(list(doubtful), self._consistency)
-                except (Unavailable, DeadlineExceeded):  # there is an answer already
-                    break
-                found |= agreed
-                doubtful = {key: record for key, record in doubtful.items() if key not in agreed}
-            found |= doubtful
-        return [found[key] for key in keys if key in found]
-
-    async def _read_points(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
-        with self._forgetting():
-            return await self._calls.read(collection, timeout, send)
-
     async def _write(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
         with self._forgetting():
             return await self._calls.write(collection, timeout, send)
-
-    @contextmanager
-    def _forgetting(self) -> Iterator[None]:
-        """A collection that is gone is looked up anew: an alias may have moved on."""
-        try:
-            yield
-        except NotFound:
-            self._forget()
-            raise

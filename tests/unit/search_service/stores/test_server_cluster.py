@@ -13,7 +13,7 @@ from clipsearch.channel.credentials import CredentialsError
 from clipsearch.serving.errors import DeadlineExceeded, Unavailable
 from search_service.stores.protocol import ID_KEY, CollectionSpec, StoredPoint, point_uuid
 from search_service.stores.qdrant import calls, collections
-from search_service.stores.qdrant import store as server
+from search_service.stores.qdrant import reads as server
 from search_service.stores.qdrant.channel import open_client
 from search_service.stores.qdrant.store import QdrantServer
 from tests.local_qdrant import LocalQdrant

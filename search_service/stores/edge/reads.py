@@ -1,0 +1,90 @@
+"""What QdrantEdge reads of points: each call is one of an engine's (engine.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from clipsearch.serving.errors import CollectionDamaged, NotFound
+from search_service.stores.checks import check_cursor
+from search_service.stores.codec import NO_PAYLOAD, sampled
+from search_service.stores.edge.collection import EdgeCollection
+from search_service.stores.filters import Filter
+from search_service.stores.protocol import (
+    Page,
+    PayloadSelection,
+    ScoredPoint,
+    StoredPoint,
+    VectorName,
+    VectorQuery,
+    VectorSample,
+)
+
+
+class EdgeReads:
+    """Reads of the collections in service."""
+
+    _live: dict[str, EdgeCollection]
+
+    async def get(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        payload: PayloadSelection = PayloadSelection(),
+        with_vectors: bool = False,
+        timeout: float | None = None,
+    ) -> list[StoredPoint]:
+        return list(await self._read(collection, "get", tuple(ids), payload, with_vectors, timeout=timeout))
+
+    async def present(
+        self, collection: str, ids: Sequence[str], *, timeout: float | None = None
+    ) -> frozenset[str]:
+        found = await self.get(collection, ids, payload=NO_PAYLOAD, timeout=timeout)
+        return frozenset(point.id for point in found)
+
+    async def count(
+        self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
+    ) -> int:
+        return int(await self._read(collection, "count", filter, timeout=timeout))
+
+    async def scroll(
+        self,
+        collection: str,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        filter: Filter | None = None,
+        payload: PayloadSelection = PayloadSelection(),
+        with_vectors: bool = False,
+        timeout: float | None = None,
+    ) -> Page:
+        """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor."""
+        check_cursor(cursor)
+        page: Page = await self._read(
+            collection, "scroll", limit, cursor, filter, payload, with_vectors, timeout=timeout
+        )
+        return page
+
+    async def sample(
+        self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None
+    ) -> VectorSample:
+        dimension = self._get(collection).spec.dimension
+        return await sampled(partial(self.scroll, collection, timeout=timeout), name, limit, dimension)
+
+    async def query(
+        self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
+    ) -> list[list[ScoredPoint]]:
+        return list(await self._read(collection, "query", tuple(queries), timeout=timeout))
+
+    def _get(self, collection: str) -> EdgeCollection:
+        live = self._live.get(collection)
+        if live is None:
+            raise NotFound("collection", collection)
+        if live.damage:
+            raise CollectionDamaged(collection, live.damage)
+        return live
+
+    async def _read(self, collection: str, method: str, *arguments: Any, timeout: float | None) -> Any:
+        return await self._get(collection).read(method, *arguments, timeout=timeout)

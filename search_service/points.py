@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from search_service.deadline import Deadline
 from search_service.query.calibrations import Calibrations
 from search_service.query.filters import FieldChecks, fitted
+from search_service.stores.checks import check_index
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
+    FACET_TYPES,
     CollectionSpec,
+    FacetHit,
     Page,
     PayloadChange,
     PayloadSelection,
@@ -133,6 +136,19 @@ class Points:
         matching = await self._store.count(spec.name, filter or None, timeout=deadline.store())
         await self._fields.check(spec, filter, deadline, found=bool(matching))
         return matching
+
+    async def facet(
+        self, collection: str, key: str, *, limit: int, filter: Filter, exact: bool, deadline: Deadline
+    ) -> list[FacetHit]:
+        """The most frequent values of a field. Raises FailedPrecondition without the index it needs."""
+        spec = await self._resolve(collection, deadline)
+        check_index(spec, key, FACET_TYPES, "key", "counted by their values")
+        filter = fitted(filter, spec.payload_indexes)
+        hits = await self._store.facet(
+            spec.name, key, limit=limit, filter=filter or None, exact=exact, timeout=deadline.store()
+        )
+        await self._fields.check(spec, filter, deadline, found=bool(hits), misspelt=True)
+        return hits
 
     async def page(
         self,

@@ -9,6 +9,7 @@ from clipsearch.cli.classify import classify
 from clipsearch.cli.delete import delete
 from clipsearch.cli.demo import demo
 from clipsearch.cli.eval import eval
+from clipsearch.cli.facet import facet
 from clipsearch.cli.gateway import gateway
 from clipsearch.cli.health import health
 from clipsearch.cli.index import index
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.add_typer(serve.app, name="serve")
 app.command()(index)
 app.command()(search)
+app.command()(facet)
 app.command()(update)
 app.command()(delete)
 app.command()(classify)

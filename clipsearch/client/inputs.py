@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, SupportsIndex, TypedDict, TypeVar
 
 from numpy.typing import NDArray
 from PIL import Image
@@ -208,6 +208,15 @@ def string(given: Any, argument: str) -> str:
         except UnicodeEncodeError as error:
             raise ValueError(f"{argument}: {given[:40]!r} is no text: {error.reason}") from None
     return given
+
+
+def whole(given: Any, argument: str, least: int = 0) -> None:
+    """Looks at a number: it must be whole and at least `least`."""
+    if not isinstance(given, SupportsIndex) or isinstance(given, bool):
+        raise TypeError(f"{argument}: must be a whole number, is {given!r}")
+    if int(given) < least:
+        bound = f"be at least {least}" if least else "not be negative"
+        raise ValueError(f"{argument}: must {bound}, is {given}")
 
 
 def point_id(given: Any, argument: str) -> str:

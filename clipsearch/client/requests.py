@@ -7,7 +7,7 @@ service can judge is left to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, SupportsIndex
+from typing import Any
 
 from clipsearch.channel.batches import batched
 from clipsearch.client import convert, inputs
@@ -60,13 +60,9 @@ def search(
     See `clipsearch.client.inputs.SearchOptions` for the options.
     """
     inputs.string(collection, "collection")
-    for argument, number in (("limit", limit), ("offset", offset), ("hnsw_ef", hnsw_ef)):
-        if not isinstance(number, SupportsIndex) or isinstance(number, bool):
-            raise TypeError(f"{argument}: must be a whole number, is {number!r}")
-    if limit < 1:  # 0 would mean 10
-        raise ValueError(f"limit: must be at least 1, is {limit}")
-    if offset < 0:
-        raise ValueError(f"offset: must not be negative, is {offset}")
+    inputs.whole(limit, "limit", least=1)  # 0 would mean 10
+    inputs.whole(offset, "offset")
+    inputs.whole(hnsw_ef, "hnsw_ef")
     named = (("text", text), ("image", image), ("vector", vector), ("point_id", point_id))
     single = [Term(**{name: value}) for name, value in named if value is not None]  # type: ignore[arg-type]
     request = search_pb2.SearchRequest(
@@ -180,6 +176,28 @@ def update_payload(
 def count(collection: str, *, filter: FilterLike | None = None) -> search_pb2.CountPointsRequest:
     """How many points match."""
     return search_pb2.CountPointsRequest(collection=collection, filter=optional_filter(filter))
+
+
+def facet(
+    collection: str,
+    key: str,
+    *,
+    filter: FilterLike | None = None,
+    limit: int = 10,
+    exact: bool = False,
+) -> search_pb2.FacetRequest:
+    """The most frequent values of a payload field, with how many points have each.
+
+    The field needs a payload index of type keyword, integer or bool.
+    """
+    inputs.whole(limit, "limit", least=1)
+    return search_pb2.FacetRequest(
+        collection=collection,
+        key=inputs.string(key, "key"),
+        filter=optional_filter(filter),
+        limit=limit,
+        exact=exact,
+    )
 
 
 def list_page(

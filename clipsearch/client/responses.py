@@ -14,6 +14,7 @@ from clipsearch.client.errors import ClipSearchError, from_status
 from clipsearch.client.types import (
     Classification,
     Collection,
+    FacetHit,
     Hit,
     LabelScore,
     Model,
@@ -135,6 +136,11 @@ def count(response: search_pb2.CountPointsResponse) -> int:
     return response.count
 
 
+def facets(response: search_pb2.FacetResponse) -> list[FacetHit]:
+    """The values, the most frequent first."""
+    return [FacetHit(_value(hit.value), hit.count) for hit in response.hits]
+
+
 def nothing(_: Any) -> None:
     """An answer that says no more than that it was done."""
 
@@ -209,6 +215,12 @@ def _stored_point(point: search_pb2.StoredPoint) -> StoredPoint:
         image_vector=array(point.image_vector) if point.HasField("image_vector") else None,
         text_vector=array(point.text_vector) if point.HasField("text_vector") else None,
     )
+
+
+def _value(message: search_pb2.FieldValue) -> str | int | bool:
+    kind = message.WhichOneof("value")
+    value: str | int | bool = getattr(message, kind) if kind else ""
+    return value
 
 
 def _item_error(status: status_pb2.Status) -> ClipSearchError | None:

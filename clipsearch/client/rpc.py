@@ -87,6 +87,7 @@ GET_POINTS = Rpc(Method(_POINTS, "GetPoints"), requests.get_points, responses.st
 DELETE_POINTS = Rpc(Method(_POINTS, "DeletePoints"), requests.delete_points, responses.deleted)
 UPDATE_PAYLOAD = Rpc(Method(_POINTS, "UpdatePayload"), requests.update_payload, responses.updated)
 COUNT = Rpc(Method(_POINTS, "CountPoints"), requests.count, responses.count)
+FACET = Rpc(Method(_POINTS, "Facet"), requests.facet, responses.facets)
 LIST_PAGE = Rpc(Method(_POINTS, "ListPoints"), requests.list_page, responses.page)
 
 CREATE_COLLECTION = Rpc(

@@ -100,6 +100,7 @@ class Client(_Caller):
     delete_points = _method(rpc.DELETE_POINTS)
     update_payload = _method(rpc.UPDATE_PAYLOAD)
     count = _method(rpc.COUNT)
+    facet = _method(rpc.FACET)
     list_page = _method(rpc.LIST_PAGE)
     create_collection = _method(rpc.CREATE_COLLECTION)
     get_collection = _method(rpc.GET_COLLECTION)

@@ -227,6 +227,14 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class FacetHit:
+    """A value of a payload field, and how many points have it."""
+
+    value: str | int | bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
     """A collection as it stands. 0 in `hnsw_*` = the engine's default; a Qdrant server tells what that is.
 

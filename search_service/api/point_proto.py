@@ -229,6 +229,15 @@ def write_payload(payload: Mapping[str, Any]) -> struct_pb2.Struct:
     return struct
 
 
+def write_value(value: str | int | bool) -> search_pb2.FieldValue:
+    """A value of a payload field as it travels."""
+    if isinstance(value, bool):
+        return search_pb2.FieldValue(boolean=value)
+    if isinstance(value, int):
+        return search_pb2.FieldValue(integer=value)
+    return search_pb2.FieldValue(keyword=value)
+
+
 def read_change(request: search_pb2.UpdatePayloadRequest, limits: SearchSettings) -> PayloadChange:
     """What is to become of payloads. Raises InvalidArgument."""
     fields = read_payload(request.set, "set", limits.max_payload_bytes)

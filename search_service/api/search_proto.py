@@ -87,6 +87,13 @@ def read_search(proto: search_pb2.SearchRequest, limits: SearchSettings, path: s
         return _read(proto, limits, path)
 
 
+def check_limit(limit: int, limits: SearchSettings) -> int:
+    """How many are wanted, where 0 is for the default. Raises InvalidArgument."""
+    if limit > limits.max_limit:
+        raise InvalidArgument("limit", f"{limit}, at most {limits.max_limit}", "LIMIT_TOO_LARGE")
+    return limit or _DEFAULT_LIMIT
+
+
 def write_answer(answer: Answer, format: VectorFormat) -> search_pb2.SearchResponse:
     """The answer as it travels."""
     return search_pb2.SearchResponse(
@@ -158,9 +165,7 @@ def _term(proto: search_pb2.QueryTerm, field: str, limits: SearchSettings) -> Te
 
 
 def _limit(proto: search_pb2.SearchRequest, target: Target, fusion: Fusion, limits: SearchSettings) -> int:
-    limit = proto.limit or _DEFAULT_LIMIT
-    if limit > limits.max_limit:
-        raise InvalidArgument("limit", f"{limit}, at most {limits.max_limit}", "LIMIT_TOO_LARGE")
+    limit = check_limit(proto.limit, limits)
     if proto.offset + limit > limits.max_window:
         raise InvalidArgument(
             "offset",

@@ -19,12 +19,14 @@ from search_service.api.point_proto import (
     check_count,
     check_format,
     check_ids,
+    check_path,
     read_change,
     read_point,
     read_selection,
     write_point,
+    write_value,
 )
-from search_service.api.search_proto import read_filter, read_search, write_answer
+from search_service.api.search_proto import check_limit, read_filter, read_search, write_answer
 from search_service.deadline import Deadline
 from search_service.points import Points
 from search_service.query.search import Search
@@ -142,6 +144,21 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             {request.collection}, lambda: self._points.count(request.collection, filter, deadline)
         )
         return pb.CountPointsResponse(count=count)
+
+    async def Facet(self, request: pb.FacetRequest, context: Context) -> pb.FacetResponse:
+        """Counts the values of a field."""
+        key = check_path(request.key, "key")
+        limit = check_limit(request.limit, self._settings)
+        filter, deadline = read_filter(request.filter, self._settings), self._deadline(context)
+        hits = await again_if_moved(
+            {request.collection},
+            lambda: self._points.facet(
+                request.collection, key, limit=limit, filter=filter, exact=request.exact, deadline=deadline
+            ),
+        )
+        return pb.FacetResponse(
+            hits=[pb.FacetHit(value=write_value(hit.value), count=hit.count) for hit in hits]
+        )
 
     async def ListPoints(self, request: pb.ListPointsRequest, context: Context) -> pb.ListPointsResponse:
         """A page of points."""

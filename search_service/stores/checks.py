@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -86,6 +86,25 @@ def check_points(spec: CollectionSpec, points: Sequence[StoredPoint]) -> None:
                     f"{vector.dtype} of shape {vector.shape}; must be {spec.dimension} float32 numbers",
                     "DIMENSION_MISMATCH",
                 )
+
+
+def check_index(
+    spec: CollectionSpec, key: str, types: Collection[IndexType], field: str, purpose: str
+) -> None:
+    """Raises FailedPrecondition unless the payload field has an index of one of these types.
+
+    `field` of the request names it; what it is needed for: only such fields are `purpose`.
+    """
+    there = spec.payload_indexes.get(key)
+    if there not in types:
+        has = f"a payload index of type {there}" if there else "no payload index"
+        *some, last = sorted(types)
+        raise FailedPrecondition(
+            f"{field}: field {key!r} of collection {spec.name!r} has {has}; only fields with one of type "
+            f"{', '.join(some)} or {last} are {purpose}",
+            "PAYLOAD_INDEX_NEEDED",
+            {"field": field, "key": key, "collection": spec.name, "index_type": there or ""},
+        )
 
 
 def index_conflict(collection: str, key: str, there: IndexType, wanted: IndexType) -> FailedPrecondition:

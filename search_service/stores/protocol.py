@@ -23,6 +23,8 @@ Vector = NDArray[np.float32]
 VectorName = Literal["image", "text"]
 VECTOR_NAMES: tuple[VectorName, VectorName] = ("image", "text")
 IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
+FACET_TYPES: frozenset[IndexType] = frozenset({"keyword", "integer", "bool"})
+"""Types of the payload indexes that engines count values in."""
 Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
 BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]
 BinaryQueryEncoding = Literal["default", "binary", "scalar4bits", "scalar8bits"]
@@ -162,6 +164,14 @@ class VectorSample:
 
 
 @dataclass(frozen=True, slots=True)
+class FacetHit:
+    """A value of a payload field, and how many points have it."""
+
+    value: str | int | bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Points in a stable order, and where the next page starts (None on the last)."""
 
@@ -264,6 +274,21 @@ class VectorStore(Protocol):
     async def count(
         self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
     ) -> int: ...
+
+    async def facet(
+        self,
+        collection: str,
+        key: str,
+        *,
+        limit: int,
+        filter: Filter | None = None,
+        exact: bool = False,
+        timeout: float | None = None,
+    ) -> list[FacetHit]:
+        """The most frequent values of a field, of equally many the smaller first.
+
+        The field has a payload index of a type in FACET_TYPES.
+        """
 
     async def scroll(
         self,

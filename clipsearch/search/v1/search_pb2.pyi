@@ -1103,6 +1103,130 @@ class CountPointsResponse(_message.Message):
 Global___CountPointsResponse: _TypeAlias = CountPointsResponse  # noqa: Y015
 
 @_typing.final
+class FacetRequest(_message.Message):
+    """Which field's values to count."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Collection or alias."""
+    key: _builtins.str
+    """The field, as its payload index names it."""
+    limit: _builtins.int
+    """Values wanted, 1 to 1000 (a server setting); 0 = 10."""
+    exact: _builtins.bool
+    """Count exactly, at a higher cost. Otherwise counts may be a little off while points are written."""
+    @_builtins.property
+    def filter(self) -> _filter_pb2.Filter:
+        """Only points that match."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        key: _builtins.str = ...,
+        filter: _filter_pb2.Filter | None = ...,
+        limit: _builtins.int = ...,
+        exact: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "exact", b"exact", "filter", b"filter", "key", b"key", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FacetRequest: _TypeAlias = FacetRequest  # noqa: Y015
+
+@_typing.final
+class FieldValue(_message.Message):
+    """A value of a payload field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYWORD_FIELD_NUMBER: _builtins.int
+    INTEGER_FIELD_NUMBER: _builtins.int
+    BOOLEAN_FIELD_NUMBER: _builtins.int
+    keyword: _builtins.str
+    """A word."""
+    integer: _builtins.int
+    """A whole number."""
+    boolean: _builtins.bool
+    """True or false."""
+    def __init__(
+        self,
+        *,
+        keyword: _builtins.str = ...,
+        integer: _builtins.int = ...,
+        boolean: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["boolean", b"boolean", "integer", b"integer", "keyword", b"keyword", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boolean", b"boolean", "integer", b"integer", "keyword", b"keyword", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["keyword", "integer", "boolean"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___FieldValue: _TypeAlias = FieldValue  # noqa: Y015
+
+@_typing.final
+class FacetHit(_message.Message):
+    """A value and how many points have it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """Points that have it; one with a list counts once for each value in it."""
+    @_builtins.property
+    def value(self) -> Global___FieldValue:
+        """The value."""
+
+    def __init__(
+        self,
+        *,
+        value: Global___FieldValue | None = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FacetHit: _TypeAlias = FacetHit  # noqa: Y015
+
+@_typing.final
+class FacetResponse(_message.Message):
+    """The values of a field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___FacetHit]:
+        """The most frequent first; of equally many the smaller value."""
+
+    def __init__(
+        self,
+        *,
+        hits: _abc.Iterable[Global___FacetHit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FacetResponse: _TypeAlias = FacetResponse  # noqa: Y015
+
+@_typing.final
 class ListPointsRequest(_message.Message):
     """A page of points."""
 

@@ -75,6 +75,11 @@ class SearchServiceStub:
                 request_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.CountPointsRequest.SerializeToString,
                 response_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.CountPointsResponse.FromString,
                 _registered_method=True)
+        self.Facet = channel.unary_unary(
+                '/clipsearch.search.v1.SearchService/Facet',
+                request_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.FacetRequest.SerializeToString,
+                response_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.FacetResponse.FromString,
+                _registered_method=True)
         self.ListPoints = channel.unary_unary(
                 '/clipsearch.search.v1.SearchService/ListPoints',
                 request_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.ListPointsRequest.SerializeToString,
@@ -143,6 +148,14 @@ class SearchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Facet(self, request, context):
+        """Counts the points of each value of a payload field, the most frequent value first. The field needs a
+        payload index of type keyword, integer or bool (else FAILED_PRECONDITION): it is what is counted in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPoints(self, request, context):
         """Pages through all points in a stable order (of the hashed id).
         """
@@ -187,6 +200,11 @@ def add_SearchServiceServicer_to_server(servicer, server):
                     servicer.CountPoints,
                     request_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.CountPointsRequest.FromString,
                     response_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.CountPointsResponse.SerializeToString,
+            ),
+            'Facet': grpc.unary_unary_rpc_method_handler(
+                    servicer.Facet,
+                    request_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.FacetRequest.FromString,
+                    response_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.FacetResponse.SerializeToString,
             ),
             'ListPoints': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPoints,
@@ -389,6 +407,33 @@ class SearchService:
             '/clipsearch.search.v1.SearchService/CountPoints',
             clipsearch_dot_search_dot_v1_dot_search__pb2.CountPointsRequest.SerializeToString,
             clipsearch_dot_search_dot_v1_dot_search__pb2.CountPointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Facet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.search.v1.SearchService/Facet',
+            clipsearch_dot_search_dot_v1_dot_search__pb2.FacetRequest.SerializeToString,
+            clipsearch_dot_search_dot_v1_dot_search__pb2.FacetResponse.FromString,
             options,
             channel_credentials,
             insecure,

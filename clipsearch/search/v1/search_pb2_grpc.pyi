@@ -63,6 +63,10 @@ class SearchServiceStub:
     """
     CountPoints: _grpc.UnaryUnaryMultiCallable[_search_pb2.CountPointsRequest, _search_pb2.CountPointsResponse]
     """Counts points, exactly."""
+    Facet: _grpc.UnaryUnaryMultiCallable[_search_pb2.FacetRequest, _search_pb2.FacetResponse]
+    """Counts the points of each value of a payload field, the most frequent value first. The field needs a
+    payload index of type keyword, integer or bool (else FAILED_PRECONDITION): it is what is counted in.
+    """
     ListPoints: _grpc.UnaryUnaryMultiCallable[_search_pb2.ListPointsRequest, _search_pb2.ListPointsResponse]
     """Pages through all points in a stable order (of the hashed id)."""
 
@@ -96,6 +100,10 @@ class SearchServiceAsyncStub(SearchServiceStub):
     """
     CountPoints: _aio.UnaryUnaryMultiCallable[_search_pb2.CountPointsRequest, _search_pb2.CountPointsResponse]  # type: ignore[assignment]
     """Counts points, exactly."""
+    Facet: _aio.UnaryUnaryMultiCallable[_search_pb2.FacetRequest, _search_pb2.FacetResponse]  # type: ignore[assignment]
+    """Counts the points of each value of a payload field, the most frequent value first. The field needs a
+    payload index of type keyword, integer or bool (else FAILED_PRECONDITION): it is what is counted in.
+    """
     ListPoints: _aio.UnaryUnaryMultiCallable[_search_pb2.ListPointsRequest, _search_pb2.ListPointsResponse]  # type: ignore[assignment]
     """Pages through all points in a stable order (of the hashed id)."""
 
@@ -168,6 +176,16 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_search_pb2.CountPointsResponse, _abc.Awaitable[_search_pb2.CountPointsResponse]]:
         """Counts points, exactly."""
+
+    @_abc_1.abstractmethod
+    def Facet(
+        self,
+        request: _search_pb2.FacetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_search_pb2.FacetResponse, _abc.Awaitable[_search_pb2.FacetResponse]]:
+        """Counts the points of each value of a payload field, the most frequent value first. The field needs a
+        payload index of type keyword, integer or bool (else FAILED_PRECONDITION): it is what is counted in.
+        """
 
     @_abc_1.abstractmethod
     def ListPoints(

@@ -59,6 +59,7 @@ PERMISSIONS: dict[str, Permission] = {
     _SEARCH + "SearchBatch": Permission(Scope.SEARCH, _searched),
     _SEARCH + "GetPoints": Permission(Scope.SEARCH, _collection),
     _SEARCH + "CountPoints": Permission(Scope.SEARCH, _collection),
+    _SEARCH + "Facet": Permission(Scope.SEARCH, _collection),
     _SEARCH + "ListPoints": Permission(Scope.SEARCH, _collection),
     _SEARCH + "Upsert": Permission(Scope.WRITE, _collection),
     _SEARCH + "DeletePoints": Permission(Scope.WRITE, _collection),

@@ -126,7 +126,7 @@ def _quantization(spec: CollectionSpec) -> qe.QuantizationConfigType | None:
 
 def create_index(key: str, type_: IndexType) -> qe.UpdateOperation:
     """What adds a payload index to a shard."""
-    path = _boolean_path(key) if type_ == "bool" else key
+    path = boolean_path(key) if type_ == "bool" else key
     return qe.UpdateOperation.create_field_index(path, _INDEX_SCHEMAS[type_])
 
 
@@ -215,7 +215,7 @@ def edge_filter(filter: Filter | None) -> qe.Filter | None:
 def _condition(condition: Condition) -> qe.ConditionType:
     match condition:
         case MatchValue(key, bool(value)):
-            number = qe.FieldCondition(_boolean_path(key), match=qe.MatchValue(int(value)))
+            number = qe.FieldCondition(boolean_path(key), match=qe.MatchValue(int(value)))
             word = qe.FieldCondition(f"{_WORDS}.{key}", match=qe.MatchValue(str(value).lower()))
             return qe.Filter(should=[number, word])
         case MatchValue(key, value):
@@ -252,7 +252,8 @@ def _list(values: tuple[str, ...] | tuple[int, ...]) -> list[str] | list[int]:
     return list(values)  # type: ignore[return-value]  # all of one type, as the tuple says
 
 
-def _boolean_path(key: str) -> str:
+def boolean_path(key: str) -> str:
+    """Where the numbers are that stand for a field's booleans."""
     return f'"{_BOOLEANS}{key[1:]}' if key.startswith('"') else f"{_BOOLEANS}{key}"
 
 

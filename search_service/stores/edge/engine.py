@@ -28,6 +28,7 @@ import qdrant_edge as qe
 
 from search_service.stores.edge.codec import Fault, PackedPoint, ShardInfo, encode, read
 from search_service.stores.edge.convert import (
+    boolean_path,
     changed_payload,
     create_index,
     edge_filter,
@@ -41,6 +42,7 @@ from search_service.stores.filters import Filter, HasVector
 from search_service.stores.protocol import (
     VECTOR_NAMES,
     CollectionSpec,
+    FacetHit,
     IndexType,
     Page,
     PayloadChange,
@@ -208,6 +210,15 @@ class Engine:
     def count(self, filter: Filter | None) -> int:
         """How many points match, exactly."""
         return self._shard.count(qe.CountRequest(exact=True, filter=edge_filter(filter)))
+
+    def facet(
+        self, key: str, boolean: bool, limit: int, filter: Filter | None, exact: bool
+    ) -> list[FacetHit]:
+        """The most frequent values of an indexed field; `boolean`: it holds true and false."""
+        path = boolean_path(key) if boolean else key
+        asked = qe.FacetRequest(path, limit=limit, exact=exact, filter=edge_filter(filter))
+        hits = self._shard.facet(asked).hits
+        return [FacetHit(bool(hit.value) if boolean else hit.value, hit.count) for hit in hits]
 
     def scroll(
         self,

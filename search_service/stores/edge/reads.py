@@ -12,6 +12,7 @@ from search_service.stores.codec import NO_PAYLOAD, sampled
 from search_service.stores.edge.collection import EdgeCollection
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
+    FacetHit,
     Page,
     PayloadSelection,
     ScoredPoint,
@@ -48,6 +49,21 @@ class EdgeReads:
         self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
     ) -> int:
         return int(await self._read(collection, "count", filter, timeout=timeout))
+
+    async def facet(
+        self,
+        collection: str,
+        key: str,
+        *,
+        limit: int,
+        filter: Filter | None = None,
+        exact: bool = False,
+        timeout: float | None = None,
+    ) -> list[FacetHit]:
+        boolean = self._get(collection).spec.payload_indexes.get(key) == "bool"
+        return list(
+            await self._read(collection, "facet", key, boolean, limit, filter, exact, timeout=timeout)
+        )
 
     async def scroll(
         self,

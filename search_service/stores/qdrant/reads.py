@@ -19,6 +19,7 @@ from search_service.stores.checks import check_cursor
 from search_service.stores.codec import NO_PAYLOAD, payload_keys, sampled
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
+    FacetHit,
     Page,
     PayloadSelection,
     ScoredPoint,
@@ -119,6 +120,33 @@ class ServerReads(ServerCollections):
             lambda seconds: self._client.count(collection, condition, exact=exact, timeout=seconds),
         )
         return counted.count
+
+    async def facet(
+        self,
+        collection: str,
+        key: str,
+        *,
+        limit: int,
+        filter: Filter | None = None,
+        exact: bool = False,
+        timeout: float | None = None,
+    ) -> list[FacetHit]:
+        """The most frequent values: as many, and exactly, as the collection's strict mode lets pass."""
+        limits = self._limits(collection)
+        found = await self._read_points(
+            collection,
+            timeout,
+            lambda seconds: self._client.facet(
+                collection,
+                key,
+                facet_filter=server_filter(filter),
+                limit=min(limit, limits.results or limit),
+                exact=exact and limits.allows_exact,
+                consistency=self._consistency,
+                timeout=seconds,
+            ),
+        )
+        return [FacetHit(hit.value, hit.count) for hit in found.hits]
 
     async def _counted_in_pages(self, collection: str, filter: Filter) -> int:
         counted, cursor = 0, None

@@ -60,6 +60,12 @@ async def count(client: Client, **fields) -> int:
     return (await client.points.CountPoints(search_pb2.CountPointsRequest(collection="c", **fields))).count
 
 
+async def facet(client: Client, **fields) -> list[tuple[object, int]]:
+    request = search_pb2.FacetRequest(collection="c", **{"key": "tag", **fields})
+    hits = (await client.points.Facet(request)).hits
+    return [(getattr(hit.value, hit.value.WhichOneof("value")), hit.count) for hit in hits]
+
+
 async def page(client: Client, **fields) -> search_pb2.ListPointsResponse:
     return await client.points.ListPoints(search_pb2.ListPointsRequest(collection="c", **fields))
 
@@ -86,6 +92,22 @@ async def test_points_are_counted_all_or_by_filter(client: Client):
     assert await count(client) == 20
     assert await count(client, filter=EVEN) == 10
     assert await count(client, filter=parse("must { filter {} }")) == 20
+
+
+async def test_values_are_counted_in_the_index_of_their_field(client: Client):
+    assert await facet(client) == [("x", 20)]
+    assert await facet(client, filter=EVEN, exact=True) == [("x", 10)]
+    for field, type, found in (
+        ("even", collection_pb2.PAYLOAD_INDEX_TYPE_BOOL, [(False, 10), (True, 10)]),
+        ("i", collection_pb2.PAYLOAD_INDEX_TYPE_INTEGER, [(0, 1), (1, 1)]),
+    ):
+        why = await refused(facet(client, key=field))
+        assert (why.code, why.reason, why.field) == ("FAILED_PRECONDITION", "PAYLOAD_INDEX_NEEDED", "key")
+        index = collection_pb2.PayloadIndex(field=field, type=type)
+        await client.collections.CreatePayloadIndex(
+            collection_pb2.CreatePayloadIndexRequest(collection="c", index=index)
+        )
+        assert await facet(client, key=field, limit=2) == found
 
 
 async def test_deleting_tells_how_many_were_there(client: Client):
@@ -167,6 +189,15 @@ BAD = [
     ("update", {"filter": WRONG_TYPE, "set": as_struct({"n": 1})}, "filter.must[0].field"),
     ("count", {"filter": parse("must {}")}, "filter.must[0]"),
     ("count", {"filter": WRONG_TYPE}, "filter.must[0].field"),
+    ("facet", {"key": ""}, "key"),
+    ("facet", {"key": "_clipsearch_id"}, "key"),
+    ("facet", {"limit": 101}, "limit"),
+    ("facet", {"filter": WRONG_TYPE}, "filter.must[0].field"),
+    (
+        "facet",
+        {"filter": parse('must { field { key: "nowhere" match { boolean: true } } }')},
+        "filter.must[0].field",
+    ),
     ("page", {"page_size": 1001}, "page_size"),
     ("page", {"page_token": "not a token"}, "page_token"),
     ("page", {"vector_format": 9}, "vector_format"),
@@ -177,7 +208,7 @@ BAD = [
 
 
 async def test_bad_requests_are_told_by_field_and_change_nothing(client: Client):
-    calls = {"get": get, "delete": delete, "update": update, "count": count, "page": page}
+    calls = {"get": get, "delete": delete, "update": update, "count": count, "facet": facet, "page": page}
     for call, fields, field in BAD:
         others = {name: value for name, value in fields.items() if (call, name) != ("get", "ids")}
         why = await refused(calls[call](client, *(fields["ids"] if call == "get" else ()), **others))

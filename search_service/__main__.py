@@ -24,6 +24,7 @@ from search_service.encoder.encoders import Encoders
 from search_service.metrics import SearchMetrics
 from search_service.points import Points
 from search_service.query.calibrations import Calibrations
+from search_service.query.groups import Groups
 from search_service.query.search import Search
 from search_service.settings import SearchSettings
 from search_service.stores.edge.indexing import MaintenancePolicy
@@ -62,8 +63,10 @@ def services(
             if outcome is not None:  # of the second only its breaker takes notice
                 raise outcome
 
+    search = Search(store, encoders, calibrations)
     points = servicer.SearchServicer(
-        Search(store, encoders, calibrations),
+        search,
+        Groups(store, search),
         Upsert(store, encoders, successors, calibrations),
         Points(store, successors, calibrations),
         settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from clipsearch.client.inputs import SearchOptions
-    from clipsearch.client.types import SearchResult
+    from clipsearch.client.types import GroupedResult, Hit, SearchResult
 
 _EXAMPLES = """
 Examples:
@@ -37,6 +38,8 @@ Examples:
   clipsearch search "a cat" --filter 'modified>=2024-05' --filter folder=/home/me/Pictures
 
   clipsearch search "a mug" --filter 'brand=acme|zeta' --filter '"unit price"<5' --filter 'sku!="0042"'
+
+  clipsearch search "a mug" -c shop --group-by brand --group-size 2
 
   clipsearch search "a cat" --json | jq -r '.hits[].payload.path'
 
@@ -56,6 +59,11 @@ def search(
         Literal["any", "image", "text"], typer.Option(help="Which vectors to compare with.")
     ] = "any",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Hits wanted.")] = 10,
+    group_by: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD", help="Group the hits by a payload field; --limit then counts groups."),
+    ] = None,
+    group_size: Annotated[int, typer.Option(min=1, max=1000, help="Hits a group.")] = 3,
     filter: Filter = None,
     collection: Collection = DEFAULT_COLLECTION,
     server: Server = DEFAULT_SERVER,
@@ -70,20 +78,32 @@ def search(
     if image is not None:
         options["image"] = image
     with Client(server, **access()) as client:
-        result = client.search(collection, words or None, **options)
+        if group_by:
+            groups = client.search_groups(
+                collection, words or None, group_by=group_by, group_size=group_size, **options
+            )
+            result = groups.search
+        else:
+            groups = None
+            result = client.search(collection, words or None, **options)
     if json:
-        print_json(as_json(collection, result))
+        print_json(as_json(collection, result, groups))
         return
     for position, dropped in result.tokens_dropped.items():
         stderr().print(f"note: term {position + 1} was too long for the model; {dropped} tokens were cut off")
     console = stdout()
-    if not result:
+    hits = result.hits if groups is None else [hit for group in groups for hit in group.hits]
+    if not hits:
         console.print("nothing found")
         return
-    console.print(hits_table(result))
+    if groups is None:
+        console.print(hits_table(result, result.hits))
+    else:
+        for group in groups:
+            console.print(hits_table(result, group.hits, plain(f"{group_by}: {group.value}")))
     if result.fusion == "calibrated":
         console.print("[dim]score: how far above the best that unrelated queries find, in its spreads[/dim]")
-    if any(hit.weak for hit in result):
+    if any(hit.weak for hit in hits):
         if result.fusion == "calibrated":
             console.print("[dim]weak: below 0, no better than unrelated queries find[/dim]")
         else:
@@ -94,11 +114,11 @@ def search(
 search.__doc__ = f"{search.__doc__}\n{_EXAMPLES}"
 
 
-def hits_table(result: SearchResult, title: str | None = None) -> Table:
-    """Score, id and path of each hit; fused hits also show the side that matched."""
+def hits_table(result: SearchResult, found: Sequence[Hit], title: str | None = None) -> Table:
+    """Score, id and path of each of a result's hits; fused hits also show the side that matched."""
     sides = ("matched",) if result.fused else ()
     hits = table("#>", "score>", "", *sides, "id", "path", title=title)
-    for rank, hit in enumerate(result, start=1):
+    for rank, hit in enumerate(found, start=1):
         side = (hit.matched,) if result.fused else ()
         hits.add_row(
             str(rank),
@@ -112,21 +132,27 @@ def hits_table(result: SearchResult, title: str | None = None) -> Table:
     return hits
 
 
-def as_json(collection: str, result: SearchResult) -> dict[str, Any]:
+def as_json(collection: str, result: SearchResult, groups: GroupedResult | None = None) -> dict[str, Any]:
     """A search's answer for scripts."""
-    return {
+    answer: dict[str, Any] = {
         "collection": collection,
         "fused": result.fused,
         "fingerprint": result.fingerprint,
-        "hits": [
-            {
-                "id": hit.id,
-                "score": round(hit.score, 6),
-                "cosine": round(hit.cosine, 6),
-                "matched": hit.matched,
-                "weak": hit.weak,
-                "payload": dict(hit.payload),
-            }
-            for hit in result
-        ],
+    }
+    if groups is None:
+        return {**answer, "hits": [_hit(hit) for hit in result]}
+    return {
+        **answer,
+        "groups": [{"value": group.value, "hits": [_hit(hit) for hit in group.hits]} for group in groups],
+    }
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    return {
+        "id": hit.id,
+        "score": round(hit.score, 6),
+        "cosine": round(hit.cosine, 6),
+        "matched": hit.matched,
+        "weak": hit.weak,
+        "payload": dict(hit.payload),
     }

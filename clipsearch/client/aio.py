@@ -124,6 +124,7 @@ class AsyncClient(_AsyncCaller):
 
     search = _method(rpc.SEARCH)
     search_batch = _method(rpc.SEARCH_BATCH)
+    search_groups = _method(rpc.SEARCH_GROUPS)
     upsert = _method(rpc.UPSERT)
     get_points = _method(rpc.GET_POINTS)
     delete_points = _method(rpc.DELETE_POINTS)

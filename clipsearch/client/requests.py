@@ -7,7 +7,7 @@ service can judge is left to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from clipsearch.channel.batches import batched
 from clipsearch.client import convert, inputs
@@ -17,6 +17,7 @@ from clipsearch.client.inputs import (
     ImageLike,
     Point,
     Search,
+    SearchOptions,
     Target,
     Term,
     VectorLike,
@@ -98,6 +99,26 @@ def search_batch(collection: str, searches: Iterable[Search]) -> search_pb2.Sear
             raise TypeError(f"searches[{i}]: must be a dict such as {{'text': 'a cat'}}, is {options!r}")
         request.searches.append(search(collection, **options))
     return request
+
+
+def search_groups(
+    collection: str,
+    text: str | None = None,
+    *,
+    group_by: str,
+    group_size: int = 3,
+    **options: Unpack[SearchOptions],
+) -> search_pb2.SearchGroupsRequest:
+    """Finds the best points of each value of a payload field, with the options of `search`.
+
+    `limit` counts groups, of at most `group_size` hits each; there is no `offset`.
+    """
+    inputs.whole(group_size, "group_size", least=1)
+    return search_pb2.SearchGroupsRequest(
+        search=search(collection, text, **options),
+        group_by=inputs.string(group_by, "group_by"),
+        group_size=group_size,
+    )
 
 
 def upsert(

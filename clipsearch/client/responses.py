@@ -15,6 +15,8 @@ from clipsearch.client.types import (
     Classification,
     Collection,
     FacetHit,
+    Group,
+    GroupedResult,
     Hit,
     LabelScore,
     Model,
@@ -53,6 +55,14 @@ def search_result(response: search_pb2.SearchResponse) -> SearchResult:
 def search_results(response: search_pb2.SearchBatchResponse) -> list[SearchResult]:
     """A batch's answers, in the order of the searches."""
     return [search_result(result) for result in response.results]
+
+
+def grouped_result(response: search_pb2.SearchGroupsResponse) -> GroupedResult:
+    """One grouped search's answer."""
+    groups = tuple(
+        Group(_value(group.id), tuple(_hit(hit) for hit in group.hits)) for group in response.groups
+    )
+    return GroupedResult(groups, search_result(response.search))
 
 
 def upsert_results(response: search_pb2.UpsertResponse) -> list[UpsertResult]:

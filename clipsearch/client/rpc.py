@@ -82,6 +82,9 @@ class BatchedRpc(Generic[P, Answer]):
 # Making the request of a search takes no thread unless it has an image: it would cost more than all else.
 SEARCH = Rpc(Method(_POINTS, "Search"), requests.search, responses.search_result, _has_image)
 SEARCH_BATCH = Rpc(Method(_POINTS, "SearchBatch"), requests.search_batch, responses.search_results, _always)
+SEARCH_GROUPS = Rpc(
+    Method(_POINTS, "SearchGroups"), requests.search_groups, responses.grouped_result, _has_image
+)
 UPSERT = Rpc(Method(_POINTS, "Upsert"), requests.upsert, responses.upsert_results, _always)
 GET_POINTS = Rpc(Method(_POINTS, "GetPoints"), requests.get_points, responses.stored_points)
 DELETE_POINTS = Rpc(Method(_POINTS, "DeletePoints"), requests.delete_points, responses.deleted)

@@ -137,6 +137,34 @@ class SearchResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """The best hits of one value of the field that a search was grouped by, best first."""
+
+    value: str | int
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedResult:
+    """The groups of one search, in the order of their best hits; iterate over it, index it, take its length.
+
+    `search` is the search's answer without hits: whose scores they are, times, texts that were cut.
+    """
+
+    groups: tuple[Group, ...]
+    search: SearchResult
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self.groups)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, position: int) -> Group:
+        return self.groups[position]
+
+
+@dataclass(frozen=True, slots=True)
 class UpsertResult:
     """What became of one point: `error` is None if it was written, otherwise nothing of it was.
 

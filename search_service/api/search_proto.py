@@ -97,7 +97,7 @@ def check_limit(limit: int, limits: SearchSettings) -> int:
 def write_answer(answer: Answer, format: VectorFormat) -> search_pb2.SearchResponse:
     """The answer as it travels."""
     return search_pb2.SearchResponse(
-        hits=[_hit(hit, answer.weak(hit), format) for hit in answer.hits],
+        hits=[write_hit(hit, answer.weak(hit), format) for hit in answer.hits],
         fingerprint=answer.fingerprint,
         timings=search_pb2.SearchTimings(
             encode_ms=1000 * answer.timings.encode_s, store_ms=1000 * answer.timings.store_s
@@ -185,7 +185,8 @@ def _limit(proto: search_pb2.SearchRequest, target: Target, fusion: Fusion, limi
     return limit
 
 
-def _hit(hit: Hit, weak: bool, format: VectorFormat) -> search_pb2.Hit:
+def write_hit(hit: Hit, weak: bool, format: VectorFormat) -> search_pb2.Hit:
+    """A hit as it travels."""
     return search_pb2.Hit(
         id=hit.point.id,
         score=hit.score,

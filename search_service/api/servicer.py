@@ -15,6 +15,7 @@ from google.rpc import status_pb2
 from clipsearch.search.v1 import search_pb2 as pb
 from clipsearch.search.v1 import search_pb2_grpc
 from clipsearch.serving.errors import InvalidArgument, NotFound, ServiceError, to_status
+from search_service.api.group_proto import read_groups, write_groups
 from search_service.api.point_proto import (
     check_count,
     check_format,
@@ -29,6 +30,7 @@ from search_service.api.point_proto import (
 from search_service.api.search_proto import check_limit, read_filter, read_search, write_answer
 from search_service.deadline import Deadline
 from search_service.points import Points
+from search_service.query.groups import Groups
 from search_service.query.search import Search
 from search_service.settings import SearchSettings
 from search_service.stores.filters import Filter, matches_everything
@@ -47,8 +49,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     """Answers SearchService, within the request limits of the settings."""
 
-    def __init__(self, search: Search, upsert: Upsert, points: Points, settings: SearchSettings) -> None:
+    def __init__(
+        self, search: Search, groups: Groups, upsert: Upsert, points: Points, settings: SearchSettings
+    ) -> None:
         self._search = search
+        self._groups = groups
         self._upsert = upsert
         self._points = points
         self._settings = settings
@@ -74,6 +79,16 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
                 for answer, search in zip(answers, request.searches, strict=True)
             ]
         )
+
+    async def SearchGroups(
+        self, request: pb.SearchGroupsRequest, context: Context
+    ) -> pb.SearchGroupsResponse:
+        """Finds the best points of each value of a field."""
+        query, deadline = read_groups(request, self._settings), self._deadline(context)
+        groups, answer = await again_if_moved(
+            {request.search.collection}, lambda: self._groups.search(query, deadline)
+        )
+        return write_groups(groups, answer, request.search.vector_format)
 
     async def Upsert(self, request: pb.UpsertRequest, context: Context) -> pb.UpsertResponse:
         """Writes points."""

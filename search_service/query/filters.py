@@ -215,6 +215,11 @@ class FieldChecks:
             if deleting if excluding else misspelt and not found:
                 await self._unknown(spec.name, field, key, deadline)
 
+    async def check_known(self, spec: CollectionSpec, key: str, field: str, deadline: Deadline) -> None:
+        """Raises InvalidArgument of `field` if points are there, but none that has the payload field."""
+        if not await self._some(spec.name, Filter(must_not=(IsEmpty(key),)), deadline):
+            await self._unknown(spec.name, field, key, deadline)
+
     async def _unknown(self, collection: str, field: str, key: str, deadline: Deadline) -> None:
         if await self._store.count(collection, timeout=deadline.store()):
             raise InvalidArgument(

@@ -49,7 +49,7 @@ What = TypeVar("What", TextTerm, ImageTerm, VectorTerm, PointTerm)
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
     """One search on its way: its collection, and by index its terms, once they have vectors."""
 
     query: Query
@@ -87,6 +87,17 @@ class _Run:
     def put(self, index: int, vector: Vector, kind: VectorName | None) -> None:
         """Gives a term its vector."""
         self.found[index] = Weighted(vector, self.query.terms[index].weight, kind)
+
+    def answer(self, ranked: Ranked, timings: Timings) -> Answer:
+        """The answer to the search."""
+        return Answer(
+            ranked.hits,
+            self.query.fusion if ranked.fused else None,
+            self.spec.fingerprint,
+            timings,
+            self.tokens_dropped,
+            self.weak_match_below,
+        )
 
     def weighted(self) -> list[Weighted]:
         """The terms, once every one has a vector."""
@@ -127,32 +138,30 @@ class Search:
         FailedPrecondition and what the encoder and the store raise.
         """
         begun = time.perf_counter()
+        runs, encode_s = await self.prepare(queries, deadline)
+        ranked = await self.rank(runs, deadline)
+        timings = Timings(encode_s, time.perf_counter() - begun - encode_s)
+        return [run.answer(one, timings) for run, one in zip(runs, ranked, strict=True)]
+
+    async def prepare(self, queries: Sequence[Query], deadline: Deadline) -> tuple[list[Run], float]:
+        """The searches with all their vectors, and the seconds that encoding took."""
         runs = await self._begin(queries, deadline)
         await self._fetch(runs, deadline)
-        begun_encoding = encoded = time.perf_counter()
+        begun = encoded = time.perf_counter()
         if any(isinstance(term.what, TextTerm | ImageTerm) for run in runs for term in run.query.terms):
             await self._encode(runs, deadline)
             encoded = time.perf_counter()
         await self._calibrate(runs, deadline)
+        return runs, encoded - begun
+
+    async def rank(self, runs: Sequence[Run], deadline: Deadline) -> list[Ranked]:
+        """What each of `runs` finds; one call to the store for each collection."""
         found = await self._neighbours(runs, deadline)
-        ranked = await together(
+        return await together(
             [self._ranked(run, own, deadline) for run, own in zip(runs, found, strict=True)]
         )
-        encode_s = encoded - begun_encoding
-        timings = Timings(encode_s, time.perf_counter() - begun - encode_s)
-        return [
-            Answer(
-                one.hits,
-                run.query.fusion if one.fused else None,
-                run.spec.fingerprint,
-                timings,
-                run.tokens_dropped,
-                run.weak_match_below,
-            )
-            for run, one in zip(runs, ranked, strict=True)
-        ]
 
-    async def _begin(self, queries: Sequence[Query], deadline: Deadline) -> list[_Run]:
+    async def _begin(self, queries: Sequence[Query], deadline: Deadline) -> list[Run]:
         """Finds the collections, and what is wrong before anything is computed."""
         specs: dict[str, CollectionSpec] = {}
         runs = []
@@ -163,12 +172,12 @@ class Search:
                         query.collection, timeout=deadline.store()
                     )
                 spec = specs[query.collection]
-                run = _Run(replace(query, filter=fitted(query.filter, spec.payload_indexes)), spec)
+                run = Run(replace(query, filter=fitted(query.filter, spec.payload_indexes)), spec)
                 _check(run)
             runs.append(run)
         return runs
 
-    async def _fetch(self, runs: Sequence[_Run], deadline: Deadline) -> None:
+    async def _fetch(self, runs: Sequence[Run], deadline: Deadline) -> None:
         """The vectors of stored points: the image's if there is one, otherwise the text's."""
         wanted: dict[str, dict[str, None]] = {}  # collection -> its ids, each once, in order
         for run in runs:
@@ -190,15 +199,15 @@ class Search:
                 with inside(run.query.path):
                     run.put(i, *_vector_of(points.get((run.spec.name, stored.id)), stored.id))
 
-    async def _encode(self, runs: Sequence[_Run], deadline: Deadline) -> None:
+    async def _encode(self, runs: Sequence[Run], deadline: Deadline) -> None:
         """The vectors of texts and images; one encoder call a model."""
-        models: dict[str, list[_Run]] = {}
+        models: dict[str, list[Run]] = {}
         for run in runs:
             if any(isinstance(term.what, TextTerm | ImageTerm) for term in run.query.terms):
                 models.setdefault(run.spec.fingerprint, []).append(run)
         await together([self._encode_alike(alike, deadline) for alike in models.values()])
 
-    async def _encode_alike(self, runs: Sequence[_Run], deadline: Deadline) -> None:
+    async def _encode_alike(self, runs: Sequence[Run], deadline: Deadline) -> None:
         """The same for searches of collections of one model."""
         texts = [(run, i, what.text) for run in runs for i, what in run.terms(TextTerm)]
         images = [(run, i, what.data) for run in runs for i, what in run.terms(ImageTerm)]
@@ -214,7 +223,7 @@ class Search:
         for (run, i, _), outcome in zip(images, encoding.images, strict=True):
             run.settle(i, "image", outcome)
 
-    async def _calibrate(self, runs: Sequence[_Run], deadline: Deadline) -> None:
+    async def _calibrate(self, runs: Sequence[Run], deadline: Deadline) -> None:
         """The calibrations of the collections, where a search needs one: both names, or several terms."""
         try:
             async with asyncio.timeout(deadline.store()):
@@ -224,7 +233,7 @@ class Search:
         except TimeoutError:
             raise DeadlineExceeded("the store did not answer in time") from None
 
-    async def _neighbours(self, runs: Sequence[_Run], deadline: Deadline) -> list[list[list[ScoredPoint]]]:
+    async def _neighbours(self, runs: Sequence[Run], deadline: Deadline) -> list[list[list[ScoredPoint]]]:
         """By search and vector name that it may find, the nearest points; one store call a collection."""
         questions = [run.questions(self._calibrations.empty(run.spec.name)) for run in runs]
         answers: dict[str, Iterator[list[ScoredPoint]]] = {}
@@ -239,7 +248,7 @@ class Search:
         ]
         return [[own.get(name, []) for name in run.names] for run, own in zip(runs, found, strict=True)]
 
-    async def _ranked(self, run: _Run, found: Sequence[Sequence[ScoredPoint]], deadline: Deadline) -> Ranked:
+    async def _ranked(self, run: Run, found: Sequence[Sequence[ScoredPoint]], deadline: Deadline) -> Ranked:
         """The page of hits, with all that was asked of them."""
         query = run.query
         if run.joins and all(found) and (run.calibration is None or not run.calibration.both):
@@ -268,7 +277,7 @@ class Search:
         return replace(ranked, hits=[replace(hit, point=whole[hit.point.id]) for hit in there])
 
 
-def _check(run: _Run) -> None:
+def _check(run: Run) -> None:
     """Raises what is wrong with the query; ready vectors take their places."""
     query, spec = run.query, run.spec
     check_weights([term.weight for term in query.terms])

@@ -28,6 +28,16 @@ def unit(*numbers: float) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
+def vectors(seed: int, count: int) -> np.ndarray:
+    """As many directions, of length 1."""
+    made = np.random.default_rng(seed).standard_normal((count, DIMENSION)).astype(np.float32)
+    return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+class NoEncoder:
+    """Ready vectors and stored points need none."""
+
+
 def spec(**changes) -> CollectionSpec:
     values = {
         "name": f"contract-{uuid.uuid4().hex[:8]}",

@@ -17,12 +17,7 @@ from search_service.query.queries import PointTerm, Query, Term, VectorTerm
 from search_service.query.search import Search
 from search_service.stores.filters import Filter, MatchValue
 from search_service.stores.protocol import VECTOR_NAMES, StoredPoint, point_uuid
-from tests.contract.shop import DIMENSION, spec
-
-
-def vectors(seed: int, count: int) -> np.ndarray:
-    made = np.random.default_rng(seed).standard_normal((count, DIMENSION)).astype(np.float32)
-    return made / np.linalg.norm(made, axis=1, keepdims=True)
+from tests.contract.shop import DIMENSION, NoEncoder, spec, vectors
 
 
 def mixed(count: int) -> list[StoredPoint]:
@@ -78,10 +73,6 @@ async def test_a_calibration_is_kept_beside_the_settings_until_the_collection_is
 POINTS = 120
 TARGETS = ("image", "text", "any")
 FUSIONS = ("calibrated", "rrf", "dbsf")
-
-
-class NoEncoder:
-    """Ready vectors and stored points need none."""
 
 
 @pytest.fixture

@@ -593,6 +593,102 @@ class SearchBatchResponse(_message.Message):
 Global___SearchBatchResponse: _TypeAlias = SearchBatchResponse  # noqa: Y015
 
 @_typing.final
+class SearchGroupsRequest(_message.Message):
+    """A query whose hits are grouped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEARCH_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    GROUP_SIZE_FIELD_NUMBER: _builtins.int
+    group_by: _builtins.str
+    """The payload field: words or whole numbers, or lists of them. Points without are in no group. A payload
+    index (keyword or integer) makes it fast.
+    """
+    group_size: _builtins.int
+    """Hits a group, 1 to 1000 / `search.limit`; 0 = 3."""
+    @_builtins.property
+    def search(self) -> Global___SearchRequest:
+        """The query. Its `limit` counts groups, 1 to 1000 / `group_size`; it has no `offset`. FUSION_RRF and
+        FUSION_DBSF group what they rank, the best 500 of each vector name; other searches reach all points.
+        """
+
+    def __init__(
+        self,
+        *,
+        search: Global___SearchRequest | None = ...,
+        group_by: _builtins.str = ...,
+        group_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["search", b"search"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_by", b"group_by", "group_size", b"group_size", "search", b"search"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchGroupsRequest: _TypeAlias = SearchGroupsRequest  # noqa: Y015
+
+@_typing.final
+class Group(_message.Message):
+    """The best points of one value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def id(self) -> Global___FieldValue:
+        """The value, a word or a whole number."""
+
+    @_builtins.property
+    def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
+        """Best first."""
+
+    def __init__(
+        self,
+        *,
+        id: Global___FieldValue | None = ...,
+        hits: _abc.Iterable[Global___Hit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Group: _TypeAlias = Group  # noqa: Y015
+
+@_typing.final
+class SearchGroupsResponse(_message.Message):
+    """The groups found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___Group]:
+        """In the order of their best hits."""
+
+    @_builtins.property
+    def search(self) -> Global___SearchResponse:
+        """Of the whole search, without hits."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___Group] | None = ...,
+        search: Global___SearchResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["search", b"search"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "search", b"search"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchGroupsResponse: _TypeAlias = SearchGroupsResponse  # noqa: Y015
+
+@_typing.final
 class Point(_message.Message):
     """A point to write. At least one of image, text, image_vector and text_vector."""
 

@@ -50,6 +50,11 @@ class SearchServiceStub:
                 request_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.SearchBatchRequest.SerializeToString,
                 response_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.SearchBatchResponse.FromString,
                 _registered_method=True)
+        self.SearchGroups = channel.unary_unary(
+                '/clipsearch.search.v1.SearchService/SearchGroups',
+                request_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.SearchGroupsRequest.SerializeToString,
+                response_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.SearchGroupsResponse.FromString,
+                _registered_method=True)
         self.Upsert = channel.unary_unary(
                 '/clipsearch.search.v1.SearchService/Upsert',
                 request_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.UpsertRequest.SerializeToString,
@@ -106,6 +111,14 @@ class SearchServiceServicer:
     def SearchBatch(self, request, context):
         """Several searches in one call: one encoder call for all their terms, one store call where the
         store can. Any invalid search fails the whole call; the error names its index.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchGroups(self, request, context):
+        """Finds the best points of each value of a payload field: groups in the order of their best hits, each
+        as it stands in the whole ranking of the search. A point with a list is in the group of each value in it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,6 +188,11 @@ def add_SearchServiceServicer_to_server(servicer, server):
                     servicer.SearchBatch,
                     request_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.SearchBatchRequest.FromString,
                     response_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.SearchBatchResponse.SerializeToString,
+            ),
+            'SearchGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchGroups,
+                    request_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.SearchGroupsRequest.FromString,
+                    response_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.SearchGroupsResponse.SerializeToString,
             ),
             'Upsert': grpc.unary_unary_rpc_method_handler(
                     servicer.Upsert,
@@ -272,6 +290,33 @@ class SearchService:
             '/clipsearch.search.v1.SearchService/SearchBatch',
             clipsearch_dot_search_dot_v1_dot_search__pb2.SearchBatchRequest.SerializeToString,
             clipsearch_dot_search_dot_v1_dot_search__pb2.SearchBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.search.v1.SearchService/SearchGroups',
+            clipsearch_dot_search_dot_v1_dot_search__pb2.SearchGroupsRequest.SerializeToString,
+            clipsearch_dot_search_dot_v1_dot_search__pb2.SearchGroupsResponse.FromString,
             options,
             channel_credentials,
             insecure,

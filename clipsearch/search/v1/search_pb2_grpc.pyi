@@ -50,6 +50,10 @@ class SearchServiceStub:
     """Several searches in one call: one encoder call for all their terms, one store call where the
     store can. Any invalid search fails the whole call; the error names its index.
     """
+    SearchGroups: _grpc.UnaryUnaryMultiCallable[_search_pb2.SearchGroupsRequest, _search_pb2.SearchGroupsResponse]
+    """Finds the best points of each value of a payload field: groups in the order of their best hits, each
+    as it stands in the whole ranking of the search. A point with a list is in the group of each value in it.
+    """
     Upsert: _grpc.UnaryUnaryMultiCallable[_search_pb2.UpsertRequest, _search_pb2.UpsertResponse]
     """Writes points. Replaces a point of the same id as a whole, so a retry is safe."""
     GetPoints: _grpc.UnaryUnaryMultiCallable[_search_pb2.GetPointsRequest, _search_pb2.GetPointsResponse]
@@ -86,6 +90,10 @@ class SearchServiceAsyncStub(SearchServiceStub):
     SearchBatch: _aio.UnaryUnaryMultiCallable[_search_pb2.SearchBatchRequest, _search_pb2.SearchBatchResponse]  # type: ignore[assignment]
     """Several searches in one call: one encoder call for all their terms, one store call where the
     store can. Any invalid search fails the whole call; the error names its index.
+    """
+    SearchGroups: _aio.UnaryUnaryMultiCallable[_search_pb2.SearchGroupsRequest, _search_pb2.SearchGroupsResponse]  # type: ignore[assignment]
+    """Finds the best points of each value of a payload field: groups in the order of their best hits, each
+    as it stands in the whole ranking of the search. A point with a list is in the group of each value in it.
     """
     Upsert: _aio.UnaryUnaryMultiCallable[_search_pb2.UpsertRequest, _search_pb2.UpsertResponse]  # type: ignore[assignment]
     """Writes points. Replaces a point of the same id as a whole, so a retry is safe."""
@@ -132,6 +140,16 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_search_pb2.SearchBatchResponse, _abc.Awaitable[_search_pb2.SearchBatchResponse]]:
         """Several searches in one call: one encoder call for all their terms, one store call where the
         store can. Any invalid search fails the whole call; the error names its index.
+        """
+
+    @_abc_1.abstractmethod
+    def SearchGroups(
+        self,
+        request: _search_pb2.SearchGroupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_search_pb2.SearchGroupsResponse, _abc.Awaitable[_search_pb2.SearchGroupsResponse]]:
+        """Finds the best points of each value of a payload field: groups in the order of their best hits, each
+        as it stands in the whole ranking of the search. A point with a list is in the group of each value in it.
         """
 
     @_abc_1.abstractmethod

@@ -40,6 +40,10 @@ def _searched(request: Any) -> Iterable[str]:
     return (search.collection for search in request.searches)
 
 
+def _grouped(request: Any) -> Iterable[str]:
+    return (request.search.collection,)
+
+
 def _aliased(request: Any) -> Iterable[str]:
     return (request.alias, request.collection) if request.collection else (request.alias,)
 
@@ -57,6 +61,7 @@ PERMISSIONS: dict[str, Permission] = {
     _OPENAI + "ListModels": Permission(Scope.ENCODE, _none),
     _SEARCH + "Search": Permission(Scope.SEARCH, _collection),
     _SEARCH + "SearchBatch": Permission(Scope.SEARCH, _searched),
+    _SEARCH + "SearchGroups": Permission(Scope.SEARCH, _grouped),
     _SEARCH + "GetPoints": Permission(Scope.SEARCH, _collection),
     _SEARCH + "CountPoints": Permission(Scope.SEARCH, _collection),
     _SEARCH + "Facet": Permission(Scope.SEARCH, _collection),

@@ -96,6 +96,36 @@ async def test_every_kind_of_term_finds_its_nearest(client: Client, encoder: Fak
     assert found.timings.store_ms > 0
 
 
+async def test_hits_are_grouped_by_a_field(client: Client):
+    async def groups(**fields) -> search_pb2.SearchGroupsResponse:
+        asked = {"search": request(term("first"), limit=2), "group_by": "brand", **fields}
+        return await client.points.SearchGroups(search_pb2.SearchGroupsRequest(**asked))
+
+    found = await groups()
+    assert [(g.id.keyword, [hit.id for hit in g.hits]) for g in found.groups] == [
+        ("even", ["p0", "p2", "p4"]),
+        ("odd", ["p1", "p3", "p5"]),
+    ]
+    assert found.groups[0].hits[0].payload["shop"]["city"] == "Ulm"
+    assert (found.search.fingerprint, len(found.search.hits)) == ("fake-1", 0)
+    assert found.search.timings.encode_ms > 0
+    [ulm] = (await groups(group_by="shop.city", group_size=1)).groups
+    assert (ulm.id.keyword, [hit.id for hit in ulm.hits]) == ("Ulm", ["p0"])
+    for fields, field in (
+        ({"group_by": "a..b"}, "group_by"),
+        ({"group_by": "nowhere"}, "group_by"),
+        ({"group_by": "shop"}, "group_by"),
+        ({"group_by": "price"}, "group_by"),
+        ({"group_size": 51}, "group_size"),
+        ({"search": request(term("first"), offset=1)}, "search.offset"),
+        ({"search": request(term("first"), limit=101)}, "search.limit"),
+        ({"search": request()}, "search.query"),
+        ({"search": request(term(" "))}, "search.query[0].text"),
+    ):
+        why = await refused(groups(**fields))
+        assert (why.code, why.field) == ("INVALID_ARGUMENT", field)
+
+
 async def test_hits_carry_payload_name_and_cosine(client: Client):
     [hit] = (await client.search(term("first"), limit=1)).hits
     assert (hit.matched, hit.image_rank, hit.text_rank) == (IMAGE, 0, 0)

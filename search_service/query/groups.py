@@ -1,0 +1,184 @@
+"""The best points of each value of a payload field, as they stand in the ranking of a whole search.
+
+Neither a point's cosine nor its calibrated score depends on a filter. So the groups that a list does not
+reach are those of another list, of points with other values, and a group that a list cuts off is a list of
+its own; what comes of it is what one list of all points would give. RRF and DBSF score by ranks, which a
+filter changes: there the groups are those of the one list of all that they rank.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from clipsearch.filters.paths import values_at
+from clipsearch.serving.errors import InvalidArgument
+from search_service.deadline import Deadline
+from search_service.query.filters import FieldChecks
+from search_service.query.queries import FUSION_DEPTH, Answer, Hit, Query, Timings
+from search_service.query.ranking import Ranked
+from search_service.query.search import Run, Search
+from search_service.stores.filters import Condition, Filter, IsEmpty, MatchAny, MatchExcept
+from search_service.stores.protocol import PayloadSelection, VectorStore
+
+_DEEPEST = 10_000  # hits that are looked through for another group
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The best points of one value, best first."""
+
+    value: str | int
+    hits: list[Hit]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupQuery:
+    """A search of `query.limit` groups of at most `size` hits, by the payload field `key`."""
+
+    query: Query
+    key: str
+    size: int
+
+
+class Groups:
+    """Answers searches whose hits are grouped."""
+
+    def __init__(self, store: VectorStore, search: Search) -> None:
+        self._store = store
+        self._search = search
+        self._fields = FieldChecks(store)
+
+    async def search(self, asked: GroupQuery, deadline: Deadline) -> tuple[list[Group], Answer]:
+        """The groups in the order of their best hits, and the search's answer without hits.
+
+        Raises what a search does, and InvalidArgument for a field that no point has, or that holds
+        neither words nor whole numbers.
+        """
+        begun = time.perf_counter()
+        [run], encode_s = await self._search.prepare([asked.query], deadline)
+        index = run.spec.payload_indexes.get(asked.key)
+        if index not in (None, "keyword", "integer"):
+            raise _mismatch(asked.key, f"has a payload index of type {index}")
+        walk = _Walk(asked, run)
+        ranked = await self._walk(walk, deadline)
+        if ranked.hits and not walk.groups:
+            raise _mismatch(asked.key, "holds neither")
+        if not ranked.hits and index is None:
+            await self._fields.check_known(run.spec, asked.key, "group_by", deadline)
+        groups = await self._whole(walk, deadline)
+        timings = Timings(encode_s, time.perf_counter() - begun - encode_s)
+        return groups, run.answer(replace(ranked, hits=[]), timings)
+
+    async def _walk(self, walk: _Walk, deadline: Deadline) -> Ranked:
+        """Finds the groups, and then what is missing in them."""
+        query = walk.asked.query
+        by_ranks = query.target == "any" and query.fusion != "calibrated"
+        limit = 2 * FUSION_DEPTH if by_ranks else query.limit * walk.asked.size
+        part = walk.part(limit)
+        [first] = await self._search.rank([part], deadline)
+        walk.run = replace(walk.run, calibration=part.calibration)  # measured meanwhile, if it had none
+        more = walk.take(first.hits, limit)
+        if by_ranks:
+            return first
+        while more and not walk.has_all and limit <= _DEEPEST:
+            before = len(walk.groups)
+            [others] = await self._search.rank([walk.part(limit, *walk.other_values())], deadline)
+            more = walk.take(others.hits, limit)
+            if len(walk.groups) == before:  # some points have no value for a group, or share known ones
+                limit *= 4
+        if short := walk.cut_off:
+            parts = [walk.part(walk.asked.size, MatchAny(walk.asked.key, (v,))) for v in short]
+            for value, own in zip(short, await self._search.rank(parts, deadline), strict=True):
+                walk.groups[value] = own.hits
+        return first
+
+    async def _whole(self, walk: _Walk, deadline: Deadline) -> list[Group]:
+        """The groups, their points as the query wants them."""
+        query = walk.asked.query
+        ids = list(dict.fromkeys(hit.point.id for hits in walk.groups.values() for hit in hits))
+        if not ids:
+            return []
+        points = await self._store.get(
+            walk.run.spec.name,
+            ids,
+            payload=query.payload,
+            with_vectors=query.with_vectors,
+            timeout=deadline.store(),
+        )
+        there = {point.id: point for point in points}
+        groups = [
+            Group(value, [replace(h, point=there[h.point.id]) for h in hits if h.point.id in there])
+            for value, hits in walk.groups.items()
+        ]
+        return [group for group in groups if group.hits]
+
+
+class _Walk:
+    """The groups found so far, by value, in the order of their best hits."""
+
+    def __init__(self, asked: GroupQuery, run: Run) -> None:
+        self.asked = asked
+        self.run = run
+        self.groups: dict[str | int, list[Hit]] = {}
+        self._cut: set[str | int] = set()  # of lists that had an end before all points
+
+    @property
+    def has_all(self) -> bool:
+        """Whether there are as many groups as are wanted."""
+        return len(self.groups) == self.asked.query.limit
+
+    @property
+    def cut_off(self) -> list[str | int]:
+        """The groups that may go on behind the end of their list."""
+        return [v for v, hits in self.groups.items() if v in self._cut and len(hits) < self.asked.size]
+
+    def part(self, limit: int, *conditions: Condition) -> Run:
+        """The search for the first `limit` of the points that have the field, and meet the conditions."""
+        filter = self.run.query.filter
+        grouped = Filter(must_not=(IsEmpty(self.asked.key),))
+        query = replace(
+            self.run.query,
+            limit=limit,
+            filter=replace(filter, must=(*filter.must, *conditions, grouped)),
+            payload=PayloadSelection(include=(self.asked.key,)),
+            with_vectors=False,
+        )
+        return replace(self.run, query=query)
+
+    def take(self, hits: Sequence[Hit], limit: int) -> bool:
+        """Makes groups of a list's hits, beside those that are there; returns whether it was cut off."""
+        before = frozenset(self.groups)
+        for hit in hits:
+            for value in _values(hit, self.asked.key):
+                if value not in self.groups and not self.has_all:
+                    self.groups[value] = []
+                group = self.groups.get(value)
+                if group is not None and value not in before and len(group) < self.asked.size:
+                    group.append(hit)
+        cut = len(hits) == limit
+        if cut:
+            self._cut |= self.groups.keys() - before
+        return cut
+
+    def other_values(self) -> list[Condition]:
+        """That a point has a value without a group."""
+        words = tuple(value for value in self.groups if isinstance(value, str))
+        numbers = tuple(value for value in self.groups if isinstance(value, int))
+        return [MatchExcept(self.asked.key, values) for values in (words, numbers) if values]
+
+
+def _values(hit: Hit, key: str) -> Iterable[str | int]:
+    """The values of the field that a group can have, each once."""
+    values = values_at(hit.point.payload, key)
+    return dict.fromkeys(v for v in values if isinstance(v, str | int) and not isinstance(v, bool))
+
+
+def _mismatch(key: str, why: str) -> InvalidArgument:
+    return InvalidArgument(
+        "group_by",
+        f"groups are of words (keyword) or whole numbers (integer); {key!r} {why}",
+        "GROUP_TYPE_MISMATCH",
+        {"key": key},
+    )

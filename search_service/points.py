@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from search_service.deadline import Deadline
 from search_service.query.calibrations import Calibrations
 from search_service.query.filters import FieldChecks, fitted
+from search_service.query.ordering import Listing, Order, order_by, ordered_page
 from search_service.stores.checks import check_index
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
     FACET_TYPES,
+    ORDER_TYPES,
     CollectionSpec,
     FacetHit,
     Page,
@@ -151,30 +154,49 @@ class Points:
         return hits
 
     async def page(
-        self,
-        collection: str,
-        *,
-        limit: int,
-        cursor: str | None,
-        filter: Filter,
-        payload: PayloadSelection,
-        with_vectors: bool,
-        deadline: Deadline,
+        self, listing: Listing, *, limit: int, cursor: str | None, order: Order | None, deadline: Deadline
     ) -> Page:
-        """A page of points in the order of their UUIDs."""
-        spec = await self._resolve(collection, deadline)
-        filter = fitted(filter, spec.payload_indexes)
-        page = await self._store.scroll(
+        """A page of points in the order of their UUIDs, or in that of a field's values.
+
+        Raises FailedPrecondition if the field has not the payload index that this needs.
+        """
+        spec, listing = await self._fitted(listing, deadline)
+        if order is None:
+            page = await self._store.scroll(
+                spec.name,
+                limit=limit,
+                cursor=cursor,
+                filter=listing.filter or None,
+                payload=listing.payload,
+                with_vectors=listing.with_vectors,
+                timeout=deadline.store(),
+            )
+        else:
+            check_index(spec, order.key, ORDER_TYPES, "order_by.key", "listed in the order of their values")
+            by = order_by(order, spec.payload_indexes[order.key])
+            page = await ordered_page(self._store, listing, by, limit, cursor, deadline)
+        found = bool(page.points) or cursor is not None
+        await self._fields.check(spec, listing.filter, deadline, found=found)
+        return page
+
+    async def random(self, listing: Listing, *, limit: int, deadline: Deadline) -> Page:
+        """So many points at random, on one page."""
+        spec, listing = await self._fitted(listing, deadline)
+        points = await self._store.random(
             spec.name,
             limit=limit,
-            cursor=cursor,
-            filter=filter or None,
-            payload=payload,
-            with_vectors=with_vectors,
+            filter=listing.filter or None,
+            payload=listing.payload,
+            with_vectors=listing.with_vectors,
             timeout=deadline.store(),
         )
-        await self._fields.check(spec, filter, deadline, found=bool(page.points) or cursor is not None)
-        return page
+        await self._fields.check(spec, listing.filter, deadline, found=bool(points))
+        return Page(tuple(points), None)
+
+    async def _fitted(self, listing: Listing, deadline: Deadline) -> tuple[CollectionSpec, Listing]:
+        spec = await self._resolve(listing.collection, deadline)
+        filter = fitted(listing.filter, spec.payload_indexes)
+        return spec, replace(listing, collection=spec.name, filter=filter)
 
     async def _resolve(self, collection: str, deadline: Deadline) -> CollectionSpec:
         return await self._store.resolve(collection, timeout=deadline.store())

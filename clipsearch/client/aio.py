@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
@@ -148,8 +149,14 @@ class AsyncClient(_AsyncCaller):
         page_size: int = 100,
         payload: bool | Sequence[str] = True,
         with_vectors: bool = False,
+        order_by: str | None = None,
+        descending: bool = False,
+        start_from: float | datetime | None = None,
     ) -> AsyncIterator[StoredPoint]:
-        """All points that match, in a stable order, fetched page by page as they are asked for."""
+        """All points that match, fetched page by page as they are asked for.
+
+        In a stable order, or in that of the values of `order_by`, as in `list_page`.
+        """
         token = ""
         while True:
             page = await self.list_page(
@@ -159,6 +166,9 @@ class AsyncClient(_AsyncCaller):
                 page_size=page_size,
                 payload=payload,
                 with_vectors=with_vectors,
+                order_by=order_by,
+                descending=descending,
+                start_from=start_from,
             )
             for point in page.points:
                 yield point

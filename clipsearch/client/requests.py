@@ -7,6 +7,7 @@ service can judge is left to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Unpack
 
 from clipsearch.channel.batches import batched
@@ -229,9 +230,19 @@ def list_page(
     page_size: int = 100,
     payload: bool | Sequence[str] = True,
     with_vectors: bool = False,
+    order_by: str | None = None,
+    descending: bool = False,
+    start_from: float | datetime | None = None,
+    sample: bool = False,
 ) -> search_pb2.ListPointsRequest:
-    """One page of the points that match, in a stable order; `page_token` is that of the page before."""
+    """One page of the points that match, in a stable order; `page_token` is that of the page before.
+
+    `order_by`: a payload field with an index of type integer, float or datetime, whose values order the
+    points from `start_from` on (a time without a zone is UTC's). With `sample`, `page_size` points at random.
+    """
     return search_pb2.ListPointsRequest(
+        order_by=_order(order_by, descending, start_from),
+        sample=search_pb2.SAMPLE_RANDOM if sample else search_pb2.SAMPLE_UNSPECIFIED,
         collection=collection,
         filter=optional_filter(filter),
         page_size=page_size,
@@ -291,6 +302,20 @@ def payload_selector(payload: bool | Sequence[str]) -> search_pb2.PayloadSelecto
         return search_pb2.PayloadSelector(none=True)
     fields = inputs.strings(payload, "payload", "fields (or True, or False)", ordered=False)
     return search_pb2.PayloadSelector(include=fields) if fields else search_pb2.PayloadSelector(none=True)
+
+
+def _order(key: str | None, descending: bool, start: float | datetime | None) -> search_pb2.OrderBy | None:
+    if key is None:
+        if descending or start is not None:
+            raise ValueError("descending, start_from: they are of an order, give order_by")
+        return None
+    direction = search_pb2.DIRECTION_DESC if descending else search_pb2.DIRECTION_ASC
+    order = search_pb2.OrderBy(key=inputs.string(key, "order_by"), direction=direction)
+    if isinstance(start, datetime):
+        order.time.FromDatetime(start)
+    elif start is not None:
+        order.number = start
+    return order
 
 
 def _image_batches(images: Iterable[ImageLike]) -> Iterator[list[bytes]]:

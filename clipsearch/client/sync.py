@@ -8,6 +8,7 @@ texts is meant, say), and OSError for an image's path that cannot be read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
@@ -119,8 +120,14 @@ class Client(_Caller):
         page_size: int = 100,
         payload: bool | Sequence[str] = True,
         with_vectors: bool = False,
+        order_by: str | None = None,
+        descending: bool = False,
+        start_from: float | datetime | None = None,
     ) -> Iterator[StoredPoint]:
-        """All points that match, in a stable order, fetched page by page as they are asked for."""
+        """All points that match, fetched page by page as they are asked for.
+
+        In a stable order, or in that of the values of `order_by`, as in `list_page`.
+        """
         token = ""
         while True:
             page = self.list_page(
@@ -130,6 +137,9 @@ class Client(_Caller):
                 page_size=page_size,
                 payload=payload,
                 with_vectors=with_vectors,
+                order_by=order_by,
+                descending=descending,
+                start_from=start_from,
             )
             yield from page.points
             token = page.next_token

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
-from google.protobuf import struct_pb2
+from google.protobuf import struct_pb2, timestamp_pb2
 
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.filters.paths import PATH, keys, quoted
 from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import InvalidArgument
+from search_service.query.ordering import Order
 from search_service.settings import MAX_INCLUDED, SearchSettings
 from search_service.stores.protocol import (
     RESERVED_PREFIX,
@@ -202,6 +204,50 @@ def read_selection(proto: search_pb2.PayloadSelector) -> PayloadSelection:
     return PayloadSelection(
         include=tuple(check_path(key, f"payload.include[{i}]") for i, key in enumerate(proto.include))
     )
+
+
+def read_order(request: search_pb2.ListPointsRequest) -> Order | None:
+    """The order of a list, if it has one. Raises InvalidArgument."""
+    if not request.HasField("order_by"):
+        return None
+    proto = request.order_by
+    if proto.direction not in search_pb2.Direction.values():
+        raise InvalidArgument("order_by.direction", f"{proto.direction} is none of this API's directions")
+    start: float | datetime | None = None
+    match proto.WhichOneof("start_from"):
+        case "number":
+            start = finite(proto.number, "order_by.number")
+        case "time":
+            start = read_time(proto.time, "order_by.time")
+    descending = proto.direction == search_pb2.DIRECTION_DESC
+    return Order(check_path(proto.key, "order_by.key"), descending, start)
+
+
+def is_sample(request: search_pb2.ListPointsRequest) -> bool:
+    """Whether a random sample is asked for. Raises InvalidArgument."""
+    if request.sample not in search_pb2.Sample.values():
+        raise InvalidArgument("sample", f"{request.sample} is none of this API's samples")
+    for field in ("order_by", "page_token"):
+        if request.sample and (request.HasField("order_by") if field == "order_by" else request.page_token):
+            raise InvalidArgument(field, "set together with sample, which has no order and no pages")
+    return request.sample == search_pb2.SAMPLE_RANDOM
+
+
+def finite(number: float, field: str) -> float:
+    """The number. Raises InvalidArgument for NaN and infinity."""
+    if not math.isfinite(number):
+        raise InvalidArgument(field, f"must be finite, is {number}")
+    return number
+
+
+def read_time(proto: timestamp_pb2.Timestamp, field: str) -> datetime:
+    """The time. Raises InvalidArgument for one of no year from 1 to 9999."""
+    try:
+        return proto.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidArgument(
+            field, f"{proto.seconds} s and {proto.nanos} ns are no time of the years 1 to 9999"
+        ) from None
 
 
 def read_payload(struct: struct_pb2.Struct, field: str, max_bytes: int) -> dict[str, Any]:

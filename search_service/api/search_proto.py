@@ -5,13 +5,10 @@ Whatever is wrong with a request is told by its path.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, TypeVar
-
-from google.protobuf import timestamp_pb2
 
 from clipsearch.search.v1 import filter_pb2, search_pb2
 from clipsearch.serving.errors import InvalidArgument, inside
@@ -23,7 +20,9 @@ from search_service.api.point_proto import (
     check_id,
     check_ids,
     check_path,
+    finite,
     read_selection,
+    read_time,
     read_vector,
     write_payload,
     write_vector,
@@ -116,8 +115,8 @@ def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str) ->
     target, fusion = _TARGETS.name(proto.target, "target"), _FUSIONS.name(proto.fusion, "fusion")
     check_format(proto.vector_format)
     params, threshold = proto.params, proto.score_threshold if proto.HasField("score_threshold") else None
-    if threshold is not None and not math.isfinite(threshold):
-        raise InvalidArgument("score_threshold", f"must be finite, is {threshold}")
+    if threshold is not None:
+        finite(threshold, "score_threshold")
     if params.hnsw_ef > _MAX_HNSW_EF:
         raise InvalidArgument("params.hnsw_ef", f"{params.hnsw_ef}, at most {_MAX_HNSW_EF}")
     oversampling = params.quantization_oversampling
@@ -262,9 +261,11 @@ class _Reader:
             case "match":
                 return self.match(key, proto.match, f"{field}.match")
             case "range":
-                return Range(key, **_bounds(proto.range, f"{field}.range", _number))
+                return Range(key, **_bounds(proto.range, f"{field}.range", finite))
             case "datetime_range":
-                return DatetimeRange(key, **_bounds(proto.datetime_range, f"{field}.datetime_range", _time))
+                return DatetimeRange(
+                    key, **_bounds(proto.datetime_range, f"{field}.datetime_range", read_time)
+                )
             case _:
                 raise _unset(field, "match, range, datetime_range")
 
@@ -298,21 +299,6 @@ def _bounds(proto: Any, field: str, read: Callable[[Any, str], Bound]) -> dict[s
     if not bounds:
         raise InvalidArgument(field, f"has no bound; at least one of {', '.join(_BOUNDS)} must be set")
     return bounds
-
-
-def _number(bound: float, field: str) -> float:
-    if not math.isfinite(bound):
-        raise InvalidArgument(field, f"must be finite, is {bound}")
-    return bound
-
-
-def _time(proto: timestamp_pb2.Timestamp, field: str) -> datetime:
-    try:
-        return proto.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise InvalidArgument(
-            field, f"{proto.seconds} s and {proto.nanos} ns are no time of the years 1 to 9999"
-        ) from None
 
 
 def _unset(field: str, kinds: str) -> InvalidArgument:

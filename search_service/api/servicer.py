@@ -21,7 +21,9 @@ from search_service.api.point_proto import (
     check_format,
     check_ids,
     check_path,
+    is_sample,
     read_change,
+    read_order,
     read_point,
     read_selection,
     write_point,
@@ -31,9 +33,11 @@ from search_service.api.search_proto import check_limit, read_filter, read_searc
 from search_service.deadline import Deadline
 from search_service.points import Points
 from search_service.query.groups import Groups
+from search_service.query.ordering import Listing
 from search_service.query.search import Search
 from search_service.settings import SearchSettings
 from search_service.stores.filters import Filter, matches_everything
+from search_service.stores.protocol import Page
 from search_service.write.upsert import Upsert, Write, WriteResult
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["SearchService"].full_name
@@ -183,20 +187,23 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
                 "page_size", f"{limit}, at most {self._settings.max_page_size}", "LIMIT_TOO_LARGE"
             )
         check_format(request.vector_format)
-        filter, selection = read_filter(request.filter, self._settings), read_selection(request.payload)
-        deadline = self._deadline(context)
-        page = await again_if_moved(
-            {request.collection},
-            lambda: self._points.page(
-                request.collection,
-                limit=limit,
-                cursor=request.page_token or None,
-                filter=filter,
-                payload=selection,
-                with_vectors=request.with_vectors,
-                deadline=deadline,
-            ),
+        listing = Listing(
+            request.collection,
+            read_filter(request.filter, self._settings),
+            read_selection(request.payload),
+            request.with_vectors,
         )
+        order, sample, deadline = read_order(request), is_sample(request), self._deadline(context)
+
+        async def read() -> Page:
+            if sample:
+                return await self._points.random(listing, limit=limit, deadline=deadline)
+            cursor = request.page_token or None
+            return await self._points.page(
+                listing, limit=limit, cursor=cursor, order=order, deadline=deadline
+            )
+
+        page = await again_if_moved({request.collection}, read)
         return pb.ListPointsResponse(
             points=[write_point(point, request.vector_format) for point in page.points],
             next_page_token=page.next_cursor or "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from search_service.stores.protocol import (
     ID_KEY,
     RESERVED_PREFIX,
     VECTOR_NAMES,
+    OrderBy,
     Page,
     PayloadSelection,
     StoredPoint,
@@ -53,6 +55,18 @@ def from_engine(payload: Mapping[str, Any], vectors: Mapping[VectorName, Vector]
         has_image="image" in names,
         has_text="text" in names,
     )
+
+
+def order_start(order: OrderBy) -> int | float | datetime | None:
+    """The value to begin with as engines take it."""
+    if order.start is None or order.type != "datetime":
+        return order.start
+    return from_micros(int(order.start))
+
+
+def from_micros(micros: int) -> datetime:
+    """The time so many microseconds after the beginning of 1970. Raises OverflowError."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros)
 
 
 async def sampled(

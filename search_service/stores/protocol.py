@@ -25,6 +25,8 @@ VECTOR_NAMES: tuple[VectorName, VectorName] = ("image", "text")
 IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
 FACET_TYPES: frozenset[IndexType] = frozenset({"keyword", "integer", "bool"})
 """Types of the payload indexes that engines count values in."""
+ORDER_TYPES: frozenset[IndexType] = frozenset({"integer", "float", "datetime"})
+"""Types of the payload indexes whose values engines can order points by."""
 Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
 BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]
 BinaryQueryEncoding = Literal["default", "binary", "scalar4bits", "scalar8bits"]
@@ -161,6 +163,25 @@ class VectorSample:
 
     ids: tuple[str, ...]
     vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderBy:
+    """The order of an indexed field's values, from `start` on; times are microseconds since 1970 in UTC."""
+
+    key: str
+    type: IndexType
+    descending: bool = False
+    start: int | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedPoints:
+    """Points in the order of `values`; of equal values in any. `more`: there may be others behind them."""
+
+    values: tuple[int | float, ...]
+    points: tuple[StoredPoint, ...]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +323,34 @@ class VectorStore(Protocol):
         timeout: float | None = None,
     ) -> Page:
         """A page of points in the order of their UUIDs, from `cursor` (a UUID) on."""
+
+    async def ordered(
+        self,
+        collection: str,
+        order: OrderBy,
+        *,
+        limit: int,
+        filter: Filter | None = None,
+        payload: PayloadSelection = PayloadSelection(),
+        with_vectors: bool = False,
+        timeout: float | None = None,
+    ) -> OrderedPoints:
+        """The first points in the order of a field's values; one with several stands at each of them.
+
+        The field has a payload index of a type in ORDER_TYPES; points without a value in it are left out.
+        """
+
+    async def random(
+        self,
+        collection: str,
+        *,
+        limit: int,
+        filter: Filter | None = None,
+        payload: PayloadSelection = PayloadSelection(),
+        with_vectors: bool = False,
+        timeout: float | None = None,
+    ) -> list[StoredPoint]:
+        """So many points at random, each at most once; all that match, if they are fewer."""
 
     async def sample(
         self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None

@@ -14,6 +14,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
@@ -159,6 +160,50 @@ write can never replace one that came at the same time. In a collection with a s
 that are left alone are not written to the successor either.
 """
 Global___UpdateMode: _TypeAlias = UpdateMode  # noqa: Y015
+
+class _Direction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DirectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Direction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DIRECTION_UNSPECIFIED: _Direction.ValueType  # 0
+    """DIRECTION_ASC."""
+    DIRECTION_ASC: _Direction.ValueType  # 1
+    """The smallest, or earliest, first."""
+    DIRECTION_DESC: _Direction.ValueType  # 2
+    """The largest, or latest, first."""
+
+class Direction(_Direction, metaclass=_DirectionEnumTypeWrapper):
+    """A direction."""
+
+DIRECTION_UNSPECIFIED: Direction.ValueType  # 0
+"""DIRECTION_ASC."""
+DIRECTION_ASC: Direction.ValueType  # 1
+"""The smallest, or earliest, first."""
+DIRECTION_DESC: Direction.ValueType  # 2
+"""The largest, or latest, first."""
+Global___Direction: _TypeAlias = Direction  # noqa: Y015
+
+class _Sample:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SampleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sample.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SAMPLE_UNSPECIFIED: _Sample.ValueType  # 0
+    """No sample."""
+    SAMPLE_RANDOM: _Sample.ValueType  # 1
+    """Each as likely as any other."""
+
+class Sample(_Sample, metaclass=_SampleEnumTypeWrapper):
+    """Which points a sample has."""
+
+SAMPLE_UNSPECIFIED: Sample.ValueType  # 0
+"""No sample."""
+SAMPLE_RANDOM: Sample.ValueType  # 1
+"""Each as likely as any other."""
+Global___Sample: _TypeAlias = Sample  # noqa: Y015
 
 @_typing.final
 class QueryTerm(_message.Message):
@@ -1335,6 +1380,8 @@ class ListPointsRequest(_message.Message):
     WITH_VECTORS_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     VECTOR_FORMAT_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Collection or alias."""
     page_size: _builtins.int
@@ -1345,6 +1392,10 @@ class ListPointsRequest(_message.Message):
     """Return the vectors too."""
     vector_format: _vector_pb2.VectorFormat.ValueType
     """How the vectors travel."""
+    sample: Global___Sample.ValueType
+    """Instead of a page, `page_size` points at random, others at each asking. Not together with `order_by`
+    or `page_token`.
+    """
     @_builtins.property
     def filter(self) -> _filter_pb2.Filter:
         """Only points that match."""
@@ -1352,6 +1403,10 @@ class ListPointsRequest(_message.Message):
     @_builtins.property
     def payload(self) -> Global___PayloadSelector:
         """Which parts of the payload come back."""
+
+    @_builtins.property
+    def order_by(self) -> Global___OrderBy:
+        """Order of the points; unset: that of the hashed ids. The same on every page."""
 
     def __init__(
         self,
@@ -1363,14 +1418,57 @@ class ListPointsRequest(_message.Message):
         with_vectors: _builtins.bool = ...,
         payload: Global___PayloadSelector | None = ...,
         vector_format: _vector_pb2.VectorFormat.ValueType = ...,
+        order_by: Global___OrderBy | None = ...,
+        sample: Global___Sample.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "payload", b"payload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "payload", b"payload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "payload", b"payload", "vector_format", b"vector_format", "with_vectors", b"with_vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "payload", b"payload", "sample", b"sample", "vector_format", b"vector_format", "with_vectors", b"with_vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListPointsRequest: _TypeAlias = ListPointsRequest  # noqa: Y015
+
+@_typing.final
+class OrderBy(_message.Message):
+    """An order of points: by a payload field, equals by the hashed id. Points without a value are left out, and
+    one with a list stands at each value in it. A point whose value changes between two pages may come twice,
+    or not at all; all others come once.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The field. It needs a payload index of type integer, float or datetime (else FAILED_PRECONDITION)."""
+    direction: Global___Direction.ValueType
+    """Which end comes first."""
+    number: _builtins.float
+    """Of an index of type integer or float."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Of an index of type datetime."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        direction: Global___Direction.ValueType = ...,
+        number: _builtins.float = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "start_from", b"start_from", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["direction", b"direction", "key", b"key", "number", b"number", "start_from", b"start_from", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_start_from: _TypeAlias = _typing.Literal["number", "time"]  # noqa: Y015
+    _WhichOneofArgType_start_from: _TypeAlias = _typing.Literal["start_from", b"start_from"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_start_from) -> _WhichOneofReturnType_start_from | None: ...
+
+Global___OrderBy: _TypeAlias = OrderBy  # noqa: Y015
 
 @_typing.final
 class ListPointsResponse(_message.Message):
@@ -1381,7 +1479,7 @@ class ListPointsResponse(_message.Message):
     POINTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page; empty on the last."""
+    """For the next page; empty on the last, and of a sample."""
     @_builtins.property
     def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredPoint]:
         """The points of this page."""

@@ -170,7 +170,7 @@ class SearchServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPoints(self, request, context):
-        """Pages through all points in a stable order (of the hashed id).
+        """Pages through all points in a stable order: of the hashed id, or of a payload field. Or a random sample.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -72,7 +72,7 @@ class SearchServiceStub:
     payload index of type keyword, integer or bool (else FAILED_PRECONDITION): it is what is counted in.
     """
     ListPoints: _grpc.UnaryUnaryMultiCallable[_search_pb2.ListPointsRequest, _search_pb2.ListPointsResponse]
-    """Pages through all points in a stable order (of the hashed id)."""
+    """Pages through all points in a stable order: of the hashed id, or of a payload field. Or a random sample."""
 
 @_typing.type_check_only
 class SearchServiceAsyncStub(SearchServiceStub):
@@ -113,7 +113,7 @@ class SearchServiceAsyncStub(SearchServiceStub):
     payload index of type keyword, integer or bool (else FAILED_PRECONDITION): it is what is counted in.
     """
     ListPoints: _aio.UnaryUnaryMultiCallable[_search_pb2.ListPointsRequest, _search_pb2.ListPointsResponse]  # type: ignore[assignment]
-    """Pages through all points in a stable order (of the hashed id)."""
+    """Pages through all points in a stable order: of the hashed id, or of a payload field. Or a random sample."""
 
 class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
     """Points: write, read and find them.
@@ -211,6 +211,6 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _search_pb2.ListPointsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_search_pb2.ListPointsResponse, _abc.Awaitable[_search_pb2.ListPointsResponse]]:
-        """Pages through all points in a stable order (of the hashed id)."""
+        """Pages through all points in a stable order: of the hashed id, or of a payload field. Or a random sample."""
 
 def add_SearchServiceServicer_to_server(servicer: SearchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -21,11 +21,13 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 import qdrant_edge as qe
 
+from search_service.stores.codec import order_start
 from search_service.stores.edge.codec import Fault, PackedPoint, ShardInfo, encode, read
 from search_service.stores.edge.convert import (
     boolean_path,
@@ -44,6 +46,8 @@ from search_service.stores.protocol import (
     CollectionSpec,
     FacetHit,
     IndexType,
+    OrderBy,
+    OrderedPoints,
     Page,
     PayloadChange,
     PayloadSelection,
@@ -240,6 +244,45 @@ class Engine:
         )
         points = tuple(stored_point(record) for record in records)
         return Page(points, None if following is None else str(following))
+
+    def ordered(
+        self,
+        order: OrderBy,
+        limit: int,
+        filter: Filter | None,
+        payload: PayloadSelection,
+        with_vectors: bool,
+    ) -> OrderedPoints:
+        """The first points in the order of an indexed field's values."""
+        start: Any = order_start(order)
+        records, _ = self._shard.scroll(
+            qe.ScrollRequest(
+                limit=limit,
+                order_by=qe.OrderBy(
+                    order.key,
+                    qe.Direction.Desc if order.descending else qe.Direction.Asc,
+                    start.isoformat() if isinstance(start, datetime) else start,
+                ),
+                filter=edge_filter(filter),
+                with_payload=payload_selector(payload),
+                with_vector=with_vectors,
+            )
+        )
+        values: list[Any] = [record.order_value for record in records]
+        return OrderedPoints(tuple(values), tuple(map(stored_point, records)), len(records) == limit)
+
+    def random(
+        self, limit: int, filter: Filter | None, payload: PayloadSelection, with_vectors: bool
+    ) -> list[StoredPoint]:
+        """So many points at random."""
+        asked = qe.QueryRequest(
+            limit=limit,
+            query=qe.Sample.Random,
+            filter=edge_filter(filter),
+            with_payload=payload_selector(payload),
+            with_vector=with_vectors,
+        )
+        return [stored_point(point) for point in self._shard.query(asked)]
 
     def query(self, queries: Sequence[VectorQuery]) -> list[list[ScoredPoint]]:
         """Answers all questions in one pass of the engine."""

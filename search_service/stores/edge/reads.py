@@ -13,6 +13,8 @@ from search_service.stores.edge.collection import EdgeCollection
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
     FacetHit,
+    OrderBy,
+    OrderedPoints,
     Page,
     PayloadSelection,
     ScoredPoint,
@@ -82,6 +84,36 @@ class EdgeReads:
             collection, "scroll", limit, cursor, filter, payload, with_vectors, timeout=timeout
         )
         return page
+
+    async def ordered(
+        self,
+        collection: str,
+        order: OrderBy,
+        *,
+        limit: int,
+        filter: Filter | None = None,
+        payload: PayloadSelection = PayloadSelection(),
+        with_vectors: bool = False,
+        timeout: float | None = None,
+    ) -> OrderedPoints:
+        found: OrderedPoints = await self._read(
+            collection, "ordered", order, limit, filter, payload, with_vectors, timeout=timeout
+        )
+        return found
+
+    async def random(
+        self,
+        collection: str,
+        *,
+        limit: int,
+        filter: Filter | None = None,
+        payload: PayloadSelection = PayloadSelection(),
+        with_vectors: bool = False,
+        timeout: float | None = None,
+    ) -> list[StoredPoint]:
+        return list(
+            await self._read(collection, "random", limit, filter, payload, with_vectors, timeout=timeout)
+        )
 
     async def sample(
         self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None

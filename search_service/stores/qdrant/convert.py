@@ -167,7 +167,7 @@ def _numbers(vector: Any) -> Any:
     return vector.dense.data if vector.HasField("dense") else vector.data
 
 
-def stored_point(record: models.Record) -> StoredPoint:
+def stored_point(record: models.Record | models.ScoredPoint) -> StoredPoint:
     """The point as its caller knows it."""
     engine_vectors: Any = record.vector or {}
     vectors: dict[VectorName, Vector] = {

@@ -16,10 +16,12 @@ from qdrant_client import AsyncQdrantClient, models
 from clipsearch.serving.errors import DeadlineExceeded, NotFound, Unavailable
 from search_service.deadline import store_within
 from search_service.stores.checks import check_cursor
-from search_service.stores.codec import NO_PAYLOAD, payload_keys, sampled
+from search_service.stores.codec import NO_PAYLOAD, order_start, payload_keys, sampled
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
     FacetHit,
+    OrderBy,
+    OrderedPoints,
     Page,
     PayloadSelection,
     ScoredPoint,
@@ -195,6 +197,78 @@ class ServerReads(ServerCollections):
             records = await self._retrieve(collection, ids, payload, with_vectors, timeout)
         points = tuple(stored_point(record) for record in records)
         return Page(points, None if following is None else str(following))
+
+    async def ordered(
+        self,
+        collection: str,
+        order: OrderBy,
+        *,
+        limit: int,
+        filter: Filter | None = None,
+        payload: PayloadSelection = PayloadSelection(),
+        with_vectors: bool = False,
+        timeout: float | None = None,
+    ) -> OrderedPoints:
+        """The first points in the order of a field's values; as many at most as `scroll` gives.
+
+        Where several copies must agree on a read, the order is that of one copy.
+        """
+        ids_only = self._consistency != _ANY_COPY
+        limit = min(limit, self._limits(collection).results or limit)
+        by = models.OrderBy(
+            key=order.key,
+            direction=models.Direction.DESC if order.descending else models.Direction.ASC,
+            start_from=order_start(order),
+        )
+        records, _ = await self._read_points(
+            collection,
+            timeout,
+            lambda seconds: self._client.scroll(
+                collection,
+                limit=limit,
+                order_by=by,
+                scroll_filter=server_filter(filter),
+                with_payload=False if ids_only else payload_keys(payload),
+                with_vectors=with_vectors and not ids_only,
+                consistency=_ANY_COPY,
+                timeout=seconds,
+            ),
+        )
+        more, values = len(records) == limit, [record.order_value for record in records]
+        if ids_only:
+            ids = [str(record.id) for record in records]
+            whole = await self._retrieve(collection, list(dict.fromkeys(ids)), payload, with_vectors, timeout)
+            there = {str(record.id): record for record in whole}
+            values = [value for value, id in zip(values, ids, strict=True) if id in there]
+            records = [there[id] for id in ids if id in there]
+        return OrderedPoints(tuple(values), tuple(map(stored_point, records)), more)
+
+    async def random(
+        self,
+        collection: str,
+        *,
+        limit: int,
+        filter: Filter | None = None,
+        payload: PayloadSelection = PayloadSelection(),
+        with_vectors: bool = False,
+        timeout: float | None = None,
+    ) -> list[StoredPoint]:
+        """So many points at random; as many at most as the collection's strict mode lets pass."""
+        found = await self._read_points(
+            collection,
+            timeout,
+            lambda seconds: self._client.query_points(
+                collection,
+                models.SampleQuery(sample=models.Sample.RANDOM),
+                query_filter=server_filter(filter),
+                limit=min(limit, self._limits(collection).results or limit),
+                with_payload=payload_keys(payload),
+                with_vectors=with_vectors,
+                consistency=self._consistency,
+                timeout=seconds,
+            ),
+        )
+        return [stored_point(point) for point in found.points]
 
     async def sample(
         self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -162,6 +163,56 @@ async def test_pages_keep_to_the_filter_and_show_what_is_asked(client: Client):
     assert answer.next_page_token == ""
 
 
+async def test_pages_in_the_order_of_a_field_hold_every_point_once(client: Client):
+    index = collection_pb2.PayloadIndex(field="i", type=collection_pb2.PAYLOAD_INDEX_TYPE_INTEGER)
+    why = await refused(page(client, order_by=search_pb2.OrderBy(key="i")))
+    assert (why.code, why.reason, why.field) == (
+        "FAILED_PRECONDITION",
+        "PAYLOAD_INDEX_NEEDED",
+        "order_by.key",
+    )
+    await client.collections.CreatePayloadIndex(
+        collection_pb2.CreatePayloadIndexRequest(collection="c", index=index)
+    )
+
+    async def walk(**order) -> list[str]:
+        ids, token = list[str](), ""
+        while True:
+            by = search_pb2.OrderBy(key="i", **order)
+            answer = await page(client, page_size=3, page_token=token, order_by=by, filter=EVEN)
+            ids += [point.id for point in answer.points]
+            token = answer.next_page_token
+            if not token:
+                return ids
+
+    assert await walk() == [f"p{i}" for i in range(0, 20, 2)]
+    assert await walk(direction=search_pb2.DIRECTION_DESC, number=7.5) == ["p6", "p4", "p2", "p0"]
+    assert await walk(number=12.5) == ["p14", "p16", "p18"]
+    for fields, field in (
+        ({"page_token": "x:y"}, "page_token"),
+        ({"page_token": "1.5:6f1e3c0a-0d5b-5a55-9c0e-2f6f0c1a7d11"}, "page_token"),
+        ({"page_token": f"{2**70}:6f1e3c0a-0d5b-5a55-9c0e-2f6f0c1a7d11"}, "page_token"),
+        ({"order_by": search_pb2.OrderBy(key="i", time={"seconds": 1})}, "order_by.time"),
+        ({"sample": search_pb2.SAMPLE_RANDOM}, "order_by"),
+    ):
+        asked = {"order_by": search_pb2.OrderBy(key="i"), **fields}
+        why = await refused(page(client, **asked))
+        assert (why.code, why.field) == ("INVALID_ARGUMENT", field)
+
+
+async def test_a_sample_is_of_the_points_that_match(client: Client):
+    async def sample(size: int) -> list[str]:
+        answer = await page(client, sample=search_pb2.SAMPLE_RANDOM, page_size=size, filter=EVEN)
+        assert answer.next_page_token == ""
+        return [point.id for point in answer.points]
+
+    even = {f"p{i}" for i in range(0, 20, 2)}
+    assert sorted(await sample(50)) == sorted(even)
+    some = [await sample(3) for _ in range(20)]
+    assert all(len(ids) == 3 == len(even & set(ids)) for ids in some)
+    assert len({id for ids in some for id in ids}) > 3
+
+
 BAD = [
     ("get", {"ids": []}, "ids"),
     ("get", {"ids": ["x"] * 51}, "ids"),
@@ -200,6 +251,11 @@ BAD = [
     ),
     ("page", {"page_size": 1001}, "page_size"),
     ("page", {"page_token": "not a token"}, "page_token"),
+    ("page", {"page_token": "x", "sample": search_pb2.SAMPLE_RANDOM}, "page_token"),
+    ("page", {"sample": 9}, "sample"),
+    ("page", {"order_by": search_pb2.OrderBy()}, "order_by.key"),
+    ("page", {"order_by": search_pb2.OrderBy(key="i", direction=9)}, "order_by.direction"),
+    ("page", {"order_by": search_pb2.OrderBy(key="i", number=math.nan)}, "order_by.number"),
     ("page", {"vector_format": 9}, "vector_format"),
     ("page", {"filter": WRONG_TYPE}, "filter.must[0].field"),
     ("page", {"payload": search_pb2.PayloadSelector(include=["a..b"])}, "payload.include[0]"),

@@ -1,0 +1,190 @@
+"""Pages of points in the order of a payload field's values, equal values in the order of their UUIDs.
+
+An engine orders by value alone and gives equals as it likes, so a list that ends among equals cannot be gone
+on with. Those are therefore taken from a list of their own, which is by UUID; a page begins at a value and a
+UUID, whatever was written meanwhile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from clipsearch.serving.errors import InvalidArgument
+from search_service.deadline import Deadline
+from search_service.stores.checks import check_cursor
+from search_service.stores.codec import from_micros
+from search_service.stores.filters import Condition, DatetimeRange, Filter, Range
+from search_service.stores.protocol import (
+    IndexType,
+    OrderBy,
+    Page,
+    PayloadSelection,
+    StoredPoint,
+    VectorStore,
+    point_uuid,
+)
+
+_INTEGERS = range(-(2**63), 2**63)
+_MICROS = range(-62_135_596_800_000_000, 253_402_300_800_000_000)  # of the years 1 to 9999
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order as it is asked for. `start`: a number, or a time in UTC."""
+
+    key: str
+    descending: bool = False
+    start: float | datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which points of a collection are listed, and what comes back of each."""
+
+    collection: str
+    filter: Filter
+    payload: PayloadSelection
+    with_vectors: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A point at one of its values."""
+
+    value: int | float
+    uuid: str
+    point: StoredPoint
+
+
+def order_by(order: Order, type: IndexType) -> OrderBy:
+    """The order for a field with an index of this type. Raises InvalidArgument for a start of another."""
+    start: int | float | None
+    if order.start is None:
+        start = None
+    elif isinstance(order.start, datetime) != (type == "datetime"):
+        field, wanted = ("time", "number") if isinstance(order.start, datetime) else ("number", "time")
+        raise InvalidArgument(
+            f"order_by.{field}",
+            f"the payload index of {order.key!r} is of type {type}; its values begin with a {wanted}",
+        )
+    elif isinstance(order.start, datetime):
+        start = (order.start - from_micros(0)) // timedelta(microseconds=1)
+    elif type == "float":
+        start = order.start
+    else:
+        start = (math.floor if order.descending else math.ceil)(order.start)
+        start = min(max(start, _INTEGERS[0]), _INTEGERS[-1])
+    return OrderBy(order.key, type, order.descending, start)
+
+
+async def ordered_page(
+    store: VectorStore, listing: Listing, order: OrderBy, limit: int, token: str | None, deadline: Deadline
+) -> Page:
+    """A page that begins where `token` says. Raises InvalidArgument for one that no page ended with."""
+    walk = _Walk(store, listing, order, deadline)
+    wanted = limit + 1  # the last of them begins the next page
+    found: list[_Entry] = []
+    start, more = order.start, True
+    if token is not None:
+        value, cursor = _read_token(token, order.type)
+        found = await walk.equals(value, cursor, wanted)
+        start, more = _next(value, order)
+    while more and len(found) < wanted:
+        entries, more = await walk.first(start, wanted - len(found))
+        if not more:
+            found += _sorted(entries, order)
+            break
+        last = entries[-1].value
+        found += _sorted((entry for entry in entries if entry.value != last), order)
+        found += await walk.equals(last, None, wanted - len(found))
+        start, more = _next(last, order)
+    following = f"{found[limit].value}:{found[limit].uuid}" if len(found) > limit else None
+    return Page(tuple(entry.point for entry in found[:limit]), following)
+
+
+class _Walk:
+    """The two kinds of lists that a page is made of."""
+
+    def __init__(self, store: VectorStore, listing: Listing, order: OrderBy, deadline: Deadline) -> None:
+        self._store = store
+        self._listing = listing
+        self._order = order
+        self._deadline = deadline
+
+    async def first(self, start: int | float | None, limit: int) -> tuple[list[_Entry], bool]:
+        """So many points from a value on, equals in any order; and whether there may be more."""
+        found = await self._store.ordered(
+            self._listing.collection,
+            replace(self._order, start=start),
+            limit=limit,
+            filter=self._listing.filter or None,
+            payload=self._listing.payload,
+            with_vectors=self._listing.with_vectors,
+            timeout=self._deadline.store(),
+        )
+        pairs = zip(found.values, found.points, strict=True)
+        return [_Entry(value, point_uuid(point.id), point) for value, point in pairs], found.more
+
+    async def equals(self, value: int | float, cursor: str | None, limit: int) -> list[_Entry]:
+        """So many points that have a value, in the order of their UUIDs from `cursor` on."""
+        filter = self._listing.filter
+        filter = replace(filter, must=(*filter.must, self._equal(value)))
+        found: list[_Entry] = []
+        while len(found) < limit:
+            page = await self._store.scroll(
+                self._listing.collection,
+                limit=limit - len(found),
+                cursor=cursor,
+                filter=filter,
+                payload=self._listing.payload,
+                with_vectors=self._listing.with_vectors,
+                timeout=self._deadline.store(),
+            )
+            found += [_Entry(value, point_uuid(point.id), point) for point in page.points]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return found
+
+    def _equal(self, value: int | float) -> Condition:
+        if self._order.type == "datetime":
+            time = from_micros(int(value))
+            return DatetimeRange(self._order.key, gte=time, lte=time)
+        return Range(self._order.key, gte=value, lte=value)
+
+
+def _sorted(entries: Iterable[_Entry], order: OrderBy) -> list[_Entry]:
+    """Each point once at each of its values."""
+    sign = -1 if order.descending else 1
+    unique = {(sign * entry.value, entry.uuid): entry for entry in entries}
+    return [unique[key] for key in sorted(unique)]
+
+
+def _next(value: int | float, order: OrderBy) -> tuple[int | float, bool]:
+    """The value that follows, and whether there is one."""
+    if order.type == "float":
+        following = math.nextafter(value, -math.inf if order.descending else math.inf)
+        return following, math.isfinite(following)
+    following = int(value) + (-1 if order.descending else 1)
+    return following, following in _values(order.type)
+
+
+def _values(type: IndexType) -> range:
+    return _MICROS if type == "datetime" else _INTEGERS
+
+
+def _read_token(token: str, type: IndexType) -> tuple[int | float, str]:
+    written, _, cursor = token.rpartition(":")
+    check_cursor(cursor)
+    try:
+        value = float(written) if type == "float" else int(written)
+        if math.isfinite(value) if type == "float" else value in _values(type):
+            return value, cursor
+    except ValueError:
+        pass
+    raise InvalidArgument(
+        "page_token", f"{token[:80]!r} is not a token of a list in this order", "PAGE_TOKEN_INVALID"
+    )

@@ -131,6 +131,7 @@ class SearchSettings(ServingSettings):
         package = "clipsearch.search.v1"
         return {
             f"{package}.SearchRequest.query": self.max_terms,
+            f"{package}.SearchRequest.context": self.max_terms,
             f"{package}.SearchBatchRequest.searches": self.max_searches,
             f"{package}.UpsertRequest.points": self.max_points,
             f"{package}.GetPointsRequest.ids": self.max_ids,

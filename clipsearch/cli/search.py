@@ -1,4 +1,4 @@
-"""`clipsearch search`: by words, by a picture, or by both."""
+"""`clipsearch search`: by words, by a picture, by stored points, or by several of these."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ Examples:
 
   clipsearch search "a mug" --filter 'brand=acme|zeta' --filter '"unit price"<5' --filter 'sku!="0042"'
 
+  clipsearch search "a mug" --like mug-1 --unlike mug-7 -c shop
+
   clipsearch search "a mug" -c shop --group-by brand --group-size 2
 
   clipsearch search "a cat" --json | jq -r '.hits[].payload.path'
@@ -55,6 +57,16 @@ def search(
         Path | None,
         typer.Option(exists=True, dir_okay=False, readable=True, help="A picture to look for."),
     ] = None,
+    like: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="A stored point to look for; repeatable.")
+    ] = None,
+    unlike: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="A stored point to avoid; repeatable.")
+    ] = None,
+    strategy: Annotated[
+        Literal["average_vector", "best_score", "sum_scores"],
+        typer.Option(help="Look for all as one vector, or take each as an example."),
+    ] = "average_vector",
     target: Annotated[
         Literal["any", "image", "text"], typer.Option(help="Which vectors to compare with.")
     ] = "any",
@@ -69,12 +81,22 @@ def search(
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
-    """Finds pictures and texts by words, by a picture, or by both."""
-    if not words and image is None:
-        raise typer.BadParameter("give words, --image, or both")
+    """Finds pictures and texts by words, by a picture, by stored points, or by several of these."""
+    if not words and image is None and not like:
+        raise typer.BadParameter("give words, --image, --like, or several of them")
+    from clipsearch.client.inputs import Term
     from clipsearch.client.sync import Client
 
-    options: SearchOptions = {"target": target, "limit": limit, "filter": conditions(filter)}
+    options: SearchOptions = {
+        "target": target,
+        "limit": limit,
+        "filter": conditions(filter),
+        "strategy": strategy,
+        "query": [
+            *(Term(point_id=id) for id in like or ()),
+            *(Term(point_id=id, weight=-1) for id in unlike or ()),
+        ],
+    }
     if image is not None:
         options["image"] = image
     with Client(server, **access()) as client:

@@ -1,4 +1,4 @@
-"""Vectors and payloads between Python and the protos.
+"""Vectors, terms and payloads between Python and the protos.
 
 Payloads may hold what people have: NumPy numbers, dates, Decimal and the like become the JSON they mean.
 """
@@ -18,9 +18,12 @@ import numpy as np
 from google.protobuf import struct_pb2
 from numpy.typing import NDArray
 
-from clipsearch.client.inputs import VectorLike, string
+from clipsearch.client import inputs
+from clipsearch.client.enums import KINDS, TARGETS, choice
+from clipsearch.client.inputs import Term, VectorLike, image_bytes, string
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.filters.expressions import EXACT_INTEGER
+from clipsearch.search.v1 import search_pb2
 
 # A level of a dict is three messages inside one another, and protobuf reads a hundred.
 _MOST_DEEP = 30
@@ -176,3 +179,42 @@ def _numpy_time(value: np.datetime64, where: str) -> str:
         raise ValueError(f"{where}: NaT is no time; leave the field out, or send None")
     text = str(np.datetime_as_string(value))
     return f"{text}Z" if "T" in text and text.count(":") else text
+
+
+def fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
+    """Puts a term of a query into its message. Raises ValueError, naming where it stands."""
+    given = [name for name in ("text", "image", "vector", "point_id") if getattr(term, name) is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"{where}: must hold exactly one of text, image, vector and point_id, holds {given or 'none'}"
+        )
+    proto.weight = term.weight
+    if term.kind is not None:
+        if term.vector is None:
+            raise ValueError(f"{where}: kind is of a vector only; the kind of other terms is known")
+        proto.kind = choice(f"{where}.kind", term.kind, KINDS)
+    if term.vector_name is not None:
+        if term.point_id is None:
+            raise ValueError(f"{where}: vector_name is of a point_id only; other terms have one vector")
+        proto.vector_name = choice(f"{where}.vector_name", term.vector_name, TARGETS)
+    if term.text is not None:
+        proto.text = inputs.string(term.text, f"{where}.text")
+    elif term.image is not None:
+        proto.image = image_bytes(term.image, f"{where}.image")
+    elif term.vector is not None:
+        proto.vector.CopyFrom(vector(term.vector))
+    elif term.point_id is not None:
+        proto.point_id = inputs.point_id(term.point_id, f"{where}.point_id")
+
+
+def fill_pair(proto: search_pb2.ContextPair, pair: Any, where: str) -> None:
+    """Puts two terms into their messages, likewise."""
+    both = inputs.each(pair, Term, where, "two terms")
+    if len(both) != 2:
+        raise ValueError(f"{where}: must be two terms, are {len(both)}")
+    sides = ("positive", proto.positive, both[0]), ("negative", proto.negative, both[1])
+    for name, side, term in sides:
+        fill_term(side, term, f"{where}.{name}")
+        if term.weight != 1:
+            raise ValueError(f"{where}.{name}: terms of a context have no weight")
+        side.ClearField("weight")

@@ -12,6 +12,7 @@ from clipsearch.client.inputs import (
     IndexType,
     Kind,
     Quantization,
+    Strategy,
     Target,
 )
 from clipsearch.search.v1 import collection_pb2, search_pb2
@@ -26,6 +27,7 @@ def _words(enum: Any, prefix: str) -> dict[Any, Any]:
 
 
 TARGETS: dict[Target, search_pb2.Target.ValueType] = _words(search_pb2.Target, "TARGET_")
+STRATEGIES: dict[Strategy, search_pb2.Strategy.ValueType] = _words(search_pb2.Strategy, "STRATEGY_")
 KINDS: dict[Kind, search_pb2.TermKind.ValueType] = _words(search_pb2.TermKind, "TERM_KIND_")
 FUSIONS: dict[Fusion, search_pb2.Fusion.ValueType] = _words(search_pb2.Fusion, "FUSION_")
 INDEX_TYPES: dict[IndexType, collection_pb2.PayloadIndexType.ValueType] = _words(

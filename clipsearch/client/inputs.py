@@ -37,6 +37,7 @@ BOOKKEEPING = frozenset({CONTENT_HASH, INDEXED_FROM})
 Target = Literal["any", "image", "text"]
 Fusion = Literal["calibrated", "rrf", "dbsf"]
 Kind = Literal["image", "text"]
+Strategy = Literal["average_vector", "best_score", "sum_scores"]
 IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
 Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
 BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]
@@ -48,6 +49,7 @@ class Term:
     """One term of a query: exactly one of text, image, vector and point_id. A negative weight pushes away.
 
     `kind`: what a `vector` was made of; None = what the stored vectors around it were made of.
+    `vector_name`: which vector of `point_id` is meant; None = the image's if there is one, else the text's.
     """
 
     text: str | None = None
@@ -56,6 +58,7 @@ class Term:
     point_id: str | None = None
     weight: float = 1.0
     kind: Kind | None = None
+    vector_name: Kind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,9 @@ class SearchOptions(TypedDict, total=False):
 
     How: `target` ("any", "image" or "text": which vectors to compare with), `filter`, `limit` (10),
     `offset`, `score_threshold`, `exact`, `hnsw_ef`, `rescore`, `oversampling`, `fusion` (how "any"
-    joins its two rankings: "calibrated", "rrf" or "dbsf"), `fingerprint` (of the space of ready vectors).
+    joins its two rankings: "calibrated", "rrf" or "dbsf"), `fingerprint` (of the space of ready vectors),
+    `strategy` ("average_vector": the terms become one vector; "best_score", "sum_scores": they are examples,
+    those of weight -1 counterexamples), `context` (pairs of terms: points should be nearer to the first).
 
     What comes back: `payload` (True, False, or a list of fields), `with_vectors`.
     """
@@ -103,6 +108,8 @@ class SearchOptions(TypedDict, total=False):
     rescore: bool
     oversampling: float
     fusion: Fusion
+    strategy: Strategy
+    context: Sequence[tuple[Term, Term]]
     fingerprint: str
     payload: bool | Sequence[str]
     with_vectors: bool

@@ -12,13 +12,14 @@ from typing import Any, Unpack
 
 from clipsearch.channel.batches import batched
 from clipsearch.client import convert, inputs
-from clipsearch.client.enums import FUSIONS, KINDS, TARGETS, choice
+from clipsearch.client.enums import FUSIONS, STRATEGIES, TARGETS, choice
 from clipsearch.client.inputs import (
     Fusion,
     ImageLike,
     Point,
     Search,
     SearchOptions,
+    Strategy,
     Target,
     Term,
     VectorLike,
@@ -53,6 +54,8 @@ def search(
     rescore: bool | None = None,
     oversampling: float = 0.0,
     fusion: Fusion = "calibrated",
+    strategy: Strategy = "average_vector",
+    context: Sequence[tuple[Term, Term]] = (),
     fingerprint: str = "",
     payload: bool | Sequence[str] = True,
     with_vectors: bool = False,
@@ -82,13 +85,16 @@ def search(
             quantization_oversampling=oversampling,
         ),
         fusion=choice("fusion", fusion, FUSIONS),
+        strategy=choice("strategy", strategy, STRATEGIES),
         payload=payload_selector(payload),
         fingerprint=fingerprint,
         vector_format=F32,
     )
     terms = inputs.each(query, Term, "query", "terms")
     for i, term in enumerate([*single, *terms]):  # filled in place: an image is copied once, not twice
-        _fill_term(request.query.add(), term, f"query[{i}]")
+        convert.fill_term(request.query.add(), term, f"query[{i}]")
+    for i, pair in enumerate(inputs.listed(context, "context", "pairs of terms")):
+        convert.fill_pair(request.context.add(), pair, f"context[{i}]")
     return request
 
 
@@ -323,27 +329,6 @@ def _image_batches(images: Iterable[ImageLike]) -> Iterator[list[bytes]]:
     given = enumerate(inputs.listed(images, "images", "images"))
     files = (image_bytes(image, f"images[{i}]") for i, image in given)
     return batched(files, _IMAGES_A_REQUEST, _IMAGE_BYTES_A_REQUEST)
-
-
-def _fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
-    given = [name for name in ("text", "image", "vector", "point_id") if getattr(term, name) is not None]
-    if len(given) != 1:
-        raise ValueError(
-            f"{where}: must hold exactly one of text, image, vector and point_id, holds {given or 'none'}"
-        )
-    proto.weight = term.weight
-    if term.kind is not None:
-        if term.vector is None:
-            raise ValueError(f"{where}: kind is of a vector only; the kind of other terms is known")
-        proto.kind = choice(f"{where}.kind", term.kind, KINDS)
-    if term.text is not None:
-        proto.text = inputs.string(term.text, f"{where}.text")
-    elif term.image is not None:
-        proto.image = image_bytes(term.image, f"{where}.image")
-    elif term.vector is not None:
-        proto.vector.CopyFrom(convert.vector(term.vector))
-    elif term.point_id is not None:
-        proto.point_id = inputs.point_id(term.point_id, f"{where}.point_id")
 
 
 def _selector(

@@ -32,9 +32,11 @@ def _always(_: dict[str, Any]) -> bool:
 
 
 def _has_image(options: dict[str, Any]) -> bool:
-    query = options.get("query", ())
-    return options.get("image") is not None or (
-        isinstance(query, Sequence) and any(getattr(term, "image", None) is not None for term in query)
+    query, context = options.get("query", ()), options.get("context", ())
+    pairs = [pair for pair in context if isinstance(pair, Sequence)] if isinstance(context, Sequence) else []
+    terms = [*(query if isinstance(query, Sequence) else ()), *(term for pair in pairs for term in pair)]
+    return any(getattr(given, "image", None) is not None for given in terms) or (
+        options.get("image") is not None
     )
 
 

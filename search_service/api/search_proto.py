@@ -35,6 +35,7 @@ from search_service.query.queries import (
     ImageTerm,
     PointTerm,
     Query,
+    Strategy,
     Target,
     Term,
     TextTerm,
@@ -71,6 +72,14 @@ _FUSIONS: EnumNames[Fusion, search_pb2.Fusion.ValueType] = EnumNames(
         "dbsf": search_pb2.FUSION_DBSF,
     },
     default="calibrated",
+)
+_STRATEGIES: EnumNames[Strategy, search_pb2.Strategy.ValueType] = EnumNames(
+    {
+        "average_vector": search_pb2.STRATEGY_AVERAGE_VECTOR,
+        "best_score": search_pb2.STRATEGY_BEST_SCORE,
+        "sum_scores": search_pb2.STRATEGY_SUM_SCORES,
+    },
+    default="average_vector",
 )
 _KINDS: EnumNames[VectorName, search_pb2.TermKind.ValueType] = EnumNames(
     {"image": search_pb2.TERM_KIND_IMAGE, "text": search_pb2.TERM_KIND_TEXT}
@@ -111,7 +120,11 @@ def write_answer(answer: Answer, format: VectorFormat) -> search_pb2.SearchRespo
 
 
 def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str) -> Query:
-    check_count("query", len(proto.query), limits.max_terms)
+    check_count("query", len(proto.query), limits.max_terms, least=0 if proto.context else 1)
+    check_count("context", len(proto.context), limits.max_terms, least=0)
+    strategy = _STRATEGIES.name(proto.strategy, "strategy")
+    if proto.context and strategy != "average_vector":
+        raise InvalidArgument("strategy", "set together with context; it is one or the other")
     target, fusion = _TARGETS.name(proto.target, "target"), _FUSIONS.name(proto.fusion, "fusion")
     check_format(proto.vector_format)
     params, threshold = proto.params, proto.score_threshold if proto.HasField("score_threshold") else None
@@ -142,6 +155,18 @@ def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str) ->
         rescore=params.quantization_rescore if params.HasField("quantization_rescore") else True,
         oversampling=oversampling,
         path=path,
+        strategy=strategy,
+        context=tuple(_pair(pair, f"context[{i}]", limits) for i, pair in enumerate(proto.context)),
+    )
+
+
+def _pair(proto: search_pb2.ContextPair, field: str, limits: SearchSettings) -> tuple[Term, Term]:
+    for name, term in (("positive", proto.positive), ("negative", proto.negative)):
+        if term.HasField("weight"):
+            raise InvalidArgument(f"{field}.{name}.weight", "terms of a context have none")
+    return (
+        _term(proto.positive, f"{field}.positive", limits),
+        _term(proto.negative, f"{field}.negative", limits),
     )
 
 
@@ -150,6 +175,9 @@ def _term(proto: search_pb2.QueryTerm, field: str, limits: SearchSettings) -> Te
     kind = _KINDS.name(proto.kind, f"{field}.kind") if proto.kind else None
     if kind and proto.WhichOneof("term") != "vector":
         raise InvalidArgument(f"{field}.kind", "is of a vector only; the kind of other terms is known")
+    name = _TARGETS.name(proto.vector_name, f"{field}.vector_name")
+    if proto.vector_name and proto.WhichOneof("term") != "point_id":
+        raise InvalidArgument(f"{field}.vector_name", "is of a point_id only; other terms have one vector")
     match proto.WhichOneof("term"):
         case "text":
             return Term(TextTerm(proto.text), weight)
@@ -158,7 +186,8 @@ def _term(proto: search_pb2.QueryTerm, field: str, limits: SearchSettings) -> Te
         case "vector":
             return Term(VectorTerm(read_vector(proto.vector, f"{field}.vector"), kind), weight)
         case "point_id":
-            return Term(PointTerm(check_id(proto.point_id, f"{field}.point_id", limits)), weight)
+            id = check_id(proto.point_id, f"{field}.point_id", limits)
+            return Term(PointTerm(id, None if name == "any" else name), weight)
         case _:
             raise InvalidArgument(field, "empty; exactly one of text, image, vector and point_id must be set")
 

@@ -14,6 +14,7 @@ from search_service.stores.filters import Filter
 from search_service.stores.protocol import PayloadSelection, StoredPoint, Vector, VectorName
 
 Target = Literal["image", "text", "any"]
+Strategy = Literal["average_vector", "best_score", "sum_scores"]
 Method = Literal["rrf", "dbsf"]
 Fusion = Literal["calibrated"] | Method
 FUSION_DEPTH = 500
@@ -48,9 +49,10 @@ class VectorTerm:
 
 @dataclass(frozen=True, slots=True)
 class PointTerm:
-    """A stored point: its image vector if it has one, otherwise its text vector."""
+    """A stored point: its vector `name`; None = its image vector if it has one, otherwise its text vector."""
 
     id: str
+    name: VectorName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,25 @@ class Query:
     rescore: bool = True
     oversampling: float = 0.0
     path: str = ""
+    strategy: Strategy = "average_vector"
+    context: tuple[tuple[Term, Term], ...] = ()
+
+    @property
+    def all_terms(self) -> list[tuple[str, Term]]:
+        """The terms, those of the context too, with the fields that they stand in."""
+        return [
+            *((f"query[{i}]", term) for i, term in enumerate(self.terms)),
+            *(
+                (f"context[{i}].{side}", term)
+                for i, pair in enumerate(self.context)
+                for side, term in zip(("positive", "negative"), pair, strict=True)
+            ),
+        ]
+
+    @property
+    def by_cosine(self) -> bool:
+        """Whether points are compared with one vector, so that their scores are made of cosines."""
+        return self.strategy == "average_vector" and not self.context
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +126,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The hits, best first; `fusion`: whose scores they are, None = they are cosines.
+    """The hits, best first; `fusion`: whose scores they are, None = they are cosines or of a strategy.
 
     `tokens_dropped`: index of a term whose text was cut -> tokens that it lost. `weak_match_below`: of a
     query of words alone, the cosine to images below which matches are weak.
@@ -125,8 +146,33 @@ class Answer:
         return hit.matched == "image" and hit.cosine < self.weak_match_below
 
 
-def check_weights(weights: Sequence[float]) -> None:
-    """Raises InvalidArgument for a weight that is no weight, and where none is positive."""
+def check_query(query: Query) -> None:
+    """Raises InvalidArgument for weights that are none, or do not go with the strategy, and where the query
+    says only what to avoid; and where scores are to be calibrated that cannot be.
+    """
+    weights = [term.weight for term in query.terms]
+    if query.by_cosine or query.context:
+        if weights:
+            _check_weights(weights)
+    else:
+        for index, weight in enumerate(weights):
+            if abs(weight) != 1:
+                raise InvalidArgument(
+                    f"query[{index}].weight",
+                    f"1 or -1 with strategy {query.strategy}, whose examples count alike; is {weight:g}",
+                    "WEIGHT_INVALID",
+                )
+    if not query.by_cosine and query.target == "any" and query.fusion == "calibrated":
+        scores = f"strategy {query.strategy}" if not query.context else "a context"
+        raise InvalidArgument(
+            "fusion",
+            f"scores of {scores} cannot be calibrated, as cosines are; name target image or text, or fusion "
+            "rrf or dbsf",
+            "NOT_CALIBRATED",
+        )
+
+
+def _check_weights(weights: Sequence[float]) -> None:
     for index, weight in enumerate(weights):
         field = f"query[{index}].weight"
         if not math.isfinite(weight):

@@ -34,6 +34,8 @@ from search_service.stores.protocol import (
     VECTOR_NAMES,
     BinaryEncoding,
     CollectionSpec,
+    Context,
+    Examples,
     PayloadSelection,
     ScoredPoint,
     Vector,
@@ -58,7 +60,9 @@ _BINARY: dict[BinaryEncoding, int] = {"one_bit": 1000, "one_and_half_bits": 640,
 _LEAST_FACTOR = 4.0  # long lists need fewer times their length
 
 
-def vector_queries(query: Query, vectors: Mapping[VectorName, Vector]) -> list[VectorQuery]:
+def vector_queries(
+    query: Query, vectors: Mapping[VectorName, Vector | Examples | Context]
+) -> list[VectorQuery]:
     """The question to each vector name; `vectors` by name.
 
     For target "any", each gives as many points as could be among the hits, of a long page without their
@@ -97,7 +101,8 @@ def fetched_at_once(query: Query) -> bool:
 
 def _without_stored_terms(query: Query) -> Filter:
     """The query's filter, and that the stored points it asks with are no answer."""
-    ids = tuple(dict.fromkeys(term.what.id for term in query.terms if isinstance(term.what, PointTerm)))
+    terms = (term.what for _, term in query.all_terms)
+    ids = tuple(dict.fromkeys(what.id for what in terms if isinstance(what, PointTerm)))
     if not ids:
         return query.filter
     return replace(query.filter, must_not=(*query.filter.must_not, HasId(ids)))
@@ -118,7 +123,9 @@ async def nearest(
         before = bool(query.offset)
         tied_after = len(answer) == asked.limit and answer[-2].score == answer[-1].score
         tied_before = before and len(answer) > 1 and answer[0].score == answer[1].score
-        if tied_after or tied_before:
+        # Of all that lie on the right sides of a context's pairs, too many to look at, the score is 0.
+        endless = isinstance(query.vector, Context) and query.vector.target is None
+        if (tied_after or tied_before) and not endless:
             found.append(await _whole(store, spec, query, deadline))
         else:
             found.append(_ordered(answer[before:])[: query.limit])
@@ -167,9 +174,10 @@ def candidates(spec: CollectionSpec) -> int:
 def with_defaults(query: VectorQuery, spec: CollectionSpec) -> VectorQuery:
     """The query with the beam or the oversampling of the collection, where it says nothing itself.
 
-    An exact search has no use for either, and one that does not rescore none for more than it asks for.
+    An exact search has no use for either, one that does not rescore none for more than it asks for; and of
+    searches by examples nobody has measured any.
     """
-    if query.exact:
+    if query.exact or not isinstance(query.vector, np.ndarray):
         return query
     if least := candidates(spec):
         if query.oversampling or not query.rescore:

@@ -28,7 +28,7 @@ from search_service.query.queries import (
     TextTerm,
     Timings,
     VectorTerm,
-    check_weights,
+    check_query,
     compose,
 )
 from search_service.query.ranking import Ranked, fetched_at_once, nearest, rank, vector_queries
@@ -36,6 +36,8 @@ from search_service.stores.checks import check_dimension, check_fingerprint
 from search_service.stores.protocol import (
     VECTOR_NAMES,
     CollectionSpec,
+    Context,
+    Examples,
     PayloadSelection,
     ScoredPoint,
     StoredPoint,
@@ -60,8 +62,9 @@ class Run:
     weak_match_below: float = 0.0
 
     def terms(self, kind: type[What]) -> list[tuple[int, What]]:
-        """The terms of one kind, with their indexes."""
-        return [(i, term.what) for i, term in enumerate(self.query.terms) if isinstance(term.what, kind)]
+        """The terms of one kind, with their indexes; those of the context follow those of the query."""
+        terms = enumerate(self.query.all_terms)
+        return [(i, term.what) for i, (_, term) in terms if isinstance(term.what, kind)]
 
     @property
     def joins(self) -> bool:
@@ -75,7 +78,7 @@ class Run:
 
     def settle(self, index: int, kind: VectorName, outcome: Outcome) -> None:
         """Puts an encoded term in its place. Raises what is wrong with it."""
-        path = f"query[{index}].{kind}"
+        path = f"{self.query.all_terms[index][0]}.{kind}"
         with inside(self.query.path):
             if isinstance(outcome, InvalidArgument):
                 raise outcome.at(path)
@@ -86,12 +89,15 @@ class Run:
 
     def put(self, index: int, vector: Vector, kind: VectorName | None) -> None:
         """Gives a term its vector."""
-        self.found[index] = Weighted(vector, self.query.terms[index].weight, kind)
+        self.found[index] = Weighted(vector, self.query.all_terms[index][1].weight, kind)
 
     def answer(self, ranked: Ranked, timings: Timings) -> Answer:
         """The answer to the search."""
+        hits = ranked.hits
+        if not self.query.by_cosine:
+            hits = [replace(hit, cosine=0.0) for hit in hits]
         return Answer(
-            ranked.hits,
+            hits,
             self.query.fusion if ranked.fused else None,
             self.spec.fingerprint,
             timings,
@@ -100,8 +106,20 @@ class Run:
         )
 
     def weighted(self) -> list[Weighted]:
-        """The terms, once every one has a vector."""
+        """The terms of the query, once every one has a vector."""
         return [self.found[i] for i in range(len(self.query.terms))]
+
+    def examples(self) -> Examples | Context | None:
+        """What is asked in place of one vector."""
+        query, terms = self.query, self.weighted()
+        if query.strategy != "average_vector":
+            positives = tuple(term.vector for term in terms if term.weight > 0)
+            negatives = tuple(term.vector for term in terms if term.weight < 0)
+            return Examples(positives, negatives, query.strategy)
+        if not query.context:
+            return None
+        vectors = [self.found[i].vector for i in range(len(terms), len(query.all_terms))]
+        return Context(tuple(zip(vectors[::2], vectors[1::2], strict=True)))
 
     def questions(self, empty: frozenset[VectorName]) -> list[VectorQuery]:
         """What the vector names are asked that are not `empty`. Raises InvalidArgument.
@@ -109,16 +127,20 @@ class Run:
         Each term is divided by the spread of its kind's cosines to the vectors of the name, so that a weight
         means the same for words and for images.
         """
-        terms = self.weighted()
-        vectors: dict[VectorName, Vector] = {}
+        terms, examples = self.weighted(), self.examples()
+        vectors: dict[VectorName, Vector | Examples | Context] = {}
         with inside(self.query.path):
             for name in self.names:
                 if name in empty and len(self.names) > 1:
                     continue
+                if isinstance(examples, Examples) or (examples is not None and not terms):
+                    vectors[name] = examples
+                    continue
                 weights = [term.weight for term in terms]
                 if len(terms) > 1 and self.calibration is not None:
                     weights = [term.weight / self.calibration.spread(term, name) for term in terms]
-                vectors[name] = compose([term.vector for term in terms], weights)
+                vector = compose([term.vector for term in terms], weights)
+                vectors[name] = vector if examples is None else replace(examples, target=vector)
         return vector_queries(self.query, vectors)
 
 
@@ -148,7 +170,7 @@ class Search:
         runs = await self._begin(queries, deadline)
         await self._fetch(runs, deadline)
         begun = encoded = time.perf_counter()
-        if any(isinstance(term.what, TextTerm | ImageTerm) for run in runs for term in run.query.terms):
+        if any(map(_needs_encoder, runs)):
             await self._encode(runs, deadline)
             encoded = time.perf_counter()
         await self._calibrate(runs, deadline)
@@ -196,14 +218,14 @@ class Search:
         }
         for run in runs:
             for i, stored in run.terms(PointTerm):
-                with inside(run.query.path):
-                    run.put(i, *_vector_of(points.get((run.spec.name, stored.id)), stored.id))
+                with inside(run.query.path), inside(run.query.all_terms[i][0]):
+                    run.put(i, *_vector_of(points.get((run.spec.name, stored.id)), stored))
 
     async def _encode(self, runs: Sequence[Run], deadline: Deadline) -> None:
         """The vectors of texts and images; one encoder call a model."""
         models: dict[str, list[Run]] = {}
         for run in runs:
-            if any(isinstance(term.what, TextTerm | ImageTerm) for term in run.query.terms):
+            if _needs_encoder(run):
                 models.setdefault(run.spec.fingerprint, []).append(run)
         await together([self._encode_alike(alike, deadline) for alike in models.values()])
 
@@ -216,7 +238,8 @@ class Search:
         )
         for run in runs:
             # The bound is one of texts against images; an image in the query lies nearer to all images.
-            if all(isinstance(term.what, TextTerm) for term in run.query.terms):
+            by_words = all(isinstance(term.what, TextTerm) for term in run.query.terms)
+            if by_words and run.query.by_cosine:
                 run.weak_match_below = encoding.weak_match_below
         for (run, i, _), outcome in zip(texts, encoding.texts, strict=True):
             run.settle(i, "text", outcome)
@@ -228,7 +251,8 @@ class Search:
         try:
             async with asyncio.timeout(deadline.store()):
                 for run in runs:
-                    if run.joins or len(run.query.terms) > 1:
+                    averages = run.query.strategy == "average_vector" and len(run.query.terms) > 1
+                    if run.joins or averages:
                         run.calibration = await self._calibrations.get(run.spec.name)
         except TimeoutError:
             raise DeadlineExceeded("the store did not answer in time") from None
@@ -280,17 +304,25 @@ class Search:
 def _check(run: Run) -> None:
     """Raises what is wrong with the query; ready vectors take their places."""
     query, spec = run.query, run.spec
-    check_weights([term.weight for term in query.terms])
+    check_query(query)
     if query.fingerprint:
         check_fingerprint(spec, query.fingerprint, "the request")
     for i, ready in run.terms(VectorTerm):
-        check_dimension(ready.vector, spec, f"query[{i}].vector")
+        check_dimension(ready.vector, spec, f"{query.all_terms[i][0]}.vector")
         run.put(i, ready.vector, ready.kind)
 
 
-def _vector_of(point: StoredPoint | None, id: str) -> tuple[Vector, VectorName]:
-    if point is not None and point.image is not None:
-        return point.image, "image"
-    if point is not None and point.text is not None:
-        return point.text, "text"
-    raise NotFound("point", id)
+def _needs_encoder(run: Run) -> bool:
+    return any(isinstance(term.what, TextTerm | ImageTerm) for _, term in run.query.all_terms)
+
+
+def _vector_of(point: StoredPoint | None, term: PointTerm) -> tuple[Vector, VectorName]:
+    if point is None:
+        raise NotFound("point", term.id)
+    for name in (term.name,) if term.name else VECTOR_NAMES:
+        vector: Vector | None = getattr(point, name)
+        if vector is not None:
+            return vector, name
+    raise InvalidArgument(
+        "vector_name", f"point {term.id!r} has no {term.name} vector", "VECTOR_MISSING", {"id": term.id}
+    )

@@ -132,10 +132,27 @@ class PayloadChange:
 
 
 @dataclass(frozen=True, slots=True)
-class VectorQuery:
-    """One nearest-neighbour question to the vectors of one name."""
+class Examples:
+    """What points are to be like, and what not; a point's score is by the nearest, or by all."""
 
-    vector: Vector
+    positives: tuple[Vector, ...]
+    negatives: tuple[Vector, ...]
+    strategy: Literal["best_score", "sum_scores"]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Pairs of what to be nearer to and what to be farther from; `target`: what else to be near to."""
+
+    pairs: tuple[tuple[Vector, Vector], ...]
+    target: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorQuery:
+    """One question to the vectors of one name: which are nearest to a vector, or fit others as they say."""
+
+    vector: Vector | Examples | Context
     name: VectorName
     limit: int
     offset: int = 0
@@ -151,7 +168,7 @@ class VectorQuery:
 
 @dataclass(frozen=True, slots=True)
 class ScoredPoint:
-    """A point found; `score` is the cosine."""
+    """A point found; `score` is the cosine, or what the engine makes of examples or a context."""
 
     point: StoredPoint
     score: float

@@ -131,6 +131,44 @@ TERM_KIND_TEXT: TermKind.ValueType  # 2
 """A text."""
 Global___TermKind: _TypeAlias = TermKind  # noqa: Y015
 
+class _Strategy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Strategy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STRATEGY_UNSPECIFIED: _Strategy.ValueType  # 0
+    """STRATEGY_AVERAGE_VECTOR."""
+    STRATEGY_AVERAGE_VECTOR: _Strategy.ValueType  # 1
+    """They become one vector by their weights, and points are near to that."""
+    STRATEGY_BEST_SCORE: _Strategy.ValueType  # 2
+    """Terms of weight 1 are examples, those of weight -1 counterexamples; there are no other weights, and
+    counterexamples alone will do. A point counts by the one that is nearest to it: its score is the
+    greater, the nearer an example is, and below 0 where that is a counterexample.
+    """
+    STRATEGY_SUM_SCORES: _Strategy.ValueType  # 3
+    """Examples and counterexamples likewise; the score is the sum of the cosines to the examples less that
+    to the counterexamples.
+    """
+
+class Strategy(_Strategy, metaclass=_StrategyEnumTypeWrapper):
+    """How the terms of a query are taken together, in Qdrant's terms."""
+
+STRATEGY_UNSPECIFIED: Strategy.ValueType  # 0
+"""STRATEGY_AVERAGE_VECTOR."""
+STRATEGY_AVERAGE_VECTOR: Strategy.ValueType  # 1
+"""They become one vector by their weights, and points are near to that."""
+STRATEGY_BEST_SCORE: Strategy.ValueType  # 2
+"""Terms of weight 1 are examples, those of weight -1 counterexamples; there are no other weights, and
+counterexamples alone will do. A point counts by the one that is nearest to it: its score is the
+greater, the nearer an example is, and below 0 where that is a counterexample.
+"""
+STRATEGY_SUM_SCORES: Strategy.ValueType  # 3
+"""Examples and counterexamples likewise; the score is the sum of the cosines to the examples less that
+to the counterexamples.
+"""
+Global___Strategy: _TypeAlias = Strategy  # noqa: Y015
+
 class _UpdateMode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -217,14 +255,13 @@ class QueryTerm(_message.Message):
     POINT_ID_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    VECTOR_NAME_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Words; longer than the model's context they are cut."""
     image: _builtins.bytes
     """Picture bytes: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; HEIC where the encoder has the extra `heif`."""
     point_id: _builtins.str
-    """A stored point: its image vector if it has one, otherwise its text vector. It is left out of
-    the answer.
-    """
+    """A stored point: the vector that `vector_name` says. It is left out of the answer."""
     weight: _builtins.float
     """Weight of the term; default 1. Negative pushes away. Finite, not 0, magnitude at most 100.
     The query is the L2-normalised sum of weight / spread x L2-normalised vector over all terms, where
@@ -233,6 +270,10 @@ class QueryTerm(_message.Message):
     """
     kind: Global___TermKind.ValueType
     """Of a `vector`: what it was made of. Refused with other terms, whose kind is known."""
+    vector_name: Global___Target.ValueType
+    """Of a `point_id`: which of the point's vectors is meant, which it must have. Unset or TARGET_ANY: the image
+    vector if it has one, otherwise the text vector. Refused with other terms.
+    """
     @_builtins.property
     def vector(self) -> _vector_pb2.Vector:
         """A ready vector of the collection's dimension; it is normalised before use."""
@@ -246,10 +287,11 @@ class QueryTerm(_message.Message):
         point_id: _builtins.str = ...,
         weight: _builtins.float | None = ...,
         kind: Global___TermKind.ValueType = ...,
+        vector_name: Global___Target.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "image", b"image", "point_id", b"point_id", "term", b"term", "text", b"text", "vector", b"vector", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "image", b"image", "kind", b"kind", "point_id", b"point_id", "term", b"term", "text", b"text", "vector", b"vector", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "image", b"image", "kind", b"kind", "point_id", b"point_id", "term", b"term", "text", b"text", "vector", b"vector", "vector_name", b"vector_name", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
@@ -261,6 +303,36 @@ class QueryTerm(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_term) -> _WhichOneofReturnType_term | None: ...
 
 Global___QueryTerm: _TypeAlias = QueryTerm  # noqa: Y015
+
+@_typing.final
+class ContextPair(_message.Message):
+    """Two terms, of which points should be nearer to the first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITIVE_FIELD_NUMBER: _builtins.int
+    NEGATIVE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def positive(self) -> Global___QueryTerm:
+        """What to be nearer to. It has no weight."""
+
+    @_builtins.property
+    def negative(self) -> Global___QueryTerm:
+        """What to be farther from. It has no weight."""
+
+    def __init__(
+        self,
+        *,
+        positive: Global___QueryTerm | None = ...,
+        negative: Global___QueryTerm | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["negative", b"negative", "positive", b"positive"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["negative", b"negative", "positive", b"positive"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextPair: _TypeAlias = ContextPair  # noqa: Y015
 
 @_typing.final
 class SearchParams(_message.Message):
@@ -349,6 +421,8 @@ class SearchRequest(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     VECTOR_FORMAT_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Collection or alias."""
     target: Global___Target.ValueType
@@ -369,9 +443,13 @@ class SearchRequest(_message.Message):
     """The space that `vector` terms come from; checked against the collection's if set."""
     vector_format: _vector_pb2.VectorFormat.ValueType
     """How the vectors of the hits travel."""
+    strategy: Global___Strategy.ValueType
+    """How the terms are taken together. Scores of other strategies than the average are the engine's, and
+    have no calibration: name one target, or FUSION_RRF or FUSION_DBSF.
+    """
     @_builtins.property
     def query(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryTerm]:
-        """1 to 16 terms (a server setting)."""
+        """1 to 16 terms (a server setting); none will do with `context`."""
 
     @_builtins.property
     def filter(self) -> _filter_pb2.Filter:
@@ -384,6 +462,14 @@ class SearchRequest(_message.Message):
     @_builtins.property
     def payload(self) -> Global___PayloadSelector:
         """Which parts of the payload come back."""
+
+    @_builtins.property
+    def context(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextPair]:
+        """Pairs that divide the space, at most as many as a query has terms. With `query`: points on the right
+        side of more pairs come first (the whole number in the score), of those the nearer to the query. Without:
+        points count by how far on the wrong side of pairs they are, at best 0; which of those that score 0 come
+        is the engine's choice. No `strategy` goes with it, and scores are the engine's, as for those.
+        """
 
     def __init__(
         self,
@@ -401,10 +487,12 @@ class SearchRequest(_message.Message):
         payload: Global___PayloadSelector | None = ...,
         fingerprint: _builtins.str = ...,
         vector_format: _vector_pb2.VectorFormat.ValueType = ...,
+        strategy: Global___Strategy.ValueType = ...,
+        context: _abc.Iterable[Global___ContextPair] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "filter", b"filter", "params", b"params", "payload", b"payload", "score_threshold", b"score_threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "collection", b"collection", "filter", b"filter", "fingerprint", b"fingerprint", "fusion", b"fusion", "limit", b"limit", "offset", b"offset", "params", b"params", "payload", b"payload", "query", b"query", "score_threshold", b"score_threshold", "target", b"target", "vector_format", b"vector_format", "with_vectors", b"with_vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "collection", b"collection", "context", b"context", "filter", b"filter", "fingerprint", b"fingerprint", "fusion", b"fusion", "limit", b"limit", "offset", b"offset", "params", b"params", "payload", b"payload", "query", b"query", "score_threshold", b"score_threshold", "strategy", b"strategy", "target", b"target", "vector_format", b"vector_format", "with_vectors", b"with_vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
     _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
@@ -441,7 +529,9 @@ class Hit(_message.Message):
     text_rank: _builtins.int
     """Rank from 1 among the text vectors, 0 = not among the candidates there. Set for fused hits."""
     cosine: _builtins.float
-    """Cosine to the matched vector, also where `score` is none."""
+    """Cosine to the matched vector, also where `score` is none; 0 with a `strategy` other than the average and
+    with `context`, which have no single vector to compare with.
+    """
     weak: _builtins.bool
     """True for what is probably chance: where scores are calibrated a score below 0, otherwise an image that
     words matched with a cosine below `weak_match_below`.
@@ -524,7 +614,7 @@ class SearchResponse(_message.Message):
     """The space of the collection."""
     fused: _builtins.bool
     """True where scores are those of a fusion (TARGET_ANY over vectors of both names), false where they are
-    cosines.
+    cosines, or of the request's `strategy` or `context`.
     """
     weak_match_below: _builtins.float
     """Of a query of words alone: the cosine to pictures below which this model's matches are weak,
@@ -542,7 +632,9 @@ class SearchResponse(_message.Message):
 
     @_builtins.property
     def tokens_dropped(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
-        """Texts of the query that were cut: index of the term to tokens dropped."""
+        """Texts of the query that were cut: index of the term to tokens dropped. Terms of `context` count on after
+        those of `query`, a pair's positive before its negative.
+        """
 
     def __init__(
         self,

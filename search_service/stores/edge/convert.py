@@ -32,6 +32,8 @@ from search_service.stores.protocol import (
     BinaryEncoding,
     BinaryQueryEncoding,
     CollectionSpec,
+    Context,
+    Examples,
     IndexType,
     PayloadChange,
     PayloadSelection,
@@ -192,13 +194,29 @@ def engine_query(query: VectorQuery) -> qe.QueryRequest:
     return qe.QueryRequest(
         limit=query.limit,
         offset=query.offset,
-        query=qe.Query.Nearest(query.vector.tolist(), using=query.name),
+        query=_scoring(query),
         filter=edge_filter(query.filter),
         score_threshold=query.score_threshold,
         params=qe.SearchParams(exact=query.exact, hnsw_ef=query.hnsw_ef or None, quantization=quantization),
         with_payload=payload_selector(query.payload),
         with_vector=query.with_vectors,
     )
+
+
+def _scoring(query: VectorQuery) -> qe.Query:
+    match query.vector:
+        case Examples(positives, negatives, strategy):
+            asked = qe.RecommendQuery([v.tolist() for v in positives], [v.tolist() for v in negatives])
+            if strategy == "best_score":
+                return qe.Query.RecommendBestScore(asked, using=query.name)
+            return qe.Query.RecommendSumScores(asked, using=query.name)
+        case Context(pairs, target):
+            context = [qe.ContextPair(near.tolist(), far.tolist()) for near, far in pairs]
+            if target is None:
+                return qe.Query.Context(qe.ContextQuery(context), using=query.name)
+            return qe.Query.Discover(qe.DiscoverQuery(target.tolist(), context), using=query.name)
+        case vector:
+            return qe.Query.Nearest(vector.tolist(), using=query.name)
 
 
 def edge_filter(filter: Filter | None) -> qe.Filter | None:

@@ -38,6 +38,8 @@ from search_service.stores.filters import (
 from search_service.stores.protocol import (
     ID_KEY,
     VECTOR_NAMES,
+    Context,
+    Examples,
     PayloadChange,
     PayloadSelection,
     ScoredPoint,
@@ -52,6 +54,10 @@ from search_service.stores.protocol import (
 # ours does. Servers have it since 1.16, as they have metadata, without which no collection is ours.
 _NO_POINT = models.Filter(must=[models.IsEmptyCondition(is_empty=models.PayloadField(key=ID_KEY))])
 
+_STRATEGIES = {
+    "best_score": wire.RecommendStrategy.BestScore,
+    "sum_scores": wire.RecommendStrategy.SumScores,
+}
 _POINTS_A_WRITE = 256
 _VECTOR_BYTES_A_WRITE = 4 << 20
 _BYTES_A_NUMBER = 4
@@ -128,8 +134,35 @@ def _query_points(collection: str, query: VectorQuery) -> wire.QueryPoints:
         with_payload=_payload_selector(query.payload),
         with_vectors=wire.WithVectorsSelector(enable=query.with_vectors),
     )
-    message.query.nearest.dense.MergeFromString(_packed(query.vector))
+    _fill_query(message.query, query)
     return message
+
+
+def _fill_query(message: Any, query: VectorQuery) -> None:
+    match query.vector:
+        case Examples(positives, negatives, strategy):
+            message.recommend.strategy = _STRATEGIES[strategy]
+            for vectors, added in (
+                (positives, message.recommend.positive),
+                (negatives, message.recommend.negative),
+            ):
+                for vector in vectors:
+                    _fill_vector(added.add(), vector)
+        case Context(pairs, target):
+            context = message.context
+            if target is not None:
+                _fill_vector(message.discover.target, target)
+                context = message.discover.context
+            for near, far in pairs:
+                pair = context.pairs.add()
+                _fill_vector(pair.positive, near)
+                _fill_vector(pair.negative, far)
+        case vector:
+            _fill_vector(message.nearest, vector)
+
+
+def _fill_vector(message: Any, vector: Vector) -> None:
+    message.dense.MergeFromString(_packed(vector))
 
 
 def _packed(vector: Vector) -> bytes:

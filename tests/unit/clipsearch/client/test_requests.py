@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from clipsearch import Term
@@ -85,3 +87,49 @@ def test_the_kind_of_a_vector_travels_and_that_of_other_terms_is_refused():
     ]
     with pytest.raises(ValueError, match=r"query\[0\]: kind is of a vector only"):
         requests.search("c", query=[Term(text="words", kind="image")])
+
+
+def test_examples_context_and_the_vector_of_a_point_travel():
+    pair = (Term(text="red"), Term(point_id="mug", vector_name="text"))
+    asked = requests.search("c", point_id="cup", strategy="sum_scores", context=[pair])
+    assert asked.strategy == search_pb2.STRATEGY_SUM_SCORES
+    [context] = asked.context
+    assert (context.positive.text, context.negative.point_id) == ("red", "mug")
+    assert context.negative.vector_name == search_pb2.TARGET_TEXT
+    assert not context.positive.HasField("weight")
+    for given, wrong in (
+        ([Term(text="red")], r"context\[0\]: must be a list of two terms, is one Term"),
+        ([[Term(text="red")]], r"context\[0\]: must be two terms, are 1"),
+        (
+            [(Term(text="red", weight=2), Term(text="blue"))],
+            r"context\[0\]\.positive: terms of a context",
+        ),
+    ):
+        with pytest.raises((TypeError, ValueError), match=wrong):
+            requests.search("c", context=given)
+    with pytest.raises(ValueError, match=r"query\[0\]: vector_name is of a point_id only"):
+        requests.search("c", query=[Term(text="words", vector_name="image")])
+
+
+def test_an_order_travels_with_a_start_of_its_kind():
+    noon = datetime(2024, 5, 31, 12, tzinfo=UTC)
+    by_time = requests.list_page("c", order_by="made", descending=True, start_from=noon).order_by
+    assert (by_time.key, by_time.direction) == ("made", search_pb2.DIRECTION_DESC)
+    assert by_time.time.ToDatetime(tzinfo=UTC) == noon
+    by_number = requests.list_page("c", order_by="price", start_from=7).order_by
+    assert (by_number.number, by_number.direction) == (7, search_pb2.DIRECTION_ASC)
+    assert not requests.list_page("c").HasField("order_by")
+    assert requests.list_page("c", sample=True).sample == search_pb2.SAMPLE_RANDOM
+    with pytest.raises(ValueError, match="give order_by"):
+        requests.list_page("c", descending=True)
+
+
+def test_values_of_fields_come_back_as_what_they_are():
+    values = [{"keyword": "acme"}, {"integer": 0}, {"boolean": False}]
+    hits = [search_pb2.FacetHit(value=search_pb2.FieldValue(**value), count=3) for value in values]
+    found = responses.facets(search_pb2.FacetResponse(hits=hits))
+    assert [(hit.value, type(hit.value), hit.count) for hit in found] == [
+        ("acme", str, 3),
+        (0, int, 3),
+        (False, bool, 3),
+    ]

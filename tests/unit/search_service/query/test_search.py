@@ -96,6 +96,86 @@ async def test_every_kind_of_term_finds_its_nearest(client: Client, encoder: Fak
     assert found.timings.store_ms > 0
 
 
+BEST, SUM = search_pb2.STRATEGY_BEST_SCORE, search_pb2.STRATEGY_SUM_SCORES
+
+
+async def test_terms_are_examples_by_strategy(client: Client):
+    """On the arc, p4 lies between the examples, and the average of them finds it."""
+    likes = [term(point_id="p0"), term(point_id="p8")]
+    assert ids(await client.search(*likes, target=IMAGE, limit=1)) == ["p4"]
+    found = await client.search(*likes, target=IMAGE, strategy=BEST, limit=3)
+    assert set(ids(found)) == {"p1", "p7", "p9"}, "the nearest to either"
+    assert (found.fused, found.hits[0].cosine, found.hits[0].weak) == (False, 0, False)
+    assert ids(await client.search(*likes, target=IMAGE, strategy=SUM, limit=1)) == ["p4"]
+    unlike = term(point_id="p8", weight=-1)
+    assert ids(await client.search(term("first"), unlike, target=IMAGE, strategy=BEST))[0] == "p0"
+    assert ids(await client.search(unlike, target=IMAGE, strategy=BEST))[0] == "p0", "the least like it"
+    encoded = await client.search(term("last"), term(b"first"), strategy=SUM, fusion=RRF, limit=2)
+    assert len(encoded.hits) == 2
+
+
+async def test_context_divides_the_space(client: Client):
+    nearer_the_end = search_pb2.ContextPair(positive=term("last"), negative=term(point_id="p2"))
+    found = await client.search(term(point_id="p0"), context=[nearer_the_end], target=IMAGE, limit=3)
+    assert ids(found) == ["p6", "p7", "p8"], "of the far half the nearest"
+    alone = await client.search(context=[nearer_the_end], target=IMAGE, limit=10)
+    assert {hit.id for hit in alone.hits if hit.score == 0} == {"p6", "p7", "p8", "p9"}
+    assert "p2" not in ids(alone)
+
+
+async def test_of_a_stored_point_the_vector_that_is_named_is_meant(client: Client):
+    both = {
+        name: await client.search(
+            term(point_id="both", vector_name=name), target=TEXT, limit=1, collection="gap"
+        )
+        for name in (search_pb2.TARGET_UNSPECIFIED, IMAGE, TEXT)
+    }
+    scores = {name: found.hits[0].score for name, found in both.items()}
+    assert scores[search_pb2.TARGET_UNSPECIFIED] == scores[IMAGE] < scores[TEXT]
+    why = await refused(client.search(term("first"), term(point_id="p0", vector_name=TEXT)))
+    assert (why.code, why.reason, why.field) == ("INVALID_ARGUMENT", "VECTOR_MISSING", "query[1].vector_name")
+
+
+@pytest.mark.parametrize(
+    ("terms", "fields", "field"),
+    [
+        ([term("a", weight=2)], {"strategy": BEST, "target": IMAGE}, "query[0].weight"),
+        ([term("a")], {"strategy": BEST}, "fusion"),
+        ([term("a")], {"strategy": 9}, "strategy"),
+        ([term("a")], {"context": [search_pb2.ContextPair(positive=term("a"))]}, "context[0].negative"),
+        (
+            [],
+            {"context": [search_pb2.ContextPair(positive=term("a"), negative=term("b"))]},
+            "fusion",
+        ),
+        (
+            [],
+            {"context": [search_pb2.ContextPair(positive=term("a", weight=1), negative=term("b"))]},
+            "context[0].positive.weight",
+        ),
+        (
+            [],
+            {
+                "context": [search_pb2.ContextPair(positive=term("a"), negative=term(" "))],
+                "target": IMAGE,
+            },
+            "context[0].negative.text",
+        ),
+        (
+            [term("a")],
+            {"context": [search_pb2.ContextPair(positive=term("a"), negative=term("b"))], "strategy": SUM},
+            "strategy",
+        ),
+        ([term("a")], {"context": [search_pb2.ContextPair()] * 17}, "context"),
+        ([term("a", vector_name=IMAGE)], {}, "query[0].vector_name"),
+        ([term(point_id="p0", vector_name=9)], {}, "query[0].vector_name"),
+    ],
+)
+async def test_examples_that_cannot_be_taken_are_told_by_field(client: Client, terms, fields, field):
+    why = await refused(client.search(*terms, **fields))
+    assert (why.code, why.field) == ("INVALID_ARGUMENT", field)
+
+
 async def test_hits_are_grouped_by_a_field(client: Client):
     async def groups(**fields) -> search_pb2.SearchGroupsResponse:
         asked = {"search": request(term("first"), limit=2), "group_by": "brand", **fields}

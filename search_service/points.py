@@ -13,16 +13,14 @@ from search_service.query.ordering import Listing, Order, order_by, ordered_page
 from search_service.stores.checks import check_index
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
-    FACET_TYPES,
-    ORDER_TYPES,
     CollectionSpec,
-    FacetHit,
     Page,
     PayloadChange,
     PayloadSelection,
     StoredPoint,
     VectorStore,
 )
+from search_service.stores.questions import FACET_TYPES, ORDER_TYPES, FacetHit
 from search_service.write.successors import Successors
 
 _UPDATED_AT_ONCE = 256

@@ -67,6 +67,10 @@ def search(
         Literal["average_vector", "best_score", "sum_scores"],
         typer.Option(help="Look for all as one vector, or take each as an example."),
     ] = "average_vector",
+    diversity: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Find hits that differ from one another; needs --target."),
+    ] = None,
     target: Annotated[
         Literal["any", "image", "text"], typer.Option(help="Which vectors to compare with.")
     ] = "any",
@@ -92,6 +96,7 @@ def search(
         "limit": limit,
         "filter": conditions(filter),
         "strategy": strategy,
+        "diversity": diversity,
         "query": [
             *(Term(point_id=id) for id in like or ()),
             *(Term(point_id=id, weight=-1) for id in unlike or ()),

@@ -89,7 +89,9 @@ class SearchOptions(TypedDict, total=False):
     `offset`, `score_threshold`, `exact`, `hnsw_ef`, `rescore`, `oversampling`, `fusion` (how "any"
     joins its two rankings: "calibrated", "rrf" or "dbsf"), `fingerprint` (of the space of ready vectors),
     `strategy` ("average_vector": the terms become one vector; "best_score", "sum_scores": they are examples,
-    those of weight -1 counterexamples), `context` (pairs of terms: points should be nearer to the first).
+    those of weight -1 counterexamples), `context` (pairs of terms: points should be nearer to the first),
+    `diversity` (0 to 1: hits that differ from one another, of one target, chosen from the nearest
+    `diversity_candidates`, 0 = 100).
 
     What comes back: `payload` (True, False, or a list of fields), `with_vectors`.
     """
@@ -108,6 +110,8 @@ class SearchOptions(TypedDict, total=False):
     rescore: bool
     oversampling: float
     fusion: Fusion
+    diversity: float | None
+    diversity_candidates: int
     strategy: Strategy
     context: Sequence[tuple[Term, Term]]
     fingerprint: str

@@ -54,6 +54,8 @@ def search(
     rescore: bool | None = None,
     oversampling: float = 0.0,
     fusion: Fusion = "calibrated",
+    diversity: float | None = None,
+    diversity_candidates: int = 0,
     strategy: Strategy = "average_vector",
     context: Sequence[tuple[Term, Term]] = (),
     fingerprint: str = "",
@@ -68,6 +70,7 @@ def search(
     inputs.whole(limit, "limit", least=1)  # 0 would mean 10
     inputs.whole(offset, "offset")
     inputs.whole(hnsw_ef, "hnsw_ef")
+    inputs.whole(diversity_candidates, "diversity_candidates")
     named = (("text", text), ("image", image), ("vector", vector), ("point_id", point_id))
     single = [Term(**{name: value}) for name, value in named if value is not None]  # type: ignore[arg-type]
     request = search_pb2.SearchRequest(
@@ -93,6 +96,11 @@ def search(
     terms = inputs.each(query, Term, "query", "terms")
     for i, term in enumerate([*single, *terms]):  # filled in place: an image is copied once, not twice
         convert.fill_term(request.query.add(), term, f"query[{i}]")
+    if diversity is not None:
+        request.mmr.diversity = diversity
+        request.mmr.candidates_limit = diversity_candidates
+    elif diversity_candidates:
+        raise ValueError("diversity_candidates: they are for diversity, give that too")
     for i, pair in enumerate(inputs.listed(context, "context", "pairs of terms")):
         convert.fill_pair(request.context.add(), pair, f"context[{i}]")
     return request

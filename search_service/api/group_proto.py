@@ -20,6 +20,8 @@ def read_groups(proto: search_pb2.SearchGroupsRequest, limits: SearchSettings) -
     query = read_search(proto.search, limits, "search")
     if query.offset:
         raise InvalidArgument("search.offset", f"{query.offset}; groups have none, only a limit")
+    if query.mmr is not None:
+        raise InvalidArgument("search.mmr", "set together with group_by; groups have an order of their own")
     size = proto.group_size or _DEFAULT_SIZE
     if query.limit * size > limits.max_limit:
         raise InvalidArgument(

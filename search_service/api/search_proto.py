@@ -27,6 +27,7 @@ from search_service.api.point_proto import (
     write_payload,
     write_vector,
 )
+from search_service.api.rescoring_proto import read_mmr
 from search_service.query.queries import (
     FUSION_DEPTH,
     Answer,
@@ -138,12 +139,13 @@ def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str) ->
             "params.quantization_oversampling",
             f"{oversampling}; 1 to {_MAX_OVERSAMPLING}, or 0 for the default",
         )
+    limit = _limit(proto, target, fusion, limits)
     return Query(
         collection=proto.collection,
         terms=tuple(_term(term, f"query[{i}]", limits) for i, term in enumerate(proto.query)),
         target=target,
         filter=read_filter(proto.filter, limits),
-        limit=_limit(proto, target, fusion, limits),
+        limit=limit,
         offset=proto.offset,
         score_threshold=threshold,
         with_vectors=proto.with_vectors,
@@ -156,6 +158,7 @@ def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str) ->
         oversampling=oversampling,
         path=path,
         strategy=strategy,
+        mmr=read_mmr(proto, proto.offset + limit, limits),
         context=tuple(_pair(pair, f"context[{i}]", limits) for i, pair in enumerate(proto.context)),
     )
 

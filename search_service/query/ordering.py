@@ -19,13 +19,13 @@ from search_service.stores.codec import from_micros
 from search_service.stores.filters import Condition, DatetimeRange, Filter, Range
 from search_service.stores.protocol import (
     IndexType,
-    OrderBy,
     Page,
     PayloadSelection,
     StoredPoint,
     VectorStore,
     point_uuid,
 )
+from search_service.stores.questions import OrderBy
 
 _INTEGERS = range(-(2**63), 2**63)
 _MICROS = range(-62_135_596_800_000_000, 253_402_300_800_000_000)  # of the years 1 to 9999

@@ -12,6 +12,7 @@ import numpy as np
 from clipsearch.serving.errors import InvalidArgument
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import PayloadSelection, StoredPoint, Vector, VectorName
+from search_service.stores.questions import Mmr
 
 Target = Literal["image", "text", "any"]
 Strategy = Literal["average_vector", "best_score", "sum_scores"]
@@ -85,6 +86,7 @@ class Query:
     path: str = ""
     strategy: Strategy = "average_vector"
     context: tuple[tuple[Term, Term], ...] = ()
+    mmr: Mmr | None = None
 
     @property
     def all_terms(self) -> list[tuple[str, Term]]:
@@ -148,7 +150,7 @@ class Answer:
 
 def check_query(query: Query) -> None:
     """Raises InvalidArgument for weights that are none, or do not go with the strategy, and where the query
-    says only what to avoid; and where scores are to be calibrated that cannot be.
+    says only what to avoid; and where scores are to be calibrated, or likenesses compared, that cannot be.
     """
     weights = [term.weight for term in query.terms]
     if query.by_cosine or query.context:
@@ -162,6 +164,15 @@ def check_query(query: Query) -> None:
                     f"1 or -1 with strategy {query.strategy}, whose examples count alike; is {weight:g}",
                     "WEIGHT_INVALID",
                 )
+    if query.mmr is not None:
+        if query.target == "any":
+            raise InvalidArgument(
+                "mmr",
+                "needs target image or text: likenesses of images and of texts cannot be compared",
+                "TARGET_NEEDED",
+            )
+        if not query.by_cosine:
+            raise InvalidArgument("mmr", "set together with strategy or context; it is one or the other")
     if not query.by_cosine and query.target == "any" and query.fusion == "calibrated":
         scores = f"strategy {query.strategy}" if not query.context else "a context"
         raise InvalidArgument(

@@ -34,8 +34,6 @@ from search_service.stores.protocol import (
     VECTOR_NAMES,
     BinaryEncoding,
     CollectionSpec,
-    Context,
-    Examples,
     PayloadSelection,
     ScoredPoint,
     Vector,
@@ -43,6 +41,7 @@ from search_service.stores.protocol import (
     VectorQuery,
     VectorStore,
 )
+from search_service.stores.questions import Context, Examples
 
 _SHORT = 20  # hits
 _MOST_TIED = 100_000  # equal cosines that are put in order; beyond them the engine's order stands
@@ -86,6 +85,7 @@ def vector_queries(
             oversampling=query.oversampling,
             payload=query.payload if fetched_at_once(query) else PayloadSelection(include=()),
             with_vectors=query.with_vectors and one,
+            mmr=query.mmr,
         )
         for name, vector in vectors.items()
     ]
@@ -112,14 +112,19 @@ async def nearest(
     store: VectorStore, spec: CollectionSpec, queries: Sequence[VectorQuery], deadline: Deadline
 ) -> list[list[ScoredPoint]]:
     """What `store.query` answers, ties in the order of ids. One call, and others only where a tie is cut."""
-    # One more at either end, to see whether a tie is.
+    # One more at either end, to see whether a tie is; what MMR chooses is in no order of scores.
     wider = [
         replace(query, offset=query.offset - bool(query.offset), limit=query.limit + 1 + bool(query.offset))
+        if query.mmr is None
+        else query
         for query in queries
     ]
     answers = await _asked(store, spec, wider, deadline)
     found: list[list[ScoredPoint]] = []
     for query, asked, answer in zip(queries, wider, answers, strict=True):
+        if query.mmr is not None:
+            found.append(answer)
+            continue
         before = bool(query.offset)
         tied_after = len(answer) == asked.limit and answer[-2].score == answer[-1].score
         tied_before = before and len(answer) > 1 and answer[0].score == answer[1].score
@@ -182,7 +187,8 @@ def with_defaults(query: VectorQuery, spec: CollectionSpec) -> VectorQuery:
     if least := candidates(spec):
         if query.oversampling or not query.rescore:
             return query
-        return replace(query, oversampling=max(_LEAST_FACTOR, least / (query.offset + query.limit)))
+        wanted = query.offset + query.limit if query.mmr is None else query.mmr.candidates
+        return replace(query, oversampling=max(_LEAST_FACTOR, least / wanted))
     # Who has a graph built with a beam of its own expects the engine to search with that one.
     if query.hnsw_ef or spec.hnsw_ef_construct not in _NO_BEAM_SAID:
         return query

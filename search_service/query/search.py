@@ -36,8 +36,6 @@ from search_service.stores.checks import check_dimension, check_fingerprint
 from search_service.stores.protocol import (
     VECTOR_NAMES,
     CollectionSpec,
-    Context,
-    Examples,
     PayloadSelection,
     ScoredPoint,
     StoredPoint,
@@ -46,6 +44,7 @@ from search_service.stores.protocol import (
     VectorQuery,
     VectorStore,
 )
+from search_service.stores.questions import Context, Examples
 
 What = TypeVar("What", TextTerm, ImageTerm, VectorTerm, PointTerm)
 

@@ -13,7 +13,6 @@ from search_service.stores.protocol import (
     ID_KEY,
     RESERVED_PREFIX,
     VECTOR_NAMES,
-    OrderBy,
     Page,
     PayloadSelection,
     StoredPoint,
@@ -21,6 +20,7 @@ from search_service.stores.protocol import (
     VectorName,
     VectorSample,
 )
+from search_service.stores.questions import OrderBy
 
 # Kept in the payload so that a read without vectors can tell which vectors a point has: "image text".
 # Words, because a list costs Qdrant Edge 8 us a point to take in, and a word 3.

@@ -18,15 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_service.stores.filters import Filter
+from search_service.stores.questions import Context, Examples, FacetHit, Mmr, OrderBy, OrderedPoints
 
 Vector = NDArray[np.float32]
 VectorName = Literal["image", "text"]
 VECTOR_NAMES: tuple[VectorName, VectorName] = ("image", "text")
 IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
-FACET_TYPES: frozenset[IndexType] = frozenset({"keyword", "integer", "bool"})
-"""Types of the payload indexes that engines count values in."""
-ORDER_TYPES: frozenset[IndexType] = frozenset({"integer", "float", "datetime"})
-"""Types of the payload indexes whose values engines can order points by."""
 Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
 BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]
 BinaryQueryEncoding = Literal["default", "binary", "scalar4bits", "scalar8bits"]
@@ -132,23 +129,6 @@ class PayloadChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Examples:
-    """What points are to be like, and what not; a point's score is by the nearest, or by all."""
-
-    positives: tuple[Vector, ...]
-    negatives: tuple[Vector, ...]
-    strategy: Literal["best_score", "sum_scores"]
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Pairs of what to be nearer to and what to be farther from; `target`: what else to be near to."""
-
-    pairs: tuple[tuple[Vector, Vector], ...]
-    target: Vector | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class VectorQuery:
     """One question to the vectors of one name: which are nearest to a vector, or fit others as they say."""
 
@@ -164,6 +144,7 @@ class VectorQuery:
     oversampling: float = 0.0
     payload: PayloadSelection = PayloadSelection()
     with_vectors: bool = False
+    mmr: Mmr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,33 +161,6 @@ class VectorSample:
 
     ids: tuple[str, ...]
     vectors: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class OrderBy:
-    """The order of an indexed field's values, from `start` on; times are microseconds since 1970 in UTC."""
-
-    key: str
-    type: IndexType
-    descending: bool = False
-    start: int | float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OrderedPoints:
-    """Points in the order of `values`; of equal values in any. `more`: there may be others behind them."""
-
-    values: tuple[int | float, ...]
-    points: tuple[StoredPoint, ...]
-    more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class FacetHit:
-    """A value of a payload field, and how many points have it."""
-
-    value: str | int | bool
-    count: int
 
 
 @dataclass(frozen=True, slots=True)

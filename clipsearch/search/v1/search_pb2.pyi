@@ -423,6 +423,7 @@ class SearchRequest(_message.Message):
     VECTOR_FORMAT_FIELD_NUMBER: _builtins.int
     STRATEGY_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
+    MMR_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Collection or alias."""
     target: Global___Target.ValueType
@@ -471,6 +472,12 @@ class SearchRequest(_message.Message):
         is the engine's choice. No `strategy` goes with it, and scores are the engine's, as for those.
         """
 
+    @_builtins.property
+    def mmr(self) -> Global___Mmr:
+        """Hits that differ from one another. Needs a target of one name, because how like each other an image and
+        a text are says nothing beside how like two images are; goes with neither `strategy` nor `context`.
+        """
+
     def __init__(
         self,
         *,
@@ -489,16 +496,50 @@ class SearchRequest(_message.Message):
         vector_format: _vector_pb2.VectorFormat.ValueType = ...,
         strategy: Global___Strategy.ValueType = ...,
         context: _abc.Iterable[Global___ContextPair] | None = ...,
+        mmr: Global___Mmr | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "filter", b"filter", "params", b"params", "payload", b"payload", "score_threshold", b"score_threshold"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "filter", b"filter", "mmr", b"mmr", "params", b"params", "payload", b"payload", "score_threshold", b"score_threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "collection", b"collection", "context", b"context", "filter", b"filter", "fingerprint", b"fingerprint", "fusion", b"fusion", "limit", b"limit", "offset", b"offset", "params", b"params", "payload", b"payload", "query", b"query", "score_threshold", b"score_threshold", "strategy", b"strategy", "target", b"target", "vector_format", b"vector_format", "with_vectors", b"with_vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "collection", b"collection", "context", b"context", "filter", b"filter", "fingerprint", b"fingerprint", "fusion", b"fusion", "limit", b"limit", "mmr", b"mmr", "offset", b"offset", "params", b"params", "payload", b"payload", "query", b"query", "score_threshold", b"score_threshold", "strategy", b"strategy", "target", b"target", "vector_format", b"vector_format", "with_vectors", b"with_vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
     _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score_threshold) -> _WhichOneofReturnType__score_threshold | None: ...
 
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
+
+@_typing.final
+class Mmr(_message.Message):
+    """Maximal marginal relevance (Carbonell and Goldstein 1998): the nearest point first, then always the one with
+    the largest (1 - diversity) x cosine to the query - diversity x largest cosine to a hit before it. Hits
+    stand in this order; their scores are cosines to the query all the same.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIVERSITY_FIELD_NUMBER: _builtins.int
+    CANDIDATES_LIMIT_FIELD_NUMBER: _builtins.int
+    diversity: _builtins.float
+    """0 = by nearness alone, 1 = as unlike one another as can be. Default: 0.5."""
+    candidates_limit: _builtins.int
+    """So many of the nearest are chosen from: at least offset + limit, at most 1000 (a server setting). 0 = 100, or
+    offset + limit where that is more. `score_threshold` is for these.
+    """
+    def __init__(
+        self,
+        *,
+        diversity: _builtins.float | None = ...,
+        candidates_limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "diversity", b"diversity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "candidates_limit", b"candidates_limit", "diversity", b"diversity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
+    _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__diversity) -> _WhichOneofReturnType__diversity | None: ...
+
+Global___Mmr: _TypeAlias = Mmr  # noqa: Y015
 
 @_typing.final
 class Hit(_message.Message):
@@ -624,7 +665,7 @@ class SearchResponse(_message.Message):
     """Whose scores they are where `fused` is true; FUSION_UNSPECIFIED where they are cosines."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
-        """Best first; ties in the order of their ids."""
+        """Best first, ties in the order of their ids; with `mmr` in the order that it chooses."""
 
     @_builtins.property
     def timings(self) -> Global___SearchTimings:

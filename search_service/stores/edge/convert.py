@@ -32,8 +32,6 @@ from search_service.stores.protocol import (
     BinaryEncoding,
     BinaryQueryEncoding,
     CollectionSpec,
-    Context,
-    Examples,
     IndexType,
     PayloadChange,
     PayloadSelection,
@@ -43,6 +41,7 @@ from search_service.stores.protocol import (
     VectorQuery,
     point_uuid,
 )
+from search_service.stores.questions import Context, Examples
 
 # qdrant-edge-py 0.9.0 hands `MatchValue(True)` to the engine as the integer 1, so no filter finds a boolean.
 # A point's booleans are therefore kept once more as 1 and 0, at the same paths with this before their first
@@ -203,7 +202,7 @@ def engine_query(query: VectorQuery) -> qe.QueryRequest:
     )
 
 
-def _scoring(query: VectorQuery) -> qe.Query:
+def _scoring(query: VectorQuery) -> qe.Query | qe.Mmr:
     match query.vector:
         case Examples(positives, negatives, strategy):
             asked = qe.RecommendQuery([v.tolist() for v in positives], [v.tolist() for v in negatives])
@@ -215,6 +214,9 @@ def _scoring(query: VectorQuery) -> qe.Query:
             if target is None:
                 return qe.Query.Context(qe.ContextQuery(context), using=query.name)
             return qe.Query.Discover(qe.DiscoverQuery(target.tolist(), context), using=query.name)
+        case vector if query.mmr is not None:
+            relevance = 1 - query.mmr.diversity
+            return qe.Mmr(vector.tolist(), relevance, query.mmr.candidates, using=query.name)
         case vector:
             return qe.Query.Nearest(vector.tolist(), using=query.name)
 

@@ -44,10 +44,7 @@ from search_service.stores.filters import Filter, HasVector
 from search_service.stores.protocol import (
     VECTOR_NAMES,
     CollectionSpec,
-    FacetHit,
     IndexType,
-    OrderBy,
-    OrderedPoints,
     Page,
     PayloadChange,
     PayloadSelection,
@@ -56,6 +53,7 @@ from search_service.stores.protocol import (
     VectorQuery,
     point_uuid,
 )
+from search_service.stores.questions import FacetHit, OrderBy, OrderedPoints
 
 WRITES = frozenset({"upsert", "delete", "update_payload", "create_payload_index"})
 # A tenth of what others want of a full machine. At 19 it is a sixtieth: 2,000 vectors took 104 s on two

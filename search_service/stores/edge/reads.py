@@ -12,9 +12,6 @@ from search_service.stores.codec import NO_PAYLOAD, sampled
 from search_service.stores.edge.collection import EdgeCollection
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
-    FacetHit,
-    OrderBy,
-    OrderedPoints,
     Page,
     PayloadSelection,
     ScoredPoint,
@@ -23,6 +20,7 @@ from search_service.stores.protocol import (
     VectorQuery,
     VectorSample,
 )
+from search_service.stores.questions import FacetHit, OrderBy, OrderedPoints
 
 
 class EdgeReads:

@@ -38,8 +38,6 @@ from search_service.stores.filters import (
 from search_service.stores.protocol import (
     ID_KEY,
     VECTOR_NAMES,
-    Context,
-    Examples,
     PayloadChange,
     PayloadSelection,
     ScoredPoint,
@@ -49,6 +47,7 @@ from search_service.stores.protocol import (
     VectorQuery,
     point_uuid,
 )
+from search_service.stores.questions import Context, Examples
 
 # As an `update_filter`: of the points that are there only those that match are replaced, and none of
 # ours does. Servers have it since 1.16, as they have metadata, without which no collection is ours.
@@ -157,6 +156,10 @@ def _fill_query(message: Any, query: VectorQuery) -> None:
                 pair = context.pairs.add()
                 _fill_vector(pair.positive, near)
                 _fill_vector(pair.negative, far)
+        case vector if query.mmr is not None:
+            message.nearest_with_mmr.mmr.diversity = query.mmr.diversity
+            message.nearest_with_mmr.mmr.candidates_limit = query.mmr.candidates
+            _fill_vector(message.nearest_with_mmr.nearest, vector)
         case vector:
             _fill_vector(message.nearest, vector)
 

@@ -19,9 +19,6 @@ from search_service.stores.checks import check_cursor
 from search_service.stores.codec import NO_PAYLOAD, order_start, payload_keys, sampled
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
-    FacetHit,
-    OrderBy,
-    OrderedPoints,
     Page,
     PayloadSelection,
     ScoredPoint,
@@ -39,6 +36,7 @@ from search_service.stores.qdrant.convert import (
     stored_point,
     uuids,
 )
+from search_service.stores.questions import FacetHit, OrderBy, OrderedPoints
 
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 

@@ -176,6 +176,31 @@ async def test_examples_that_cannot_be_taken_are_told_by_field(client: Client, t
     assert (why.code, why.field) == ("INVALID_ARGUMENT", field)
 
 
+async def test_diverse_hits_are_chosen_from_the_nearest(client: Client):
+    def mmr(**fields) -> search_pb2.Mmr:
+        return search_pb2.Mmr(**fields)
+
+    found = await client.search(term("first"), target=IMAGE, limit=3, mmr=mmr(diversity=0.9))
+    assert ids(found)[:2] == ["p0", "p9"], "after the nearest what is least like it"
+    assert found.hits[1].score == found.hits[1].cosine == pytest.approx(math.cos(0.9), abs=1e-5)
+    plain = await client.search(term("first"), target=IMAGE, limit=3, mmr=mmr(diversity=0))
+    assert ids(plain) == ["p0", "p1", "p2"]
+    few = await client.search(
+        term("first"), target=IMAGE, limit=2, offset=1, mmr=mmr(diversity=0.9, candidates_limit=4)
+    )
+    assert ids(few)[0] == "p3"
+    for fields, field in (
+        ({"target": ANY}, "mmr"),
+        ({"strategy": SUM}, "mmr"),
+        ({"mmr": mmr(diversity=1.1)}, "mmr.diversity"),
+        ({"mmr": mmr(diversity=math.nan)}, "mmr.diversity"),
+        ({"mmr": mmr(candidates_limit=101)}, "mmr.candidates_limit"),
+        ({"mmr": mmr(candidates_limit=9)}, "mmr.candidates_limit"),
+    ):
+        why = await refused(client.search(term("first"), **{"target": IMAGE, "mmr": mmr(), **fields}))
+        assert (why.code, why.field) == ("INVALID_ARGUMENT", field)
+
+
 async def test_hits_are_grouped_by_a_field(client: Client):
     async def groups(**fields) -> search_pb2.SearchGroupsResponse:
         asked = {"search": request(term("first"), limit=2), "group_by": "brand", **fields}

@@ -1,0 +1,68 @@
+"""What a store is asked beside which points are nearest, and what it answers, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from search_service.stores.protocol import IndexType, StoredPoint, Vector
+
+FACET_TYPES: frozenset[IndexType] = frozenset({"keyword", "integer", "bool"})
+"""Types of the payload indexes that engines count values in."""
+ORDER_TYPES: frozenset[IndexType] = frozenset({"integer", "float", "datetime"})
+"""Types of the payload indexes whose values engines can order points by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What points are to be like, and what not; a point's score is by the nearest, or by all."""
+
+    positives: tuple[Vector, ...]
+    negatives: tuple[Vector, ...]
+    strategy: Literal["best_score", "sum_scores"]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Pairs of what to be nearer to and what to be farther from; `target`: what else to be near to."""
+
+    pairs: tuple[tuple[Vector, Vector], ...]
+    target: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mmr:
+    """How many of the nearest are chosen from, and how much a point's likeness to those that are chosen
+    already counts: 0 not at all, 1 alone (maximal marginal relevance, Carbonell and Goldstein 1998).
+    """
+
+    diversity: float
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderBy:
+    """The order of an indexed field's values, from `start` on; times are microseconds since 1970 in UTC."""
+
+    key: str
+    type: IndexType
+    descending: bool = False
+    start: int | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedPoints:
+    """Points in the order of `values`; of equal values in any. `more`: there may be others behind them."""
+
+    values: tuple[int | float, ...]
+    points: tuple[StoredPoint, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FacetHit:
+    """A value of a payload field, and how many points have it."""
+
+    value: str | int | bool
+    count: int

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clipsearch.channel.credentials import ClientTls, CredentialsError
     from clipsearch.client.aio import AsyncClient, AsyncEncoderClient
     from clipsearch.client.errors import ClipSearchError
-    from clipsearch.client.inputs import Point, Search, Term
+    from clipsearch.client.inputs import Nearer, Newer, Point, Popular, Search, Term
     from clipsearch.client.sync import Client, EncoderClient
     from clipsearch.client.types import (
         Classification,
@@ -51,8 +51,11 @@ __all__ = [
     "Hit",
     "LabelScore",
     "Model",
+    "Nearer",
+    "Newer",
     "Page",
     "Point",
+    "Popular",
     "Search",
     "SearchResult",
     "StoredPoint",
@@ -69,7 +72,10 @@ _HOMES = {
     "CredentialsError": "channel.credentials",
     "ClipSearchError": "client.errors",
     "FilterError": "filters.expressions",
+    "Nearer": "client.inputs",
+    "Newer": "client.inputs",
     "Point": "client.inputs",
+    "Popular": "client.inputs",
     "Search": "client.inputs",
     "Term": "client.inputs",
 }

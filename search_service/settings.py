@@ -132,6 +132,7 @@ class SearchSettings(ServingSettings):
         return {
             f"{package}.SearchRequest.query": self.max_terms,
             f"{package}.SearchRequest.context": self.max_terms,
+            f"{package}.SearchRequest.boosts": self.max_terms,
             f"{package}.SearchBatchRequest.searches": self.max_searches,
             f"{package}.UpsertRequest.points": self.max_points,
             f"{package}.GetPointsRequest.ids": self.max_ids,

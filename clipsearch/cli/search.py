@@ -23,7 +23,7 @@ from clipsearch.cli.output import describe, plain, print_json, stderr, stdout, t
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from clipsearch.client.inputs import SearchOptions
+    from clipsearch.client.inputs import Boost, SearchOptions
     from clipsearch.client.types import GroupedResult, Hit, SearchResult
 
 _EXAMPLES = """
@@ -40,6 +40,8 @@ Examples:
   clipsearch search "a mug" --filter 'brand=acme|zeta' --filter '"unit price"<5' --filter 'sku!="0042"'
 
   clipsearch search "a mug" --like mug-1 --unlike mug-7 -c shop
+
+  clipsearch search "a mug" --boost newer:made:2592000 --boost popular:sold:100:0.5 -c shop
 
   clipsearch search "a mug" -c shop --group-by brand --group-size 2
 
@@ -67,6 +69,14 @@ def search(
         Literal["average_vector", "best_score", "sum_scores"],
         typer.Option(help="Look for all as one vector, or take each as an example."),
     ] = "average_vector",
+    boost: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND:FIELD:SCALE",
+            help="Raise scores: newer:FIELD:SECONDS, popular:FIELD:NUMBER or nearer:FIELD:LAT,LON,METRES; "
+            "a fourth part is the weight. Repeatable.",
+        ),
+    ] = None,
     diversity: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Find hits that differ from one another; needs --target."),
@@ -97,6 +107,7 @@ def search(
         "filter": conditions(filter),
         "strategy": strategy,
         "diversity": diversity,
+        "boosts": [_boost(text) for text in boost or ()],
         "query": [
             *(Term(point_id=id) for id in like or ()),
             *(Term(point_id=id, weight=-1) for id in unlike or ()),
@@ -139,6 +150,28 @@ def search(
 
 
 search.__doc__ = f"{search.__doc__}\n{_EXAMPLES}"
+
+
+def _boost(text: str) -> Boost:
+    from clipsearch.client.inputs import Nearer, Newer, Popular
+
+    try:
+        kind, field, scale, *weights = text.split(":")
+        weight = float(*weights or (1,))
+        match kind:
+            case "newer":
+                return Newer(field, float(scale), weight=weight)
+            case "popular":
+                return Popular(field, float(scale), weight=weight)
+            case "nearer":
+                lat, lon, metres = map(float, scale.split(","))
+                return Nearer(field, lat, lon, metres, weight=weight)
+    except (ValueError, TypeError):
+        pass
+    raise typer.BadParameter(
+        f"{text!r} is none of newer:FIELD:SECONDS, popular:FIELD:NUMBER and nearer:FIELD:LAT,LON,METRES",
+        param_hint="--boost",
+    )
 
 
 def hits_table(result: SearchResult, found: Sequence[Hit], title: str | None = None) -> Table:

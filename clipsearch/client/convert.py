@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from clipsearch.client import inputs
 from clipsearch.client.enums import KINDS, TARGETS, choice
-from clipsearch.client.inputs import Term, VectorLike, image_bytes, string
+from clipsearch.client.inputs import Nearer, Newer, Popular, Term, VectorLike, image_bytes, string
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.filters.expressions import EXACT_INTEGER
 from clipsearch.search.v1 import search_pb2
@@ -205,6 +205,23 @@ def fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
         proto.vector.CopyFrom(vector(term.vector))
     elif term.point_id is not None:
         proto.point_id = inputs.point_id(term.point_id, f"{where}.point_id")
+
+
+def fill_boost(proto: search_pb2.Boost, boost: Any, where: str) -> None:
+    """Puts a boost into its message. Raises TypeError, naming where it stands."""
+    match boost:
+        case Newer():
+            proto.newer.key, proto.newer.scale_s = string(boost.key, f"{where}.key"), boost.scale_s
+            if boost.target is not None:
+                proto.newer.target.FromDatetime(boost.target)
+        case Nearer():
+            proto.nearer.key, proto.nearer.scale_m = string(boost.key, f"{where}.key"), boost.scale_m
+            proto.nearer.lat, proto.nearer.lon = boost.lat, boost.lon
+        case Popular():
+            proto.popular.key, proto.popular.scale = string(boost.key, f"{where}.key"), boost.scale
+        case _:
+            raise TypeError(f"{where}: must be Newer, Nearer or Popular, is of type {type(boost).__name__}")
+    proto.weight = boost.weight
 
 
 def fill_pair(proto: search_pb2.ContextPair, pair: Any, where: str) -> None:

@@ -10,6 +10,7 @@ import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex, TypedDict, TypeVar
 
@@ -62,6 +63,43 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
+class Newer:
+    """Raises scores by nearness in time: by `weight` at `target` (None = now), by half of it `scale_s`
+    seconds before or after, by a quarter after twice that. `key`: a field of dates or times.
+    """
+
+    key: str
+    scale_s: float
+    target: datetime | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Nearer:
+    """Raises scores by nearness to a place: by `weight` there, by half of it `scale_m` metres away, by a
+    quarter twice as far away. `key`: a field of objects with `lat` and `lon`.
+    """
+
+    key: str
+    lat: float
+    lon: float
+    scale_m: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Popular:
+    """Raises scores by a number: by `weight` x number / (number + `scale`). `key`: a field of numbers."""
+
+    key: str
+    scale: float
+    weight: float = 1.0
+
+
+Boost = Newer | Nearer | Popular
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """A point to write: an image, a text or both, or their ready vectors.
 
@@ -91,7 +129,8 @@ class SearchOptions(TypedDict, total=False):
     `strategy` ("average_vector": the terms become one vector; "best_score", "sum_scores": they are examples,
     those of weight -1 counterexamples), `context` (pairs of terms: points should be nearer to the first),
     `diversity` (0 to 1: hits that differ from one another, of one target, chosen from the nearest
-    `diversity_candidates`, 0 = 100).
+    `diversity_candidates`, 0 = 100), `boosts` (a list of `Newer`, `Nearer` and `Popular`, which raise the
+    scores of the best `boost_candidates` hits, 0 = 100).
 
     What comes back: `payload` (True, False, or a list of fields), `with_vectors`.
     """
@@ -112,6 +151,8 @@ class SearchOptions(TypedDict, total=False):
     fusion: Fusion
     diversity: float | None
     diversity_candidates: int
+    boosts: Sequence[Boost]
+    boost_candidates: int
     strategy: Strategy
     context: Sequence[tuple[Term, Term]]
     fingerprint: str

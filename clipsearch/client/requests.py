@@ -14,6 +14,7 @@ from clipsearch.channel.batches import batched
 from clipsearch.client import convert, inputs
 from clipsearch.client.enums import FUSIONS, STRATEGIES, TARGETS, choice
 from clipsearch.client.inputs import (
+    Boost,
     Fusion,
     ImageLike,
     Point,
@@ -56,6 +57,8 @@ def search(
     fusion: Fusion = "calibrated",
     diversity: float | None = None,
     diversity_candidates: int = 0,
+    boosts: Sequence[Boost] = (),
+    boost_candidates: int = 0,
     strategy: Strategy = "average_vector",
     context: Sequence[tuple[Term, Term]] = (),
     fingerprint: str = "",
@@ -71,6 +74,7 @@ def search(
     inputs.whole(offset, "offset")
     inputs.whole(hnsw_ef, "hnsw_ef")
     inputs.whole(diversity_candidates, "diversity_candidates")
+    inputs.whole(boost_candidates, "boost_candidates")
     named = (("text", text), ("image", image), ("vector", vector), ("point_id", point_id))
     single = [Term(**{name: value}) for name, value in named if value is not None]  # type: ignore[arg-type]
     request = search_pb2.SearchRequest(
@@ -101,6 +105,9 @@ def search(
         request.mmr.candidates_limit = diversity_candidates
     elif diversity_candidates:
         raise ValueError("diversity_candidates: they are for diversity, give that too")
+    request.boost_candidates = boost_candidates
+    for i, boost in enumerate(inputs.listed(boosts, "boosts", "boosts")):
+        convert.fill_boost(request.boosts.add(), boost, f"boosts[{i}]")
     for i, pair in enumerate(inputs.listed(context, "context", "pairs of terms")):
         convert.fill_pair(request.context.add(), pair, f"context[{i}]")
     return request

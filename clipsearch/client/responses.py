@@ -213,6 +213,7 @@ def _hit(hit: search_pb2.Hit) -> Hit:
         image_vector=array(hit.image_vector) if hit.HasField("image_vector") else None,
         text_vector=array(hit.text_vector) if hit.HasField("text_vector") else None,
         weak=hit.weak,
+        boost=hit.boost,
     )
 
 

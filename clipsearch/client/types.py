@@ -28,7 +28,8 @@ class Hit:
     is above the best that unrelated queries find: 0 is chance, 3 far above it. `cosine` is always the
     cosine to the matched vector. Ranks count from 1 and are None where the hit was not among those looked
     at or nothing was fused. Vectors are float32 [dimension]. `weak`: probably chance; a calibrated score
-    below 0, or an image that a text matched with a cosine below `SearchResult.weak_match_below`.
+    below 0, or an image that a text matched with a cosine below `SearchResult.weak_match_below`. `boost`:
+    what of the score boosts have added.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Hit:
     image_vector: Vector | None = None
     text_vector: Vector | None = None
     weak: bool = False
+    boost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from search_service.api.point_proto import (
     write_payload,
     write_vector,
 )
-from search_service.api.rescoring_proto import read_mmr
+from search_service.api.rescoring_proto import read_boosts, read_mmr
 from search_service.query.queries import (
     FUSION_DEPTH,
     Answer,
@@ -140,6 +140,7 @@ def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str) ->
             f"{oversampling}; 1 to {_MAX_OVERSAMPLING}, or 0 for the default",
         )
     limit = _limit(proto, target, fusion, limits)
+    boosts, boost_candidates = read_boosts(proto, proto.offset + limit, limits)
     return Query(
         collection=proto.collection,
         terms=tuple(_term(term, f"query[{i}]", limits) for i, term in enumerate(proto.query)),
@@ -159,6 +160,8 @@ def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str) ->
         path=path,
         strategy=strategy,
         mmr=read_mmr(proto, proto.offset + limit, limits),
+        boosts=boosts,
+        boost_candidates=boost_candidates,
         context=tuple(_pair(pair, f"context[{i}]", limits) for i, pair in enumerate(proto.context)),
     )
 
@@ -229,6 +232,7 @@ def write_hit(hit: Hit, weak: bool, format: VectorFormat) -> search_pb2.Hit:
         text_rank=hit.text_rank,
         cosine=hit.cosine,
         weak=weak,
+        boost=hit.boost,
     )
 
 

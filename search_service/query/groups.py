@@ -3,7 +3,7 @@
 Neither a point's cosine nor its calibrated score depends on a filter. So the groups that a list does not
 reach are those of another list, of points with other values, and a group that a list cuts off is a list of
 its own; what comes of it is what one list of all points would give. RRF and DBSF score by ranks, which a
-filter changes: there the groups are those of the one list of all that they rank.
+filter changes, and boosts are for the best of a list: there the groups are those of the one list.
 """
 
 from __future__ import annotations
@@ -76,11 +76,13 @@ class Groups:
         query = walk.asked.query
         by_ranks = query.target == "any" and query.fusion != "calibrated"
         limit = 2 * FUSION_DEPTH if by_ranks else query.limit * walk.asked.size
+        if query.boosts:
+            limit = query.boost_candidates
         part = walk.part(limit)
         [first] = await self._search.rank([part], deadline)
         walk.run = replace(walk.run, calibration=part.calibration)  # measured meanwhile, if it had none
         more = walk.take(first.hits, limit)
-        if by_ranks:
+        if by_ranks or query.boosts:
             return first
         while more and not walk.has_all and limit <= _DEEPEST:
             before = len(walk.groups)

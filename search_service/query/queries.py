@@ -12,7 +12,7 @@ import numpy as np
 from clipsearch.serving.errors import InvalidArgument
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import PayloadSelection, StoredPoint, Vector, VectorName
-from search_service.stores.questions import Mmr
+from search_service.stores.questions import Boost, Mmr
 
 Target = Literal["image", "text", "any"]
 Strategy = Literal["average_vector", "best_score", "sum_scores"]
@@ -87,6 +87,8 @@ class Query:
     strategy: Strategy = "average_vector"
     context: tuple[tuple[Term, Term], ...] = ()
     mmr: Mmr | None = None
+    boosts: tuple[Boost, ...] = ()
+    boost_candidates: int = 0
 
     @property
     def all_terms(self) -> list[tuple[str, Term]]:
@@ -108,7 +110,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A point found. `score` is the fusion's, or `cosine`; ranks are 0 where it is `cosine`."""
+    """A point found. `score` is the fusion's, or `cosine`; ranks are 0 where it is `cosine`.
+
+    `boost`: what of the score boosts have added.
+    """
 
     point: StoredPoint
     score: float
@@ -116,6 +121,7 @@ class Hit:
     cosine: float
     image_rank: int = 0
     text_rank: int = 0
+    boost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +150,7 @@ class Answer:
     def weak(self, hit: Hit) -> bool:
         """Whether the match is no better than chance would give."""
         if self.fusion == "calibrated":
-            return hit.score < 0
+            return hit.score - hit.boost < 0
         return hit.matched == "image" and hit.cosine < self.weak_match_below
 
 
@@ -173,6 +179,8 @@ def check_query(query: Query) -> None:
             )
         if not query.by_cosine:
             raise InvalidArgument("mmr", "set together with strategy or context; it is one or the other")
+        if query.boosts:
+            raise InvalidArgument("mmr", "set together with boosts; it is one or the other")
     if not query.by_cosine and query.target == "any" and query.fusion == "calibrated":
         scores = f"strategy {query.strategy}" if not query.context else "a context"
         raise InvalidArgument(
@@ -183,15 +191,20 @@ def check_query(query: Query) -> None:
         )
 
 
+def check_weight(weight: float, field: str) -> float:
+    """Returns the weight. Raises InvalidArgument for one that is none."""
+    if not math.isfinite(weight):
+        raise InvalidArgument(field, f"must be finite, is {weight}", "WEIGHT_INVALID")
+    if weight == 0:
+        raise InvalidArgument(field, "must not be 0; leave it out instead", "WEIGHT_INVALID")
+    if abs(weight) > _MOST:
+        raise InvalidArgument(field, f"magnitude at most {_MOST:g}, is {weight:g}", "WEIGHT_INVALID")
+    return weight
+
+
 def _check_weights(weights: Sequence[float]) -> None:
     for index, weight in enumerate(weights):
-        field = f"query[{index}].weight"
-        if not math.isfinite(weight):
-            raise InvalidArgument(field, f"must be finite, is {weight}", "WEIGHT_INVALID")
-        if weight == 0:
-            raise InvalidArgument(field, "must not be 0; leave the term out instead", "WEIGHT_INVALID")
-        if abs(weight) > _MOST:
-            raise InvalidArgument(field, f"magnitude at most {_MOST:g}, is {weight:g}", "WEIGHT_INVALID")
+        check_weight(weight, f"query[{index}].weight")
     if all(weight < 0 for weight in weights):
         raise InvalidArgument(
             "query",

@@ -17,6 +17,7 @@ from clipsearch.serving.together import together
 from search_service.deadline import Deadline
 from search_service.encoder.client import Outcome
 from search_service.encoder.encoders import Encoders
+from search_service.query.boosts import boosted, candidates, check_fields, check_indexes
 from search_service.query.calibration import Calibration, Weighted
 from search_service.query.calibrations import Calibrations
 from search_service.query.filters import FieldChecks, fitted
@@ -92,11 +93,8 @@ class Run:
 
     def answer(self, ranked: Ranked, timings: Timings) -> Answer:
         """The answer to the search."""
-        hits = ranked.hits
-        if not self.query.by_cosine:
-            hits = [replace(hit, cosine=0.0) for hit in hits]
         return Answer(
-            hits,
+            ranked.hits,
             self.query.fusion if ranked.fused else None,
             self.spec.fingerprint,
             timings,
@@ -140,7 +138,7 @@ class Run:
                     weights = [term.weight / self.calibration.spread(term, name) for term in terms]
                 vector = compose([term.vector for term in terms], weights)
                 vectors[name] = vector if examples is None else replace(examples, target=vector)
-        return vector_queries(self.query, vectors)
+        return vector_queries(candidates(self.query), vectors)
 
 
 class Search:
@@ -217,8 +215,9 @@ class Search:
         }
         for run in runs:
             for i, stored in run.terms(PointTerm):
-                with inside(run.query.path), inside(run.query.all_terms[i][0]):
-                    run.put(i, *_vector_of(points.get((run.spec.name, stored.id)), stored))
+                with inside(run.query.path):
+                    path = run.query.all_terms[i][0]
+                    run.put(i, *_vector_of(points.get((run.spec.name, stored.id)), stored, path))
 
     async def _encode(self, runs: Sequence[Run], deadline: Deadline) -> None:
         """The vectors of texts and images; one encoder call a model."""
@@ -281,11 +280,17 @@ class Search:
         if run.joins and run.calibration is not None and run.calibration.both:
             terms = run.weighted()
             scales = {name: run.calibration.scale(terms, name) for name in VECTOR_NAMES}
-        ranked = rank(query, found, scales)
+        ranked = rank(candidates(query), found, scales)
+        if not query.by_cosine:
+            ranked = replace(ranked, hits=[replace(hit, cosine=0.0) for hit in ranked.hits])
         if query.filter:
             with inside(query.path):
                 await self._fields.check(run.spec, query.filter, deadline, found=any(found), misspelt=True)
-        if not ranked.hits or fetched_at_once(query):
+        if ranked.hits and query.boosts:
+            ranked = await self._boosted(run, ranked, deadline)
+        elif not ranked.hits or fetched_at_once(query):
+            return ranked
+        if not ranked.hits:
             return ranked
         points = await self._store.get(
             run.spec.name,
@@ -299,11 +304,21 @@ class Search:
         there = [hit for hit in ranked.hits if hit.point.id in whole]
         return replace(ranked, hits=[replace(hit, point=whole[hit.point.id]) for hit in there])
 
+    async def _boosted(self, run: Run, ranked: Ranked, deadline: Deadline) -> Ranked:
+        """The page of hits once their payloads have raised their scores."""
+        query, ids = run.query, [hit.point.id for hit in ranked.hits]
+        added = await self._store.boosts(run.spec.name, ids, query.boosts, timeout=deadline.store())
+        if not any(added.values()):
+            with inside(query.path):
+                await check_fields(self._fields, run.spec, query.boosts, deadline)
+        return replace(ranked, hits=boosted(query, ranked.hits, added))
+
 
 def _check(run: Run) -> None:
     """Raises what is wrong with the query; ready vectors take their places."""
     query, spec = run.query, run.spec
     check_query(query)
+    check_indexes(query.boosts, spec.payload_indexes)
     if query.fingerprint:
         check_fingerprint(spec, query.fingerprint, "the request")
     for i, ready in run.terms(VectorTerm):
@@ -315,7 +330,7 @@ def _needs_encoder(run: Run) -> bool:
     return any(isinstance(term.what, TextTerm | ImageTerm) for _, term in run.query.all_terms)
 
 
-def _vector_of(point: StoredPoint | None, term: PointTerm) -> tuple[Vector, VectorName]:
+def _vector_of(point: StoredPoint | None, term: PointTerm, path: str) -> tuple[Vector, VectorName]:
     if point is None:
         raise NotFound("point", term.id)
     for name in (term.name,) if term.name else VECTOR_NAMES:
@@ -323,5 +338,8 @@ def _vector_of(point: StoredPoint | None, term: PointTerm) -> tuple[Vector, Vect
         if vector is not None:
             return vector, name
     raise InvalidArgument(
-        "vector_name", f"point {term.id!r} has no {term.name} vector", "VECTOR_MISSING", {"id": term.id}
+        f"{path}.vector_name",
+        f"point {term.id!r} has no {term.name} vector",
+        "VECTOR_MISSING",
+        {"id": term.id},
     )

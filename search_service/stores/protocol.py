@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_service.stores.filters import Filter
-from search_service.stores.questions import Context, Examples, FacetHit, Mmr, OrderBy, OrderedPoints
+from search_service.stores.questions import Boost, Context, Examples, FacetHit, Mmr, OrderBy, OrderedPoints
 
 Vector = NDArray[np.float32]
 VectorName = Literal["image", "text"]
@@ -338,6 +338,16 @@ class VectorStore(Protocol):
         self, collection: str, calibration: Mapping[str, Any], *, timeout: float | None = None
     ) -> None:
         """Keeps a JSON object with the collection, for every process over the store, until it is deleted."""
+
+    async def boosts(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        boosts: Sequence[Boost],
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, float]:
+        """By id, the sum of the boosts of those points that exist."""
 
     async def query(
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None

@@ -424,6 +424,8 @@ class SearchRequest(_message.Message):
     STRATEGY_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     MMR_FIELD_NUMBER: _builtins.int
+    BOOSTS_FIELD_NUMBER: _builtins.int
+    BOOST_CANDIDATES_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Collection or alias."""
     target: Global___Target.ValueType
@@ -448,6 +450,8 @@ class SearchRequest(_message.Message):
     """How the terms are taken together. Scores of other strategies than the average are the engine's, and
     have no calibration: name one target, or FUSION_RRF or FUSION_DBSF.
     """
+    boost_candidates: _builtins.int
+    """At least offset + limit, at most 1000 (a server setting); 0 = 100."""
     @_builtins.property
     def query(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryTerm]:
         """1 to 16 terms (a server setting); none will do with `context`."""
@@ -478,6 +482,15 @@ class SearchRequest(_message.Message):
         a text are says nothing beside how like two images are; goes with neither `strategy` nor `context`.
         """
 
+    @_builtins.property
+    def boosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Boost]:
+        """What raises or lowers scores beside the query, at most as many as a query has terms. The best
+        `boost_candidates` hits of the search are put in the order of score + sum of weight x boost; what lies behind
+        them stays out. In whatever unit the score is: with FUSION_CALIBRATED 1 is one spread, of cosines it
+        is all there is, of FUSION_RRF .016 is the first place of a list. `score_threshold` is for the sum. Not with
+        `mmr`; SearchGroups makes its groups of these hits.
+        """
+
     def __init__(
         self,
         *,
@@ -497,16 +510,159 @@ class SearchRequest(_message.Message):
         strategy: Global___Strategy.ValueType = ...,
         context: _abc.Iterable[Global___ContextPair] | None = ...,
         mmr: Global___Mmr | None = ...,
+        boosts: _abc.Iterable[Global___Boost] | None = ...,
+        boost_candidates: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "filter", b"filter", "mmr", b"mmr", "params", b"params", "payload", b"payload", "score_threshold", b"score_threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "collection", b"collection", "context", b"context", "filter", b"filter", "fingerprint", b"fingerprint", "fusion", b"fusion", "limit", b"limit", "mmr", b"mmr", "offset", b"offset", "params", b"params", "payload", b"payload", "query", b"query", "score_threshold", b"score_threshold", "strategy", b"strategy", "target", b"target", "vector_format", b"vector_format", "with_vectors", b"with_vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "boost_candidates", b"boost_candidates", "boosts", b"boosts", "collection", b"collection", "context", b"context", "filter", b"filter", "fingerprint", b"fingerprint", "fusion", b"fusion", "limit", b"limit", "mmr", b"mmr", "offset", b"offset", "params", b"params", "payload", b"payload", "query", b"query", "score_threshold", b"score_threshold", "strategy", b"strategy", "target", b"target", "vector_format", b"vector_format", "with_vectors", b"with_vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
     _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score_threshold) -> _WhichOneofReturnType__score_threshold | None: ...
 
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
+
+@_typing.final
+class Boost(_message.Message):
+    """Something about a point's payload that raises its score. A point without the field, or with a list of
+    several values there or one of another type, gets 0.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    NEWER_FIELD_NUMBER: _builtins.int
+    NEARER_FIELD_NUMBER: _builtins.int
+    POPULAR_FIELD_NUMBER: _builtins.int
+    weight: _builtins.float
+    """What it adds at most; default 1. Negative lowers. Finite, not 0, magnitude at most 100."""
+    @_builtins.property
+    def newer(self) -> Global___Newer:
+        """Nearness in time."""
+
+    @_builtins.property
+    def nearer(self) -> Global___Nearer:
+        """Nearness in space."""
+
+    @_builtins.property
+    def popular(self) -> Global___Popular:
+        """A number's size."""
+
+    def __init__(
+        self,
+        *,
+        weight: _builtins.float | None = ...,
+        newer: Global___Newer | None = ...,
+        nearer: Global___Nearer | None = ...,
+        popular: Global___Popular | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "by", b"by", "nearer", b"nearer", "newer", b"newer", "popular", b"popular", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "by", b"by", "nearer", b"nearer", "newer", b"newer", "popular", b"popular", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    _WhichOneofReturnType_by: _TypeAlias = _typing.Literal["newer", "nearer", "popular"]  # noqa: Y015
+    _WhichOneofArgType_by: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_by) -> _WhichOneofReturnType_by | None: ...
+
+Global___Boost: _TypeAlias = Boost  # noqa: Y015
+
+@_typing.final
+class Newer(_message.Message):
+    """1 at `target`, half as much for each `scale_s` before or after it (an exponential decay)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    SCALE_S_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """A field of dates or times (RFC 3339)."""
+    scale_s: _builtins.float
+    """Seconds, greater than 0."""
+    @_builtins.property
+    def target(self) -> _timestamp_pb2.Timestamp:
+        """Unset: now."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        target: _timestamp_pb2.Timestamp | None = ...,
+        scale_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "scale_s", b"scale_s", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Newer: _TypeAlias = Newer  # noqa: Y015
+
+@_typing.final
+class Nearer(_message.Message):
+    """1 at the place, half as much for each `scale_m` away from it (an exponential decay of the distance)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    LAT_FIELD_NUMBER: _builtins.int
+    LON_FIELD_NUMBER: _builtins.int
+    SCALE_M_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """A field of places: objects with `lat` and `lon`."""
+    lat: _builtins.float
+    """Degrees, -90 to 90."""
+    lon: _builtins.float
+    """Degrees, -180 to 180."""
+    scale_m: _builtins.float
+    """Metres, greater than 0."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        lat: _builtins.float = ...,
+        lon: _builtins.float = ...,
+        scale_m: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "lat", b"lat", "lon", b"lon", "scale_m", b"scale_m"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Nearer: _TypeAlias = Nearer  # noqa: Y015
+
+@_typing.final
+class Popular(_message.Message):
+    """number / (number + `scale`): a half at `scale`, near 1 far above it; 0 for numbers below 0."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """A field of numbers."""
+    scale: _builtins.float
+    """Greater than 0."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        scale: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "scale", b"scale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Popular: _TypeAlias = Popular  # noqa: Y015
 
 @_typing.final
 class Mmr(_message.Message):
@@ -557,6 +713,7 @@ class Hit(_message.Message):
     TEXT_RANK_FIELD_NUMBER: _builtins.int
     COSINE_FIELD_NUMBER: _builtins.int
     WEAK_FIELD_NUMBER: _builtins.int
+    BOOST_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id that the point was written with."""
     score: _builtins.float
@@ -575,8 +732,10 @@ class Hit(_message.Message):
     """
     weak: _builtins.bool
     """True for what is probably chance: where scores are calibrated a score below 0, otherwise an image that
-    words matched with a cosine below `weak_match_below`.
+    words matched with a cosine below `weak_match_below`. Boosts do not count.
     """
+    boost: _builtins.float
+    """How much of `score` boosts have added."""
     @_builtins.property
     def payload(self) -> _struct_pb2.Struct:
         """The point's payload."""
@@ -602,10 +761,11 @@ class Hit(_message.Message):
         text_rank: _builtins.int = ...,
         cosine: _builtins.float = ...,
         weak: _builtins.bool = ...,
+        boost: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_image_vector", b"_image_vector", "_text_vector", b"_text_vector", "image_vector", b"image_vector", "payload", b"payload", "text_vector", b"text_vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_vector", b"_image_vector", "_text_vector", b"_text_vector", "cosine", b"cosine", "id", b"id", "image_rank", b"image_rank", "image_vector", b"image_vector", "matched", b"matched", "payload", b"payload", "score", b"score", "text_rank", b"text_rank", "text_vector", b"text_vector", "weak", b"weak"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_vector", b"_image_vector", "_text_vector", b"_text_vector", "boost", b"boost", "cosine", b"cosine", "id", b"id", "image_rank", b"image_rank", "image_vector", b"image_vector", "matched", b"matched", "payload", b"payload", "score", b"score", "text_rank", b"text_rank", "text_vector", b"text_vector", "weak", b"weak"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__image_vector: _TypeAlias = _typing.Literal["image_vector"]  # noqa: Y015
     _WhichOneofArgType__image_vector: _TypeAlias = _typing.Literal["_image_vector", b"_image_vector"]  # noqa: Y015

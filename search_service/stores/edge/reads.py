@@ -20,7 +20,7 @@ from search_service.stores.protocol import (
     VectorQuery,
     VectorSample,
 )
-from search_service.stores.questions import FacetHit, OrderBy, OrderedPoints
+from search_service.stores.questions import Boost, FacetHit, OrderBy, OrderedPoints
 
 
 class EdgeReads:
@@ -118,6 +118,16 @@ class EdgeReads:
     ) -> VectorSample:
         dimension = self._get(collection).spec.dimension
         return await sampled(partial(self.scroll, collection, timeout=timeout), name, limit, dimension)
+
+    async def boosts(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        boosts: Sequence[Boost],
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, float]:
+        return dict(await self._read(collection, "boosts", tuple(ids), tuple(boosts), timeout=timeout))
 
     async def query(
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None

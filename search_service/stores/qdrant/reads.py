@@ -26,6 +26,7 @@ from search_service.stores.protocol import (
     VectorName,
     VectorQuery,
     VectorSample,
+    point_uuid,
 )
 from search_service.stores.qdrant.calls import Answer, Send
 from search_service.stores.qdrant.collections import ServerCollections
@@ -36,7 +37,8 @@ from search_service.stores.qdrant.convert import (
     stored_point,
     uuids,
 )
-from search_service.stores.questions import FacetHit, OrderBy, OrderedPoints
+from search_service.stores.qdrant.formulas import formula
+from search_service.stores.questions import Boost, FacetHit, OrderBy, OrderedPoints
 
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 
@@ -274,6 +276,32 @@ class ServerReads(ServerCollections):
         """Up to `limit` vectors of the name, those of the points whose UUIDs come first."""
         spec = await self.resolve(collection, timeout=timeout)
         return await sampled(partial(self.scroll, collection, timeout=timeout), name, limit, spec.dimension)
+
+    async def boosts(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        boosts: Sequence[Boost],
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, float]:
+        """By id, the sum of the boosts of those points that exist."""
+        keys = {point_uuid(id): id for id in ids}
+        these = models.Filter(must=[models.HasIdCondition(has_id=list(keys))])
+        found = await self._read_points(
+            collection,
+            timeout,
+            lambda seconds: self._client.query_points(
+                collection,
+                formula(boosts),
+                prefetch=models.Prefetch(filter=these, limit=len(keys)),
+                limit=len(keys),
+                with_payload=False,
+                consistency=self._consistency,
+                timeout=seconds,
+            ),
+        )
+        return {keys[str(point.id)]: point.score for point in found.points}
 
     async def query(
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clipsearch import Term
+from clipsearch import Nearer, Newer, Popular, Term
 from clipsearch.client import collection_requests, requests, responses
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.search.v1 import search_pb2
@@ -133,3 +133,26 @@ def test_values_of_fields_come_back_as_what_they_are():
         (0, int, 3),
         (False, bool, 3),
     ]
+
+
+def test_boosts_travel():
+    noon = datetime(2024, 5, 31, 12, tzinfo=UTC)
+    boosts = [Newer("made", 60, noon), Nearer("at", 48.4, 9.99, 500, weight=-2), Popular("sold", 10)]
+    newer, nearer, popular = requests.search("c", text="words", boosts=boosts).boosts
+    assert (newer.newer.key, newer.newer.scale_s, newer.weight) == ("made", 60, 1)
+    assert newer.newer.target.ToDatetime(tzinfo=UTC) == noon
+    assert (nearer.nearer.lat, nearer.nearer.lon, nearer.nearer.scale_m) == (48.4, 9.99, 500)
+    assert nearer.weight == -2
+    assert (popular.popular.key, popular.popular.scale) == ("sold", 10)
+    [by_now] = requests.search("c", text="words", boosts=[Newer("made", 60)]).boosts
+    assert not by_now.newer.HasField("target")
+    with pytest.raises(TypeError, match=r"boosts\[0\]: must be Newer, Nearer or Popular, is of type str"):
+        requests.search("c", text="words", boosts=["newer"])
+
+
+def test_diversity_travels():
+    asked = requests.search("c", text="words", diversity=0, diversity_candidates=50).mmr
+    assert (asked.HasField("diversity"), asked.diversity, asked.candidates_limit) == (True, 0, 50)
+    assert not requests.search("c", text="words").HasField("mmr")
+    with pytest.raises(ValueError, match="diversity_candidates: they are for diversity"):
+        requests.search("c", text="words", diversity_candidates=50)

@@ -201,6 +201,49 @@ async def test_diverse_hits_are_chosen_from_the_nearest(client: Client):
         assert (why.code, why.field) == ("INVALID_ARGUMENT", field)
 
 
+async def test_boosts_raise_the_best_hits(client: Client):
+    def popular(key: str = "price", scale: float = 1, **fields) -> search_pb2.Boost:
+        return search_pb2.Boost(popular=search_pb2.Popular(key=key, scale=scale), **fields)
+
+    found = await client.search(term("first"), limit=3, boosts=[popular()])
+    assert ids(found) == ["p4", "p5", "p3"], "neither the nearest nor the dearest"
+    for hit in found.hits:
+        assert hit.score == pytest.approx(hit.cosine + hit.boost, abs=1e-5)
+        assert hit.boost == pytest.approx(hit.payload["price"] / (hit.payload["price"] + 1), abs=1e-5)
+    few = await client.search(term("first"), limit=3, boosts=[popular()], boost_candidates=4)
+    assert ids(few) == ["p3", "p2", "p1"]
+    later = await client.search(term("first"), limit=1, offset=1, boosts=[popular()], score_threshold=1.7)
+    assert ids(later) == ["p5"]
+    groups = await client.points.SearchGroups(
+        search_pb2.SearchGroupsRequest(
+            search=request(term("first"), limit=2, boosts=[popular()]), group_by="brand", group_size=1
+        )
+    )
+    assert [(g.id.keyword, g.hits[0].id) for g in groups.groups] == [("even", "p4"), ("odd", "p5")]
+    for fields, field in (
+        ({"boosts": [search_pb2.Boost()]}, "boosts[0]"),
+        ({"boosts": [popular(), popular("a..b")]}, "boosts[1].popular.key"),
+        ({"boosts": [popular("nowhere")]}, "boosts[0].popular.key"),
+        ({"boosts": [popular("brand")]}, "boosts[0].popular.key"),
+        ({"boosts": [popular("shop.city")]}, "boosts[0].popular.key"),
+        ({"boosts": [popular(scale=0)]}, "boosts[0].popular.scale"),
+        ({"boosts": [popular(weight=math.inf)]}, "boosts[0].weight"),
+        ({"boosts": [search_pb2.Boost(newer={"key": "price", "scale_s": 1})]}, "boosts[0].newer.key"),
+        ({"boosts": [search_pb2.Boost(nearer={"key": "shop.at", "scale_m": 1})]}, "boosts[0].nearer.key"),
+        (
+            {"boosts": [search_pb2.Boost(nearer={"key": "at", "lat": 91, "scale_m": 1})]},
+            "boosts[0].nearer.lat",
+        ),
+        ({"boosts": [popular()] * 17}, "boosts"),
+        ({"boosts": [popular()], "boost_candidates": 9}, "boost_candidates"),
+        ({"boosts": [popular()], "boost_candidates": 101}, "boost_candidates"),
+        ({"boost_candidates": 10}, "boost_candidates"),
+        ({"boosts": [popular()], "mmr": search_pb2.Mmr(), "target": IMAGE}, "mmr"),
+    ):
+        why = await refused(client.search(term("first"), **fields))
+        assert (why.code, why.field) == ("INVALID_ARGUMENT", field)
+
+
 async def test_hits_are_grouped_by_a_field(client: Client):
     async def groups(**fields) -> search_pb2.SearchGroupsResponse:
         asked = {"search": request(term("first"), limit=2), "group_by": "brand", **fields}

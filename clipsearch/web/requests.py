@@ -100,6 +100,7 @@ class SearchAsked(_Asked):
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 24
     offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     score_threshold: float | None = None
+    group_by: Name | None = None  # a payload field; `limit` then counts groups
 
 
 class PointAsked(_Asked):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlencode
 
-from clipsearch.client.types import Classification, Collection, Hit, Model, SearchResult
+from clipsearch.client.types import Classification, Collection, Group, Hit, Model, SearchResult
 
 MAX_VALUES = 200
 MAX_CHARACTERS = 2_000
@@ -44,16 +44,21 @@ def hits(
     collection: str,
     limit: int,
     with_images: Container[object],
+    groups: Sequence[Group] | None = None,
 ) -> dict[str, Any]:
-    """A search's answer; a hit beyond `limit` tells of more. `with_images`: the paths that can be shown."""
+    """A search's answer; a hit beyond `limit` tells of more. `with_images`: the paths that can be shown.
+
+    Of groups, which are shown whole, each says how many of the hits are its own.
+    """
     shown = [
         {**_hit(hit), "thumb": _thumb(hit, side, collection) if path_of(hit) in with_images else None}
-        for hit in result.hits[:limit]
+        for hit in (result.hits[:limit] if groups is None else result.hits)
     ]
     return {
         "hits": shown,
+        "groups": None if groups is None else [_group(group) for group in groups],
         "fused": result.fused,
-        "more": len(result) > limit,
+        "more": groups is None and len(result) > limit,
         "tokens_dropped": {str(term): dropped for term, dropped in result.tokens_dropped.items()},
         "fingerprint": result.fingerprint,
         "weak_match_below": number(result.weak_match_below),
@@ -108,6 +113,11 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "image_rank": hit.image_rank,
         "text_rank": hit.text_rank,
     }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    value = text(group.value) if isinstance(group.value, str) else group.value
+    return {"value": value, "hits": len(group.hits)}
 
 
 def _thumb(hit: Hit, side: str, collection: str) -> str:

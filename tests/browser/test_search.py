@@ -280,3 +280,19 @@ def test_a_text_too_long_for_the_model_is_told(visit):
     page = visit(WORDS)
     search(page, "cat " * 900)
     expect(page.get_by_text("too long for the model")).to_be_visible()
+
+
+def test_hits_are_grouped_by_a_field(visit):
+    page = visit(WORDS)
+    search(page, "a cat")
+    finds_first(page, "chelsea.png")
+    page.get_by_label("Group by").select_option("kind")
+    expect(page.locator(".group").first).to_have_text("png")
+    assert asked(page)["group"] == ["kind"]
+    groups = page.locator(".hits > li").evaluate_all(
+        "items => items.map(item => item.classList.contains('group') ? item.textContent : 1)"
+    )
+    assert {name for name in groups if name != 1} == {"png", "jpg", "note"}
+    assert max(len(run) for run in "".join("|" if name != 1 else "x" for name in groups).split("|")) <= 3
+    page.get_by_label("Group by").select_option("")
+    expect(page.locator(".group")).to_have_count(0)

@@ -1,6 +1,6 @@
 // What is asked for, as a plain value, and how it is written into the page's address.
 //
-// {view, side, collection, terms, target, filter, shown, right: {side, collection}, map}
+// {view, side, collection, terms, target, filter, group, shown, right: {side, collection}, map}
 // A term is {kind: "text", text}, {kind: "point", id, title} or {kind: "picture", picture}, each with a weight.
 // Images are not in the address: the history entry keeps their keys, and they live as long as the page does.
 
@@ -17,7 +17,7 @@ const OPERATOR = /^((?:"[^"]+"|[^=!<>~"])+)(!=|<=|>=|[=<>~])(.*)$/s;
 export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
 
 export function blank() {
-  return { view: "search", side: "a", collection: "", terms: [], target: "any", filter: [], shown: PAGE, right: null, map: 0 };
+  return { view: "search", side: "a", collection: "", terms: [], target: "any", filter: [], group: "", shown: PAGE, right: null, map: 0 };
 }
 
 /** The terms that count: a blank text, or a weight of 0, is left out. */
@@ -50,6 +50,7 @@ export function address(query) {
   }
   if (query.target !== "any") parts.append("target", query.target);
   for (const { field, op, value } of query.filter) parts.append("filter", `${field}${op}${JSON.stringify(value)}`);
+  if (query.group) parts.append("group", query.group);
   if (query.shown !== PAGE) parts.append("shown", String(query.shown));
   if (query.right) {
     if (query.right.side !== "a") parts.append("right-side", query.right.side);
@@ -83,6 +84,7 @@ export function read(search, memory) {
     if (image) query.terms.splice(at, 0, { kind: "picture", picture: image, weight });
     else query.lost = true;
   }
+  query.group = parts.get("group") ?? "";
   const shown = Number(parts.get("shown"));
   if (shown > PAGE) query.shown = Math.min(MOST, Math.ceil(shown / PAGE) * PAGE);
   if (parts.get("right")) query.right = { side: parts.get("right-side") === "b" ? "b" : "a", collection: parts.get("right") };

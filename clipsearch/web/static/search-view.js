@@ -35,18 +35,29 @@ export function searchView(app, editor) {
 
   const wanted = (query, limit, offset) => ({
     side: query.side, collection: query.collection, terms: counted(query.terms).map(forServer), target: query.target,
-    filter: query.filter, time_zone: ZONE, limit, offset, score_threshold: null,
+    filter: query.filter, time_zone: ZONE, limit, offset, score_threshold: null, group_by: query.group || null,
   });
 
   function show(query) {
     if (editor.form.parentElement !== place) place.append(editor.form); // moved only if need be: moving takes the focus away
     const collection = find(app.state(), query.side, query.collection);
     refill(where, make("label", { class: "collection" }, make("span", {}, "Collection"),
-      picker(app.state(), query, "Collection", (chosen) => app.change({ ...chosen, filter: [], shown: PAGE }))),
+      picker(app.state(), query, "Collection", (chosen) => app.change({ ...chosen, filter: [], group: "", shown: PAGE }))),
+      grouping(collection, query),
       collection && foreignModel(app.state(), query.side, collection)
         ? make("p", { class: "mark" }, `Filled by another model (${plain(collection.model || "unknown")}) than the encoder runs.`)
         : null);
     filters.show(query.side, collection, query.filter, (filter) => app.change({ filter, shown: PAGE }));
+  }
+
+  function grouping(collection, query) {
+    const fields = Object.entries(collection?.indexes ?? {}).filter(([, type]) => type === "keyword" || type === "integer").map(([field]) => field);
+    if (query.group && !fields.includes(query.group)) fields.push(query.group);
+    if (!fields.length) return null;
+    const select = make("select", { "data-focus": "group" }, make("option", { value: "" }, "nothing"), fields.map((field) => make("option", { value: field }, plain(field))));
+    select.value = query.group;
+    select.addEventListener("change", () => app.change({ group: select.value, shown: PAGE }));
+    return make("label", { class: "collection" }, make("span", {}, "Group by"), select);
   }
 
   async function run(query) {
@@ -72,7 +83,7 @@ export function searchView(app, editor) {
     fused = result.fused;
     measure = bars(hits);
     const inside = list.contains(document.activeElement);
-    list.replaceChildren(...hits.map((hit, at) => shown(hit, at)));
+    list.replaceChildren(...(result.groups ? grouped(result.groups) : hits.map((hit, at) => shown(hit, at))));
     if (inside) heading.focus(); // what had the focus is gone
     heading.textContent = hits.length ? plain(spoken(counted(query.terms))) : "Nothing found";
     about.replaceChildren(...told(query, result));
@@ -118,6 +129,15 @@ export function searchView(app, editor) {
       hits.length ? null : make("p", {}, query.filter.length || query.target !== "any" ? "No point passes the filters and the choice of pictures or texts." : "The collection is empty."),
       !hits.length && query.filter.length ? button("Remove the filters", () => app.change({ filter: [] })) : null,
     ].filter(Boolean);
+  }
+
+  function grouped(groups) {
+    let at = 0;
+    return groups.flatMap((group) => {
+      const own = hits.slice(at, at + group.hits).map((hit, rank) => shown(hit, at + rank));
+      at += group.hits;
+      return [make("li", { class: "group" }, make("h3", {}, foreign(group.value))), ...own];
+    });
   }
 
   const shown = (hit, at) => card(hit, at + 1, measure, {

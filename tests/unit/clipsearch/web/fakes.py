@@ -29,6 +29,8 @@ class Told(
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {
             "Search": search_pb2.SearchResponse(fingerprint="f1"),
+            "SearchGroups": search_pb2.SearchGroupsResponse(),
+            "Facet": search_pb2.FacetResponse(),
             "GetPoints": search_pb2.GetPointsResponse(),
             "ListPoints": search_pb2.ListPointsResponse(),
             "ListCollections": collection_pb2.ListCollectionsResponse(),

@@ -61,6 +61,26 @@ def test_a_search_is_passed_on(page, told, root):
     assert set(answer["took_ms"]) == {"encode", "store", "total"}
 
 
+def test_hits_are_grouped(page, told):
+    found = hits({"n": 0}, {"n": 1}, {"n": 2}).hits
+    told.answers["SearchGroups"] = search_pb2.SearchGroupsResponse(
+        groups=[
+            search_pb2.Group(id=search_pb2.FieldValue(keyword="acme"), hits=found[:2]),
+            search_pb2.Group(id=search_pb2.FieldValue(integer=7), hits=found[2:]),
+        ],
+        search=hits(fused=True),
+    )
+    answer = page.post("/api/search", json={**SEARCH, "group_by": "brand", "limit": 2}).json()
+    [request] = told.requests
+    assert (request.group_by, request.search.limit, request.search.query[0].text) == ("brand", 2, "a cat")
+    assert answer["groups"] == [{"value": "acme", "hits": 2}, {"value": 7, "hits": 1}]
+    assert [hit["payload"] for hit in answer["hits"]] == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert (answer["more"], answer["fused"]) == (False, True)
+    told.errors["SearchGroups"] = status("INVALID_ARGUMENT", "X", "no", "search.query[0].text")
+    refused = page.post("/api/search", json={**SEARCH, "group_by": "brand"})
+    assert error_of(refused)["field"] == "terms[0].text"
+
+
 def test_a_search_asks_the_encoder_nothing(page, told):
     told.answers["Search"] = hits({})
     assert page.post("/api/search", json=SEARCH).status_code == 200
@@ -215,51 +235,32 @@ def points(*payloads):
     )
 
 
-def indexed(told, **types):
-    told.answers["GetCollection"].collection.payload_indexes.extend(
-        collection_pb2.PayloadIndex(
-            field=field, type=collection_pb2.PayloadIndexType.Value(f"PAYLOAD_INDEX_TYPE_{type.upper()}")
-        )
-        for field, type in types.items()
+def facets(*values) -> search_pb2.FacetResponse:
+    return search_pb2.FacetResponse(
+        hits=[search_pb2.FacetHit(value=search_pb2.FieldValue(**value), count=7) for value in values]
     )
 
 
-def test_values_are_counted_the_most_frequent_first(page, told):
-    indexed(told, **{"a.b": "keyword"})
-    payloads = [{"a": {"b": "x"}}, {"a": {"b": ["y", "x"]}}, {"a": 5}, {}, {"a": [{"b": "z"}, {"b": "x"}]}]
-    told.answers["ListPoints"].points.extend(points(*payloads).points)
+def test_values_come_with_their_counts_and_those_too_long_to_choose_are_left_out(page, told):
+    long = "y" * 2001
+    told.answers["Facet"] = facets({"keyword": "x"}, {"keyword": long}, {"boolean": True}, {"integer": 1})
     found = page.get("/api/values?collection=c&field=a.b").json()
-    assert found == {
-        "values": [{"value": "x", "count": 3}, {"value": "y", "count": 1}, {"value": "z", "count": 1}],
-        "more": False,
-        "sampled": 5,
-    }
-    assert list(told.requests[-1].payload.include) == ["a.b"]
+    assert [(type(one["value"]), one["value"], one["count"]) for one in found["values"]] == [
+        (str, "x", 7), (bool, True, 7), (int, 1, 7),
+    ]  # fmt: skip
+    assert not found["more"]
+    assert (told.requests[-1].collection, told.requests[-1].key) == ("c", "a.b")
 
 
-def test_true_is_not_one(page, told):
-    indexed(told, a="bool")
-    told.answers["ListPoints"].points.extend(points({"a": True}, {"a": 1}, {"a": False}).points)
-    found = page.get("/api/values?collection=c&field=a").json()["values"]
-    assert {(type(one["value"]), one["value"], one["count"]) for one in found} == {
-        (bool, True, 1), (int, 1, 1), (bool, False, 1),
-    }  # fmt: skip
-
-
-def test_only_so_many_points_and_values_are_looked_at(page, told):
-    indexed(told, a="keyword")
-    told.answers["ListPoints"].next_page_token = "more"  # for ever
-    told.answers["ListPoints"].points.extend(points(*({"a": f"v{i}"} for i in range(1000))).points)
+def test_only_so_many_values_are_told(page, told):
+    told.answers["Facet"] = facets(*({"integer": i} for i in range(101)))
     found = page.get("/api/values?collection=c&field=a").json()
-    assert found["more"]
-    assert len(found["values"]) == 100
-    assert found["sampled"] <= 5000
+    assert (len(found["values"]), found["more"], told.requests[-1].limit) == (100, True, 101)
 
 
-@pytest.mark.parametrize("field", ["price", "none"])
-def test_a_field_without_names_has_no_values(page, told, field):
-    indexed(told, price="float")
-    answer = page.get(f"/api/values?collection=c&field={field}")
+def test_a_field_whose_values_are_not_counted_is_told(page, told):
+    told.errors["Facet"] = status("INVALID_ARGUMENT", "KEY_INVALID", "no", "key")
+    answer = page.get("/api/values?collection=c&field=a")
     assert (answer.status_code, error_of(answer)["field"]) == (400, "field")
 
 

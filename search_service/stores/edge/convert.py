@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import qdrant_edge as qe
 
-from clipsearch.filters.paths import keys
 from search_service.stores.codec import from_engine, payload_keys, to_payload
 from search_service.stores.edge.codec import PackedPoint
 from search_service.stores.filters import (
@@ -27,7 +26,6 @@ from search_service.stores.filters import (
     Range,
 )
 from search_service.stores.protocol import (
-    RESERVED_PREFIX,
     VECTOR_NAMES,
     BinaryEncoding,
     BinaryQueryEncoding,
@@ -43,12 +41,6 @@ from search_service.stores.protocol import (
 )
 from search_service.stores.questions import Context, Examples
 
-# qdrant-edge-py 0.9.0 hands `MatchValue(True)` to the engine as the integer 1, so no filter finds a boolean.
-# A point's booleans are therefore kept once more as 1 and 0, at the same paths with this before their first
-# name. As words below a key of their own the engine took them in in 9 us a point, so it takes 1.
-_BOOLEANS = f"{RESERVED_PREFIX}_bool_"
-# Below this key are those of points that were written while they were words.
-_WORDS = f"{RESERVED_PREFIX}_bool"
 _BYTES_A_NUMBER = 4
 # The engine's defaults; they cannot be left out when another setting of HNSW is given.
 _M = 16
@@ -70,7 +62,7 @@ _INDEX_SCHEMAS: dict[IndexType, Any] = {
     "keyword": qe.PayloadSchemaType.Keyword,
     "integer": qe.PayloadSchemaType.Integer,
     "float": qe.PayloadSchemaType.Float,
-    "bool": qe.PayloadSchemaType.Integer,  # of the numbers that stand for booleans
+    "bool": qe.PayloadSchemaType.Bool,
     "datetime": qe.PayloadSchemaType.Datetime,
     "text": qe.TextIndexParams(tokenizer=qe.TokenizerType.Word, lowercase=True),
 }
@@ -127,8 +119,7 @@ def _quantization(spec: CollectionSpec) -> qe.QuantizationConfigType | None:
 
 def create_index(key: str, type_: IndexType) -> qe.UpdateOperation:
     """What adds a payload index to a shard."""
-    path = boolean_path(key) if type_ == "bool" else key
-    return qe.UpdateOperation.create_field_index(path, _INDEX_SCHEMAS[type_])
+    return qe.UpdateOperation.create_field_index(key, _INDEX_SCHEMAS[type_])
 
 
 def engine_point(packed: PackedPoint) -> qe.Point:
@@ -143,33 +134,25 @@ def engine_point(packed: PackedPoint) -> qe.Point:
         for name, vector in zip(VECTOR_NAMES, packed_vectors, strict=True)
         if vector is not None
     }
-    return qe.Point(point_uuid(point_id), vectors, _engine_payload(point_id, payload, list(vectors)))
+    return qe.Point(point_uuid(point_id), vectors, to_payload(point_id, payload, list(vectors)))
 
 
-def changed_payload(record: qe.Record, change: PayloadChange) -> dict[str, Any]:
-    """What the engine is to keep with a point once its payload has been changed."""
-    point = stored_point(record)
-    payload = {} if change.whole else dict(point.payload)  # a dict of our own, to its leaves
-    for path in change.delete:
-        _remove(payload, keys(path))
+def payload_operations(records: Sequence[qe.Record], change: PayloadChange) -> list[qe.UpdateOperation]:
+    """What changes these points' payloads."""
+    if change.whole:
+        return [_overwrite(stored_point(record), change) for record in records]
+    ids, operations = [record.id for record in records], []
+    if change.delete:
+        operations.append(qe.UpdateOperation.delete_payload(ids, list(change.delete)))
+    if change.set:
+        operations.append(qe.UpdateOperation.set_payload(ids, dict(change.set)))
+    return operations
+
+
+def _overwrite(point: StoredPoint, change: PayloadChange) -> qe.UpdateOperation:
     names = [name for name in VECTOR_NAMES if getattr(point, f"has_{name}")]
-    return _engine_payload(point.id, {**payload, **change.set}, names)
-
-
-def _remove(payload: Any, path: Sequence[str | int]) -> None:
-    *above, last = path
-    for name in above:
-        payload = payload.get(name) if isinstance(payload, dict) else None
-    if isinstance(payload, dict):
-        payload.pop(last, None)
-
-
-def _engine_payload(point_id: str, payload: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    kept = to_payload(point_id, payload, names)
-    for key, value in payload.items():
-        if (numbers := _booleans(value)) is not None:
-            kept[f"{_BOOLEANS}{key}"] = numbers
-    return kept
+    payload = to_payload(point.id, change.set, names)
+    return qe.UpdateOperation.overwrite_payload([point_uuid(point.id)], payload)
 
 
 def stored_point(record: qe.Record | qe.ScoredPoint) -> StoredPoint:
@@ -235,9 +218,8 @@ def edge_filter(filter: Filter | None) -> qe.Filter | None:
 def _condition(condition: Condition) -> qe.ConditionType:
     match condition:
         case MatchValue(key, bool(value)):
-            number = qe.FieldCondition(boolean_path(key), match=qe.MatchValue(int(value)))
-            word = qe.FieldCondition(f"{_WORDS}.{key}", match=qe.MatchValue(str(value).lower()))
-            return qe.Filter(should=[number, word])
+            # qdrant-edge-py 0.9.0 takes Python's own for the integers 1 and 0, which it derives from.
+            return qe.FieldCondition(key, match=qe.MatchValue(np.bool_(value)))  # type: ignore[arg-type]
         case MatchValue(key, value):
             return qe.FieldCondition(key, match=qe.MatchValue(value))
         case MatchAny(key, values):
@@ -270,24 +252,3 @@ def _condition(condition: Condition) -> qe.ConditionType:
 
 def _list(values: tuple[str, ...] | tuple[int, ...]) -> list[str] | list[int]:
     return list(values)  # type: ignore[return-value]  # all of one type, as the tuple says
-
-
-def boolean_path(key: str) -> str:
-    """Where the numbers are that stand for a field's booleans."""
-    return f'"{_BOOLEANS}{key[1:]}' if key.startswith('"') else f"{_BOOLEANS}{key}"
-
-
-def _booleans(value: Any) -> Any:
-    """The booleans of a value as numbers, in the value's own shape and without anything else.
-
-    `[{"open": False, "price": 3}]` gives `[{"open": 0}]`; None where there are none.
-    """
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, dict):  # not Mapping: asking that of every value takes three times as long
-        numbers = {key: found for key, one in value.items() if (found := _booleans(one)) is not None}
-        return numbers or None
-    if isinstance(value, list):
-        items = [_booleans(item) for item in value]  # None keeps the place, for paths such as tags[1]
-        return items if any(item is not None for item in items) else None
-    return None

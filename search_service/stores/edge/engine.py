@@ -27,16 +27,15 @@ from typing import IO, Any
 
 import qdrant_edge as qe
 
-from search_service.stores.codec import order_start
+from search_service.stores.codec import NO_PAYLOAD, order_start
 from search_service.stores.edge.codec import Fault, PackedPoint, ShardInfo, encode, read
 from search_service.stores.edge.convert import (
-    boolean_path,
-    changed_payload,
     create_index,
     edge_filter,
     engine_config,
     engine_point,
     engine_query,
+    payload_operations,
     payload_selector,
     stored_point,
 )
@@ -204,24 +203,19 @@ class Engine:
     def update_payload(self, ids: Sequence[str], change: PayloadChange) -> int:
         """Changes the payloads of those of `ids` that exist; returns how many do."""
         wanted: list[Any] = list({point_uuid(point_id) for point_id in ids})
-        there = self._shard.retrieve(wanted, True, False)
-        for record in there:
-            payload = changed_payload(record, change)
-            self._shard.update(qe.UpdateOperation.overwrite_payload([record.id], payload))
+        there = self._shard.retrieve(wanted, payload_selector(NO_PAYLOAD), False)
+        for operation in payload_operations(there, change) if there else ():
+            self._shard.update(operation)
         return len(there)
 
     def count(self, filter: Filter | None) -> int:
         """How many points match, exactly."""
         return self._shard.count(qe.CountRequest(exact=True, filter=edge_filter(filter)))
 
-    def facet(
-        self, key: str, boolean: bool, limit: int, filter: Filter | None, exact: bool
-    ) -> list[FacetHit]:
-        """The most frequent values of an indexed field; `boolean`: it holds true and false."""
-        path = boolean_path(key) if boolean else key
-        asked = qe.FacetRequest(path, limit=limit, exact=exact, filter=edge_filter(filter))
-        hits = self._shard.facet(asked).hits
-        return [FacetHit(bool(hit.value) if boolean else hit.value, hit.count) for hit in hits]
+    def facet(self, key: str, limit: int, filter: Filter | None, exact: bool) -> list[FacetHit]:
+        """The most frequent values of an indexed field."""
+        asked = qe.FacetRequest(key, limit=limit, exact=exact, filter=edge_filter(filter))
+        return [FacetHit(hit.value, hit.count) for hit in self._shard.facet(asked).hits]
 
     def scroll(
         self,

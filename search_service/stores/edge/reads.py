@@ -60,10 +60,7 @@ class EdgeReads:
         exact: bool = False,
         timeout: float | None = None,
     ) -> list[FacetHit]:
-        boolean = self._get(collection).spec.payload_indexes.get(key) == "bool"
-        return list(
-            await self._read(collection, "facet", key, boolean, limit, filter, exact, timeout=timeout)
-        )
+        return list(await self._read(collection, "facet", key, limit, filter, exact, timeout=timeout))
 
     async def scroll(
         self,

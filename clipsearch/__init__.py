@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clipsearch.channel.credentials import ClientTls, CredentialsError
     from clipsearch.client.aio import AsyncClient, AsyncEncoderClient
     from clipsearch.client.errors import ClipSearchError
-    from clipsearch.client.inputs import Nearer, Newer, Point, Popular, Search, Term
+    from clipsearch.client.inputs import Nearer, Newer, Point, Popular, Search, Term, TextIndex
     from clipsearch.client.sync import Client, EncoderClient
     from clipsearch.client.types import (
         Classification,
@@ -60,6 +60,7 @@ __all__ = [
     "SearchResult",
     "StoredPoint",
     "Term",
+    "TextIndex",
     "UpsertResult",
 ]
 
@@ -78,6 +79,7 @@ _HOMES = {
     "Popular": "client.inputs",
     "Search": "client.inputs",
     "Term": "client.inputs",
+    "TextIndex": "client.inputs",
 }
 
 

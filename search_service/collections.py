@@ -10,7 +10,7 @@ from search_service.encoder.encoders import Encoders
 from search_service.stores.protocol import (
     CollectionInfo,
     CollectionSpec,
-    IndexType,
+    PayloadIndex,
     QuantizationParams,
     VectorStore,
 )
@@ -85,18 +85,27 @@ class Collections:
         return await self._store.set_alias(alias, collection or None, timeout=deadline.store())
 
     async def create_payload_index(
-        self, collection: str, key: str, type: IndexType, deadline: Deadline
+        self, collection: str, key: str, index: PayloadIndex, deadline: Deadline
     ) -> None:
         """Adds a payload index, to the successor too.
 
-        Raises NotFound; FailedPrecondition if there is one of another type.
+        Raises NotFound; FailedPrecondition if there is another one.
         """
         chain = await self._successors.chain(collection, deadline)
 
         async def create(one: CollectionSpec) -> None:
-            await self._store.create_payload_index(one.name, key, type, timeout=deadline.store())
+            await self._store.create_payload_index(one.name, key, index, timeout=deadline.store())
 
         await on_each(chain, create)
+
+    async def delete_payload_index(self, collection: str, key: str, deadline: Deadline) -> None:
+        """Removes the payload index of a field, of the successor too. Raises NotFound for the collection."""
+        chain = await self._successors.chain(collection, deadline)
+
+        async def delete(one: CollectionSpec) -> None:
+            await self._store.delete_payload_index(one.name, key, timeout=deadline.store())
+
+        await on_each(chain, delete)
 
     async def set_successor(self, collection: str, successor: str, deadline: Deadline) -> tuple[str, float]:
         """Makes `successor` get what is written to the collection ("" = nothing does any more).

@@ -19,6 +19,7 @@ from search_service.stores.protocol import (
     PayloadSelection,
     StoredPoint,
     VectorStore,
+    index_type,
 )
 from search_service.stores.questions import FACET_TYPES, ORDER_TYPES, FacetHit
 from search_service.write.successors import Successors
@@ -171,7 +172,7 @@ class Points:
             )
         else:
             check_index(spec, order.key, ORDER_TYPES, "order_by.key", "listed in the order of their values")
-            by = order_by(order, spec.payload_indexes[order.key])
+            by = order_by(order, index_type(spec.payload_indexes[order.key]))
             page = await ordered_page(self._store, listing, by, limit, cursor, deadline)
         found = bool(page.points) or cursor is not None
         await self._fields.check(spec, listing.filter, deadline, found=found)

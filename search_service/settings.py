@@ -14,6 +14,7 @@ from clipsearch.serving.settings import ServingSettings
 # Fields of a payload that may be asked for, and indexes that a collection may be made with.
 MAX_INCLUDED = 256
 MAX_INDEXES = 256
+MAX_STOPWORDS = 1000
 
 
 class SearchSettings(ServingSettings):
@@ -145,6 +146,9 @@ class SearchSettings(ServingSettings):
             f"{package}.Filter.must": self.max_conditions,
             f"{package}.Filter.should": self.max_conditions,
             f"{package}.Filter.must_not": self.max_conditions,
+            f"{package}.MinShould.conditions": self.max_conditions,
+            f"{package}.Stopwords.languages": MAX_STOPWORDS,
+            f"{package}.Stopwords.custom": MAX_STOPWORDS,
             f"{package}.CreateCollectionRequest.payload_indexes": MAX_INDEXES,
         }
 

@@ -61,7 +61,13 @@ class LocalQdrant(AsyncQdrantClient):
     async def create_payload_index(self, name: str, field: str, schema: Any, **options: Any) -> Any:
         self._client._get_collection(name)
         kind = models.PayloadSchemaType(getattr(schema, "type", schema))
-        self.indexes[name][field] = models.PayloadIndexInfo(data_type=kind, points=0)
+        params = None if isinstance(schema, models.PayloadSchemaType) else schema
+        self.indexes[name][field] = models.PayloadIndexInfo(data_type=kind, params=params, points=0)
+        return models.UpdateResult(status=models.UpdateStatus.COMPLETED)
+
+    async def delete_payload_index(self, name: str, field: str, **options: Any) -> Any:
+        self._client._get_collection(name)
+        self.indexes[name].pop(field, None)
         return models.UpdateResult(status=models.UpdateStatus.COMPLETED)
 
     async def get_collection(self, name: str, **options: Any) -> models.CollectionInfo:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from clipsearch.cli.access import access
+from clipsearch.cli.collection_indexes import index, read_indexes, written
 from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
 from clipsearch.cli.output import plain, print_json, size, stderr, stdout, table
 
 if TYPE_CHECKING:
-    from clipsearch.client.inputs import IndexType
     from clipsearch.client.sync import Client
     from clipsearch.client.types import Collection
 
@@ -22,6 +22,8 @@ _HNSW, _QUANTIZATION = "HNSW graph", "Quantization"
 _CLUSTER, _READY_VECTORS = "On a Qdrant server", "For ready vectors, without an encoder (both or none)"
 
 Name = Annotated[str, typer.Argument(help="Name of the collection.", show_default=False)]
+
+app.command()(index)
 
 
 @app.callback()
@@ -84,7 +86,7 @@ def create(
         list[str] | None,
         typer.Option(
             metavar="FIELD=TYPE",
-            help="A payload index; TYPE is keyword, integer, float, bool, datetime or text. Repeatable.",
+            help="A payload index, as `clipsearch collections index` makes one. Repeatable.",
         ),
     ] = None,
     quantization: Annotated[
@@ -158,7 +160,7 @@ def create(
     with Client(server, **access()) as client:
         made = client.create_collection(
             name,
-            payload_indexes=_indexes(index or []),
+            payload_indexes=read_indexes(index or [], "--index"),
             hnsw_m=hnsw_m,
             hnsw_ef_construct=hnsw_ef_construct,
             hnsw_full_scan_threshold_kb=full_scan_threshold_kb,
@@ -284,21 +286,8 @@ def _content(client: Client, name: str) -> str:
         return f"what is left of it ({error.metadata['damage']})"
 
 
-def _indexes(declared: list[str]) -> dict[str, IndexType]:
-    indexes: dict[str, Any] = {}
-    for declaration in declared:
-        field, _, type = declaration.rpartition("=")
-        if not field or type not in ("keyword", "integer", "float", "bool", "datetime", "text"):
-            raise typer.BadParameter(
-                f"{declaration!r} is not FIELD=TYPE; TYPE is keyword, integer, float, bool, datetime or text",
-                param_hint="--index",
-            )
-        indexes[field] = type
-    return indexes
-
-
 def _facts(c: Collection) -> list[tuple[str, str]]:
-    indexes = ", ".join(f"{field} ({type})" for field, type in c.payload_indexes.items())
+    indexes = ", ".join(f"{field} ({written(index)})" for field, index in c.payload_indexes.items())
     return [
         ("name", c.name),
         ("aliases", ", ".join(c.aliases) or "-"),

@@ -45,11 +45,14 @@ Examples:
 
   clipsearch search "a mug" -c shop --group-by brand --group-size 2
 
+  clipsearch search "a mug" --filter 'place@56.95,24.1,5km' --filter 'shops[city=Riga][open=true]'
+
   clipsearch search "a cat" --json | jq -r '.hits[].payload.path'
 
-A filter is FIELD, one of = != < <= > >= ~, and a value; | separates alternatives, ~ asks for words. Quotes
-make a word of a number, and hold together a field's name. A day (or year, or month) is the whole of it, in
-this machine's time zone. All filters must hold.
+A filter is FIELD, one of = != < <= > >= ~ ~~ @, and a value; | separates alternatives, ~ asks for words,
+~~ for a phrase, @ for places within a circle or a box, #FIELD for how many values there are. Quotes make a
+word of a number, and hold together a field's name. A day (or year, or month) is the whole of it, in this
+machine's time zone. All filters must hold.
 """
 
 

@@ -8,15 +8,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from clipsearch.client import inputs
-from clipsearch.client.enums import ENCODINGS, INDEX_TYPES, QUANTIZATIONS, QUERY_ENCODINGS, choice
-from clipsearch.client.inputs import BinaryEncoding, BinaryQueryEncoding, IndexType, Quantization
+from clipsearch.client.enums import (
+    ENCODINGS,
+    INDEX_TYPES,
+    QUANTIZATIONS,
+    QUERY_ENCODINGS,
+    TOKENIZERS,
+    choice,
+)
+from clipsearch.client.inputs import (
+    BinaryEncoding,
+    BinaryQueryEncoding,
+    PayloadIndex,
+    Quantization,
+    TextIndex,
+)
 from clipsearch.search.v1 import collection_pb2
 
 
 def create_collection(
     name: str,
     *,
-    payload_indexes: Mapping[str, IndexType] | None = None,
+    payload_indexes: Mapping[str, PayloadIndex] | None = None,
     hnsw_m: int = 0,
     hnsw_ef_construct: int = 0,
     hnsw_full_scan_threshold_kb: int = 0,
@@ -45,7 +58,7 @@ def create_collection(
         )
     return collection_pb2.CreateCollectionRequest(
         name=inputs.string(name, "name"),
-        payload_indexes=[_payload_index(field, type) for field, type in (payload_indexes or {}).items()],
+        payload_indexes=[_payload_index(field, index) for field, index in (payload_indexes or {}).items()],
         hnsw=collection_pb2.HnswConfig(
             m=hnsw_m,
             ef_construct=hnsw_ef_construct,
@@ -105,13 +118,41 @@ def set_successor(collection: str, successor: str | None) -> collection_pb2.SetS
 
 
 def create_payload_index(
-    collection: str, field: str, type: IndexType
+    collection: str, field: str, type: PayloadIndex
 ) -> collection_pb2.CreatePayloadIndexRequest:
     """Makes filters on a payload field fast."""
     return collection_pb2.CreatePayloadIndexRequest(collection=collection, index=_payload_index(field, type))
 
 
-def _payload_index(field: str, type: IndexType) -> collection_pb2.PayloadIndex:
-    return collection_pb2.PayloadIndex(
-        field=inputs.string(field, "field"), type=choice(f"payload index {field!r}", type, INDEX_TYPES)
+def delete_payload_index(collection: str, field: str) -> collection_pb2.DeletePayloadIndexRequest:
+    """Removes a payload index; nothing happens if the field has none."""
+    return collection_pb2.DeletePayloadIndexRequest(
+        collection=collection, field=inputs.string(field, "field")
     )
+
+
+def _payload_index(field: str, index: PayloadIndex) -> collection_pb2.PayloadIndex:
+    proto = collection_pb2.PayloadIndex(field=inputs.string(field, "field"))
+    where = f"payload index {field!r}"
+    if not isinstance(index, TextIndex):
+        proto.type = choice(where, index, INDEX_TYPES)
+        return proto
+    proto.type = INDEX_TYPES["text"]
+    stopwords = collection_pb2.Stopwords(
+        languages=inputs.strings(
+            index.stopword_languages, f"{where}: stopword_languages", "languages", ordered=False
+        ),
+        custom=inputs.strings(index.stopwords, f"{where}: stopwords", "words", ordered=False),
+    )
+    proto.text.CopyFrom(
+        collection_pb2.TextIndexParams(
+            tokenizer=choice(f"{where}: tokenizer", index.tokenizer, TOKENIZERS),
+            lowercase=index.lowercase,
+            min_token_len=index.min_token_len,
+            max_token_len=index.max_token_len,
+            stemmer=index.stemmer,
+            stopwords=stopwords,
+            phrase_matching=index.phrase_matching,
+        )
+    )
+    return proto

@@ -14,6 +14,7 @@ from clipsearch.client.inputs import (
     Quantization,
     Strategy,
     Target,
+    Tokenizer,
 )
 from clipsearch.search.v1 import collection_pb2, search_pb2
 
@@ -35,6 +36,9 @@ INDEX_TYPES: dict[IndexType, collection_pb2.PayloadIndexType.ValueType] = _words
 )
 QUANTIZATIONS: dict[Quantization, collection_pb2.Quantization.ValueType] = _words(
     collection_pb2.Quantization, "QUANTIZATION_"
+)
+TOKENIZERS: dict[Tokenizer, collection_pb2.TokenizerType.ValueType] = _words(
+    collection_pb2.TokenizerType, "TOKENIZER_TYPE_"
 )
 ENCODINGS: dict[BinaryEncoding, collection_pb2.BinaryEncoding.ValueType] = _words(
     collection_pb2.BinaryEncoding, "BINARY_ENCODING_"

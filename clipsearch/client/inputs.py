@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex, TypedDict, TypeVar
+from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, TypeVar
 
 from numpy.typing import NDArray
 from PIL import Image
@@ -39,10 +39,34 @@ Target = Literal["any", "image", "text"]
 Fusion = Literal["calibrated", "rrf", "dbsf"]
 Kind = Literal["image", "text"]
 Strategy = Literal["average_vector", "best_score", "sum_scores"]
-IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
+IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text", "geo"]
+Tokenizer = Literal["word", "whitespace", "prefix"]
 Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
 BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]
 BinaryQueryEncoding = Literal["default", "binary", "scalar4bits", "scalar8bits"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextIndex:
+    """A payload index of type text with options. What is searched for becomes words in the same way.
+
+    `prefix` finds words by their beginnings, `phrase_matching` lets phrases be found. Words shorter or longer
+    than the lengths (0 = none) are left out, and so are `stopwords` and those of `stopword_languages`
+    (`"english"`). `stemmer` is a language whose endings are cut off.
+    """
+
+    tokenizer: Tokenizer = "word"
+    lowercase: bool = True
+    min_token_len: int = 0
+    max_token_len: int = 0
+    stemmer: str = ""
+    stopword_languages: Sequence[str] = ()
+    stopwords: Sequence[str] = ()
+    phrase_matching: bool = False
+
+
+PayloadIndex: TypeAlias = IndexType | TextIndex
+"""A type of payload index, or one of type text with options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +193,15 @@ class Search(SearchOptions, total=False):
 class CollectionOptions(TypedDict, total=False):
     """The settings of a new collection; all optional, 0 = the engine's default.
 
-    `payload_indexes` maps fields to types; filters on them are fast. Of the quantisation's settings
-    `quantile` is for scalar, the encodings are for binary, `compression` (4, 8, 16, 32 or 64 times)
+    `payload_indexes` maps fields to types (or a `TextIndex`); filters on them are fast. Of the quantisation's
+    settings `quantile` is for scalar, the encodings are for binary, `compression` (4, 8, 16, 32 or 64 times)
     for product and `bits` (1, 1.5, 2, 4 or 8) for turbo. More than one shard or replica needs a
     Qdrant server. `model` is the name or fingerprint of one of the models that the service's encoders
     run ("" = the first encoder's). `dimension` and `fingerprint` are given together, for ready vectors
     without an encoder.
     """
 
-    payload_indexes: Mapping[str, IndexType]
+    payload_indexes: Mapping[str, PayloadIndex]
     hnsw_m: int
     hnsw_ef_construct: int
     hnsw_full_scan_threshold_kb: int

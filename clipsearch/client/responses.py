@@ -9,8 +9,16 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 
 from clipsearch.client.convert import array, payload
-from clipsearch.client.enums import ENCODINGS, FUSIONS, INDEX_TYPES, QUANTIZATIONS, QUERY_ENCODINGS
+from clipsearch.client.enums import (
+    ENCODINGS,
+    FUSIONS,
+    INDEX_TYPES,
+    QUANTIZATIONS,
+    QUERY_ENCODINGS,
+    TOKENIZERS,
+)
 from clipsearch.client.errors import ClipSearchError, from_status
+from clipsearch.client.inputs import PayloadIndex, TextIndex
 from clipsearch.client.types import (
     Classification,
     Collection,
@@ -33,6 +41,7 @@ Value = TypeVar("Value", Collection, Model)
 
 _FUSION_NAMES = {value: name for name, value in FUSIONS.items()}
 _INDEX_NAMES = {value: name for name, value in INDEX_TYPES.items()}
+_TOKENIZER_NAMES = {value: name for name, value in TOKENIZERS.items()}
 _ENCODING_NAMES = {value: name for name, value in ENCODINGS.items()}
 _QUERY_ENCODING_NAMES = {value: name for name, value in QUERY_ENCODINGS.items()}
 _QUANTIZATION_NAMES = {value: name for name, value in QUANTIZATIONS.items()}
@@ -99,10 +108,26 @@ def collection(message: collection_pb2.Collection) -> Collection:
         Collection,
         message,
         aliases=tuple(message.aliases),
-        payload_indexes={index.field: _INDEX_NAMES[index.type] for index in message.payload_indexes},
+        payload_indexes={index.field: _payload_index(index) for index in message.payload_indexes},
         quantization=_QUANTIZATION_NAMES.get(message.quantization, "none"),
         quantization_params=_quantization_params(message.quantization_params),
         **hnsw,
+    )
+
+
+def _payload_index(message: collection_pb2.PayloadIndex) -> PayloadIndex:
+    if not message.HasField("text"):
+        return _INDEX_NAMES[message.type]
+    text = message.text
+    return TextIndex(
+        tokenizer=_TOKENIZER_NAMES.get(text.tokenizer, "word"),
+        lowercase=text.lowercase,
+        min_token_len=text.min_token_len,
+        max_token_len=text.max_token_len,
+        stemmer=text.stemmer,
+        stopword_languages=tuple(text.stopwords.languages),
+        stopwords=tuple(text.stopwords.custom),
+        phrase_matching=text.phrase_matching,
     )
 
 

@@ -118,6 +118,9 @@ SET_SUCCESSOR = Rpc(
 CREATE_PAYLOAD_INDEX = Rpc(
     Method(_COLLECTIONS, "CreatePayloadIndex"), collection_requests.create_payload_index, responses.nothing
 )
+DELETE_PAYLOAD_INDEX = Rpc(
+    Method(_COLLECTIONS, "DeletePayloadIndex"), collection_requests.delete_payload_index, responses.nothing
+)
 
 MODEL = Rpc(Method(_ENCODER, "GetModel"), requests.model, responses.model)
 ENCODE_TEXTS = BatchedRpc(Method(_ENCODER, "EncodeText"), requests.encode_texts, responses.text_vectors)

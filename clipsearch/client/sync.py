@@ -111,6 +111,7 @@ class Client(_Caller):
     update_alias = _method(rpc.UPDATE_ALIAS)
     set_successor = _method(rpc.SET_SUCCESSOR)
     create_payload_index = _method(rpc.CREATE_PAYLOAD_INDEX)
+    delete_payload_index = _method(rpc.DELETE_PAYLOAD_INDEX)
 
     def list_points(
         self,

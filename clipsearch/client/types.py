@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.client.errors import ClipSearchError
-from clipsearch.client.inputs import BOOKKEEPING, Fusion, IndexType, Point, Quantization
+from clipsearch.client.inputs import BOOKKEEPING, Fusion, PayloadIndex, Point, Quantization
 from clipsearch.display import notebook
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ class Collection:
     indexed_share: float
     disk_bytes: int
     aliases: tuple[str, ...]
-    payload_indexes: Mapping[str, IndexType]
+    payload_indexes: Mapping[str, PayloadIndex]
     hnsw_m: int
     hnsw_ef_construct: int
     hnsw_full_scan_threshold_kb: int

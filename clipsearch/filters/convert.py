@@ -34,40 +34,48 @@ FilterLike = Mapping[str, Any] | Sequence[str]
 """A filter as callers write it: Qdrant's JSON form, or expressions (`["price<20"]`)."""
 
 _CLAUSES = ("must", "should", "must_not")
-_INT64 = 2**63
+_PREDICATES = ("match", "range", "geo_radius", "geo_bounding_box", "values_count")
+_INT64, _UINT32 = 2**63, 2**32
 _OPERATORS = {name: op for op, name in BOUNDS.items()}
 
 
-def to_proto(filter: FilterLike) -> filter_pb2.Filter:
-    """The filter as it travels. Raises FilterError."""
+def to_proto(filter: FilterLike, where: str = "filter") -> filter_pb2.Filter:
+    """The filter as it travels; `where` it stands. Raises FilterError."""
     if isinstance(filter, str):
         filter = [filter]
     if isinstance(filter, Mapping):
-        return _filter(filter, "filter")
+        return _filter(filter, where)
     if not isinstance(filter, Sequence | set | frozenset) or isinstance(filter, bytes):
         raise FilterError(
-            f"filter: must be expressions such as ['price<20'], or a dict such as {{'must': [...]}}, "
+            f"{where}: must be expressions such as ['price<20'], or a dict such as {{'must': [...]}}, "
             f"not {type(filter).__name__}"
         )
     for i, expression in enumerate(filter):
         if not isinstance(expression, str):
             raise FilterError(
-                f"filter[{i}]: must be an expression such as 'price<20', not {type(expression).__name__}; "
+                f"{where}[{i}]: must be an expression such as 'price<20', not {type(expression).__name__}; "
                 "conditions that are dicts go into {'must': [...]}"
             )
-    return _filter(parse_expressions(list(filter)), "filter")
+    return _filter(parse_expressions(list(filter)), where)
 
 
 def _filter(filter: Mapping[str, Any], where: str) -> filter_pb2.Filter:
-    _only(filter, _CLAUSES, where)
+    _only(filter, (*_CLAUSES, "min_should"), where)
     proto = filter_pb2.Filter()
     for clause in _CLAUSES:
-        conditions = filter.get(clause, ())
-        if not isinstance(conditions, Sequence) or isinstance(conditions, str):
-            raise FilterError(f"{where}.{clause}: must be a list of conditions, not {conditions!r}")
-        for i, condition in enumerate(conditions):
-            getattr(proto, clause).append(_condition(condition, f"{where}.{clause}[{i}]"))
+        getattr(proto, clause).extend(_conditions(filter.get(clause, ()), f"{where}.{clause}"))
+    if "min_should" in filter:
+        some = _object(filter["min_should"], ("conditions", "min_count"), f"{where}.min_should")
+        count = _whole(some["min_count"], f"{where}.min_should.min_count")
+        conditions = _conditions(some["conditions"], f"{where}.min_should.conditions")
+        proto.min_should.CopyFrom(filter_pb2.MinShould(conditions=conditions, min_count=count))
     return proto
+
+
+def _conditions(conditions: Any, where: str) -> list[filter_pb2.Condition]:
+    if not isinstance(conditions, Sequence) or isinstance(conditions, str):
+        raise FilterError(f"{where}: must be a list of conditions, not {conditions!r}")
+    return [_condition(condition, f"{where}[{i}]") for i, condition in enumerate(conditions)]
 
 
 def _condition(condition: Any, where: str) -> filter_pb2.Condition:
@@ -93,43 +101,65 @@ def _condition(condition: Any, where: str) -> filter_pb2.Condition:
     if "is_null" in condition:
         _only(condition, ("is_null",), where)
         return filter_pb2.Condition(is_null=_path(condition["is_null"], f"{where}.is_null"))
+    if "has_vector" in condition:
+        _only(condition, ("has_vector",), where)
+        return filter_pb2.Condition(has_vector=_string(condition["has_vector"], f"{where}.has_vector"))
+    if "nested" in condition:
+        _only(condition, ("nested",), where)
+        nested = _object(condition["nested"], ("key", "filter"), f"{where}.nested")
+        inside = to_proto(nested["filter"], f"{where}.nested.filter")
+        key = _string(nested["key"], f"{where}.nested.key")
+        return filter_pb2.Condition(nested=filter_pb2.NestedCondition(key=key, filter=inside))
     return filter_pb2.Condition(filter=_filter(condition, where))
 
 
 def _field(condition: Mapping[str, Any], where: str) -> filter_pb2.FieldCondition:
-    _only(condition, ("key", "match", "range"), where)
-    key = condition["key"]
-    if not isinstance(key, str):
-        raise FilterError(f"{where}.key: must be a string, not {key!r}")
-    predicates = [name for name in ("match", "range") if name in condition]
+    _only(condition, ("key", *_PREDICATES), where)
+    key = _string(condition["key"], f"{where}.key")
+    predicates = [name for name in _PREDICATES if name in condition]
     if len(predicates) != 1:
-        raise FilterError(f"{where}: must hold either match or range")
-    value = condition[predicates[0]]
+        raise FilterError(f"{where}: must hold one of {', '.join(_PREDICATES)}")
+    (name,) = predicates
+    value, where = condition[name], f"{where}.{name}"
     if not isinstance(value, Mapping) or not value:
-        raise FilterError(
-            f"{where}.{predicates[0]}: must be an object such as {{'value': ...}}, not {value!r}"
-        )
-    if predicates[0] == "match":
-        return filter_pb2.FieldCondition(key=key, match=_match(value, f"{where}.match"))
-    return _range(key, value, f"{where}.range")
+        raise FilterError(f"{where}: must be an object such as {{'value': ...}}, not {value!r}")
+    match name:
+        case "match":
+            return filter_pb2.FieldCondition(key=key, match=_match(value, where))
+        case "range":
+            return _range(key, value, where)
+        case "values_count":
+            _only(value, tuple(BOUNDS.values()), where)
+            bounds = {bound: _whole(count, f"{where}.{bound}") for bound, count in value.items()}
+            return filter_pb2.FieldCondition(key=key, values_count=filter_pb2.ValuesCount(**bounds))
+        case "geo_radius":
+            circle = _object(value, ("center", "radius"), where)
+            radius = _float(circle["radius"], f"{where}.radius")
+            center = _place(circle["center"], f"{where}.center")
+            return filter_pb2.FieldCondition(
+                key=key, geo_radius=filter_pb2.GeoRadius(center=center, radius=radius)
+            )
+    box = _object(value, ("top_left", "bottom_right"), where)
+    corners = {corner: _place(place, f"{where}.{corner}") for corner, place in box.items()}
+    return filter_pb2.FieldCondition(key=key, geo_bounding_box=filter_pb2.GeoBoundingBox(**corners))
 
 
 def _match(match: Mapping[str, Any], where: str) -> filter_pb2.Match:
-    _only(match, ("value", "text", "any", "except"), where)
+    _only(match, ("value", "text", "phrase", "any", "except"), where)
     if len(match) != 1:
-        raise FilterError(f"{where}: must hold one of value, text, any and except")
+        raise FilterError(f"{where}: must hold one of value, text, phrase, any and except")
     kind, value = next(iter(match.items()))
     value = value.item() if isinstance(value, np.generic) else value
     where = f"{where}.{kind}"
     if kind in ("any", "except"):
         return _match_list(kind, value, where)
     if isinstance(value, str):
-        return filter_pb2.Match(text=value) if kind == "text" else filter_pb2.Match(keyword=value)
+        return filter_pb2.Match(**{"keyword" if kind == "value" else kind: value})  # type: ignore[arg-type]
     if kind == "value" and isinstance(value, bool):
         return filter_pb2.Match(boolean=value)
     if kind == "value" and isinstance(value, int):
         return filter_pb2.Match(integer=_int64(value, where))
-    wanted = "a string" if kind == "text" else "a string, a whole number or a boolean"
+    wanted = "a string" if kind != "value" else "a string, a whole number or a boolean"
     raise FilterError(f"{where}: must be {wanted}, not {value!r}")
 
 
@@ -186,6 +216,42 @@ def _bound_value(name: str, value: Any, where: str) -> tuple[str, float | dateti
         raise FilterError(f"{where}: must be a number, a time or an RFC 3339 string, not {value!r}") from None
     ((name, moment),) = condition["range"].items()
     return name, moment
+
+
+def _object(value: Any, names: Sequence[str], where: str) -> Mapping[str, Any]:
+    """An object that holds just those."""
+    if not isinstance(value, Mapping) or any(name not in value for name in names):
+        raise FilterError(f"{where}: must be an object with {' and '.join(names)}, not {value!r}")
+    _only(value, names, where)
+    return value
+
+
+def _place(value: Any, where: str) -> filter_pb2.GeoPoint:
+    place = _object(value, ("lat", "lon"), where)
+    return filter_pb2.GeoPoint(**{axis: _float(place[axis], f"{where}.{axis}") for axis in place})
+
+
+def _float(value: Any, where: str) -> float:
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise FilterError(f"{where}: must be a number, not {value!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise FilterError(f"{where}: {value} is too large") from None
+
+
+def _whole(value: Any, where: str) -> int:
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _UINT32:
+        raise FilterError(f"{where}: must be a whole number from 0 on, not {value!r}")
+    return value
+
+
+def _string(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise FilterError(f"{where}: must be a string, not {value!r}")
+    return value
 
 
 def _int64(value: int, where: str) -> int:

@@ -1,8 +1,11 @@
 """The grammar of filter expressions: `brand=acme`, `price<20`, `tag!=old|sold`, `"unit price"<=5`.
 
-    EXPRESSION  FIELD OPERATOR VALUE, or VALUE | VALUE | ... after = != ~
+    EXPRESSION  FIELD OPERATOR VALUE, or VALUE | VALUE | ... after = != ~ ~~ @
+                #FIELD OPERATOR NUMBER: how many values the field has
+                FIELD[EXPRESSION][EXPRESSION]...: one object of a list matches all of them
+                {...}: a condition in Qdrant's JSON form
     FIELD       the path of a payload field, see clipsearch/filters/paths.py
-    OPERATOR    =  !=  <  <=  >  >=  ~ (has all of the words)
+    OPERATOR    =  !=  <  <=  >  >=  ~ (has all of the words)  ~~ (has them in a row)  @ (see places.py)
     VALUE       "in quotes" or 'in quotes' (a quote inside is written twice), or bare
 
 A bare value is a number (7, 7.5, 1e3), true or false, a day or time (see clipsearch/filters/periods.py), or a
@@ -13,6 +16,7 @@ Python client and the page all read filters here. docs/filters.md has examples.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -22,13 +26,14 @@ from typing import Any
 
 from clipsearch.filters.paths import PATH, quoted
 from clipsearch.filters.periods import conditions, period
+from clipsearch.filters.places import area
 
 BOUNDS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 EXACT_INTEGER = 2**53
 """Payloads hold float64; larger whole numbers would be rounded."""
 
-_FIELD = re.compile(rf"\s*(?P<key>{PATH.pattern})\s*")
-_OPERATOR = re.compile(r"!=|<=|>=|[=<>~](?![=<>~])")
+_FIELD = re.compile(rf"\s*(?P<key>#?{PATH.pattern})\s*")
+_OPERATOR = re.compile(r"!=|<=|>=|~~(?!~)|[=<>~@](?![=<>~])")
 _MARKS = re.compile(r"[=!<>~:≠≤≥]+")
 _MEANT = {
     "==": "=", "===": "=", ":": "=", ":=": "=", "=>": ">=", "=<": "<=", "<>": "!=", "!==": "!=", "=!": "!=",
@@ -62,10 +67,41 @@ def parse_expressions(
     """
     clauses: dict[str, list[dict[str, Any]]] = {}
     for expression in expressions:
-        key, op, values = _split(expression)
-        clause, condition = compared(expression, key, op, values, zone)
+        clause, condition = _read(expression, zone)
         clauses.setdefault(clause, []).append(condition)
     return clauses
+
+
+def _read(expression: str, zone: tzinfo | None) -> tuple[str, dict[str, Any]]:
+    if expression.lstrip().startswith("{"):
+        try:
+            condition: dict[str, Any] = json.loads(expression)
+        except ValueError as error:
+            raise FilterError(f"{expression!r} begins as JSON does, but is none: {error}") from None
+        return "must", condition
+    field = _FIELD.match(expression)
+    if field is not None and expression.startswith("[", field.end()) and not field["key"].startswith("#"):
+        inside = parse_expressions(_bracketed(expression, field.end()), zone)
+        return "must", {"nested": {"key": field["key"], "filter": inside}}
+    key, op, values = _split(expression)
+    return compared(expression, key, op, values, zone)
+
+
+def _bracketed(expression: str, start: int) -> list[str]:
+    """What stands in the brackets from `start` on."""
+    found, depth, begin = list[str](), 0, 0
+    for at, mark in enumerate(_outside_quotes(expression)[start:], start):
+        if mark == "[":
+            depth, begin = depth + 1, begin if depth else at + 1
+        elif mark == "]" and depth:
+            depth -= 1
+            if not depth:
+                found.append(expression[begin:at])
+        elif not depth and not mark.isspace():
+            raise FilterError(f"{expression!r}: {expression[at:]!r} stands after the bracket")
+    if depth:
+        raise FilterError(f"{expression!r}: the bracket [ is not closed")
+    return found
 
 
 def compared(
@@ -76,12 +112,18 @@ def compared(
     `expression` is how messages quote it. Raises FilterError.
     """
     read = _values(expression, values)
+    if op in BOUNDS and len(read) > 1:
+        raise FilterError(f"{expression!r}: {op} takes one value, not {len(read)}")
+    if key.startswith("#"):
+        counts = [_count(expression, key[1:], op, value) for value in read]
+        return ("must_not" if op == "!=" else "must"), _either(counts)
     if op in BOUNDS:
-        if len(read) > 1:
-            raise FilterError(f"{expression!r}: {op} takes one value, not {len(read)}")
         return "must", _bound(expression, key, op, read[0], zone)
-    if op == "~":
-        return "must", _either([_text(expression, key, value) for value in read])
+    if op in ("~", "~~"):
+        kind = "text" if op == "~" else "phrase"
+        return "must", _either([_text(expression, key, kind, value) for value in read])
+    if op == "@":
+        return "must", _either([_area(expression, key, value) for value in read])
     return ("must_not" if op == "!=" else "must"), _equality(expression, key, read, zone)
 
 
@@ -97,7 +139,7 @@ def _split(expression: str) -> tuple[str, str, str]:
 
 
 def _what_was_meant(expression: str) -> str:
-    usual = "write FIELD, one of = != < <= > >= ~, and a value, such as brand=acme or 'price<20'"
+    usual = "write FIELD, one of = != < <= > >= ~ ~~ @, and a value, such as brand=acme or 'price<20'"
     outside = [
         found for found in _MARKS.finditer(expression) if not expression[: found.start()].count('"') % 2
     ]
@@ -114,13 +156,13 @@ def _what_was_meant(expression: str) -> str:
     negated = re.fullmatch(rf"not\s+({PATH.pattern})", field, re.IGNORECASE)
     if negated and op in ("=", "=="):
         return f"did you mean {negated[1]}!={value}?"
-    path = field if PATH.fullmatch(field) else quoted(field)
+    path = field if PATH.fullmatch(field.removeprefix("#")) else quoted(field)
     if path is None:
         return f'there is no way to name a field with " or a backslash in its name, such as {field}'
     meant = _MEANT.get(op, op)
     if op == "!~":
         return "there is no operator !~; ~ asks for words that are there"
-    if meant not in _MEANT.values():
+    if meant not in {*_MEANT.values(), "~~"}:
         return f"there is no operator {op}; a value that begins so stands in quotes"
     why = f"there is no operator {op}" if meant != op else "a field's name with other characters needs quotes"
     if meant == op and path == field:
@@ -206,10 +248,25 @@ def _bound(expression: str, key: str, op: str, value: Value, zone: tzinfo | None
     return _readings(readings)
 
 
-def _text(expression: str, key: str, value: Value) -> dict[str, Any]:
+def _count(expression: str, key: str, op: str, value: Value) -> dict[str, Any]:
+    if op in ("~", "~~", "@") or value.quoted or not re.fullmatch(r"[0-9]{1,9}", value.text):
+        raise FilterError(f"{expression!r}: {key!r} has a number of values, such as #{key}>=2")
+    number = int(value.text)
+    bounds = {BOUNDS[op]: number} if op in BOUNDS else {"gte": number, "lte": number}
+    return {"key": key, "values_count": bounds}
+
+
+def _area(expression: str, key: str, value: Value) -> dict[str, Any]:
+    try:
+        return area(key, value.text)
+    except ValueError as error:
+        raise FilterError(f"{expression!r}: {error}") from None
+
+
+def _text(expression: str, key: str, kind: str, value: Value) -> dict[str, Any]:
     if not value.text.strip():
         raise FilterError(f"{expression!r}: ~ needs a word")
-    return {"key": key, "match": {"text": value.text}}
+    return {"key": key, "match": {kind: value.text}}
 
 
 def _equality(expression: str, key: str, values: Sequence[Value], zone: tzinfo | None) -> dict[str, Any]:

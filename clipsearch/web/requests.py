@@ -84,7 +84,7 @@ class ConditionAsked(_Asked):
     """One condition. The JSON type of `value` says what is compared; of a list any of its values will do."""
 
     field: Name
-    op: Literal["=", "!=", "<", "<=", ">", ">=", "~"]
+    op: Literal["=", "!=", "<", "<=", ">", ">=", "~", "~~", "@"]
     value: str | bool | int | float | list[str | int] | Typed
 
 

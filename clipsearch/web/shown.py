@@ -21,7 +21,10 @@ def collection(found: Collection, model: Model | None) -> dict[str, Any]:
     told = ("name", "aliases", "points", "image_vectors", "text_vectors", "fingerprint", "model", "damage")
     return {
         **{name: getattr(found, name) for name in told},
-        "indexes": dict(found.payload_indexes),
+        "indexes": {
+            field: index if isinstance(index, str) else "text"
+            for field, index in found.payload_indexes.items()
+        },
         "fits_encoder": model is not None and model.fingerprint == found.fingerprint,
     }
 

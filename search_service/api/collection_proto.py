@@ -8,15 +8,20 @@ from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.serving.errors import InvalidArgument
 from search_service.api.point_proto import EnumNames, check_count, check_path
 from search_service.query.ranking import candidates
-from search_service.settings import MAX_INDEXES
+from search_service.settings import MAX_INDEXES, MAX_STOPWORDS
 from search_service.stores.protocol import (
+    USUAL_TEXT,
     BinaryEncoding,
     BinaryQueryEncoding,
     CollectionInfo,
     CollectionSpec,
     IndexType,
+    PayloadIndex,
     Quantization,
     QuantizationParams,
+    TextIndex,
+    Tokenizer,
+    index_type,
 )
 
 _INDEX_TYPES: EnumNames[IndexType, pb.PayloadIndexType.ValueType] = EnumNames(
@@ -27,6 +32,7 @@ _INDEX_TYPES: EnumNames[IndexType, pb.PayloadIndexType.ValueType] = EnumNames(
         "bool": pb.PAYLOAD_INDEX_TYPE_BOOL,
         "datetime": pb.PAYLOAD_INDEX_TYPE_DATETIME,
         "text": pb.PAYLOAD_INDEX_TYPE_TEXT,
+        "geo": pb.PAYLOAD_INDEX_TYPE_GEO,
     }
 )
 _QUANTIZATIONS: EnumNames[Quantization, pb.Quantization.ValueType] = EnumNames(
@@ -56,7 +62,26 @@ _QUERY_ENCODINGS: EnumNames[BinaryQueryEncoding, pb.BinaryQueryEncoding.ValueTyp
     },
     default="default",
 )
+_TOKENIZERS: EnumNames[Tokenizer, pb.TokenizerType.ValueType] = EnumNames(
+    {
+        "word": pb.TOKENIZER_TYPE_WORD,
+        "whitespace": pb.TOKENIZER_TYPE_WHITESPACE,
+        "prefix": pb.TOKENIZER_TYPE_PREFIX,
+    },
+    default="word",
+)
 _DEFAULT_COMPRESSION = 16
+_MAX_TOKEN_LEN = 1000
+# Those of Snowball, and those that have stop words, in the engines.
+_STEMMED = frozenset(
+    """arabic armenian danish dutch english finnish french german greek hungarian italian norwegian portuguese
+    romanian russian spanish swedish tamil turkish""".split()  # noqa: SIM905
+)
+_STOPPED = frozenset(
+    """arabic azerbaijani basque bengali catalan chinese danish dutch english finnish french german greek
+    hebrew hinglish hungarian indonesian italian japanese kazakh nepali norwegian portuguese romanian
+    russian slovene spanish swedish tajik turkish""".split()  # noqa: SIM905
+)
 
 
 def read_spec(request: pb.CreateCollectionRequest) -> CollectionSpec:
@@ -82,21 +107,79 @@ def read_spec(request: pb.CreateCollectionRequest) -> CollectionSpec:
     )
 
 
-def _read_indexes(protos: Sequence[pb.PayloadIndex]) -> dict[str, IndexType]:
+def _read_indexes(protos: Sequence[pb.PayloadIndex]) -> dict[str, PayloadIndex]:
     check_count("payload_indexes", len(protos), MAX_INDEXES, least=0)
-    indexes: dict[str, IndexType] = {}
+    indexes: dict[str, PayloadIndex] = {}
     for i, proto in enumerate(protos):
-        key, type = read_index(proto, f"payload_indexes[{i}]")
+        key, index = read_index(proto, f"payload_indexes[{i}]")
         if key in indexes:
             raise InvalidArgument(f"payload_indexes[{i}].field", f"{key!r} is given twice", "INDEX_REPEATED")
-        indexes[key] = type
+        indexes[key] = index
     return indexes
 
 
-def read_index(proto: pb.PayloadIndex, field: str) -> tuple[str, IndexType]:
+def read_index(proto: pb.PayloadIndex, field: str) -> tuple[str, PayloadIndex]:
     """A payload index that stands at `field` of the request. Raises InvalidArgument."""
     key = check_path(proto.field, f"{field}.field")
-    return key, _INDEX_TYPES.name(proto.type, f"{field}.type")
+    type = _INDEX_TYPES.name(proto.type, f"{field}.type")
+    if not proto.HasField("text"):
+        return key, type
+    if type != "text":
+        raise InvalidArgument(f"{field}.text", f"is for an index of type text, this is one of type {type}")
+    index = _read_text_index(proto.text, f"{field}.text")
+    return key, type if index == USUAL_TEXT else index
+
+
+def _read_text_index(proto: pb.TextIndexParams, field: str) -> TextIndex:
+    least, most = proto.min_token_len, proto.max_token_len
+    if most > _MAX_TOKEN_LEN:
+        raise InvalidArgument(f"{field}.max_token_len", f"{most}, at most {_MAX_TOKEN_LEN}")
+    if least > (most or _MAX_TOKEN_LEN):
+        raise InvalidArgument(f"{field}.min_token_len", f"{least}, at most {most or _MAX_TOKEN_LEN}")
+    words, path = proto.stopwords.custom, f"{field}.stopwords"
+    check_count(f"{path}.custom", len(words), MAX_STOPWORDS, least=0)
+    for i, word in enumerate(words):
+        if not word.strip() or len(word) > _MAX_TOKEN_LEN:
+            raise InvalidArgument(
+                f"{path}.custom[{i}]", f"{len(word)} characters; a word has 1 to {_MAX_TOKEN_LEN}"
+            )
+    check_count(f"{path}.languages", len(proto.stopwords.languages), MAX_STOPWORDS, least=0)
+    for i, language in enumerate(proto.stopwords.languages):
+        _check_language(language, _STOPPED, f"{path}.languages[{i}]")
+    if proto.stemmer:
+        _check_language(proto.stemmer, _STEMMED, f"{field}.stemmer")
+    return TextIndex(
+        tokenizer=_TOKENIZERS.name(proto.tokenizer, f"{field}.tokenizer"),
+        lowercase=proto.lowercase if proto.HasField("lowercase") else True,
+        min_token_len=least,
+        max_token_len=most,
+        stemmer=proto.stemmer,
+        stopword_languages=tuple(sorted(set(proto.stopwords.languages))),
+        stopwords=tuple(sorted(set(words))),
+        phrase_matching=proto.phrase_matching,
+    )
+
+
+def _check_language(name: str, known: frozenset[str], field: str) -> None:
+    if name not in known:
+        raise InvalidArgument(field, f"{name[:80]!r} is none of {', '.join(sorted(known))}")
+
+
+def _write_index(key: str, index: PayloadIndex) -> pb.PayloadIndex:
+    proto = pb.PayloadIndex(field=key, type=_INDEX_TYPES.numbers[index_type(index)])
+    if isinstance(index, TextIndex):
+        proto.text.CopyFrom(
+            pb.TextIndexParams(
+                tokenizer=_TOKENIZERS.numbers[index.tokenizer],
+                lowercase=index.lowercase,
+                min_token_len=index.min_token_len,
+                max_token_len=index.max_token_len,
+                stemmer=index.stemmer,
+                stopwords=pb.Stopwords(languages=index.stopword_languages, custom=index.stopwords),
+                phrase_matching=index.phrase_matching,
+            )
+        )
+    return proto
 
 
 def write_collection(info: CollectionInfo) -> pb.Collection:
@@ -114,8 +197,7 @@ def write_collection(info: CollectionInfo) -> pb.Collection:
         disk_bytes=info.disk_bytes,
         aliases=sorted(info.aliases),
         payload_indexes=[
-            pb.PayloadIndex(field=key, type=_INDEX_TYPES.numbers[type])
-            for key, type in sorted(spec.payload_indexes.items())
+            _write_index(key, spec.payload_indexes[key]) for key in sorted(spec.payload_indexes)
         ],
         hnsw=pb.HnswConfig(
             m=spec.hnsw_m,

@@ -10,6 +10,7 @@ import grpc
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.search.v1 import collection_pb2_grpc
 from search_service.api.collection_proto import read_index, read_spec, write_collection
+from search_service.api.point_proto import check_path
 from search_service.collections import Collections
 from search_service.deadline import Deadline
 
@@ -73,9 +74,17 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         self, request: pb.CreatePayloadIndexRequest, context: Context
     ) -> pb.CreatePayloadIndexResponse:
         """Adds a payload index."""
-        key, type = read_index(request.index, "index")
-        await self._collections.create_payload_index(request.collection, key, type, self._deadline(context))
+        key, index = read_index(request.index, "index")
+        await self._collections.create_payload_index(request.collection, key, index, self._deadline(context))
         return pb.CreatePayloadIndexResponse()
+
+    async def DeletePayloadIndex(
+        self, request: pb.DeletePayloadIndexRequest, context: Context
+    ) -> pb.DeletePayloadIndexResponse:
+        """Removes a payload index."""
+        key = check_path(request.field, "field")
+        await self._collections.delete_payload_index(request.collection, key, self._deadline(context))
+        return pb.DeletePayloadIndexResponse()
 
     def _deadline(self, context: Context) -> Deadline:
         return Deadline.after(context.time_remaining(), self._store_timeout_s)

@@ -15,6 +15,7 @@ from google.rpc import status_pb2
 from clipsearch.search.v1 import search_pb2 as pb
 from clipsearch.search.v1 import search_pb2_grpc
 from clipsearch.serving.errors import InvalidArgument, NotFound, ServiceError, to_status
+from search_service.api.filter_proto import read_filter
 from search_service.api.group_proto import read_groups, write_groups
 from search_service.api.point_proto import (
     check_count,
@@ -29,7 +30,7 @@ from search_service.api.point_proto import (
     write_point,
     write_value,
 )
-from search_service.api.search_proto import check_limit, read_filter, read_search, write_answer
+from search_service.api.search_proto import check_limit, read_search, write_answer
 from search_service.deadline import Deadline
 from search_service.points import Points
 from search_service.query.groups import Groups

@@ -16,7 +16,7 @@ from search_service.deadline import Deadline
 from search_service.query.filters import FieldChecks, fitted
 from search_service.query.queries import Hit, Query
 from search_service.stores.filters import DatetimeRange, Filter, Range
-from search_service.stores.protocol import CollectionSpec, IndexType, PayloadSelection
+from search_service.stores.protocol import CollectionSpec, PayloadIndex, PayloadSelection
 from search_service.stores.questions import Boost, Nearer, Newer, Popular
 
 
@@ -47,7 +47,7 @@ def boosted(query: Query, hits: Sequence[Hit], added: Mapping[str, float]) -> li
     return raised[query.offset : query.offset + query.limit]
 
 
-def check_indexes(boosts: Sequence[Boost], indexes: Mapping[str, IndexType]) -> None:
+def check_indexes(boosts: Sequence[Boost], indexes: Mapping[str, PayloadIndex]) -> None:
     """Raises InvalidArgument for a boost by a field whose payload index is of another type."""
     for field, filter in _fields(boosts):
         try:

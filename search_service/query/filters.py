@@ -21,17 +21,32 @@ from search_service.stores.filters import (
     Condition,
     DatetimeRange,
     Filter,
+    GeoBoundingBox,
+    GeoPoint,
+    GeoRadius,
     HasId,
     HasVector,
     IsEmpty,
     IsNull,
     MatchAny,
     MatchExcept,
+    MatchPhrase,
     MatchText,
     MatchValue,
+    Nested,
     Range,
+    ValuesCount,
 )
-from search_service.stores.protocol import CollectionSpec, IndexType, PayloadSelection, VectorStore
+from search_service.stores.protocol import (
+    USUAL_TEXT,
+    CollectionSpec,
+    IndexType,
+    PayloadIndex,
+    PayloadSelection,
+    TextIndex,
+    VectorStore,
+    index_type,
+)
 
 # What the fields of a payload index hold.
 _INDEXED: dict[IndexType, str] = {
@@ -41,53 +56,70 @@ _INDEXED: dict[IndexType, str] = {
     "float": "number",
     "bool": "boolean",
     "datetime": "date",
+    "geo": "place",
 }
 _SAMPLE = 64  # points whose values are looked at before the engine is asked about all
 _MOST_KEPT = 1024
+_EARTH_M = 25e6  # more than half of its circumference
 _SAID = {
     "number": "numbers",
     "word": "words",
     "boolean": "true or false",
     "date": "dates or times",
+    "place": "places, with lat and lon",
     "object": "objects with fields of their own",
 }
 
 
-def fitted(filter: Filter, indexes: Mapping[str, IndexType], field: str = "filter") -> Filter:
+def fitted(
+    filter: Filter, indexes: Mapping[str, PayloadIndex], field: str = "filter", within: str = ""
+) -> Filter:
     """The filter, of its readings only those that go with the payload indexes.
 
-    Raises InvalidArgument if a condition compares an indexed field with a value of another type.
+    `within` is the path of the objects that it is of. Raises InvalidArgument if a condition compares an
+    indexed field with a value of another type.
     """
     if filter.readings:
-        return _readings(filter, indexes, field)
+        return _readings(filter, indexes, field, within)
 
     def clause(name: str, conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
         return tuple(
-            _fitted(condition, indexes, f"{field}.{name}[{i}]") for i, condition in enumerate(conditions)
+            _fitted(condition, indexes, f"{field}.{name}[{i}]", within)
+            for i, condition in enumerate(conditions)
         )
 
+    some = filter.min_should
     return Filter(
-        clause("must", filter.must), clause("should", filter.should), clause("must_not", filter.must_not)
+        clause("must", filter.must),
+        clause("should", filter.should),
+        clause("must_not", filter.must_not),
+        min_should=some and replace(some, conditions=clause("min_should.conditions", some.conditions)),
     )
 
 
-def _fitted(condition: Condition, indexes: Mapping[str, IndexType], field: str) -> Condition:
+def _fitted(condition: Condition, indexes: Mapping[str, PayloadIndex], field: str, within: str) -> Condition:
     match condition:
         case Filter():
-            return fitted(condition, indexes, f"{field}.filter")
-        case IsEmpty() | IsNull() | HasId() | HasVector():
+            return fitted(condition, indexes, f"{field}.filter", within)
+        case Nested():
+            inside = f"{within}{condition.path}"
+            filter = fitted(condition.filter, indexes, f"{field}.nested.filter", inside)
+            return replace(condition, filter=filter)
+        case IsEmpty() | IsNull() | HasId() | HasVector() | ValuesCount():
             return condition  # hold or not whatever the type
         case _:
-            _check(condition, indexes.get(condition.key), f"{field}.field")
+            key = f"{within}{condition.key}"
+            if key in indexes:
+                _check(condition, key, indexes[key], f"{field}.field")
             return condition
 
 
-def _readings(filter: Filter, indexes: Mapping[str, IndexType], field: str) -> Filter:
+def _readings(filter: Filter, indexes: Mapping[str, PayloadIndex], field: str, within: str) -> Filter:
     fit: list[Condition] = []
     refusal: InvalidArgument | None = None
     for i, reading in enumerate(filter.should):
         try:
-            fit.append(_fitted(reading, indexes, f"{field}.should[{i}]"))
+            fit.append(_fitted(reading, indexes, f"{field}.should[{i}]", within))
         except InvalidArgument as error:
             refusal = refusal or error
     if refusal is not None and not fit:
@@ -96,15 +128,14 @@ def _readings(filter: Filter, indexes: Mapping[str, IndexType], field: str) -> F
     times = [
         reading
         for reading in fit
-        if indexes.get(_key_of(reading)) == "datetime" and _kinds(reading) == {"date"}
+        if indexes.get(f"{within}{_key_of(reading)}") == "datetime" and _kinds(reading) == {"date"}
     ]
     return replace(filter, should=tuple(times or fit))
 
 
-def _check(condition: Condition, index: IndexType | None, field: str) -> None:
-    if index is None:
-        return
-    key, held, wanted = _key_of(condition), _INDEXED[index], _kinds(condition)
+def _check(condition: Condition, key: str, declared: PayloadIndex, field: str) -> None:
+    index = index_type(declared)
+    held, wanted = _INDEXED[index], _kinds(condition)
     for value in _values(condition):
         if held == "date" and isinstance(value, str) and not _is_time(value):
             raise InvalidArgument(
@@ -115,17 +146,29 @@ def _check(condition: Condition, index: IndexType | None, field: str) -> None:
             )
     if held not in wanted:
         raise _mismatch(field, key, frozenset({held}), wanted, condition, index)
+    text = declared if isinstance(declared, TextIndex) else USUAL_TEXT
+    if isinstance(condition, MatchPhrase) and index == "text" and not text.phrase_matching:
+        raise InvalidArgument(
+            field,
+            f"{key!r} has a text index without phrase_matching, which finds no phrases",
+            "FILTER_TYPE_MISMATCH",
+            {"key": key, "index_type": index},
+        )
 
 
 def _kinds(condition: Condition) -> frozenset[str]:
-    """What a condition on one field compares it with: some of number, word, boolean and date."""
+    """What a condition on one field compares it with: some of the kinds in `_SAID`."""
     match condition:
         case Filter():
             decisive = condition.must or condition.should or condition.must_not
             return frozenset().union(*map(_kinds, decisive))
-        case IsEmpty() | IsNull() | HasId() | HasVector():
+        case IsEmpty() | IsNull() | HasId() | HasVector() | Nested():
             return frozenset()
-        case MatchText():
+        case ValuesCount():
+            return frozenset(_SAID)
+        case GeoRadius() | GeoBoundingBox():
+            return frozenset({"place"})
+        case MatchText() | MatchPhrase():
             return frozenset({"word"})
         case Range():
             return frozenset({"number"})
@@ -143,7 +186,7 @@ def _key_of(condition: Condition) -> str:
         case Filter():
             parts = (*condition.must, *condition.should, *condition.must_not)
             return next((key for part in parts if (key := _key_of(part))), "")
-        case HasId() | HasVector():
+        case HasId() | HasVector() | Nested():
             return ""
         case _:
             return condition.key
@@ -202,8 +245,8 @@ class FieldChecks:
         `found`: something matches. With `misspelt` also for one that needs a field which no point has, and
         with `deleting` for one that excludes what has it, though an empty collection refuses none.
         """
-        for field, condition, clauses in _compared(filter, "filter"):
-            key, excluding = _key_of(condition), "must_not" in clauses
+        for field, key, condition, clauses in _compared(filter, "filter"):
+            excluding = "must_not" in clauses
             if key in spec.payload_indexes or (found and clauses == {"must"}):
                 continue
             wanted = _kinds(condition)
@@ -261,17 +304,31 @@ class FieldChecks:
 
 
 def _compared(
-    filter: Filter, path: str, above: frozenset[str] = frozenset()
-) -> Iterator[tuple[str, Condition, frozenset[str]]]:
-    """Where the filter compares a field, the condition, and the clauses that it stands in."""
-    for clause in ("must", "should", "must_not"):
+    filter: Filter, path: str, above: frozenset[str] = frozenset(), within: str = ""
+) -> Iterator[tuple[str, str, Condition, frozenset[str]]]:
+    """Where the filter compares a field, the field, the condition, and the clauses that it stands in."""
+    some = filter.min_should.conditions if filter.min_should else ()
+    for name, clause, conditions in (
+        ("must", "must", filter.must),
+        ("should", "should", filter.should),
+        ("min_should.conditions", "should", some),
+        ("must_not", "must_not", filter.must_not),
+    ):
         clauses = above | {clause}
-        for i, condition in enumerate(getattr(filter, clause)):
-            here = f"{path}.{clause}[{i}]"
-            if isinstance(condition, Filter) and not condition.readings:
-                yield from _compared(condition, f"{here}.filter", clauses)
-            elif not isinstance(condition, IsEmpty | IsNull | HasId):
-                yield f"{here}.{'filter' if isinstance(condition, Filter) else 'field'}", condition, clauses
+        for i, condition in enumerate(conditions):
+            here = f"{path}.{name}[{i}]"
+            match condition:
+                case Filter(readings=False):
+                    yield from _compared(condition, f"{here}.filter", clauses, within)
+                case Nested():
+                    inside = f"{within}{condition.path}"
+                    yield from _compared(condition.filter, f"{here}.nested.filter", clauses, inside)
+                case Filter():
+                    yield f"{here}.filter", f"{within}{_key_of(condition)}", condition, clauses
+                case IsEmpty() | IsNull() | HasId() | HasVector():
+                    continue
+                case _:
+                    yield f"{here}.field", f"{within}{condition.key}", condition, clauses
 
 
 def _kinds_of(values: Iterable[object]) -> frozenset[str]:
@@ -284,14 +341,22 @@ def _kinds_of(values: Iterable[object]) -> frozenset[str]:
         elif isinstance(value, str):
             found.add("date" if _is_time(value) else "word")
         elif isinstance(value, dict):
-            found.add("object")
+            found.add("place" if _is_place(value) else "object")
     return frozenset(found)
+
+
+def _is_place(value: Mapping[str, object]) -> bool:
+    return all(
+        isinstance(degrees := value.get(axis), int | float) and not isinstance(degrees, bool)
+        for axis in ("lat", "lon")
+    )
 
 
 def _of_kind(key: str, kind: str) -> Filter:
     number = Range(key, gte=-sys.float_info.max)
     date = DatetimeRange(key, gte=datetime.min.replace(tzinfo=UTC))
     booleans = (MatchValue(key, True), MatchValue(key, False))
+    place = GeoRadius(key, GeoPoint(0, 0), _EARTH_M)
     match kind:
         case "number":
             return Filter(must=(number,))
@@ -299,8 +364,10 @@ def _of_kind(key: str, kind: str) -> Filter:
             return Filter(should=booleans)
         case "date":
             return Filter(must=(date,))
+        case "place":
+            return Filter(must=(place,))
         case _:
-            return Filter(must_not=(IsEmpty(key), number, date, *booleans))
+            return Filter(must_not=(IsEmpty(key), number, date, place, *booleans))
 
 
 def _mismatch(

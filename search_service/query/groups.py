@@ -20,7 +20,7 @@ from search_service.query.queries import FUSION_DEPTH, Answer, Hit, Query, Timin
 from search_service.query.ranking import Ranked
 from search_service.query.search import Run, Search
 from search_service.stores.filters import Condition, Filter, IsEmpty, MatchAny, MatchExcept
-from search_service.stores.protocol import PayloadSelection, VectorStore
+from search_service.stores.protocol import PayloadSelection, VectorStore, index_type
 
 _DEEPEST = 10_000  # hits that are looked through for another group
 
@@ -60,7 +60,7 @@ class Groups:
         [run], encode_s = await self._search.prepare([asked.query], deadline)
         index = run.spec.payload_indexes.get(asked.key)
         if index not in (None, "keyword", "integer"):
-            raise _mismatch(asked.key, f"has a payload index of type {index}")
+            raise _mismatch(asked.key, f"has a payload index of type {index_type(index)}")
         walk = _Walk(asked, run)
         ranked = await self._walk(walk, deadline)
         if ranked.hits and not walk.groups:
@@ -91,7 +91,7 @@ class Groups:
             if len(walk.groups) == before:  # some points have no value for a group, or share known ones
                 limit *= 4
         if short := walk.cut_off:
-            parts = [walk.part(walk.asked.size, MatchAny(walk.asked.key, (v,))) for v in short]
+            parts = [walk.part(walk.asked.size, MatchAny(walk.asked.key, (v,))) for v in short]  # type: ignore[arg-type]
             for value, own in zip(short, await self._search.rank(parts, deadline), strict=True):
                 walk.groups[value] = own.hits
         return first

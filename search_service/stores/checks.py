@@ -9,7 +9,15 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from clipsearch.serving.errors import FailedPrecondition, FingerprintMismatch, InvalidArgument
-from search_service.stores.protocol import VECTOR_NAMES, CollectionSpec, IndexType, StoredPoint, Vector
+from search_service.stores.protocol import (
+    VECTOR_NAMES,
+    CollectionSpec,
+    IndexType,
+    PayloadIndex,
+    StoredPoint,
+    Vector,
+    index_type,
+)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
@@ -95,7 +103,8 @@ def check_index(
 
     `field` of the request names it; what it is needed for: only such fields are `purpose`.
     """
-    there = spec.payload_indexes.get(key)
+    index = spec.payload_indexes.get(key)
+    there = None if index is None else index_type(index)
     if there not in types:
         has = f"a payload index of type {there}" if there else "no payload index"
         *some, last = sorted(types)
@@ -107,10 +116,15 @@ def check_index(
         )
 
 
-def index_conflict(collection: str, key: str, there: IndexType, wanted: IndexType) -> FailedPrecondition:
-    """The field has a payload index of another type."""
+def index_conflict(
+    collection: str, key: str, there: PayloadIndex, wanted: PayloadIndex
+) -> FailedPrecondition:
+    """The field has a payload index of another type, or with other options."""
+    has, type = index_type(there), index_type(wanted)
+    but = f"not {type}" if has != type else "with other options"
     return FailedPrecondition(
-        f"index.type: field {key!r} has an index of type {there}, not {wanted}",
+        f"index.{'type' if has != type else 'text'}: field {key!r} has an index of type {has}, {but}; "
+        "DeletePayloadIndex removes it",
         "PAYLOAD_INDEX_EXISTS",
-        {"collection": collection, "field": key, "type": there},
+        {"collection": collection, "field": key, "type": has},
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+
+_WIDEST = 270  # degrees of longitude
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,14 @@ class MatchText:
 
     key: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MatchPhrase:
+    """The field contains the words of `phrase` in a row; a text index must have `phrase_matching`."""
+
+    key: str
+    phrase: str
 
 
 def _keep_the_tighter(range: Range | DatetimeRange) -> None:
@@ -75,6 +85,81 @@ class DatetimeRange:
 
 
 @dataclass(frozen=True, slots=True)
+class GeoPoint:
+    """A place: degrees."""
+
+    lat: float
+    lon: float
+
+
+@dataclass(frozen=True, slots=True)
+class GeoRadius:
+    """The field is a place (an object with `lat` and `lon`), nearer to `center` than `radius` metres."""
+
+    key: str
+    center: GeoPoint
+    radius: float
+
+
+@dataclass(frozen=True, slots=True)
+class GeoBoundingBox:
+    """The field is a place within a box, not on its edge.
+
+    A box that begins further east than it ends crosses the 180th meridian.
+    """
+
+    key: str
+    top_left: GeoPoint
+    bottom_right: GeoPoint
+
+    def narrow(self) -> tuple[GeoBoundingBox, ...]:
+        """Boxes that together are this one, none so wide that the engines' index leaves places out.
+
+        It does from about 330 degrees on (Edge 0.9.0). The two overlap: places on an edge are outside.
+        """
+        west, east = self.top_left.lon, self.bottom_right.lon
+        width = (east - west) % 360 or 360
+        if width <= _WIDEST:
+            return (self,)
+        middle = west + width / 2
+        first = replace(self, bottom_right=GeoPoint(self.bottom_right.lat, _longitude(middle + 1)))
+        return first, replace(self, top_left=GeoPoint(self.top_left.lat, _longitude(middle - 1)))
+
+
+def _longitude(degrees: float) -> float:
+    return degrees - 360 if degrees > 180 else degrees
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesCount:
+    """The number of the field's values is within bounds: of a list its length, of nothing 0, else 1."""
+
+    key: str
+    gt: int | None = None
+    gte: int | None = None
+    lt: int | None = None
+    lte: int | None = None
+
+    @property
+    def admits_none(self) -> bool:
+        """Whether a field without values will do."""
+        return self.gt is None and not self.gte and self.lt != 0
+
+
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """An object in the list at `key` matches `filter`, whose paths begin within the object."""
+
+    key: str
+    filter: Filter
+
+    @property
+    def path(self) -> str:
+        """What stands before the paths of `filter` in the payload."""
+        return f"{self.key.removesuffix('[]')}[]."
+
+
+@dataclass(frozen=True, slots=True)
 class IsEmpty:
     """The field is absent, null or an empty list."""
 
@@ -103,8 +188,16 @@ class HasVector:
 
 
 @dataclass(frozen=True, slots=True)
+class MinShould:
+    """At least `min_count` of the conditions hold."""
+
+    conditions: tuple[Condition, ...]
+    min_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
-    """Every `must` holds, at least one `should` (if any) holds, no `must_not` holds.
+    """Every `must` holds, at least one `should` (if any) and what `min_should` says, no `must_not` holds.
 
     With `readings`, the conditions of `should` are ways to read one comparison, which need not all go
     with the type of the field.
@@ -114,9 +207,10 @@ class Filter:
     should: tuple[Condition, ...] = ()
     must_not: tuple[Condition, ...] = ()
     readings: bool = False
+    min_should: MinShould | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.must or self.should or self.must_not)
+        return bool(self.must or self.should or self.must_not or self.min_should)
 
 
 Condition = (
@@ -124,8 +218,13 @@ Condition = (
     | MatchAny
     | MatchExcept
     | MatchText
+    | MatchPhrase
     | Range
     | DatetimeRange
+    | GeoRadius
+    | GeoBoundingBox
+    | ValuesCount
+    | Nested
     | IsEmpty
     | IsNull
     | HasId
@@ -140,8 +239,10 @@ def matches_everything(filter: Filter) -> bool:
     def vacuous(condition: Condition) -> bool:
         return isinstance(condition, Filter) and matches_everything(condition)
 
+    some = filter.min_should
     return (
         all(map(vacuous, filter.must))
         and (not filter.should or any(map(vacuous, filter.should)))
+        and (some is None or sum(map(vacuous, some.conditions)) >= some.min_count)
         and not filter.must_not
     )

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ from search_service.stores.questions import Boost, Context, Examples, FacetHit, 
 Vector = NDArray[np.float32]
 VectorName = Literal["image", "text"]
 VECTOR_NAMES: tuple[VectorName, VectorName] = ("image", "text")
-IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
+IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text", "geo"]
+Tokenizer = Literal["word", "whitespace", "prefix"]
 Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
 BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]
 BinaryQueryEncoding = Literal["default", "binary", "scalar4bits", "scalar8bits"]
@@ -40,6 +41,33 @@ def point_uuid(point_id: str) -> str:
     digest[8] = digest[8] & 0x3F | 0x80
     text = digest.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+@dataclass(frozen=True, slots=True)
+class TextIndex:
+    """A payload index of type text with other options than the usual ones.
+
+    0 = any length. Stop words are sorted.
+    """
+
+    tokenizer: Tokenizer = "word"
+    lowercase: bool = True
+    min_token_len: int = 0
+    max_token_len: int = 0
+    stemmer: str = ""  # language
+    stopword_languages: tuple[str, ...] = ()
+    stopwords: tuple[str, ...] = ()
+    phrase_matching: bool = False
+
+
+PayloadIndex: TypeAlias = IndexType | TextIndex
+USUAL_TEXT = TextIndex()
+"""What an index "text" is."""
+
+
+def index_type(index: PayloadIndex) -> IndexType:
+    """The type of a payload index."""
+    return "text" if isinstance(index, TextIndex) else index
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +93,7 @@ class CollectionSpec:
     dimension: int
     fingerprint: str
     model: str = ""
-    payload_indexes: Mapping[str, IndexType] = field(default_factory=dict)
+    payload_indexes: Mapping[str, PayloadIndex] = field(default_factory=dict)
     hnsw_m: int = 0
     hnsw_ef_construct: int = 0
     hnsw_full_scan_threshold_kb: int = 0
@@ -214,9 +242,12 @@ class VectorStore(Protocol):
         """
 
     async def create_payload_index(
-        self, collection: str, key: str, type: IndexType, *, timeout: float | None = None
+        self, collection: str, key: str, index: PayloadIndex, *, timeout: float | None = None
     ) -> None:
-        """Adds a payload index; FailedPrecondition if the field has one of another type."""
+        """Adds a payload index; FailedPrecondition if the field has another one."""
+
+    async def delete_payload_index(self, collection: str, key: str, *, timeout: float | None = None) -> None:
+        """Removes the payload index of a field; nothing, if it has none."""
 
     async def upsert(
         self,

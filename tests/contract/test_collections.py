@@ -8,14 +8,24 @@ from dataclasses import replace
 import pytest
 
 from clipsearch.serving.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from search_service.stores.filters import Range
-from search_service.stores.protocol import QuantizationParams, VectorQuery
+from search_service.stores.filters import GeoPoint, GeoRadius, MatchPhrase, MatchText, Range
+from search_service.stores.protocol import QuantizationParams, StoredPoint, TextIndex, VectorQuery
 from tests.contract.shop import ITEMS, ids_of, spec, unit
+
+ENGLISH = TextIndex(
+    stemmer="english",
+    stopword_languages=("english", "italian"),
+    stopwords=("acme", "zeta"),
+    min_token_len=2,
+    max_token_len=30,
+    phrase_matching=True,
+)
+PREFIX = TextIndex(tokenizer="prefix", min_token_len=1, max_token_len=20)
 
 
 async def test_settings_come_back_as_they_were_given(store):
     made = spec(
-        payload_indexes={"price": "float", "note": "text"},
+        payload_indexes={"price": "float", "note": "text", "title": ENGLISH, "place": "geo"},
         hnsw_m=8,
         hnsw_ef_construct=64,
         hnsw_full_scan_threshold_kb=1000,
@@ -77,6 +87,7 @@ async def test_a_deleted_collection_is_gone_with_its_aliases_and_its_name_free(s
         lambda s: s.set_alias("contract-alias", "contract-none"),
         lambda s: s.set_alias("contract-alias", None),
         lambda s: s.create_payload_index("contract-none", "a", "keyword"),
+        lambda s: s.delete_payload_index("contract-none", "a"),
     ],
 )
 async def test_what_does_not_exist_is_not_found(store, call):
@@ -140,3 +151,41 @@ async def test_a_payload_index_can_come_later_but_keeps_its_type(store, shop):
     assert await ids_of(store, shop, Range("price", gte=25)) == {"shoes", "hat"}
     with pytest.raises(FailedPrecondition):
         await store.create_payload_index(shop, "price", "keyword")
+    with pytest.raises(FailedPrecondition) as refused:
+        await store.create_payload_index(shop, "price", PREFIX)
+    assert refused.value.reason == "PAYLOAD_INDEX_EXISTS"
+
+
+async def test_a_payload_index_is_removed_and_made_with_other_options(store, store_kind, shop):
+    await store.upsert(shop, [StoredPoint("cap", {"note": "Strawberry, running dogs"}, image=unit(1))])
+    await store.create_payload_index(shop, "note", "text")
+    with pytest.raises(FailedPrecondition, match="other options"):
+        await store.create_payload_index(shop, "note", ENGLISH)
+    for index, finds in (
+        (ENGLISH, {"dog run": {"cap"}, "straw hats": {"hat"}, "straw": {"hat"}, "a the hat": {"hat"}}),
+        (PREFIX, {"STRAW": {"cap", "hat"}, "str ha": {"hat"}, "berry": set()}),
+        (TextIndex(tokenizer="whitespace", lowercase=False), {"Strawberry,": {"cap"}, "strawberry": set()}),
+    ):
+        for _ in range(2):  # doing it again is safe
+            await store.delete_payload_index(shop, "note")
+            assert (await store.resolve(shop)).payload_indexes == {}
+        await store.create_payload_index(shop, "note", index)
+        assert (await store.get_collection(shop)).spec.payload_indexes == {"note": index}
+        if store_kind == "server-local":  # it has no indexes
+            continue
+        for text, found in finds.items():
+            assert await ids_of(store, shop, MatchText("note", text)) == found, (index, text)
+        if index.phrase_matching:
+            assert await ids_of(store, shop, MatchPhrase("note", "straw hats")) == {"hat"}
+            assert await ids_of(store, shop, MatchPhrase("note", "hat straw")) == set()
+
+
+async def test_an_index_of_places_finds_what_is_near(store, shop):
+    places = {"riga": (56.95, 24.1), "oslo": (59.91, 10.75), "tallinn": (59.44, 24.75)}
+    points = [StoredPoint(n, {"at": {"lat": a, "lon": o}}, image=unit(1)) for n, (a, o) in places.items()]
+    await store.upsert(shop, points)
+    for index in (False, True):
+        if index:
+            await store.create_payload_index(shop, "at", "geo")
+        near = GeoRadius("at", GeoPoint(56.95, 24.1), 300_000)
+        assert await ids_of(store, shop, near) == {"riga", "tallinn"}

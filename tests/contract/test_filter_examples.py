@@ -11,13 +11,13 @@ import pytest
 from clipsearch.filters.convert import to_proto
 from clipsearch.filters.expressions import FilterError, parse_expressions
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.search_proto import read_filter
+from search_service.api.filter_proto import read_filter
 from search_service.deadline import Deadline
 from search_service.points import Points
 from search_service.query.calibrations import Calibrations
 from search_service.settings import SearchSettings
 from search_service.stores.filters import Filter, MatchValue, Range
-from search_service.stores.protocol import PayloadSelection, StoredPoint
+from search_service.stores.protocol import PayloadSelection, StoredPoint, TextIndex
 from search_service.write.successors import Successors
 from tests import documents
 from tests.contract.shop import ids_of, spec, unit
@@ -34,7 +34,9 @@ INDEXES = {
     "made": "datetime",
     "added": "datetime",
     "tags": "keyword",
-    "note": "text",
+    "note": TextIndex(phrase_matching=True),
+    "place": "geo",
+    "shops[].city": "keyword",
 }
 
 

@@ -39,6 +39,8 @@ class _PayloadIndexTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Payl
     """RFC 3339 strings: datetime_range."""
     PAYLOAD_INDEX_TYPE_TEXT: _PayloadIndexType.ValueType  # 6
     """Strings, matched by the words in them."""
+    PAYLOAD_INDEX_TYPE_GEO: _PayloadIndexType.ValueType  # 7
+    """Objects with the numbers `lat` and `lon`: geo_radius and geo_bounding_box."""
 
 class PayloadIndexType(_PayloadIndexType, metaclass=_PayloadIndexTypeEnumTypeWrapper):
     """Type of a payload index; values of another type are not found through it."""
@@ -57,7 +59,37 @@ PAYLOAD_INDEX_TYPE_DATETIME: PayloadIndexType.ValueType  # 5
 """RFC 3339 strings: datetime_range."""
 PAYLOAD_INDEX_TYPE_TEXT: PayloadIndexType.ValueType  # 6
 """Strings, matched by the words in them."""
+PAYLOAD_INDEX_TYPE_GEO: PayloadIndexType.ValueType  # 7
+"""Objects with the numbers `lat` and `lon`: geo_radius and geo_bounding_box."""
 Global___PayloadIndexType: _TypeAlias = PayloadIndexType  # noqa: Y015
+
+class _TokenizerType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TokenizerTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TokenizerType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOKENIZER_TYPE_UNSPECIFIED: _TokenizerType.ValueType  # 0
+    """TOKENIZER_TYPE_WORD."""
+    TOKENIZER_TYPE_WORD: _TokenizerType.ValueType  # 1
+    """At everything that is neither a letter nor a digit."""
+    TOKENIZER_TYPE_WHITESPACE: _TokenizerType.ValueType  # 2
+    """At white space."""
+    TOKENIZER_TYPE_PREFIX: _TokenizerType.ValueType  # 3
+    """As WORD, and the beginnings of each word are kept too: words match that begin so."""
+
+class TokenizerType(_TokenizerType, metaclass=_TokenizerTypeEnumTypeWrapper):
+    """How a text is cut into words."""
+
+TOKENIZER_TYPE_UNSPECIFIED: TokenizerType.ValueType  # 0
+"""TOKENIZER_TYPE_WORD."""
+TOKENIZER_TYPE_WORD: TokenizerType.ValueType  # 1
+"""At everything that is neither a letter nor a digit."""
+TOKENIZER_TYPE_WHITESPACE: TokenizerType.ValueType  # 2
+"""At white space."""
+TOKENIZER_TYPE_PREFIX: TokenizerType.ValueType  # 3
+"""As WORD, and the beginnings of each word are kept too: words match that begin so."""
+Global___TokenizerType: _TypeAlias = TokenizerType  # noqa: Y015
 
 class _Quantization:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -163,23 +195,111 @@ class PayloadIndex(_message.Message):
 
     FIELD_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
     field: _builtins.str
     """Path of the field; dots go into nested objects."""
     type: Global___PayloadIndexType.ValueType
     """Type of its values."""
+    @_builtins.property
+    def text(self) -> Global___TextIndexParams:
+        """Of an index of type text: what its words are."""
+
     def __init__(
         self,
         *,
         field: _builtins.str = ...,
         type: Global___PayloadIndexType.ValueType = ...,
+        text: Global___TextIndexParams | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "text", b"text", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PayloadIndex: _TypeAlias = PayloadIndex  # noqa: Y015
+
+@_typing.final
+class TextIndexParams(_message.Message):
+    """The words of a text index. What is searched for becomes words in the same way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENIZER_FIELD_NUMBER: _builtins.int
+    LOWERCASE_FIELD_NUMBER: _builtins.int
+    MIN_TOKEN_LEN_FIELD_NUMBER: _builtins.int
+    MAX_TOKEN_LEN_FIELD_NUMBER: _builtins.int
+    STEMMER_FIELD_NUMBER: _builtins.int
+    STOPWORDS_FIELD_NUMBER: _builtins.int
+    PHRASE_MATCHING_FIELD_NUMBER: _builtins.int
+    tokenizer: Global___TokenizerType.ValueType
+    """How a text is cut into words."""
+    lowercase: _builtins.bool
+    """Capitals count as small letters. Default: true."""
+    min_token_len: _builtins.int
+    """Shorter words are left out; 0 = none are."""
+    max_token_len: _builtins.int
+    """Longer words are left out, of the prefix tokenizer longer beginnings; 0 = none are, at most 1000."""
+    stemmer: _builtins.str
+    """Language whose endings are cut off, so that "run" finds "running", such as english; empty = none are. One of
+    Snowball's.
+    """
+    phrase_matching: _builtins.bool
+    """Keep the order of the words too: phrases are found. Takes more memory."""
+    @_builtins.property
+    def stopwords(self) -> Global___Stopwords:
+        """Words that are left out."""
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Global___TokenizerType.ValueType = ...,
+        lowercase: _builtins.bool | None = ...,
+        min_token_len: _builtins.int = ...,
+        max_token_len: _builtins.int = ...,
+        stemmer: _builtins.str = ...,
+        stopwords: Global___Stopwords | None = ...,
+        phrase_matching: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lowercase", b"_lowercase", "lowercase", b"lowercase", "stopwords", b"stopwords"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lowercase", b"_lowercase", "lowercase", b"lowercase", "max_token_len", b"max_token_len", "min_token_len", b"min_token_len", "phrase_matching", b"phrase_matching", "stemmer", b"stemmer", "stopwords", b"stopwords", "tokenizer", b"tokenizer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lowercase: _TypeAlias = _typing.Literal["lowercase"]  # noqa: Y015
+    _WhichOneofArgType__lowercase: _TypeAlias = _typing.Literal["_lowercase", b"_lowercase"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lowercase) -> _WhichOneofReturnType__lowercase | None: ...
+
+Global___TextIndexParams: _TypeAlias = TextIndexParams  # noqa: Y015
+
+@_typing.final
+class Stopwords(_message.Message):
+    """Words that say nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LANGUAGES_FIELD_NUMBER: _builtins.int
+    CUSTOM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of languages, such as english."""
+
+    @_builtins.property
+    def custom(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Others, at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
+        custom: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["custom", b"custom", "languages", b"languages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stopwords: _TypeAlias = Stopwords  # noqa: Y015
 
 @_typing.final
 class HnswConfig(_message.Message):
@@ -723,7 +843,9 @@ class CreatePayloadIndexRequest(_message.Message):
     """Collection or alias."""
     @_builtins.property
     def index(self) -> Global___PayloadIndex:
-        """The index. Nothing happens if it is there; FAILED_PRECONDITION if the field has one of another type."""
+        """The index. Nothing happens if it is there; FAILED_PRECONDITION if the field has one of another type or with
+        other options.
+        """
 
     def __init__(
         self,
@@ -755,3 +877,46 @@ class CreatePayloadIndexResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreatePayloadIndexResponse: _TypeAlias = CreatePayloadIndexResponse  # noqa: Y015
+
+@_typing.final
+class DeletePayloadIndexRequest(_message.Message):
+    """A payload index to remove."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Collection or alias."""
+    field: _builtins.str
+    """Path of the field, as the index was made with."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        field: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "field", b"field"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePayloadIndexRequest: _TypeAlias = DeletePayloadIndexRequest  # noqa: Y015
+
+@_typing.final
+class DeletePayloadIndexResponse(_message.Message):
+    """Removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePayloadIndexResponse: _TypeAlias = DeletePayloadIndexResponse  # noqa: Y015

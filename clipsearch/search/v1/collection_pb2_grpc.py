@@ -74,6 +74,11 @@ class CollectionServiceStub:
                 request_serializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.CreatePayloadIndexRequest.SerializeToString,
                 response_deserializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.CreatePayloadIndexResponse.FromString,
                 _registered_method=True)
+        self.DeletePayloadIndex = channel.unary_unary(
+                '/clipsearch.search.v1.CollectionService/DeletePayloadIndex',
+                request_serializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.DeletePayloadIndexRequest.SerializeToString,
+                response_deserializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.DeletePayloadIndexResponse.FromString,
+                _registered_method=True)
 
 
 class CollectionServiceServicer:
@@ -144,6 +149,15 @@ class CollectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeletePayloadIndex(self, request, context):
+        """Removes a payload index, of the successor too: to have one with other options, or the memory back. Nothing
+        happens if the field has none. Filters on the field find the same without it, but more slowly, and words
+        as the engines see them without an index.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CollectionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -181,6 +195,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.CreatePayloadIndex,
                     request_deserializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.CreatePayloadIndexRequest.FromString,
                     response_serializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.CreatePayloadIndexResponse.SerializeToString,
+            ),
+            'DeletePayloadIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePayloadIndex,
+                    request_deserializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.DeletePayloadIndexRequest.FromString,
+                    response_serializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.DeletePayloadIndexResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -377,6 +396,33 @@ class CollectionService:
             '/clipsearch.search.v1.CollectionService/CreatePayloadIndex',
             clipsearch_dot_search_dot_v1_dot_collection__pb2.CreatePayloadIndexRequest.SerializeToString,
             clipsearch_dot_search_dot_v1_dot_collection__pb2.CreatePayloadIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePayloadIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.search.v1.CollectionService/DeletePayloadIndex',
+            clipsearch_dot_search_dot_v1_dot_collection__pb2.DeletePayloadIndexRequest.SerializeToString,
+            clipsearch_dot_search_dot_v1_dot_collection__pb2.DeletePayloadIndexResponse.FromString,
             options,
             channel_credentials,
             insecure,

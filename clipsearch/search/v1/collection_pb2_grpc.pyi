@@ -65,6 +65,11 @@ class CollectionServiceStub:
     """
     CreatePayloadIndex: _grpc.UnaryUnaryMultiCallable[_collection_pb2.CreatePayloadIndexRequest, _collection_pb2.CreatePayloadIndexResponse]
     """Adds a payload index to a collection that is there; filters on its field become fast."""
+    DeletePayloadIndex: _grpc.UnaryUnaryMultiCallable[_collection_pb2.DeletePayloadIndexRequest, _collection_pb2.DeletePayloadIndexResponse]
+    """Removes a payload index, of the successor too: to have one with other options, or the memory back. Nothing
+    happens if the field has none. Filters on the field find the same without it, but more slowly, and words
+    as the engines see them without an index.
+    """
 
 @_typing.type_check_only
 class CollectionServiceAsyncStub(CollectionServiceStub):
@@ -103,6 +108,11 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """
     CreatePayloadIndex: _aio.UnaryUnaryMultiCallable[_collection_pb2.CreatePayloadIndexRequest, _collection_pb2.CreatePayloadIndexResponse]  # type: ignore[assignment]
     """Adds a payload index to a collection that is there; filters on its field become fast."""
+    DeletePayloadIndex: _aio.UnaryUnaryMultiCallable[_collection_pb2.DeletePayloadIndexRequest, _collection_pb2.DeletePayloadIndexResponse]  # type: ignore[assignment]
+    """Removes a payload index, of the successor too: to have one with other options, or the memory back. Nothing
+    happens if the field has none. Filters on the field find the same without it, but more slowly, and words
+    as the engines see them without an index.
+    """
 
 class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Creates, describes and deletes collections, and points aliases at them.
@@ -180,5 +190,16 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.CreatePayloadIndexResponse, _abc.Awaitable[_collection_pb2.CreatePayloadIndexResponse]]:
         """Adds a payload index to a collection that is there; filters on its field become fast."""
+
+    @_abc_1.abstractmethod
+    def DeletePayloadIndex(
+        self,
+        request: _collection_pb2.DeletePayloadIndexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.DeletePayloadIndexResponse, _abc.Awaitable[_collection_pb2.DeletePayloadIndexResponse]]:
+        """Removes a payload index, of the successor too: to have one with other options, or the memory back. Nothing
+        happens if the field has none. Filters on the field find the same without it, but more slowly, and words
+        as the engines see them without an index.
+        """
 
 def add_CollectionServiceServicer_to_server(servicer: CollectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

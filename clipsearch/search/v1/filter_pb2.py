@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!clipsearch/search/v1/filter.proto\x12\x14\x63lipsearch.search.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x01\n\x06\x46ilter\x12-\n\x04must\x18\x01 \x03(\x0b\x32\x1f.clipsearch.search.v1.Condition\x12/\n\x06should\x18\x02 \x03(\x0b\x32\x1f.clipsearch.search.v1.Condition\x12\x31\n\x08must_not\x18\x03 \x03(\x0b\x32\x1f.clipsearch.search.v1.Condition\x12\x10\n\x08readings\x18\x04 \x01(\x08\"\xd5\x01\n\tCondition\x12\x35\n\x05\x66ield\x18\x01 \x01(\x0b\x32$.clipsearch.search.v1.FieldConditionH\x00\x12\x12\n\x08is_empty\x18\x02 \x01(\tH\x00\x12\x11\n\x07is_null\x18\x03 \x01(\tH\x00\x12-\n\x06has_id\x18\x04 \x01(\x0b\x32\x1b.clipsearch.search.v1.HasIdH\x00\x12.\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x1c.clipsearch.search.v1.FilterH\x00\x42\x0b\n\tcondition\"\xc5\x01\n\x0e\x46ieldCondition\x12\x0b\n\x03key\x18\x01 \x01(\t\x12,\n\x05match\x18\x02 \x01(\x0b\x32\x1b.clipsearch.search.v1.MatchH\x00\x12,\n\x05range\x18\x03 \x01(\x0b\x32\x1b.clipsearch.search.v1.RangeH\x00\x12=\n\x0e\x64\x61tetime_range\x18\x04 \x01(\x0b\x32#.clipsearch.search.v1.DatetimeRangeH\x00\x42\x0b\n\tpredicate\"\xbb\x02\n\x05Match\x12\x11\n\x07keyword\x18\x01 \x01(\tH\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x11\n\x07\x62oolean\x18\x03 \x01(\x08H\x00\x12\x0e\n\x04text\x18\x04 \x01(\tH\x00\x12\x35\n\x0b\x61ny_keyword\x18\x05 \x01(\x0b\x32\x1e.clipsearch.search.v1.KeywordsH\x00\x12\x35\n\x0b\x61ny_integer\x18\x06 \x01(\x0b\x32\x1e.clipsearch.search.v1.IntegersH\x00\x12\x38\n\x0e\x65xcept_keyword\x18\x07 \x01(\x0b\x32\x1e.clipsearch.search.v1.KeywordsH\x00\x12\x38\n\x0e\x65xcept_integer\x18\x08 \x01(\x0b\x32\x1e.clipsearch.search.v1.IntegersH\x00\x42\x07\n\x05value\"\x1a\n\x08Keywords\x12\x0e\n\x06values\x18\x01 \x03(\t\"\x1a\n\x08Integers\x12\x0e\n\x06values\x18\x01 \x03(\x03\"k\n\x05Range\x12\x0f\n\x02gt\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03gte\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x02lt\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x03lte\x18\x04 \x01(\x01H\x03\x88\x01\x01\x42\x05\n\x03_gtB\x06\n\x04_gteB\x05\n\x03_ltB\x06\n\x04_lte\"\xe3\x01\n\rDatetimeRange\x12+\n\x02gt\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12,\n\x03gte\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12+\n\x02lt\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x02\x88\x01\x01\x12,\n\x03lte\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x03\x88\x01\x01\x42\x05\n\x03_gtB\x06\n\x04_gteB\x05\n\x03_ltB\x06\n\x04_lte\"\x14\n\x05HasId\x12\x0b\n\x03ids\x18\x01 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!clipsearch/search/v1/filter.proto\x12\x14\x63lipsearch.search.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x01\n\x06\x46ilter\x12-\n\x04must\x18\x01 \x03(\x0b\x32\x1f.clipsearch.search.v1.Condition\x12/\n\x06should\x18\x02 \x03(\x0b\x32\x1f.clipsearch.search.v1.Condition\x12\x31\n\x08must_not\x18\x03 \x03(\x0b\x32\x1f.clipsearch.search.v1.Condition\x12\x10\n\x08readings\x18\x04 \x01(\x08\x12\x33\n\nmin_should\x18\x05 \x01(\x0b\x32\x1f.clipsearch.search.v1.MinShould\"S\n\tMinShould\x12\x33\n\nconditions\x18\x01 \x03(\x0b\x32\x1f.clipsearch.search.v1.Condition\x12\x11\n\tmin_count\x18\x02 \x01(\r\"\xa4\x02\n\tCondition\x12\x35\n\x05\x66ield\x18\x01 \x01(\x0b\x32$.clipsearch.search.v1.FieldConditionH\x00\x12\x12\n\x08is_empty\x18\x02 \x01(\tH\x00\x12\x11\n\x07is_null\x18\x03 \x01(\tH\x00\x12-\n\x06has_id\x18\x04 \x01(\x0b\x32\x1b.clipsearch.search.v1.HasIdH\x00\x12.\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x1c.clipsearch.search.v1.FilterH\x00\x12\x37\n\x06nested\x18\x06 \x01(\x0b\x32%.clipsearch.search.v1.NestedConditionH\x00\x12\x14\n\nhas_vector\x18\x07 \x01(\tH\x00\x42\x0b\n\tcondition\"\xf9\x02\n\x0e\x46ieldCondition\x12\x0b\n\x03key\x18\x01 \x01(\t\x12,\n\x05match\x18\x02 \x01(\x0b\x32\x1b.clipsearch.search.v1.MatchH\x00\x12,\n\x05range\x18\x03 \x01(\x0b\x32\x1b.clipsearch.search.v1.RangeH\x00\x12=\n\x0e\x64\x61tetime_range\x18\x04 \x01(\x0b\x32#.clipsearch.search.v1.DatetimeRangeH\x00\x12\x35\n\ngeo_radius\x18\x05 \x01(\x0b\x32\x1f.clipsearch.search.v1.GeoRadiusH\x00\x12@\n\x10geo_bounding_box\x18\x06 \x01(\x0b\x32$.clipsearch.search.v1.GeoBoundingBoxH\x00\x12\x39\n\x0cvalues_count\x18\x07 \x01(\x0b\x32!.clipsearch.search.v1.ValuesCountH\x00\x42\x0b\n\tpredicate\"L\n\x0fNestedCondition\x12\x0b\n\x03key\x18\x01 \x01(\t\x12,\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1c.clipsearch.search.v1.Filter\"$\n\x08GeoPoint\x12\x0b\n\x03lon\x18\x01 \x01(\x01\x12\x0b\n\x03lat\x18\x02 \x01(\x01\"K\n\tGeoRadius\x12.\n\x06\x63\x65nter\x18\x01 \x01(\x0b\x32\x1e.clipsearch.search.v1.GeoPoint\x12\x0e\n\x06radius\x18\x02 \x01(\x01\"x\n\x0eGeoBoundingBox\x12\x30\n\x08top_left\x18\x01 \x01(\x0b\x32\x1e.clipsearch.search.v1.GeoPoint\x12\x34\n\x0c\x62ottom_right\x18\x02 \x01(\x0b\x32\x1e.clipsearch.search.v1.GeoPoint\"q\n\x0bValuesCount\x12\x0f\n\x02gt\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x03gte\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x0f\n\x02lt\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x10\n\x03lte\x18\x04 \x01(\rH\x03\x88\x01\x01\x42\x05\n\x03_gtB\x06\n\x04_gteB\x05\n\x03_ltB\x06\n\x04_lte\"\xcd\x02\n\x05Match\x12\x11\n\x07keyword\x18\x01 \x01(\tH\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x11\n\x07\x62oolean\x18\x03 \x01(\x08H\x00\x12\x0e\n\x04text\x18\x04 \x01(\tH\x00\x12\x35\n\x0b\x61ny_keyword\x18\x05 \x01(\x0b\x32\x1e.clipsearch.search.v1.KeywordsH\x00\x12\x35\n\x0b\x61ny_integer\x18\x06 \x01(\x0b\x32\x1e.clipsearch.search.v1.IntegersH\x00\x12\x38\n\x0e\x65xcept_keyword\x18\x07 \x01(\x0b\x32\x1e.clipsearch.search.v1.KeywordsH\x00\x12\x38\n\x0e\x65xcept_integer\x18\x08 \x01(\x0b\x32\x1e.clipsearch.search.v1.IntegersH\x00\x12\x10\n\x06phrase\x18\t \x01(\tH\x00\x42\x07\n\x05value\"\x1a\n\x08Keywords\x12\x0e\n\x06values\x18\x01 \x03(\t\"\x1a\n\x08Integers\x12\x0e\n\x06values\x18\x01 \x03(\x03\"k\n\x05Range\x12\x0f\n\x02gt\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03gte\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x02lt\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x03lte\x18\x04 \x01(\x01H\x03\x88\x01\x01\x42\x05\n\x03_gtB\x06\n\x04_gteB\x05\n\x03_ltB\x06\n\x04_lte\"\xe3\x01\n\rDatetimeRange\x12+\n\x02gt\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12,\n\x03gte\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12+\n\x02lt\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x02\x88\x01\x01\x12,\n\x03lte\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x03\x88\x01\x01\x42\x05\n\x03_gtB\x06\n\x04_gteB\x05\n\x03_ltB\x06\n\x04_lte\"\x14\n\x05HasId\x12\x0b\n\x03ids\x18\x01 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,21 +33,33 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clipsearch.search.v1.filter
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FILTER']._serialized_start=93
-  _globals['_FILTER']._serialized_end=266
-  _globals['_CONDITION']._serialized_start=269
-  _globals['_CONDITION']._serialized_end=482
-  _globals['_FIELDCONDITION']._serialized_start=485
-  _globals['_FIELDCONDITION']._serialized_end=682
-  _globals['_MATCH']._serialized_start=685
-  _globals['_MATCH']._serialized_end=1000
-  _globals['_KEYWORDS']._serialized_start=1002
-  _globals['_KEYWORDS']._serialized_end=1028
-  _globals['_INTEGERS']._serialized_start=1030
-  _globals['_INTEGERS']._serialized_end=1056
-  _globals['_RANGE']._serialized_start=1058
-  _globals['_RANGE']._serialized_end=1165
-  _globals['_DATETIMERANGE']._serialized_start=1168
-  _globals['_DATETIMERANGE']._serialized_end=1395
-  _globals['_HASID']._serialized_start=1397
-  _globals['_HASID']._serialized_end=1417
+  _globals['_FILTER']._serialized_end=319
+  _globals['_MINSHOULD']._serialized_start=321
+  _globals['_MINSHOULD']._serialized_end=404
+  _globals['_CONDITION']._serialized_start=407
+  _globals['_CONDITION']._serialized_end=699
+  _globals['_FIELDCONDITION']._serialized_start=702
+  _globals['_FIELDCONDITION']._serialized_end=1079
+  _globals['_NESTEDCONDITION']._serialized_start=1081
+  _globals['_NESTEDCONDITION']._serialized_end=1157
+  _globals['_GEOPOINT']._serialized_start=1159
+  _globals['_GEOPOINT']._serialized_end=1195
+  _globals['_GEORADIUS']._serialized_start=1197
+  _globals['_GEORADIUS']._serialized_end=1272
+  _globals['_GEOBOUNDINGBOX']._serialized_start=1274
+  _globals['_GEOBOUNDINGBOX']._serialized_end=1394
+  _globals['_VALUESCOUNT']._serialized_start=1396
+  _globals['_VALUESCOUNT']._serialized_end=1509
+  _globals['_MATCH']._serialized_start=1512
+  _globals['_MATCH']._serialized_end=1845
+  _globals['_KEYWORDS']._serialized_start=1847
+  _globals['_KEYWORDS']._serialized_end=1873
+  _globals['_INTEGERS']._serialized_start=1875
+  _globals['_INTEGERS']._serialized_end=1901
+  _globals['_RANGE']._serialized_start=1903
+  _globals['_RANGE']._serialized_end=2010
+  _globals['_DATETIMERANGE']._serialized_start=2013
+  _globals['_DATETIMERANGE']._serialized_end=2240
+  _globals['_HASID']._serialized_start=2242
+  _globals['_HASID']._serialized_end=2262
 # @@protoc_insertion_point(module_scope)

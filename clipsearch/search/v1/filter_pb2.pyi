@@ -21,8 +21,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Filter(_message.Message):
-    """A point matches if every `must` holds, at least one `should` holds (if there is any) and no
-    `must_not` holds. Nested at most 8 deep (a server setting). An empty filter matches everything.
+    """A point matches if every `must` holds, at least one `should` holds (if there is any), as many as
+    `min_should` says (if it is set), and no `must_not` holds. Nested at most 8 deep (a server setting).
+    An empty filter matches everything.
 
     Payloads have no schema. A search that finds nothing because its filter needs a field that no point
     has and no payload index declares is refused (INVALID_ARGUMENT, FILTER_FIELD_UNKNOWN), so that a
@@ -39,6 +40,7 @@ class Filter(_message.Message):
     SHOULD_FIELD_NUMBER: _builtins.int
     MUST_NOT_FIELD_NUMBER: _builtins.int
     READINGS_FIELD_NUMBER: _builtins.int
+    MIN_SHOULD_FIELD_NUMBER: _builtins.int
     readings: _builtins.bool
     """The conditions of `should` are readings of one comparison: what is written as 2024 may be a number
     or a year. Those that do not go with the type of the field's payload index are left out; the
@@ -56,6 +58,10 @@ class Filter(_message.Message):
     def must_not(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
         """None of these."""
 
+    @_builtins.property
+    def min_should(self) -> Global___MinShould:
+        """At least so many of some conditions."""
+
     def __init__(
         self,
         *,
@@ -63,14 +69,43 @@ class Filter(_message.Message):
         should: _abc.Iterable[Global___Condition] | None = ...,
         must_not: _abc.Iterable[Global___Condition] | None = ...,
         readings: _builtins.bool = ...,
+        min_should: Global___MinShould | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["min_should", b"min_should"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["must", b"must", "must_not", b"must_not", "readings", b"readings", "should", b"should"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_should", b"min_should", "must", b"must", "must_not", b"must_not", "readings", b"readings", "should", b"should"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Filter: _TypeAlias = Filter  # noqa: Y015
+
+@_typing.final
+class MinShould(_message.Message):
+    """At least `min_count` of the conditions hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    MIN_COUNT_FIELD_NUMBER: _builtins.int
+    min_count: _builtins.int
+    """1 to the number of conditions."""
+    @_builtins.property
+    def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
+        """At least one."""
+
+    def __init__(
+        self,
+        *,
+        conditions: _abc.Iterable[Global___Condition] | None = ...,
+        min_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "min_count", b"min_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MinShould: _TypeAlias = MinShould  # noqa: Y015
 
 @_typing.final
 class Condition(_message.Message):
@@ -83,10 +118,14 @@ class Condition(_message.Message):
     IS_NULL_FIELD_NUMBER: _builtins.int
     HAS_ID_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    NESTED_FIELD_NUMBER: _builtins.int
+    HAS_VECTOR_FIELD_NUMBER: _builtins.int
     is_empty: _builtins.str
     """The field is absent, null or an empty list: the path of the field."""
     is_null: _builtins.str
     """The field is there and null: the path of the field."""
+    has_vector: _builtins.str
+    """The point has a vector of this name: image or text."""
     @_builtins.property
     def field(self) -> Global___FieldCondition:
         """A payload field compared with something."""
@@ -99,6 +138,10 @@ class Condition(_message.Message):
     def filter(self) -> Global___Filter:
         """A filter inside the filter."""
 
+    @_builtins.property
+    def nested(self) -> Global___NestedCondition:
+        """One element of a list of objects matches a filter by itself."""
+
     def __init__(
         self,
         *,
@@ -107,12 +150,14 @@ class Condition(_message.Message):
         is_null: _builtins.str = ...,
         has_id: Global___HasId | None = ...,
         filter: Global___Filter | None = ...,
+        nested: Global___NestedCondition | None = ...,
+        has_vector: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "field", b"field", "filter", b"filter", "has_id", b"has_id", "is_empty", b"is_empty", "is_null", b"is_null"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "field", b"field", "filter", b"filter", "has_id", b"has_id", "has_vector", b"has_vector", "is_empty", b"is_empty", "is_null", b"is_null", "nested", b"nested"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "field", b"field", "filter", b"filter", "has_id", b"has_id", "is_empty", b"is_empty", "is_null", b"is_null"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "field", b"field", "filter", b"filter", "has_id", b"has_id", "has_vector", b"has_vector", "is_empty", b"is_empty", "is_null", b"is_null", "nested", b"nested"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["field", "is_empty", "is_null", "has_id", "filter"]  # noqa: Y015
+    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["field", "is_empty", "is_null", "has_id", "filter", "nested", "has_vector"]  # noqa: Y015
     _WhichOneofArgType_condition: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_condition) -> _WhichOneofReturnType_condition | None: ...
 
@@ -128,6 +173,9 @@ class FieldCondition(_message.Message):
     MATCH_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
     DATETIME_RANGE_FIELD_NUMBER: _builtins.int
+    GEO_RADIUS_FIELD_NUMBER: _builtins.int
+    GEO_BOUNDING_BOX_FIELD_NUMBER: _builtins.int
+    VALUES_COUNT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Path of the field; dots go into nested objects: shop.city. Names with other characters than letters,
     digits, _ and - stand in quotes: "unit price", "a.b". Lists match if any element does.
@@ -146,6 +194,20 @@ class FieldCondition(_message.Message):
         its midnight in UTC.
         """
 
+    @_builtins.property
+    def geo_radius(self) -> Global___GeoRadius:
+        """A place within a circle; the field holds an object with the numbers `lat` and `lon`."""
+
+    @_builtins.property
+    def geo_bounding_box(self) -> Global___GeoBoundingBox:
+        """A place within a box; the field holds an object with the numbers `lat` and `lon`."""
+
+    @_builtins.property
+    def values_count(self) -> Global___ValuesCount:
+        """How many values the field has: of a list its length, without the field, of null and of an empty
+        list 0, otherwise 1.
+        """
+
     def __init__(
         self,
         *,
@@ -153,16 +215,186 @@ class FieldCondition(_message.Message):
         match: Global___Match | None = ...,
         range: Global___Range | None = ...,
         datetime_range: Global___DatetimeRange | None = ...,
+        geo_radius: Global___GeoRadius | None = ...,
+        geo_bounding_box: Global___GeoBoundingBox | None = ...,
+        values_count: Global___ValuesCount | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["datetime_range", b"datetime_range", "match", b"match", "predicate", b"predicate", "range", b"range"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["datetime_range", b"datetime_range", "geo_bounding_box", b"geo_bounding_box", "geo_radius", b"geo_radius", "match", b"match", "predicate", b"predicate", "range", b"range", "values_count", b"values_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["datetime_range", b"datetime_range", "key", b"key", "match", b"match", "predicate", b"predicate", "range", b"range"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datetime_range", b"datetime_range", "geo_bounding_box", b"geo_bounding_box", "geo_radius", b"geo_radius", "key", b"key", "match", b"match", "predicate", b"predicate", "range", b"range", "values_count", b"values_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_predicate: _TypeAlias = _typing.Literal["match", "range", "datetime_range"]  # noqa: Y015
+    _WhichOneofReturnType_predicate: _TypeAlias = _typing.Literal["match", "range", "datetime_range", "geo_radius", "geo_bounding_box", "values_count"]  # noqa: Y015
     _WhichOneofArgType_predicate: _TypeAlias = _typing.Literal["predicate", b"predicate"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_predicate) -> _WhichOneofReturnType_predicate | None: ...
 
 Global___FieldCondition: _TypeAlias = FieldCondition  # noqa: Y015
+
+@_typing.final
+class NestedCondition(_message.Message):
+    """One element of a list of objects matches a filter. Without it, several conditions on elements of
+    the list may each be met by another element.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Path of the list: shops. An object that stands alone, not in a list, does not match."""
+    @_builtins.property
+    def filter(self) -> Global___Filter:
+        """What one of its objects matches; paths in it begin within the object. It may not be empty, nor hold
+        has_id or has_vector, which are of the point.
+        """
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        filter: Global___Filter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NestedCondition: _TypeAlias = NestedCondition  # noqa: Y015
+
+@_typing.final
+class GeoPoint(_message.Message):
+    """A place on the earth, in degrees."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LON_FIELD_NUMBER: _builtins.int
+    LAT_FIELD_NUMBER: _builtins.int
+    lon: _builtins.float
+    """Longitude, -180 to 180."""
+    lat: _builtins.float
+    """Latitude, -90 to 90."""
+    def __init__(
+        self,
+        *,
+        lon: _builtins.float = ...,
+        lat: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lat", b"lat", "lon", b"lon"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GeoPoint: _TypeAlias = GeoPoint  # noqa: Y015
+
+@_typing.final
+class GeoRadius(_message.Message):
+    """Nearer to a place than the radius."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CENTER_FIELD_NUMBER: _builtins.int
+    RADIUS_FIELD_NUMBER: _builtins.int
+    radius: _builtins.float
+    """Metres, more than 0."""
+    @_builtins.property
+    def center(self) -> Global___GeoPoint:
+        """The place."""
+
+    def __init__(
+        self,
+        *,
+        center: Global___GeoPoint | None = ...,
+        radius: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["center", b"center"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["center", b"center", "radius", b"radius"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GeoRadius: _TypeAlias = GeoRadius  # noqa: Y015
+
+@_typing.final
+class GeoBoundingBox(_message.Message):
+    """Between two latitudes and two longitudes; what lies on an edge is outside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOP_LEFT_FIELD_NUMBER: _builtins.int
+    BOTTOM_RIGHT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def top_left(self) -> Global___GeoPoint:
+        """The north-western corner."""
+
+    @_builtins.property
+    def bottom_right(self) -> Global___GeoPoint:
+        """The south-eastern corner. Its latitude is less than that of the other; its longitude may be less too, then
+        the box crosses the 180th meridian.
+        """
+
+    def __init__(
+        self,
+        *,
+        top_left: Global___GeoPoint | None = ...,
+        bottom_right: Global___GeoPoint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bottom_right", b"bottom_right", "top_left", b"top_left"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bottom_right", b"bottom_right", "top_left", b"top_left"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GeoBoundingBox: _TypeAlias = GeoBoundingBox  # noqa: Y015
+
+@_typing.final
+class ValuesCount(_message.Message):
+    """A number of values within bounds; at least one bound."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GT_FIELD_NUMBER: _builtins.int
+    GTE_FIELD_NUMBER: _builtins.int
+    LT_FIELD_NUMBER: _builtins.int
+    LTE_FIELD_NUMBER: _builtins.int
+    gt: _builtins.int
+    """More than."""
+    gte: _builtins.int
+    """So many or more."""
+    lt: _builtins.int
+    """Fewer than."""
+    lte: _builtins.int
+    """So many or fewer."""
+    def __init__(
+        self,
+        *,
+        gt: _builtins.int | None = ...,
+        gte: _builtins.int | None = ...,
+        lt: _builtins.int | None = ...,
+        lte: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_gt", b"_gt", "_gte", b"_gte", "_lt", b"_lt", "_lte", b"_lte", "gt", b"gt", "gte", b"gte", "lt", b"lt", "lte", b"lte"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_gt", b"_gt", "_gte", b"_gte", "_lt", b"_lt", "_lte", b"_lte", "gt", b"gt", "gte", b"gte", "lt", b"lt", "lte", b"lte"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__gt: _TypeAlias = _typing.Literal["gt"]  # noqa: Y015
+    _WhichOneofArgType__gt: _TypeAlias = _typing.Literal["_gt", b"_gt"]  # noqa: Y015
+    _WhichOneofReturnType__gte: _TypeAlias = _typing.Literal["gte"]  # noqa: Y015
+    _WhichOneofArgType__gte: _TypeAlias = _typing.Literal["_gte", b"_gte"]  # noqa: Y015
+    _WhichOneofReturnType__lt: _TypeAlias = _typing.Literal["lt"]  # noqa: Y015
+    _WhichOneofArgType__lt: _TypeAlias = _typing.Literal["_lt", b"_lt"]  # noqa: Y015
+    _WhichOneofReturnType__lte: _TypeAlias = _typing.Literal["lte"]  # noqa: Y015
+    _WhichOneofArgType__lte: _TypeAlias = _typing.Literal["_lte", b"_lte"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gt) -> _WhichOneofReturnType__gt | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gte) -> _WhichOneofReturnType__gte | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lt) -> _WhichOneofReturnType__lt | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lte) -> _WhichOneofReturnType__lte | None: ...
+
+Global___ValuesCount: _TypeAlias = ValuesCount  # noqa: Y015
 
 @_typing.final
 class Match(_message.Message):
@@ -178,6 +410,7 @@ class Match(_message.Message):
     ANY_INTEGER_FIELD_NUMBER: _builtins.int
     EXCEPT_KEYWORD_FIELD_NUMBER: _builtins.int
     EXCEPT_INTEGER_FIELD_NUMBER: _builtins.int
+    PHRASE_FIELD_NUMBER: _builtins.int
     keyword: _builtins.str
     """Equal to this string."""
     integer: _builtins.int
@@ -185,7 +418,13 @@ class Match(_message.Message):
     boolean: _builtins.bool
     """Equal to this boolean."""
     text: _builtins.str
-    """Contains all of these words. Declare a text index: without one the engines differ in what a word is."""
+    """Contains all of these words. Declare a text index: without one the engines differ in what a word is.
+    Through an index with the prefix tokenizer, words that begin so.
+    """
+    phrase: _builtins.str
+    """Contains these words in a row. Through a text index only if that has `phrase_matching` (else it is
+    refused); without an index the engines differ in what a word is.
+    """
     @_builtins.property
     def any_keyword(self) -> Global___Keywords:
         """Equal to one of these strings."""
@@ -213,12 +452,13 @@ class Match(_message.Message):
         any_integer: Global___Integers | None = ...,
         except_keyword: Global___Keywords | None = ...,
         except_integer: Global___Integers | None = ...,
+        phrase: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["any_integer", b"any_integer", "any_keyword", b"any_keyword", "boolean", b"boolean", "except_integer", b"except_integer", "except_keyword", b"except_keyword", "integer", b"integer", "keyword", b"keyword", "text", b"text", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["any_integer", b"any_integer", "any_keyword", b"any_keyword", "boolean", b"boolean", "except_integer", b"except_integer", "except_keyword", b"except_keyword", "integer", b"integer", "keyword", b"keyword", "phrase", b"phrase", "text", b"text", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_integer", b"any_integer", "any_keyword", b"any_keyword", "boolean", b"boolean", "except_integer", b"except_integer", "except_keyword", b"except_keyword", "integer", b"integer", "keyword", b"keyword", "text", b"text", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_integer", b"any_integer", "any_keyword", b"any_keyword", "boolean", b"boolean", "except_integer", b"except_integer", "except_keyword", b"except_keyword", "integer", b"integer", "keyword", b"keyword", "phrase", b"phrase", "text", b"text", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["keyword", "integer", "boolean", "text", "any_keyword", "any_integer", "except_keyword", "except_integer"]  # noqa: Y015
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["keyword", "integer", "boolean", "text", "any_keyword", "any_integer", "except_keyword", "except_integer", "phrase"]  # noqa: Y015
     _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
 

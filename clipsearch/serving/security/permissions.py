@@ -76,4 +76,5 @@ PERMISSIONS: dict[str, Permission] = {
     _COLLECTION + "UpdateAlias": Permission(Scope.ADMIN, _aliased),
     _COLLECTION + "SetSuccessor": Permission(Scope.ADMIN, _linked),
     _COLLECTION + "CreatePayloadIndex": Permission(Scope.ADMIN, _collection),
+    _COLLECTION + "DeletePayloadIndex": Permission(Scope.ADMIN, _collection),
 }

@@ -3,7 +3,7 @@
 import { button, foreign, make, plain, refill } from "./dom.js";
 import * as api from "./api.js";
 
-const FREE = ["=", "!=", "<", "<=", ">", ">=", "~"];
+const FREE = ["=", "!=", "<", "<=", ">", ">=", "~", "~~", "@"];
 const SHOWN = 8; // choices before "more"
 
 /** Whether a value is one that was typed: the server reads those, by the grammar of docs/filters.md. */
@@ -12,7 +12,7 @@ const written = (value) => (typed(value) ? String(value.typed) : [value].flat().
 
 /** How a condition reads. */
 export function sentence({ field, op, value }) {
-  const said = { "~": "has", "!=": "is not", "=": "is", "<": "<", "<=": "≤", ">": ">", ">=": "≥" }[op] ?? op;
+  const said = { "~": "has", "~~": "has the phrase", "@": "within", "!=": "is not", "=": "is", "<": "<", "<=": "≤", ">": ">", ">=": "≥" }[op] ?? op;
   return `${plain(field)} ${said} ${plain(written(value))}`;
 }
 

@@ -34,7 +34,7 @@ from search_service.stores.edge.files import (
     write_spec,
 )
 from search_service.stores.edge.process import Children, EngineFailed, EngineProcess, EngineStopped, whole
-from search_service.stores.protocol import CollectionSpec, IndexType
+from search_service.stores.protocol import CollectionSpec, PayloadIndex
 
 _log = structlog.get_logger(__name__)
 _PING_S = 1.0
@@ -154,17 +154,29 @@ class EdgeCollection:
                 await self._flush_log()
         return frozenset[str]().union(*there)
 
-    async def create_payload_index(self, key: str, type_: IndexType, *, timeout: float | None) -> IndexType:
-        """Adds an index, unless there is one of another type; returns the type of the one there now."""
+    async def create_payload_index(
+        self, key: str, index: PayloadIndex, *, timeout: float | None
+    ) -> PayloadIndex:
+        """Adds an index, unless the field has one; returns the one there now."""
         async with self._writes(timeout), self.writing:
             there = self.spec.payload_indexes
             if key not in there:
                 self._wrote(0)
-                await self._ask("create_payload_index", key, type_)
+                await self._ask("create_payload_index", key, index)
                 await self._flush_log()
-                indexes = {**there, key: type_}
+                indexes = {**there, key: index}
                 await whole(self._save(dataclasses.replace(self.spec, payload_indexes=indexes)))
         return self.spec.payload_indexes[key]
+
+    async def delete_payload_index(self, key: str, *, timeout: float | None) -> None:
+        """Removes a field's index, if it has one."""
+        async with self._writes(timeout), self.writing:
+            if key in self.spec.payload_indexes:
+                self._wrote(0)
+                await self._ask("delete_payload_index", key)
+                await self._flush_log()
+                left = {other: index for other, index in self.spec.payload_indexes.items() if other != key}
+                await whole(self._save(dataclasses.replace(self.spec, payload_indexes=left)))
 
     async def set_successor(self, successor: str) -> None:
         """Keeps the successor in the settings. Writes that began before are done when it returns.

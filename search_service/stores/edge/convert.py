@@ -15,25 +15,35 @@ from search_service.stores.filters import (
     Condition,
     DatetimeRange,
     Filter,
+    GeoBoundingBox,
+    GeoPoint,
+    GeoRadius,
     HasId,
     HasVector,
     IsEmpty,
     IsNull,
     MatchAny,
     MatchExcept,
+    MatchPhrase,
     MatchText,
     MatchValue,
+    Nested,
     Range,
+    ValuesCount,
 )
 from search_service.stores.protocol import (
+    USUAL_TEXT,
     VECTOR_NAMES,
     BinaryEncoding,
     BinaryQueryEncoding,
     CollectionSpec,
     IndexType,
     PayloadChange,
+    PayloadIndex,
     PayloadSelection,
     StoredPoint,
+    TextIndex,
+    Tokenizer,
     Vector,
     VectorName,
     VectorQuery,
@@ -58,13 +68,18 @@ _QUERY_ENCODINGS: dict[BinaryQueryEncoding, qe.BinaryQuantizationQueryEncoding] 
     "scalar4bits": qe.BinaryQuantizationQueryEncoding.Scalar4Bits,
     "scalar8bits": qe.BinaryQuantizationQueryEncoding.Scalar8Bits,
 }
+_TOKENIZERS: dict[Tokenizer, qe.TokenizerType] = {
+    "word": qe.TokenizerType.Word,
+    "whitespace": qe.TokenizerType.Whitespace,
+    "prefix": qe.TokenizerType.Prefix,
+}
 _INDEX_SCHEMAS: dict[IndexType, Any] = {
     "keyword": qe.PayloadSchemaType.Keyword,
     "integer": qe.PayloadSchemaType.Integer,
     "float": qe.PayloadSchemaType.Float,
     "bool": qe.PayloadSchemaType.Bool,
     "datetime": qe.PayloadSchemaType.Datetime,
-    "text": qe.TextIndexParams(tokenizer=qe.TokenizerType.Word, lowercase=True),
+    "geo": qe.PayloadSchemaType.Geo,
 }
 
 
@@ -117,9 +132,28 @@ def _quantization(spec: CollectionSpec) -> qe.QuantizationConfigType | None:
     return None
 
 
-def create_index(key: str, type_: IndexType) -> qe.UpdateOperation:
+def create_index(key: str, index: PayloadIndex) -> qe.UpdateOperation:
     """What adds a payload index to a shard."""
-    return qe.UpdateOperation.create_field_index(key, _INDEX_SCHEMAS[type_])
+    if index == "text" or isinstance(index, TextIndex):
+        schema = _text_index(USUAL_TEXT if index == "text" else index)
+    else:
+        schema = _INDEX_SCHEMAS[index]
+    return qe.UpdateOperation.create_field_index(key, schema)
+
+
+def _text_index(index: TextIndex) -> qe.TextIndexParams:
+    languages = {getattr(qe.Language, name.capitalize()) for name in index.stopword_languages}
+    return qe.TextIndexParams(
+        tokenizer=_TOKENIZERS[index.tokenizer],
+        lowercase=index.lowercase,
+        min_token_len=index.min_token_len or None,
+        max_token_len=index.max_token_len or None,
+        stemmer=qe.SnowballParams(getattr(qe.SnowballLanguage, index.stemmer.capitalize()))
+        if index.stemmer
+        else None,
+        stopwords=qe.StopwordsSet(languages, set(index.stopwords)) if languages or index.stopwords else None,
+        phrase_matching=index.phrase_matching,
+    )
 
 
 def engine_point(packed: PackedPoint) -> qe.Point:
@@ -208,10 +242,13 @@ def edge_filter(filter: Filter | None) -> qe.Filter | None:
     """The filter for the engine; None where there is nothing to filter."""
     if not filter:
         return None
+    some = filter.min_should
+    min_should = qe.MinShould([_condition(c) for c in some.conditions], some.min_count) if some else None
     return qe.Filter(
         must=[_condition(c) for c in filter.must] or None,
         should=[_condition(c) for c in filter.should] or None,
         must_not=[_condition(c) for c in filter.must_not] or None,
+        min_should=min_should,
     )
 
 
@@ -228,6 +265,8 @@ def _condition(condition: Condition) -> qe.ConditionType:
             return qe.FieldCondition(key, match=qe.MatchExcept(_list(values)))
         case MatchText(key, text):
             return qe.FieldCondition(key, match=qe.MatchText(text))
+        case MatchPhrase(key, phrase):
+            return qe.FieldCondition(key, match=qe.MatchPhrase(phrase))
         case Range(key):
             bounds = qe.RangeFloat(gt=condition.gt, gte=condition.gte, lt=condition.lt, lte=condition.lte)
             return qe.FieldCondition(key, range=bounds)
@@ -238,6 +277,18 @@ def _condition(condition: Condition) -> qe.ConditionType:
                 if (value := getattr(condition, name)) is not None
             }
             return qe.FieldCondition(key, range=qe.RangeDateTime(**moments))
+        case GeoRadius(key, center, radius):
+            return qe.FieldCondition(key, geo_radius=qe.GeoRadius(_place(center), radius))
+        case GeoBoundingBox(key):
+            boxes = [
+                qe.GeoBoundingBox(_place(box.top_left), _place(box.bottom_right))
+                for box in condition.narrow()
+            ]
+            return qe.Filter(should=[qe.FieldCondition(key, geo_bounding_box=box) for box in boxes])
+        case ValuesCount(key, gt, gte, lt, lte):
+            return qe.FieldCondition(key, values_count=qe.ValuesCount(gt=gt, gte=gte, lt=lt, lte=lte))
+        case Nested(key, filter):
+            return qe.NestedCondition(key, edge_filter(filter) or qe.Filter())
         case IsEmpty(key):
             return qe.IsEmptyCondition(key)
         case IsNull(key):
@@ -248,6 +299,10 @@ def _condition(condition: Condition) -> qe.ConditionType:
             return qe.HasVectorCondition(name)
         case Filter():
             return edge_filter(condition) or qe.Filter()
+
+
+def _place(place: GeoPoint) -> qe.GeoPoint:
+    return qe.GeoPoint(lon=place.lon, lat=place.lat)
 
 
 def _list(values: tuple[str, ...] | tuple[int, ...]) -> list[str] | list[int]:

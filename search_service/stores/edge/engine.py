@@ -44,9 +44,9 @@ from search_service.stores.filters import Filter, HasVector
 from search_service.stores.protocol import (
     VECTOR_NAMES,
     CollectionSpec,
-    IndexType,
     Page,
     PayloadChange,
+    PayloadIndex,
     PayloadSelection,
     ScoredPoint,
     StoredPoint,
@@ -55,7 +55,7 @@ from search_service.stores.protocol import (
 )
 from search_service.stores.questions import Boost, FacetHit, OrderBy, OrderedPoints
 
-WRITES = frozenset({"upsert", "delete", "update_payload", "create_payload_index"})
+WRITES = frozenset({"upsert", "delete", "update_payload", "create_payload_index", "delete_payload_index"})
 # A tenth of what others want of a full machine. At 19 it is a sixtieth: 2,000 vectors took 104 s on two
 # cores that ten processes wanted, and as long as there is no index, searches want more of them.
 _NICE = 10
@@ -92,8 +92,8 @@ class Engine:
         path.mkdir(parents=True)
         shard = qe.EdgeShard.create(str(path), engine_config(spec, index_threshold))
         try:
-            for key, type_ in spec.payload_indexes.items():
-                shard.update(create_index(key, type_))
+            for key, index in spec.payload_indexes.items():
+                shard.update(create_index(key, index))
             shard.flush()
         finally:
             shard.close()
@@ -161,9 +161,13 @@ class Engine:
         image, text = (self.count(Filter(must=(HasVector(name),))) for name in VECTOR_NAMES)
         return ShardInfo(self.count(None), image, text, self._shard.info().indexed_vectors_count)
 
-    def create_payload_index(self, key: str, type_: IndexType) -> None:
+    def create_payload_index(self, key: str, index: PayloadIndex) -> None:
         """Adds an index; nothing, if the shard has it already."""
-        self._shard.update(create_index(key, type_))
+        self._shard.update(create_index(key, index))
+
+    def delete_payload_index(self, key: str) -> None:
+        """Removes an index; nothing, if the shard has none."""
+        self._shard.update(qe.UpdateOperation.delete_field_index(key))
 
     def upsert(self, points: Sequence[PackedPoint], insert_only: bool) -> frozenset[str]:
         """Writes points whole, as one operation of the write-ahead log; of one id the last.

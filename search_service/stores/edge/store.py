@@ -20,15 +20,15 @@ import structlog
 from clipsearch.serving.errors import (
     AlreadyExists,
     CollectionDamaged,
-    FailedPrecondition,
     NotFound,
     ServiceError,
 )
 from search_service.stores.checks import check_name, check_no_cluster, check_points, index_conflict
 from search_service.stores.edge import files
+from search_service.stores.edge.aliases import Aliases
 from search_service.stores.edge.codec import pack_point
 from search_service.stores.edge.collection import EdgeCollection
-from search_service.stores.edge.damage import Damaged, read_aliases, sound, told
+from search_service.stores.edge.damage import Damaged, sound, told
 from search_service.stores.edge.indexing import Maintenance, MaintenancePolicy
 from search_service.stores.edge.process import Children, EngineProcess, whole
 from search_service.stores.edge.reads import EdgeReads
@@ -36,8 +36,8 @@ from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
     CollectionInfo,
     CollectionSpec,
-    IndexType,
     PayloadChange,
+    PayloadIndex,
     StoredPoint,
 )
 
@@ -56,8 +56,7 @@ class QdrantEdge(EdgeReads):
         self._children = Children(lock.fileno())
         self._maintenance = Maintenance(self._children, policy)
         self._live: dict[str, EdgeCollection] = {}
-        self._aliases: dict[str, str] = {}  # alias -> collection
-        self._aliases_damage = ""
+        self._aliases = Aliases(root)
         # Health must not wait behind the copies of an index that is being built.
         self._pinging = ThreadPoolExecutor(1, "ping")
         self._changing = asyncio.Lock()  # one creation, deletion or alias change at a time
@@ -89,11 +88,7 @@ class QdrantEdge(EdgeReads):
                 unknown = CollectionSpec(folder.name, dimension=0, fingerprint="")
                 self._live[folder.name] = self._collection(folder, unknown, "", damage=damage)
                 _log.error("a collection is damaged", collection=folder.name, damage=damage)
-        try:
-            self._aliases = read_aliases(self._root)
-        except Damaged as found:
-            self._aliases_damage = str(found)
-            _log.error("the aliases are damaged", damage=self._aliases_damage)
+        self._aliases.read()
 
     def _collection(self, folder: Path, spec: CollectionSpec, shard: str, **more: Any) -> EdgeCollection:
         maintain, min_free = self._maintenance.run, self._policy.min_free_bytes
@@ -136,21 +131,10 @@ class QdrantEdge(EdgeReads):
         self._lock.close()
 
     async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
-        target = self._aliases.get(name, name)
+        target = self._aliases.target(name)
         if target in self._live:
             return self._get(target).spec
-        if name in self._aliases:
-            raise FailedPrecondition(
-                f"alias {name!r} points at collection {target!r}, which does not exist",
-                "ALIAS_BROKEN",
-                {"alias": name, "collection": target},
-            )
-        if self._aliases_damage:
-            raise FailedPrecondition(
-                f"collection {name!r} does not exist; if it is an alias: {self._aliases_damage}",
-                "ALIASES_DAMAGED",
-                {"collection": name},
-            )
+        self._aliases.check(name)
         raise NotFound("collection", name)
 
     async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None:
@@ -194,7 +178,7 @@ class QdrantEdge(EdgeReads):
             text_vectors=info.text_vectors,
             indexed_share=min(1.0, info.indexed_vectors / vectors) if vectors else 0.0,
             disk_bytes=disk_bytes,
-            aliases=self._aliases_of(collection),
+            aliases=self._aliases.of(collection),
         )
 
     async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
@@ -207,7 +191,7 @@ class QdrantEdge(EdgeReads):
             except ServiceError as error:
                 damage = error.damage if isinstance(error, CollectionDamaged) else error.message
                 unknown = CollectionSpec(name, dimension=0, fingerprint="")
-                found.append(CollectionInfo(unknown, 0, 0, 0, 0.0, 0, self._aliases_of(name), damage))
+                found.append(CollectionInfo(unknown, 0, 0, 0, 0.0, 0, self._aliases.of(name), damage))
         return found
 
     async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
@@ -217,7 +201,7 @@ class QdrantEdge(EdgeReads):
             for other in self._live.values():
                 if other.spec.successor == collection:
                     await other.set_successor("")
-            await self._save_aliases({a: name for a, name in self._aliases.items() if name != collection})
+            await self._aliases.drop(collection)
             await whole(self._delete(collection))
 
     async def _delete(self, name: str) -> None:
@@ -241,15 +225,11 @@ class QdrantEdge(EdgeReads):
         async with self._changing:
             if alias in self._live:
                 raise AlreadyExists("alias", alias, taken_by="a collection")
-            previous = self._aliases.get(alias, "")
-            changed = {name: target for name, target in self._aliases.items() if name != alias}
             if collection is not None:
                 self._get(collection)
-                changed[alias] = collection
-            elif not previous:
+            elif alias not in self._aliases:
                 raise NotFound("alias", alias)
-            await self._save_aliases(changed)
-            return previous
+            return await self._aliases.point(alias, collection)
 
     async def set_successor(self, collection: str, successor: str, *, timeout: float | None = None) -> float:
         """Keeps the successor in the collection's settings; nobody else goes by older ones."""
@@ -260,12 +240,15 @@ class QdrantEdge(EdgeReads):
         return 0.0
 
     async def create_payload_index(
-        self, collection: str, key: str, type: IndexType, *, timeout: float | None = None
+        self, collection: str, key: str, index: PayloadIndex, *, timeout: float | None = None
     ) -> None:
         live = self._get(collection)
-        there = await live.create_payload_index(key, type, timeout=timeout)
-        if there != type:
-            raise index_conflict(collection, key, there, type)
+        there = await live.create_payload_index(key, index, timeout=timeout)
+        if there != index:
+            raise index_conflict(collection, key, there, index)
+
+    async def delete_payload_index(self, collection: str, key: str, *, timeout: float | None = None) -> None:
+        await self._get(collection).delete_payload_index(key, timeout=timeout)
 
     async def upsert(
         self,
@@ -306,19 +289,3 @@ class QdrantEdge(EdgeReads):
         with files.disk_errors():
             await asyncio.to_thread(files.write_json, live.folder / files.CALIBRATION, calibration)
         live.calibration = calibration
-
-    def _aliases_of(self, collection: str) -> tuple[str, ...]:
-        return tuple(sorted(alias for alias, name in self._aliases.items() if name == collection))
-
-    async def _save_aliases(self, aliases: dict[str, str]) -> None:
-        if aliases != self._aliases:
-            with files.disk_errors():
-                await whole(self._replace_aliases(aliases))
-
-    async def _replace_aliases(self, aliases: dict[str, str]) -> None:
-        path = self._root / files.ALIASES
-        if self._aliases_damage:  # kept, for whoever wants to mend it
-            await asyncio.to_thread(path.rename, path.with_name(f"{path.name}.damaged"))
-            self._aliases_damage = ""
-        await asyncio.to_thread(files.write_json, path, aliases)
-        self._aliases = aliases

@@ -1,7 +1,6 @@
-"""The collections on a Qdrant server: found by name or alias, described, made, linked and deleted.
+"""The collections on a Qdrant server: described, made, changed, linked and deleted.
 
-Our facts of a collection are kept in its own metadata on the server (Qdrant 1.16 and later). Collections
-without them are somebody else's: they are neither listed nor touched.
+Those that are somebody else's are neither listed nor touched, see known.py.
 """
 
 from __future__ import annotations
@@ -9,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from qdrant_client import AsyncQdrantClient, models
+from qdrant_client import models
 
 from clipsearch.serving.errors import (
     AlreadyExists,
@@ -22,80 +21,28 @@ from clipsearch.serving.errors import (
     ServiceError,
     Unavailable,
 )
-from search_service.deadline import store_within
 from search_service.stores.checks import check_name, index_conflict
-from search_service.stores.protocol import VECTOR_NAMES, CollectionInfo, CollectionSpec, IndexType
-from search_service.stores.qdrant.calls import Send, ServerCalls
+from search_service.stores.protocol import VECTOR_NAMES, CollectionInfo, CollectionSpec, PayloadIndex
+from search_service.stores.qdrant.calls import Send
 from search_service.stores.qdrant.errors import check_done
+from search_service.stores.qdrant.known import FRESH_S, KnownCollections
 from search_service.stores.qdrant.spec import (
-    INDEX_SCHEMAS,
-    Limits,
     calibration_metadata,
     creation,
-    read_calibration,
-    read_limits,
-    read_spec,
+    index_schema,
     successor_metadata,
 )
 
-# How long aliases and settings may be taken from memory; they are asked for again, in the background,
-# when half of that has passed.
-FRESH_S = 1.0
 # A cluster's nodes apply a change one after the other, on a healthy one within 25 ms. As reads take turns on
 # the nodes, so many in a row that see it say that all have.
 _SEEN_IN_A_ROW = 9
 _ALL_SEE_IT_WITHIN_S = 2.0
-# Settings are asked of so many at once, and again until they agree.
-_ASKED_AT_ONCE = 3
-_ASKED_AGAIN = 10
-_AGREE_S = 0.1
 # In a list of all: one that has lost its only copy must not keep the others waiting.
 _DESCRIBED_WITHIN_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A collection's settings as they were read at `read_at`, the moment before they were asked for.
-
-    `calibration` is the same object as long as it does not change.
-    """
-
-    spec: CollectionSpec
-    limits: Limits
-    read_at: float
-    calibration: Mapping[str, Any] | None = None
-
-
-class ServerCollections:
-    """What QdrantServer does with collections as a whole. `timeout` is the longest of a call, in seconds.
-
-    `nodes` has one connection to each node, on which calls in a row go to one node after the other.
-    """
-
-    def __init__(self, nodes: AsyncQdrantClient, timeout: float) -> None:
-        self._nodes = nodes
-        self._calls = ServerCalls(timeout, lambda collection: self._limits(collection).timeout)
-        self._known: dict[str, Known] = {}  # by the name that callers use, an alias as well
-        self._asking: dict[tuple[str, int], asyncio.Task[Known]] = {}  # by name and generation
-        self._generation = 0  # of what is known: answers to earlier questions may be of before a change
-
-    async def close(self) -> None:
-        """Ends what is still asked in the background."""
-        tasks = list(self._asking.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
-        """The settings of a collection, by name or alias; at most FRESH_S old.
-
-        Raises FailedPrecondition for a collection that clipsearch did not make.
-        """
-        return (await self._resolved(name, timeout)).spec
-
-    async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
-        """What `set_calibration` kept last, here or elsewhere, at most FRESH_S old."""
-        return (await self._resolved(collection, timeout)).calibration
+class ServerCollections(KnownCollections):
+    """What QdrantServer does with collections as a whole."""
 
     async def set_calibration(
         self, collection: str, calibration: Mapping[str, Any], *, timeout: float | None = None
@@ -118,8 +65,8 @@ class ServerCollections:
                 raise AlreadyExists("collection", spec.name)
             await self._nodes.create_collection(spec.name, **creation(spec), timeout=seconds)
             try:
-                for key, type_ in spec.payload_indexes.items():
-                    await self._nodes.create_payload_index(spec.name, key, INDEX_SCHEMAS[type_])
+                for key, index in spec.payload_indexes.items():
+                    await self._nodes.create_payload_index(spec.name, key, index_schema(index))
             except BaseException:
                 await self._nodes.delete_collection(spec.name)
                 raise
@@ -216,43 +163,44 @@ class ServerCollections:
         return FRESH_S
 
     async def create_payload_index(
-        self, collection: str, key: str, type: IndexType, *, timeout: float | None = None
+        self, collection: str, key: str, index: PayloadIndex, *, timeout: float | None = None
     ) -> None:
-        """Adds a payload index; FailedPrecondition if the field has one of another type."""
+        """Adds a payload index; FailedPrecondition if the field has another one."""
         there = (await self._ask(collection, collection, timeout)).spec.payload_indexes.get(key)
-        if there == type:
+        if there == index:
             return
         if there is not None:
-            raise index_conflict(collection, key, there, type)
+            raise index_conflict(collection, key, there, index)
         result = await self._calls.write(
             collection,
             timeout,
             lambda seconds: self._nodes.create_payload_index(
-                collection, key, INDEX_SCHEMAS[type], wait=True, timeout=seconds
+                collection, key, index_schema(index), wait=True, timeout=seconds
             ),
         )
+        await self._index_changed(collection, key, timeout, result, there=True)
+
+    async def delete_payload_index(self, collection: str, key: str, *, timeout: float | None = None) -> None:
+        """Removes the payload index of a field; nothing, if it has none."""
+        if key not in (await self._ask(collection, collection, timeout)).spec.payload_indexes:
+            return
+        result = await self._calls.write(
+            collection,
+            timeout,
+            lambda seconds: self._nodes.delete_payload_index(collection, key, wait=True, timeout=seconds),
+        )
+        await self._index_changed(collection, key, timeout, result, there=False)
+
+    async def _index_changed(
+        self, collection: str, key: str, timeout: float | None, result: models.UpdateResult, *, there: bool
+    ) -> None:
         check_done(result.status == models.UpdateStatus.COMPLETED)
 
-        async def indexed_here(seconds: int) -> bool:
-            return key in (await self._nodes.get_collection(collection)).payload_schema
+        async def seen_here(seconds: int) -> bool:
+            return (key in (await self._nodes.get_collection(collection)).payload_schema) is there
 
-        await self._seen_by_all(collection, timeout, indexed_here)
+        await self._seen_by_all(collection, timeout, seen_here)
         self._forget()
-
-    def _limits(self, collection: str) -> Limits:
-        """What the server permits for the collection, as far as it is known."""
-        known = self._known.get(collection)
-        return known.limits if known else Limits()
-
-    def _forget(self) -> None:
-        """Whoever asks next asks the server."""
-        self._generation += 1
-        self._known.clear()
-
-    async def _aliases(self, timeout: float | None) -> dict[str, str]:
-        """The server's aliases: alias -> collection."""
-        found = await self._calls.read("", timeout, lambda _: self._nodes.get_aliases())
-        return {entry.alias_name: entry.collection_name for entry in found.aliases}
 
     async def _merge_metadata(self, collection: str, facts: dict[str, object], timeout: float | None) -> None:
         """The server merges the keys into those that are there, so writers of others lose nothing."""
@@ -271,72 +219,6 @@ class ServerCollections:
                 in_a_row = 0
             if not in_a_row:
                 await asyncio.sleep(0.01)
-
-    async def _resolved(self, name: str, timeout: float | None) -> Known:
-        known = self._known.get(name)
-        age = time.monotonic() - known.read_at if known else FRESH_S
-        asking = name, self._generation
-        if age > FRESH_S / 2 and asking not in self._asking:
-            # As long as the store's calls may take: others wait with it whose deadlines are later.
-            task = self._asking[asking] = asyncio.create_task(self._look_up(name))
-            task.add_done_callback(lambda done: self._asked(*asking, done))
-        if known and age < FRESH_S:
-            return known
-        # Shielded: one caller who goes must not take the answer from those who wait with it.
-        async with store_within(timeout):
-            return await asyncio.shield(self._asking[asking])
-
-    def _asked(self, name: str, generation: int, task: asyncio.Task[Known]) -> None:
-        del self._asking[name, generation]
-        if not task.cancelled() and isinstance(task.exception(), NotFound):
-            self._known.pop(name, None)
-
-    async def _look_up(self, name: str) -> Known:
-        """The settings that the nodes agree on, or after a while most of them.
-
-        A node that has just come back answers before it has heard what changed while it was away.
-        """
-        generation = self._generation
-        for last in [False] * _ASKED_AGAIN + [True]:
-            asked = [self._look_up_once(name) for _ in range(_ASKED_AT_ONCE)]
-            answers = await asyncio.gather(*asked, return_exceptions=True)
-            heard = [one for one in answers if not isinstance(one, Unavailable | DeadlineExceeded)]
-            if not heard:
-                raise next(one for one in answers if isinstance(one, BaseException))
-            likeness = [_likeness(one) for one in heard]
-            if last or likeness.count(likeness[0]) == len(heard):
-                break
-            await asyncio.sleep(_AGREE_S)
-        known = heard[max(range(len(heard)), key=lambda n: likeness.count(likeness[n]))]
-        if isinstance(known, BaseException):
-            raise known
-        before = self._known.get(name)
-        if before is not None and before.calibration == known.calibration:
-            known = replace(known, calibration=before.calibration)
-        if generation == self._generation:
-            self._known[name] = self._known[known.spec.name] = known
-        return known
-
-    async def _look_up_once(self, name: str) -> Known:
-        return await self._ask((await self._aliases(None)).get(name, name), name, None)
-
-    async def _ask(self, collection: str, called: str, timeout: float | None) -> Known:
-        """Reads the settings. Raises NotFound of `called`; FailedPrecondition for somebody else's."""
-        return (await self._read(collection, called, timeout))[0]
-
-    async def _read(
-        self, collection: str, called: str, timeout: float | None
-    ) -> tuple[Known, models.CollectionInfo]:
-        read_at = time.monotonic()
-        described = await self._calls.read(called, timeout, lambda _: self._nodes.get_collection(collection))
-        spec = read_spec(collection, described)
-        if spec is None:
-            raise FailedPrecondition(
-                f"collection {called!r} was not made by clipsearch",
-                "COLLECTION_NOT_OURS",
-                {"collection": called},
-            )
-        return Known(spec, read_limits(described), read_at, read_calibration(described)), described
 
     async def _names(self, timeout: float | None) -> list[str]:
         found = await self._calls.read("", timeout, lambda _: self._nodes.get_collections())
@@ -381,10 +263,6 @@ class ServerCollections:
             disk_bytes=0,  # the server does not tell
             aliases=tuple(sorted(alias for alias, of in aliases.items() if of == name)),
         )
-
-
-def _likeness(answer: Known | BaseException) -> object:
-    return replace(answer, read_at=0.0) if isinstance(answer, Known) else type(answer)
 
 
 def _delete_alias(alias: str) -> models.DeleteAliasOperation:

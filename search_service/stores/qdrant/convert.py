@@ -25,15 +25,21 @@ from search_service.stores.filters import (
     Condition,
     DatetimeRange,
     Filter,
+    GeoBoundingBox,
+    GeoPoint,
+    GeoRadius,
     HasId,
     HasVector,
     IsEmpty,
     IsNull,
     MatchAny,
     MatchExcept,
+    MatchPhrase,
     MatchText,
     MatchValue,
+    Nested,
     Range,
+    ValuesCount,
 )
 from search_service.stores.protocol import (
     ID_KEY,
@@ -257,13 +263,16 @@ def server_filter(filter: Filter | None) -> models.Filter | None:
         return None
     must = [_condition(c) for c in filter.must]
     must_not = [_condition(c) for c in filter.must_not]
-    if must_not and (must or filter.should):
+    some = filter.min_should
+    if must_not and (must or filter.should or some):
         must.append(models.Filter(must_not=must_not))
         must_not = []
     return models.Filter(
         must=must or None,
         should=[_condition(c) for c in filter.should] or None,
         must_not=must_not or None,
+        min_should=some
+        and models.MinShould(conditions=[_condition(c) for c in some.conditions], min_count=some.min_count),
     )
 
 
@@ -277,10 +286,32 @@ def _condition(condition: Condition) -> Any:
             return models.FieldCondition(key=key, match=models.MatchExcept(**{"except": list(values)}))
         case MatchText(key, text):
             return models.FieldCondition(key=key, match=models.MatchText(text=text))
+        case MatchPhrase(key, phrase):
+            return models.FieldCondition(key=key, match=models.MatchPhrase(phrase=phrase))
         case Range(key, gt, gte, lt, lte):
             return models.FieldCondition(key=key, range=models.Range(gt=gt, gte=gte, lt=lt, lte=lte))
         case DatetimeRange(key, gt, gte, lt, lte):
             return models.FieldCondition(key=key, range=models.DatetimeRange(gt=gt, gte=gte, lt=lt, lte=lte))
+        case GeoRadius(key, center, radius):
+            circle = models.GeoRadius(center=_place(center), radius=radius)
+            return models.FieldCondition(key=key, geo_radius=circle)
+        case GeoBoundingBox(key):
+            boxes = [
+                models.GeoBoundingBox(top_left=_place(box.top_left), bottom_right=_place(box.bottom_right))
+                for box in condition.narrow()
+            ]
+            return models.Filter(should=[models.FieldCondition(key=key, geo_bounding_box=b) for b in boxes])
+        case ValuesCount(key, gt, gte, lt, lte):
+            count = models.ValuesCount(gt=gt, gte=gte, lt=lt, lte=lte)
+            counted = models.FieldCondition(key=key, values_count=count)
+            if not condition.admits_none:
+                return counted
+            # Servers (1.18.3) count no field that is not there.
+            missing = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
+            return models.Filter(should=[counted, missing])
+        case Nested(key, filter):
+            inside = server_filter(filter) or models.Filter()
+            return models.NestedCondition(nested=models.Nested(key=key, filter=inside))
         case IsEmpty(key):
             return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
         case IsNull(key):
@@ -295,3 +326,7 @@ def _condition(condition: Condition) -> Any:
             return models.HasVectorCondition(has_vector=name)
         case Filter():
             return server_filter(condition) or models.Filter()
+
+
+def _place(place: GeoPoint) -> models.GeoPoint:
+    return models.GeoPoint(lon=place.lon, lat=place.lat)

@@ -9,11 +9,14 @@ from typing import Any
 from qdrant_client import models
 
 from search_service.stores.protocol import (
+    USUAL_TEXT,
     VECTOR_NAMES,
     CollectionSpec,
     IndexType,
+    PayloadIndex,
     Quantization,
     QuantizationParams,
+    TextIndex,
 )
 
 # Our keys in a collection's metadata, for what Qdrant does not keep itself: the fingerprint and the model,
@@ -22,16 +25,39 @@ _METADATA = "clipsearch"
 _SUCCESSOR = "clipsearch_successor"
 _CALIBRATION = "clipsearch_calibration"
 
-INDEX_SCHEMAS: dict[IndexType, Any] = {
+_INDEX_SCHEMAS: dict[IndexType, Any] = {
     "keyword": models.PayloadSchemaType.KEYWORD,
     "integer": models.PayloadSchemaType.INTEGER,
     "float": models.PayloadSchemaType.FLOAT,
     "bool": models.PayloadSchemaType.BOOL,
     "datetime": models.PayloadSchemaType.DATETIME,
-    "text": models.TextIndexParams(
-        type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WORD, lowercase=True
-    ),
+    "geo": models.PayloadSchemaType.GEO,
 }
+
+
+def index_schema(index: PayloadIndex) -> Any:
+    """What makes a payload index."""
+    if index != "text" and not isinstance(index, TextIndex):
+        return _INDEX_SCHEMAS[index]
+    text = USUAL_TEXT if index == "text" else index
+    stopwords = models.StopwordsSet(
+        languages=[models.Language(name) for name in text.stopword_languages] or None,
+        custom=list(text.stopwords) or None,
+    )
+    return models.TextIndexParams(
+        type=models.TextIndexType.TEXT,
+        tokenizer=models.TokenizerType(text.tokenizer),
+        lowercase=text.lowercase,
+        min_token_len=text.min_token_len or None,
+        max_token_len=text.max_token_len or None,
+        stemmer=models.SnowballParams(
+            type=models.Snowball.SNOWBALL, language=models.SnowballLanguage(text.stemmer)
+        )
+        if text.stemmer
+        else None,
+        stopwords=stopwords if text.stopword_languages or text.stopwords else None,
+        phrase_matching=text.phrase_matching or None,
+    )
 
 
 def creation(spec: CollectionSpec) -> dict[str, Any]:
@@ -103,10 +129,34 @@ def read_spec(name: str, described: models.CollectionInfo) -> CollectionSpec | N
     )
 
 
-def _indexes(described: models.CollectionInfo) -> dict[str, IndexType]:
+def _indexes(described: models.CollectionInfo) -> dict[str, PayloadIndex]:
     """Those of the types that clipsearch knows."""
-    there = {key: info.data_type.value for key, info in (described.payload_schema or {}).items()}
-    return {key: type for key, type in there.items() if type in INDEX_SCHEMAS}
+    found: dict[str, PayloadIndex] = {}
+    for key, info in (described.payload_schema or {}).items():
+        if info.data_type.value == "text":
+            found[key] = _text_index(info.params)
+        elif info.data_type.value in _INDEX_SCHEMAS:
+            found[key] = info.data_type.value
+    return found
+
+
+def _text_index(params: Any) -> PayloadIndex:
+    if not isinstance(params, models.TextIndexParams):
+        return "text"
+    stopwords = params.stopwords or models.StopwordsSet()
+    if isinstance(stopwords, models.Language):
+        stopwords = models.StopwordsSet(languages=[stopwords])
+    index = TextIndex(
+        tokenizer=params.tokenizer.value if params.tokenizer else "word",  # type: ignore[arg-type]
+        lowercase=params.lowercase is not False,
+        min_token_len=params.min_token_len or 0,
+        max_token_len=params.max_token_len or 0,
+        stemmer=params.stemmer.language.value if isinstance(params.stemmer, models.SnowballParams) else "",
+        stopword_languages=tuple(sorted(language.value for language in stopwords.languages or ())),
+        stopwords=tuple(sorted(stopwords.custom or ())),
+        phrase_matching=bool(params.phrase_matching),
+    )
+    return "text" if index == USUAL_TEXT else index
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

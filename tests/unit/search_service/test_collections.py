@@ -8,6 +8,7 @@ from clipsearch.search.v1 import collection_pb2 as pb
 from tests.unit.search_service.served import DIMENSION, Client, FakeEncoder, refused, unit
 
 KEYWORD, INTEGER = pb.PAYLOAD_INDEX_TYPE_KEYWORD, pb.PAYLOAD_INDEX_TYPE_INTEGER
+TEXT = pb.PAYLOAD_INDEX_TYPE_TEXT
 
 
 async def describe(client: Client, name: str = "c") -> pb.Collection:
@@ -70,6 +71,11 @@ def params(quantization: str, **values: object) -> dict[str, object]:
     return {"quantization": number, "quantization_params": pb.QuantizationParams(**values)}
 
 
+def text_index(**options: object) -> dict[str, object]:
+    text = pb.TextIndexParams(**options)
+    return {"payload_indexes": [pb.PayloadIndex(field="a", type=TEXT, text=text)]}
+
+
 BAD_SETTINGS = [
     ({"name": ""}, "name"),
     ({"dimension": 3}, "fingerprint"),
@@ -97,6 +103,16 @@ BAD_SETTINGS = [
     ({"payload_indexes": [pb.PayloadIndex(field="a")]}, "payload_indexes[0].type"),
     ({"payload_indexes": [pb.PayloadIndex(field="a", type=99)]}, "payload_indexes[0].type"),
     ({"payload_indexes": [pb.PayloadIndex(type=KEYWORD)]}, "payload_indexes[0].field"),
+    (text_index(tokenizer=9), "payload_indexes[0].text.tokenizer"),
+    (text_index(min_token_len=3, max_token_len=2), "payload_indexes[0].text.min_token_len"),
+    (text_index(max_token_len=1001), "payload_indexes[0].text.max_token_len"),
+    (text_index(stemmer="klingon"), "payload_indexes[0].text.stemmer"),
+    (text_index(stopwords=pb.Stopwords(languages=["en"])), "payload_indexes[0].text.stopwords.languages[0]"),
+    (text_index(stopwords=pb.Stopwords(custom=["a", " "])), "payload_indexes[0].text.stopwords.custom[1]"),
+    (
+        {"payload_indexes": [pb.PayloadIndex(field="a", type=KEYWORD, text=pb.TextIndexParams())]},
+        "payload_indexes[0].text",
+    ),
     (
         {
             "payload_indexes": [
@@ -168,3 +184,26 @@ async def test_a_payload_index_is_added_later_and_shown(client: Client):
     assert (await refused(add("price", KEYWORD))).code == "FAILED_PRECONDITION"
     assert (await refused(add("a..b", KEYWORD))).field == "index.field"
     assert (await refused(add("a", 0))).field == "index.type"
+    remove = client.collections.DeletePayloadIndex
+    assert (await refused(remove(pb.DeletePayloadIndexRequest(collection="c")))).field == "field"
+    await remove(pb.DeletePayloadIndexRequest(collection="c", field="price"))
+    assert not (await describe(client)).payload_indexes
+    await add("price", KEYWORD)
+
+
+async def test_the_options_of_a_text_index_are_shown(client: Client):
+    usual = pb.PayloadIndex(field="usual", type=TEXT, text=pb.TextIndexParams(lowercase=True))
+    options = pb.TextIndexParams(
+        tokenizer=pb.TOKENIZER_TYPE_PREFIX,
+        lowercase=False,
+        min_token_len=1,
+        max_token_len=9,
+        stemmer="english",
+        stopwords=pb.Stopwords(languages=["english"], custom=["b", "a", "b"]),
+        phrase_matching=True,
+    )
+    await client.create(payload_indexes=[usual, pb.PayloadIndex(field="note", type=TEXT, text=options)])
+    note, shown = (await describe(client)).payload_indexes
+    assert not shown.HasField("text")
+    options.stopwords.custom[:] = ["a", "b"]
+    assert note.text == options

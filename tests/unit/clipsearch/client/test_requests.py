@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clipsearch import Nearer, Newer, Popular, Term
+from clipsearch import Nearer, Newer, Popular, Term, TextIndex
 from clipsearch.client import collection_requests, requests, responses
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.search.v1 import search_pb2
@@ -43,6 +43,15 @@ def test_storage_and_graph_settings_travel():
     )
     assert request.hnsw == pb.HnswConfig(m=8, ef_construct=64, full_scan_threshold_kb=500, on_disk=True)
     assert (request.on_disk_vectors, request.on_disk_payload) == (True, False)
+
+
+def test_the_options_of_a_text_index_travel_and_come_back():
+    index = TextIndex("prefix", False, 2, 20, "english", ("german",), ("a", "the"), True)
+    request = collection_requests.create_collection("c", payload_indexes={"a": index, "b": "geo"})
+    found = responses.collection(pb.Collection(payload_indexes=request.payload_indexes))
+    assert found.payload_indexes == {"a": index, "b": "geo"}
+    with pytest.raises(TypeError, match="must be a list of words"):
+        collection_requests.create_payload_index("c", "a", TextIndex(stopwords="the"))
 
 
 def test_payloads_are_on_disk_unless_told_otherwise():

@@ -34,20 +34,46 @@ def test_qdrants_json_form_is_understood_in_full():
         {
             "must": [
                 {"key": "n", "match": {"except": [1, 2]}},
+                {"key": "n", "match": {"phrase": "red hat"}},
                 {"is_empty": {"key": "tag"}},
                 {"is_null": "x"},
                 {"has_id": ["a", "b"]},
                 {"should": [{"key": "t", "range": {"gte": datetime(2024, 1, 1, tzinfo=UTC)}}]},
-            ]
+                {"has_vector": "image"},
+                {"nested": {"key": "shops", "filter": {"must": [{"key": "n", "match": {"value": 1}}]}}},
+                {"key": "p", "geo_radius": {"center": {"lat": 1, "lon": 2}, "radius": 3}},
+                {
+                    "key": "p",
+                    "geo_bounding_box": {
+                        "top_left": {"lat": 1, "lon": 2},
+                        "bottom_right": {"lat": -1, "lon": 3},
+                    },
+                },
+                {"key": "tags", "values_count": {"gt": 1}},
+            ],
+            "min_should": {"conditions": [{"is_null": "x"}], "min_count": 1},
         }
     ) == {
         "must": [
             field("n", match={"except_integer": {"values": ["1", "2"]}}),
+            field("n", match={"phrase": "red hat"}),
             {"is_empty": "tag"},
             {"is_null": "x"},
             {"has_id": {"ids": ["a", "b"]}},
             {"filter": {"should": [field("t", datetime_range={"gte": "2024-01-01T00:00:00Z"})]}},
-        ]
+            {"has_vector": "image"},
+            {"nested": {"key": "shops", "filter": {"must": [field("n", match={"integer": "1"})]}}},
+            field("p", geo_radius={"center": {"lat": 1.0, "lon": 2.0}, "radius": 3.0}),
+            field(
+                "p",
+                geo_bounding_box={
+                    "top_left": {"lat": 1.0, "lon": 2.0},
+                    "bottom_right": {"lat": -1.0, "lon": 3.0},
+                },
+            ),
+            field("tags", values_count={"gt": 1}),
+        ],
+        "min_should": {"conditions": [{"is_null": "x"}], "min_count": 1},
     }
 
 
@@ -57,7 +83,14 @@ def test_qdrants_json_form_is_understood_in_full():
         ({"mast": []}, "filter: 'mast'"),
         ({"must": {"key": "a"}}, r"filter\.must: must be a list"),
         ({"must": ["a=1"]}, r"filter\.must\[0\]: must be a condition"),
-        ({"must": [{"key": "a"}]}, r"filter\.must\[0\]: must hold either match or range"),
+        ({"must": [{"key": "a"}]}, r"filter\.must\[0\]: must hold one of match, range"),
+        ({"must": [{"key": "a", "geo_radius": {"radius": 1}}]}, r"geo_radius: must be an object with center"),
+        ({"must": [{"key": "a", "values_count": {"gt": -1}}]}, r"values_count\.gt: must be a whole number"),
+        (
+            {"must": [{"nested": {"key": "a", "filter": {"x": 1}}}]},
+            r"must\[0\]\.nested\.filter: 'x' is none of",
+        ),
+        ({"min_should": {"conditions": []}}, r"filter\.min_should: must be an object with conditions"),
         ({"must": [{"key": "a", "match": {"value": 1.5}}]}, r"filter\.must\[0\]\.match\.value"),
         ({"must": [{"key": "a", "match": {"any": [1, "b"]}}]}, r"match\.any: must be a list"),
         ({"must": [{"key": "a", "range": {"gt": 1, "lt": "2024-01-01"}}]}, "mixes numbers and times"),
@@ -75,7 +108,18 @@ json_values = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["must", "should", "must_not", "key", "match", "range", "value", "any", "gt", "has_id"]
+                [
+                    "must",
+                    "min_should",
+                    "key",
+                    "match",
+                    "range",
+                    "value",
+                    "gt",
+                    "has_id",
+                    "nested",
+                    "geo_radius",
+                ]
             ),
             inner,
             max_size=3,

@@ -9,19 +9,27 @@ from google.protobuf.text_format import Parse
 
 from clipsearch.search.v1 import filter_pb2
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.search_proto import read_filter
+from search_service.api.filter_proto import read_filter
 from search_service.settings import SearchSettings
 from search_service.stores.filters import (
     DatetimeRange,
     Filter,
+    GeoBoundingBox,
+    GeoPoint,
+    GeoRadius,
     HasId,
+    HasVector,
     IsEmpty,
     IsNull,
     MatchAny,
     MatchExcept,
+    MatchPhrase,
     MatchText,
     MatchValue,
+    MinShould,
+    Nested,
     Range,
+    ValuesCount,
     matches_everything,
 )
 
@@ -38,6 +46,7 @@ CONDITIONS = {
     'field { key: "a" match { integer: 0 } }': MatchValue("a", 0),
     'field { key: "a" match { boolean: false } }': MatchValue("a", False),
     'field { key: "a" match { text: "two words" } }': MatchText("a", "two words"),
+    'field { key: "a" match { phrase: "two words" } }': MatchPhrase("a", "two words"),
     'field { key: "a" match { any_keyword { values: ["x", "y"] } } }': MatchAny("a", ("x", "y")),
     'field { key: "a" match { any_integer { values: [1, -2] } } }': MatchAny("a", (1, -2)),
     'field { key: "a" match { except_keyword { values: "x" } } }': MatchExcept("a", ("x",)),
@@ -46,6 +55,15 @@ CONDITIONS = {
     'field { key: "a" datetime_range { gte { seconds: 0 } lt { seconds: 1 nanos: 5000 } } }': DatetimeRange(
         "a", gte=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(1970, 1, 1, 0, 0, 1, 5, tzinfo=UTC)
     ),
+    'field { key: "a" geo_radius { center { lat: -90 lon: 180 } radius: 0.5 } }': GeoRadius(
+        "a", GeoPoint(-90, 180), 0.5
+    ),
+    'field { key: "a" geo_bounding_box { top_left { lat: 1 lon: 170 } bottom_right { lon: -170 } } }': (
+        GeoBoundingBox("a", GeoPoint(1, 170), GeoPoint(0, -170))
+    ),
+    'field { key: "a" values_count { gt: 0 lte: 2 } }': ValuesCount("a", gt=0, lte=2),
+    'nested { key: "a" filter { must_not { is_null: "b" } } }': Nested("a", Filter(must_not=(IsNull("b"),))),
+    'has_vector: "text"': HasVector("text"),
     'is_empty: "a"': IsEmpty("a"),
     'is_null: "a"': IsNull("a"),
     'has_id { ids: ["x", "y"] }': HasId(("x", "y")),
@@ -57,6 +75,12 @@ CONDITIONS = {
 @pytest.mark.parametrize("text", CONDITIONS)
 def test_every_condition_is_read(clause, text):
     assert read(f"{clause} {{ {text} }}") == Filter(**{clause: (CONDITIONS[text],)})
+
+
+def test_a_least_number_of_conditions_is_read():
+    conditions = 'conditions { is_null: "a" } conditions { is_empty: "b" }'
+    some = read(f"min_should {{ {conditions} min_count: 2 }}")
+    assert some == Filter(min_should=MinShould((IsNull("a"), IsEmpty("b")), 2))
 
 
 def test_every_kind_of_condition_is_tried_above():
@@ -79,6 +103,7 @@ def test_every_kind_of_condition_is_tried_above():
         ('should { field { key: "a" } }', "filter.should[0].field"),
         ('must { field { key: "a" match {} } }', "filter.must[0].field.match"),
         ('must { field { key: "a" match { text: " " } } }', "filter.must[0].field.match.text"),
+        ('must { field { key: "a" match { phrase: "" } } }', "filter.must[0].field.match.phrase"),
         ('must { field { key: "a" range {} } }', "filter.must[0].field.range"),
         ('must { field { key: "a" range { gt: 1 lte: inf } } }', "filter.must[0].field.range.lte"),
         ('must { field { key: "a" datetime_range {} } }', "filter.must[0].field.datetime_range"),
@@ -94,6 +119,41 @@ def test_every_kind_of_condition_is_tried_above():
             'must { field { key: "a" match { except_integer { values: [1, 2, 3] } } } }',
             "filter.must[0].field.match.except_integer.values",
         ),
+        (
+            'must { field { key: "a" geo_radius { center { lat: 90.5 } radius: 1 } } }',
+            "filter.must[0].field.geo_radius.center.lat",
+        ),
+        (
+            'must { field { key: "a" geo_radius { center { lon: nan } radius: 1 } } }',
+            "filter.must[0].field.geo_radius.center.lon",
+        ),
+        (
+            'must { field { key: "a" geo_radius { radius: 1 } } }',
+            "filter.must[0].field.geo_radius.center",
+        ),
+        (
+            'must { field { key: "a" geo_radius { center {} radius: inf } } }',
+            "filter.must[0].field.geo_radius.radius",
+        ),
+        (
+            'must { field { key: "a" geo_bounding_box { top_left {} bottom_right { lon: 1 } } } }',
+            "filter.must[0].field.geo_bounding_box.bottom_right.lat",
+        ),
+        (
+            'must { field { key: "a" geo_bounding_box { top_left { lat: 1 } bottom_right {} } } }',
+            "filter.must[0].field.geo_bounding_box.bottom_right.lon",
+        ),
+        ('must { field { key: "a" values_count {} } }', "filter.must[0].field.values_count"),
+        ('must { has_vector: "sound" }', "filter.must[0].has_vector"),
+        ('must { nested { key: "a" filter { must { filter {} } } } }', "filter.must[0].nested.filter"),
+        (
+            'must { nested { key: "a" filter { should { filter { must { has_vector: "image" } } } } } }',
+            "filter.must[0].nested.filter.should[0].filter.must[0].has_vector",
+        ),
+        ("min_should { min_count: 1 }", "filter.min_should.conditions"),
+        ('min_should { conditions { is_null: "a" } min_count: 2 }', "filter.min_should.min_count"),
+        ('min_should { conditions { is_null: "a" } }', "filter.min_should.min_count"),
+        ("min_should { conditions {} min_count: 1 }", "filter.min_should.conditions[0]"),
         ('must_not { is_empty: "a..b" }', "filter.must_not[0].is_empty"),
         ('must_not { is_null: "" }', "filter.must_not[0].is_null"),
         ("must { has_id {} }", "filter.must[0].has_id.ids"),
@@ -130,6 +190,8 @@ def test_filters_nest_as_deep_as_the_limit_and_no_deeper():
         ("must { filter { should { filter {} } } }", True),
         ('should { filter {} } should { is_null: "a" }', True),
         ('must { is_null: "a" }', False),
+        ('min_should { conditions {filter {}} conditions { is_null: "a" } min_count: 1 }', True),
+        ('min_should { conditions {filter {}} conditions { is_null: "a" } min_count: 2 }', False),
         ('should { is_null: "a" }', False),
         ("must_not { filter {} }", False),
         ('must { filter {} } must { is_null: "a" }', False),

@@ -11,17 +11,26 @@ from search_service.query.filters import fitted
 from search_service.stores.filters import (
     DatetimeRange,
     Filter,
+    GeoPoint,
+    GeoRadius,
     HasId,
+    HasVector,
     IsEmpty,
     IsNull,
     MatchAny,
     MatchExcept,
+    MatchPhrase,
     MatchText,
     MatchValue,
+    MinShould,
+    Nested,
     Range,
+    ValuesCount,
 )
+from search_service.stores.protocol import TextIndex
 
-INDEXES = {name: name for name in ("keyword", "text", "integer", "float", "bool", "datetime")}
+INDEXES = {name: name for name in ("keyword", "text", "integer", "float", "bool", "datetime", "geo")}
+INDEXES["shops[].halls[].size"] = "integer"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -34,6 +43,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ("float", MatchValue("float", True)),
         ("bool", MatchAny("bool", (1,))),
         ("datetime", Range("datetime", gt=1)),
+        ("geo", MatchValue("geo", "Riga")),
+        ("keyword", GeoRadius("keyword", GeoPoint(0, 0), 1)),
     ],
 )
 def test_an_index_fits_values_of_its_own_type_only(index, condition):
@@ -49,9 +60,38 @@ def test_the_path_leads_into_nested_filters():
     assert caught.value.field == "filter.should[0].filter.must_not[1].field"
 
 
+def test_a_phrase_needs_an_index_that_knows_the_order_of_words():
+    fitted(
+        Filter(must=(MatchPhrase("a", "x"), MatchPhrase("free", "x"))), {"a": TextIndex(phrase_matching=True)}
+    )
+    for index in ("text", TextIndex(stemmer="english")):
+        with pytest.raises(InvalidArgument, match="phrase_matching") as caught:
+            fitted(Filter(must=(MatchPhrase("a", "x"),)), {"a": index})
+        assert (caught.value.field, caught.value.reason) == ("filter.must[0].field", "FILTER_TYPE_MISMATCH")
+
+
+def test_the_path_leads_into_objects_of_lists():
+    halls = Nested("halls[]", Filter(should=(MatchValue("name", 1), MatchText("size", "x"))))
+    shops = Filter(min_should=MinShould((Nested("shops", Filter(must_not=(halls,))),), 1))
+    with pytest.raises(InvalidArgument) as caught:
+        fitted(shops, INDEXES)
+    assert caught.value.field == (
+        "filter.min_should.conditions[0].nested.filter.must_not[0].nested.filter.should[1].field"
+    )
+
+
 def test_fields_without_an_index_and_conditions_without_a_type_pass():
     free = (MatchValue("free", "x"), MatchText("free", "x"), Range("free", gt=1))
-    fitted(Filter(must=(*free, IsEmpty("bool"), IsNull("integer"), HasId(("a",)))), INDEXES)
+    typeless = (
+        IsEmpty("bool"),
+        IsNull("integer"),
+        HasId(("a",)),
+        HasVector("text"),
+        ValuesCount("geo", gt=1),
+    )
+    nested = Nested("keyword", Filter(must=free))
+    filter = Filter(must=(*free, *typeless, nested), min_should=MinShould(free, 2))
+    assert fitted(filter, INDEXES) == filter
 
 
 def readings(key: str) -> Filter:

@@ -23,8 +23,8 @@ from search_service.stores.filters import Filter, MatchValue
 from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQuery
 from search_service.stores.qdrant import calls
 from search_service.stores.qdrant.calls import MOST_TRIES
-from search_service.stores.qdrant.collections import Known
 from search_service.stores.qdrant.errors import StoreDataLoss
+from search_service.stores.qdrant.known import Known
 from search_service.stores.qdrant.spec import Limits
 from search_service.stores.qdrant.store import QdrantServer
 from tests.waiting import until

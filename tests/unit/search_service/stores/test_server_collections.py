@@ -14,7 +14,7 @@ from clipsearch.serving.errors import (
 )
 from search_service.stores.protocol import CollectionSpec, QuantizationParams
 from search_service.stores.qdrant import calls
-from search_service.stores.qdrant.collections import FRESH_S
+from search_service.stores.qdrant.known import FRESH_S
 from search_service.stores.qdrant.store import QdrantServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")

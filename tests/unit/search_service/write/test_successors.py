@@ -289,3 +289,5 @@ async def test_an_added_payload_index_is_on_both(client: Client):
     request = pb.CreatePayloadIndexRequest(collection="old", index=index)
     await client.collections.CreatePayloadIndex(request)
     assert index in (await describe(client, "new")).payload_indexes
+    await client.collections.DeletePayloadIndex(pb.DeletePayloadIndexRequest(collection="old", field="brand"))
+    assert index not in (await describe(client, "new")).payload_indexes

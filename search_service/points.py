@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from search_service.deadline import Deadline
 from search_service.query.calibrations import Calibrations
@@ -18,12 +19,14 @@ from search_service.stores.protocol import (
     PayloadChange,
     PayloadSelection,
     StoredPoint,
+    VectorName,
     VectorStore,
     index_type,
 )
 from search_service.stores.questions import FACET_TYPES, ORDER_TYPES, FacetHit
 from search_service.write.successors import Successors
 
+Change: TypeAlias = Callable[[CollectionSpec, Sequence[str]], Awaitable[int]]
 _UPDATED_AT_ONCE = 256
 _OVERWRITTEN_AT_ONCE = 4 * 1024 * 1024  # bytes: the payload goes to the store once a point
 
@@ -92,11 +95,37 @@ class Points:
         The successor's are changed too, and not counted. Of a filter the points are changed some at a time,
         in the order of their UUIDs.
         """
+
+        async def update(one: CollectionSpec, ids: Sequence[str]) -> int:
+            return await self._store.update_payload(one.name, ids, change, timeout=deadline.store())
+
+        return await self._change(collection, selector, update, _at_once(change), deadline)
+
+    async def delete_vectors(
+        self,
+        collection: str,
+        selector: Sequence[str] | Filter,
+        names: Sequence[VectorName],
+        deadline: Deadline,
+    ) -> int:
+        """Removes vectors of points by ids or by filter, as `update_payload` changes payloads."""
+
+        async def delete(one: CollectionSpec, ids: Sequence[str]) -> int:
+            found = await self._store.delete_vectors(one.name, ids, names, timeout=deadline.store())
+            self._calibrations.wrote(one.name, found)
+            return found
+
+        return await self._change(collection, selector, delete, _UPDATED_AT_ONCE, deadline)
+
+    async def _change(
+        self, collection: str, selector: Sequence[str] | Filter, do: Change, size: int, deadline: Deadline
+    ) -> int:
+        """Does it to `size` points at a time, and in the successors too; returns how many there were."""
         if not isinstance(selector, Filter):
-            ids, size = list(dict.fromkeys(selector)), _at_once(change)
+            ids = list(dict.fromkeys(selector))
             return sum(
                 [
-                    await self._update_payload(collection, ids[first : first + size], change, deadline)
+                    await self._change_ids(collection, ids[first : first + size], do, deadline)
                     for first in range(0, len(ids), size)
                 ]
             )
@@ -107,7 +136,7 @@ class Points:
         while True:
             page = await self._store.scroll(
                 spec.name,
-                limit=_at_once(change),
+                limit=size,
                 cursor=cursor,
                 filter=filter,
                 payload=PayloadSelection(()),
@@ -115,7 +144,7 @@ class Points:
             )
             ids = [point.id for point in page.points]
             if ids:
-                updated += await self._update_payload(spec.name, ids, change, deadline)
+                updated += await self._change_ids(spec.name, ids, do, deadline)
             cursor = page.next_cursor
             if cursor is None:
                 break
@@ -123,13 +152,8 @@ class Points:
             await self._fields.check(spec, filter, deadline, found=False)
         return updated
 
-    async def _update_payload(
-        self, collection: str, ids: Sequence[str], change: PayloadChange, deadline: Deadline
-    ) -> int:
-        async def update(one: CollectionSpec) -> int:
-            return await self._store.update_payload(one.name, ids, change, timeout=deadline.store())
-
-        return await self._successors.write(collection, deadline, update)
+    async def _change_ids(self, collection: str, ids: Sequence[str], do: Change, deadline: Deadline) -> int:
+        return await self._successors.write(collection, deadline, lambda one: do(one, ids))
 
     async def count(self, collection: str, filter: Filter, deadline: Deadline) -> int:
         """How many points match, exactly."""

@@ -136,6 +136,7 @@ class SearchSettings(ServingSettings):
             f"{package}.SearchRequest.boosts": self.max_terms,
             f"{package}.SearchBatchRequest.searches": self.max_searches,
             f"{package}.UpsertRequest.points": self.max_points,
+            f"{package}.UpdateVectorsRequest.points": self.max_points,
             f"{package}.GetPointsRequest.ids": self.max_ids,
             f"{package}.PointIds.ids": self.max_ids,
             f"{package}.HasId.ids": self.max_ids,
@@ -147,6 +148,7 @@ class SearchSettings(ServingSettings):
             f"{package}.Filter.should": self.max_conditions,
             f"{package}.Filter.must_not": self.max_conditions,
             f"{package}.MinShould.conditions": self.max_conditions,
+            f"{package}.DeleteVectorsRequest.vectors": 2,  # names of vectors that there are
             f"{package}.Stopwords.languages": MAX_STOPWORDS,
             f"{package}.Stopwords.custom": MAX_STOPWORDS,
             f"{package}.CreateCollectionRequest.payload_indexes": MAX_INDEXES,

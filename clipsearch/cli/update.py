@@ -1,9 +1,10 @@
-"""`clipsearch update`: payloads of points, by id or by filter."""
+"""`clipsearch update`: payloads and vectors of points, by id or by filter."""
 
 from __future__ import annotations
 
 import json as json_module
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +20,10 @@ from clipsearch.cli.options import (
     conditions,
 )
 from clipsearch.cli.output import print_json, stderr
+
+if TYPE_CHECKING:
+    from clipsearch.client.inputs import Point
+    from clipsearch.client.sync import Client
 
 _TIMEOUT_S = 120.0
 _IDS_A_CALL = 1000
@@ -36,12 +41,20 @@ def update(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Remove all fields that are not set here.")
     ] = False,
+    image: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, readable=True, help="A new picture of one point."),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="New words of one point.")] = None,
+    remove_vector: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Remove a vector, image or text; repeatable.")
+    ] = None,
     filter: Filter = None,
     collection: Collection = DEFAULT_COLLECTION,
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
-    """Changes payloads of points, by id or by filter. Vectors stay, and nothing is encoded.
+    """Changes payloads of points, or single vectors, by id or by filter. What is not named here stays.
 
     Exit code 0 when everything named was there, 1 when an id is not or nothing matches.
 
@@ -50,19 +63,35 @@ def update(
       clipsearch update mug-1 mug-2 --set price=12.5 --set 'tags=["new"]' -c shop
 
       clipsearch update --filter 'price>100' --set dear=true --unset offer -c shop
+
+      clipsearch update mug-1 --image mug.jpg --text "a blue mug" -c shop
+
+      clipsearch update mug-1 mug-2 --remove-vector text -c shop
     """
     if bool(ids) == bool(filter):
         raise typer.BadParameter("give ids, or --filter")
-    if not (set or unset) or (overwrite and (unset or not set)):
-        raise typer.BadParameter("give --set and --unset, or --overwrite with --set alone")
+    vectors = image is not None or text is not None
+    if vectors and len(ids or ()) != 1:
+        raise typer.BadParameter("--image and --text are for one id")
+    changes = bool(set or unset or overwrite)
+    if sum((changes, vectors, bool(remove_vector))) != 1:
+        raise typer.BadParameter("give --set and --unset, or --image and --text, or --remove-vector")
+    if overwrite and (unset or not set):
+        raise typer.BadParameter("give --overwrite with --set alone")
     fields = dict(_field(text) for text in set or ())
+    from clipsearch.client.inputs import Point
     from clipsearch.client.sync import Client
 
     matching = conditions(filter)
     unique = list(dict.fromkeys(ids or ()))
     updated = 0
     with Client(server, timeout=_TIMEOUT_S, **access()) as client:
-        for batch in [None] if matching else batched(unique, _IDS_A_CALL):
+        if vectors:
+            updated = _update_vectors(client, collection, Point(unique[0], image=image, text=text))
+        for batch in [] if vectors else [None] if matching else batched(unique, _IDS_A_CALL):
+            if remove_vector:
+                updated += client.delete_vectors(collection, batch, filter=matching, vectors=remove_vector)
+                continue
             updated += client.update_payload(
                 collection, batch, filter=matching, set=fields, delete=unset or (), overwrite=overwrite
             )
@@ -74,6 +103,15 @@ def update(
         stderr().print(text + (f", {missing:,} not there" if missing else ""))
     if missing or not updated:
         raise typer.Exit(1)
+
+
+def _update_vectors(client: Client, collection: str, point: Point) -> int:
+    (result,) = client.update_vectors(collection, [point])
+    if result.error is None:
+        return 1
+    if result.error.reason != "POINT_NOT_FOUND":
+        raise result.error
+    return 0
 
 
 def _field(text: str) -> tuple[str, Any]:

@@ -130,6 +130,8 @@ class AsyncClient(_AsyncCaller):
     get_points = _method(rpc.GET_POINTS)
     delete_points = _method(rpc.DELETE_POINTS)
     update_payload = _method(rpc.UPDATE_PAYLOAD)
+    update_vectors = _method(rpc.UPDATE_VECTORS)
+    delete_vectors = _method(rpc.DELETE_VECTORS)
     count = _method(rpc.COUNT)
     facet = _method(rpc.FACET)
     list_page = _method(rpc.LIST_PAGE)

@@ -216,6 +216,37 @@ def update_payload(
     return request
 
 
+def update_vectors(
+    collection: str, points: Iterable[Point], *, wait: bool = True, fingerprint: str = ""
+) -> search_pb2.UpdateVectorsRequest:
+    """Gives at most 256 points that are there other vectors, of the picture, the text, or both.
+
+    Vectors that are not given stay, and so do payloads; the points here have none. A point that cannot be
+    changed fails alone, in its result.
+    """
+    request = search_pb2.UpdateVectorsRequest(collection=collection, wait=wait, fingerprint=fingerprint)
+    for i, point in enumerate(inputs.each(points, Point, "points", "points")):
+        _fill(request.points.add(id=inputs.point_id(point.id, f"points[{i}].id")), point)
+    return request
+
+
+def delete_vectors(
+    collection: str,
+    ids: Iterable[str] | None = None,
+    *,
+    filter: FilterLike | None = None,
+    vectors: Iterable[str],
+) -> search_pb2.DeleteVectorsRequest:
+    """Removes vectors (`"image"`, `"text"`), by ids or by filter. Returns how many points existed."""
+    selected, matching = _selector(ids, filter)
+    return search_pb2.DeleteVectorsRequest(
+        collection=collection,
+        ids=selected,
+        filter=matching,
+        vectors=inputs.strings(vectors, "vectors", "names", ordered=False),
+    )
+
+
 def count(collection: str, *, filter: FilterLike | None = None) -> search_pb2.CountPointsRequest:
     """How many points match."""
     return search_pb2.CountPointsRequest(collection=collection, filter=optional_filter(filter))

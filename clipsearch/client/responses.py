@@ -74,7 +74,9 @@ def grouped_result(response: search_pb2.SearchGroupsResponse) -> GroupedResult:
     return GroupedResult(groups, search_result(response.search))
 
 
-def upsert_results(response: search_pb2.UpsertResponse) -> list[UpsertResult]:
+def upsert_results(
+    response: search_pb2.UpsertResponse | search_pb2.UpdateVectorsResponse,
+) -> list[UpsertResult]:
     """What became of each point, in the order of the request."""
     return [
         UpsertResult(
@@ -161,8 +163,8 @@ def deleted(response: search_pb2.DeletePointsResponse) -> int:
     return response.deleted
 
 
-def updated(response: search_pb2.UpdatePayloadResponse) -> int:
-    """Points whose payloads were changed."""
+def updated(response: search_pb2.UpdatePayloadResponse | search_pb2.DeleteVectorsResponse) -> int:
+    """Points that were changed."""
     return response.updated
 
 

@@ -91,6 +91,10 @@ UPSERT = Rpc(Method(_POINTS, "Upsert"), requests.upsert, responses.upsert_result
 GET_POINTS = Rpc(Method(_POINTS, "GetPoints"), requests.get_points, responses.stored_points)
 DELETE_POINTS = Rpc(Method(_POINTS, "DeletePoints"), requests.delete_points, responses.deleted)
 UPDATE_PAYLOAD = Rpc(Method(_POINTS, "UpdatePayload"), requests.update_payload, responses.updated)
+UPDATE_VECTORS = Rpc(
+    Method(_POINTS, "UpdateVectors"), requests.update_vectors, responses.upsert_results, _always
+)
+DELETE_VECTORS = Rpc(Method(_POINTS, "DeleteVectors"), requests.delete_vectors, responses.updated)
 COUNT = Rpc(Method(_POINTS, "CountPoints"), requests.count, responses.count)
 FACET = Rpc(Method(_POINTS, "Facet"), requests.facet, responses.facets)
 LIST_PAGE = Rpc(Method(_POINTS, "ListPoints"), requests.list_page, responses.page)

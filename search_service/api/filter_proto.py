@@ -10,7 +10,14 @@ from typing import Any, Final, TypeVar
 
 from clipsearch.search.v1 import filter_pb2
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.point_proto import check_count, check_ids, check_path, finite, read_time
+from search_service.api.point_proto import (
+    check_count,
+    check_ids,
+    check_path,
+    check_vector_name,
+    finite,
+    read_time,
+)
 from search_service.settings import SearchSettings
 from search_service.stores.filters import (
     Condition,
@@ -34,7 +41,6 @@ from search_service.stores.filters import (
     ValuesCount,
     matches_everything,
 )
-from search_service.stores.protocol import VECTOR_NAMES
 
 _BOUNDS: Final = ("gt", "gte", "lt", "lte")
 Bound = TypeVar("Bound", float, datetime, int)
@@ -112,7 +118,7 @@ class _Reader:
             case "nested":
                 return self.nested(proto.nested, f"{field}.nested", depth + 1)
             case "has_vector":
-                return HasVector(_vector_name(proto.has_vector, f"{field}.has_vector"))
+                return HasVector(check_vector_name(proto.has_vector, f"{field}.has_vector"))
             case _:
                 raise _unset(field, "field, is_empty, is_null, has_id, filter, nested, has_vector")
 
@@ -208,12 +214,6 @@ def _place(proto: filter_pb2.GeoRadius | filter_pb2.GeoBoundingBox, name: str, f
         if not abs(degrees := getattr(place, axis)) <= most:  # NaN is not either
             raise InvalidArgument(f"{field}.{name}.{axis}", f"{degrees:g} degrees; -{most} to {most}")
     return GeoPoint(place.lat, place.lon)
-
-
-def _vector_name(name: str, field: str) -> str:
-    if name not in VECTOR_NAMES:
-        raise InvalidArgument(field, f"{name!r} is none of {', '.join(VECTOR_NAMES)}")
-    return name
 
 
 def _unset(field: str, kinds: str) -> InvalidArgument:

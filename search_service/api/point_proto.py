@@ -22,6 +22,7 @@ from search_service.query.ordering import Order
 from search_service.settings import MAX_INCLUDED, SearchSettings
 from search_service.stores.protocol import (
     RESERVED_PREFIX,
+    VECTOR_NAMES,
     PayloadChange,
     PayloadSelection,
     StoredPoint,
@@ -123,6 +124,39 @@ def read_point(proto: search_pb2.Point, field: str, limits: SearchSettings) -> N
         )
     except InvalidArgument as error:
         return error
+
+
+def vectors_only(
+    protos: Sequence[search_pb2.Point], points: Sequence[NewPoint | InvalidArgument]
+) -> list[NewPoint | InvalidArgument]:
+    """The points of a request that changes nothing but vectors, or what is wrong with them."""
+    checked: list[NewPoint | InvalidArgument] = []
+    seen: set[str] = set()
+    for i, (proto, point) in enumerate(zip(protos, points, strict=True)):
+        if isinstance(point, NewPoint) and proto.payload.fields:
+            point = InvalidArgument(
+                f"points[{i}].payload", "set, but only vectors change; UpdatePayload does"
+            )
+        elif isinstance(point, NewPoint) and point.id in seen:
+            point = InvalidArgument(f"points[{i}].id", f"{point.id!r} is given twice", "ID_REPEATED")
+        seen.add(proto.id)
+        checked.append(point)
+    return checked
+
+
+def read_names(names: Sequence[str], field: str) -> tuple[VectorName, ...]:
+    """Names of vectors. Raises InvalidArgument."""
+    check_count(field, len(names), len(VECTOR_NAMES))
+    for i, name in enumerate(names):
+        check_vector_name(name, f"{field}[{i}]")
+    return tuple(name for name in VECTOR_NAMES if name in names)
+
+
+def check_vector_name(name: str, field: str) -> str:
+    """Returns `name` if there are vectors of that name. Raises InvalidArgument."""
+    if name not in VECTOR_NAMES:
+        raise InvalidArgument(field, f"{name[:80]!r} is none of {', '.join(VECTOR_NAMES)}")
+    return name
 
 
 def _given(proto: search_pb2.Point, name: VectorName, field: str) -> Any:

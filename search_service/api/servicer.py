@@ -24,9 +24,11 @@ from search_service.api.point_proto import (
     check_path,
     is_sample,
     read_change,
+    read_names,
     read_order,
     read_point,
     read_selection,
+    vectors_only,
     write_point,
     write_value,
 )
@@ -105,12 +107,35 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         write = Write(request.collection, points, wait, _insert_only(request), request.fingerprint)
         deadline = self._deadline(context)
         results = await again_if_moved({request.collection}, lambda: self._upsert.upsert(write, deadline))
-        return pb.UpsertResponse(
-            results=[
-                _upsert_result(point.id, result)
-                for point, result in zip(request.points, results, strict=True)
-            ]
+        return pb.UpsertResponse(results=_results(request.points, results))
+
+    async def UpdateVectors(
+        self, request: pb.UpdateVectorsRequest, context: Context
+    ) -> pb.UpdateVectorsResponse:
+        """Replaces vectors of points."""
+        check_count("points", len(request.points), self._settings.max_points)
+        points = await _in_turns(
+            request.points, lambda point, i: read_point(point, f"points[{i}]", self._settings)
         )
+        wait = request.wait if request.HasField("wait") else True
+        changed = vectors_only(request.points, points)
+        write = Write(request.collection, changed, wait, False, request.fingerprint, vectors_only=True)
+        deadline = self._deadline(context)
+        results = await again_if_moved({request.collection}, lambda: self._upsert.upsert(write, deadline))
+        return pb.UpdateVectorsResponse(results=_results(request.points, results))
+
+    async def DeleteVectors(
+        self, request: pb.DeleteVectorsRequest, context: Context
+    ) -> pb.DeleteVectorsResponse:
+        """Removes vectors of points by id or by filter."""
+        selector = self._selector(request, "to change all points, name their ids")
+        names = read_names(request.vectors, "vectors")
+        deadline = self._deadline(context)
+        updated = await again_if_moved(
+            {request.collection},
+            lambda: self._points.delete_vectors(request.collection, selector, names, deadline),
+        )
+        return pb.DeleteVectorsResponse(updated=updated)
 
     async def GetPoints(self, request: pb.GetPointsRequest, context: Context) -> pb.GetPointsResponse:
         """Reads points by id."""
@@ -214,7 +239,9 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         return Deadline.after(context.time_remaining(), self._settings.store_timeout_s)
 
     def _selector(
-        self, request: pb.DeletePointsRequest | pb.UpdatePayloadRequest, instead: str
+        self,
+        request: pb.DeletePointsRequest | pb.UpdatePayloadRequest | pb.DeleteVectorsRequest,
+        instead: str,
     ) -> tuple[str, ...] | Filter:
         match request.WhichOneof("selector"):
             case "ids":
@@ -256,6 +283,10 @@ def _insert_only(request: pb.UpsertRequest) -> bool:
     if request.update_mode not in pb.UpdateMode.values():
         raise InvalidArgument("update_mode", f"{request.update_mode} is none of this API's update modes")
     return request.update_mode == pb.UPDATE_MODE_INSERT_ONLY
+
+
+def _results(points: Sequence[pb.Point], results: Sequence[WriteResult]) -> list[pb.UpsertResult]:
+    return [_upsert_result(point.id, result) for point, result in zip(points, results, strict=True)]
 
 
 def _upsert_result(id: str, result: WriteResult) -> pb.UpsertResult:

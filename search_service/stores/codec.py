@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from search_service.stores.filters import Filter, HasVector
+from search_service.stores.filters import Filter, HasId, HasVector
 from search_service.stores.protocol import (
     ID_KEY,
     RESERVED_PREFIX,
@@ -37,6 +38,18 @@ def vector_names_of(point: StoredPoint) -> list[VectorName]:
 def to_payload(point_id: str, payload: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """The payload that the engine keeps."""
     return {**payload, ID_KEY: point_id, VECTOR_NAMES_KEY: " ".join(names)}
+
+
+def names_to_keep(ids: Sequence[str]) -> Iterator[tuple[Filter, dict[str, str]]]:
+    """Which of the points are to have which names kept, after a change of their vectors.
+
+    By what they have, whoever wrote it: two writers may change different vectors of one point at once.
+    """
+    for count in range(len(VECTOR_NAMES) + 1):
+        for names in combinations(VECTOR_NAMES, count):
+            has = (HasVector(name) for name in names)
+            lacks = tuple(HasVector(name) for name in VECTOR_NAMES if name not in names)
+            yield Filter(must=(HasId(tuple(ids)), *has), must_not=lacks), {VECTOR_NAMES_KEY: " ".join(names)}
 
 
 def payload_keys(selection: PayloadSelection) -> bool | list[str]:

@@ -294,6 +294,29 @@ class VectorStore(Protocol):
         Writers of other fields at the same time lose nothing. Doing it again is safe.
         """
 
+    async def update_vectors(
+        self,
+        collection: str,
+        points: Sequence[StoredPoint],
+        *,
+        wait: bool = True,
+        timeout: float | None = None,
+    ) -> frozenset[str]:
+        """Gives those of the points that exist the vectors they have here; all else of them stays.
+
+        Returns the ids of those that do not exist. Doing it again is safe.
+        """
+
+    async def delete_vectors(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        names: Sequence[VectorName],
+        *,
+        timeout: float | None = None,
+    ) -> int:
+        """Removes vectors of those of `ids` that exist; returns how many do. Doing it again is safe."""
+
     async def count(
         self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
     ) -> int: ...

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from clipsearch.serving.errors import FailedPrecondition, InvalidArgument, ServiceError
+from clipsearch.serving.errors import FailedPrecondition, InvalidArgument, NotFound, ServiceError
 from clipsearch.serving.together import together
 from search_service.deadline import Deadline
 from search_service.encoder.client import Encoded, Encoding, Outcome
@@ -20,9 +20,11 @@ from search_service.query.calibrations import Calibrations
 from search_service.stores.checks import check_dimension, check_fingerprint
 from search_service.stores.codec import vector_names_of
 from search_service.stores.protocol import (
+    VECTOR_NAMES,
     CollectionSpec,
     StoredPoint,
     Vector,
+    VectorName,
     VectorStore,
 )
 from search_service.write.successors import Chain, Successors, on_successor
@@ -46,7 +48,8 @@ class Write:
     """What is to be written. A point that is an error already keeps it.
 
     `wait`: until it is durable and findable; `insert_only`: points that are there stay as they are;
-    `fingerprint`: of the model of its ready vectors, "" = not said.
+    `fingerprint`: of the model of its ready vectors, "" = not said; `vectors_only`: points that are there get
+    these vectors, and keep the others and their payload; no id comes twice.
     """
 
     collection: str
@@ -54,6 +57,7 @@ class Write:
     wait: bool
     insert_only: bool
     fingerprint: str
+    vectors_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Written:
 
 WriteResult: TypeAlias = Written | ServiceError
 _Given: TypeAlias = Outcome | Vector | None
+_NAMES: tuple[tuple[VectorName, ...], ...] = (("image",), ("text",), ("image", "text"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +181,15 @@ class Upsert:
         for spec in chain[1:]:
             with on_successor(chain, spec):
                 lacking |= await self._copy(spec, write, prepared[spec.fingerprint], written, deadline)
-        return [
-            one
-            if isinstance(one, ServiceError)
-            else Written(one.tokens_dropped, one.point.id in skipped, lacking.get(one.point.id))
-            for one in own
-        ]
+
+        def result(one: _Outcome) -> WriteResult:
+            if isinstance(one, ServiceError):
+                return one
+            if write.vectors_only and one.point.id in skipped:
+                return NotFound("point", one.point.id)
+            return Written(one.tokens_dropped, one.point.id in skipped, lacking.get(one.point.id))
+
+        return [result(one) for one in own]
 
     async def _copy_late(
         self,
@@ -217,8 +225,12 @@ class Upsert:
         lacking = {id: one for id, i in written.items() if isinstance(one := copies[i], ServiceError)}
         whole = replace(write, insert_only=False)
         await self._store_of(spec, whole, copies, written, deadline)
-        if lacking:
+        if not write.vectors_only and lacking:
             await self._store.delete(spec.name, list(lacking), timeout=deadline.store())
+        for names in _NAMES if write.vectors_only else ():
+            ids = [id for id in lacking if _names_given(write.points[written[id]]) == names]
+            if ids:
+                await self._store.delete_vectors(spec.name, ids, names, timeout=deadline.store())
         return lacking
 
     async def _store_of(
@@ -234,6 +246,10 @@ class Upsert:
         if not ready:
             return frozenset()
         try:
+            if write.vectors_only:
+                return await self._store.update_vectors(
+                    spec.name, ready, wait=write.wait, timeout=deadline.store()
+                )
             there = await self._store.upsert(
                 spec.name, ready, wait=write.wait, insert_only=write.insert_only, timeout=deadline.store()
             )
@@ -302,6 +318,10 @@ def _for_successor(points: Sequence[NewPoint | ServiceError]) -> list[NewPoint |
         else point
         for i, point in enumerate(points)
     ]
+
+
+def _names_given(point: NewPoint | ServiceError) -> tuple[VectorName, ...]:
+    return tuple(name for name in VECTOR_NAMES if getattr(point, name, None) is not None)
 
 
 def _vector(given: _Given, spec: CollectionSpec, path: str) -> Vector | None:

@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 
 from clipsearch.serving.errors import InvalidArgument
-from search_service.stores.filters import Filter, HasId, MatchValue, Range
-from search_service.stores.protocol import PayloadChange, PayloadSelection, StoredPoint, point_uuid
-from tests.contract.shop import DIMENSION, ITEMS, spec, unit
+from search_service.stores.filters import Filter, HasId, HasVector, MatchValue, Range
+from search_service.stores.protocol import (
+    VECTOR_NAMES,
+    PayloadChange,
+    PayloadSelection,
+    StoredPoint,
+    point_uuid,
+)
+from tests.contract.shop import DIMENSION, ITEMS, ids_of, search, spec, unit
 
 
 async def test_points_come_back_whole_in_the_order_asked_for(store, shop):
@@ -139,6 +145,67 @@ async def test_writers_of_different_fields_at_once_lose_nothing(store, shop):
     await asyncio.gather(*(store.update_payload(shop, ["coat"], change) for change in changes))
     (coat,) = await store.get(shop, ["coat"])
     assert coat.payload == {**ITEMS[3].payload, **{f"field{n}": n for n in range(20)}}
+
+
+async def vectors_of(store, collection: str, id: str) -> dict[str, np.ndarray | None]:
+    """Its vectors by name, which it tells without them too, and filters and searches agree."""
+    (point,) = await store.get(collection, [id], with_vectors=True)
+    (bare,) = await store.get(collection, [id])
+    for name in VECTOR_NAMES:
+        vector = getattr(point, name)
+        assert getattr(point, f"has_{name}") == getattr(bare, f"has_{name}") == (vector is not None)
+        assert (id in await ids_of(store, collection, HasVector(name))) == (vector is not None)
+        found = await search(store, collection, name=name, vector=unit(1), limit=100)
+        assert (id in found) == (vector is not None)
+    return {name: getattr(point, name) for name in VECTOR_NAMES}
+
+
+async def test_one_vector_is_replaced_and_all_else_stays(store, shop):
+    changed = [StoredPoint("coat", {}, image=unit(1, 2)), StoredPoint("hat", {}, image=unit(3))]
+    for _ in range(2):  # doing it again is safe
+        assert await store.update_vectors(shop, [*changed, StoredPoint("nobody", {}, text=unit(1))]) == {
+            "nobody"
+        }
+    coat, hat = await vectors_of(store, shop, "coat"), await vectors_of(store, shop, "hat")
+    np.testing.assert_allclose([coat["image"], coat["text"]], [unit(1, 2), unit(0, 1, 1)], atol=1e-6)
+    np.testing.assert_allclose([hat["image"], hat["text"]], [unit(3), unit(0, 1)], atol=1e-6)
+    assert [p.payload for p in await store.get(shop, ["hat", "coat"])] == [
+        ITEMS[2].payload,
+        ITEMS[3].payload,
+    ]
+    assert await store.count(shop) == len(ITEMS)
+
+
+async def test_a_vector_is_removed_and_the_point_stays(store, shop):
+    for _ in range(2):  # doing it again is safe
+        assert await store.delete_vectors(shop, ["coat", "shirt", "nobody"], ["image"]) == 2
+    coat, shirt = await vectors_of(store, shop, "coat"), await vectors_of(store, shop, "shirt")
+    assert coat["image"] is None
+    np.testing.assert_allclose(coat["text"], unit(0, 1, 1), atol=1e-6)
+    assert shirt == {"image": None, "text": None}
+    assert (await store.get(shop, ["shirt"]))[0].payload == ITEMS[0].payload
+    assert await store.delete_vectors(shop, ["hat"], ["image", "text"]) == 1
+    assert await vectors_of(store, shop, "hat") == {"image": None, "text": None}
+    assert await store.update_vectors(shop, [StoredPoint("shirt", {}, text=unit(2))]) == frozenset()
+    assert (await vectors_of(store, shop, "shirt"))["text"] is not None
+
+
+async def test_writers_of_different_vectors_at_once_lose_nothing(store, shop):
+    await asyncio.gather(
+        store.update_vectors(shop, [StoredPoint("hat", {}, image=unit(1))]),
+        store.update_payload(shop, ["hat"], PayloadChange(set={"new": 1})),
+        store.delete_vectors(shop, ["hat"], ["text"]),
+    )
+    hat = await vectors_of(store, shop, "hat")
+    assert (hat["image"] is None, hat["text"] is None) == (False, True)
+    assert (await store.get(shop, ["hat"]))[0].payload == {**ITEMS[2].payload, "new": 1}
+
+
+async def test_a_vector_of_another_dimension_replaces_none(store, shop):
+    changed = [StoredPoint("hat", {}, image=unit(1)), StoredPoint("coat", {}, text=np.ones(3, np.float32))]
+    with pytest.raises(InvalidArgument, match=r"points\[1\]\.text_vector"):
+        await store.update_vectors(shop, changed)
+    assert (await vectors_of(store, shop, "hat"))["image"] is None
 
 
 async def test_pages_follow_the_uuids_and_are_stable_under_writes(store, collection):

@@ -1487,6 +1487,134 @@ class UpdatePayloadResponse(_message.Message):
 Global___UpdatePayloadResponse: _TypeAlias = UpdatePayloadResponse  # noqa: Y015
 
 @_typing.final
+class UpdateVectorsRequest(_message.Message):
+    """Vectors to replace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Collection or alias."""
+    wait: _builtins.bool
+    """Answer after the vectors are durable and findable. Default: true."""
+    fingerprint: _builtins.str
+    """The space of the ready vectors; checked against the collection's if set."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___Point]:
+        """1 to 256 points (a server setting) with the vectors that they get, and without a payload."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        points: _abc.Iterable[Global___Point] | None = ...,
+        wait: _builtins.bool | None = ...,
+        fingerprint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_wait", b"_wait", "wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_wait", b"_wait", "collection", b"collection", "fingerprint", b"fingerprint", "points", b"points", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__wait: _TypeAlias = _typing.Literal["wait"]  # noqa: Y015
+    _WhichOneofArgType__wait: _TypeAlias = _typing.Literal["_wait", b"_wait"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wait) -> _WhichOneofReturnType__wait | None: ...
+
+Global___UpdateVectorsRequest: _TypeAlias = UpdateVectorsRequest  # noqa: Y015
+
+@_typing.final
+class UpdateVectorsResponse(_message.Message):
+    """What became of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpsertResult]:
+        """In the order of the request, exactly one a point. Where a successor cannot have a vector
+        (`successor_status`), it has none of this name for the point then.
+        """
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___UpsertResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateVectorsResponse: _TypeAlias = UpdateVectorsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteVectorsRequest(_message.Message):
+    """Vectors to remove."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    VECTORS_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Collection or alias."""
+    @_builtins.property
+    def ids(self) -> Global___PointIds:
+        """These ids; those that do not exist are passed over."""
+
+    @_builtins.property
+    def filter(self) -> _filter_pb2.Filter:
+        """Everything that matches; an empty filter is refused."""
+
+    @_builtins.property
+    def vectors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which: image, text or both."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        ids: Global___PointIds | None = ...,
+        filter: _filter_pb2.Filter | None = ...,
+        vectors: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "ids", b"ids", "selector", b"selector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "ids", b"ids", "selector", b"selector", "vectors", b"vectors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["ids", "filter"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
+
+Global___DeleteVectorsRequest: _TypeAlias = DeleteVectorsRequest  # noqa: Y015
+
+@_typing.final
+class DeleteVectorsResponse(_message.Message):
+    """From how many points."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATED_FIELD_NUMBER: _builtins.int
+    updated: _builtins.int
+    """Points that existed, whether or not they had such vectors."""
+    def __init__(
+        self,
+        *,
+        updated: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["updated", b"updated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteVectorsResponse: _TypeAlias = DeleteVectorsResponse  # noqa: Y015
+
+@_typing.final
 class CountPointsRequest(_message.Message):
     """Points to count."""
 

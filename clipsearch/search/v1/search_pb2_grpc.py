@@ -75,6 +75,16 @@ class SearchServiceStub:
                 request_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.UpdatePayloadRequest.SerializeToString,
                 response_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.UpdatePayloadResponse.FromString,
                 _registered_method=True)
+        self.UpdateVectors = channel.unary_unary(
+                '/clipsearch.search.v1.SearchService/UpdateVectors',
+                request_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.UpdateVectorsRequest.SerializeToString,
+                response_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.UpdateVectorsResponse.FromString,
+                _registered_method=True)
+        self.DeleteVectors = channel.unary_unary(
+                '/clipsearch.search.v1.SearchService/DeleteVectors',
+                request_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.DeleteVectorsRequest.SerializeToString,
+                response_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.DeleteVectorsResponse.FromString,
+                _registered_method=True)
         self.CountPoints = channel.unary_unary(
                 '/clipsearch.search.v1.SearchService/CountPoints',
                 request_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.CountPointsRequest.SerializeToString,
@@ -154,6 +164,23 @@ class SearchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateVectors(self, request, context):
+        """Replaces vectors of points that are there, from pictures, texts or ready vectors; the vectors that a point
+        is not given here stay, and so does its payload. A point that does not exist is told so for itself
+        (NOT_FOUND), and one that is given twice is refused the second time. Doing it again is safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteVectors(self, request, context):
+        """Removes vectors of points by id or by filter; their other vectors and their payloads stay. A point
+        without any vector is still listed, counted and read, but no search finds it. Doing it again is safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CountPoints(self, request, context):
         """Counts points, exactly.
         """
@@ -213,6 +240,16 @@ def add_SearchServiceServicer_to_server(servicer, server):
                     servicer.UpdatePayload,
                     request_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.UpdatePayloadRequest.FromString,
                     response_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.UpdatePayloadResponse.SerializeToString,
+            ),
+            'UpdateVectors': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateVectors,
+                    request_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.UpdateVectorsRequest.FromString,
+                    response_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.UpdateVectorsResponse.SerializeToString,
+            ),
+            'DeleteVectors': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVectors,
+                    request_deserializer=clipsearch_dot_search_dot_v1_dot_search__pb2.DeleteVectorsRequest.FromString,
+                    response_serializer=clipsearch_dot_search_dot_v1_dot_search__pb2.DeleteVectorsResponse.SerializeToString,
             ),
             'CountPoints': grpc.unary_unary_rpc_method_handler(
                     servicer.CountPoints,
@@ -425,6 +462,60 @@ class SearchService:
             '/clipsearch.search.v1.SearchService/UpdatePayload',
             clipsearch_dot_search_dot_v1_dot_search__pb2.UpdatePayloadRequest.SerializeToString,
             clipsearch_dot_search_dot_v1_dot_search__pb2.UpdatePayloadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateVectors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.search.v1.SearchService/UpdateVectors',
+            clipsearch_dot_search_dot_v1_dot_search__pb2.UpdateVectorsRequest.SerializeToString,
+            clipsearch_dot_search_dot_v1_dot_search__pb2.UpdateVectorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVectors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.search.v1.SearchService/DeleteVectors',
+            clipsearch_dot_search_dot_v1_dot_search__pb2.DeleteVectorsRequest.SerializeToString,
+            clipsearch_dot_search_dot_v1_dot_search__pb2.DeleteVectorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

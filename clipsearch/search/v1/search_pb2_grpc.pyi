@@ -65,6 +65,15 @@ class SearchServiceStub:
     A point that a filter finds is changed even if another writer changes it meanwhile. After an error
     some points may be changed and some not; doing it again is safe.
     """
+    UpdateVectors: _grpc.UnaryUnaryMultiCallable[_search_pb2.UpdateVectorsRequest, _search_pb2.UpdateVectorsResponse]
+    """Replaces vectors of points that are there, from pictures, texts or ready vectors; the vectors that a point
+    is not given here stay, and so does its payload. A point that does not exist is told so for itself
+    (NOT_FOUND), and one that is given twice is refused the second time. Doing it again is safe.
+    """
+    DeleteVectors: _grpc.UnaryUnaryMultiCallable[_search_pb2.DeleteVectorsRequest, _search_pb2.DeleteVectorsResponse]
+    """Removes vectors of points by id or by filter; their other vectors and their payloads stay. A point
+    without any vector is still listed, counted and read, but no search finds it. Doing it again is safe.
+    """
     CountPoints: _grpc.UnaryUnaryMultiCallable[_search_pb2.CountPointsRequest, _search_pb2.CountPointsResponse]
     """Counts points, exactly."""
     Facet: _grpc.UnaryUnaryMultiCallable[_search_pb2.FacetRequest, _search_pb2.FacetResponse]
@@ -105,6 +114,15 @@ class SearchServiceAsyncStub(SearchServiceStub):
     """Changes the payloads of points by id or by filter; their vectors stay, and nothing is encoded.
     A point that a filter finds is changed even if another writer changes it meanwhile. After an error
     some points may be changed and some not; doing it again is safe.
+    """
+    UpdateVectors: _aio.UnaryUnaryMultiCallable[_search_pb2.UpdateVectorsRequest, _search_pb2.UpdateVectorsResponse]  # type: ignore[assignment]
+    """Replaces vectors of points that are there, from pictures, texts or ready vectors; the vectors that a point
+    is not given here stay, and so does its payload. A point that does not exist is told so for itself
+    (NOT_FOUND), and one that is given twice is refused the second time. Doing it again is safe.
+    """
+    DeleteVectors: _aio.UnaryUnaryMultiCallable[_search_pb2.DeleteVectorsRequest, _search_pb2.DeleteVectorsResponse]  # type: ignore[assignment]
+    """Removes vectors of points by id or by filter; their other vectors and their payloads stay. A point
+    without any vector is still listed, counted and read, but no search finds it. Doing it again is safe.
     """
     CountPoints: _aio.UnaryUnaryMultiCallable[_search_pb2.CountPointsRequest, _search_pb2.CountPointsResponse]  # type: ignore[assignment]
     """Counts points, exactly."""
@@ -185,6 +203,27 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes the payloads of points by id or by filter; their vectors stay, and nothing is encoded.
         A point that a filter finds is changed even if another writer changes it meanwhile. After an error
         some points may be changed and some not; doing it again is safe.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateVectors(
+        self,
+        request: _search_pb2.UpdateVectorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_search_pb2.UpdateVectorsResponse, _abc.Awaitable[_search_pb2.UpdateVectorsResponse]]:
+        """Replaces vectors of points that are there, from pictures, texts or ready vectors; the vectors that a point
+        is not given here stay, and so does its payload. A point that does not exist is told so for itself
+        (NOT_FOUND), and one that is given twice is refused the second time. Doing it again is safe.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteVectors(
+        self,
+        request: _search_pb2.DeleteVectorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_search_pb2.DeleteVectorsResponse, _abc.Awaitable[_search_pb2.DeleteVectorsResponse]]:
+        """Removes vectors of points by id or by filter; their other vectors and their payloads stay. A point
+        without any vector is still listed, counted and read, but no search finds it. Doing it again is safe.
         """
 
     @_abc_1.abstractmethod

@@ -69,6 +69,8 @@ PERMISSIONS: dict[str, Permission] = {
     _SEARCH + "Upsert": Permission(Scope.WRITE, _collection),
     _SEARCH + "DeletePoints": Permission(Scope.WRITE, _collection),
     _SEARCH + "UpdatePayload": Permission(Scope.WRITE, _collection),
+    _SEARCH + "UpdateVectors": Permission(Scope.WRITE, _collection),
+    _SEARCH + "DeleteVectors": Permission(Scope.WRITE, _collection),
     _COLLECTION + "GetCollection": Permission(Scope.SEARCH, _name),
     _COLLECTION + "ListCollections": Permission(Scope.SEARCH, None),
     _COLLECTION + "CreateCollection": Permission(Scope.ADMIN, _name),

@@ -124,15 +124,15 @@ class EdgeCollection:
                 async with store_within(_SIZE_S):
                     return found, await asyncio.to_thread(disk_bytes, self.folder)
 
-    async def write(self, method: str, *arguments: Any, timeout: float | None) -> Any:
-        """Does one write and returns its result, once it is durable.
+    async def write(self, method: str, *arguments: Any, timeout: float | None, points: int = 0) -> Any:
+        """Does one write, which replaces so many points or less, and returns its result, once it is durable.
 
         Raises ResourceExhausted if the disk is nearly full, and DeadlineExceeded; the write may be done all
         the same then.
         """
         async with self._writes(timeout):
             async with self.writing:
-                self._wrote(0)
+                self._wrote(points)
                 result = await self._ask(method, *arguments)
             await self._flush_log()
         return result

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import qdrant_edge as qe
 
-from search_service.stores.codec import from_engine, payload_keys, to_payload
+from search_service.stores.codec import from_engine, names_to_keep, payload_keys, to_payload
 from search_service.stores.edge.codec import PackedPoint
 from search_service.stores.filters import (
     Condition,
@@ -163,12 +163,16 @@ def engine_point(packed: PackedPoint) -> qe.Point:
     27 us and 7 more to make it, a numpy array in 48 us.
     """
     point_id, payload, *packed_vectors = packed
-    vectors: dict[str, Any] = {
+    vectors = _vectors(packed_vectors)
+    return qe.Point(point_uuid(point_id), vectors, to_payload(point_id, payload, list(vectors)))
+
+
+def _vectors(packed: Sequence[bytes | None]) -> dict[str, Any]:
+    return {
         name: array("f", vector)
-        for name, vector in zip(VECTOR_NAMES, packed_vectors, strict=True)
+        for name, vector in zip(VECTOR_NAMES, packed, strict=True)
         if vector is not None
     }
-    return qe.Point(point_uuid(point_id), vectors, to_payload(point_id, payload, list(vectors)))
 
 
 def payload_operations(records: Sequence[qe.Record], change: PayloadChange) -> list[qe.UpdateOperation]:
@@ -187,6 +191,25 @@ def _overwrite(point: StoredPoint, change: PayloadChange) -> qe.UpdateOperation:
     names = [name for name in VECTOR_NAMES if getattr(point, f"has_{name}")]
     payload = to_payload(point.id, change.set, names)
     return qe.UpdateOperation.overwrite_payload([point_uuid(point.id)], payload)
+
+
+def vector_operations(points: Sequence[PackedPoint]) -> list[qe.UpdateOperation]:
+    """What gives points that are there their new vectors."""
+    vectors = [qe.PointVectors(point_uuid(id), _vectors(packed)) for id, _, *packed in points]
+    return [qe.UpdateOperation.update_vectors(vectors), *_keep_names([id for id, *_ in points])]
+
+
+def deletion_of_vectors(ids: Sequence[str], names: Sequence[VectorName]) -> list[qe.UpdateOperation]:
+    """What removes vectors of points that are there."""
+    keys: list[Any] = [point_uuid(id) for id in ids]
+    return [qe.UpdateOperation.delete_vectors(keys, list(names)), *_keep_names(ids)]
+
+
+def _keep_names(ids: Sequence[str]) -> list[qe.UpdateOperation]:
+    return [
+        qe.UpdateOperation.set_payload_by_filter(edge_filter(which) or qe.Filter(), dict(names))
+        for which, names in names_to_keep(ids)
+    ]
 
 
 def stored_point(record: qe.Record | qe.ScoredPoint) -> StoredPoint:

@@ -31,6 +31,7 @@ from search_service.stores.codec import NO_PAYLOAD, order_start
 from search_service.stores.edge.codec import Fault, PackedPoint, ShardInfo, encode, read
 from search_service.stores.edge.convert import (
     create_index,
+    deletion_of_vectors,
     edge_filter,
     engine_config,
     engine_point,
@@ -38,6 +39,7 @@ from search_service.stores.edge.convert import (
     payload_operations,
     payload_selector,
     stored_point,
+    vector_operations,
 )
 from search_service.stores.edge.formulas import formula
 from search_service.stores.filters import Filter, HasVector
@@ -50,12 +52,23 @@ from search_service.stores.protocol import (
     PayloadSelection,
     ScoredPoint,
     StoredPoint,
+    VectorName,
     VectorQuery,
     point_uuid,
 )
 from search_service.stores.questions import Boost, FacetHit, OrderBy, OrderedPoints
 
-WRITES = frozenset({"upsert", "delete", "update_payload", "create_payload_index", "delete_payload_index"})
+WRITES = frozenset(
+    {
+        "upsert",
+        "delete",
+        "update_payload",
+        "update_vectors",
+        "delete_vectors",
+        "create_payload_index",
+        "delete_payload_index",
+    }
+)
 # A tenth of what others want of a full machine. At 19 it is a sixtieth: 2,000 vectors took 104 s on two
 # cores that ten processes wanted, and as long as there is no index, searches want more of them.
 _NICE = 10
@@ -209,6 +222,21 @@ class Engine:
         wanted: list[Any] = list({point_uuid(point_id) for point_id in ids})
         there = self._shard.retrieve(wanted, payload_selector(NO_PAYLOAD), False)
         for operation in payload_operations(there, change) if there else ():
+            self._shard.update(operation)
+        return len(there)
+
+    def update_vectors(self, points: Sequence[PackedPoint]) -> frozenset[str]:
+        """Gives those of the points that exist new vectors; returns the ids of the others."""
+        there = {point.id for point in self.get([id for id, *_ in points], NO_PAYLOAD, False)}
+        found = [point for point in points if point[0] in there]
+        for operation in vector_operations(found) if found else ():
+            self._shard.update(operation)
+        return frozenset(id for id, *_ in points if id not in there)
+
+    def delete_vectors(self, ids: Sequence[str], names: Sequence[VectorName]) -> int:
+        """Removes vectors of those of `ids` that exist; returns how many do."""
+        there = [point.id for point in self.get(ids, NO_PAYLOAD, False)]
+        for operation in deletion_of_vectors(there, names) if there else ():
             self._shard.update(operation)
         return len(there)
 

@@ -39,6 +39,7 @@ from search_service.stores.protocol import (
     PayloadChange,
     PayloadIndex,
     StoredPoint,
+    VectorName,
 )
 
 _log = structlog.get_logger(__name__)
@@ -276,6 +277,30 @@ class QdrantEdge(EdgeReads):
     ) -> int:
         live = self._get(collection)
         return int(await live.write("update_payload", tuple(ids), change, timeout=timeout))
+
+    async def update_vectors(
+        self,
+        collection: str,
+        points: Sequence[StoredPoint],
+        *,
+        wait: bool = True,
+        timeout: float | None = None,
+    ) -> frozenset[str]:
+        live = self._get(collection)
+        check_points(live.spec, points)
+        packed = [pack_point(point) for point in points]
+        return frozenset(await live.write("update_vectors", packed, timeout=timeout, points=len(packed)))
+
+    async def delete_vectors(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        names: Sequence[VectorName],
+        *,
+        timeout: float | None = None,
+    ) -> int:
+        live = self._get(collection)
+        return int(await live.write("delete_vectors", tuple(ids), tuple(names), timeout=timeout))
 
     async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
         """The calibration that is kept in the collection's folder."""

@@ -17,6 +17,7 @@ from qdrant_client.conversions.conversion import RestToGrpc, grpc_to_payload, pa
 from search_service.stores.codec import (
     VECTOR_NAMES_KEY,
     from_engine,
+    names_to_keep,
     payload_keys,
     to_payload,
     vector_names_of,
@@ -251,6 +252,33 @@ def _overwrite(record: models.Record, change: PayloadChange) -> models.UpdateOpe
     )
     values = models.SetPayload(payload={**change.set, **own}, filter=there)
     return models.OverwritePayloadOperation(overwrite_payload=values)
+
+
+def vector_operations(points: Sequence[StoredPoint]) -> list[models.UpdateOperation]:
+    """What gives points that are there their new vectors."""
+    vectors = [
+        models.PointVectors(
+            id=point_uuid(point.id),
+            vector={name: getattr(point, name).tolist() for name in vector_names_of(point)},
+        )
+        for point in points
+    ]
+    update = models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=vectors))
+    return [update, *_keep_names([point.id for point in points])]
+
+
+def deletion_of_vectors(ids: Sequence[str], names: Sequence[VectorName]) -> list[models.UpdateOperation]:
+    """What removes vectors of points, if they are there."""
+    there = server_filter(Filter(must=(HasId(tuple(ids)),)))
+    gone = models.DeleteVectors(filter=there, vector=list(names))
+    return [models.DeleteVectorsOperation(delete_vectors=gone), *_keep_names(ids)]
+
+
+def _keep_names(ids: Sequence[str]) -> list[models.UpdateOperation]:
+    return [
+        models.SetPayloadOperation(set_payload=models.SetPayload(payload=names, filter=server_filter(which)))
+        for which, names in names_to_keep(ids)
+    ]
 
 
 def server_filter(filter: Filter | None) -> models.Filter | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from qdrant_client import models
 
@@ -17,6 +17,7 @@ from search_service.stores.protocol import (
     Quantization,
     QuantizationParams,
     TextIndex,
+    Tokenizer,
 )
 
 # Our keys in a collection's metadata, for what Qdrant does not keep itself: the fingerprint and the model,
@@ -146,8 +147,11 @@ def _text_index(params: Any) -> PayloadIndex:
     stopwords = params.stopwords or models.StopwordsSet()
     if isinstance(stopwords, models.Language):
         stopwords = models.StopwordsSet(languages=[stopwords])
+    tokenizer: Any = params.tokenizer.value if params.tokenizer else "word"
+    if tokenizer not in get_args(Tokenizer):  # somebody made it by another API
+        return "text"
     index = TextIndex(
-        tokenizer=params.tokenizer.value if params.tokenizer else "word",  # type: ignore[arg-type]
+        tokenizer=tokenizer,
         lowercase=params.lowercase is not False,
         min_token_len=params.min_token_len or 0,
         max_token_len=params.max_token_len or 0,

@@ -15,18 +15,17 @@ from clipsearch.channel.credentials import ClientTls
 from search_service.stores.checks import check_points
 from search_service.stores.codec import NO_PAYLOAD
 from search_service.stores.filters import Filter
-from search_service.stores.protocol import PayloadChange, StoredPoint
-from search_service.stores.qdrant.calls import Answer, Send
+from search_service.stores.protocol import StoredPoint
+from search_service.stores.qdrant.changes import ServerChanges
 from search_service.stores.qdrant.channel import check_release, open_client
 from search_service.stores.qdrant.convert import (
     batches,
-    payload_operations,
     server_filter,
     upsert_message,
     uuids,
 )
 from search_service.stores.qdrant.errors import check_done
-from search_service.stores.qdrant.reads import Consistency, ServerReads
+from search_service.stores.qdrant.reads import Consistency
 
 Ordering: TypeAlias = Literal["weak", "medium", "strong"]
 
@@ -34,7 +33,7 @@ _WRITES_AT_ONCE = 8
 _log = structlog.get_logger(__name__)
 
 
-class QdrantServer(ServerReads):
+class QdrantServer(ServerChanges):
     """VectorStore on a server. Make one with `connect`; nothing is sent before the first call.
 
     `timeout` is the longest that one call may take, in seconds. `ordering` of writes and
@@ -52,8 +51,7 @@ class QdrantServer(ServerReads):
         consistency: Consistency = "one",
         nodes: AsyncQdrantClient | None = None,
     ) -> None:
-        super().__init__(client, nodes or client, timeout, consistency)
-        self._ordering = models.WriteOrdering(ordering)
+        super().__init__(client, nodes or client, timeout, models.WriteOrdering(ordering), consistency)
         self._writes = asyncio.Semaphore(_WRITES_AT_ONCE)
         self._version = ""
 
@@ -162,27 +160,3 @@ class QdrantServer(ServerReads):
         )
         check_done(result.status == models.UpdateStatus.COMPLETED)
         return matched
-
-    async def update_payload(
-        self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None
-    ) -> int:
-        """Changes the payloads of those of `ids` that exist, in one request; returns how many do."""
-        found = await self._retrieve(collection, uuids(ids), NO_PAYLOAD, False, timeout)
-        if found:
-            results = await self._write(
-                collection,
-                timeout,
-                lambda seconds: self._client.batch_update_points(
-                    collection,
-                    payload_operations(found, change),
-                    wait=True,
-                    ordering=self._ordering,
-                    timeout=seconds,
-                ),
-            )
-            check_done(all(result.status == models.UpdateStatus.COMPLETED for result in results))
-        return len(found)
-
-    async def _write(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
-        with self._forgetting():
-            return await self._calls.write(collection, timeout, send)

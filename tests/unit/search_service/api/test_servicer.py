@@ -14,7 +14,7 @@ from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.search.v1 import collection_pb2, filter_pb2, search_pb2
 from clipsearch.serving.errors import NotFound
 from search_service.api.servicer import again_if_moved
-from tests.unit.search_service.served import Client, parse, refused, unit
+from tests.unit.search_service.served import Client, parse, refusal, refused, unit, wire
 
 F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
 INDEX = collection_pb2.PayloadIndex(field="tag", type=collection_pb2.PAYLOAD_INDEX_TYPE_KEYWORD)
@@ -69,6 +69,59 @@ async def facet(client: Client, **fields) -> list[tuple[object, int]]:
 
 async def page(client: Client, **fields) -> search_pb2.ListPointsResponse:
     return await client.points.ListPoints(search_pb2.ListPointsRequest(collection="c", **fields))
+
+
+async def change_vectors(client: Client, *points: dict) -> list[str]:
+    """What is wrong with each, "" = nothing."""
+    request = search_pb2.UpdateVectorsRequest(collection="c", points=[search_pb2.Point(**p) for p in points])
+    results = (await client.points.UpdateVectors(request)).results
+    refusals = [refusal(result.status) if result.status.code else None for result in results]
+    return [one.field or one.reason if one else "" for one in refusals]
+
+
+async def test_vectors_are_changed_and_what_cannot_be_is_told_by_its_path(client: Client):
+    ready = wire(unit(3))
+    wrong = await change_vectors(
+        client,
+        {"id": "p1", "text_vector": ready},
+        {"id": "p1", "text_vector": ready},
+        {"id": "p2"},
+        {"id": "p3", "text_vector": ready, "payload": as_struct({"a": 1})},
+        {"id": "p4", "text_vector": wire([1.0])},
+        {"id": "nobody", "text_vector": ready},
+    )
+    assert wrong == [
+        "",
+        "points[1].id",
+        "points[2]",
+        "points[3].payload",
+        "points[4].text_vector",
+        "POINT_NOT_FOUND",
+    ]
+    found = await get(client, "p1", "p3")
+    assert [(p.has_image, p.has_text) for p in found.points] == [(True, True), (True, False)]
+    assert dict(found.points[0].payload) == {"i": 1, "even": False, "tag": "x"}
+
+
+async def delete_vectors(client: Client, vectors: list[str], **selector) -> int:
+    request = search_pb2.DeleteVectorsRequest(collection="c", vectors=vectors, **selector)
+    return (await client.points.DeleteVectors(request)).updated
+
+
+async def test_vectors_are_removed_by_ids_and_by_filter(client: Client):
+    assert await delete_vectors(client, ["image", "image"], ids=IDS) == 1
+    assert await delete_vectors(client, ["image"], filter=EVEN) == 10
+    having = filter_pb2.Filter(must=[filter_pb2.Condition(has_vector="image")])
+    assert await count(client, filter=having) == 9
+    assert await count(client) == 20
+    for vectors, selector, field in (
+        ([], {"ids": IDS}, "vectors"),
+        (["sound"], {"ids": IDS}, "vectors[0]"),
+        (["image"], {}, "selector"),
+        (["image"], {"filter": filter_pb2.Filter()}, "filter"),
+        (["image"], {"filter": WRONG_TYPE}, "filter.must[0].field"),
+    ):
+        assert (await refused(delete_vectors(client, vectors, **selector))).field == field
 
 
 async def test_points_are_read_in_the_order_asked_and_the_missing_listed(client: Client):

@@ -15,7 +15,7 @@ from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.search.v1 import filter_pb2, search_pb2
 from search_service.settings import SearchSettings
 from search_service.stores.edge.store import QdrantEdge
-from tests.unit.search_service.served import Client, FakeEncoder, refusal, refused, serving, unit
+from tests.unit.search_service.served import Client, FakeEncoder, refusal, refused, serving, unit, wire
 from tests.waiting import until
 
 INSERT_ONLY = search_pb2.UPDATE_MODE_INSERT_ONLY
@@ -153,6 +153,38 @@ async def test_what_the_new_model_refuses_is_told(client: Client, second: FakeEn
     assert [result.status.code for result in results] == [0, 0]
     assert refusal(results[0].successor_status).reason == "TEXT_EMPTY"
     assert (set(await stored(client, "old")), set(await stored(client, "new"))) == ({"a", "b"}, {"b"})
+
+
+async def test_changed_vectors_are_those_of_each_ones_model(client: Client):
+    await link(client)
+    points = [{"id": id, "text": id, "image": b"before", "payload": {"n": 1}} for id in ("a", "b", "c")]
+    await client.upsert(*points, collection="old")
+    before = await stored(client, "new")
+    request = search_pb2.UpdateVectorsRequest(collection="old")
+    request.points.add(id="a", text="after")
+    request.points.add(id="b", text="after", image_vector=wire(unit(1)))
+    request.points.add(id="nobody", text="words")
+    request.points.add(id="c", image=b"no picture")
+    results = (await client.points.UpdateVectors(request)).results
+    reasons = ["", "", "POINT_NOT_FOUND", "IMAGE_UNREADABLE"]
+    assert [refusal(r.status).reason if r.status.code else "" for r in results] == reasons
+    told = [r.HasField("successor_status") for r in results]
+    assert (told, refusal(results[1].successor_status).reason) == (
+        [False, True, False, False],
+        "SUCCESSOR_LACKS_POINT",
+    )
+    old, new = await stored(client, "old"), await stored(client, "new")
+    assert set(old) == set(new) == {"a", "b", "c"}
+    assert old["a"].text_vector == old["b"].text_vector != old["c"].text_vector
+    assert new["a"].text_vector != before["a"].text_vector != old["a"].text_vector
+    assert new["a"].image_vector == before["a"].image_vector
+    assert (new["b"].has_image, new["b"].has_text) == (False, False), "they would be those of before"
+    assert new["c"] == before["c"]
+    one = search_pb2.DeleteVectorsRequest(collection="old", vectors=["text"])
+    one.ids.ids.append("a")
+    assert (await client.points.DeleteVectors(one)).updated == 1
+    for kept in (await stored(client, "old"), await stored(client, "new")):
+        assert (kept["a"].has_image, kept["a"].has_text) == (True, False)
 
 
 async def test_of_one_id_the_last_is_the_one_in_both(client: Client):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from clipsearch.serving.errors import CollectionDamaged, InvalidArgument
 from search_service.deadline import Deadline
@@ -10,6 +12,7 @@ from search_service.encoder.encoders import Encoders
 from search_service.stores.protocol import (
     CollectionInfo,
     CollectionSpec,
+    Optimizers,
     PayloadIndex,
     QuantizationParams,
     VectorStore,
@@ -26,6 +29,7 @@ _TURBO_BITS = (1.0, 1.5, 2.0, 4.0, 8.0)
 # A server would try to make millions of them.
 _MAX_SHARDS = 1024
 _MAX_REPLICAS = 64
+_VACUUM_LEAST = 100  # Qdrant's
 
 
 class Collections:
@@ -50,6 +54,19 @@ class Collections:
                 spec, dimension=model.dimension, fingerprint=model.fingerprint, model=model.name
             )
         await self._store.create_collection(spec, timeout=deadline.store())
+        return await self._store.get_collection(spec.name, timeout=deadline.store())
+
+    async def update(
+        self, name: str, changes_of: Callable[[CollectionSpec], Mapping[str, Any]], deadline: Deadline
+    ) -> CollectionInfo:
+        """Changes settings of a collection, by name or alias, as `changes_of` says from those that it has.
+
+        Raises NotFound, InvalidArgument, and FailedPrecondition for what the engine cannot change.
+        """
+        spec = await self._store.resolve(name, timeout=deadline.store())
+        changes = changes_of(spec)
+        _check_spec(dataclasses.replace(spec, model="", **changes))
+        await self._store.update_collection(spec.name, changes, timeout=deadline.store())
         return await self._store.get_collection(spec.name, timeout=deadline.store())
 
     async def get(self, name: str, deadline: Deadline) -> CollectionInfo:
@@ -152,6 +169,7 @@ def _check_spec(spec: CollectionSpec) -> None:
     _check_range("hnsw.ef_construct", spec.hnsw_ef_construct, _EF_CONSTRUCT)
     _check_range("hnsw.full_scan_threshold_kb", spec.hnsw_full_scan_threshold_kb, _FULL_SCAN_KB)
     _check_quantization(spec.quantization_params)
+    _check_optimizers(spec.optimizers)
     if spec.shard_number > _MAX_SHARDS:
         raise InvalidArgument("shard_number", f"{spec.shard_number}, at most {_MAX_SHARDS}")
     if spec.replication_factor > _MAX_REPLICAS:
@@ -161,6 +179,20 @@ def _check_spec(spec: CollectionSpec) -> None:
             "write_consistency_factor",
             f"{spec.write_consistency_factor} replicas must acknowledge, there are {spec.replication_factor}",
         )
+
+
+def _check_optimizers(optimizers: Optimizers) -> None:
+    for name, least, most in (
+        ("deleted_threshold", 0, 1),
+        ("vacuum_min_vector_number", _VACUUM_LEAST, None),
+        ("max_segment_size_kb", 1, None),
+    ):
+        value = getattr(optimizers, name)
+        if value is not None and not (
+            least <= value and (most is None or value <= most)
+        ):  # NaN is not either
+            allowed = f"at least {least}" if most is None else f"{least} to {most}"
+            raise InvalidArgument(f"optimizers.{name}", f"{value:g}; {allowed}")
 
 
 def _check_range(field: str, value: int, allowed: range) -> None:

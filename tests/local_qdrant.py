@@ -58,6 +58,26 @@ class LocalQdrant(AsyncQdrantClient):
         self.settings[name], self.indexes[name] = options, {}
         return await super().create_collection(name, **options)
 
+    async def update_collection(self, name: str, **changes: Any) -> bool:
+        described = await self.get_collection(name)  # whose settings these are
+        kept = self.settings[name]
+        diff = changes.pop("hnsw_config", None)
+        if diff is not None:
+            given = diff.model_dump(exclude_none=True)
+            kept["hnsw_config"] = models.HnswConfigDiff(
+                **described.config.hnsw_config.model_dump(exclude_none=True) | given
+            )
+        if "quantization_config" in changes:
+            new = changes.pop("quantization_config")
+            kept["quantization_config"] = None if new == models.Disabled.DISABLED else new
+        if "optimizers_config" in changes:
+            kept["optimizers_config"] = changes.pop("optimizers_config")
+        if "collection_params" in changes:
+            kept |= changes.pop("collection_params").model_dump(exclude_none=True)
+        for vector, diff in changes.pop("vectors_config", {}).items():
+            kept["vectors_config"][vector].on_disk = diff.on_disk
+        return await super().update_collection(name, **changes)
+
     async def create_payload_index(self, name: str, field: str, schema: Any, **options: Any) -> Any:
         self._client._get_collection(name)
         kind = models.PayloadSchemaType(getattr(schema, "type", schema))
@@ -78,6 +98,12 @@ class LocalQdrant(AsyncQdrantClient):
         if "hnsw_config" in given:
             changes = given["hnsw_config"].model_dump(exclude_none=True)
             config.hnsw_config = config.hnsw_config.model_copy(update=changes)
+        if isinstance(given["vectors_config"], dict):
+            for vector, params in given["vectors_config"].items():
+                config.params.vectors[vector].on_disk = params.on_disk
+        if "optimizers_config" in given:
+            diff = given["optimizers_config"].model_dump(exclude_none=True)
+            config.optimizer_config = config.optimizer_config.model_copy(update=diff)
         for name in IN_PARAMS:
             setattr(config.params, name, given.get(name))
         return described

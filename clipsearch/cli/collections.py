@@ -9,6 +9,7 @@ import typer
 
 from clipsearch.cli.access import access
 from clipsearch.cli.collection_indexes import index, read_indexes, written
+from clipsearch.cli.collection_update import update
 from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
 from clipsearch.cli.output import plain, print_json, size, stderr, stdout, table
 
@@ -24,6 +25,7 @@ _CLUSTER, _READY_VECTORS = "On a Qdrant server", "For ready vectors, without an 
 Name = Annotated[str, typer.Argument(help="Name of the collection.", show_default=False)]
 
 app.command()(index)
+app.command()(update)
 
 
 @app.callback()

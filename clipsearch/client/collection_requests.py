@@ -5,7 +5,8 @@ Raises TypeError and ValueError where a value cannot be sent at all; what the se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from clipsearch.client import inputs
 from clipsearch.client.enums import (
@@ -24,6 +25,9 @@ from clipsearch.client.inputs import (
     TextIndex,
 )
 from clipsearch.search.v1 import collection_pb2
+
+_QUANTIZATION_PARAMS = collection_pb2.QuantizationParams.DESCRIPTOR.fields_by_name.keys()
+_OPTIMIZERS = collection_pb2.OptimizersConfig.DESCRIPTOR.fields_by_name.keys()
 
 
 def create_collection(
@@ -89,6 +93,51 @@ def create_collection(
     )
 
 
+def update_collection(
+    name: str,
+    *,
+    hnsw_m: int | None = None,
+    hnsw_ef_construct: int | None = None,
+    hnsw_full_scan_threshold_kb: int | None = None,
+    hnsw_on_disk: bool | None = None,
+    quantization: Quantization | None = None,
+    quantization_params: Mapping[str, Any] | None = None,
+    on_disk_vectors: bool | None = None,
+    on_disk_payload: bool | None = None,
+    replication_factor: int | None = None,
+    write_consistency_factor: int | None = None,
+    optimizers: Mapping[str, float] | None = None,
+) -> collection_pb2.UpdateCollectionRequest:
+    """Changes settings of a collection; None = stays. What they ask for is built in the background.
+
+    `quantization_params` (always_ram, quantile, encoding, query_encoding, compression, bits) replace all that
+    were set. `optimizers` (deleted_threshold, vacuum_min_vector_number, default_segment_number,
+    max_segment_size_kb, indexing_threshold_kb, max_optimization_threads) and replicas are of a Qdrant server.
+    """
+    return collection_pb2.UpdateCollectionRequest(
+        name=inputs.string(name, "name"),
+        hnsw=collection_pb2.HnswConfigDiff(
+            m=hnsw_m,
+            ef_construct=hnsw_ef_construct,
+            full_scan_threshold_kb=hnsw_full_scan_threshold_kb,
+            on_disk=hnsw_on_disk,
+        ),
+        quantization=collection_pb2.QUANTIZATION_UNSPECIFIED
+        if quantization is None
+        else choice("quantization", quantization, QUANTIZATIONS),
+        quantization_params=None
+        if quantization_params is None
+        else _quantization_params(quantization_params),
+        on_disk_vectors=on_disk_vectors,
+        on_disk_payload=on_disk_payload,
+        replication_factor=replication_factor,
+        write_consistency_factor=write_consistency_factor,
+        optimizers=None
+        if optimizers is None
+        else collection_pb2.OptimizersConfig(**_known(optimizers, _OPTIMIZERS, "optimizers")),
+    )
+
+
 def get_collection(name: str) -> collection_pb2.GetCollectionRequest:
     """Describes a collection, given by name or alias."""
     return collection_pb2.GetCollectionRequest(name=name)
@@ -129,6 +178,21 @@ def delete_payload_index(collection: str, field: str) -> collection_pb2.DeletePa
     return collection_pb2.DeletePayloadIndexRequest(
         collection=collection, field=inputs.string(field, "field")
     )
+
+
+def _quantization_params(given: Mapping[str, Any]) -> collection_pb2.QuantizationParams:
+    params = _known(given, _QUANTIZATION_PARAMS, "quantization_params")
+    for name, words in (("encoding", ENCODINGS), ("query_encoding", QUERY_ENCODINGS)):
+        if name in params:
+            params[name] = choice(f"quantization_params: {name}", params[name], words)
+    return collection_pb2.QuantizationParams(**params)
+
+
+def _known(given: Mapping[str, Any], names: Collection[str], argument: str) -> dict[str, Any]:
+    for name in given:
+        if name not in names:
+            raise ValueError(f"{argument}: {name!r} is none of {', '.join(names)}")
+    return dict(given)
 
 
 def _payload_index(field: str, index: PayloadIndex) -> collection_pb2.PayloadIndex:

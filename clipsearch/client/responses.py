@@ -113,6 +113,7 @@ def collection(message: collection_pb2.Collection) -> Collection:
         payload_indexes={index.field: _payload_index(index) for index in message.payload_indexes},
         quantization=_QUANTIZATION_NAMES.get(message.quantization, "none"),
         quantization_params=_quantization_params(message.quantization_params),
+        optimizers={field.name: value for field, value in message.optimizers.ListFields()},
         **hnsw,
     )
 
@@ -135,6 +136,11 @@ def _payload_index(message: collection_pb2.PayloadIndex) -> PayloadIndex:
 
 def created_collection(response: collection_pb2.CreateCollectionResponse) -> Collection:
     """The collection that was created."""
+    return collection(response.collection)
+
+
+def updated_collection(response: collection_pb2.UpdateCollectionResponse) -> Collection:
+    """The collection as it is set now."""
     return collection(response.collection)
 
 

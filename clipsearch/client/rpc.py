@@ -107,6 +107,11 @@ CREATE_COLLECTION = Rpc(
 GET_COLLECTION = Rpc(
     Method(_COLLECTIONS, "GetCollection"), collection_requests.get_collection, responses.found_collection
 )
+UPDATE_COLLECTION = Rpc(
+    Method(_COLLECTIONS, "UpdateCollection"),
+    collection_requests.update_collection,
+    responses.updated_collection,
+)
 LIST_COLLECTIONS = Rpc(
     Method(_COLLECTIONS, "ListCollections"), collection_requests.list_collections, responses.all_collections
 )

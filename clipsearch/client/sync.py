@@ -108,6 +108,7 @@ class Client(_Caller):
     list_page = _method(rpc.LIST_PAGE)
     create_collection = _method(rpc.CREATE_COLLECTION)
     get_collection = _method(rpc.GET_COLLECTION)
+    update_collection = _method(rpc.UPDATE_COLLECTION)
     list_collections = _method(rpc.LIST_COLLECTIONS)
     delete_collection = _method(rpc.DELETE_COLLECTION)
     update_alias = _method(rpc.UPDATE_ALIAS)

@@ -272,6 +272,7 @@ class Collection:
     compression and bits. `disk_bytes` is 0 where the store does not tell.
     `successor`: the collection that gets every write too; "" = none. `damage`: which of its files cannot be
     used, and why; "" = all can. Of a damaged collection only name and aliases are known.
+    `optimizers`: when and how a Qdrant server rearranges its segments; empty for Qdrant Edge.
     `default_candidates`: how many points a search of compressed vectors rescores if it does not say; 0 = they
     are not compressed.
     """
@@ -301,6 +302,7 @@ class Collection:
     successor: str = ""
     damage: str = ""
     default_candidates: int = 0
+    optimizers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

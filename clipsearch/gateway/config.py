@@ -203,7 +203,7 @@ def _cors(settings: GatewaySettings) -> Json:
     return {
         "@type": f"{TYPES}filters.http.cors.v3.CorsPolicy",
         "allow_origin_string_match": [{"exact": origin} for origin in settings.origins],
-        "allow_methods": "GET,PUT,POST,DELETE",
+        "allow_methods": "GET,PUT,PATCH,POST,DELETE",
         "allow_headers": _ASKED,
         "expose_headers": _SHOWN,
         "max_age": "600",

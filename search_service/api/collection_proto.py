@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.serving.errors import InvalidArgument
@@ -16,6 +18,7 @@ from search_service.stores.protocol import (
     CollectionInfo,
     CollectionSpec,
     IndexType,
+    Optimizers,
     PayloadIndex,
     Quantization,
     QuantizationParams,
@@ -105,6 +108,34 @@ def read_spec(request: pb.CreateCollectionRequest) -> CollectionSpec:
         replication_factor=request.replication_factor,
         write_consistency_factor=request.write_consistency_factor,
     )
+
+
+def read_changes(request: pb.UpdateCollectionRequest, spec: CollectionSpec) -> dict[str, Any]:
+    """What is to change of these settings, its values not judged yet. Raises InvalidArgument."""
+    hnsw, changes = request.hnsw, dict[str, Any]()
+    for name in ("m", "ef_construct", "full_scan_threshold_kb", "on_disk"):
+        if hnsw.HasField(name):
+            changes[f"hnsw_{name}"] = _named(getattr(hnsw, name), f"hnsw.{name}")
+    for name in ("on_disk_vectors", "on_disk_payload", "replication_factor", "write_consistency_factor"):
+        if request.HasField(name):  # type: ignore[arg-type]  # of names that there are
+            changes[name] = _named(getattr(request, name), name)
+    if request.quantization or request.HasField("quantization_params"):
+        quantization = spec.quantization
+        if request.quantization:
+            changes["quantization"] = quantization = _QUANTIZATIONS.name(request.quantization, "quantization")
+        changes["quantization_params"] = _read_params(quantization, request.quantization_params)
+    if request.HasField("optimizers"):
+        given = {field.name: value for field, value in request.optimizers.ListFields()}
+        changes["optimizers"] = Optimizers(**given)
+    if not changes:
+        raise InvalidArgument("request", "no setting is given; nothing would change")
+    return changes
+
+
+def _named(value: Any, field: str) -> Any:
+    if value == 0 and value is not False:
+        raise InvalidArgument(field, "0; to go back to the engine's default, name the value")
+    return value
 
 
 def _read_indexes(protos: Sequence[pb.PayloadIndex]) -> dict[str, PayloadIndex]:
@@ -215,7 +246,14 @@ def write_collection(info: CollectionInfo) -> pb.Collection:
         successor=spec.successor,
         damage=info.damage,
         default_candidates=candidates(spec),
+        optimizers=_write_optimizers(spec.optimizers),
     )
+
+
+def _write_optimizers(optimizers: Optimizers) -> pb.OptimizersConfig | None:
+    if optimizers == Optimizers():
+        return None
+    return pb.OptimizersConfig(**dataclasses.asdict(optimizers))
 
 
 def _read_params(quantization: Quantization, proto: pb.QuantizationParams) -> QuantizationParams:

@@ -9,7 +9,7 @@ import grpc
 
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.search.v1 import collection_pb2_grpc
-from search_service.api.collection_proto import read_index, read_spec, write_collection
+from search_service.api.collection_proto import read_changes, read_index, read_spec, write_collection
 from search_service.api.point_proto import check_path
 from search_service.collections import Collections
 from search_service.deadline import Deadline
@@ -39,6 +39,15 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         """Describes a collection."""
         info = await self._collections.get(request.name, self._deadline(context))
         return pb.GetCollectionResponse(collection=write_collection(info))
+
+    async def UpdateCollection(
+        self, request: pb.UpdateCollectionRequest, context: Context
+    ) -> pb.UpdateCollectionResponse:
+        """Changes settings of a collection."""
+        info = await self._collections.update(
+            request.name, lambda spec: read_changes(request, spec), self._deadline(context)
+        )
+        return pb.UpdateCollectionResponse(collection=write_collection(info))
 
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: Context

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,23 @@ def check_no_cluster(spec: CollectionSpec) -> None:
                 "more than 1 needs a Qdrant server (QDRANT_URL)",
                 "NEEDS_QDRANT_SERVER",
             )
+
+
+def check_changes(spec: CollectionSpec, changes: Mapping[str, Any]) -> None:
+    """Raises FailedPrecondition for settings that Qdrant Edge cannot change."""
+    for field in ("replication_factor", "write_consistency_factor", "optimizers"):
+        if field in changes:
+            raise FailedPrecondition(
+                f"{field}: is of a Qdrant server (QDRANT_URL); the collections here are Qdrant Edge's",
+                "NEEDS_QDRANT_SERVER",
+                {"field": field, "collection": spec.name},
+            )
+    if changes.get("quantization") == "none" != spec.quantization:
+        raise FailedPrecondition(
+            f"quantization: Qdrant Edge can change it from {spec.quantization}, but not remove it",
+            "ENGINE_CANNOT_CHANGE",
+            {"field": "quantization", "collection": spec.name},
+        )
 
 
 def check_fingerprint(spec: CollectionSpec, fingerprint: str, whose: str) -> None:

@@ -83,10 +83,22 @@ class QuantizationParams:
 
 
 @dataclass(frozen=True, slots=True)
-class CollectionSpec:
-    """What a collection is created with. 0 = the engine's default.
+class Optimizers:
+    """When and how a server rearranges its segments; None = as it is set up, or not known."""
 
-    Only `payload_indexes` and `successor` change later: the collection that gets every write too, "" = none.
+    deleted_threshold: float | None = None
+    vacuum_min_vector_number: int | None = None
+    default_segment_number: int | None = None
+    max_segment_size_kb: int | None = None
+    indexing_threshold_kb: int | None = None
+    max_optimization_threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSpec:
+    """How a collection is set. 0 = the engine's default.
+
+    `successor`: the collection that gets every write too, "" = none.
     """
 
     name: str
@@ -106,6 +118,23 @@ class CollectionSpec:
     replication_factor: int = 0
     write_consistency_factor: int = 0
     successor: str = ""
+    optimizers: Optimizers = Optimizers()
+
+
+CHANGEABLE = (
+    "hnsw_m",
+    "hnsw_ef_construct",
+    "hnsw_full_scan_threshold_kb",
+    "hnsw_on_disk",
+    "quantization",
+    "quantization_params",
+    "on_disk_vectors",
+    "on_disk_payload",
+    "replication_factor",
+    "write_consistency_factor",
+    "optimizers",
+)
+"""What `VectorStore.update_collection` changes of a CollectionSpec."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +251,14 @@ class VectorStore(Protocol):
         """The settings of a collection or of the collection behind an alias. Cheap: may be cached."""
 
     async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None: ...
+
+    async def update_collection(
+        self, collection: str, changes: Mapping[str, Any], *, timeout: float | None = None
+    ) -> None:
+        """Changes settings, by their names in CHANGEABLE; what they ask for is built in the background.
+
+        Raises FailedPrecondition for what the engine cannot change, and changes nothing then.
+        """
 
     async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo: ...
 

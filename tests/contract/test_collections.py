@@ -9,8 +9,15 @@ import pytest
 
 from clipsearch.serving.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from search_service.stores.filters import GeoPoint, GeoRadius, MatchPhrase, MatchText, Range
-from search_service.stores.protocol import QuantizationParams, StoredPoint, TextIndex, VectorQuery
-from tests.contract.shop import ITEMS, ids_of, spec, unit
+from search_service.stores.protocol import (
+    CHANGEABLE,
+    Optimizers,
+    QuantizationParams,
+    StoredPoint,
+    TextIndex,
+    VectorQuery,
+)
+from tests.contract.shop import ITEMS, ids_of, search, spec, unit
 
 ENGLISH = TextIndex(
     stemmer="english",
@@ -43,6 +50,7 @@ async def test_settings_come_back_as_they_were_given(store):
         shard_number=laid_out.shard_number,
         replication_factor=laid_out.replication_factor,
         write_consistency_factor=laid_out.write_consistency_factor,
+        optimizers=laid_out.optimizers,
     )
     assert laid_out == made
     info = await store.get_collection(made.name)
@@ -60,6 +68,52 @@ async def test_shards_and_replicas_are_kept_by_a_server_and_refused_without_one(
     await store.create_collection(made)
     found = await store.resolve(made.name)
     assert (found.shard_number, found.replication_factor, found.write_consistency_factor) == (2, 2, 2)
+
+
+async def test_settings_are_changed_and_all_else_stays(store, shop):
+    before = await store.resolve(shop)
+    for changes in (
+        {"hnsw_m": 8, "hnsw_ef_construct": 64, "hnsw_full_scan_threshold_kb": 500},
+        {"quantization": "scalar", "quantization_params": QuantizationParams(quantile=0.99)},
+        {"on_disk_vectors": True, "on_disk_payload": False, "hnsw_on_disk": True},
+        {"quantization": "binary", "quantization_params": QuantizationParams(always_ram=True)},
+        {"quantization_params": QuantizationParams()},
+        {"hnsw_m": 16, "on_disk_vectors": False, "on_disk_payload": True, "hnsw_on_disk": False},
+    ):
+        for _ in range(2):  # doing it again is safe
+            await store.update_collection(shop, changes)
+        after = await store.resolve(shop)
+        assert {name: getattr(after, name) for name in changes} == changes
+        before = replace(before, **changes)
+        # What is the server's default it tells as a number.
+        known = {name: getattr(after, name) for name in CHANGEABLE if getattr(before, name) in (0, 0.0)}
+        assert after == replace(before, **known, optimizers=after.optimizers)
+        assert await search(store, shop) == ["shirt", "shoes", "coat"]
+    assert len((await store.scroll(shop, limit=10)).points) == len(ITEMS)
+
+
+async def test_what_an_engine_cannot_change_is_refused_and_nothing_is_changed(store, store_kind):
+    made = spec(quantization="scalar")
+    await store.create_collection(made)
+    for changes, field in (
+        ({"quantization": "none", "quantization_params": QuantizationParams()}, "quantization"),
+        ({"replication_factor": 1}, "replication_factor"),
+        ({"optimizers": Optimizers(indexing_threshold_kb=5000)}, "optimizers"),
+    ):
+        before = await store.resolve(made.name)
+        changes = {"hnsw_m": 8, **changes}
+        if store_kind == "edge":
+            with pytest.raises(FailedPrecondition) as refused:
+                await store.update_collection(made.name, changes)
+            assert refused.value.metadata["field"] == field
+            assert await store.resolve(made.name) == before
+            continue
+        await store.update_collection(made.name, changes)
+        after = await store.resolve(made.name)
+        if field == "optimizers":
+            assert after.optimizers == replace(before.optimizers, indexing_threshold_kb=5000)
+        else:
+            assert getattr(after, field) == changes[field]
 
 
 async def test_a_deleted_collection_is_gone_with_its_aliases_and_its_name_free(store, shop):
@@ -88,6 +142,7 @@ async def test_a_deleted_collection_is_gone_with_its_aliases_and_its_name_free(s
         lambda s: s.set_alias("contract-alias", None),
         lambda s: s.create_payload_index("contract-none", "a", "keyword"),
         lambda s: s.delete_payload_index("contract-none", "a"),
+        lambda s: s.update_collection("contract-none", {"hnsw_m": 8}),
     ],
 )
 async def test_what_does_not_exist_is_not_found(store, call):

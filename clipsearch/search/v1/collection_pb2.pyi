@@ -511,6 +511,7 @@ class Collection(_message.Message):
     SUCCESSOR_FIELD_NUMBER: _builtins.int
     DAMAGE_FIELD_NUMBER: _builtins.int
     DEFAULT_CANDIDATES_FIELD_NUMBER: _builtins.int
+    OPTIMIZERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     fingerprint: _builtins.str
@@ -569,6 +570,10 @@ class Collection(_message.Message):
     def quantization_params(self) -> Global___QuantizationParams:
         """How the compression works, as configured."""
 
+    @_builtins.property
+    def optimizers(self) -> Global___OptimizersConfig:
+        """When and how a Qdrant server rearranges its segments; not set for Qdrant Edge."""
+
     def __init__(
         self,
         *,
@@ -594,10 +599,11 @@ class Collection(_message.Message):
         successor: _builtins.str = ...,
         damage: _builtins.str = ...,
         default_candidates: _builtins.int = ...,
+        optimizers: Global___OptimizersConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hnsw", b"hnsw", "quantization_params", b"quantization_params"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hnsw", b"hnsw", "optimizers", b"optimizers", "quantization_params", b"quantization_params"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "damage", b"damage", "default_candidates", b"default_candidates", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "image_vectors", b"image_vectors", "indexed_share", b"indexed_share", "model", b"model", "name", b"name", "on_disk_payload", b"on_disk_payload", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "points", b"points", "quantization", b"quantization", "quantization_params", b"quantization_params", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "successor", b"successor", "text_vectors", b"text_vectors", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "damage", b"damage", "default_candidates", b"default_candidates", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "image_vectors", b"image_vectors", "indexed_share", b"indexed_share", "model", b"model", "name", b"name", "on_disk_payload", b"on_disk_payload", "on_disk_vectors", b"on_disk_vectors", "optimizers", b"optimizers", "payload_indexes", b"payload_indexes", "points", b"points", "quantization", b"quantization", "quantization_params", b"quantization_params", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "successor", b"successor", "text_vectors", b"text_vectors", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -648,6 +654,219 @@ class GetCollectionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCollectionResponse: _TypeAlias = GetCollectionResponse  # noqa: Y015
+
+@_typing.final
+class OptimizersConfig(_message.Message):
+    """When and how a Qdrant server rearranges its segments, in its own terms. What is not set stays as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_THRESHOLD_FIELD_NUMBER: _builtins.int
+    VACUUM_MIN_VECTOR_NUMBER_FIELD_NUMBER: _builtins.int
+    DEFAULT_SEGMENT_NUMBER_FIELD_NUMBER: _builtins.int
+    MAX_SEGMENT_SIZE_KB_FIELD_NUMBER: _builtins.int
+    INDEXING_THRESHOLD_KB_FIELD_NUMBER: _builtins.int
+    MAX_OPTIMIZATION_THREADS_FIELD_NUMBER: _builtins.int
+    deleted_threshold: _builtins.float
+    """Share of deleted vectors from which on a segment is cleaned, 0 to 1."""
+    vacuum_min_vector_number: _builtins.int
+    """Vectors that a segment must have to be cleaned, at least 100."""
+    default_segment_number: _builtins.int
+    """Segments to aim at; 0 = by the number of cores."""
+    max_segment_size_kb: _builtins.int
+    """Largest segment to make, in kilobytes of vectors."""
+    indexing_threshold_kb: _builtins.int
+    """Kilobytes of vectors from which on a segment gets an HNSW graph; 0 = none ever does."""
+    max_optimization_threads: _builtins.int
+    """Threads that one shard may use for it; 0 = none are, nothing is optimized."""
+    def __init__(
+        self,
+        *,
+        deleted_threshold: _builtins.float | None = ...,
+        vacuum_min_vector_number: _builtins.int | None = ...,
+        default_segment_number: _builtins.int | None = ...,
+        max_segment_size_kb: _builtins.int | None = ...,
+        indexing_threshold_kb: _builtins.int | None = ...,
+        max_optimization_threads: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_segment_number", b"_default_segment_number", "_deleted_threshold", b"_deleted_threshold", "_indexing_threshold_kb", b"_indexing_threshold_kb", "_max_optimization_threads", b"_max_optimization_threads", "_max_segment_size_kb", b"_max_segment_size_kb", "_vacuum_min_vector_number", b"_vacuum_min_vector_number", "default_segment_number", b"default_segment_number", "deleted_threshold", b"deleted_threshold", "indexing_threshold_kb", b"indexing_threshold_kb", "max_optimization_threads", b"max_optimization_threads", "max_segment_size_kb", b"max_segment_size_kb", "vacuum_min_vector_number", b"vacuum_min_vector_number"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_segment_number", b"_default_segment_number", "_deleted_threshold", b"_deleted_threshold", "_indexing_threshold_kb", b"_indexing_threshold_kb", "_max_optimization_threads", b"_max_optimization_threads", "_max_segment_size_kb", b"_max_segment_size_kb", "_vacuum_min_vector_number", b"_vacuum_min_vector_number", "default_segment_number", b"default_segment_number", "deleted_threshold", b"deleted_threshold", "indexing_threshold_kb", b"indexing_threshold_kb", "max_optimization_threads", b"max_optimization_threads", "max_segment_size_kb", b"max_segment_size_kb", "vacuum_min_vector_number", b"vacuum_min_vector_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__default_segment_number: _TypeAlias = _typing.Literal["default_segment_number"]  # noqa: Y015
+    _WhichOneofArgType__default_segment_number: _TypeAlias = _typing.Literal["_default_segment_number", b"_default_segment_number"]  # noqa: Y015
+    _WhichOneofReturnType__deleted_threshold: _TypeAlias = _typing.Literal["deleted_threshold"]  # noqa: Y015
+    _WhichOneofArgType__deleted_threshold: _TypeAlias = _typing.Literal["_deleted_threshold", b"_deleted_threshold"]  # noqa: Y015
+    _WhichOneofReturnType__indexing_threshold_kb: _TypeAlias = _typing.Literal["indexing_threshold_kb"]  # noqa: Y015
+    _WhichOneofArgType__indexing_threshold_kb: _TypeAlias = _typing.Literal["_indexing_threshold_kb", b"_indexing_threshold_kb"]  # noqa: Y015
+    _WhichOneofReturnType__max_optimization_threads: _TypeAlias = _typing.Literal["max_optimization_threads"]  # noqa: Y015
+    _WhichOneofArgType__max_optimization_threads: _TypeAlias = _typing.Literal["_max_optimization_threads", b"_max_optimization_threads"]  # noqa: Y015
+    _WhichOneofReturnType__max_segment_size_kb: _TypeAlias = _typing.Literal["max_segment_size_kb"]  # noqa: Y015
+    _WhichOneofArgType__max_segment_size_kb: _TypeAlias = _typing.Literal["_max_segment_size_kb", b"_max_segment_size_kb"]  # noqa: Y015
+    _WhichOneofReturnType__vacuum_min_vector_number: _TypeAlias = _typing.Literal["vacuum_min_vector_number"]  # noqa: Y015
+    _WhichOneofArgType__vacuum_min_vector_number: _TypeAlias = _typing.Literal["_vacuum_min_vector_number", b"_vacuum_min_vector_number"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__default_segment_number) -> _WhichOneofReturnType__default_segment_number | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deleted_threshold) -> _WhichOneofReturnType__deleted_threshold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__indexing_threshold_kb) -> _WhichOneofReturnType__indexing_threshold_kb | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_optimization_threads) -> _WhichOneofReturnType__max_optimization_threads | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_segment_size_kb) -> _WhichOneofReturnType__max_segment_size_kb | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__vacuum_min_vector_number) -> _WhichOneofReturnType__vacuum_min_vector_number | None: ...
+
+Global___OptimizersConfig: _TypeAlias = OptimizersConfig  # noqa: Y015
+
+@_typing.final
+class HnswConfigDiff(_message.Message):
+    """The HNSW graph's settings to change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    M_FIELD_NUMBER: _builtins.int
+    EF_CONSTRUCT_FIELD_NUMBER: _builtins.int
+    FULL_SCAN_THRESHOLD_KB_FIELD_NUMBER: _builtins.int
+    ON_DISK_FIELD_NUMBER: _builtins.int
+    m: _builtins.int
+    """Edges a node, 4 to 256."""
+    ef_construct: _builtins.int
+    """Beam while building, 4 to 4096."""
+    full_scan_threshold_kb: _builtins.int
+    """Kilobytes of vectors up to which comparing with all of them beats the graph, 10 to 100000000."""
+    on_disk: _builtins.bool
+    """Keep the graph on disk instead of in memory."""
+    def __init__(
+        self,
+        *,
+        m: _builtins.int | None = ...,
+        ef_construct: _builtins.int | None = ...,
+        full_scan_threshold_kb: _builtins.int | None = ...,
+        on_disk: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ef_construct", b"_ef_construct", "_full_scan_threshold_kb", b"_full_scan_threshold_kb", "_m", b"_m", "_on_disk", b"_on_disk", "ef_construct", b"ef_construct", "full_scan_threshold_kb", b"full_scan_threshold_kb", "m", b"m", "on_disk", b"on_disk"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ef_construct", b"_ef_construct", "_full_scan_threshold_kb", b"_full_scan_threshold_kb", "_m", b"_m", "_on_disk", b"_on_disk", "ef_construct", b"ef_construct", "full_scan_threshold_kb", b"full_scan_threshold_kb", "m", b"m", "on_disk", b"on_disk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ef_construct: _TypeAlias = _typing.Literal["ef_construct"]  # noqa: Y015
+    _WhichOneofArgType__ef_construct: _TypeAlias = _typing.Literal["_ef_construct", b"_ef_construct"]  # noqa: Y015
+    _WhichOneofReturnType__full_scan_threshold_kb: _TypeAlias = _typing.Literal["full_scan_threshold_kb"]  # noqa: Y015
+    _WhichOneofArgType__full_scan_threshold_kb: _TypeAlias = _typing.Literal["_full_scan_threshold_kb", b"_full_scan_threshold_kb"]  # noqa: Y015
+    _WhichOneofReturnType__m: _TypeAlias = _typing.Literal["m"]  # noqa: Y015
+    _WhichOneofArgType__m: _TypeAlias = _typing.Literal["_m", b"_m"]  # noqa: Y015
+    _WhichOneofReturnType__on_disk: _TypeAlias = _typing.Literal["on_disk"]  # noqa: Y015
+    _WhichOneofArgType__on_disk: _TypeAlias = _typing.Literal["_on_disk", b"_on_disk"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ef_construct) -> _WhichOneofReturnType__ef_construct | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__full_scan_threshold_kb) -> _WhichOneofReturnType__full_scan_threshold_kb | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__m) -> _WhichOneofReturnType__m | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__on_disk) -> _WhichOneofReturnType__on_disk | None: ...
+
+Global___HnswConfigDiff: _TypeAlias = HnswConfigDiff  # noqa: Y015
+
+@_typing.final
+class UpdateCollectionRequest(_message.Message):
+    """Settings to change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    HNSW_FIELD_NUMBER: _builtins.int
+    QUANTIZATION_FIELD_NUMBER: _builtins.int
+    QUANTIZATION_PARAMS_FIELD_NUMBER: _builtins.int
+    ON_DISK_VECTORS_FIELD_NUMBER: _builtins.int
+    ON_DISK_PAYLOAD_FIELD_NUMBER: _builtins.int
+    REPLICATION_FACTOR_FIELD_NUMBER: _builtins.int
+    WRITE_CONSISTENCY_FACTOR_FIELD_NUMBER: _builtins.int
+    OPTIMIZERS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Collection or alias."""
+    quantization: Global___Quantization.ValueType
+    """Compression. QUANTIZATION_NONE removes it, which Qdrant Edge cannot do."""
+    on_disk_vectors: _builtins.bool
+    """Keep vectors on disk instead of in memory."""
+    on_disk_payload: _builtins.bool
+    """Keep payloads on disk instead of in memory."""
+    replication_factor: _builtins.int
+    """Replicas of each shard, 1 to 64; a Qdrant server does not make those that it lacks by itself."""
+    write_consistency_factor: _builtins.int
+    """Replicas that must acknowledge a write, 1 to `replication_factor`."""
+    @_builtins.property
+    def hnsw(self) -> Global___HnswConfigDiff:
+        """The HNSW graph."""
+
+    @_builtins.property
+    def quantization_params(self) -> Global___QuantizationParams:
+        """How the compression works, of that which is given or of the one that is there: replaces all of it."""
+
+    @_builtins.property
+    def optimizers(self) -> Global___OptimizersConfig:
+        """Segments of a Qdrant server. Of Qdrant Edge the service's settings decide."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        hnsw: Global___HnswConfigDiff | None = ...,
+        quantization: Global___Quantization.ValueType = ...,
+        quantization_params: Global___QuantizationParams | None = ...,
+        on_disk_vectors: _builtins.bool | None = ...,
+        on_disk_payload: _builtins.bool | None = ...,
+        replication_factor: _builtins.int | None = ...,
+        write_consistency_factor: _builtins.int | None = ...,
+        optimizers: Global___OptimizersConfig | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_on_disk_payload", b"_on_disk_payload", "_on_disk_vectors", b"_on_disk_vectors", "_replication_factor", b"_replication_factor", "_write_consistency_factor", b"_write_consistency_factor", "hnsw", b"hnsw", "on_disk_payload", b"on_disk_payload", "on_disk_vectors", b"on_disk_vectors", "optimizers", b"optimizers", "quantization_params", b"quantization_params", "replication_factor", b"replication_factor", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_on_disk_payload", b"_on_disk_payload", "_on_disk_vectors", b"_on_disk_vectors", "_replication_factor", b"_replication_factor", "_write_consistency_factor", b"_write_consistency_factor", "hnsw", b"hnsw", "name", b"name", "on_disk_payload", b"on_disk_payload", "on_disk_vectors", b"on_disk_vectors", "optimizers", b"optimizers", "quantization", b"quantization", "quantization_params", b"quantization_params", "replication_factor", b"replication_factor", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__on_disk_payload: _TypeAlias = _typing.Literal["on_disk_payload"]  # noqa: Y015
+    _WhichOneofArgType__on_disk_payload: _TypeAlias = _typing.Literal["_on_disk_payload", b"_on_disk_payload"]  # noqa: Y015
+    _WhichOneofReturnType__on_disk_vectors: _TypeAlias = _typing.Literal["on_disk_vectors"]  # noqa: Y015
+    _WhichOneofArgType__on_disk_vectors: _TypeAlias = _typing.Literal["_on_disk_vectors", b"_on_disk_vectors"]  # noqa: Y015
+    _WhichOneofReturnType__replication_factor: _TypeAlias = _typing.Literal["replication_factor"]  # noqa: Y015
+    _WhichOneofArgType__replication_factor: _TypeAlias = _typing.Literal["_replication_factor", b"_replication_factor"]  # noqa: Y015
+    _WhichOneofReturnType__write_consistency_factor: _TypeAlias = _typing.Literal["write_consistency_factor"]  # noqa: Y015
+    _WhichOneofArgType__write_consistency_factor: _TypeAlias = _typing.Literal["_write_consistency_factor", b"_write_consistency_factor"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__on_disk_payload) -> _WhichOneofReturnType__on_disk_payload | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__on_disk_vectors) -> _WhichOneofReturnType__on_disk_vectors | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replication_factor) -> _WhichOneofReturnType__replication_factor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__write_consistency_factor) -> _WhichOneofReturnType__write_consistency_factor | None: ...
+
+Global___UpdateCollectionRequest: _TypeAlias = UpdateCollectionRequest  # noqa: Y015
+
+@_typing.final
+class UpdateCollectionResponse(_message.Message):
+    """The collection as it is set now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> Global___Collection:
+        """Its description."""
+
+    def __init__(
+        self,
+        *,
+        collection: Global___Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateCollectionResponse: _TypeAlias = UpdateCollectionResponse  # noqa: Y015
 
 @_typing.final
 class ListCollectionsRequest(_message.Message):

@@ -54,6 +54,11 @@ class CollectionServiceStub:
                 request_serializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.ListCollectionsRequest.SerializeToString,
                 response_deserializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.ListCollectionsResponse.FromString,
                 _registered_method=True)
+        self.UpdateCollection = channel.unary_unary(
+                '/clipsearch.search.v1.CollectionService/UpdateCollection',
+                request_serializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.UpdateCollectionRequest.SerializeToString,
+                response_deserializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.UpdateCollectionResponse.FromString,
+                _registered_method=True)
         self.DeleteCollection = channel.unary_unary(
                 '/clipsearch.search.v1.CollectionService/DeleteCollection',
                 request_serializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.DeleteCollectionRequest.SerializeToString,
@@ -106,6 +111,16 @@ class CollectionServiceServicer:
 
     def ListCollections(self, request, context):
         """Lists all collections, damaged ones too, by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateCollection(self, request, context):
+        """Changes settings of a collection; those that are not given stay. It is in service all the time: what has to
+        be built anew is built in the background, and searches find the same meanwhile. A successor's settings
+        are its own and stay. FAILED_PRECONDITION for what the engine cannot change (ENGINE_CANNOT_CHANGE) or
+        has not without a Qdrant server (NEEDS_QDRANT_SERVER); then nothing is changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,6 +190,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.ListCollections,
                     request_deserializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.ListCollectionsRequest.FromString,
                     response_serializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.ListCollectionsResponse.SerializeToString,
+            ),
+            'UpdateCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCollection,
+                    request_deserializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.UpdateCollectionRequest.FromString,
+                    response_serializer=clipsearch_dot_search_dot_v1_dot_collection__pb2.UpdateCollectionResponse.SerializeToString,
             ),
             'DeleteCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteCollection,
@@ -288,6 +308,33 @@ class CollectionService:
             '/clipsearch.search.v1.CollectionService/ListCollections',
             clipsearch_dot_search_dot_v1_dot_collection__pb2.ListCollectionsRequest.SerializeToString,
             clipsearch_dot_search_dot_v1_dot_collection__pb2.ListCollectionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.search.v1.CollectionService/UpdateCollection',
+            clipsearch_dot_search_dot_v1_dot_collection__pb2.UpdateCollectionRequest.SerializeToString,
+            clipsearch_dot_search_dot_v1_dot_collection__pb2.UpdateCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

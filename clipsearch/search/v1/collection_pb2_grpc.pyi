@@ -46,6 +46,12 @@ class CollectionServiceStub:
     """Describes a collection."""
     ListCollections: _grpc.UnaryUnaryMultiCallable[_collection_pb2.ListCollectionsRequest, _collection_pb2.ListCollectionsResponse]
     """Lists all collections, damaged ones too, by name."""
+    UpdateCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.UpdateCollectionRequest, _collection_pb2.UpdateCollectionResponse]
+    """Changes settings of a collection; those that are not given stay. It is in service all the time: what has to
+    be built anew is built in the background, and searches find the same meanwhile. A successor's settings
+    are its own and stay. FAILED_PRECONDITION for what the engine cannot change (ENGINE_CANNOT_CHANGE) or
+    has not without a Qdrant server (NEEDS_QDRANT_SERVER); then nothing is changed.
+    """
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.DeleteCollectionRequest, _collection_pb2.DeleteCollectionResponse]
     """Deletes a collection, its points and the aliases that point at it. NOT_FOUND if there is none."""
     UpdateAlias: _grpc.UnaryUnaryMultiCallable[_collection_pb2.UpdateAliasRequest, _collection_pb2.UpdateAliasResponse]
@@ -89,6 +95,12 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """Describes a collection."""
     ListCollections: _aio.UnaryUnaryMultiCallable[_collection_pb2.ListCollectionsRequest, _collection_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """Lists all collections, damaged ones too, by name."""
+    UpdateCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.UpdateCollectionRequest, _collection_pb2.UpdateCollectionResponse]  # type: ignore[assignment]
+    """Changes settings of a collection; those that are not given stay. It is in service all the time: what has to
+    be built anew is built in the background, and searches find the same meanwhile. A successor's settings
+    are its own and stay. FAILED_PRECONDITION for what the engine cannot change (ENGINE_CANNOT_CHANGE) or
+    has not without a Qdrant server (NEEDS_QDRANT_SERVER); then nothing is changed.
+    """
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.DeleteCollectionRequest, _collection_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Deletes a collection, its points and the aliases that point at it. NOT_FOUND if there is none."""
     UpdateAlias: _aio.UnaryUnaryMultiCallable[_collection_pb2.UpdateAliasRequest, _collection_pb2.UpdateAliasResponse]  # type: ignore[assignment]
@@ -147,6 +159,18 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.ListCollectionsResponse, _abc.Awaitable[_collection_pb2.ListCollectionsResponse]]:
         """Lists all collections, damaged ones too, by name."""
+
+    @_abc_1.abstractmethod
+    def UpdateCollection(
+        self,
+        request: _collection_pb2.UpdateCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.UpdateCollectionResponse, _abc.Awaitable[_collection_pb2.UpdateCollectionResponse]]:
+        """Changes settings of a collection; those that are not given stay. It is in service all the time: what has to
+        be built anew is built in the background, and searches find the same meanwhile. A successor's settings
+        are its own and stay. FAILED_PRECONDITION for what the engine cannot change (ENGINE_CANNOT_CHANGE) or
+        has not without a Qdrant server (NEEDS_QDRANT_SERVER); then nothing is changed.
+        """
 
     @_abc_1.abstractmethod
     def DeleteCollection(

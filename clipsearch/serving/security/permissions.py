@@ -74,6 +74,7 @@ PERMISSIONS: dict[str, Permission] = {
     _COLLECTION + "GetCollection": Permission(Scope.SEARCH, _name),
     _COLLECTION + "ListCollections": Permission(Scope.SEARCH, None),
     _COLLECTION + "CreateCollection": Permission(Scope.ADMIN, _name),
+    _COLLECTION + "UpdateCollection": Permission(Scope.ADMIN, _name),
     _COLLECTION + "DeleteCollection": Permission(Scope.ADMIN, _name),
     _COLLECTION + "UpdateAlias": Permission(Scope.ADMIN, _aliased),
     _COLLECTION + "SetSuccessor": Permission(Scope.ADMIN, _linked),

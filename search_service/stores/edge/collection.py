@@ -29,12 +29,14 @@ from search_service.stores.edge.files import (
     disk_errors,
     disk_full,
     free_bytes,
+    is_outdated,
     read_calibration,
+    set_outdated,
     sync_log,
     write_spec,
 )
 from search_service.stores.edge.process import Children, EngineFailed, EngineProcess, EngineStopped, whole
-from search_service.stores.protocol import CollectionSpec, PayloadIndex
+from search_service.stores.protocol import CHANGEABLE, CollectionSpec, PayloadIndex
 
 _log = structlog.get_logger(__name__)
 _PING_S = 1.0
@@ -88,6 +90,7 @@ class EdgeCollection:
         self.written = Written()
         self.maintenance: asyncio.Task[None] | None = None
         self.closed = False
+        self.outdated = is_outdated(folder)  # its index was built by other settings
         self._children = children
         self._maintain = maintain
         self._min_free_bytes = min_free_bytes
@@ -187,6 +190,28 @@ class EdgeCollection:
             if self.closed:
                 raise self._gone()
             await whole(self._save(dataclasses.replace(self.spec, successor=successor)))
+
+    async def update(self, changes: Mapping[str, Any]) -> None:
+        """Keeps other settings, by which the index is built anew soon, also after a restart.
+
+        Raises NotFound once the collection is closed.
+        """
+        async with self.writing:
+            if self.closed:
+                raise self._gone()
+            with disk_errors():
+                await asyncio.to_thread(set_outdated, self.folder, True)
+            self.outdated = True
+            await whole(self._save(dataclasses.replace(self.spec, **changes)))
+            self._wrote(0)
+
+    async def rebuilt(self, spec: CollectionSpec) -> None:
+        """To be told that the index has been built by these settings."""
+        async with self.writing:
+            if all(getattr(spec, name) == getattr(self.spec, name) for name in CHANGEABLE):
+                with disk_errors():
+                    await asyncio.to_thread(set_outdated, self.folder, False)
+                self.outdated = False
 
     async def engine(self) -> EngineProcess:
         """The engine, started if it is not running. Raises NotFound once the collection is closed."""

@@ -6,6 +6,7 @@
         collection.json                    the CollectionSpec
         calibration.json                   what searches are calibrated by, once it has points
         current                            the name of the shard in use
+        outdated                           there while its index is to be built by other settings
         shard.<n>/                         the engine's files
     <root>/collections/.<name>.new         being created, or
     <root>/collections/.<name>.deleted     deleted: both are removed when the store opens
@@ -38,6 +39,7 @@ FIRST_SHARD = "shard.1"
 SPEC = "collection.json"
 CALIBRATION = "calibration.json"
 CURRENT = "current"
+OUTDATED = "outdated"
 SHARD_CONFIG = "edge_config.json"  # the engine's own
 
 # The engine writes these once, when it builds a segment, and only ever deletes them: a copy of the
@@ -131,6 +133,19 @@ def read_calibration(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return kept
+
+
+def is_outdated(folder: Path) -> bool:
+    """Whether the collection's index is to be built by other settings."""
+    return (folder / OUTDATED).exists()
+
+
+def set_outdated(folder: Path, outdated: bool) -> None:
+    """Notes that it is, durably, or that it is not any more."""
+    if outdated:
+        _write_whole(folder / OUTDATED, "")
+    else:
+        (folder / OUTDATED).unlink(missing_ok=True)
 
 
 def current_shard(folder: Path) -> str:

@@ -86,13 +86,15 @@ class Maintenance:
             _log.exception("the maintenance of a collection failed", collection=collection.spec.name)
 
     async def _index(self, collection: EdgeCollection) -> None:
-        """Builds the index anew if enough vectors have none, or enough points are dead."""
-        name, folder, written = collection.spec.name, collection.folder, collection.written
+        """Builds the index anew if its settings changed, or enough vectors have none, or points are dead."""
+        spec, folder, written = collection.spec, collection.folder, collection.written
+        name = spec.name
         info: ShardInfo = await (await collection.engine()).call("info")
         unindexed = info.image_vectors + info.text_vectors - info.indexed_vectors
         dead = written.upserted - (info.points - written.points)
         wasteful = dead >= max(_DEAD_POINTS, _DEAD_SHARE * (info.points + dead))
-        if unindexed - written.unindexable < self._policy.index_threshold and not wasteful:
+        enough = unindexed - written.unindexable >= self._policy.index_threshold
+        if not (enough or wasteful or collection.outdated):
             return
         copied = await asyncio.to_thread(disk_bytes, folder)
         if free_bytes(folder) - copied < self._policy.min_free_bytes:
@@ -101,6 +103,8 @@ class Maintenance:
         upserted = written.upserted
         async with self._indexing:
             changed = await rebuild(collection, self._children, self._policy.index_threshold)
+        if collection.outdated:
+            await collection.rebuilt(spec)
         written.unindexable = 0 if changed else unindexed
         written.upserted -= upserted
         written.points = info.points

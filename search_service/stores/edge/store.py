@@ -23,7 +23,13 @@ from clipsearch.serving.errors import (
     NotFound,
     ServiceError,
 )
-from search_service.stores.checks import check_name, check_no_cluster, check_points, index_conflict
+from search_service.stores.checks import (
+    check_changes,
+    check_name,
+    check_no_cluster,
+    check_points,
+    index_conflict,
+)
 from search_service.stores.edge import files
 from search_service.stores.edge.aliases import Aliases
 from search_service.stores.edge.codec import pack_point
@@ -167,6 +173,14 @@ class QdrantEdge(EdgeReads):
     ) -> None:
         await asyncio.to_thread(files.publish, building, folder, spec)
         self._live[spec.name] = self._collection(folder, spec, files.FIRST_SHARD, spare=engine)
+
+    async def update_collection(
+        self, collection: str, changes: Mapping[str, Any], *, timeout: float | None = None
+    ) -> None:
+        """Keeps the settings; the next index, which is begun soon, is built by them."""
+        live = self._get(collection)
+        check_changes(live.spec, changes)
+        await live.update(changes)
 
     async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
         live = self._get(collection)

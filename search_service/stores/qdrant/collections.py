@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from qdrant_client import models
@@ -22,14 +22,22 @@ from clipsearch.serving.errors import (
     Unavailable,
 )
 from search_service.stores.checks import check_name, index_conflict
-from search_service.stores.protocol import VECTOR_NAMES, CollectionInfo, CollectionSpec, PayloadIndex
+from search_service.stores.protocol import (
+    VECTOR_NAMES,
+    CollectionInfo,
+    CollectionSpec,
+    Optimizers,
+    PayloadIndex,
+)
 from search_service.stores.qdrant.calls import Send
 from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.known import FRESH_S, KnownCollections
 from search_service.stores.qdrant.spec import (
+    alteration,
     calibration_metadata,
     creation,
     index_schema,
+    read_spec,
     successor_metadata,
 )
 
@@ -72,6 +80,25 @@ class ServerCollections(KnownCollections):
                 raise
 
         await self._calls.once(spec.name, timeout, create)
+        self._forget()
+
+    async def update_collection(
+        self, collection: str, changes: Mapping[str, Any], *, timeout: float | None = None
+    ) -> None:
+        """Changes settings; the server's optimizers do the rest."""
+        spec = (await self._ask(collection, collection, timeout)).spec
+        arguments = alteration(spec, changes)
+        await self._calls.write(
+            collection,
+            timeout,
+            lambda seconds: self._nodes.update_collection(collection, **arguments, timeout=seconds),
+        )
+
+        async def so_here(seconds: int) -> bool:
+            found = read_spec(collection, await self._nodes.get_collection(collection))
+            return found is not None and all(_is_set(getattr(found, n), v) for n, v in changes.items())
+
+        await self._seen_by_all(collection, timeout, so_here)
         self._forget()
 
     async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
@@ -263,6 +290,13 @@ class ServerCollections(KnownCollections):
             disk_bytes=0,  # the server does not tell
             aliases=tuple(sorted(alias for alias, of in aliases.items() if of == name)),
         )
+
+
+def _is_set(found: Any, value: Any) -> bool:
+    """Whether a setting is as it was asked for; of optimizers, what was."""
+    if not isinstance(value, Optimizers):
+        return bool(found == value)
+    return all(wanted in (None, getattr(found, name)) for name, wanted in asdict(value).items())
 
 
 def _delete_alias(alias: str) -> models.DeleteAliasOperation:

@@ -13,6 +13,7 @@ from search_service.stores.protocol import (
     VECTOR_NAMES,
     CollectionSpec,
     IndexType,
+    Optimizers,
     PayloadIndex,
     Quantization,
     QuantizationParams,
@@ -84,6 +85,44 @@ def creation(spec: CollectionSpec) -> dict[str, Any]:
     }
 
 
+def alteration(spec: CollectionSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `update_collection`."""
+
+    def given(**names: str) -> dict[str, Any]:
+        return {name: changes[own] for name, own in names.items() if own in changes}
+
+    arguments: dict[str, Any] = {}
+    hnsw = given(
+        m="hnsw_m",
+        ef_construct="hnsw_ef_construct",
+        full_scan_threshold="hnsw_full_scan_threshold_kb",
+        on_disk="hnsw_on_disk",
+    )
+    if hnsw:
+        arguments["hnsw_config"] = models.HnswConfigDiff(**hnsw)
+    params = given(
+        replication_factor="replication_factor",
+        write_consistency_factor="write_consistency_factor",
+        on_disk_payload="on_disk_payload",
+    )
+    if params:
+        arguments["collection_params"] = models.CollectionParamsDiff(**params)
+    if "on_disk_vectors" in changes:
+        diff = models.VectorParamsDiff(on_disk=changes["on_disk_vectors"])
+        arguments["vectors_config"] = dict.fromkeys(VECTOR_NAMES, diff)
+    if "quantization" in changes or "quantization_params" in changes:
+        changed = dataclasses.replace(
+            spec, **given(quantization="quantization", quantization_params="quantization_params")
+        )
+        arguments["quantization_config"] = _quantization(changed) or models.Disabled.DISABLED
+    if "optimizers" in changes:
+        values = dataclasses.asdict(changes["optimizers"])
+        arguments["optimizers_config"] = models.OptimizersConfigDiff(
+            **{name.removesuffix("_kb"): value for name, value in values.items()}
+        )
+    return arguments
+
+
 def successor_metadata(successor: str) -> dict[str, Any]:
     """The link to the successor, "" = none."""
     return {_SUCCESSOR: successor}
@@ -127,7 +166,16 @@ def read_spec(name: str, described: models.CollectionInfo) -> CollectionSpec | N
         replication_factor=config.params.replication_factor or 0,
         write_consistency_factor=config.params.write_consistency_factor or 0,
         successor=kept.get(_SUCCESSOR, ""),
+        optimizers=_optimizers(config.optimizer_config),
     )
+
+
+def _optimizers(config: Any) -> Optimizers:
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(Optimizers):
+        value = getattr(config, field.name.removesuffix("_kb"), None)
+        values[field.name] = value if isinstance(value, int | float) else None  # "auto"
+    return Optimizers(**values)
 
 
 def _indexes(described: models.CollectionInfo) -> dict[str, PayloadIndex]:

@@ -191,6 +191,56 @@ async def test_a_payload_index_is_added_later_and_shown(client: Client):
     await add("price", KEYWORD)
 
 
+async def change(client: Client, name: str = "c", **settings: object) -> pb.Collection:
+    request = pb.UpdateCollectionRequest(name=name, **settings)
+    return (await client.collections.UpdateCollection(request)).collection
+
+
+async def test_settings_are_changed_and_the_others_stay(client: Client):
+    made = await client.create(quantization=pb.QUANTIZATION_SCALAR, on_disk_vectors=True)
+    await set_alias(client, "alias", "c")
+    hnsw = pb.HnswConfigDiff(m=8, on_disk=True)
+    changed = await change(client, "alias", hnsw=hnsw, on_disk_vectors=False)
+    assert (changed.hnsw.m, changed.hnsw.on_disk, changed.on_disk_vectors) == (8, True, False)
+    assert (changed.quantization, changed.fingerprint) == (made.quantization, made.fingerprint)
+    params = pb.QuantizationParams(quantile=0.9)
+    assert (await change(client, quantization_params=params)).quantization_params.quantile == 0.9
+    changed = await change(client, quantization=pb.QUANTIZATION_PRODUCT)
+    assert (changed.quantization_params.quantile, changed.quantization_params.compression) == (0, 16)
+    assert changed == await describe(client)
+
+
+BAD_CHANGES = [
+    ({}, "INVALID_ARGUMENT", "request"),
+    ({"hnsw": pb.HnswConfigDiff(m=0)}, "INVALID_ARGUMENT", "hnsw.m"),
+    ({"hnsw": pb.HnswConfigDiff(ef_construct=3)}, "INVALID_ARGUMENT", "hnsw.ef_construct"),
+    ({"quantization": 99}, "INVALID_ARGUMENT", "quantization"),
+    ({"quantization_params": pb.QuantizationParams(bits=1)}, "INVALID_ARGUMENT", "quantization_params.bits"),
+    ({"replication_factor": 0}, "INVALID_ARGUMENT", "replication_factor"),
+    ({"replication_factor": 65}, "INVALID_ARGUMENT", "replication_factor"),
+    (
+        {"replication_factor": 2, "write_consistency_factor": 3},
+        "INVALID_ARGUMENT",
+        "write_consistency_factor",
+    ),
+    (
+        {"optimizers": pb.OptimizersConfig(deleted_threshold=1.5)},
+        "INVALID_ARGUMENT",
+        "optimizers.deleted_threshold",
+    ),
+    ({"optimizers": pb.OptimizersConfig(max_segment_size_kb=9)}, "FAILED_PRECONDITION", "optimizers"),
+    ({"quantization": pb.QUANTIZATION_NONE}, "FAILED_PRECONDITION", "quantization"),
+]
+
+
+async def test_a_change_that_cannot_be_is_refused_by_its_field(client: Client):
+    made = await client.create(quantization=pb.QUANTIZATION_SCALAR)
+    for settings, code, field in BAD_CHANGES:
+        refusal = await refused(change(client, **settings))
+        assert (refusal.code, refusal.field) == (code, field), settings
+    assert await describe(client) == made
+
+
 async def test_the_options_of_a_text_index_are_shown(client: Client):
     usual = pb.PayloadIndex(field="usual", type=TEXT, text=pb.TextIndexParams(lowercase=True))
     options = pb.TextIndexParams(

@@ -45,6 +45,30 @@ def test_storage_and_graph_settings_travel():
     assert (request.on_disk_vectors, request.on_disk_payload) == (True, False)
 
 
+def test_settings_to_change_travel_and_those_that_stay_do_not():
+    request = collection_requests.update_collection(
+        "c",
+        hnsw_m=8,
+        hnsw_on_disk=False,
+        quantization_params={"encoding": "two_bits", "always_ram": True},
+        on_disk_payload=False,
+        optimizers={"indexing_threshold_kb": 0},
+    )
+    assert request == pb.UpdateCollectionRequest(
+        name="c",
+        hnsw=pb.HnswConfigDiff(m=8, on_disk=False),
+        quantization_params=pb.QuantizationParams(encoding=pb.BINARY_ENCODING_TWO_BITS, always_ram=True),
+        on_disk_payload=False,
+        optimizers=pb.OptimizersConfig(indexing_threshold_kb=0),
+    )
+    assert responses.collection(pb.Collection(optimizers=request.optimizers)).optimizers == {
+        "indexing_threshold_kb": 0
+    }
+    for wrong in ({"quantization_params": {"bitz": 1}}, {"optimizers": {"wal": 1}}, {"quantization": "x"}):
+        with pytest.raises(ValueError, match="is none of"):
+            collection_requests.update_collection("c", **wrong)
+
+
 def test_the_options_of_a_text_index_travel_and_come_back():
     index = TextIndex("prefix", False, 2, 20, "english", ("german",), ("a", "the"), True)
     request = collection_requests.create_collection("c", payload_indexes={"a": index, "b": "geo"})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -109,6 +110,28 @@ async def test_the_threshold_is_that_of_today_not_of_the_collections_creation(tm
     async with opened(tmp_path, EAGER) as store:
         await store.delete("shop", ["nobody"])  # wakes the maintenance, as any call does
         assert await indexed(store) == 1.0
+
+
+async def test_changed_settings_are_built_soon_also_after_a_restart(tmp_path, spec, points):
+    async with opened(tmp_path, MaintenancePolicy(index_threshold=300, quiet_s=600)) as store:
+        await store.create_collection(spec)
+        await load(store, points)
+        await store.update_collection("shop", {"hnsw_m": 8, "quantization": "scalar"})
+    async with opened(tmp_path, EAGER) as store:
+        live = store._live["shop"]
+        for m in (8, 12):
+            assert live.outdated
+            await store.count("shop")  # wakes the maintenance, as any call does
+            await indexed(store)
+            built = json.loads((live.folder / live.shard / "edge_config.json").read_text())
+            assert (built["hnsw_config"]["m"], "scalar" in built["quantization_config"]) == (m, True)
+            assert not live.outdated
+            if m == 8:
+                await store.update_collection("shop", {"hnsw_m": 12})
+        asked = points(500)[7]
+        (hits,) = await store.query("shop", [VectorQuery(asked.image, "image", 1)])
+        assert hits[0].point.id == asked.id
+    assert not files.is_outdated(live.folder)
 
 
 async def test_what_is_written_meanwhile_is_in_the_new_index(tmp_path, spec, points, monkeypatch):

@@ -19,7 +19,7 @@ from search_service.query.filters import FieldChecks
 from search_service.query.queries import FUSION_DEPTH, Answer, Hit, Query, Timings
 from search_service.query.ranking import Ranked
 from search_service.query.search import Run, Search
-from search_service.stores.filters import Condition, Filter, IsEmpty, MatchAny, MatchExcept
+from search_service.stores.filters import Condition, Filter, IsEmpty, MatchExcept, MatchValue
 from search_service.stores.protocol import PayloadSelection, VectorStore, index_type
 
 _DEEPEST = 10_000  # hits that are looked through for another group
@@ -91,7 +91,7 @@ class Groups:
             if len(walk.groups) == before:  # some points have no value for a group, or share known ones
                 limit *= 4
         if short := walk.cut_off:
-            parts = [walk.part(walk.asked.size, MatchAny(walk.asked.key, (v,))) for v in short]  # type: ignore[arg-type]
+            parts = [walk.part(walk.asked.size, MatchValue(walk.asked.key, v)) for v in short]
             for value, own in zip(short, await self._search.rank(parts, deadline), strict=True):
                 walk.groups[value] = own.hits
         return first

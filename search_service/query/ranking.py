@@ -112,18 +112,12 @@ async def nearest(
     store: VectorStore, spec: CollectionSpec, queries: Sequence[VectorQuery], deadline: Deadline
 ) -> list[list[ScoredPoint]]:
     """What `store.query` answers, ties in the order of ids. One call, and others only where a tie is cut."""
-    # One more at either end, to see whether a tie is; what MMR chooses is in no order of scores.
-    wider = [
-        replace(query, offset=query.offset - bool(query.offset), limit=query.limit + 1 + bool(query.offset))
-        if query.mmr is None
-        else query
-        for query in queries
-    ]
+    wider = [_wider(query) for query in queries]
     answers = await _asked(store, spec, wider, deadline)
     found: list[list[ScoredPoint]] = []
     for query, asked, answer in zip(queries, wider, answers, strict=True):
         if query.mmr is not None:
-            found.append(answer)
+            found.append(answer[query.offset :])
             continue
         before = bool(query.offset)
         tied_after = len(answer) == asked.limit and answer[-2].score == answer[-1].score
@@ -135,6 +129,19 @@ async def nearest(
         else:
             found.append(_ordered(answer[before:])[: query.limit])
     return found
+
+
+def _wider(query: VectorQuery) -> VectorQuery:
+    """With one more at either end, to see whether a tie is.
+
+    What MMR chooses is in no order of scores; a server that is to leave out the first of it chooses as many
+    too few (Qdrant 1.18.3).
+    """
+    if query.mmr is not None:
+        return replace(query, offset=0, limit=query.offset + query.limit)
+    return replace(
+        query, offset=query.offset - bool(query.offset), limit=query.limit + 1 + bool(query.offset)
+    )
 
 
 async def _whole(

@@ -82,8 +82,8 @@ async def test_boosts_are_added_to_the_scores_of_a_search(store, collection, tar
         return answer.hits
 
     plain = {hit.point.id: hit.score for hit in await ask(limit=20)}
-    boost = Boost(0.5, Popular("sold", 3))
-    by_hand = {id: score + 0.5 * (int(id[1:]) % 7) / (int(id[1:]) % 7 + 3) for id, score in plain.items()}
+    boost = Boost(3, Popular("sold", 3))
+    by_hand = {id: score + 3 * (int(id[1:]) % 7) / (int(id[1:]) % 7 + 3) for id, score in plain.items()}
     order = sorted(by_hand, key=lambda id: (-by_hand[id], id))
     assert order != list(plain)
     boosted = {"boosts": (boost,), "boost_candidates": 20}

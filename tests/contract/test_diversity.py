@@ -31,21 +31,18 @@ async def test_points_are_chosen_one_by_one(store, collection, diversity):
     stored /= np.linalg.norm(stored, axis=1, keepdims=True)
     await store.upsert(collection, [StoredPoint(f"p{i}", {"i": i}, image=stored[i]) for i in range(POINTS)])
 
-    async def found(limit: int, offset: int = 0, candidates: int = 20, **others) -> list[int]:
-        mmr = Mmr(diversity, candidates)
-        query = VectorQuery(QUERY, "image", limit, offset, exact=True, mmr=mmr, **others)
+    async def found(limit: int, candidates: int, **others) -> list[int]:
+        query = VectorQuery(QUERY, "image", limit, exact=True, mmr=Mmr(diversity, candidates), **others)
         [hits] = await store.query(collection, [query])
         for hit in hits:
             assert hit.score == pytest.approx(stored[hit.point.payload["i"]] @ QUERY, abs=1e-5)
         return [hit.point.payload["i"] for hit in hits]
 
     by_nearness = np.argsort(-(stored @ QUERY)).tolist()
-    expected = chosen(stored, by_nearness[:20], diversity, 20)
-    assert await found(10) == expected[:10]
-    assert await found(4, offset=3) == expected[3:7]
-    assert await found(20, candidates=7) == chosen(stored, by_nearness[:7], diversity, 7)
-    if diversity == 0:
-        assert await found(10) == by_nearness[:10]
-    some = [i for i in by_nearness if i < 30][:20]
+    assert await found(10, POINTS) == chosen(stored, by_nearness, diversity, 10)
     few = Filter(must=(Range("i", lt=30),))
-    assert await found(5, filter=few) == chosen(stored, some, diversity, 5)
+    some = [i for i in by_nearness if i < 30]
+    assert await found(5, POINTS, filter=few) == chosen(stored, some, diversity, 5)
+    if diversity == 0:
+        assert await found(10, 20) == by_nearness[:10]
+    assert await found(20, 7) == chosen(stored, by_nearness[:7], diversity, 7)

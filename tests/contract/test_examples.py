@@ -24,7 +24,7 @@ def best_score(good: np.ndarray, bad: np.ndarray) -> np.ndarray:
 
 
 def context(good: np.ndarray, bad: np.ndarray) -> np.ndarray:
-    return np.minimum(good[:2] - bad, 0).sum(axis=0)
+    return sigmoid(np.minimum(good[:2] - bad, 0)).sum(axis=0)
 
 
 def discover(good: np.ndarray, bad: np.ndarray) -> np.ndarray:

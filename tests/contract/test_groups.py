@@ -110,6 +110,7 @@ async def test_hits_come_with_what_is_asked_of_them(searching):
     for hit in hits:
         assert hit.point.payload == {"n": int(hit.point.id[1:])}
         assert hit.point.image is not None
-    bounded = GroupQuery(Query(collection, QUERY, "image", score_threshold=hits[0].score), "year", 2)
+    above = (hits[0].score + max(hit.score for hit in hits[1:])) / 2
+    bounded = GroupQuery(Query(collection, QUERY, "image", score_threshold=above), "year", 2)
     found, _ = await groups.search(bounded, Deadline.after(30))
     assert [hit.point.id for group in found for hit in group.hits] == [hits[0].point.id]

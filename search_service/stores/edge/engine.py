@@ -247,7 +247,8 @@ class Engine:
     def facet(self, key: str, limit: int, filter: Filter | None, exact: bool) -> list[FacetHit]:
         """The most frequent values of an indexed field."""
         asked = qe.FacetRequest(key, limit=limit, exact=exact, filter=edge_filter(filter))
-        return [FacetHit(hit.value, hit.count) for hit in self._shard.facet(asked).hits]
+        hits = self._shard.facet(asked).hits
+        return [FacetHit(hit.value, hit.count) for hit in hits if hit.count]  # not those that no point has now
 
     def scroll(
         self,

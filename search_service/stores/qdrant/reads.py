@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
@@ -17,7 +18,7 @@ from clipsearch.serving.errors import DeadlineExceeded, NotFound, Unavailable
 from search_service.deadline import store_within
 from search_service.stores.checks import check_cursor
 from search_service.stores.codec import NO_PAYLOAD, order_start, payload_keys, sampled
-from search_service.stores.filters import Filter
+from search_service.stores.filters import Filter, HasId
 from search_service.stores.protocol import (
     Page,
     PayloadSelection,
@@ -43,6 +44,7 @@ from search_service.stores.questions import Boost, FacetHit, OrderBy, OrderedPoi
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 
 _COUNTED_AT_ONCE = 1000
+_FACETS_ASKED = 1000
 _ANY_COPY = 1
 # Qdrant needs far less than their sum to tell a node that has come back how it stands.
 _AGREE_AFTER_S = (0.05, 0.15, 0.3, 0.5)
@@ -133,8 +135,13 @@ class ServerReads(ServerCollections):
         exact: bool = False,
         timeout: float | None = None,
     ) -> list[FacetHit]:
-        """The most frequent values: as many, and exactly, as the collection's strict mode lets pass."""
+        """The most frequent values: as many, and exactly, as the collection's strict mode lets pass.
+
+        Where they count exactly, nodes tell each other no more values than are asked for (1.18.3), so that
+        sums are short; they are asked for more.
+        """
         limits = self._limits(collection)
+        asked = max(_FACETS_ASKED, limit) if exact else limit
         found = await self._read_points(
             collection,
             timeout,
@@ -142,13 +149,13 @@ class ServerReads(ServerCollections):
                 collection,
                 key,
                 facet_filter=server_filter(filter),
-                limit=min(limit, limits.results or limit),
+                limit=min(asked, limits.results or asked),
                 exact=exact and limits.allows_exact,
                 consistency=self._consistency,
                 timeout=seconds,
             ),
         )
-        return [FacetHit(hit.value, hit.count) for hit in found.hits]
+        return [FacetHit(hit.value, hit.count) for hit in found.hits if hit.count][:limit]
 
     async def _counted_in_pages(self, collection: str, filter: Filter) -> int:
         counted, cursor = 0, None
@@ -234,7 +241,7 @@ class ServerReads(ServerCollections):
                 timeout=seconds,
             ),
         )
-        more, values = len(records) == limit, [record.order_value for record in records]
+        more, values = len(records) == limit, [record.order_value or 0 for record in records]
         if ids_only:
             ids = [str(record.id) for record in records]
             whole = await self._retrieve(collection, list(dict.fromkeys(ids)), payload, with_vectors, timeout)
@@ -306,7 +313,11 @@ class ServerReads(ServerCollections):
     async def query(
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
-        """Answers several questions in one request; each list best first."""
+        """Answers several questions in one request; each list best first, or as MMR chooses."""
+        spec = await self.resolve(collection, timeout=timeout)
+        if spec.shard_number > 1:
+            named = partial(self._with_candidates, collection, timeout=timeout)
+            queries = [query if query.mmr is None else await named(query) for query in queries]
 
         async def ask(seconds: int) -> Any:
             message = query_message(collection, queries, consistency=self._consistency, timeout=seconds)
@@ -316,6 +327,19 @@ class ServerReads(ServerCollections):
         if len(answers) != len(queries):
             raise Unavailable("store", f"the store answered {len(answers)} of {len(queries)} questions")
         return [scored_points(one.result) for one in answers]
+
+    async def _with_candidates(
+        self, collection: str, query: VectorQuery, *, timeout: float | None
+    ) -> VectorQuery:
+        """The question with MMR's candidates by name.
+
+        Of several shards a server takes for candidates whichever come first, and not the nearest (1.18.3).
+        """
+        limit = query.limit if query.mmr is None else query.mmr.candidates
+        nearest = replace(query, limit=limit, offset=0, mmr=None, payload=NO_PAYLOAD, with_vectors=False)
+        [hits] = await self.query(collection, [nearest], timeout=timeout)
+        these = HasId(tuple(hit.point.id for hit in hits))
+        return replace(query, filter=Filter(must=(these,)), score_threshold=None)
 
     async def _retrieve(
         self,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clipsearch.client import requests
+from clipsearch.client import convert
 from clipsearch.client.aio import AsyncClient, AsyncEncoderClient
 from clipsearch.client.inputs import Point, Search, Term
 from clipsearch.encoder.v1 import encoder_pb2
@@ -51,13 +51,13 @@ async def client(got) -> AsyncIterator[AsyncClient]:
 def read_by(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
     """The threads that images were read in."""
     threads = []
-    read = requests.image_bytes
+    read = convert.image_bytes
 
     def image_bytes(*args):
         threads.append(threading.current_thread())
         return read(*args)
 
-    monkeypatch.setattr(requests, "image_bytes", image_bytes)
+    monkeypatch.setattr(convert, "image_bytes", image_bytes)
     return threads
 
 
@@ -73,8 +73,9 @@ async def test_an_image_is_not_read_on_the_loop(client, read_by, tmp_path: Path)
     await asyncio.to_thread(path.write_bytes, b"jpeg")
     await client.search("x", image=path)
     await client.search("x", query=[Term(text="a cat"), Term(image=path)])
+    await client.search("x", "a cat", context=[(Term(image=path), Term(text="a dog"))])
     assert threading.current_thread() not in read_by
-    assert len(read_by) == 2
+    assert len(read_by) == 3
 
 
 @pytest.fixture

@@ -47,6 +47,8 @@ Examples:
 
   clipsearch search "a mug" --filter 'place@56.95,24.1,5km' --filter 'shops[city=Riga][open=true]'
 
+  clipsearch search "a giraffe" --only-matches
+
   clipsearch search "a cat" --json | jq -r '.hits[].payload.path'
 
 A filter is FIELD, one of = != < <= > >= ~ ~~ @, and a value; | separates alternatives, ~ asks for words,
@@ -87,6 +89,9 @@ def search(
     target: Annotated[
         Literal["any", "image", "text"], typer.Option(help="Which vectors to compare with.")
     ] = "any",
+    only_matches: Annotated[
+        bool, typer.Option("--only-matches", help="Leave out what is no better than chance, all if need be.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Hits wanted.")] = 10,
     group_by: Annotated[
         str | None,
@@ -106,6 +111,7 @@ def search(
 
     options: SearchOptions = {
         "target": target,
+        "only_matches": only_matches,
         "limit": limit,
         "filter": conditions(filter),
         "strategy": strategy,

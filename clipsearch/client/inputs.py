@@ -149,9 +149,10 @@ class SearchOptions(TypedDict, total=False):
 
     How: `target` ("any", "image" or "text": which vectors to compare with), `filter`, `limit` (10),
     `offset`, `score_threshold`, `exact`, `hnsw_ef`, `rescore`, `oversampling`, `fusion` (how "any"
-    joins its two rankings: "calibrated", "rrf" or "dbsf"), `fingerprint` (of the space of ready vectors),
-    `strategy` ("average_vector": the terms become one vector; "best_score", "sum_scores": they are examples,
-    those of weight -1 counterexamples), `context` (pairs of terms: points should be nearer to the first),
+    joins its two rankings: "calibrated", "rrf" or "dbsf"), `only_matches` (leave out what is no better than
+    chance, all if need be), `fingerprint` (of the space of ready vectors), `strategy` ("average_vector": the
+    terms become one vector; "best_score", "sum_scores": they are examples, those of weight -1
+    counterexamples), `context` (pairs of terms: points should be nearer to the first),
     `diversity` (0 to 1: hits that differ from one another, of one target, chosen from the nearest
     `diversity_candidates`, 0 = 100), `boosts` (a list of `Newer`, `Nearer` and `Popular`, which raise the
     scores of the best `boost_candidates` hits, 0 = 100).
@@ -179,6 +180,7 @@ class SearchOptions(TypedDict, total=False):
     boost_candidates: int
     strategy: Strategy
     context: Sequence[tuple[Term, Term]]
+    only_matches: bool
     fingerprint: str
     payload: bool | Sequence[str]
     with_vectors: bool

@@ -134,6 +134,7 @@ def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str) ->
         hnsw_ef=params.hnsw_ef,
         rescore=params.quantization_rescore if params.HasField("quantization_rescore") else True,
         oversampling=oversampling,
+        only_matches=proto.only_matches,
         path=path,
         strategy=strategy,
         mmr=read_mmr(proto, proto.offset + limit, limits),

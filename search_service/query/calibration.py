@@ -185,15 +185,18 @@ def measure(samples: Mapping[VectorName, VectorSample], counts: Mapping[VectorNa
     figures = {}
     for kind in VECTOR_NAMES:
         for name in VECTOR_NAMES:
-            found = _measured(samples[kind], samples[name], counts[name])
+            found = measured(samples[kind], samples[name], counts[name])
             if found is not None:
                 figures[kind, name] = found
     kept = {name: _unpacked(_packed(samples[name].vectors[:_KEPT])) for name in VECTOR_NAMES}
     return Calibration(dict(counts), figures, kept)
 
 
-def _measured(asking: VectorSample, asked: VectorSample, count: int) -> Figures | None:
-    """None where there is nothing but a point's own vectors."""
+def measured(asking: VectorSample, asked: VectorSample, count: int) -> Figures | None:
+    """What the first 128 of `asking` find among `asked`, a sample of `count` vectors.
+
+    None where there is nothing but a point's own vectors.
+    """
     ids = {id: column for column, id in enumerate(asked.ids)}
     queries = asking.vectors[:_QUERIES]
     if not len(queries) or not len(asked.ids):

@@ -83,6 +83,7 @@ class Query:
     hnsw_ef: int = 0
     rescore: bool = True
     oversampling: float = 0.0
+    only_matches: bool = False
     path: str = ""
     strategy: Strategy = "average_vector"
     context: tuple[tuple[Term, Term], ...] = ()
@@ -146,9 +147,12 @@ class Answer:
     timings: Timings
     tokens_dropped: dict[int, int] = field(default_factory=dict)
     weak_match_below: float = 0.0
+    only_matches: bool = False
 
     def weak(self, hit: Hit) -> bool:
         """Whether the match is no better than chance would give."""
+        if self.only_matches:
+            return False
         if self.fusion == "calibrated":
             return hit.score - hit.boost < 0
         return hit.matched == "image" and hit.cosine < self.weak_match_below
@@ -181,6 +185,8 @@ def check_query(query: Query) -> None:
             raise InvalidArgument("mmr", "set together with strategy or context; it is one or the other")
         if query.boosts:
             raise InvalidArgument("mmr", "set together with boosts; it is one or the other")
+    if query.only_matches and not query.by_cosine:
+        raise InvalidArgument("only_matches", "set together with strategy or context; it is one or the other")
     if not query.by_cosine and query.target == "any" and query.fusion == "calibrated":
         scores = f"strategy {query.strategy}" if not query.context else "a context"
         raise InvalidArgument(

@@ -21,8 +21,11 @@ have no graph. A list that is longer than the beam widens it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TypeAlias
 
 import numpy as np
 
@@ -43,6 +46,10 @@ from search_service.stores.protocol import (
 )
 from search_service.stores.questions import Context, Examples
 
+Least: TypeAlias = Mapping[VectorName, float]
+"""By vector name the cosine from which on a point counts; without one any does."""
+
+_ANY: Least = MappingProxyType({})
 _SHORT = 20  # hits
 _MOST_TIED = 100_000  # equal cosines that are put in order; beyond them the engine's order stands
 _RRF_K = 60
@@ -211,21 +218,24 @@ class Ranked:
 
 
 def rank(
-    query: Query, found: Sequence[Sequence[ScoredPoint]], scales: Mapping[VectorName, Scale] | None
+    query: Query,
+    found: Sequence[Sequence[ScoredPoint]],
+    scales: Mapping[VectorName, Scale] | None,
+    least: Least = _ANY,
 ) -> Ranked:
-    """`found` holds the answers to `vector_queries`, as `nearest` orders them.
+    """`found` holds the answers to `vector_queries`, as `nearest` orders them; `least` says what counts.
 
     Cosines stand as they are where one vector name was asked, or only one can answer: `scales` None says
     that the collection has vectors of one name only; RRF and DBSF need none.
     """
     if query.target != "any":
-        return Ranked(_by_cosine(query.target, found[0]), False)
+        return Ranked(_by_cosine(query.target, found[0], least), False)
     fused = scales is not None if query.fusion == "calibrated" else all(found)
     image, text = found
     if fused:
-        ranked = fuse(image, text, query.fusion, scales or {})
+        ranked = fuse(image, text, query.fusion, scales or {}, least)
     else:
-        ranked = _by_cosine("image" if image else "text", image or text)
+        ranked = _by_cosine("image" if image else "text", image or text, least)
     if query.score_threshold is not None:
         ranked = [hit for hit in ranked if hit.score >= query.score_threshold]
     return Ranked(ranked[query.offset : query.offset + query.limit], fused)
@@ -236,8 +246,9 @@ def fuse(
     text: Sequence[ScoredPoint],
     method: Fusion,
     scales: Mapping[VectorName, Scale],
+    least: Least = _ANY,
 ) -> list[Hit]:
-    """All points found, best first; ties in the order of their ids, as in `image` and `text` (see `nearest`).
+    """All points found that count, best first; ties in the order of their ids, as `nearest` gives the lists.
 
     A calibrated point has the larger of its scores, and `matched` is whose that is; otherwise it has the sum
     of its shares, and `matched` is the name with the better rank (image on a tie). A rank counts from 1, and
@@ -256,6 +267,8 @@ def fuse(
     hits = []
     for id, point in {one.point.id: one.point for own in lists.values() for one in own}.items():
         names = [name for name in VECTOR_NAMES if id in cosines[name]]
+        if all(cosines[name][id] < least.get(name, -math.inf) for name in names):
+            continue
         if method == "calibrated":
             matched = max(names, key=lambda name: scores[name][id])
             score = scores[matched][id]
@@ -295,5 +308,6 @@ def _ordered(found: Sequence[ScoredPoint]) -> list[ScoredPoint]:
     return sorted(found, key=lambda scored: (-scored.score, scored.point.id))
 
 
-def _by_cosine(name: VectorName, found: Sequence[ScoredPoint]) -> list[Hit]:
-    return [Hit(scored.point, scored.score, name, scored.score) for scored in found]
+def _by_cosine(name: VectorName, found: Sequence[ScoredPoint], least: Least) -> list[Hit]:
+    counting = [scored for scored in found if scored.score >= least.get(name, -math.inf)]
+    return [Hit(scored.point, scored.score, name, scored.score) for scored in counting]

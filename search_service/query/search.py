@@ -20,6 +20,7 @@ from search_service.encoder.encoders import Encoders
 from search_service.query.boosts import boosted, candidates, check_fields, check_indexes
 from search_service.query.calibration import Calibration, Weighted
 from search_service.query.calibrations import Calibrations
+from search_service.query.chance import Chance
 from search_service.query.filters import FieldChecks, fitted
 from search_service.query.queries import (
     Answer,
@@ -32,7 +33,7 @@ from search_service.query.queries import (
     check_query,
     compose,
 )
-from search_service.query.ranking import Ranked, fetched_at_once, nearest, rank, vector_queries
+from search_service.query.ranking import Least, Ranked, fetched_at_once, nearest, rank, vector_queries
 from search_service.stores.checks import check_dimension, check_fingerprint
 from search_service.stores.protocol import (
     VECTOR_NAMES,
@@ -100,6 +101,7 @@ class Run:
             timings,
             self.tokens_dropped,
             self.weak_match_below,
+            self.query.only_matches,
         )
 
     def weighted(self) -> list[Weighted]:
@@ -148,6 +150,7 @@ class Search:
         self._store = store
         self._encoders = encoders
         self._calibrations = calibrations
+        self._chance = Chance(store, encoders)
         self._fields = FieldChecks(store)
 
     async def search(self, queries: Sequence[Query], deadline: Deadline) -> list[Answer]:
@@ -280,7 +283,8 @@ class Search:
         if run.joins and run.calibration is not None and run.calibration.both:
             terms = run.weighted()
             scales = {name: run.calibration.scale(terms, name) for name in VECTOR_NAMES}
-        ranked = rank(candidates(query), found, scales)
+        least = await self._least(run, found, deadline) if query.only_matches else {}
+        ranked = rank(candidates(query), found, scales, least)
         if not query.by_cosine:
             ranked = replace(ranked, hits=[replace(hit, cosine=0.0) for hit in ranked.hits])
         if query.filter:
@@ -312,6 +316,17 @@ class Search:
             with inside(query.path):
                 await check_fields(self._fields, run.spec, query.boosts, deadline)
         return replace(ranked, hits=boosted(query, ranked.hits, added))
+
+    async def _least(self, run: Run, found: Sequence[Sequence[ScoredPoint]], deadline: Deadline) -> Least:
+        """The least cosines of what is no chance, of the vector names that found something."""
+        names = [name for name, own in zip(run.names, found, strict=True) if own]
+        known = run.calibration or await self._calibrations.get(run.spec.name)
+        if known is None or not all(known.counts[name] for name in names):
+            known = await self._calibrations.renew(run.spec.name)  # another process has written since
+        if known is None:  # all has been deleted
+            return {}
+        with inside(run.query.path):
+            return await self._chance.least(run.spec, known, run.weighted(), names, deadline)
 
 
 def _check(run: Run) -> None:

@@ -296,3 +296,19 @@ def test_hits_are_grouped_by_a_field(visit):
     assert max(len(run) for run in "".join("|" if name != 1 else "x" for name in groups).split("|")) <= 3
     page.get_by_label("Group by").select_option("")
     expect(page.locator(".group")).to_have_count(0)
+
+
+def test_only_matches_leaves_out_what_chance_finds_too(visit):
+    page = visit(f"{WORDS}&q=a+cat")
+    finds_first(page, "chelsea.png")
+    expect(page.locator(".hit.weak").first).to_be_visible()
+    page.get_by_label("Only matches").check()
+    expect(page.locator(".hit.weak")).to_have_count(0)
+    finds_first(page, "chelsea.png")
+    assert asked(page)["only"] == ["matches"]
+    page = visit(f"{WORDS}&q=a+cat&only=matches&filter=kind%3D%22jpg%22")
+    expect(page.locator(".found")).to_have_text("Nothing found")
+    expect(page.get_by_label("Only matches")).to_be_checked()
+    page.get_by_role("button", name="Show weak matches too").click()
+    expect(page.locator(".hit.weak").first).to_be_visible()
+    assert "only" not in asked(page)

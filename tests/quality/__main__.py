@@ -1,7 +1,8 @@
 """Measures what searches find: `make quality`, about 4 minutes on two cores.
 
 Real services over Qdrant Edge, a set of captioned images, six cases of what is stored and what is asked.
-The default search must find what the better of its sides finds; the exit status is 1 where it does not.
+The default search must find what the better of its sides finds, and a search for matches alone on the
+demo's photographs what is shown there; the exit status is 1 where they do not.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from clipsearch import AsyncClient, Client, EncoderClient
 from clipsearch.downloads.wheels import WheelError
 from tests.bench.bundles import ROOT, STARTER
 from tests.bench.rig import Rig
-from tests.quality import report
+from tests.quality import matches, report
 from tests.quality.captioned import Captioned, folder, openmoji
 from tests.quality.cases import Plan
 from tests.quality.measure import Encoded, ask, fill
@@ -68,9 +69,12 @@ def measure(
         for collection in plan.collections:
             fill(client, encoded, collection)
         rows = asyncio.run(_asked(rig, search.address, encoded, plan))
+        alone = matches.ask(client)
         about = {"set": str(source), "images": len(images), "model": encoding.model().name}
     console.print(report.markdown(rows), markup=False, highlight=False, soft_wrap=True)
-    return report.document(about, rows)
+    console.print(alone.told(), markup=False, highlight=False, soft_wrap=True)
+    document = report.document(about, rows)
+    return {**document, "only_matches": alone.document(), "met": document["met"] and alone.met()}
 
 
 async def _asked(rig: Rig, search: str, encoded: Encoded, plan: Plan) -> list[report.Row]:

@@ -424,6 +424,7 @@ class SearchRequest(_message.Message):
     STRATEGY_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     MMR_FIELD_NUMBER: _builtins.int
+    ONLY_MATCHES_FIELD_NUMBER: _builtins.int
     BOOSTS_FIELD_NUMBER: _builtins.int
     BOOST_CANDIDATES_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
@@ -449,6 +450,14 @@ class SearchRequest(_message.Message):
     strategy: Global___Strategy.ValueType
     """How the terms are taken together. Scores of other strategies than the average are the engine's, and
     have no calibration: name one target, or FUSION_RRF or FUSION_DBSF.
+    """
+    only_matches: _builtins.bool
+    """Only matches better than chance: leaves out the hits whose cosine is below the best that unrelated
+    queries of this kind find among the collection's vectors (a calibrated score of 0), and answers with
+    none where there is none. Scores and order stay as they are, a single target's cosines too. Where the
+    collection has no texts, what unrelated words find among its images is measured with plain words.
+    FAILED_PRECONDITION (CHANCE_UNKNOWN) for images among texts alone. Not with `context` or a `strategy`
+    other than the average, whose scores are no cosines.
     """
     boost_candidates: _builtins.int
     """At least offset + limit, at most 1000 (a server setting); 0 = 100."""
@@ -510,12 +519,13 @@ class SearchRequest(_message.Message):
         strategy: Global___Strategy.ValueType = ...,
         context: _abc.Iterable[Global___ContextPair] | None = ...,
         mmr: Global___Mmr | None = ...,
+        only_matches: _builtins.bool = ...,
         boosts: _abc.Iterable[Global___Boost] | None = ...,
         boost_candidates: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "filter", b"filter", "mmr", b"mmr", "params", b"params", "payload", b"payload", "score_threshold", b"score_threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "boost_candidates", b"boost_candidates", "boosts", b"boosts", "collection", b"collection", "context", b"context", "filter", b"filter", "fingerprint", b"fingerprint", "fusion", b"fusion", "limit", b"limit", "mmr", b"mmr", "offset", b"offset", "params", b"params", "payload", b"payload", "query", b"query", "score_threshold", b"score_threshold", "strategy", b"strategy", "target", b"target", "vector_format", b"vector_format", "with_vectors", b"with_vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "boost_candidates", b"boost_candidates", "boosts", b"boosts", "collection", b"collection", "context", b"context", "filter", b"filter", "fingerprint", b"fingerprint", "fusion", b"fusion", "limit", b"limit", "mmr", b"mmr", "offset", b"offset", "only_matches", b"only_matches", "params", b"params", "payload", b"payload", "query", b"query", "score_threshold", b"score_threshold", "strategy", b"strategy", "target", b"target", "vector_format", b"vector_format", "with_vectors", b"with_vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
     _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
@@ -732,7 +742,7 @@ class Hit(_message.Message):
     """
     weak: _builtins.bool
     """True for what is probably chance: where scores are calibrated a score below 0, otherwise an image that
-    words matched with a cosine below `weak_match_below`. Boosts do not count.
+    words matched with a cosine below `weak_match_below`. Boosts do not count. Never with `only_matches`.
     """
     boost: _builtins.float
     """How much of `score` boosts have added."""

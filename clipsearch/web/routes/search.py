@@ -77,6 +77,7 @@ def _options(asked: SearchAsked, filter: PageFilter, limit: int) -> SearchOption
     return {
         "query": [term.term() for term in asked.terms],
         "target": asked.target,
+        "only_matches": asked.only_matches,
         "filter": filter.json,
         "limit": limit,
         "offset": asked.offset,

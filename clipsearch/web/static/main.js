@@ -86,6 +86,7 @@ function point(hit) {
 const terms = editor({
   change: (given, again) => app.change({ terms: given, shown: PAGE }, again),
   target: (target) => app.change({ target, shown: PAGE }),
+  only: (only) => app.change({ only, shown: PAGE }),
   picture: (file, add) => app.picture(file, add),
 });
 const views = { search: searchView(app, terms), compare: compareView(app, terms), classify: classifyView(app), map: mapView(app) };

@@ -34,7 +34,7 @@ export function searchView(app, editor) {
   let measure = null;
 
   const wanted = (query, limit, offset) => ({
-    side: query.side, collection: query.collection, terms: counted(query.terms).map(forServer), target: query.target,
+    side: query.side, collection: query.collection, terms: counted(query.terms).map(forServer), target: query.target, only_matches: query.only,
     filter: query.filter, time_zone: ZONE, limit, offset, score_threshold: null, group_by: query.group || null,
   });
 
@@ -126,7 +126,8 @@ export function searchView(app, editor) {
       hits.length && weak === hits.length
         ? notice("warning", "Nothing matches well", make("p", {}, fused ? "None of these is better than what unrelated queries find." : `All of these lie below ${bound ? number(bound, 2) : "the bound"}, where this model's matches are mostly chance.`))
         : weak ? make("p", { class: "dim" }, fused ? "“Weak match”: no better than unrelated queries find." : `“Weak match”: below ${bound ? number(bound, 2) : "the model's bound"}, where this model's matches are mostly chance.`) : null,
-      hits.length ? null : make("p", {}, query.filter.length || query.target !== "any" ? "No point passes the filters and the choice of pictures or texts." : "The collection is empty."),
+      hits.length ? null : make("p", {}, query.only ? "Nothing here matches better than chance." : query.filter.length || query.target !== "any" ? "No point passes the filters and the choice of pictures or texts." : "The collection is empty."),
+      !hits.length && query.only ? button("Show weak matches too", () => app.change({ only: false })) : null,
       !hits.length && query.filter.length ? button("Remove the filters", () => app.change({ filter: [] })) : null,
     ].filter(Boolean);
   }

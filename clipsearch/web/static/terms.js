@@ -8,7 +8,7 @@ const TARGETS = [["any", "Anything"], ["image", "Pictures"], ["text", "Texts"]];
 const signed = (weight) => (weight > 0 ? `+${weight.toFixed(1)}` : weight < 0 ? `−${(-weight).toFixed(1)}` : "off");
 
 /**
- * `on.change(terms, again)`: search by these; `again`: they are what was searched by, weighed anew. `on.target(target)`. `on.picture(file, add)`: a file was chosen,
+ * `on.change(terms, again)`: search by these; `again`: they are what was searched by, weighed anew. `on.target(target)`. `on.only(only)`: only matches, or weak ones too. `on.picture(file, add)`: a file was chosen,
  * to be added to the terms, or in place of the pictures and points among them.
  */
 export function editor(on) {
@@ -23,6 +23,7 @@ export function editor(on) {
     const radio = make("input", { type: "radio", name: "target", value, onchange: () => on.target(value) });
     return make("label", {}, radio, make("span", {}, name));
   });
+  const only = make("input", { type: "checkbox", onchange: () => on.only(only.checked) });
   const clear = button("Clear", () => { on.change([]); words.focus(); }, { class: "quiet" });
   const form = make("form", { class: "query", role: "search", "aria-label": "Query" },
     make("div", { class: "ask" },
@@ -35,6 +36,7 @@ export function editor(on) {
       button("+ Words", () => addWords(), { class: "quiet" }),
       ...chooser("+ Picture", (file) => on.picture(file, true), { class: "quiet" }),
       clear,
+      make("label", { class: "switch", title: "Leave out what is no better than chance" }, only, "Only matches"),
       make("fieldset", { class: "segments" }, make("legend", {}, "Find"), targets)));
 
   const main = () => terms.find((term) => term.kind === "text");
@@ -121,6 +123,7 @@ export function editor(on) {
     show(query) {
       terms = query.terms.map((term) => ({ ...term }));
       for (const label of targets) label.firstChild.checked = label.firstChild.value === query.target;
+      only.checked = query.only;
       draw();
     },
   };

@@ -248,7 +248,7 @@ class Engine:
         """The most frequent values of an indexed field."""
         asked = qe.FacetRequest(key, limit=limit, exact=exact, filter=edge_filter(filter))
         hits = self._shard.facet(asked).hits
-        return [FacetHit(hit.value, hit.count) for hit in hits if hit.count]  # not those that no point has now
+        return [FacetHit(hit.value, hit.count) for hit in hits if hit.count]  # some no point has now
 
     def scroll(
         self,

@@ -248,7 +248,7 @@ class ServerReads(ServerCollections):
             there = {str(record.id): record for record in whole}
             values = [value for value, id in zip(values, ids, strict=True) if id in there]
             records = [there[id] for id in ids if id in there]
-        return OrderedPoints(tuple(values), tuple(map(stored_point, records)), more)  # type: ignore[arg-type]
+        return OrderedPoints(tuple(values), tuple(map(stored_point, records)), more)
 
     async def random(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clipsearch import AsyncClient, Client, EncoderClient
+from tests.quality import matches
 from tests.quality.captioned import Captioned
 from tests.quality.cases import Plan
 from tests.quality.measure import Encoded, ask, fill
@@ -45,3 +46,8 @@ async def test_the_default_finds_what_its_better_side_finds(search, encoded):
         chance = 0 if case.alike else 2 / len(encoded.set)
         for name, (figure, bound) in row.bounds().items():
             assert figure >= bound - chance - 1e-9, (case, name, row.found)
+
+
+def test_words_for_what_is_shown_keep_it_and_most_others_find_nothing(client):
+    found = matches.ask(client)
+    assert found.met(), found.told()

@@ -18,7 +18,7 @@ from clipsearch.serving.settings import SettingsError, load_settings
 from clipsearch.serving.telemetry.log import configure_logging
 from encoder_service.bundle import BundleError
 from encoder_service.loading import open_encoder
-from encoder_service.memory import give_memory_back
+from encoder_service.machine import give_memory_back
 from encoder_service.metrics import EncoderMetrics
 from encoder_service.runtime.providers import SessionError
 from encoder_service.servicer import encoder_services

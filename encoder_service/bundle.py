@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from clipsearch.files import write_whole
+
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 # What is told about a bundle of format 1. Its collections go on with it; a new one has another fingerprint.
@@ -211,9 +213,7 @@ def decode_vector(text: str) -> NDArray[np.float32]:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes `manifest.json` so that a reader sees the old one or the new one, never half of it."""
-    temporary = folder / (MANIFEST + ".new")
-    temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / MANIFEST)
+    write_whole(folder / MANIFEST, f"{manifest.model_dump_json(indent=2)}\n".encode())
 
 
 def read_manifest(folder: Path) -> Manifest:

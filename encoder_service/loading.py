@@ -28,12 +28,11 @@ from encoder_service.bundle import (
     known_answer_pixels,
     read_manifest,
 )
-from encoder_service.cpus import available_cpus
 from encoder_service.encoder import Encoder, ImageTower, Running, TextTower
 from encoder_service.inputs.budget import MemoryBudget
 from encoder_service.inputs.images import Decoding
 from encoder_service.inputs.texts import TextTokenizer, Tokens
-from encoder_service.memory import decoding_memory
+from encoder_service.machine import available_cpus, decoding_memory
 from encoder_service.metrics import EncoderMetrics
 from encoder_service.queue.admission import Admission
 from encoder_service.queue.batcher import Batcher

@@ -11,7 +11,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from clipsearch.downloads.samples import write_samples
-from encoder_service.cpus import available_cpus
+from encoder_service.machine import available_cpus
 from tests.bundles import shared_bundle
 from tests.health import Health
 from tests.processes import OURS, SMALL_ENCODER, ServiceProcess, Start

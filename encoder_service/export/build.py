@@ -21,8 +21,7 @@ from encoder_service.bundle import (
     space_fingerprint,
     write_manifest,
 )
-from encoder_service.cpus import available_cpus
-from encoder_service.export import ExportError, golden
+from encoder_service.export import golden
 from encoder_service.export.dual_encoder import DualEncoder
 from encoder_service.export.graphs.write import write_graphs
 from encoder_service.export.output import bundle_folder, check_target
@@ -30,6 +29,7 @@ from encoder_service.export.sources.load import load, load_random
 from encoder_service.export.sources.tokenizer import tokenizer_json
 from encoder_service.export.verify import check_bundle, report
 from encoder_service.inputs.texts import TextTokenizer, pad
+from encoder_service.machine import available_cpus
 from encoder_service.runtime.session import OnnxSession
 
 # The share of fp32's bytes that int8 may have to be worth running.
@@ -47,7 +47,7 @@ def export_bundle(
     dimension: int = 0,
     precisions: Sequence[Precision] = ("fp32", "int8"),
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = lambda message: None,
 ) -> Manifest:
     """Writes the bundle of `source` into the folder `out` and returns its manifest.
 
@@ -56,29 +56,21 @@ def export_bundle(
     the choice for CPUs, and fp16 for GPUs, only in the towers whose checks it passes.
     Raises ExportError, WheelError.
     """
-    say = progress or (lambda _: None)
-    _check_precisions(precisions)
     check_target(out)
-    photos = golden.photos(say)  # before the long work: these may have to be downloaded
-    say(f"loading {source}")
+    photos = golden.photos(progress)  # before the long work: these may have to be downloaded
+    progress(f"loading {source}")
     if random_init:
         encoder = load_random(source, seed, dimension=dimension)
     else:
         encoder = load(source, revision=revision, dimension=dimension)
     with bundle_folder(out) as folder:
         (folder / TOKENIZER).write_text(tokenizer_json(encoder.tokenizer), encoding="utf-8")
-        encoder, made = write_graphs(encoder, folder, precisions, say)
+        encoder, made = write_graphs(encoder, folder, precisions, progress)
         manifest = _manifest(encoder, folder, made)
         write_manifest(folder, manifest)
-        manifest = report(manifest, check_bundle(folder, manifest, photos, encoder, say))
+        manifest = report(manifest, check_bundle(folder, manifest, photos, encoder, progress))
         write_manifest(folder, manifest)
     return manifest
-
-
-def _check_precisions(precisions: Sequence[Precision]) -> None:
-    unknown = sorted(set(precisions) - {"fp32", "int8", "fp16"})
-    if unknown or "fp32" not in precisions:
-        raise ExportError(f"precisions {', '.join(precisions)}: fp32, and with it int8, fp16 or both")
 
 
 def _manifest(encoder: DualEncoder, folder: Path, made: Mapping[Tower, Sequence[Precision]]) -> Manifest:

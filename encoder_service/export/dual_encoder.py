@@ -129,13 +129,13 @@ def _same(encoder: DualEncoder, texts: Sequence[Tokens], rules: TextRules, padde
     return all(float((_unit(y) - _unit(padded)).abs().max()) < MAX_DIFFERENCE_FP32 for y in (together, alone))
 
 
-def reference_images(encoder: DualEncoder, pixels: NDArray[np.uint8]) -> Vectors:
-    """uint8 [n, size, size, 3] through the model's own forward pass, unit vectors [n, dimension]."""
+def reference_images(encoder: DualEncoder, pixels: Sequence[NDArray[np.uint8]]) -> Vectors:
+    """uint8 [size, size, 3] each through the model's own forward pass, unit vectors [n, dimension]."""
     rules = encoder.normalisation
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (rules.mean, rules.std))
     values = [
         (batch.permute(0, 3, 1, 2).float() * rules.rescale - mean) / std
-        for batch in torch.split(torch.from_numpy(pixels), _AT_ONCE)
+        for batch in torch.split(torch.from_numpy(np.stack(pixels)), _AT_ONCE)
     ]
     return _vectors(encoder, [_run(encoder.encode_image, batch) for batch in values])
 

@@ -27,26 +27,24 @@ MIN_COSINE_TO_ALONE = 0.999
 RECALL_AT = 10
 
 
-def at_least(name: str, tower: Tower, metric: str, value: float, bound: float, samples: int) -> ParityCheck:
-    """A figure that must not be under its bound."""
-    return _check(name, tower, metric, value, bound, value >= bound, samples)
-
-
-def at_most(name: str, tower: Tower, metric: str, value: float, bound: float, samples: int) -> ParityCheck:
-    """A figure that must not be over its bound."""
-    return _check(name, tower, metric, value, bound, value <= bound, samples)
-
-
-def reported(name: str, tower: Tower, metric: str, value: float, samples: int) -> ParityCheck:
-    """A figure that is reported and not judged."""
-    return _check(name, tower, metric, value, None, True, samples)
-
-
-def _check(
-    name: str, tower: Tower, metric: str, value: float, bound: float | None, passed: bool, samples: int
+def check(
+    name: str,
+    tower: Tower,
+    metric: str,
+    value: float,
+    samples: int,
+    *,
+    least: float | None = None,
+    most: float | None = None,
 ) -> ParityCheck:
+    """A figure that must not be under `least`, or over `most`; without either it is reported and not judged.
+
+    Raises ExportError for one that is not finite.
+    """
     if not np.isfinite(value):
         raise ExportError(f"{name}, {tower}: the graph gives numbers that are not finite")
+    bound = most if least is None else least
+    passed = (least is None or value >= least) and (most is None or value <= most)
     return ParityCheck(
         name=name, tower=tower, metric=metric, value=value, bound=bound, passed=passed, samples=samples
     )
@@ -54,36 +52,21 @@ def _check(
 
 def against_torch(tower: Tower, vectors: Vectors, reference: Vectors) -> ParityCheck:
     """fp32 graph against its library's own forward pass, float32 [n, dimension] both."""
-    lowest = float(cosines(vectors, reference).min())
-    name = "fp32 against torch"
-    return at_least(name, tower, "minimum cosine", lowest, MIN_COSINE_TO_TORCH, len(vectors))
-
-
-def own_pixels(steps: float, samples: int) -> ParityCheck:
-    """The mean difference of pixels to the library's own preprocessing, of 255."""
-    return at_most(
-        "pixels against the library's own", "image", "mean difference", steps, MAX_MEAN_STEPS, samples
-    )
-
-
-def own_tokens(share: float, samples: int) -> ParityCheck:
-    """The share of texts with the ids that the library's own tokenizer gives."""
-    return at_least(
-        "tokens against the library's own", "text", "share equal", share, MIN_EQUAL_TOKENS, samples
-    )
+    lowest, n = float(cosines(vectors, reference).min()), len(vectors)
+    return check("fp32 against torch", tower, "minimum cosine", lowest, n, least=MIN_COSINE_TO_TORCH)
 
 
 def known_answer(tower: Tower, precision: Precision, vectors: Vectors, known: Vectors) -> ParityCheck:
     """Vectors [1, dimension] against the manifest's, [dimension], by the bound that servers ask for."""
     cosine = float(cosines(vectors, known[np.newaxis]).min())
-    name, bound = f"{precision} against the known answer", KNOWN_ANSWER_BOUNDS[precision]
-    return at_least(name, tower, "cosine", cosine, bound, len(vectors))
+    name, least = f"{precision} against the known answer", KNOWN_ANSWER_BOUNDS[precision]
+    return check(name, tower, "cosine", cosine, len(vectors), least=least)
 
 
 def same_vectors(name: str, tower: Tower, vectors: Vectors, others: Vectors) -> ParityCheck:
     """Two ways through the fp32 graph that must not differ."""
     largest = float(np.abs(vectors - others).max())
-    return at_most(name, tower, "largest difference", largest, MAX_DIFFERENCE_FP32, len(vectors))
+    return check(name, tower, "largest difference", largest, len(vectors), most=MAX_DIFFERENCE_FP32)
 
 
 def batch_mates(tower: Tower, precision: Precision, together: Vectors, alone: Vectors) -> ParityCheck:
@@ -92,7 +75,7 @@ def batch_mates(tower: Tower, precision: Precision, together: Vectors, alone: Ve
     if precision == "fp32":
         return same_vectors(name, tower, together, alone)
     lowest = float(cosines(together, alone).min())
-    return at_least(name, tower, "minimum cosine", lowest, MIN_COSINE_TO_ALONE, len(together))
+    return check(name, tower, "minimum cosine", lowest, len(together), least=MIN_COSINE_TO_ALONE)
 
 
 def against_fp32(
@@ -101,17 +84,14 @@ def against_fp32(
     """A lower precision against fp32; `group_size` rows that follow one another belong together."""
     name, cosine, n = f"{precision} against fp32", cosines(vectors, fp32), len(vectors)
     lost = 100 * (recall_among(fp32, group_size) - recall_among(vectors, group_size))
+    mean, lowest = float(cosine.mean()), float(cosine.min())
     return [
-        at_least(name, tower, "mean cosine", float(cosine.mean()), MIN_MEAN_COSINE, n),
-        _lowest(name, tower, precision, float(cosine.min()), n),
-        at_most(name, tower, f"R@{RECALL_AT} lost, points", lost, MAX_RECALL_LOST, n),
+        check(name, tower, "mean cosine", mean, n, least=MIN_MEAN_COSINE),
+        check(
+            name, tower, "minimum cosine", lowest, n, least=MIN_COSINE_FP16 if precision == "fp16" else None
+        ),
+        check(name, tower, f"R@{RECALL_AT} lost, points", lost, n, most=MAX_RECALL_LOST),
     ]
-
-
-def _lowest(name: str, tower: Tower, precision: Precision, value: float, samples: int) -> ParityCheck:
-    if precision == "fp16":
-        return at_least(name, tower, "minimum cosine", value, MIN_COSINE_FP16, samples)
-    return reported(name, tower, "minimum cosine", value, samples)
 
 
 def cosines(left: Vectors, right: Vectors) -> NDArray[np.float64]:

@@ -27,10 +27,10 @@ from encoder_service.bundle import (
     open_bundle,
     write_manifest,
 )
-from encoder_service.cpus import available_cpus
 from encoder_service.export import ExportError, golden, parity
 from encoder_service.inputs.pixels import fit
 from encoder_service.inputs.texts import TextTokenizer, Tokens, pad
+from encoder_service.machine import available_cpus
 from encoder_service.runtime.providers import ProviderName, choose_provider
 from encoder_service.runtime.session import OnnxSession, plain_images, plain_texts
 
@@ -43,7 +43,9 @@ _BATCH = 16
 
 Item = TypeVar("Item")
 
+Pixels = NDArray[np.uint8]
 Progress = Callable[[str], None]
+Run = Callable[[Sequence[Item]], Vectors]
 Open = Callable[[Tower, Precision], OnnxSession]
 
 
@@ -52,7 +54,7 @@ def verify_bundle(
     *,
     source: str | None = None,
     provider: ProviderName = "cpu",
-    progress: Progress | None = None,
+    progress: Progress = lambda message: None,
 ) -> list[ParityCheck]:
     """Checks the files, measures on the provider, writes the report into the manifest and returns it.
 
@@ -61,12 +63,11 @@ def verify_bundle(
     misses a bound of int8 or fp16 is set back to fp32.
     Raises BundleError, ExportError, SessionError, WheelError.
     """
-    say = progress or (lambda _: None)
     choose_provider(provider, 0)
     manifest = open_bundle(folder)
-    photos = golden.photos(say)
-    encoder = _encoder(manifest, source, say)
-    checks = check_bundle(folder, manifest, photos, encoder, say, provider)
+    photos = golden.photos(progress)
+    encoder = _encoder(manifest, source, progress)
+    checks = check_bundle(folder, manifest, photos, encoder, progress, provider)
     manifest = report(manifest, checks)
     write_manifest(folder, manifest)
     return checks
@@ -101,32 +102,45 @@ def check_bundle(
     manifest: Manifest,
     photos: list[golden.Photo],
     encoder: DualEncoder | None,
-    progress: Progress | None = None,
+    progress: Progress = lambda message: None,
     provider: ProviderName = "cpu",
 ) -> list[ParityCheck]:
     """All comparisons that can be made, `encoder` being the source if it is at hand.
 
     On a card they are of the graphs that a card runs, and their names say where they were made.
     """
-    say = progress or (lambda _: None)
 
     def open_graph(tower: Tower, precision: Precision) -> OnnxSession:
         return OnnxSession(folder / graph_file(tower, precision), provider, available_cpus())
+
+    if provider == "cuda":
+        made = {tower: [p for p in there if p != "int8"] for tower, there in manifest.precisions.items()}
+        manifest = manifest.model_copy(update={"precisions": made})
+
+    def open_images(precision: Precision) -> Run[Pixels]:
+        return plain_images(open_graph("image", precision)).run
+
+    def open_texts(precision: Precision) -> Run[Tokens]:
+        return plain_texts(open_graph("text", precision), manifest.text).run
 
     texts = [text for pair in golden.text_pairs() for text in pair]
     tokenizer = TextTokenizer(folder, manifest.text)
     tokens = tokenizer.encode(texts)
     views = list(golden.pixels(photos, manifest.image))
-    known = tokenizer.encode([manifest.known_answer.text])[0]
-    if provider == "cuda":
-        manifest = manifest.model_copy(update={"precisions": _without_int8(manifest.precisions)})
-    images = _image_case(open_graph, manifest, views, encoder)
-    checks = _tower_checks(images, manifest.precisions["image"], say)
-    checks += _tower_checks(
-        _text_case(open_graph, manifest, tokens, known, encoder), manifest.precisions["text"], say
-    )
+    known, answer = known_answer_pixels(manifest.image.size), manifest.known_answer
+    images = Case("image", views, golden.VIEWS, open_images, known, answer.image_vector)
+    words = Case("text", tokens, 2, open_texts, tokenizer.encode([answer.text])[0], answer.text_vector)
+    if encoder is not None:
+        from encoder_service.export.dual_encoder import reference_images, reference_texts
+
+        images.by_torch = partial(reference_images, encoder)
+        words.by_torch = partial(reference_texts, encoder)
+    checks = _tower_checks(images, manifest.precisions["image"], progress)
+    checks += _tower_checks(words, manifest.precisions["text"], progress)
     checks += _padding_checks(open_graph, manifest, tokens)
-    checks += _cross_checks(open_graph, manifest, tokenizer, photos, views)
+    checks += _cross_checks(
+        manifest, images, words, tokenizer.encode([photo.caption for photo in photos]), photos
+    )
     if encoder is not None:
         checks += _input_checks(encoder, photos, texts, tokens)
     if provider == "cuda":
@@ -134,75 +148,33 @@ def check_bundle(
     return checks
 
 
-def _without_int8(precisions: dict[Tower, list[Precision]]) -> dict[Tower, list[Precision]]:
-    return {tower: [p for p in there if p != "int8"] for tower, there in precisions.items()}
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Case(Generic[Item]):
-    """One tower and what it is measured on; `group_size` items in a row belong together."""
+    """One tower and what it is measured on; `group_size` items in a row belong together.
+
+    `by_torch` is the source's own forward pass, None where it is not at hand.
+    """
 
     tower: Tower
     items: Sequence[Item]
     group_size: int
-    runner: Callable[[Precision], Callable[[Sequence[Item]], Vectors]]
+    open: Callable[[Precision], Run[Item]]
     known: Item
-    known_vector: Vectors
-    by_torch: Callable[[Sequence[Item]], Vectors] | None
-
-
-def _image_case(
-    open_graph: Open, manifest: Manifest, images: Sequence[NDArray[np.uint8]], encoder: DualEncoder | None
-) -> Case[NDArray[np.uint8]]:
-    def by_torch(some: Sequence[NDArray[np.uint8]], source: DualEncoder) -> Vectors:
-        from encoder_service.export.dual_encoder import reference_images
-
-        return reference_images(source, np.stack(some))
-
-    return Case(
-        tower="image",
-        items=images,
-        group_size=golden.VIEWS,
-        runner=lambda precision: plain_images(open_graph("image", precision)).run,
-        known=known_answer_pixels(manifest.image.size),
-        known_vector=decode_vector(manifest.known_answer.image_vector),
-        by_torch=partial(by_torch, source=encoder) if encoder else None,
-    )
-
-
-def _text_case(
-    open_graph: Open,
-    manifest: Manifest,
-    tokens: Sequence[Tokens],
-    known: Tokens,
-    encoder: DualEncoder | None,
-) -> Case[Tokens]:
-    def by_torch(some: Sequence[Tokens], source: DualEncoder) -> Vectors:
-        from encoder_service.export.dual_encoder import reference_texts
-
-        return reference_texts(source, some)
-
-    return Case(
-        tower="text",
-        items=tokens,
-        group_size=2,
-        runner=lambda precision: plain_texts(open_graph("text", precision), manifest.text).run,
-        known=known,
-        known_vector=decode_vector(manifest.known_answer.text_vector),
-        by_torch=partial(by_torch, source=encoder) if encoder else None,
-    )
+    known_vector: str
+    by_torch: Run[Item] | None = None
 
 
 def _tower_checks(case: Case[Item], precisions: Sequence[Precision], say: Progress) -> list[ParityCheck]:
     """One session open at a time: large models barely fit in memory twice."""
     checks: list[ParityCheck] = []
     some = case.items[:: max(1, len(case.items) // _SOME)]
+    known = decode_vector(case.known_vector)
     fp32: Vectors | None = None
     for precision in sorted(precisions, key=lambda p: p != "fp32"):
         say(f"{case.tower} tower, {precision}: {len(case.items)} items")
-        run = case.runner(precision)
+        run = case.open(precision)
         vectors = _in_batches(run, case.items, _BATCH)
-        checks.append(parity.known_answer(case.tower, precision, run([case.known]), case.known_vector))
+        checks.append(parity.known_answer(case.tower, precision, run([case.known]), known))
         # A batch of all: short texts are padded to the longest, so this shows cutting as well.
         checks.append(parity.batch_mates(case.tower, precision, run(some), _in_batches(run, some, 1)))
         if precision == "fp32":
@@ -236,11 +208,14 @@ def _input_checks(
         np.abs((encoder.own_pixels(photo.image).numpy() - shift) / scale - _channels(photo, encoder)).mean()
         for photo in photos
     ]
-    checks = [parity.own_pixels(float(max(steps)), len(photos))]
+    name, most = "pixels against the library's own", parity.MAX_MEAN_STEPS
+    checks = [parity.check(name, "image", "mean difference", float(max(steps)), len(photos), most=most)]
     if encoder.own_tokens is not None:
         own = encoder.own_tokens(texts)
         mine = pad(tokens, encoder.text.model_copy(update={"padding": "max_length"}))["input_ids"]
-        checks.append(parity.own_tokens(float((own == mine).all(axis=1).mean()), len(texts)))
+        share = float((own == mine).all(axis=1).mean())
+        name, least = "tokens against the library's own", parity.MIN_EQUAL_TOKENS
+        checks.append(parity.check(name, "text", "share equal", share, len(texts), least=least))
     return checks
 
 
@@ -249,29 +224,28 @@ def _channels(photo: golden.Photo, encoder: DualEncoder) -> NDArray[np.float32]:
 
 
 def _cross_checks(
-    open_graph: Open,
     manifest: Manifest,
-    tokenizer: TextTokenizer,
+    images: Case[Pixels],
+    words: Case[Tokens],
+    captions: Sequence[Tokens],
     photos: Sequence[golden.Photo],
-    images: Sequence[NDArray[np.uint8]],
 ) -> list[ParityCheck]:
     """Captions to images; told, not judged: too few captions, and random weights find nothing."""
-    captions = np.array([photo.caption for photo in photos])
-    relevant = captions[:, np.newaxis] == np.repeat(captions, golden.VIEWS)[np.newaxis]
-    tokens = tokenizer.encode(list(captions))
+    said = np.array([photo.caption for photo in photos])
+    relevant = said[:, np.newaxis] == np.repeat(said, golden.VIEWS)[np.newaxis]
     checks = []
     for precision in manifest.precisions["text"]:
         # A tower without this precision runs in fp32 beside the other.
         sighted = precision if precision in manifest.precisions["image"] else "fp32"
-        texts = plain_texts(open_graph("text", precision), manifest.text).run(tokens)
-        views = _in_batches(plain_images(open_graph("image", sighted)).run, images, _BATCH)
+        texts = words.open(precision)(captions)
+        views = _in_batches(images.open(sighted), images.items, _BATCH)
         found = 100 * parity.recall(texts @ views.T, relevant)
         name = f"{precision} text to {sighted} images"
-        checks.append(parity.reported(name, "text", f"R@{parity.RECALL_AT}, %", found, len(captions)))
+        checks.append(parity.check(name, "text", f"R@{parity.RECALL_AT}, %", found, len(said)))
     return checks
 
 
-def _in_batches(run: Callable[[Sequence[Item]], Vectors], items: Sequence[Item], size: int) -> Vectors:
+def _in_batches(run: Run[Item], items: Sequence[Item], size: int) -> Vectors:
     return np.concatenate([run(items[i : i + size]) for i in range(0, len(items), size)])
 
 

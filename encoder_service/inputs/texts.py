@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from clipsearch.channel.batches import batched
 from encoder_service.bundle import TOKENIZER, BundleError, TextRules
 from encoder_service.inputs.errors import InputError
 
@@ -56,7 +57,7 @@ class TextTokenizer:
             return self.encode(texts)
         loop = asyncio.get_running_loop()
         tokenised: list[Tokens] = []
-        for part in _parts(texts):
+        for part in batched(texts, len(texts), _AT_ONCE):
             tokenised += await loop.run_in_executor(executor, self.encode, part)
         return tokenised
 
@@ -132,15 +133,3 @@ def _special_at_end(mask: Sequence[int]) -> int:
     while count < len(mask) and mask[len(mask) - 1 - count]:
         count += 1
     return count
-
-
-def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
-    part: list[str] = []
-    size = 0
-    for text in texts:
-        if part and size + len(text) > _AT_ONCE:
-            yield part
-            part, size = [], 0
-        part.append(text)
-        size += len(text)
-    yield part

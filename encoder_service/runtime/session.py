@@ -95,9 +95,9 @@ def _options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def first_line(error: Exception) -> str:
-    """What an error of ONNX Runtime says, without its code and the place in its source."""
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+def first_line(error: BaseException) -> str:
+    """What an error says first, ONNX Runtime's without its code and the place in its source."""
+    text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
     return re.sub(r"/onnxruntime_src/.*(?:= [^]]*\]|&\)) ", "", text)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from encoder_service.cpus import available_cpus
+from encoder_service.machine import available_cpus
 
 
 def describe(packages: Sequence[str]) -> dict[str, object]:

@@ -33,10 +33,9 @@ class Photo:
     caption: str
 
 
-def photos(progress: Callable[[str], None] | None = None) -> list[Photo]:
+def photos(progress: Callable[[str], None] = lambda message: None) -> list[Photo]:
     """The sample photographs in a fixed order. Raises clipsearch.downloads.wheels.WheelError."""
-    if progress:
-        progress("reading the golden photographs")
+    progress("reading the golden photographs")
     captions = dict(_pairs("captions.txt"))
     with tempfile.TemporaryDirectory() as folder:
         paths = sorted(write_samples(Path(folder)))

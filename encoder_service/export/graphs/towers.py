@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from encoder_service.bundle import TextRules
-from encoder_service.export import ExportError, first_line
+from encoder_service.export import ExportError
 from encoder_service.export.graphs.edit import save_graph
 from encoder_service.export.sources.preprocessing import Normalisation
+from encoder_service.runtime.session import first_line
 
 OPSET = 23  # the first with Attention
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from encoder_service.bundle import Precision, Tower, Vectors, graph_file, known_answer_pixels
-from encoder_service.cpus import available_cpus
 from encoder_service.export import ExportError
 from encoder_service.export.dual_encoder import DualEncoder, reference_images, reference_texts
 from encoder_service.export.families.fast import FAST_IMAGE, FAST_TEXT
@@ -21,6 +20,7 @@ from encoder_service.export.graphs.quantize import quantize
 from encoder_service.export.graphs.towers import ImageTower, UnitVectors, export_image, export_text
 from encoder_service.export.parity import MIN_COSINE_TO_TORCH, cosines
 from encoder_service.inputs.texts import TextTokenizer, Tokens, pad
+from encoder_service.machine import available_cpus
 from encoder_service.runtime.providers import SessionError
 from encoder_service.runtime.session import OnnxSession, first_line
 
@@ -55,7 +55,7 @@ def write_image(encoder: DualEncoder, path: Path, say: Progress = lambda _: None
         export_image(UnitVectors(tower, encoder.dimension), encoder.image.size, path)
 
     def right() -> bool:
-        return _same(_run(path, inputs), reference_images(encoder, inputs["pixels"]))
+        return _same(_run(path, inputs), reference_images(encoder, list(inputs["pixels"])))
 
     faster = FAST_IMAGE.get(encoder.family)
     made = (encoder.model, encoder.normalisation)

@@ -12,41 +12,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from encoder_service.bundle import Source
-from encoder_service.export import ExportError, first_line
+from encoder_service.export import ExportError
 from encoder_service.export.dual_encoder import DualEncoder, weights_sha256
 from encoder_service.export.sources import preprocessing, tokenizer
 from encoder_service.export.sources.from_transformers import licence
 from encoder_service.export.sources.hub import OPEN_CLIP_CONFIG, Checkpoint
 from encoder_service.export.sources.tokenizer import LoadedTokenizer
+from encoder_service.runtime.session import first_line
 
 FAMILY = "open_clip"
 # Where a configuration does not say it, OpenCLIP's.
 _CONTEXT_LENGTH = 77
 
 
-class ImageEncoder(nn.Module):
-    """`encode_image` as a module."""
+class Method(nn.Module):
+    """`encode_image` or `encode_text` as a module."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, name: str) -> None:
         super().__init__()
         self.model = model
+        self.name = name
 
-    def forward(self, image: Tensor) -> Tensor:
-        """float32 [batch, 3, size, size] to [batch, width]."""
-        y: Tensor = self.model.encode_image(image)
-        return y
-
-
-class TextEncoder(nn.Module):
-    """`encode_text` as a module."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, text: Tensor) -> Tensor:
-        """int64 [batch, sequence] to [batch, width]."""
-        y: Tensor = self.model.encode_text(text)
+    def forward(self, inputs: Tensor) -> Tensor:
+        """float32 [batch, 3, size, size] or int64 [batch, sequence] to [batch, width]."""
+        y: Tensor = getattr(self.model, self.name)(inputs)
         return y
 
 
@@ -149,8 +138,8 @@ def wrap(
         pretrained=pretrained,
         family=FAMILY,
         model=model,
-        encode_image=ImageEncoder(model),
-        encode_text=TextEncoder(model),
+        encode_image=Method(model, "encode_image"),
+        encode_text=Method(model, "encode_text"),
         configuration=configuration,
         tokenizer=loaded.tokenizer,
         image=image,

@@ -16,11 +16,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from encoder_service.bundle import Source
-from encoder_service.export import ExportError, first_line
+from encoder_service.export import ExportError
 from encoder_service.export.dual_encoder import DualEncoder, weights_sha256
 from encoder_service.export.sources import preprocessing, tokenizer
 from encoder_service.export.sources.hub import TRANSFORMERS_CONFIG, Checkpoint
 from encoder_service.export.sources.tokenizer import LoadedTokenizer
+from encoder_service.runtime.session import first_line
 
 # Families whose positions begin after the padding token's.
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "altclip")

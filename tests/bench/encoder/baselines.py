@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from encoder_service.bundle import graph_file, read_manifest
-from encoder_service.cpus import available_cpus
 from encoder_service.inputs.images import prepare_image
+from encoder_service.machine import available_cpus
 from tests.bench.encoder import corpus
 
 # The docs of transformers pad to the longest text of the batch; the checkpoints' processors and most

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder_service.bundle import Precision, Tower
-from encoder_service.cpus import available_cpus
 from encoder_service.export.parity import cosines
 from encoder_service.inputs.texts import TextInput, Tokens
+from encoder_service.machine import available_cpus
 from encoder_service.runtime.gpu import gpu_images, gpu_texts
 from encoder_service.runtime.providers import ProviderName
 from encoder_service.runtime.session import OnnxSession, plain_images, plain_texts

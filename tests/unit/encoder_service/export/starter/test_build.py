@@ -24,7 +24,7 @@ from encoder_service.runtime.session import OnnxSession
 
 @pytest.fixture(scope="module")
 def parts():
-    return read_parts(None, print)
+    return read_parts(print)
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +89,11 @@ def test_the_text_graph_is_minilm(parts):
 
 def build_few(folder: Path) -> None:
     """A bundle that knows a part of the classes: describing all of them takes most of a build."""
-    parts = read_parts(None, print)
+    parts = read_parts(print)
     classifier = {name: parts.image_weights[name][:150] for name in ("_fc.weight", "_fc.bias")}
     few = replace(parts, classes=parts.classes[:150], image_weights={**parts.image_weights, **classifier})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "read_parts", lambda cache, say: few)
+        patch.setattr(build, "read_parts", lambda say: few)
         build_starter(folder)
 
 

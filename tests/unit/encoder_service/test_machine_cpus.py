@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from encoder_service.cpus import available_cpus
+from encoder_service.machine import available_cpus
 
 OURS, FOLDER = "proc/self/cgroup", "sys/fs/cgroup"
 VERSION_2 = {OURS: "0::/pods/one"}

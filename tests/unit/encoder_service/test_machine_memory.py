@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from encoder_service import memory
-from encoder_service.memory import decoding_memory, memory_limit, memory_used
+from encoder_service import machine
+from encoder_service.machine import decoding_memory, memory_limit, memory_used
 
 GIB = 2**30
 
@@ -65,10 +65,10 @@ def test_a_large_machine_is_not_taken_whole_and_a_silent_one_is_small(tmp_path: 
 def test_decoding_gets_half_of_what_is_left_and_enough_for_a_photograph(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(memory, "memory_limit", lambda: 1536 * 2**20)
-    monkeypatch.setattr(memory, "memory_used", lambda: 336 * 2**20)
+    monkeypatch.setattr(machine, "memory_limit", lambda: 1536 * 2**20)
+    monkeypatch.setattr(machine, "memory_used", lambda: 336 * 2**20)
     assert decoding_memory() == 600 * 2**20
-    monkeypatch.setattr(memory, "memory_used", lambda: 1500 * 2**20)
+    monkeypatch.setattr(machine, "memory_used", lambda: 1500 * 2**20)
     assert decoding_memory() == 64 * 2**20
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,6 +22,7 @@ from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import Point
 from clipsearch.client.retrying import Retrying, is_about_content, reason
 from clipsearch.client.types import Collection, StoredPoint, UpsertResult
+from clipsearch.ingest.checkpoint import Checkpoint
 from clipsearch.ingest.congestion import CongestionControl
 from clipsearch.ingest.leftovers import Leftovers, Met
 from clipsearch.ingest.points import (
@@ -78,10 +79,13 @@ class Batches:
         self._in_flight: set[str] = set()
         self._released = asyncio.Event()
 
-    async def index(self, batch: Sequence[Item], is_finished: Callable[[Item], bool]) -> None:
-        """Deals with every item of the batch. Raises ClipSearchError where the run cannot go on."""
-        finished = {item.id for item in batch if item.id and not item.problem and is_finished(item)}
-        there = await self._stored(finished, ())
+    async def index(self, batch: Sequence[Item], finished: Checkpoint | tuple[()]) -> None:
+        """Deals with every item of the batch; `finished` are the positions that a checkpoint calls so.
+
+        Raises ClipSearchError where the run cannot go on.
+        """
+        known = [item for item in batch if item.position in finished]
+        there = await self._stored({item.id for item in known if item.id and not item.problem}, ())
         left = []
         for item in batch:
             if item.repeated and not item.problem:

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Mapping
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,37 +38,6 @@ class Fate(Enum):
     STAYS = auto()
     REPLACED = auto()
     GONE = auto()
-
-
-class Leftovers(Protocol):
-    """Told of each item, then asked about each point."""
-
-    @property
-    def filter(self) -> Mapping[str, Any] | None:
-        """Points to ask about; None = all."""
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Payload fields to ask with."""
-
-    def note(self, item: Item, id: str | None, met: Met) -> None:
-        """An item was dealt with. `id` is its point's; None where it was not found out."""
-
-    def fate(self, point: StoredPoint) -> Fate | Changes:
-        """What is to become of a point; changes to its payload where it stays otherwise. May read files."""
-
-    @property
-    def unknown(self) -> int:
-        """Items of which it is not known which points they are."""
-
-
-def leftovers_of(source: Source) -> Leftovers | None:
-    """What to tell of a source's items; None for one that points do not remember."""
-    if isinstance(source, PictureFolder):
-        return _FolderLeftovers(source)
-    if isinstance(source, ItemList):
-        return _ListLeftovers(source)
-    return None
 
 
 class _Hashes:
@@ -101,11 +70,15 @@ class _Hashes:
         return i if i < len(self._values) and self._values[i] == hash(value) else None
 
 
-class _FolderLeftovers:
-    """Of a folder: points of images whose path lies in or below it."""
+class FolderLeftovers:
+    """Of a folder: points of images whose path lies in or below it.
 
-    filter = None
-    fields = COMPARED
+    `filter` says which points to ask about (None = all), `fields` the payload to ask with, `unknown` of how
+    many items it is not known which points they are.
+    """
+
+    filter: Mapping[str, Any] | None = None
+    fields: tuple[str, ...] = COMPARED
     unknown = 0
 
     def __init__(self, source: PictureFolder) -> None:
@@ -113,6 +86,7 @@ class _FolderLeftovers:
         self._images, self._paths, self._unread = _Hashes(), _Hashes(), _Hashes()
 
     def note(self, item: Item, id: str | None, met: Met) -> None:
+        """An item was dealt with. `id` is its point's; None where it was not found out."""
         path = path_text(item.path or "")
         if id is None:
             self._unread.add(path)
@@ -122,35 +96,35 @@ class _FolderLeftovers:
                 self._paths.add(path)
 
     def fate(self, point: StoredPoint) -> Fate | Changes:
+        """What is to become of a point; changes to its payload where it stays otherwise. May read files."""
         path = point.payload.get("path")
-        if not is_image(point.payload) or not isinstance(path, str) or not self._is_below(path):
+        if not is_image(point.payload) or not isinstance(path, str) or not _below(path, self._source.folder):
             return Fate.STAYS
-        if (path, point.id) in self._images or path in self._unread or self._is_closed(path):
+        if any(_below(path, folder) for folder in self._source.left_out.closed):
+            return Fate.STAYS
+        if (path, point.id) in self._images or path in self._unread:
             return Fate.STAYS
         for other in strings(point.payload.get(COPIES)):
             if is_at(other, point.id):
                 return _moved(point, other)
         return Fate.REPLACED if path in self._paths else Fate.GONE
 
-    def _is_below(self, path: str) -> bool:
-        return _below(path, self._source.folder)
 
-    def _is_closed(self, path: str) -> bool:
-        return any(_below(path, folder) for folder in self._source.left_out.closed)
-
-
-class _ListLeftovers:
+class ListLeftovers:
     """Of a list: points that remember its path."""
 
-    fields = (INDEXED_FROM, "path", "text")
+    fields: tuple[str, ...] = (INDEXED_FROM, "path", "text")
 
     def __init__(self, source: ItemList) -> None:
         self._file = source.file
-        self.filter = {"must": [{"key": INDEXED_FROM, "match": {"value": self._file}}]}
+        self.filter: Mapping[str, Any] | None = {
+            "must": [{"key": INDEXED_FROM, "match": {"value": self._file}}]
+        }
         self._ids, self._written, self._failed = _Hashes(), _Hashes(), _Hashes()
         self.unknown = 0
 
     def note(self, item: Item, id: str | None, met: Met) -> None:
+        """An item was dealt with."""
         known = id if id is not None else item.id
         content = (None if item.path is None else path_text(item.path), item.text)
         if known is not None:
@@ -162,6 +136,7 @@ class _ListLeftovers:
             self.unknown += item.path is None and item.text is None
 
     def fate(self, point: StoredPoint) -> Fate | Changes:
+        """What is to become of a point."""
         lists = strings(point.payload.get(INDEXED_FROM))
         if self._file not in lists or point.id in self._ids:
             return Fate.STAYS
@@ -172,6 +147,19 @@ class _ListLeftovers:
         if content in self._failed:
             return Fate.STAYS
         return Fate.REPLACED if self._written.take(content) else Fate.GONE
+
+
+Leftovers = FolderLeftovers | ListLeftovers
+"""Told of each item, then asked about each point."""
+
+
+def leftovers_of(source: Source) -> Leftovers | None:
+    """What to tell of a source's items; None for one that points do not remember."""
+    if isinstance(source, PictureFolder):
+        return FolderLeftovers(source)
+    if isinstance(source, ItemList):
+        return ListLeftovers(source)
+    return None
 
 
 def _moved(point: StoredPoint, other: str) -> Fate | Changes:

@@ -49,8 +49,8 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class IngestReport:
-    """What came of a run; counts as in Progress.
+class IngestReport(Progress):
+    """What came of a run.
 
     `failures` are the first 1,000. `interrupted`: it ended before the last item. `replaced`: points
     removed because other content stands in their place. `gone`: points of this source that it no
@@ -58,15 +58,8 @@ class IngestReport:
     it being known which points they are, so that some of `gone` may be theirs.
     """
 
-    total: int
-    indexed: int
-    already: int
-    failed: int
-    failures: tuple[Failure, ...]
-    interrupted: bool
-    elapsed_s: float
-    updated: int = 0
-    merged: int = 0
+    failures: tuple[Failure, ...] = ()
+    interrupted: bool = False
     replaced: int = 0
     gone: int = 0
     uncertain: int = 0

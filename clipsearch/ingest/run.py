@@ -196,7 +196,7 @@ class Ingest:
 
     async def _load(self, batches: Batches, batch: list[Item]) -> None:
         try:
-            await batches.index(batch, self._is_finished)
+            await batches.index(batch, self._checkpoint or ())
             self._calls.renew()
             if self._checkpoint is not None:
                 self._checkpoint.finish(batch[0].position, batch[-1].position + 1)
@@ -206,9 +206,6 @@ class Ingest:
         except (ClipSearchError, OSError) as error:
             self._break(error)
         self._on_progress(self._tally.progress())
-
-    def _is_finished(self, item: Item) -> bool:
-        return self._checkpoint is not None and item.position in self._checkpoint
 
     def _loaded(self, call: asyncio.Task[None]) -> None:
         self._under_way.discard(call)

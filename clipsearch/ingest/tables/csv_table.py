@@ -13,34 +13,13 @@ from typing import IO, Any
 
 from clipsearch.filters.expressions import EXACT_INTEGER
 from clipsearch.ingest.source import EmptySource, SourceError
-from clipsearch.ingest.tables.table import ColumnType, Row, found, is_utf8, open_text
+from clipsearch.ingest.tables.table import ColumnType, Row, Table, found, is_utf8, open_text
 
 NO_VALUE = frozenset(
-    [
-        "N/A",
-        "n/a",
-        "NA",
-        "na",
-        "NaN",
-        "nan",
-        "NAN",
-        "null",
-        "NULL",
-        "Null",
-        "None",
-        "none",
-        "NONE",
-        "nil",
-        "-",
-        "--",
-        "---",
-        "?",
-        "#N/A",
-        "#NA",
-        "<NA>",
-        "\u2013",
-        "\u2014",
-    ]
+    {
+        *("N/A", "n/a", "NA", "na", "NaN", "nan", "NAN", "null", "NULL", "Null", "None", "none", "NONE"),
+        *("nil", "-", "--", "---", "?", "#N/A", "#NA", "<NA>", "\u2013", "\u2014"),
+    }
 )
 """Cells that say that there is no value. In a column declared as string they are words."""
 
@@ -52,7 +31,7 @@ _GUESSED: tuple[ColumnType, ...] = ("integer", "float", "bool")
 _ENOUGH = 1000  # cells after which a column of words is taken for one
 
 
-class CsvTable:
+class CsvTable(Table):
     """Delimited values with a header: commas, semicolons, tabs or bars, whichever gives the columns.
 
     A cell that is blank or a word for "no value" counts as not there.

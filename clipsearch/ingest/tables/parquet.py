@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsearch.ingest.source import SourceError
-from clipsearch.ingest.tables.table import Row
+from clipsearch.ingest.tables.table import Row, Table
 
 _ROWS_AT_ONCE = 1024
 
@@ -16,7 +16,7 @@ class _Unreadable(str):
     """Why Python cannot hold a cell."""
 
 
-class ParquetTable:
+class ParquetTable(Table):
     """A Parquet file, through pyarrow (`pip install 'clipsearch[parquet]'`).
 
     A row group at a time is in memory. A cell that Python cannot hold, such as a date after the year
@@ -53,10 +53,6 @@ class ParquetTable:
                     yield self._row(f"row {number}", dict(zip(self.columns, cells, strict=True)))
         except (self._arrow.ArrowException, OSError) as error:
             raise SourceError(f"{self.path}, after row {number}: {error}") from None
-
-    def remarks(self) -> list[str]:
-        """None."""
-        return []
 
     def _row(self, place: str, cells: dict[str, Any]) -> Row:
         bad = [(name, cell) for name, cell in cells.items() if isinstance(cell, _Unreadable)]

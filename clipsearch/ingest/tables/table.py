@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import codecs
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -38,17 +39,19 @@ class Row:
     blank: bool = False
 
 
-class Table(Protocol):
+class Table(ABC):
     """A list file. `columns` are those it declares, empty where only its rows can tell."""
 
     path: Path
-    columns: tuple[str, ...]
+    columns: tuple[str, ...] = ()
 
+    @abstractmethod
     def rows(self) -> Iterator[Row]:
         """All rows in order. Raises SourceError where the file as such cannot be read on."""
 
     def remarks(self) -> list[str]:
         """What its reader should know of how it was read, a sentence each."""
+        return []
 
 
 def open_text(path: Path) -> IO[str]:

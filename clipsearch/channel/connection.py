@@ -86,6 +86,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def host_port(host: str, port: int) -> str:
+    """An address as it is written, IPv6's in brackets."""
+    bare = host.strip("[]")
+    return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+
+
 def _target(address: str) -> str:
     return address if _WITH_SCHEME.match(address) else f"dns:///{address}"
 

@@ -31,8 +31,7 @@ def config(
 
       ENCODER_PORT=6000 clipsearch config encoder --json
     """
-    from clipsearch.serving.settings import load_settings
-    from clipsearch.serving.settings_table import effective, markdown_table
+    from clipsearch.serving.settings import effective, load_settings, markdown_table
 
     cls = _class(service)
     if table:

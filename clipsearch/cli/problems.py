@@ -47,7 +47,7 @@ _EXPECTED = {
     "clipsearch.plan.profile.ProfileError",
     "clipsearch.plan.sizing.PlanError",
     "clipsearch.reindex.move.NotMovable",
-    "clipsearch.serving.lifecycle.StartError",
+    "clipsearch.serving.service.StartError",
     "clipsearch.serving.settings.SettingsError",
     "encoder_service.bundle.BundleError",
     "encoder_service.export.ExportError",

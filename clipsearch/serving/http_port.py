@@ -23,13 +23,10 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from clipsearch.serving.health import LIVENESS, Readiness
+from clipsearch.serving.service import StartError
 
 # A loop that does not answer within this time is as good as none. The probes in deploy/ wait longer.
 LOOP_ANSWERS_S = 2.0
-
-
-class HttpPortError(Exception):
-    """The HTTP port cannot be had; the message is one line for the operator."""
 
 
 @contextmanager
@@ -38,17 +35,33 @@ def http_port(
 ) -> Iterator[str | None]:
     """Serves the pages until the block ends; yields host:port, or None for port None (off).
 
-    To be called on the event loop that serves the calls. Raises HttpPortError.
+    To be called on the event loop that serves the calls. Raises StartError.
     """
     if port is None:
         yield None
         return
-    application = _Application(registry, readiness, asyncio.get_running_loop())
-    address = host.strip("[]")
+    loop, metrics, address = asyncio.get_running_loop(), make_wsgi_app(registry), host.strip("[]")
+
+    class Server(ThreadingWSGIServer):
+        address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        path = environ["PATH_INFO"]
+        if path == "/metrics":
+            return metrics(environ, start_response)
+        status, text = HTTPStatus.NOT_FOUND, "/metrics, /healthz or /readyz"
+        if path == "/healthz":
+            status, text = _health(readiness, LIVENESS, loop)
+        elif path == "/readyz":
+            asked = parse_qs(environ.get("QUERY_STRING", "")).get("service", [""])
+            status, text = _health(readiness, asked[0], loop)
+        start_response(f"{status.value} {status.phrase}", [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{text}\n".encode()]
+
     try:
-        server = make_server(address, port, application, _server_class(address), _SilentHandler)
+        server = make_server(address, port, application, Server, _SilentHandler)
     except OSError as error:
-        raise HttpPortError(f"cannot serve metrics on {host}:{port}: {error.strerror}") from None
+        raise StartError(f"cannot serve metrics on {host}:{port}: {error.strerror}") from None
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="http", daemon=True)
     thread.start()
     try:
@@ -66,47 +79,16 @@ class _SilentHandler(WSGIRequestHandler):
         """Says nothing."""
 
 
-def _server_class(address: str) -> type[ThreadingWSGIServer]:
-    class Server(ThreadingWSGIServer):
-        address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
-
-    return Server
-
-
-class _Application:
-    """The pages, as a WSGI application."""
-
-    def __init__(
-        self, registry: CollectorRegistry, readiness: Readiness, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._metrics = make_wsgi_app(registry)
-        self._readiness = readiness
-        self._loop = loop
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        path = environ["PATH_INFO"]
-        if path == "/metrics":
-            return self._metrics(environ, start_response)
-        status, text = HTTPStatus.NOT_FOUND, "/metrics, /healthz or /readyz"
-        if path == "/healthz":
-            status, text = self._health(LIVENESS)
-        elif path == "/readyz":
-            status, text = self._health(parse_qs(environ.get("QUERY_STRING", "")).get("service", [""])[0])
-        start_response(f"{status.value} {status.phrase}", [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"{text}\n".encode()]
-
-    def _health(self, service: str) -> tuple[HTTPStatus, str]:
-        asked = asyncio.run_coroutine_threadsafe(self._readiness.serving(service), self._loop)
-        try:
-            serving = asked.result(LOOP_ANSWERS_S)
-        except TimeoutError:
-            asked.cancel()
-            return (
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"the event loop did not answer within {LOOP_ANSWERS_S:g} s",
-            )
-        if serving is None and service not in ("", LIVENESS):
-            return HTTPStatus.NOT_FOUND, "there is no such service, or it is not served yet"
-        if not serving:
-            return HTTPStatus.SERVICE_UNAVAILABLE, "NOT_SERVING"
-        return HTTPStatus.OK, "SERVING"
+def _health(readiness: Readiness, service: str, loop: asyncio.AbstractEventLoop) -> tuple[HTTPStatus, str]:
+    asked = asyncio.run_coroutine_threadsafe(readiness.serving(service), loop)
+    try:
+        serving = asked.result(LOOP_ANSWERS_S)
+    except TimeoutError:
+        asked.cancel()
+        late = f"the event loop did not answer within {LOOP_ANSWERS_S:g} s"
+        return HTTPStatus.SERVICE_UNAVAILABLE, late
+    if serving is None and service not in ("", LIVENESS):
+        return HTTPStatus.NOT_FOUND, "there is no such service, or it is not served yet"
+    if not serving:
+        return HTTPStatus.SERVICE_UNAVAILABLE, "NOT_SERVING"
+    return HTTPStatus.OK, "SERVING"

@@ -13,22 +13,24 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 
-from clipsearch.channel.connection import is_loopback
+from clipsearch.channel.connection import host_port, is_loopback
+from clipsearch.channel.credentials import CredentialsError
 from clipsearch.files import write_whole
 from clipsearch.serving.calls import MOST_STREAMS, CallInterceptor
 from clipsearch.serving.health import Readiness
-from clipsearch.serving.http_port import HttpPortError, http_port
+from clipsearch.serving.http_port import http_port
 from clipsearch.serving.receiving.arrivals import Arrivals
 from clipsearch.serving.receiving.requests import Requests
 from clipsearch.serving.reflection import add_reflection
 from clipsearch.serving.security.auth import Guard
-from clipsearch.serving.security.tls import TlsError, server_credentials
-from clipsearch.serving.security.tokens import Grants, TokensError
+from clipsearch.serving.security.tls import server_credentials
+from clipsearch.serving.security.tokens import Grants
 from clipsearch.serving.server import make_server
 from clipsearch.serving.service import Service
+from clipsearch.serving.service import StartError as StartError
 from clipsearch.serving.settings import MIB, ServingSettings, environment_names
 from clipsearch.serving.telemetry.metrics import Metrics
-from clipsearch.serving.telemetry.tracing import Tracing, TracingError, tracing
+from clipsearch.serving.telemetry.tracing import Tracing, tracing
 
 # What a caller may send before its request is asked for. By default gRPC lets it grow to 4 MiB and more, and
 # a call that waits, or is about to be refused, would hold that.
@@ -38,10 +40,6 @@ ARRIVING = [("grpc.http2.lookahead_bytes", 65_535), ("grpc.http2.bdp_probe", 0)]
 _FUSE = 2
 
 _log = structlog.get_logger(__name__)
-
-
-class StartError(Exception):
-    """The service cannot start, or not go on; the message is one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ async def serve(settings: ServingSettings, title: str, open_services: OpenServic
             if metrics_address is not None:
                 _log.info("metrics are served", address=metrics_address)
             await _serve(settings, title, open_services, Process(metrics, traces, stop.fail), readiness, stop)
-    except (HttpPortError, TlsError, TokensError, TracingError) as error:
+    except CredentialsError as error:
         raise StartError(str(error)) from None
 
 
@@ -191,8 +189,7 @@ def _grants(settings: ServingSettings) -> Grants | None:
 def _bind(server: grpc.aio.Server, settings: ServingSettings) -> str:
     """Returns the address as clients write it."""
     credentials = server_credentials(settings)
-    host = _bracketed(settings.host)
-    address = f"{host}:{settings.port}"
+    address = host_port(settings.host, settings.port)
     try:
         if credentials is None:
             port = server.add_insecure_port(address)
@@ -202,12 +199,7 @@ def _bind(server: grpc.aio.Server, settings: ServingSettings) -> str:
         raise StartError(
             f"cannot listen on {address}: the port is in use, or the address is not one of this machine"
         ) from None
-    return f"{host}:{port}"
-
-
-def _bracketed(host: str) -> str:
-    """The host as it stands before a port."""
-    return f"[{host}]" if ":" in host and "[" not in host else host
+    return host_port(settings.host, port)
 
 
 def _register(

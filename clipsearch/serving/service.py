@@ -17,6 +17,10 @@ Probe: TypeAlias = Callable[[], Awaitable[None]]
 Admit: TypeAlias = Callable[[str, float], None]
 
 
+class StartError(Exception):
+    """The service cannot start, or not go on; the message is one line for the operator."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A gRPC service: its full proto name, and what adds its servicer to a server.

@@ -23,6 +23,7 @@ SettingsT = TypeVar("SettingsT", bound="ServingSettings")
 
 
 MIB = 1024 * 1024
+MASK = "********"
 
 
 class SettingsError(Exception):
@@ -166,11 +167,8 @@ def load_settings(cls: type[SettingsT], **overrides: Any) -> SettingsT:
 def environment_names(cls: type[ServingSettings]) -> dict[str, str]:
     """Setting -> name of its environment variable."""
     prefix = cls.model_config.get("env_prefix", "")
-    return {name: _alias(field) or f"{prefix}{name}".upper() for name, field in cls.model_fields.items()}
-
-
-def _alias(field: FieldInfo) -> str | None:
-    return field.validation_alias if isinstance(field.validation_alias, str) else None
+    fields = cls.model_fields.items()
+    return {name: str(field.validation_alias or f"{prefix}{name}".upper()) for name, field in fields}
 
 
 def is_secret(field: FieldInfo) -> bool:
@@ -204,3 +202,38 @@ def _reject_unknown(cls: type[ServingSettings]) -> None:
 def _hint(name: str, known: set[str]) -> str:
     close = difflib.get_close_matches(name.upper(), known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def markdown_table(cls: type[ServingSettings]) -> str:
+    """A row for each setting of `cls`: variable, default, meaning. docs/settings.md is made of it."""
+    names = environment_names(cls)
+    rows = [
+        f"| `{names[name]}` | {_default(field.get_default())} | {field.description or ''} |"
+        for name, field in cls.model_fields.items()
+    ]
+    return "\n".join(["| Variable | Default | Meaning |", "|---|---|---|", *rows]) + "\n"
+
+
+def effective(settings: ServingSettings) -> dict[str, str]:
+    """Variable -> value in effect, as it would be written; secrets are masked, "" = not set."""
+    names = environment_names(type(settings))
+    return {variable: _written(getattr(settings, name)) for name, variable in names.items()}
+
+
+def _default(value: Any) -> str:
+    written = _written(value)
+    return f"`{written}`" if written else ""
+
+
+def _written(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return MASK if value.get_secret_value() else ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

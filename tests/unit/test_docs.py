@@ -15,8 +15,7 @@ import yaml
 
 from clipsearch.cli import model_list
 from clipsearch.gateway import reasons as gateway_reasons
-from clipsearch.serving.settings import environment_names
-from clipsearch.serving.settings_table import markdown_table
+from clipsearch.serving.settings import environment_names, markdown_table
 from encoder_service.settings import EncoderSettings
 from search_service.settings import SearchSettings
 from tests import documents

@@ -11,19 +11,15 @@ from typing import cast
 import grpc
 import structlog
 
-from clipsearch.channel.credentials import CredentialsError, check_pair
+from clipsearch.channel.credentials import CredentialsError, check_pair, read_pem
 from clipsearch.serving.security.files import Watched
 from clipsearch.serving.settings import ServingSettings
 
 _log = structlog.get_logger(__name__)
 
 
-class TlsError(Exception):
-    """The certificate, key or CA file is not usable; the message names the file."""
-
-
 def server_credentials(settings: ServingSettings) -> grpc.ServerCredentials | None:
-    """Credentials that follow the files of the settings; None = serve without TLS. Raises TlsError.
+    """Credentials that follow the files of the settings; None = serve without TLS. Raises CredentialsError.
 
     New connections get the new certificate, those that are there keep theirs. With `tls_client_ca`,
     connections without a certificate of these CAs are refused.
@@ -55,7 +51,7 @@ class _Reloader:
                 return None
             try:
                 self.current = _load(*self._paths)
-            except TlsError as error:
+            except CredentialsError as error:
                 _log.error(
                     "the TLS files have changed and are not usable; the last ones stay", problem=str(error)
                 )
@@ -66,18 +62,12 @@ class _Reloader:
 
 def _load(certificate: Path, key: Path, client_ca: Path | None) -> grpc.ServerCertificateConfiguration:
     """From PEM files: the certificate chain, its key, and the CAs of clients (None = no mTLS)."""
-    try:
-        chain, private_key = certificate.read_bytes(), key.read_bytes()
-        authorities = client_ca.read_bytes() if client_ca is not None else None
-    except OSError as error:
-        raise TlsError(f"cannot read {error.filename}: {error.strerror}") from None
-    try:
-        check_pair(certificate, key)
-    except CredentialsError as error:
-        raise TlsError(str(error)) from None
+    chain, private_key = read_pem(certificate), read_pem(key)
+    check_pair(certificate, key)
+    authorities = read_pem(client_ca) if client_ca is not None else None
     if authorities is not None:
         try:
             ssl.create_default_context(cadata=authorities.decode("ascii", "replace"))
         except ssl.SSLError as error:
-            raise TlsError(f"{client_ca} holds no PEM certificate ({error})") from None
+            raise CredentialsError(f"{client_ca} holds no PEM certificate ({error})") from None
     return grpc.ssl_server_certificate_configuration([(private_key, chain)], authorities)

@@ -24,14 +24,11 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from clipsearch.serving.security.files import POLL_S, Watched
+from clipsearch.serving.service import StartError
 
 _log = structlog.get_logger(__name__)
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.@:/-]+$")]
-
-
-class TokensError(Exception):
-    """The tokens file is not usable; the message names file and line, never a hash."""
 
 
 class Scope(StrEnum):
@@ -68,7 +65,7 @@ class Grants:
     """The grants of a file, in force until the file is replaced by another that is valid."""
 
     def __init__(self, path: Path) -> None:
-        """Reads the file. Raises TokensError."""
+        """Reads the file. Raises StartError, which names file and line and never a hash."""
         self._path = path
         self._file = Watched([path])
         self._grants = read_grants(path)
@@ -104,7 +101,7 @@ class Grants:
             return
         try:
             self._grants = read_grants(self._path)
-        except TokensError as error:
+        except StartError as error:
             _log.error(
                 "the tokens file has changed and is not usable; the last one stays", problem=str(error)
             )
@@ -113,11 +110,11 @@ class Grants:
 
 
 def read_grants(path: Path) -> tuple[Grant, ...]:
-    """The grants of a file; empty lines and lines that start with # are left out. Raises TokensError."""
+    """The grants of a file; empty lines and lines that start with # are left out. Raises StartError."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise TokensError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+        raise StartError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
     grants: list[Grant] = []
     for number, line in enumerate(lines, start=1):
         if line.strip() and not line.lstrip().startswith("#"):
@@ -148,7 +145,7 @@ def _parse(text: str, where: str) -> Grant:
         problems = "; ".join(
             f"{'.'.join(map(str, item['loc'])) or 'the line'}: {item['msg']}" for item in error.errors()
         )
-        raise TokensError(f"{where}: {problems}") from None
+        raise StartError(f"{where}: {problems}") from None
 
 
 def _check_distinct(grants: Sequence[Grant], path: Path) -> None:
@@ -157,6 +154,6 @@ def _check_distinct(grants: Sequence[Grant], path: Path) -> None:
         for grant in grants:
             value = getattr(grant, kind)
             if value in seen:
-                raise TokensError(f"{path}: {grant.name!r} has the {kind} of another line")
+                raise StartError(f"{path}: {grant.name!r} has the {kind} of another line")
             if value is not None:
                 seen.add(value)

@@ -18,7 +18,7 @@ def configure_logging(level: str, format: Literal["auto", "text", "json"], servi
         name_call,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _add(service=service),
+        lambda _logger, _method, event: {**event, "service": service},
     ]
     renderer: structlog.types.Processor = (
         # Its usual tracebacks print local variables, the request among them.
@@ -50,13 +50,3 @@ def _without_metadata(record: logging.LogRecord) -> bool:
     if "Invalid encoding" in str(record.msg):
         record.msg, record.args, record.exc_info = "metadata of a call is no UTF-8", (), None
     return True
-
-
-def _add(**names: str) -> structlog.types.Processor:
-    def add(
-        _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
-    ) -> structlog.types.EventDict:
-        event.update(names)
-        return event
-
-    return add

@@ -9,14 +9,12 @@ from typing import Any
 
 import grpc
 
+from clipsearch.serving.service import StartError
+
 # Health and reflection make no traces: the instrumentation takes no servicer that streams by `context.write`.
 _OURS = "/clipsearch."
 # Also how long a collector that is gone can hold up the end of the process (the default is 10 s).
 _EXPORT_TIMEOUT_S = 2
-
-
-class TracingError(Exception):
-    """Traces were asked for and cannot be had; the message is one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +34,13 @@ def tracing(endpoint: str | None, service: str) -> Iterator[Tracing]:
     """Sends spans to the collector at `endpoint` until the block ends; http:// is plaintext, https:// TLS.
 
     Spans hold methods, status codes and our error messages, never requests. None = no tracing.
-    Raises TracingError.
+    Raises StartError.
     """
     if endpoint is None:
         yield Tracing()
         return
     if not endpoint.startswith(("http://", "https://")):
-        raise TracingError(f"the OTLP endpoint must start with http:// or https://, it is {endpoint!r}")
+        raise StartError(f"the OTLP endpoint must start with http:// or https://, it is {endpoint!r}")
     try:
         from opentelemetry import trace
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -51,9 +49,7 @@ def tracing(endpoint: str | None, service: str) -> Iterator[Tracing]:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        raise TracingError(
-            f"traces need `pip install 'clipsearch[otel]'` ({error.name} is missing)"
-        ) from None
+        raise StartError(f"traces need `pip install 'clipsearch[otel]'` ({error.name} is missing)") from None
 
     def ours(details: grpc.HandlerCallDetails | grpc.aio.ClientCallDetails) -> bool:
         method = details.method.decode() if isinstance(details.method, bytes) else details.method

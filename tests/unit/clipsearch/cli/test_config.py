@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from clipsearch.cli import app
-from clipsearch.serving.settings_table import markdown_table
+from clipsearch.serving.settings import markdown_table
 from encoder_service.settings import EncoderSettings
 
 

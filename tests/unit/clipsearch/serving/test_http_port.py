@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from clipsearch.serving import http_port as http_port_module
 from clipsearch.serving.health import Readiness
-from clipsearch.serving.http_port import HttpPortError, http_port
-from clipsearch.serving.service import Service
+from clipsearch.serving.http_port import http_port
+from clipsearch.serving.service import Service, StartError
 
 NAME = "clipsearch.search.v1.SearchService"
 OTHER = "clipsearch.search.v1.CollectionService"
@@ -100,7 +100,7 @@ async def test_a_port_in_use_is_one_clear_line(readiness):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (
-            pytest.raises(HttpPortError, match=f"cannot serve metrics on 127.0.0.1:{port}"),
+            pytest.raises(StartError, match=f"cannot serve metrics on 127.0.0.1:{port}"),
             http_port("127.0.0.1", port, CollectorRegistry(), readiness),
         ):
             pass

@@ -12,10 +12,11 @@ from clipsearch.channel.connection import is_loopback
 from clipsearch.serving.settings import (
     ServingSettings,
     SettingsError,
+    effective,
     environment_names,
     load_settings,
+    markdown_table,
 )
-from clipsearch.serving.settings_table import effective, markdown_table
 from encoder_service.settings import EncoderSettings
 from search_service.settings import SearchSettings
 

@@ -15,7 +15,7 @@ import trustme
 from clipsearch.channel.credentials import ClientTls, CredentialsError, channel_credentials, channel_options
 from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.security.auth import Guard
-from clipsearch.serving.security.tls import TlsError, server_credentials
+from clipsearch.serving.security.tls import server_credentials
 from clipsearch.serving.security.tokens import Grant, Grants, Scope
 from clipsearch.serving.settings import ServingSettings
 from tests.unit.clipsearch.serving.served import SEARCH, Running, call, refusal, running
@@ -169,7 +169,7 @@ def test_at_start_damaged_files_are_named(server_files, ca, which, damage):
         path.write_text("garbage")
     if damage == "another's":
         ca.issue_cert("127.0.0.1").private_key_pem.write_to_path(path)
-    with pytest.raises(TlsError, match=path.name):
+    with pytest.raises(CredentialsError, match=path.name):
         server_credentials(settings(server_files, mtls=True))
 
 

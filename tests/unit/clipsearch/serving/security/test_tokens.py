@@ -8,7 +8,8 @@ import json
 import pytest
 
 from clipsearch.serving.security import tokens as tokens_module
-from clipsearch.serving.security.tokens import Grants, Scope, TokensError, create_token, read_grants, sha256
+from clipsearch.serving.security.tokens import Grants, Scope, create_token, read_grants, sha256
+from clipsearch.serving.service import StartError
 from tests.waiting import until
 
 HASH = sha256("x")
@@ -64,17 +65,17 @@ def test_comments_and_empty_lines_are_left_out(tmp_path):
 def test_a_bad_line_is_named_and_its_hash_is_not(tmp_path, text, problem):
     path = tmp_path / "tokens"
     path.write_text(f"# first\n{text}\n")
-    with pytest.raises(TokensError, match=problem) as caught:
+    with pytest.raises(StartError, match=problem) as caught:
         read_grants(path)
     assert str(path) in str(caught.value)
     assert HASH not in str(caught.value)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(TokensError, match="no-such-file"):
+    with pytest.raises(StartError, match="no-such-file"):
         Grants(tmp_path / "no-such-file")
     (tmp_path / "latin").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(TokensError, match="UTF-8"):
+    with pytest.raises(StartError, match="UTF-8"):
         Grants(tmp_path / "latin")
 
 

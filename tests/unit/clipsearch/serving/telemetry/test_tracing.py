@@ -14,8 +14,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.errors import InvalidArgument, Unavailable
+from clipsearch.serving.service import StartError
 from clipsearch.serving.telemetry.current_call import name_call
-from clipsearch.serving.telemetry.tracing import TracingError, tracing
+from clipsearch.serving.telemetry.tracing import tracing
 from tests.ports import OWN_PORT
 from tests.unit.clipsearch.serving.served import call, running
 
@@ -118,5 +119,5 @@ def test_without_an_endpoint_nothing_is_traced():
 
 def test_without_the_extra_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
-    with pytest.raises(TracingError, match=r"clipsearch\[otel\]"), tracing("http://x:1", "encoder"):
+    with pytest.raises(StartError, match=r"clipsearch\[otel\]"), tracing("http://x:1", "encoder"):
         pass

@@ -24,8 +24,7 @@ from clipsearch.web.images.roots import Roots
 from clipsearch.web.routes.classify import classify
 from clipsearch.web.routes.maps import map_page
 from clipsearch.web.routes.search import search
-from clipsearch.web.routes.session import sign_in, sign_out
-from clipsearch.web.routes.state import state
+from clipsearch.web.routes.state import sign_in, sign_out, state
 from clipsearch.web.routes.thumb import thumb
 from clipsearch.web.routes.values import values
 from clipsearch.web.settings import WebSettings

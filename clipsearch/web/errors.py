@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from starlette.exceptions import HTTPException
@@ -32,28 +33,18 @@ NAMES = {"search": "search service", "encoder": "encoder"}
 _BY_STATUS = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 
+@dataclass(eq=False)
 class WebError(Exception):
     """A request that is not answered as it was meant to be; `message` is one sentence for people."""
 
-    def __init__(
-        self,
-        status: int,
-        reason: str,
-        message: str,
-        *,
-        field: str | None = None,
-        side: str | None = None,
-        service: Service | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
-        self.message = message
-        self.field = field
-        self.side = side
-        self.service = service
-        self.retry_after = retry_after
+    status: int
+    reason: str
+    message: str
+    _: KW_ONLY
+    field: str | None = None
+    side: str | None = None
+    service: Service | None = None
+    retry_after: float | None = None
 
 
 def bad(field: str | None, message: str, reason: str = "INVALID_FIELD") -> WebError:

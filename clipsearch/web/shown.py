@@ -53,10 +53,10 @@ def hits(
 
     Of groups, which are shown whole, each says how many of the hits are its own.
     """
-    shown = [
-        {**_hit(hit), "thumb": _thumb(hit, side, collection) if path_of(hit) in with_images else None}
-        for hit in (result.hits[:limit] if groups is None else result.hits)
-    ]
+    shown = []
+    for hit in result.hits[:limit] if groups is None else result.hits:
+        asked = urlencode({"side": side, "collection": collection, "id": hit.id, "size": 160})
+        shown.append({**_hit(hit), "thumb": f"/thumb?{asked}" if path_of(hit) in with_images else None})
     return {
         "hits": shown,
         "groups": None if groups is None else [_group(group) for group in groups],
@@ -121,10 +121,6 @@ def _hit(hit: Hit) -> dict[str, Any]:
 def _group(group: Group) -> dict[str, Any]:
     value = text(group.value) if isinstance(group.value, str) else group.value
     return {"value": value, "hits": len(group.hits)}
-
-
-def _thumb(hit: Hit, side: str, collection: str) -> str:
-    return f"/thumb?{urlencode({'side': side, 'collection': collection, 'id': hit.id, 'size': 160})}"
 
 
 def _cut(value: Any, left: list[int], depth: int) -> Any:

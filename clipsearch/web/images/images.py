@@ -17,7 +17,7 @@ from cachetools import LRUCache
 
 from clipsearch.display.thumbnails import MAX_BYTES, NoImage, shrink
 from clipsearch.web.errors import WebError
-from clipsearch.web.images.roots import NotServed, Roots
+from clipsearch.web.images.roots import Roots
 
 SIZES = (160, 320, 640)
 MAX_WAITING = 256
@@ -111,7 +111,7 @@ class Images:
                 if about.st_size > MAX_BYTES:
                     raise _none(f"the file has {about.st_size} bytes, the limit is {MAX_BYTES}")
                 yield file, about
-        except (NotServed, OSError):
+        except OSError:
             raise _none("the point names no file under a folder that is served here") from None
 
 

@@ -18,10 +18,6 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-class NotServed(Exception):
-    """There is no such file under a root."""
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
     """A file by its root and the names below it; no link is among them."""
@@ -61,17 +57,14 @@ class Roots:
         return None
 
     def open(self, path: object) -> BinaryIO:
-        """The file, open for reading. Raises NotServed."""
+        """The file, open for reading. Raises OSError where it is not under a root, too."""
         found = self.find(path)
         if found is None:
-            raise NotServed
-        try:
-            descriptor = _open_beneath(found)
-        except OSError:
-            raise NotServed from None
+            raise FileNotFoundError
+        descriptor = _open_beneath(found)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise NotServed
+            raise FileNotFoundError
         return os.fdopen(descriptor, "rb")
 
     def _candidates(self, path: str) -> Iterator[Path]:

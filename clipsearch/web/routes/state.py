@@ -1,21 +1,21 @@
-"""GET /api/state: what there is to search, and what is down."""
+"""GET /api/state: what there is to search, and what is down. /session: the browser's token, in and out."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clipsearch.client.errors import ClipSearchError
-from clipsearch.client.types import Collection, Model
+from clipsearch.client.types import Collection
 from clipsearch.web import shown
 from clipsearch.web.clients import Services
-from clipsearch.web.errors import WebError, from_service
-from clipsearch.web.requests import MAX_NAME
+from clipsearch.web.errors import NAMES, Service, WebError, from_service
+from clipsearch.web.requests import MAX_NAME, TokenAsked, read
 from clipsearch.web.routes.maps import listed_maps
 from clipsearch.web.web import web_of, while_wanted
 
@@ -24,6 +24,8 @@ _WAIT_S = 3.0
 _MOST_NAMED = 8
 _TAKEN = {"", "COLLECTION_FORBIDDEN", "SCOPE_MISSING", "RATE_LIMITED"}
 _REFUSED = {"TOKEN_MISSING", "TOKEN_UNKNOWN", "UNAUTHENTICATED"}
+
+Result = TypeVar("Result")
 
 
 async def state(request: Request) -> Response:
@@ -66,25 +68,30 @@ def _signing(sides: Mapping[str, dict[str, Any]], with_token: bool) -> tuple[boo
 
 async def _side(services: Services, named: Sequence[str]) -> dict[str, Any]:
     (search, collections), (encoder, model) = await asyncio.gather(
-        _search(services, named), _encoder(services)
+        _asked(services, "search", _collections(services, named)),
+        _asked(services, "encoder", services.encoder.model()),
     )
+    search["ok"] = search["reason"] in ("", "COLLECTION_FORBIDDEN")
     return {
         "search": search,
-        "encoder": encoder,
-        "collections": [shown.collection(found, model) for found in collections],
+        "encoder": {**encoder, "model": None if model is None else shown.model(model)},
+        "collections": [shown.collection(found, model) for found in collections or ()],
     }
 
 
-async def _search(services: Services, named: Sequence[str]) -> tuple[dict[str, Any], Sequence[Collection]]:
+async def _asked(
+    services: Services, service: Service, call: Awaitable[Result]
+) -> tuple[dict[str, Any], Result | None]:
+    """Whether a service is up, and what it answered."""
     try:
         async with asyncio.timeout(_WAIT_S):
-            return _up(), await _collections(services, named)
+            return {"ok": True, "message": "", "reason": ""}, await call
     except ClipSearchError as error:
-        failure = from_service(error, services.side, "search")
-        restricted = failure.reason == "COLLECTION_FORBIDDEN"
-        return {"ok": restricted, "message": failure.message, "reason": failure.reason}, ()
+        failure = from_service(error, services.side, service)
+        return {"ok": False, "message": failure.message, "reason": failure.reason}, None
     except TimeoutError:
-        return _late("search service"), ()
+        message = f"the {NAMES[service]} did not answer within {_WAIT_S:g} seconds"
+        return {"ok": False, "message": message, "reason": "DEADLINE_EXCEEDED"}, None
 
 
 async def _collections(services: Services, named: Sequence[str]) -> Sequence[Collection]:
@@ -106,27 +113,24 @@ async def _collection(services: Services, name: str) -> Collection | None:
         raise
 
 
-async def _encoder(services: Services) -> tuple[dict[str, Any], Model | None]:
-    try:
-        async with asyncio.timeout(_WAIT_S):
-            model = await services.encoder.model()
-    except ClipSearchError as error:
-        failure = from_service(error, services.side, "encoder")
-        return {"ok": False, "message": failure.message, "reason": failure.reason, "model": None}, None
-    except TimeoutError:
-        return {**_late("encoder"), "model": None}, None
-    return {**_up(), "model": shown.model(model)}, model
-
-
-def _up() -> dict[str, Any]:
-    return {"ok": True, "message": "", "reason": ""}
-
-
-def _late(service: str) -> dict[str, Any]:
-    message = f"the {service} did not answer within {_WAIT_S:g} seconds"
-    return {"ok": False, "message": message, "reason": "DEADLINE_EXCEEDED"}
-
-
 def _unasked(refused: WebError) -> dict[str, Any]:
     down = {"ok": False, "message": refused.message, "reason": refused.reason}
     return {"search": dict(down), "encoder": {**down, "model": None}, "collections": []}
+
+
+async def sign_in(request: Request) -> Response:
+    """204, or 401 if the services do not know the token."""
+    web = web_of(request)
+    async with web.bodies.read(request) as body:
+        asked = read(TokenAsked, body)
+    await while_wanted(request, web.access.check_sign_in(asked.token))
+    response = Response(status_code=204)
+    web.access.sign_in(response, asked.token)
+    return response
+
+
+async def sign_out(request: Request) -> Response:
+    """204."""
+    response = Response(status_code=204)
+    web_of(request).access.sign_out(response)
+    return response

@@ -7,26 +7,31 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipsearch.cli import processes
-from clipsearch.cli.demo_page import Report, write_page
 from clipsearch.cli.options import DEFAULT_COLLECTION
 from clipsearch.cli.output import plain, stdout
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
     from clipsearch.client.sync import Client, EncoderClient
-    from clipsearch.client.types import Classification, SearchResult
+    from clipsearch.client.types import Classification, Model, SearchResult
+    from clipsearch.map.build import SpaceMap
 
 QUERIES = ("a cat", "a cup of coffee", "a motorcycle", "a flower", "a rocket")
 LABELS = ("cat", "motorcycle", "flower", "rocket", "cup of coffee")
 QUERY_IMAGE = "motorcycle_left.png"
 CLASSIFIED_IMAGE = "chelsea.png"
 SHOWN = 4
+
+MAPPED = "words-and-photographs"
+FIELD = "subject"
+OTHER_WORDS = ("a horse", "a pizza", "a guitar")
 
 
 def demo(
@@ -69,8 +74,7 @@ def demo(
             write_samples(folder)
         console.print("== starting the encoder and the search service, each a process of its own")
         with _services(model, Path(scratch)) as (encoder_at, search_at):
-            report = _run(encoder_at, search_at, folder, out, own=images is not None)
-            page = write_page(report, out)  # while the photographs are there
+            page = _run(encoder_at, search_at, folder, out, own=images is not None)
             console.print(f"\nThe pictures that were found: [bold]{page.resolve().as_uri()}[/bold]")
             console.print(
                 f"The map of the space:         [bold]{(out / 'map.html').resolve().as_uri()}[/bold]"
@@ -91,7 +95,7 @@ def _services(bundle: Path, scratch: Path) -> Iterator[tuple[str, str]]:
         yield encoder.address, search.address
 
 
-def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool) -> Report:
+def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool) -> Path:
     from clipsearch.cli.index_run import index_source
     from clipsearch.client.sync import Client, EncoderClient
     from clipsearch.ingest import PictureFolder
@@ -111,7 +115,8 @@ def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool)
         chosen = _first(answers) if own else folder / CLASSIFIED_IMAGE
         classification = _classify(encoder, chosen)
         _map(client, encoder, folder, out, own=own)
-        return Report(about, client.count(DEFAULT_COLLECTION), answers, chosen, classification)
+        count = client.count(DEFAULT_COLLECTION)
+        return _write_page(about, count, answers, chosen, classification, out)
 
 
 def _search(client: Client, folder: Path, *, own: bool) -> dict[str, SearchResult]:
@@ -157,15 +162,13 @@ def _classify(encoder: EncoderClient, picture: Path) -> Classification:
 
 def _map(client: Client, encoder: EncoderClient, folder: Path, out: Path, *, own: bool) -> None:
     """Draws the map into `out`, and prints what its numbers say."""
-    from clipsearch.cli import demo_map
     from clipsearch.cli.map import draw, numbers_table
 
     stdout().print("== drawing a map of the space")
-    drawn = (
-        draw(client, encoder, DEFAULT_COLLECTION, out)
-        if own
-        else demo_map.draw_samples(client, encoder, folder, out)
-    )
+    if own:
+        drawn = draw(client, encoder, DEFAULT_COLLECTION, out)
+    else:
+        drawn = draw_samples(client, encoder, folder, out)
     stdout().print(numbers_table(drawn))
 
 
@@ -194,3 +197,70 @@ Or pictures of your own:
   .venv/bin/clipsearch index {folder}              (in another terminal)
   .venv/bin/clipsearch web --root {folder} --open   (or: clipsearch search "a cat")
   .venv/bin/clipsearch --help"""
+
+
+def _write_page(
+    model: Model,
+    points: int,
+    found: Mapping[str, SearchResult],
+    classified: Path,
+    classification: Classification,
+    out: Path,
+) -> Path:
+    """Writes `index.html` into the folder `out` and returns its path; `found` is by the query's title."""
+    from clipsearch.display.thumbnails import thumbnail
+
+    warning = "" if model.pretrained else "<p><b>Random weights: this means nothing.</b></p>"
+    answers = "\n".join(
+        f"<h2>{escape(title)}</h2>{result.to_html(fields=['name'])}" for title, result in found.items()
+    )
+    labels = "\n".join(
+        f"<tr><th>{escape(score.label)}</th><td><meter value={score.probability:.4f}></meter></td>"
+        f"<td>{score.probability:.1%}</td></tr>"
+        for score in classification.scores
+    )
+    page = f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+      content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>clipsearch: what the demo found</title>
+<style>
+  :root {{ color-scheme: light dark }}
+  body {{ font: 1rem/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem }}
+</style>
+<h1>What the demo found</h1>
+<p>{points} pictures, searched by words and by picture with the model <b>{escape(model.name)}</b>
+(fingerprint <code>{escape(model.fingerprint)}</code>).</p>
+{warning}
+{answers}
+<h2>what is {escape(classified.name)}?</h2>
+<img alt="" src="{thumbnail(classified) or ""}">
+<table>
+{labels}
+</table>
+</html>
+"""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "index.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def draw_samples(client: Client, encoder: EncoderClient, photographs: Path, out: Path) -> SpaceMap:
+    """Draws the sample photographs with twenty words into the folder `out`. Raises ClipSearchError."""
+    from clipsearch.cli.map import draw
+    from clipsearch.client.inputs import Point
+    from clipsearch.downloads.samples import SUBJECTS
+
+    client.create_collection(MAPPED, payload_indexes={FIELD: "keyword"})
+    points = []
+    for name, subject in SUBJECTS.items():
+        path = photographs / name
+        points.append(Point(name, image=path, payload={"path": str(path), "name": name, FIELD: subject}))
+    words = dict.fromkeys([*SUBJECTS.values(), *OTHER_WORDS])
+    points += [Point(f"word: {word}", text=word, payload={"text": word, FIELD: word}) for word in words]
+    for result in client.upsert(MAPPED, points):
+        if result.error is not None:
+            raise result.error.about(result.id)
+    return draw(client, encoder, MAPPED, out, queries=["a pet", "a fast vehicle"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -13,16 +14,19 @@ import typer
 
 from clipsearch.cli.access import access
 from clipsearch.cli.eval_services import Compared, own_rows
-from clipsearch.cli.eval_table import progress, show
-from clipsearch.cli.extras import need
 from clipsearch.cli.index_source import open_source
 from clipsearch.cli.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Json, Server
-from clipsearch.cli.output import plain, print_json, stdout
+from clipsearch.cli.output import plain, print_json, progress_bar, say, size, stderr, stdout, table
+from clipsearch.cli.problems import need
 from clipsearch.cli.processes import exit_on_sigterm
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.table import Table
+
+    from clipsearch.eval.measures import Interval
     from clipsearch.eval.run import Asking, Row
-    from clipsearch.ingest import Source
 
 NEEDED = ("ir_measures", "matplotlib", "scipy")
 _CALL_TIMEOUT_S = 120.0
@@ -131,7 +135,7 @@ def eval(
     """
     need("an evaluation", "eval", NEEDED)
     from clipsearch.client.inputs import Quantization
-    from clipsearch.eval.document import document
+    from clipsearch.eval.page import document
     from clipsearch.eval.run import MADE, Asking, from_file
 
     ks = _numbers("--k", k, _MOST_K)
@@ -152,7 +156,8 @@ def eval(
                 raise typer.BadParameter("--source needs at least one --model", param_hint="--model")
             kinds = _choices("--quantization", quantization or "none", get_args(Quantization))
             compared = Compared(model, _words(precision), kinds, efs)
-            rows = _own_rows(open_source(source), compared, asking)
+            with exit_on_sigterm(), tempfile.TemporaryDirectory(prefix="clipsearch-eval-") as scratch:
+                rows = asyncio.run(own_rows(open_source(source), compared, asking, Path(scratch)))
     told = document(rows, asking, str(queries or made_of), bounds)
     write(told, out)
     if json:
@@ -193,11 +198,6 @@ def write(told: Mapping[str, Any], folder: Path) -> None:
     write_page(told, folder / "eval.html")
 
 
-def _own_rows(source: Source, compared: Compared, asking: Asking) -> list[Row]:
-    with exit_on_sigterm(), tempfile.TemporaryDirectory(prefix="clipsearch-eval-") as scratch:
-        return asyncio.run(own_rows(source, compared, asking, Path(scratch)))
-
-
 def _refuse(without: str, given: Mapping[str, object]) -> None:
     for option, value in given.items():
         if value:
@@ -220,3 +220,61 @@ def _numbers(option: str, listed: str, most: int) -> list[int]:
     if not words or not all(word.isascii() and word.isdigit() and 1 <= int(word) <= most for word in words):
         raise typer.BadParameter(f"{listed!r}: write numbers of 1 to {most}, such as 1,10", param_hint=option)
     return [int(word) for word in words]
+
+
+def rows_table(rows: Sequence[Row]) -> Table:
+    """A line a row: measures with their intervals, what is found of the reference's hits, cost."""
+    measures = list(rows[0].measures)
+    result = table(
+        "", "vectors", "search", *(f"{name}>" for name in measures), "same>", "p50 ms>", "memory>", "B/point>"
+    )
+    for row in rows:
+        result.add_row(
+            plain(", ".join(filter(None, (row.name, row.precision)))),
+            row.collection.quantization,
+            row.search,
+            *(_figure(row.measures[name]) for name in measures),
+            "" if row.same is None else f"{row.same:.3f}",
+            f"{row.p50_ms:.1f}",
+            "" if row.memory_bytes is None else size(row.memory_bytes),
+            f"{row.bytes_a_point:,.0f}",
+        )
+    return result
+
+
+def show(rows: Sequence[Row], told: Mapping[str, Any]) -> None:
+    """The table to stdout; what it means, and what is below the bounds, to stderr."""
+    stdout().print(rows_table(rows))
+    notes = [f"{rows[0].queries:,} queries from {told['queries']}; in brackets 95 % intervals (bootstrap)"]
+    compared = [row for row in rows if not row.exact and row.collection.indexed_share == 0]
+    if compared:
+        notes.append(
+            f"{compared[0].collection.points:,} points have no index yet: searches are exact, and neither a "
+            "beam nor a compression changes what they find"
+        )
+    for note in notes:
+        say(note)
+    for missed in told["below"]:
+        stderr().print(f"[red]below what was asked: {plain(missed)}[/red]")
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr while queries are asked: what tells it of the row, queries done, and queries in all."""
+    bar = progress_bar(transient=True)
+    task = bar.add_task("", total=None, note="")
+
+    def update(row: str, done: int, total: int) -> None:
+        bar.start()  # between rows the terminal is others'
+        bar.update(task, description=plain(row), completed=done, total=total)
+        if done == total:
+            bar.stop()
+
+    try:
+        yield update
+    finally:
+        bar.stop()
+
+
+def _figure(one: Interval) -> str:
+    return f"{one.mean:.3f} ({one.low:.2f}-{one.high:.2f})"

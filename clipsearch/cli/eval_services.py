@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from clipsearch.cli import processes
-from clipsearch.cli.output import plain, stderr
+from clipsearch.cli.output import say
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
     from clipsearch.client.aio import AsyncClient
-    from clipsearch.client.inputs import Point, Quantization
+    from clipsearch.client.inputs import Quantization
     from clipsearch.client.types import Collection
     from clipsearch.eval.run import Asking, Row
     from clipsearch.ingest import Source
@@ -55,7 +56,7 @@ async def own_rows(source: Source, compared: Compared, asking: Asking, scratch: 
         reference: Row | None = None
         for pair in dict.fromkeys([reference_pair, *pairs]):
             folder = scratch / f"{number}-{pair[0]}-{pair[1]}"
-            _say(f"{name}, {_label(pair)}: starting its services")
+            say(f"{name}, {_label(pair)}: starting its services")
             with _encoder(model, pair, folder) as encoder:
                 made = await _precision_rows(
                     source,
@@ -83,6 +84,7 @@ async def _precision_rows(
     """The rows of a model in one precision."""
     from clipsearch.cli.index_run import index_source
     from clipsearch.client.aio import AsyncClient
+    from clipsearch.client.retrying import Retrying
     from clipsearch.eval.run import evaluate
 
     rows: list[Row] = []
@@ -110,7 +112,7 @@ async def _precision_rows(
             if not report.indexed:
                 raise Problem(f"nothing was indexed: {report.failed:,} of {report.total:,} failed")
             if report.failed:
-                _say(f"{report.failed:,} of {report.total:,} could not be indexed and are left out")
+                say(f"{report.failed:,} of {report.total:,} could not be indexed and are left out")
             plain_too = "none" in compared.quantizations
             if plain_too or reference is None:
                 await ask(client, first, compared.efs if plain_too else ())
@@ -118,7 +120,11 @@ async def _precision_rows(
                 with _search(encoder, folder / quantization) as other:
                     async with AsyncClient(other.address, timeout=_TIMEOUT_S) as copy:
                         made = await _make(copy, quantization)
-                        async for points in _stored(client):
+                        stored = Retrying(_TIMEOUT_S).pages(
+                            partial(client.list_page, COLLECTION, with_vectors=True)
+                        )
+                        async for page in stored:
+                            points = [point.to_point() for point in page]
                             results = await copy.upsert(COLLECTION, points, fingerprint=made.fingerprint)
                             for result in results:
                                 if result.error is not None:
@@ -127,39 +133,22 @@ async def _precision_rows(
     return rows
 
 
-@contextmanager
-def _encoder(model: Path, pair: Pair, folder: Path) -> Iterator[processes.Running]:
-    folder.mkdir(parents=True)
-    # Without its cache a text takes its time each time that it is asked for.
+def _encoder(model: Path, pair: Pair, folder: Path) -> AbstractContextManager[processes.Running]:
     settings = {"ENCODER_IMAGE_PRECISION": pair[0], "ENCODER_TEXT_PRECISION": pair[1]}
+    # Without its cache a text takes its time each time that it is asked for.
     settings["ENCODER_TEXT_CACHE_MB"] = "0"
-    with processes.service("encoder", ["--model", str(model)], folder, settings) as running:
-        yield running
+    return processes.service("encoder", ["--model", str(model)], folder, settings)
 
 
-@contextmanager
-def _search(encoder: processes.Running, folder: Path) -> Iterator[processes.Running]:
-    folder.mkdir(parents=True)
+def _search(encoder: processes.Running, folder: Path) -> AbstractContextManager[processes.Running]:
     arguments = ["--encoder", encoder.address, "--data-dir", str(folder / "data")]
-    with processes.service("search", arguments, folder, _SEARCH) as running:
-        yield running
+    return processes.service("search", arguments, folder, _SEARCH)
 
 
 async def _make(client: AsyncClient, quantization: Quantization) -> Collection:
     return await client.create_collection(
         COLLECTION, quantization=quantization, hnsw_full_scan_threshold_kb=_FULL_SCAN_KB
     )
-
-
-async def _stored(client: AsyncClient) -> AsyncIterator[list[Point]]:
-    """All points of the collection with their vectors, to be written again; a page at a time."""
-    token = ""
-    while True:
-        page = await client.list_page(COLLECTION, page_token=token, with_vectors=True)
-        yield [point.to_point() for point in page.points]
-        token = page.next_token
-        if not token:
-            return
 
 
 async def _until_indexed(client: AsyncClient) -> None:
@@ -209,7 +198,3 @@ def _label(pair: Pair) -> str:
 def _sum(*sizes: int | None) -> int | None:
     there = [size for size in sizes if size is not None]
     return sum(there) if len(there) == len(sizes) else None
-
-
-def _say(message: str) -> None:
-    stderr().print(f"[dim]{plain(message)}[/dim]")

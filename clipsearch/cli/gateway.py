@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from clipsearch.cli.access import access
-from clipsearch.cli.extras import need
-from clipsearch.cli.options import DEFAULT_ENCODER, DEFAULT_SERVER
+from clipsearch.cli.options import (
+    DEFAULT_ENCODER,
+    DEFAULT_SERVER,
+    Host,
+    Insecure,
+    Port,
+    PortFile,
+    TlsCertificate,
+    TlsKey,
+)
 from clipsearch.cli.output import plain, stdout
-from clipsearch.cli.problems import Problem
+from clipsearch.cli.problems import Problem, need
 from clipsearch.cli.web import check_tls
 
 
@@ -35,20 +42,12 @@ def gateway(
             show_default=DEFAULT_ENCODER,
         ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 = any free one.")] = 8000,
-    port_file: Annotated[
-        Path | None, typer.Option(help="File to write host:port into once it is serving.")
-    ] = None,
-    tls_certificate: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="PEM file of the certificate chain.")
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="PEM file of the private key.")
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen beyond this machine without TLS.")
-    ] = False,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    port_file: PortFile = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    insecure: Insecure = False,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,7 +93,7 @@ def gateway(
     need("the gateway", "gateway", ["envoy"])
     from clipsearch.channel.connection import is_loopback
     from clipsearch.channel.credentials import channel_credentials
-    from clipsearch.gateway.process import GatewayError, run
+    from clipsearch.gateway.process import run
     from clipsearch.gateway.settings import GatewaySettings
 
     local = is_loopback(host)
@@ -128,10 +127,7 @@ def gateway(
         if port_file is not None:
             port_file.write_text(addresses["gateway"], encoding="utf-8")
 
-    try:
-        run(settings, ready, drain_delay_s)
-    except GatewayError as error:
-        raise Problem(str(error)) from None
+    run(settings, ready, drain_delay_s)
 
 
 def _addresses(option: str, given: list[str]) -> tuple[str, ...]:

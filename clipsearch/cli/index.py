@@ -109,8 +109,7 @@ def index(
 
       clipsearch index vectors.npy --ids ids.txt --side image --checkpoint load.json
     """
-    from clipsearch.cli.index_report import Pruning, as_json, summarise
-    from clipsearch.cli.index_run import index_source, obeying_interrupts
+    from clipsearch.cli.index_run import Pruning, as_json, index_source, obeying_interrupts, summarise
     from clipsearch.cli.index_source import open_source
 
     what = open_source(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +9,11 @@ import typer
 
 from clipsearch.cli.access import access
 from clipsearch.cli.options import DEFAULT_ENCODER, DEFAULT_SERVER, Encoder, Filter, Json, Server, conditions
-from clipsearch.cli.output import plain, print_json, stderr, stdout, table
+from clipsearch.cli.output import plain, print_json, progress_bar, stderr, stdout, table
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from clipsearch.client.sync import Client, EncoderClient
     from clipsearch.client.types import Collection
@@ -100,7 +98,7 @@ def map(
             seed=seed,
         )
     if json:
-        from clipsearch.map.summary import summary
+        from clipsearch.map.page import summary
 
         print_json(summary(drawn))
         return
@@ -128,12 +126,19 @@ def draw(
     import json
 
     from clipsearch.map.build import build_map, telling_fields
-    from clipsearch.map.page import write_page
+    from clipsearch.map.page import summary, write_page
     from clipsearch.map.png import write_image
     from clipsearch.map.sample import read_sample
-    from clipsearch.map.summary import summary
 
-    with _steps() as (step, progress):
+    with progress_bar(transient=True) as bar:
+        task = bar.add_task("", total=None, note="")
+
+        def step(description: str) -> None:
+            bar.reset(task, total=None, description=description)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
         step("reading vectors")
         sample = read_sample(client, collection, most=points, filter=filter, on_progress=progress)
         chosen = list(fields) if fields is not None else telling_fields(sample)
@@ -212,21 +217,3 @@ def _questions(
     return [Question(f'"{words}"', vector, TEXT) for words, vector in texts] + [
         Question(path.name, vector, IMAGE) for path, vector in pictures
     ]
-
-
-@contextmanager
-def _steps() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
-    """A progress bar on stderr: what tells it of the next step, and of the progress within one."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=stderr(), transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def step(description: str) -> None:
-            bar.reset(task, total=None, description=description)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield step, progress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,16 @@ Filter = Annotated[
         help="Only points that match, such as 'price<20' or 'made<=2024-05-31'; may be given several times.",
     ),
 ]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 = any free one.")]
+PortFile = Annotated[Path | None, typer.Option(help="File to write host:port into once it is serving.")]
+TlsCertificate = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="PEM file of the certificate chain.")
+]
+TlsKey = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="PEM file of the private key.")
+]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without TLS.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 DEFAULT_SERVER = "127.0.0.1:50052"

@@ -64,8 +64,8 @@ def table(*columns: str, title: str | None = None) -> Table:
     return table
 
 
-def progress_bar() -> Progress:
-    """A progress bar on stderr; a task's field `note` stands at its end."""
+def progress_bar(*, transient: bool = False) -> Progress:
+    """A progress bar on stderr; a task's field `note` stands at its end. `transient`: it goes when done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     return Progress(
@@ -76,7 +76,13 @@ def progress_bar() -> Progress:
         TextColumn("{task.fields[note]}"),
         console=stderr(),
         disable=not is_terminal(sys.stderr),
+        transient=transient,
     )
+
+
+def say(message: str) -> None:
+    """A note on stderr, dimmed."""
+    stderr().print(f"[dim]{plain(message)}[/dim]")
 
 
 def plain(text: object) -> str:

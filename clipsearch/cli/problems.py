@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -41,11 +43,11 @@ _EXPECTED = {
     "clipsearch.cli.problems.Problem",
     "clipsearch.downloads.wheels.WheelError",
     "clipsearch.filters.expressions.FilterError",
+    "clipsearch.gateway.process.GatewayError",
     "clipsearch.ingest.checkpoint.CheckpointError",
     "clipsearch.ingest.source.SourceError",
     "clipsearch.map.sample.NothingToShow",
-    "clipsearch.plan.profile.ProfileError",
-    "clipsearch.plan.sizing.PlanError",
+    "clipsearch.plan.profile.PlanError",
     "clipsearch.reindex.move.NotMovable",
     "clipsearch.serving.service.StartError",
     "clipsearch.serving.settings.SettingsError",
@@ -109,3 +111,10 @@ def _hint(error: Any) -> str:
     if error.reason == "COLLECTION_NOT_FOUND":
         return "\n`clipsearch collections` lists those there are; `clipsearch index` makes one."
     return ""
+
+
+def need(what: str, extra: str, packages: Sequence[str]) -> None:
+    """Raises Problem that says what to install if one of the packages, by import name, is not there."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Problem(f"{what} needs {', '.join(missing)}: pip install 'clipsearch[{extra}]'")

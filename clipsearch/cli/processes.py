@@ -84,6 +84,7 @@ def service(
 
     Its log and port file lie in `folder`. Raises Problem, with the end of the log, if it does not start.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     port_file, log_file = folder / f"{name}.address", folder / f"{name}.log"
     with log_file.open("wb") as log:
         process = start([name, "--port", "0", "--port-file", str(port_file), *arguments], log, settings)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from clipsearch.cli.options import PortFile
 from clipsearch.cli.processes import run_together
 
 app = typer.Typer(
@@ -15,7 +16,6 @@ app = typer.Typer(
 )
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
-PortFile = Annotated[Path | None, typer.Option(help="File to write host:port into once it is serving.")]
 Model = Annotated[
     Path | None, typer.Option(help="Folder of the model bundle.", show_default="build/models/starter")
 ]

@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.access import access
-from clipsearch.cli.options import DEFAULT_ENCODER, DEFAULT_SERVER, Encoder, Server
+from clipsearch.cli.options import (
+    DEFAULT_ENCODER,
+    DEFAULT_SERVER,
+    Encoder,
+    Host,
+    Insecure,
+    Port,
+    PortFile,
+    Server,
+    TlsCertificate,
+    TlsKey,
+)
 from clipsearch.cli.output import plain, stderr, stdout
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping, Sequence
 
     from clipsearch.web.settings import Side, WebSettings
@@ -44,22 +54,12 @@ def web(
     compare_encoder: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="The second encoder.", show_default="--encoder")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = DEFAULT_HOST,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 = any free one.")
-    ] = DEFAULT_PORT,
-    port_file: Annotated[
-        Path | None, typer.Option(help="File to write host:port into once it is serving.")
-    ] = None,
-    tls_certificate: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="PEM file of the certificate chain.")
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="PEM file of the private key.")
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen beyond this machine without TLS.")
-    ] = False,
+    host: Host = DEFAULT_HOST,
+    port: Port = DEFAULT_PORT,
+    port_file: PortFile = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    insecure: Insecure = False,
     open: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Serves the search page: search by words and pictures, compare, classify, look at maps.
@@ -161,6 +161,7 @@ def run(
     open_browser: bool = False,
 ) -> None:
     """Serves the page until Ctrl-C or SIGTERM. Raises Problem if the port is taken, and OSError."""
+    from clipsearch.channel.connection import host_port
     from clipsearch.web.app import create_app
     from clipsearch.web.server import listen, serve
 
@@ -172,7 +173,7 @@ def run(
         ) from None
 
     def ready() -> None:
-        address = _address(listener)
+        address = host_port(*listener.getsockname()[:2])
         url = f"{'https' if certificate else 'http'}://{address}/"
         stdout().print(f"the page: [bold]{plain(url)}[/bold]   (Ctrl-C ends it)")
         if port_file is not None:
@@ -182,11 +183,6 @@ def run(
 
     with listener:
         serve(create_app(settings, ready), listener, certificate, key)
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _open(url: str) -> None:

@@ -19,7 +19,6 @@ THUMBNAILS = 24
 
 _MOST_ROWS = 100
 _MOST_FIELDS = 6
-_MOST_TEXT = 160
 _FIRST_FIELDS = ("title", "name", "text", "caption")
 
 _LEFT = "text-align:left;vertical-align:top;padding:4px 10px 4px 0"
@@ -78,6 +77,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def cut(text: str, most: int = 160) -> str:
+    """The text in one line of at most `most` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
 def _cell(cell: str | Score) -> str:
     return _text_cell(cell) if isinstance(cell, str) else f'<td style="{_LEFT}">{_score(cell)}</td>'
 
@@ -100,7 +105,7 @@ def _table(about: Iterable[str], heads: Sequence[str], rows: Sequence[str], tota
     if not rows:
         return f"<div>{caption}</div>"
     line = "border-bottom:1px solid rgba(128,128,128,0.4)"
-    head = "".join(f'<th scope="col" style="{_LEFT};{line}">{html.escape(_cut(name))}</th>' for name in heads)
+    head = "".join(f'<th scope="col" style="{_LEFT};{line}">{html.escape(cut(name))}</th>' for name in heads)
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return (
         f'<div style="overflow-x:auto">{caption}<table style="border-collapse:collapse">'
@@ -109,14 +114,14 @@ def _table(about: Iterable[str], heads: Sequence[str], rows: Sequence[str], tota
 
 
 def _text_cell(text: str) -> str:
-    line = _cut(text)
+    line = cut(text)
     return f'<td style="{_SHORT if len(line) <= _LONG_FROM else _LONG}">{html.escape(line)}</td>'
 
 
 def _image_cell(data: str | None, payload: Mapping[str, Any]) -> str:
     if data is None:
         return f'<td style="{_LEFT}"></td>'
-    name = html.escape(_cut(PurePath(payload["path"]).name))
+    name = html.escape(cut(PurePath(payload["path"]).name))
     return f'<td style="{_LEFT}"><img src="{data}" alt="{name}" style="max-width:96px;max-height:96px"></td>'
 
 
@@ -150,8 +155,3 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _cut(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _MOST_TEXT else line[: _MOST_TEXT - 1] + "…"

@@ -27,30 +27,29 @@ SCIKIT_LEARN = Wheel(
     megabytes=9,
 )
 
-_PHOTOS: dict[Wheel, tuple[str, tuple[str, ...]]] = {
-    SCIKIT_IMAGE: (
-        "skimage/data",
-        (
-            "astronaut.png",
-            "brick.png",
-            "camera.png",
-            "chelsea.png",  # a cat
-            "coffee.png",
-            "coins.png",
-            "grass.png",
-            "gravel.png",
-            "hubble_deep_field.jpg",
-            "ihc.png",  # stained tissue
-            "moon.png",
-            "motorcycle_left.png",
-            "motorcycle_right.png",
-            "page.png",
-            "retina.jpg",
-            "rocket.jpg",
-        ),
-    ),
-    SCIKIT_LEARN: ("sklearn/datasets/images", ("china.jpg", "flower.jpg")),
+SUBJECTS = {
+    "astronaut.png": "an astronaut",
+    "brick.png": "bricks",
+    "camera.png": "a camera",
+    "chelsea.png": "a cat",
+    "china.jpg": "a temple",
+    "coffee.png": "a cup of coffee",
+    "coins.png": "coins",
+    "flower.jpg": "a flower",
+    "grass.png": "grass",
+    "gravel.png": "gravel",
+    "hubble_deep_field.jpg": "galaxies",
+    "ihc.png": "stained tissue",
+    "moon.png": "the moon",
+    "motorcycle_left.png": "a motorcycle",
+    "motorcycle_right.png": "a motorcycle",
+    "page.png": "a page of text",
+    "retina.jpg": "a retina",
+    "rocket.jpg": "a rocket",
 }
+"""What each photograph shows."""
+
+_OF_SCIKIT_LEARN = {"china.jpg", "flower.jpg"}
 
 
 def write_samples(folder: Path | str) -> list[Path]:
@@ -61,11 +60,11 @@ def write_samples(folder: Path | str) -> list[Path]:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for wheel, (inside, names) in _PHOTOS.items():
+    for wheel, inside, names in (
+        (SCIKIT_IMAGE, "skimage/data", SUBJECTS.keys() - _OF_SCIKIT_LEARN),
+        (SCIKIT_LEARN, "sklearn/datasets/images", _OF_SCIKIT_LEARN),
+    ):
         archive = fetch(wheel)
         for name in names:
-            path = folder / name
-            write_whole(path, read_member(archive, f"{inside}/{name}"))
-            written.append(path)
-    return sorted(written)
+            write_whole(folder / name, read_member(archive, f"{inside}/{name}"))
+    return sorted(folder / name for name in SUBJECTS)

@@ -73,18 +73,14 @@ async def _by_field(
     """The ids of the points that have one of the values in a payload field, by value."""
     found: dict[str, list[str]] = defaultdict(list)
     for some in batched(dict.fromkeys(values), _AT_ONCE):
-        wanted, token = frozenset(some), ""
+        wanted = frozenset(some)
         matches: dict[str, Any] = {"must": [{"key": field, "match": {"any": some}}]}
-        while True:
-            page = await calls.make(
-                partial(client.list_page, collection, page_token=token, filter=matches, payload=[field])
-            )
-            for point in page.points:
+        async for points in calls.pages(
+            partial(client.list_page, collection, filter=matches, payload=[field])
+        ):
+            for point in points:
                 value = point.payload.get(field)
                 for one in {value} if isinstance(value, str) else {*strings(value)}:
                     if one in wanted:
                         found[one].append(point.id)
-            token = page.next_token
-            if not token:
-                break
     return dict(found)

@@ -83,14 +83,7 @@ def _queries(shown: Mapping[str, list[str]], too_few: str) -> list[Query]:
 
 
 async def _images(client: AsyncClient, calls: Retrying, collection: str) -> AsyncIterator[StoredPoint]:
-    token = ""
-    while True:
-        page = await calls.make(
-            partial(client.list_page, collection, page_token=token, page_size=_PAGE, payload=_READ)
-        )
-        for point in page.points:
+    async for points in calls.pages(partial(client.list_page, collection, page_size=_PAGE, payload=_READ)):
+        for point in points:
             if point.has_image:
                 yield point
-        token = page.next_token
-        if not token:
-            return

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.eval.ask import Ranking
-from clipsearch.eval.queries import Query
+from clipsearch.eval.queries import Query, Ranking
 
 Values = NDArray[np.float64]
 

@@ -17,6 +17,8 @@ from clipsearch.ingest.source import absolute
 from clipsearch.ingest.tables.open import open_table
 from clipsearch.ingest.tables.table import Row, found
 
+Ranking = list[str]
+"""Ids, best first."""
 LEAST = 2
 """Queries: one has no spread, and no interval."""
 _COLUMNS = ("text", "image", "relevant")
@@ -60,7 +62,8 @@ def read_queries(path: Path) -> list[Asked]:
             one = _asked(path, row)
         except _Wrong as wrong:
             if "relevant" not in columns or not {"text", "image"} & columns.keys():
-                raise SourceError(f"{path}: {_what_is_needed(tuple(columns))}") from None
+                needed = "a query has text or image, and relevant"
+                raise SourceError(f"{path}: {needed}; {found(tuple(columns))}") from None
             raise SourceError(f"{path}, {row.place}: {wrong}") from None
         asked.setdefault((one.text, one.image), one).answers.update(one.answers)
     if len(asked) < LEAST:
@@ -70,10 +73,6 @@ def read_queries(path: Path) -> list[Asked]:
 
 class _Wrong(ValueError):
     """What is wrong with a row."""
-
-
-def _what_is_needed(columns: tuple[str, ...]) -> str:
-    return f"a query has text or image, and relevant; {found(columns)}"
 
 
 def _asked(path: Path, row: Row) -> Asked:

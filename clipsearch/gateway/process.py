@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
+from clipsearch.channel.connection import host_port
 from clipsearch.gateway.config import files
 from clipsearch.gateway.settings import GatewaySettings
 
@@ -113,12 +113,8 @@ def _is_live(admin: Path) -> bool:
 
 def _listening_at(admin: Path) -> dict[str, str]:
     listeners = json.loads(_ask(admin, "GET", "/listeners?format=json"))["listener_statuses"]
-    return {one["name"]: _written(one["local_address"]["socket_address"]) for one in listeners}
-
-
-def _written(address: dict[str, Any]) -> str:
-    host = address["address"]
-    return f"[{host}]:{address['port_value']}" if ":" in host else f"{host}:{address['port_value']}"
+    found = {one["name"]: one["local_address"]["socket_address"] for one in listeners}
+    return {name: host_port(address["address"], address["port_value"]) for name, address in found.items()}
 
 
 def _in_progress(admin: Path) -> bool:

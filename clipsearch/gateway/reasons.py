@@ -24,10 +24,3 @@ GATEWAY_REASONS: dict[int, GatewayReason] = {
     503: GatewayReason("SERVICE_UNAVAILABLE", "no replica of the service is ready, or the gateway is full"),
     504: GatewayReason("DEADLINE_EXCEEDED", "the service did not answer in time"),
 }
-
-
-def markdown_table() -> str:
-    """A row for each reason: reason, status, meaning. docs/errors.md is made of it."""
-    rows = [f"| `{one.reason}` | {status} | {one.meaning} |" for status, one in GATEWAY_REASONS.items()]
-    rows.append(f"| `{OTHER.reason}` | any | {OTHER.meaning} |")
-    return "\n".join(["| Reason | Status | Meaning |", "|---|---|---|", *rows]) + "\n"

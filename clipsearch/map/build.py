@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.client.types import Vector
 from clipsearch.map.clusters import NONE, Cluster, Words, find_clusters, name_clusters
 from clipsearch.map.measures import FieldNumbers, SpaceNumbers, measure, measure_field
 from clipsearch.map.projection import Positions, centred, project
@@ -84,7 +83,10 @@ def build_map(
                 name,
                 positions,
                 measure(sample, vectors, fields, seed),
-                tuple(_placed(q, name, sample, vectors, positions) for q in questions),
+                tuple(
+                    place(q.title, q.vector if name == RAW else moved(q, sample), vectors, positions)
+                    for q in questions
+                ),
                 neighbours(vectors) if len(vectors) <= _NEIGHBOURS_UP_TO else None,
             )
         )
@@ -101,11 +103,6 @@ def build_map(
         measure_field(sample, vectors, names, seed),
         seed,
     )
-
-
-def _placed(question: Question, space: str, sample: Sample, vectors: Vector, positions: Positions) -> Placed:
-    vector = question.vector if space == RAW else moved(question, sample)
-    return place(question.title, vector, vectors, positions)
 
 
 def _few(values: list[str | None]) -> list[str | None]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.channel.batches import batched
 from clipsearch.client.sync import Client
 from clipsearch.client.types import Collection, Vector
 from clipsearch.filters.convert import FilterLike
@@ -82,7 +83,7 @@ def read_sample(
     rows = np.empty((max(most, wanted * 2), collection.dimension), np.float32)
     item: list[int] = []
     side: list[int] = []
-    for ids in _chosen(client, name, points, wanted, filter):
+    for ids in batched(_chosen(client, name, points, wanted, filter), _FETCHED):
         for point in client.get_points(name, ids, with_vectors=True):
             for number, vector in ((IMAGE, point.image_vector), (TEXT, point.text_vector)):
                 if vector is not None and len(item) < len(rows):
@@ -120,22 +121,12 @@ def word(value: Any) -> str | None:
     return None
 
 
-def _chosen(
-    client: Client, name: str, points: int, wanted: int, filter: FilterLike | None
-) -> Iterator[list[str]]:
-    """The ids of `wanted` points out of `points`, evenly spread, in lists that one call can fetch."""
-    ids: list[str] = []
+def _chosen(client: Client, name: str, points: int, wanted: int, filter: FilterLike | None) -> Iterator[str]:
+    """The ids of `wanted` points out of `points`, evenly spread."""
     taken = 0
-    listed = client.list_points(name, filter=filter, page_size=_PAGE, payload=False)
-    for number, point in enumerate(listed):
-        if number * wanted // points < taken:
-            continue
-        ids.append(point.id)
-        taken += 1
-        if len(ids) == _FETCHED:
-            yield ids
-            ids = []
+    for number, point in enumerate(client.list_points(name, filter=filter, page_size=_PAGE, payload=False)):
+        if number * wanted // points >= taken:
+            taken += 1
+            yield point.id
         if taken == wanted:
-            break
-    if ids:
-        yield ids
+            return

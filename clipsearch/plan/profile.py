@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
@@ -13,8 +12,8 @@ from typing import Any
 FORMAT = "clipsearch-profile/1"
 
 
-class ProfileError(Exception):
-    """A profile cannot be had or used; one sentence for whoever asked."""
+class PlanError(Exception):
+    """A profile cannot be used, or a load not be planned for; one sentence for whoever asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,35 +84,30 @@ class Profile:
 
 
 def parse(document: Any, where: str) -> Profile:
-    """Raises ProfileError, which names `where` and what is wrong with it."""
+    """Raises PlanError, which names `where` and what is wrong with it."""
     if not isinstance(document, Mapping) or document.get("format") != FORMAT:
-        raise ProfileError(f"{where} is no profile; `make load` writes one to build/load/profile.json")
-    costs = document.get("costs")
-    if not isinstance(costs, Mapping):
-        raise ProfileError(f"{where}: costs is missing")
-    read = {name: _number(costs, name, f"{where}: costs.{name}") for name in _names(Costs)}
-    values: dict[str, Any] = {"costs": Costs(**read)}
-    for name in _names(Profile):
-        error_path = f"{where}: {name}"
-        if name in ("model", "precision", "measured", "cpu"):
-            values[name] = str(_there(document, name, error_path))
-        elif name in ("session_shape", "store_shape"):
-            values[name] = _shape(_there(document, name, error_path), error_path)
-        elif name != "costs":
-            number = _number(document, name, error_path)
-            values[name] = int(number) if name in ("dimension", "cores", "points") else number
+        raise PlanError(f"{where} is no profile; `make load` writes one to build/load/profile.json")
+    given = document.get("costs") or {}
+    try:
+        costs = Costs(**{name: float(given[name]) for name in _names(Costs)})
+        shapes = {name: tuple(map(float, document[name])) for name in ("session_shape", "store_shape")}
+        values = {name: document[name] for name in _names(Profile)} | shapes | {"costs": costs}
+    except KeyError as error:
+        raise PlanError(f"{where}: {error.args[0]} is missing") from None
+    except (TypeError, ValueError) as error:
+        raise PlanError(f"{where}: {error}") from None
     for name in ("dimension", "cores", "points", "free_cores", "deadline_s", "p99_bound_ms"):
-        if values[name] <= 0:
-            raise ProfileError(f"{where}: {name} must be positive, is {values[name]}")
+        if not isinstance(values[name], int | float) or not values[name] > 0:
+            raise PlanError(f"{where}: {name} must be a positive number, is {values[name]!r}")
     return Profile(**values)
 
 
 def load(path: Path) -> Profile:
-    """Reads a file. Raises ProfileError or OSError."""
+    """Reads a file. Raises PlanError or OSError."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise ProfileError(f"{path} is no JSON") from None
+        raise PlanError(f"{path} is no JSON") from None
     return parse(document, str(path))
 
 
@@ -131,17 +125,17 @@ def shipped() -> dict[str, Profile]:
 def choose(model: str | None, path: Path | None) -> Profile:
     """The profile of a file, which must be the model's if one is named, or the shipped one of the model.
 
-    Raises ProfileError or OSError.
+    Raises PlanError or OSError.
     """
     if path is not None:
         profile = load(path)
         if model is not None and profile.model != model:
-            raise ProfileError(f"{path} is a profile of model {profile.model!r}, not of {model!r}")
+            raise PlanError(f"{path} is a profile of model {profile.model!r}, not of {model!r}")
         return profile
     known = shipped()
     wanted = model or "starter"
     if wanted not in known:
-        raise ProfileError(
+        raise PlanError(
             f"there is no profile of model {wanted!r}, only of {', '.join(sorted(known)) or 'none'}; "
             "measure one with `make load MODEL=...` and name it with --profile build/load/profile.json"
         )
@@ -150,23 +144,3 @@ def choose(model: str | None, path: Path | None) -> Profile:
 
 def _names(cls: type[Any]) -> list[str]:
     return [field.name for field in fields(cls)]
-
-
-def _there(document: Mapping[str, Any], name: str, error_path: str) -> Any:
-    if name not in document:
-        raise ProfileError(f"{error_path} is missing")
-    return document[name]
-
-
-def _number(document: Mapping[str, Any], name: str, error_path: str) -> float:
-    value = _there(document, name, error_path)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ProfileError(f"{error_path} must be a number of 0 or more, is {value!r}")
-    return float(value)
-
-
-def _shape(value: Any, error_path: str) -> tuple[float, ...]:
-    numbers = value if isinstance(value, list | tuple) else []
-    if len(numbers) < 2 or not all(isinstance(n, int | float) and n >= 0 for n in numbers):
-        raise ProfileError(f"{error_path} must be a list of at least two numbers of 0 or more")
-    return tuple(float(number) for number in numbers)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 from clipsearch.channel.batches import batched
 from clipsearch.client.aio import AsyncClient
@@ -89,7 +90,7 @@ class Backfill:
         if lacking:  # a writer may have given it, to both
             ask = partial(self.client.get_points, self.new, [source.id for source in lacking], payload=False)
             there = {point.id for point in await self.calls.make(ask)}
-            self._count(already=len(there))
+            self._count("already", len(there))
             for source in lacking:
                 if source.id not in there:
                     self._lack(source)
@@ -106,23 +107,17 @@ class Backfill:
         return await self.client.upsert(self.new, points, insert_only=True)
 
     def _written(self, point: Point, result: UpsertResult) -> None:
-        self._count(encoded=not result.skipped, already=result.skipped)
+        self._count("already" if result.skipped else "encoded")
 
     def _failed(self, point: Point, error: ClipSearchError) -> None:
         self._lack(Lacking(point.id, "failed", reason(error)))
 
     def _lack(self, lacking: Lacking) -> None:
         self.lacking[lacking.id] = lacking
-        self._count(lacking=1)
+        self._count("lacking")
 
-    def _count(self, encoded: int = 0, already: int = 0, lacking: int = 0) -> None:
-        now = self.progress
-        self.progress = replace(
-            now,
-            encoded=now.encoded + encoded,
-            already=now.already + already,
-            lacking=now.lacking + lacking,
-        )
+    def _count(self, outcome: Literal["encoded", "already", "lacking"], points: int = 1) -> None:
+        self.progress = replace(self.progress, **{outcome: getattr(self.progress, outcome) + points})
 
 
 def _image_size(point: Point) -> int:

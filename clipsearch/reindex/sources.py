@@ -60,7 +60,8 @@ def source_of(stored: StoredPoint, fields: Fields) -> Point | Lacking:
             image = _read(Path(path))
         except (OSError, ValueError) as error:
             return Lacking(stored.id, "failed", f"{path}: {getattr(error, 'strerror', None) or error}")
-        if stored.payload.keys() >= _OF_INDEX and _content_id(image) != stored.id:
+        known = hashlib.sha256(image).hexdigest()[:_ID_DIGITS]
+        if stored.payload.keys() >= _OF_INDEX and known != stored.id:
             return Lacking(stored.id, "failed", f"{path}: the file has changed since it was indexed")
     return Point(id=stored.id, image=image, text=text, payload=stored.payload)
 
@@ -71,7 +72,3 @@ def _read(path: Path) -> bytes:
         if size > _LARGEST_FILE:
             raise ValueError(f"{size:,} bytes; at most {_LARGEST_FILE:,} can be sent")
         return file.read()
-
-
-def _content_id(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:_ID_DIGITS]

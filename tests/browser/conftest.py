@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from clipsearch import Client
-from clipsearch.cli.demo_map import draw_samples
+from clipsearch.cli.demo import draw_samples
 from clipsearch.client.sync import EncoderClient
 from tests.browser.chromium import NAMES, chromium_path
 from tests.browser.corpus import fill

@@ -13,8 +13,8 @@ import re
 import pytest
 import yaml
 
-from clipsearch.cli import model_list
-from clipsearch.gateway import reasons as gateway_reasons
+from clipsearch.cli.model import COLUMNS, cells, known_models
+from clipsearch.gateway.reasons import GATEWAY_REASONS, OTHER
 from clipsearch.serving.settings import environment_names, markdown_table
 from encoder_service.settings import EncoderSettings
 from search_service.settings import SearchSettings
@@ -24,11 +24,26 @@ from tests.documents import PAGES, ROOT
 SOURCES = {".py", ".sh", ".proto", ".yaml", ".html"}
 EVERYWHERE = [*PAGES, "deploy/README.md"]
 
+
+def gateway_reasons() -> str:
+    rows = [f"| `{one.reason}` | {status} | {one.meaning} |" for status, one in GATEWAY_REASONS.items()]
+    rows.append(f"| `{OTHER.reason}` | any | {OTHER.meaning} |")
+    return "\n".join(["| Reason | Status | Meaning |", "|---|---|---|", *rows]) + "\n"
+
+
+def models() -> str:
+    """With links to where the figures are from."""
+    heads = [column.removesuffix(">") for column in COLUMNS]
+    lines = [heads, ["---:" if column.endswith(">") else "---" for column in COLUMNS]]
+    lines += [[*cells(model)[:-1], f"[{model['source']}]({model['source_url']})"] for model in known_models()]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 TABLES = {
     "settings encoder": ("docs/settings.md", markdown_table(EncoderSettings)),
     "settings search": ("docs/settings.md", markdown_table(SearchSettings)),
-    "gateway reasons": ("docs/errors.md", gateway_reasons.markdown_table()),
-    "models": ("docs/models.md", model_list.markdown_table()),
+    "gateway reasons": ("docs/errors.md", gateway_reasons()),
+    "models": ("docs/models.md", models()),
 }
 
 

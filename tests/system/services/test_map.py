@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from clipsearch.cli.demo_map import OTHER_WORDS, SUBJECTS, draw_samples
+from clipsearch.cli.demo import OTHER_WORDS, draw_samples
 from clipsearch.client.sync import Client, EncoderClient
+from clipsearch.downloads.samples import SUBJECTS
 from tests.processes import clipsearch
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipsearch.plan.profile import ProfileError, choose, load, parse, shipped
+from clipsearch.plan.profile import PlanError, choose, load, parse, shipped
 
 from .made import PROFILE, document
 
@@ -32,34 +32,33 @@ def test_the_shipped_profiles_are_measured_ones() -> None:
         ({}, "x is no profile"),
         ([], "x is no profile"),
         (document(format="other/9"), "x is no profile"),
-        (document(costs=None), "x: costs is missing"),
-        (document(costs={}), "x: costs.client_ms is missing"),
-        (document(cores="two"), "x: cores must be a number of 0 or more, is 'two'"),
-        (document(cores=0), "x: cores must be positive, is 0"),
-        (document(knee_qps=-3), "x: knee_qps must be a number of 0 or more, is -3"),
-        (document(free_cores=float("nan")), "x: free_cores must be a number"),
-        (document(store_shape=[1]), "x: store_shape must be a list of at least two numbers"),
+        (document(costs=None), "x: client_ms is missing"),
+        (document(costs={}), "x: client_ms is missing"),
+        (document(cores="two"), "x: cores must be a positive number, is 'two'"),
+        (document(cores=0), "x: cores must be a positive number, is 0"),
+        (document(free_cores=float("nan")), "x: free_cores must be a positive number, is nan"),
+        (document(store_shape=["a"]), "x: could not convert string to float: 'a'"),
         ({k: v for k, v in document().items() if k != "model"}, "x: model is missing"),
     ],
 )
 def test_a_broken_profile_is_told_in_a_sentence(broken: object, message: str) -> None:
-    with pytest.raises(ProfileError, match=message.replace("(", r"\(")):
+    with pytest.raises(PlanError, match=message.replace("(", r"\(")):
         parse(broken, "x")
 
 
 def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text("{")
-    with pytest.raises(ProfileError, match=r"p\.json is no JSON"):
+    with pytest.raises(PlanError, match=r"p\.json is no JSON"):
         load(tmp_path / "p.json")
 
 
 def test_a_profile_of_another_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text(json.dumps(document()))
     assert choose(None, tmp_path / "p.json") == choose("made", tmp_path / "p.json") == PROFILE
-    with pytest.raises(ProfileError, match="a profile of model 'made', not of 'clip'"):
+    with pytest.raises(PlanError, match="a profile of model 'made', not of 'clip'"):
         choose("clip", tmp_path / "p.json")
 
 
 def test_an_unknown_model_is_told_what_there_is() -> None:
-    with pytest.raises(ProfileError, match=r"no profile of model 'clip'.*starter.*make load"):
+    with pytest.raises(PlanError, match=r"no profile of model 'clip'.*starter.*make load"):
         choose("clip", None)

@@ -12,7 +12,7 @@ from qdrant_client import models
 from clipsearch.channel.credentials import CredentialsError
 from clipsearch.serving.errors import DeadlineExceeded, Unavailable
 from search_service.stores.protocol import ID_KEY, CollectionSpec, StoredPoint, point_uuid
-from search_service.stores.qdrant import calls, collections
+from search_service.stores.qdrant import calls, known
 from search_service.stores.qdrant import reads as server
 from search_service.stores.qdrant.channel import open_client
 from search_service.stores.qdrant.store import QdrantServer
@@ -48,7 +48,7 @@ def test_a_url_that_is_none_is_told_at_the_start(url):
 
 
 async def test_nodes_that_have_not_heard_yet_are_asked_again(memory, monkeypatch):
-    monkeypatch.setattr(collections, "_AGREE_S", 0)
+    monkeypatch.setattr(known, "_AGREE_S", 0)
     store, client = memory
     before = await client.get_collection("old")
     await store.set_successor("old", "new")

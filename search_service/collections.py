@@ -43,7 +43,8 @@ class Collections:
     async def create(self, spec: CollectionSpec, deadline: Deadline) -> CollectionInfo:
         """Creates a collection; with dimension 0 and fingerprint "" it is one for an encoder's model.
 
-        That is the one that `spec.model` names, by name or fingerprint; "" = the first encoder's.
+        That is the one that `spec.model` names, by name or fingerprint; "" = the first encoder's. With a
+        dimension no encoder is asked, and `spec.model` is what the model is called.
 
         Raises InvalidArgument, AlreadyExists and what the encoder and the store raise.
         """
@@ -157,8 +158,6 @@ def _check_spec(spec: CollectionSpec) -> None:
             "fingerprint" if spec.dimension else "dimension",
             "missing; dimension and fingerprint are set together (for ready vectors) or not at all",
         )
-    if spec.dimension and spec.model:
-        raise InvalidArgument("model", "set together with dimension; a collection of ready vectors has none")
     if spec.dimension > _MAX_DIMENSION:
         raise InvalidArgument("dimension", f"{spec.dimension}, at most {_MAX_DIMENSION}")
     if len(spec.fingerprint) > _MAX_FINGERPRINT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from clipsearch.cli import collections, config, model, serve, token
+from clipsearch.cli.backup import backup, restore
 from clipsearch.cli.classify import classify
 from clipsearch.cli.delete import delete
 from clipsearch.cli.demo import demo
@@ -50,6 +51,8 @@ app.command()(update)
 app.command()(delete)
 app.command()(classify)
 app.command()(reindex)
+app.command()(backup)
+app.command()(restore)
 app.command()(eval)
 app.command()(map)
 app.command()(web)

@@ -61,7 +61,7 @@ def fill_struct(struct: struct_pb2.Struct, payload: Mapping[str, Any], where: st
 
 
 def payload(struct: struct_pb2.Struct) -> dict[str, Any]:
-    """A Struct as a dict. Its numbers are float64; those without a fraction become int again."""
+    """A Struct as a dict. Its numbers are float64; those without a fraction become int, up to 2**53."""
     return {key: _json(value) for key, value in struct.fields.items()}
 
 
@@ -69,7 +69,7 @@ def _json(value: struct_pb2.Value) -> Any:
     match value.WhichOneof("kind"):
         case "number_value":
             number = value.number_value
-            return int(number) if number.is_integer() else number
+            return int(number) if number.is_integer() and abs(number) <= EXACT_INTEGER else number
         case "string_value":
             return value.string_value
         case "bool_value":

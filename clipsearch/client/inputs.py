@@ -200,7 +200,7 @@ class CollectionOptions(TypedDict, total=False):
     for product and `bits` (1, 1.5, 2, 4 or 8) for turbo. More than one shard or replica needs a
     Qdrant server. `model` is the name or fingerprint of one of the models that the service's encoders
     run ("" = the first encoder's). `dimension` and `fingerprint` are given together, for ready vectors
-    without an encoder.
+    without an encoder; `model` is what their model is called then.
     """
 
     payload_indexes: Mapping[str, PayloadIndex]

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.client.errors import ClipSearchError
-from clipsearch.client.inputs import BOOKKEEPING, Fusion, PayloadIndex, Point, Quantization
+from clipsearch.client.inputs import (
+    BOOKKEEPING,
+    CollectionOptions,
+    Fusion,
+    PayloadIndex,
+    Point,
+    Quantization,
+)
 from clipsearch.display import notebook
 
 if TYPE_CHECKING:
@@ -303,6 +310,13 @@ class Collection:
     damage: str = ""
     default_candidates: int = 0
     optimizers: Mapping[str, float] = field(default_factory=dict)
+
+    def options(self) -> CollectionOptions:
+        """The arguments of `create_collection` that make a collection like this one, of the same model."""
+        names = CollectionOptions.__annotations__.keys()
+        copied = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        copied |= {f"quantization_{name}": value for name, value in self.quantization_params.items()}
+        return cast(CollectionOptions, copied)
 
 
 @dataclass(frozen=True, slots=True)

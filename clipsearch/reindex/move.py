@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
@@ -17,7 +16,6 @@ from clipsearch.client.types import Collection
 
 _MOST_NAME = 128
 _RETRY_S = 60.0
-_NOT_COPIED = {"dimension", "fingerprint", "model"}
 
 
 class NotMovable(Exception):
@@ -105,11 +103,9 @@ def _is_resumed(old: Collection, new: Collection, model: str, to: str) -> bool:
 async def _make(client: AsyncClient, named: str, old: Collection, model: str, name: str) -> Collection:
     if name == old.name:
         raise NotMovable(f"{named!r} is {name!r} already")
-    copied = CollectionOptions.__annotations__.keys() - _NOT_COPIED
-    options = {"model": model} | {key: getattr(old, key) for key in copied if hasattr(old, key)}
-    options |= {f"quantization_{name}": value for name, value in old.quantization_params.items()}
+    options: CollectionOptions = {**old.options(), "model": model, "dimension": 0, "fingerprint": ""}
     try:
-        made = await client.create_collection(name, **cast(CollectionOptions, options))
+        made = await client.create_collection(name, **options)
     except ClipSearchError as error:
         if error.code != "ALREADY_EXISTS":
             raise

@@ -40,6 +40,9 @@ _EXACT_INTEGER = 2.0**53
 _FLOAT32_BYTES = 4
 # Lengths outside have squares that float32 cannot hold, or not exactly.
 _SHORT, _LONG = 1e-15, 1e15
+# The engine leaves a vector as it is whose squared length is within 1e-6 of 1; what it has answered with
+# must go back bit for bit. This is twice that, because it sums in another order.
+_ROUNDING = 1e-6
 
 
 class EnumNames(Generic[Name, Number]):
@@ -201,8 +204,10 @@ def read_vector(proto: vector_pb2.Vector, field: str) -> Vector:
 
 
 def _normalised(array: Vector, field: str) -> Vector:
-    """`array` at length 1. Raises InvalidArgument, naming `field`, for NaN, infinity and zero."""
+    """`array` at length 1; itself if it is so. Raises InvalidArgument for NaN, infinity and zero."""
     length = math.sqrt(np.vdot(array, array))  # which, unlike @, warns of no overflow
+    if abs(length - 1) <= _ROUNDING:
+        return array
     if _SHORT < length < _LONG:
         return array / np.float32(length)
     wide = array.astype(np.float64)

@@ -418,7 +418,7 @@ class CreateCollectionRequest(_message.Message):
     """Keep payloads on disk instead of in memory. Default: true. Payload indexes are in memory anyway."""
     model: _builtins.str
     """Name or fingerprint of the model to fill it with, one of those that the service's encoders run;
-    empty = the first encoder's. Not together with `dimension`.
+    empty = the first encoder's. With `dimension` no encoder is asked: it is what the model is called.
     """
     @_builtins.property
     def payload_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PayloadIndex]:

@@ -1056,11 +1056,11 @@ class Point(_message.Message):
     """Words, encoded into the `text` vector. Not together with text_vector."""
     @_builtins.property
     def image_vector(self) -> _vector_pb2.Vector:
-        """A ready `image` vector; it is normalised before it is stored."""
+        """A ready `image` vector; it is normalised before it is stored. One of length 1 is stored bit for bit."""
 
     @_builtins.property
     def text_vector(self) -> _vector_pb2.Vector:
-        """A ready `text` vector; it is normalised before it is stored."""
+        """A ready `text` vector; it is normalised before it is stored. One of length 1 is stored bit for bit."""
 
     @_builtins.property
     def payload(self) -> _struct_pb2.Struct:

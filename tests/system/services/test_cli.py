@@ -98,6 +98,21 @@ def test_vectors_are_indexed_and_a_checkpoint_of_other_work_is_refused(clipsearc
     assert "checkpoint of another collection: its collection is 'plain'" in foreign.stderr
 
 
+def test_a_collection_is_backed_up_and_restored_beside_itself(clipsearch, indexed, tmp_path):
+    file = tmp_path / "images.tar"
+    told = json.loads(clipsearch("backup", "images", str(file), "--json").stdout)
+    assert (told["points"], told["collection"]) == (4, "images")
+    again = clipsearch("backup", "images", str(file))
+    assert (again.returncode, "exists; give the backup another name" in again.stderr) == (1, True)
+    done = clipsearch("restore", str(file), "--to", "restored")
+    assert done.returncode == 0, done.stderr
+    assert "4 points in restored, 0 of them there already" in done.stderr
+    found = [clipsearch("search", "a cat", "-c", name, "--json").stdout for name in ("images", "restored")]
+    hits = [[(hit["id"], hit["score"]) for hit in json.loads(one)["hits"]] for one in found]
+    assert hits[0] == hits[1]
+    assert hits[0]
+
+
 def test_what_is_found_is_printed_with_its_payload_and_weak_matches_marked(clipsearch, indexed):
     found = json.loads(clipsearch("search", "a cat", "--json").stdout)
     assert found["hits"][0]["payload"]["name"] == "chelsea.png"

@@ -68,6 +68,8 @@ PRINTS = {
     "clipsearch update teapot boat --set price=12.5 --set 'tags=[\"new\"]' -c goods": r"2 updated",
     "clipsearch update --filter 'price>10' --set dear=true --unset tags -c goods": r"2 updated",
     "clipsearch index vectors.npy --ids ids.txt": r"2 indexed, 0 there already, 0 failed",
+    "clipsearch backup shop shop-may": r"2 points of shop in shop-may",
+    "clipsearch restore shop-may --to shop-may": r"2 points in shop-may, 0 of them there already",
     "clipsearch collections": r"images +\d+",
     "clipsearch collections show archive": r"scalar(.|\n)*rescored +100 points",
     "something to drink from": r"^0\.\d+ mug \{'price': 7\.5\}\n$",
@@ -138,7 +140,7 @@ class Reader:
     def shell(self, command: str) -> str:
         if command.startswith("grpcurl"):
             return self.grpcurl(*shlex.split(command)[1:])
-        if command.startswith("clipsearch ") and ">>" not in command:
+        if command.startswith("clipsearch ") and not {"|", ">", ">>"} & set(shlex.split(command)):
             return self.clipsearch(*shlex.split(command)[1:])
         done = subprocess.run(
             ["bash", "-c", self._here(command)],

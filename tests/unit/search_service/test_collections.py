@@ -31,6 +31,8 @@ async def test_ready_vectors_need_no_encoder(client: Client, encoder: FakeEncode
     await encoder.stop()
     created = await client.create(dimension=3, fingerprint="mine")
     assert (created.fingerprint, created.dimension, created.model) == ("mine", 3, "")
+    named = await client.create("named", dimension=3, fingerprint="mine", model="toy")
+    assert (named.fingerprint, named.dimension, named.model) == ("mine", 3, "toy")
 
 
 async def test_settings_are_kept_and_counts_told(client: Client):

@@ -31,6 +31,12 @@ def test_any_direction_is_read_at_length_one_and_kept(numbers, format):
     assert vector @ (exact / np.linalg.norm(exact)) == pytest.approx(1, abs=1e-5)
 
 
+@given(finite)
+def test_what_has_length_one_is_kept_bit_for_bit(numbers):
+    once = read_vector(write_vector(numbers, F32), "v")
+    assert read_vector(write_vector(once, F32), "v").tobytes() == once.tobytes()
+
+
 def test_both_encodings_hold_the_same_numbers():
     numbers = np.array([0.25, -1.5, 3.0], np.float32)
     assert write_vector(numbers, FLOATS).values == [0.25, -1.5, 3.0]

@@ -1,0 +1,154 @@
+"""From a collection into a backup: pages in the order of the points' UUIDs, a part at a time on the disk.
+
+Writers go on meanwhile. Every point that was there at the start, and that nobody changed until the end,
+is in it once, each point whole; of what was written, changed or deleted meanwhile a part may be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from clipsearch.backup.archive import Archive, Writing
+from clipsearch.backup.manifest import BackupError, Manifest, part_name, settings_of
+from clipsearch.backup.parts import Row, encode, row_of
+from clipsearch.client.aio import AsyncClient
+from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.retrying import Retrying, is_about_content
+from clipsearch.client.types import Collection, Page, StoredPoint
+
+_PART_BYTES = 32 << 20
+_PAGE = 256
+_RETRY_S = 120.0
+
+OnProgress = Callable[[int, int], None]
+
+
+class Save:
+    """Backs a collection, given by name or alias, up to `path`: a new folder, or a file *.tar.
+
+    `on_progress` is called with the points that are in the backup, and those there were at the start. A run
+    that was stopped goes on where its last part ends. Memory holds a part, 32 MiB, a few times.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        collection: str,
+        path: Path,
+        on_progress: OnProgress = lambda done, total: None,
+    ) -> None:
+        self._client = client
+        self._named = collection
+        self._writing = Writing(path)
+        self._on_progress = on_progress
+        self._calls = Retrying(_RETRY_S)
+        self._page = _PAGE
+
+    async def run(self) -> Manifest:
+        """Works until the last point. Raises BackupError, ClipSearchError and OSError."""
+        collection = await self._calls.make(partial(self._client.get_collection, self._named))
+        said = await asyncio.to_thread(self._go_on, collection)
+        if said is None:
+            said = Manifest(
+                collection=collection.name,
+                settings=settings_of(collection),
+                aliases=collection.aliases,
+                successor=collection.successor,
+                started=_now(),
+                points_at_start=await self._count(collection.name),
+            )
+            await asyncio.to_thread(self._writing.write_manifest, said)
+        while not said.finished:
+            said = await self._part(said)
+        await asyncio.to_thread(self._writing.close, said)
+        return said
+
+    def _go_on(self, collection: Collection) -> Manifest | None:
+        """What the run before has left, its parts looked at again. None = there was none."""
+        said = self._writing.begun()
+        if said is None:
+            return None
+        for field, there, here in (
+            ("name", said.collection, collection.name),
+            ("fingerprint", said.fingerprint, collection.fingerprint),
+            ("dimension", said.dimension, collection.dimension),
+        ):
+            if there != here:
+                raise BackupError(
+                    f"{self._writing.folder} is the beginning of another collection's backup: "
+                    f"its {field} is {there!r}, not {here!r}"
+                )
+        with Archive(self._writing.folder) as archive:
+            for part in said.parts:
+                archive.read(part)
+        return said
+
+    async def _part(self, said: Manifest) -> Manifest:
+        """Reads a part's points, writes them, and then the manifest that has them."""
+        rows: list[Row] = []
+        size, token = 0, said.next
+        while size < _PART_BYTES:
+            page = await self._read(said.collection, token)
+            new = [row_of(point) for point in await self._whole(said.collection, page.points)]
+            rows += new
+            size += sum(row.bytes for row in new)
+            token = page.next_token
+            self._on_progress(said.points + len(rows), said.points_at_start)
+            if not token:
+                break
+        parts = said.parts
+        if rows:
+            content = await asyncio.to_thread(encode, rows, said.dimension)
+            name = part_name(len(parts))
+            parts = (*parts, await asyncio.to_thread(self._writing.write_part, name, len(rows), content))
+        said = replace(said, parts=parts, next=token)
+        if not token:
+            said = replace(said, finished=_now(), points_at_end=await self._count(said.collection))
+        await asyncio.to_thread(self._writing.write_manifest, said)
+        return said
+
+    async def _read(self, collection: str, token: str) -> Page:
+        """A page of as many points as fit into a message."""
+        while True:
+            ask = partial(
+                self._client.list_page,
+                collection,
+                page_token=token,
+                page_size=self._page,
+                with_vectors=True,
+            )
+            try:
+                return await self._calls.make(ask)
+            except ClipSearchError as error:
+                if not is_about_content(error) or self._page == 1:
+                    raise
+                self._page //= 2
+
+    async def _whole(self, collection: str, points: Sequence[StoredPoint]) -> Sequence[StoredPoint]:
+        """The points, those that were caught in the middle of a write read again. Raises BackupError."""
+        half = [point.id for point in points if not _is_whole(point)]
+        if not half:
+            return points
+        again = partial(self._client.get_points, collection, half, with_vectors=True)
+        read = {point.id: point for point in await self._calls.make(again)}
+        for point in read.values():
+            if not _is_whole(point):
+                raise BackupError(f"{collection!r} holds {point.id!r} without a vector that it should have")
+        return [read.get(point.id, point) for point in points if point.id not in half or point.id in read]
+
+    async def _count(self, collection: str) -> int:
+        return await self._calls.make(partial(self._client.count, collection))
+
+
+def _is_whole(point: StoredPoint) -> bool:
+    vectors = (point.image_vector, point.text_vector)
+    return (point.has_image, point.has_text) == tuple(vector is not None for vector in vectors)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -9,6 +9,7 @@ from clipsearch.cli.backup import backup, restore
 from clipsearch.cli.classify import classify
 from clipsearch.cli.delete import delete
 from clipsearch.cli.demo import demo
+from clipsearch.cli.duplicates import duplicates
 from clipsearch.cli.eval import eval
 from clipsearch.cli.facet import facet
 from clipsearch.cli.gateway import gateway
@@ -51,6 +52,7 @@ app.command()(update)
 app.command()(delete)
 app.command()(classify)
 app.command()(reindex)
+app.command()(duplicates)
 app.command()(backup)
 app.command()(restore)
 app.command()(eval)

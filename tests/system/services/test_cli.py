@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipsearch import Client, Point
 from tests import processes
 
 pytestmark = pytest.mark.slow
@@ -111,6 +112,27 @@ def test_a_collection_is_backed_up_and_restored_beside_itself(clipsearch, indexe
     hits = [[(hit["id"], hit["score"]) for hit in json.loads(one)["hits"]] for one in found]
     assert hits[0] == hits[1]
     assert hits[0]
+
+
+def test_duplicates_are_told_a_line_a_group_and_can_be_deleted(clipsearch, indexed, search, tmp_path):
+    with Client(search.address) as client:
+        client.create_collection("copies", dimension=3, fingerprint="f")
+        near = [Point(f"a{n}", image_vector=[1, 0, n / 100]) for n in range(4)]
+        client.upsert("copies", [*near, Point("b", image_vector=[0, 1, 0])])
+        page = tmp_path / "page.html"
+        done = clipsearch("duplicates", "copies", "--above", "0.99", "--json", "--html", str(page))
+        assert done.returncode == 0, done.stderr
+        [group] = map(json.loads, done.stdout.splitlines())
+        ids = [point["id"] for point in group["points"]]
+        assert (group["size"], sorted(ids)) == (4, ["a0", "a1", "a2", "a3"])
+        assert "1 group of points" in page.read_text()
+        others = clipsearch("duplicates", "copies", "--above", "0.99", "--ids").stdout.split()
+        assert others == ids[1:]
+        assert clipsearch("delete", *others, "-c", "copies", "--yes").returncode == 0
+        assert {point.id for point in client.list_points("copies")} == {ids[0], "b"}
+    none = clipsearch("duplicates", "copies")
+    assert (none.returncode, none.stdout) == (0, "")
+    assert "0 groups" in none.stderr
 
 
 def test_what_is_found_is_printed_with_its_payload_and_weak_matches_marked(clipsearch, indexed):

@@ -314,10 +314,11 @@ class ServerReads(ServerCollections):
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
         """Answers several questions in one request; each list best first, or as MMR chooses."""
-        spec = await self.resolve(collection, timeout=timeout)
-        if spec.shard_number > 1:
-            named = partial(self._with_candidates, collection, timeout=timeout)
-            queries = [query if query.mmr is None else await named(query) for query in queries]
+        if any(query.mmr is not None for query in queries):
+            spec = await self.resolve(collection, timeout=timeout)
+            if spec.shard_number > 1:
+                named = partial(self._with_candidates, collection, timeout=timeout)
+                queries = [query if query.mmr is None else await named(query) for query in queries]
 
         async def ask(seconds: int) -> Any:
             message = query_message(collection, queries, consistency=self._consistency, timeout=seconds)

@@ -137,8 +137,8 @@ class ServerReads(ServerCollections):
     ) -> list[FacetHit]:
         """The most frequent values: as many, and exactly, as the collection's strict mode lets pass.
 
-        Where they count exactly, nodes tell each other no more values than are asked for (1.18.3), so that
-        sums are short; they are asked for more.
+        Those of one copy. Where they count exactly, nodes tell each other no more values than are asked for,
+        so that sums are short: they are asked for more; and several copies are counted twice (1.18.3).
         """
         limits = self._limits(collection)
         asked = max(_FACETS_ASKED, limit) if exact else limit
@@ -151,7 +151,7 @@ class ServerReads(ServerCollections):
                 facet_filter=server_filter(filter),
                 limit=min(asked, limits.results or asked),
                 exact=exact and limits.allows_exact,
-                consistency=self._consistency,
+                consistency=_ANY_COPY,
                 timeout=seconds,
             ),
         )
@@ -314,11 +314,8 @@ class ServerReads(ServerCollections):
         self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
         """Answers several questions in one request; each list best first, or as MMR chooses."""
-        if any(query.mmr is not None for query in queries):
-            spec = await self.resolve(collection, timeout=timeout)
-            if spec.shard_number > 1:
-                named = partial(self._with_candidates, collection, timeout=timeout)
-                queries = [query if query.mmr is None else await named(query) for query in queries]
+        if any(query.mmr for query in queries):
+            queries = [await self._with_candidates(collection, query, timeout) for query in queries]
 
         async def ask(seconds: int) -> Any:
             message = query_message(collection, queries, consistency=self._consistency, timeout=seconds)
@@ -330,13 +327,15 @@ class ServerReads(ServerCollections):
         return [scored_points(one.result) for one in answers]
 
     async def _with_candidates(
-        self, collection: str, query: VectorQuery, *, timeout: float | None
+        self, collection: str, query: VectorQuery, timeout: float | None
     ) -> VectorQuery:
         """The question with MMR's candidates by name.
 
         Of several shards a server takes for candidates whichever come first, and not the nearest (1.18.3).
         """
-        limit = query.limit if query.mmr is None else query.mmr.candidates
+        if query.mmr is None or (await self.resolve(collection, timeout=timeout)).shard_number < 2:
+            return query
+        limit = query.mmr.candidates
         nearest = replace(query, limit=limit, offset=0, mmr=None, payload=NO_PAYLOAD, with_vectors=False)
         [hits] = await self.query(collection, [nearest], timeout=timeout)
         these = HasId(tuple(hit.point.id for hit in hits))

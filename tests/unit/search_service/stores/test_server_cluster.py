@@ -16,6 +16,7 @@ from search_service.stores.qdrant import calls, known
 from search_service.stores.qdrant import reads as server
 from search_service.stores.qdrant.channel import open_client
 from search_service.stores.qdrant.store import QdrantServer
+from search_service.stores.questions import FacetHit, OrderBy
 from tests.local_qdrant import LocalQdrant
 from tests.unit.search_service.stores.qdrant import Qdrant
 
@@ -154,7 +155,24 @@ async def test_a_list_leaves_out_no_point_on_which_copies_do_not_agree(memory, m
 
     monkeypatch.setattr(client, "retrieve", copies_differ)
     page = await store.scroll("old", limit=10, with_vectors=True)
-    assert {(point.id, point.payload["n"], point.image is not None) for point in page.points} == {
-        ("a", 1, True),
-        ("b", 1, True),
-    }
+    ordered = await store.ordered("old", OrderBy("n", "integer"), limit=10, with_vectors=True)
+    assert ordered.values == (1, 1)
+    for points in (page.points, ordered.points):
+        assert {(point.id, point.payload["n"], point.image is not None) for point in points} == {
+            ("a", 1, True),
+            ("b", 1, True),
+        }
+
+
+async def test_values_are_counted_on_one_copy(memory, monkeypatch):
+    """Qdrant 1.18.3 makes too many of values that several copies count exactly."""
+    store, client = memory
+    await store.upsert("old", [StoredPoint(name, {"n": 1}, image=VECTOR) for name in ("a", "b")])
+    count = client.facet
+
+    async def counted(*args, consistency, **options):
+        assert consistency == 1
+        return await count(*args, **options)
+
+    monkeypatch.setattr(client, "facet", counted)
+    assert await store.facet("old", "n", limit=5, exact=True) == [FacetHit(1, 2)]

@@ -76,6 +76,7 @@ class LocalQdrant(AsyncQdrantClient):
             kept |= changes.pop("collection_params").model_dump(exclude_none=True)
         for vector, diff in changes.pop("vectors_config", {}).items():
             kept["vectors_config"][vector].on_disk = diff.on_disk
+        changes.pop("sparse_vectors_config", None)  # where they lie is nothing to it
         return await super().update_collection(name, **changes)
 
     async def create_payload_index(self, name: str, field: str, schema: Any, **options: Any) -> Any:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from clipsearch.cli.access import access
-from clipsearch.cli.extras import need
 from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
 from clipsearch.cli.output import plain, print_json, progress_bar, stderr
+from clipsearch.cli.problems import need
 from clipsearch.display.notebook import counted
 
 if TYPE_CHECKING:

@@ -38,6 +38,8 @@ def list_all(context: typer.Context, server: Server = DEFAULT_SERVER, json: Json
 
       clipsearch collections create shoes --index brand=keyword --index price=float
 
+      clipsearch collections create goods --bm25 title
+
       clipsearch collections show shoes
 
       clipsearch collections alias shop shoes
@@ -91,6 +93,12 @@ def create(
             help="A payload index, as `clipsearch collections index` makes one. Repeatable.",
         ),
     ] = None,
+    bm25: Annotated[
+        str,
+        typer.Option(
+            metavar="FIELD", help="The payload field whose words can be looked up: `search --hybrid`."
+        ),
+    ] = "",
     quantization: Annotated[
         Literal["none", "scalar", "binary", "product", "turbo"],
         typer.Option(help="Compression of the vectors in memory.", rich_help_panel=_QUANTIZATION),
@@ -163,6 +171,7 @@ def create(
         made = client.create_collection(
             name,
             payload_indexes=read_indexes(index or [], "--index"),
+            bm25_field=bm25,
             hnsw_m=hnsw_m,
             hnsw_ef_construct=hnsw_ef_construct,
             hnsw_full_scan_threshold_kb=full_scan_threshold_kb,
@@ -301,6 +310,7 @@ def _facts(c: Collection) -> list[tuple[str, str]]:
         ("indexed", f"{c.indexed_share:.0%}"),
         ("on disk", size(c.disk_bytes) if c.disk_bytes else "-"),
         ("payload indexes", indexes or "-"),
+        ("words", f"of {c.bm25_field}" if c.bm25_field else "-"),
         ("hnsw", _hnsw(c)),
         (
             "quantization",

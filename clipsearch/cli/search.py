@@ -49,6 +49,8 @@ Examples:
 
   clipsearch search "a giraffe" --only-matches
 
+  clipsearch search "kitchen knife KX-4711" --hybrid --collection goods
+
   clipsearch search "a cat" --json | jq -r '.hits[].payload.path'
 
 A filter is FIELD, one of = != < <= > >= ~ ~~ @, and a value; | separates alternatives, ~ asks for words,
@@ -87,8 +89,12 @@ def search(
         typer.Option(min=0, max=1, help="Find hits that differ from one another; needs --target."),
     ] = None,
     target: Annotated[
-        Literal["any", "image", "text"], typer.Option(help="Which vectors to compare with.")
+        Literal["any", "image", "text", "words"],
+        typer.Option(help="Which vectors to compare with; words: look the words up instead."),
     ] = "any",
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Look the words up too, in the collection's BM25 field.")
+    ] = False,
     only_matches: Annotated[
         bool, typer.Option("--only-matches", help="Leave out what is no better than chance, all if need be.")
     ] = False,
@@ -111,6 +117,7 @@ def search(
 
     options: SearchOptions = {
         "target": target,
+        "hybrid": hybrid,
         "only_matches": only_matches,
         "limit": limit,
         "filter": conditions(filter),
@@ -184,11 +191,12 @@ def _boost(text: str) -> Boost:
 
 
 def hits_table(result: SearchResult, found: Sequence[Hit], title: str | None = None) -> Table:
-    """Score, id and path of each of a result's hits; fused hits also show the side that matched."""
-    sides = ("matched",) if result.fused else ()
+    """Score, id and path of each of a result's hits, and what matched where that may differ."""
+    several = result.fused or any(hit.matched == "words" for hit in found)
+    sides = ("matched",) if several else ()
     hits = table("#>", "score>", "", *sides, "id", "path", title=title)
     for rank, hit in enumerate(found, start=1):
-        side = (hit.matched,) if result.fused else ()
+        side = (hit.matched,) if several else ()
         hits.add_row(
             str(rank),
             f"{hit.score:.3f}",
@@ -223,5 +231,6 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "cosine": round(hit.cosine, 6),
         "matched": hit.matched,
         "weak": hit.weak,
+        **({"words_rank": hit.words_rank, "words_score": hit.words_score} if hit.words_rank else {}),
         "payload": dict(hit.payload),
     }

@@ -35,8 +35,8 @@ INDEXED_FROM = "indexed_from"
 BOOKKEEPING = frozenset({CONTENT_HASH, INDEXED_FROM})
 """Payload keys that say nothing to people: tables leave them out."""
 
-Target = Literal["any", "image", "text"]
-Fusion = Literal["calibrated", "rrf", "dbsf"]
+Target = Literal["any", "image", "text", "words"]
+Fusion = Literal["calibrated", "rrf", "dbsf", "hybrid"]
 Kind = Literal["image", "text"]
 Strategy = Literal["average_vector", "best_score", "sum_scores"]
 IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text", "geo"]
@@ -147,12 +147,13 @@ class SearchOptions(TypedDict, total=False):
     What to look for (with the text, each counts once; for other weights give `query`):
     `image`, `vector`, `point_id` (more like this stored point), or `query`, a list of `Term`.
 
-    How: `target` ("any", "image" or "text": which vectors to compare with), `filter`, `limit` (10),
-    `offset`, `score_threshold`, `exact`, `hnsw_ef`, `rescore`, `oversampling`, `fusion` (how "any"
-    joins its two rankings: "calibrated", "rrf" or "dbsf"), `only_matches` (leave out what is no better than
-    chance, all if need be), `fingerprint` (of the space of ready vectors), `strategy` ("average_vector": the
-    terms become one vector; "best_score", "sum_scores": they are examples, those of weight -1
-    counterexamples), `context` (pairs of terms: points should be nearer to the first),
+    How: `target` ("any", "image" or "text": which vectors to compare with; "words": look the text's words up
+    instead), `hybrid` (True: look them up too; a number: their weight, that of the vectors being 1),
+    `filter`, `limit` (10), `offset`, `score_threshold`, `exact`, `hnsw_ef`, `rescore`, `oversampling`,
+    `fusion` (how "any" joins its two rankings: "calibrated", "rrf" or "dbsf"), `only_matches` (leave out what
+    is no better than chance, all if need be), `fingerprint` (of the space of ready vectors),
+    `strategy` ("average_vector": the terms become one vector; "best_score", "sum_scores": they are examples,
+    those of weight -1 counterexamples), `context` (pairs of terms: points should be nearer to the first),
     `diversity` (0 to 1: hits that differ from one another, of one target, chosen from the nearest
     `diversity_candidates`, 0 = 100), `boosts` (a list of `Newer`, `Nearer` and `Popular`, which raise the
     scores of the best `boost_candidates` hits, 0 = 100).
@@ -165,6 +166,7 @@ class SearchOptions(TypedDict, total=False):
     point_id: str
     query: Sequence[Term]
     target: Target
+    hybrid: bool | float
     filter: FilterLike | None
     limit: int
     offset: int
@@ -198,9 +200,10 @@ class CollectionOptions(TypedDict, total=False):
     `payload_indexes` maps fields to types (or a `TextIndex`); filters on them are fast. Of the quantisation's
     settings `quantile` is for scalar, the encodings are for binary, `compression` (4, 8, 16, 32 or 64 times)
     for product and `bits` (1, 1.5, 2, 4 or 8) for turbo. More than one shard or replica needs a
-    Qdrant server. `model` is the name or fingerprint of one of the models that the service's encoders
-    run ("" = the first encoder's). `dimension` and `fingerprint` are given together, for ready vectors
-    without an encoder; `model` is what their model is called then.
+    Qdrant server. `bm25_field` names the payload field whose words can be looked up. `model` is the name or
+    fingerprint of one of the models that the service's encoders run ("" = the first encoder's). `dimension`
+    and `fingerprint` are given together, for ready vectors without an encoder; `model` is what their model is
+    called then.
     """
 
     payload_indexes: Mapping[str, PayloadIndex]
@@ -220,6 +223,7 @@ class CollectionOptions(TypedDict, total=False):
     shard_number: int
     replication_factor: int
     write_consistency_factor: int
+    bm25_field: str
     dimension: int
     fingerprint: str
     model: str

@@ -46,6 +46,7 @@ def search(
     point_id: str | None = None,
     query: Sequence[Term] = (),
     target: Target = "any",
+    hybrid: bool | float = False,
     filter: FilterLike | None = None,
     limit: int = 10,
     offset: int = 0,
@@ -95,6 +96,7 @@ def search(
         fusion=choice("fusion", fusion, FUSIONS),
         strategy=choice("strategy", strategy, STRATEGIES),
         only_matches=only_matches,
+        hybrid=_hybrid(hybrid),
         payload=payload_selector(payload),
         fingerprint=fingerprint,
         vector_format=F32,
@@ -370,6 +372,14 @@ def _order(key: str | None, descending: bool, start: float | datetime | None) ->
     elif start is not None:
         order.number = start
     return order
+
+
+def _hybrid(hybrid: bool | float) -> search_pb2.Hybrid | None:
+    if isinstance(hybrid, bool):
+        return search_pb2.Hybrid() if hybrid else None
+    if not isinstance(hybrid, int | float):
+        raise TypeError(f"hybrid: must be True, False or a weight, is {hybrid!r}")
+    return search_pb2.Hybrid(weight=hybrid)
 
 
 def _image_batches(images: Iterable[ImageLike]) -> Iterator[list[bytes]]:

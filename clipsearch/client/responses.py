@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
@@ -33,12 +33,17 @@ from clipsearch.client.types import (
     StoredPoint,
     UpsertResult,
     Vector,
+    VectorName,
 )
 from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.search.v1 import collection_pb2, search_pb2
 
 Value = TypeVar("Value", Collection, Model)
 
+_MATCHED: dict[int, VectorName | Literal["words"]] = {
+    search_pb2.TARGET_TEXT: "text",
+    search_pb2.TARGET_WORDS: "words",
+}
 _FUSION_NAMES = {value: name for name, value in FUSIONS.items()}
 _INDEX_NAMES = {value: name for name, value in INDEX_TYPES.items()}
 _TOKENIZER_NAMES = {value: name for name, value in TOKENIZERS.items()}
@@ -238,7 +243,7 @@ def _hit(hit: search_pb2.Hit) -> Hit:
     return Hit(
         id=hit.id,
         score=hit.score,
-        matched="text" if hit.matched == search_pb2.TARGET_TEXT else "image",
+        matched=_MATCHED.get(hit.matched, "image"),
         cosine=hit.cosine,
         payload=payload(hit.payload),
         image_rank=hit.image_rank or None,
@@ -247,6 +252,8 @@ def _hit(hit: search_pb2.Hit) -> Hit:
         text_vector=array(hit.text_vector) if hit.HasField("text_vector") else None,
         weak=hit.weak,
         boost=hit.boost,
+        words_rank=hit.words_rank or None,
+        words_score=hit.words_score,
     )
 
 

@@ -37,11 +37,15 @@ class Hit:
     at or nothing was fused. Vectors are float32 [dimension]. `weak`: probably chance; a calibrated score
     below 0, or an image that a text matched with a cosine below `SearchResult.weak_match_below`. `boost`:
     what of the score boosts have added.
+
+    Where words were looked up, `words_rank` and `words_score` (BM25) are theirs; `matched` is "words" where
+    the hit owes them more than its vectors, and `cosine` is 0 where they alone found it. `score` is BM25 with
+    target "words", and where `SearchResult.fusion` is "hybrid" it is made of ranks.
     """
 
     id: str
     score: float
-    matched: VectorName
+    matched: VectorName | Literal["words"]
     cosine: float
     payload: Mapping[str, Any]
     image_rank: int | None = None
@@ -50,6 +54,8 @@ class Hit:
     text_vector: Vector | None = None
     weak: bool = False
     boost: float = 0.0
+    words_rank: int | None = None
+    words_score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +287,7 @@ class Collection:
     used, and why; "" = all can. Of a damaged collection only name and aliases are known.
     `optimizers`: when and how a Qdrant server rearranges its segments; empty for Qdrant Edge.
     `default_candidates`: how many points a search of compressed vectors rescores if it does not say; 0 = they
-    are not compressed.
+    are not compressed. `bm25_field`: the payload field whose words can be looked up; "" = none.
     """
 
     name: str
@@ -310,6 +316,7 @@ class Collection:
     damage: str = ""
     default_candidates: int = 0
     optimizers: Mapping[str, float] = field(default_factory=dict)
+    bm25_field: str = ""
 
     def options(self) -> CollectionOptions:
         """The arguments of `create_collection` that make a collection like this one, of the same model."""

@@ -96,6 +96,7 @@ class SearchAsked(_Asked):
     terms: Annotated[list[TermAsked], Field(min_length=1, max_length=MAX_TERMS)]
     target: Target = "any"
     only_matches: bool = False
+    hybrid: bool = False
     filter: Annotated[list[ConditionAsked], Field(max_length=MAX_CONDITIONS)] = []
     time_zone: Annotated[str, Field(max_length=64)] = ""  # of the browser: whose days the filter means
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 24

@@ -20,7 +20,7 @@ def collection(found: Collection, model: Model | None) -> dict[str, Any]:
     """A collection in a list to choose from."""
     told = ("name", "aliases", "points", "image_vectors", "text_vectors", "fingerprint", "model", "damage")
     return {
-        **{name: getattr(found, name) for name in told},
+        **{name: getattr(found, name) for name in (*told, "bm25_field")},
         "indexes": {
             field: index if isinstance(index, str) else "text"
             for field, index in found.payload_indexes.items()
@@ -61,6 +61,7 @@ def hits(
         "hits": shown,
         "groups": None if groups is None else [_group(group) for group in groups],
         "fused": result.fused,
+        "fusion": result.fusion,
         "more": groups is None and len(result) > limit,
         "tokens_dropped": {str(term): dropped for term, dropped in result.tokens_dropped.items()},
         "fingerprint": result.fingerprint,
@@ -115,6 +116,8 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "text": text(written) if written else None,
         "image_rank": hit.image_rank,
         "text_rank": hit.text_rank,
+        "words_rank": hit.words_rank,
+        "words_score": number(hit.words_score),
     }
 
 

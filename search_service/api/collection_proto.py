@@ -107,6 +107,7 @@ def read_spec(request: pb.CreateCollectionRequest) -> CollectionSpec:
         shard_number=request.shard_number,
         replication_factor=request.replication_factor,
         write_consistency_factor=request.write_consistency_factor,
+        bm25_field=check_path(request.bm25_field, "bm25_field") if request.bm25_field else "",
     )
 
 
@@ -243,6 +244,7 @@ def write_collection(info: CollectionInfo) -> pb.Collection:
         shard_number=spec.shard_number or 1,
         replication_factor=spec.replication_factor or 1,
         write_consistency_factor=spec.write_consistency_factor or 1,
+        bm25_field=spec.bm25_field,
         successor=spec.successor,
         damage=info.damage,
         default_candidates=candidates(spec),

@@ -26,6 +26,7 @@ from search_service.query.queries import (
     Answer,
     Fusion,
     Hit,
+    Hybrid,
     ImageTerm,
     PointTerm,
     Query,
@@ -41,9 +42,15 @@ from search_service.stores.protocol import VectorName
 _DEFAULT_LIMIT = 10
 _MAX_HNSW_EF = 4096
 _MAX_OVERSAMPLING = 100
+_MAX_WEIGHT = 100
 
 _TARGETS: EnumNames[Target, search_pb2.Target.ValueType] = EnumNames(
-    {"image": search_pb2.TARGET_IMAGE, "text": search_pb2.TARGET_TEXT, "any": search_pb2.TARGET_ANY},
+    {
+        "image": search_pb2.TARGET_IMAGE,
+        "text": search_pb2.TARGET_TEXT,
+        "any": search_pb2.TARGET_ANY,
+        "words": search_pb2.TARGET_WORDS,
+    },
     default="any",
 )
 _FUSIONS: EnumNames[Fusion, search_pb2.Fusion.ValueType] = EnumNames(
@@ -51,6 +58,7 @@ _FUSIONS: EnumNames[Fusion, search_pb2.Fusion.ValueType] = EnumNames(
         "calibrated": search_pb2.FUSION_CALIBRATED,
         "rrf": search_pb2.FUSION_RRF,
         "dbsf": search_pb2.FUSION_DBSF,
+        "hybrid": search_pb2.FUSION_HYBRID,
     },
     default="calibrated",
 )
@@ -118,12 +126,16 @@ def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str) ->
         )
     limit = _limit(proto, target, fusion, limits)
     boosts, boost_candidates = read_boosts(proto, proto.offset + limit, limits)
+    if fusion == "hybrid":
+        raise InvalidArgument("fusion", "FUSION_HYBRID is what answers say; searches ask for it by `hybrid`")
+    hybrid = _hybrid(proto.hybrid, target) if proto.HasField("hybrid") else None
     return Query(
         collection=proto.collection,
         terms=tuple(_term(term, f"query[{i}]", limits) for i, term in enumerate(proto.query)),
         target=target,
         filter=read_filter(proto.filter, limits),
         limit=limit,
+        hybrid=hybrid,
         offset=proto.offset,
         score_threshold=threshold,
         with_vectors=proto.with_vectors,
@@ -154,12 +166,25 @@ def _pair(proto: search_pb2.ContextPair, field: str, limits: SearchSettings) -> 
     )
 
 
+def _hybrid(proto: search_pb2.Hybrid, target: Target) -> Hybrid:
+    weight = proto.weight if proto.HasField("weight") else 1.0
+    if not 0 < weight <= _MAX_WEIGHT:  # NaN is not either
+        raise InvalidArgument(
+            "hybrid.weight", f"{weight:g}; above 0, at most {_MAX_WEIGHT}", "WEIGHT_INVALID"
+        )
+    if target == "words":
+        raise InvalidArgument("hybrid", "joins words with vectors, and target words asks for words alone")
+    return Hybrid(weight)
+
+
 def _term(proto: search_pb2.QueryTerm, field: str, limits: SearchSettings) -> Term:
     weight = proto.weight if proto.HasField("weight") else 1.0
     kind = _KINDS.name(proto.kind, f"{field}.kind") if proto.kind else None
     if kind and proto.WhichOneof("term") != "vector":
         raise InvalidArgument(f"{field}.kind", "is of a vector only; the kind of other terms is known")
     name = _TARGETS.name(proto.vector_name, f"{field}.vector_name")
+    if name == "words":
+        raise InvalidArgument(f"{field}.vector_name", "TARGET_WORDS is no vector that a point term could be")
     if proto.vector_name and proto.WhichOneof("term") != "point_id":
         raise InvalidArgument(f"{field}.vector_name", "is of a point_id only; other terms have one vector")
     match proto.WhichOneof("term"):
@@ -185,13 +210,14 @@ def _limit(proto: search_pb2.SearchRequest, target: Target, fusion: Fusion, limi
             "ListPoints pages through everything",
             "WINDOW_TOO_LARGE",
         )
-    if fusion != "calibrated" and target == "any" and proto.offset + limit > FUSION_DEPTH:
+    ranks = (fusion != "calibrated" and target == "any") or target == "words" or proto.HasField("hybrid")
+    if ranks and proto.offset + limit > FUSION_DEPTH:
         field, what = "offset", f"offset {proto.offset} + limit {limit} is {proto.offset + limit}"
         if limit > FUSION_DEPTH:
             field, what = "limit", f"{limit}"
         raise InvalidArgument(
             field,
-            f"{what}, at most {FUSION_DEPTH}: so many of each vector name RRF and DBSF rank",
+            f"{what}, at most {FUSION_DEPTH}: so many of each list RRF, DBSF and hybrid searches rank",
             "FUSION_TOO_DEEP",
         )
     return limit
@@ -211,4 +237,6 @@ def write_hit(hit: Hit, weak: bool, format: VectorFormat) -> search_pb2.Hit:
         cosine=hit.cosine,
         weak=weak,
         boost=hit.boost,
+        words_rank=hit.words_rank,
+        words_score=hit.words_score,
     )

@@ -2,8 +2,8 @@
 
 Neither a point's cosine nor its calibrated score depends on a filter. So the groups that a list does not
 reach are those of another list, of points with other values, and a group that a list cuts off is a list of
-its own; what comes of it is what one list of all points would give. RRF and DBSF score by ranks, which a
-filter changes, and boosts are for the best of a list: there the groups are those of the one list.
+its own; what comes of it is what one list of all points would give. RRF, DBSF and words score by ranks, which
+a filter changes, and boosts are for the best of a list: there the groups are those of the one list.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Groups:
     async def _walk(self, walk: _Walk, deadline: Deadline) -> Ranked:
         """Finds the groups, and then what is missing in them."""
         query = walk.asked.query
-        by_ranks = query.target == "any" and query.fusion != "calibrated"
+        by_ranks = query.by_words or (query.target == "any" and query.fusion != "calibrated")
         limit = 2 * FUSION_DEPTH if by_ranks else query.limit * walk.asked.size
         if query.boosts:
             limit = query.boost_candidates

@@ -14,10 +14,10 @@ from search_service.stores.filters import Filter
 from search_service.stores.protocol import PayloadSelection, StoredPoint, Vector, VectorName
 from search_service.stores.questions import Boost, Mmr
 
-Target = Literal["image", "text", "any"]
+Target = Literal["image", "text", "any", "words"]
 Strategy = Literal["average_vector", "best_score", "sum_scores"]
 Method = Literal["rrf", "dbsf"]
-Fusion = Literal["calibrated"] | Method
+Fusion = Literal["calibrated", "hybrid"] | Method
 FUSION_DEPTH = 500
 """Points of each vector name that RRF and DBSF rank, however many are wanted: a point's share, and with it
 the order, depends on how many are."""
@@ -65,6 +65,13 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
+class Hybrid:
+    """Looks up the words of the texts too. `weight` of their ranking, that of the vectors being 1."""
+
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """One search. `path` is where it stands in the request, for errors: `searches[2]`, or ""."""
 
@@ -84,6 +91,7 @@ class Query:
     rescore: bool = True
     oversampling: float = 0.0
     only_matches: bool = False
+    hybrid: Hybrid | None = None
     path: str = ""
     strategy: Strategy = "average_vector"
     context: tuple[tuple[Term, Term], ...] = ()
@@ -108,21 +116,31 @@ class Query:
         """Whether points are compared with one vector, so that their scores are made of cosines."""
         return self.strategy == "average_vector" and not self.context
 
+    @property
+    def by_words(self) -> bool:
+        """Whether words are looked up."""
+        return self.hybrid is not None or self.target == "words"
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A point found. `score` is the fusion's, or `cosine`; ranks are 0 where it is `cosine`.
 
     `boost`: what of the score boosts have added.
+    `cosine` is 0 where words alone have found it. `calibrated`: its score by the vectors, where they are
+    calibrated. `words_score`: BM25.
     """
 
     point: StoredPoint
     score: float
-    matched: VectorName
+    matched: VectorName | Literal["words"]
     cosine: float
     image_rank: int = 0
     text_rank: int = 0
     boost: float = 0.0
+    calibrated: float | None = None
+    words_rank: int = 0
+    words_score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +169,10 @@ class Answer:
 
     def weak(self, hit: Hit) -> bool:
         """Whether the match is no better than chance would give."""
-        if self.only_matches:
+        if self.only_matches or hit.words_rank:
             return False
-        if self.fusion == "calibrated":
-            return hit.score - hit.boost < 0
+        if hit.calibrated is not None:
+            return hit.calibrated < 0
         return hit.matched == "image" and hit.cosine < self.weak_match_below
 
 

@@ -74,17 +74,18 @@ def vector_queries(
     For target "any", each gives as many points as could be among the hits, of a long page without their
     payloads, which are fetched for the hits alone, later. A point that is among the first n of the joined
     ranking is among the first n of the name that it owes its place to; RRF and DBSF add shares of ranks
-    down to a fixed depth.
+    down to a fixed depth, and so do hybrid searches.
     """
-    one = query.target != "any"
-    end = query.offset + query.limit if query.fusion == "calibrated" else FUSION_DEPTH
+    one = query.target != "any" and not query.hybrid
+    whole = query.fusion == "calibrated" and not query.hybrid
+    end = query.offset + query.limit if whole else FUSION_DEPTH
     return [
         VectorQuery(
             vector=vector,
             name=name,
             limit=query.limit if one else end,
             offset=query.offset if one else 0,
-            filter=_without_stored_terms(query) or None,
+            filter=without_stored_terms(query) or None,
             score_threshold=query.score_threshold if one else None,
             exact=query.exact,
             hnsw_ef=query.hnsw_ef,
@@ -100,13 +101,15 @@ def vector_queries(
 
 def fetched_at_once(query: Query) -> bool:
     """Whether the questions ask for all that the hits need: of a short page, where it saves a call."""
+    if query.by_words:
+        return query.payload.include == () and not query.with_vectors
     if query.target != "any":
         return True
     short = query.fusion == "calibrated" and query.offset + query.limit <= _SHORT
     return not query.with_vectors and (short or query.payload.include == ())
 
 
-def _without_stored_terms(query: Query) -> Filter:
+def without_stored_terms(query: Query) -> Filter:
     """The query's filter, and that the stored points it asks with are no answer."""
     terms = (term.what for _, term in query.all_terms)
     ids = tuple(dict.fromkeys(what.id for what in terms if isinstance(what, PointTerm)))
@@ -228,6 +231,8 @@ def rank(
     Cosines stand as they are where one vector name was asked, or only one can answer: `scales` None says
     that the collection has vectors of one name only; RRF and DBSF need none.
     """
+    if query.target == "words":
+        return Ranked([], False)
     if query.target != "any":
         return Ranked(_by_cosine(query.target, found[0], least), False)
     fused = scales is not None if query.fusion == "calibrated" else all(found)
@@ -283,6 +288,7 @@ def fuse(
                 cosines[matched][id],
                 ranks["image"].get(id, 0),
                 ranks["text"].get(id, 0),
+                calibrated=score if method == "calibrated" else None,
             )
         )
     return sorted(hits, key=lambda hit: (-hit.score, hit.point.id))

@@ -23,7 +23,9 @@ from search_service.query.calibrations import Calibrations
 from search_service.query.chance import Chance
 from search_service.query.filters import FieldChecks, fitted
 from search_service.query.queries import (
+    FUSION_DEPTH,
     Answer,
+    Fusion,
     ImageTerm,
     PointTerm,
     Query,
@@ -34,6 +36,7 @@ from search_service.query.queries import (
     compose,
 )
 from search_service.query.ranking import Least, Ranked, fetched_at_once, nearest, rank, vector_queries
+from search_service.query.words import check_words, look_up, with_words
 from search_service.stores.checks import check_dimension, check_fingerprint
 from search_service.stores.protocol import (
     VECTOR_NAMES,
@@ -73,8 +76,15 @@ class Run:
         return self.query.target == "any" and self.query.fusion == "calibrated"
 
     @property
+    def fusion(self) -> Fusion:
+        """What joins rankings, if there are several."""
+        return "hybrid" if self.query.hybrid else self.query.fusion
+
+    @property
     def names(self) -> tuple[VectorName, ...]:
         """Whose vectors are searched."""
+        if self.query.target == "words":
+            return ()
         return VECTOR_NAMES if self.query.target == "any" else (self.query.target,)
 
     def settle(self, index: int, kind: VectorName, outcome: Outcome) -> None:
@@ -96,7 +106,7 @@ class Run:
         """The answer to the search."""
         return Answer(
             ranked.hits,
-            self.query.fusion if ranked.fused else None,
+            self.fusion if ranked.fused else None,
             self.spec.fingerprint,
             timings,
             self.tokens_dropped,
@@ -126,6 +136,8 @@ class Run:
         Each term is divided by the spread of its kind's cosines to the vectors of the name, so that a weight
         means the same for words and for images.
         """
+        if not self.names:
+            return []
         terms, examples = self.weighted(), self.examples()
         vectors: dict[VectorName, Vector | Examples | Context] = {}
         with inside(self.query.path):
@@ -179,8 +191,12 @@ class Search:
     async def rank(self, runs: Sequence[Run], deadline: Deadline) -> list[Ranked]:
         """What each of `runs` finds; one call to the store for each collection."""
         found = await self._neighbours(runs, deadline)
+        words = await look_up(self._store, [(run.spec.name, run.query) for run in runs], deadline)
         return await together(
-            [self._ranked(run, own, deadline) for run, own in zip(runs, found, strict=True)]
+            [
+                self._ranked(run, near, having, deadline)
+                for run, near, having in zip(runs, found, words, strict=True)
+            ]
         )
 
     async def _begin(self, queries: Sequence[Query], deadline: Deadline) -> list[Run]:
@@ -253,7 +269,7 @@ class Search:
             async with asyncio.timeout(deadline.store()):
                 for run in runs:
                     averages = run.query.strategy == "average_vector" and len(run.query.terms) > 1
-                    if run.joins or averages:
+                    if run.joins or (averages and run.names):
                         run.calibration = await self._calibrations.get(run.spec.name)
         except TimeoutError:
             raise DeadlineExceeded("the store did not answer in time") from None
@@ -273,7 +289,13 @@ class Search:
         ]
         return [[own.get(name, []) for name in run.names] for run, own in zip(runs, found, strict=True)]
 
-    async def _ranked(self, run: Run, found: Sequence[Sequence[ScoredPoint]], deadline: Deadline) -> Ranked:
+    async def _ranked(
+        self,
+        run: Run,
+        found: Sequence[Sequence[ScoredPoint]],
+        words: Sequence[ScoredPoint],
+        deadline: Deadline,
+    ) -> Ranked:
         """The page of hits, with all that was asked of them."""
         query = run.query
         if run.joins and all(found) and (run.calibration is None or not run.calibration.both):
@@ -283,13 +305,18 @@ class Search:
         if run.joins and run.calibration is not None and run.calibration.both:
             terms = run.weighted()
             scales = {name: run.calibration.scale(terms, name) for name in VECTOR_NAMES}
-        least = await self._least(run, found, deadline) if query.only_matches else {}
-        ranked = rank(candidates(query), found, scales, least)
+        least = await self._least(run, found, deadline) if query.only_matches and run.names else {}
+        if query.by_words:
+            deep = replace(query, offset=0, limit=FUSION_DEPTH, score_threshold=None)
+            ranked = with_words(candidates(query), rank(deep, found, scales, least).hits, words)
+        else:
+            ranked = rank(candidates(query), found, scales, least)
         if not query.by_cosine:
             ranked = replace(ranked, hits=[replace(hit, cosine=0.0) for hit in ranked.hits])
         if query.filter:
+            anything = any(found) or bool(words)
             with inside(query.path):
-                await self._fields.check(run.spec, query.filter, deadline, found=any(found), misspelt=True)
+                await self._fields.check(run.spec, query.filter, deadline, found=anything, misspelt=True)
         if ranked.hits and query.boosts:
             ranked = await self._boosted(run, ranked, deadline)
         elif not ranked.hits or fetched_at_once(query):
@@ -334,6 +361,7 @@ def _check(run: Run) -> None:
     query, spec = run.query, run.spec
     check_query(query)
     check_indexes(query.boosts, spec.payload_indexes)
+    check_words(query, spec)
     if query.fingerprint:
         check_fingerprint(spec, query.fingerprint, "the request")
     for i, ready in run.terms(VectorTerm):
@@ -342,7 +370,9 @@ def _check(run: Run) -> None:
 
 
 def _needs_encoder(run: Run) -> bool:
-    return any(isinstance(term.what, TextTerm | ImageTerm) for _, term in run.query.all_terms)
+    return bool(run.names) and any(
+        isinstance(term.what, TextTerm | ImageTerm) for _, term in run.query.all_terms
+    )
 
 
 def _vector_of(point: StoredPoint | None, term: PointTerm, path: str) -> tuple[Vector, VectorName]:

@@ -98,7 +98,8 @@ class Optimizers:
 class CollectionSpec:
     """How a collection is set. 0 = the engine's default.
 
-    `successor`: the collection that gets every write too, "" = none.
+    `successor`: the collection that gets every write too, "" = none. `bm25_field`: the payload field whose
+    words can be looked up, "" = none.
     """
 
     name: str
@@ -117,6 +118,7 @@ class CollectionSpec:
     shard_number: int = 0
     replication_factor: int = 0
     write_consistency_factor: int = 0
+    bm25_field: str = ""
     successor: str = ""
     optimizers: Optimizers = Optimizers()
 
@@ -205,11 +207,26 @@ class VectorQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class WordsQuery:
+    """Which points have the most, and the rarest, of these words in the collection's `bm25_field`?"""
+
+    words: str
+    limit: int
+    filter: Filter | None = None
+
+
+Question: TypeAlias = VectorQuery | WordsQuery
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredPoint:
-    """A point found; `score` is the cosine, or what the engine makes of examples or a context."""
+    """A point found; `score` is the cosine, what the engine makes of examples or a context, or the BM25 of
+    words, of which it has the share `share`.
+    """
 
     point: StoredPoint
     score: float
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,6 +458,10 @@ class VectorStore(Protocol):
         """By id, the sum of the boosts of those points that exist."""
 
     async def query(
-        self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
+        self, collection: str, queries: Sequence[Question], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
-        """Answers several questions in one call; each list best first."""
+        """Answers several questions in one call; each list best first.
+
+        To words, a list of points without their payloads, some of the words in each of them; it is empty
+        where there is nothing in the words to look up.
+        """

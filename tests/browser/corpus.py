@@ -44,7 +44,7 @@ def _photos(client: Client, photographs: Sequence[Path]) -> None:
         "taken": "datetime",
         "note": "text",
     }
-    client.create_collection(PHOTOS, payload_indexes=indexes)
+    client.create_collection(PHOTOS, payload_indexes=indexes, bm25_field="note")
     points = []
     for i, path in enumerate(photographs):
         with Image.open(path) as image:

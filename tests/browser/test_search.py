@@ -312,3 +312,19 @@ def test_only_matches_leaves_out_what_chance_finds_too(visit):
     page.get_by_role("button", name="Show weak matches too").click()
     expect(page.locator(".hit.weak").first).to_be_visible()
     assert "only" not in asked(page)
+
+
+def test_exact_words_are_looked_up_where_the_collection_keeps_them(visit):
+    page = visit(f"{WORDS}&q=number+7")
+    page.locator("[data-id]").first.wait_for()
+    page.get_by_label("Exact words too").check()
+    first = page.locator("[data-id]").first
+    expect(first.locator(".do .dim")).to_have_text("words")
+    assert asked(page)["words"] == ["too"]
+    first.locator(".open").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("a sample photograph, number 7")
+    expect(dialog.get_by_role("row", name="rank by words")).to_contain_text("1")
+    page = visit(f"/?collection={MANY}&q=number+7&words=too")
+    finds_first(page, "n7")
+    expect(page.get_by_label("Exact words too")).to_be_hidden()

@@ -1,8 +1,9 @@
 """Measures what searches find: `make quality`, about 4 minutes on two cores.
 
 Real services over Qdrant Edge, a set of captioned images, six cases of what is stored and what is asked.
-The default search must find what the better of its sides finds, and a search for matches alone on the
-demo's photographs what is shown there; the exit status is 1 where they do not.
+The default search must find what the better of its sides finds, so must a search by words and meaning, and
+a search for matches alone on the demo's photographs what is shown there; the exit status is 1 where they do
+not.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from clipsearch import AsyncClient, Client, EncoderClient
 from clipsearch.downloads.wheels import WheelError
 from tests.bench.bundles import ROOT, STARTER
 from tests.bench.rig import Rig
-from tests.quality import matches, report
+from tests.quality import hybrid, matches, report
 from tests.quality.captioned import Captioned, folder, openmoji
 from tests.quality.cases import Plan
 from tests.quality.measure import Encoded, ask, fill
@@ -68,22 +69,27 @@ def measure(
         encoded, plan = Encoded(images, encoding), Plan(images)
         for collection in plan.collections:
             fill(client, encoded, collection)
-        rows = asyncio.run(_asked(rig, search.address, encoded, plan))
+        numbers = hybrid.fill(client, encoded)
+        rows, both = asyncio.run(_asked(rig, search.address, encoded, plan, numbers))
         alone = matches.ask(client)
         about = {"set": str(source), "images": len(images), "model": encoding.model().name}
     console.print(report.markdown(rows), markup=False, highlight=False, soft_wrap=True)
-    console.print(alone.told(), markup=False, highlight=False, soft_wrap=True)
+    for told in (alone.told(), both.markdown()):
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     document = report.document(about, rows)
-    return {**document, "only_matches": alone.document(), "met": document["met"] and alone.met()}
+    met = document["met"] and alone.met() and not both.broken()
+    return {**document, "only_matches": alone.document(), "hybrid": both.document(), "met": met}
 
 
-async def _asked(rig: Rig, search: str, encoded: Encoded, plan: Plan) -> list[report.Row]:
+async def _asked(
+    rig: Rig, search: str, encoded: Encoded, plan: Plan, numbers: list[str]
+) -> tuple[list[report.Row], hybrid.Hybrid]:
     rows = []
     async with AsyncClient(search, timeout=120) as client:
         for case in plan.cases:
             rows.append(report.Row(case, await ask(client, encoded, case)))
             rig.say(case.name)
-    return rows
+        return rows, await hybrid.ask(client, encoded, numbers)
 
 
 if __name__ == "__main__":

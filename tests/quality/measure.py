@@ -18,8 +18,8 @@ from tests.quality.captioned import Captioned, changed
 from tests.quality.cases import Case, Collection
 
 TOP = 10
-_RETRY_S = 60.0
-_WRITTEN = 128  # points in one call
+RETRY_S = 60.0
+WRITTEN = 128  # points in one call
 
 # How a case is asked: the default by what a caller has, the others by its vector, which finds the same.
 WAYS: dict[str, Search] = {
@@ -67,7 +67,7 @@ def fill(client: Client, encoded: Encoded, collection: Collection) -> None:
         )
         for id in {**collection.images, **collection.captions}
     ]
-    for part in batched(points, _WRITTEN):
+    for part in batched(points, WRITTEN):
         for result in client.upsert(collection.name, part, fingerprint=encoded.fingerprint):
             if result.error is not None:
                 raise result.error
@@ -75,7 +75,7 @@ def fill(client: Client, encoded: Encoded, collection: Collection) -> None:
 
 async def ask(client: AsyncClient, encoded: Encoded, case: Case) -> dict[str, Found]:
     """For each of WAYS, what every query of the case found."""
-    calls = Retrying(_RETRY_S)
+    calls = Retrying(RETRY_S)
     ranks: dict[str, list[int]] = {way: [] for way in WAYS}
     numbers = sorted(range(len(encoded.set)), key=case.collection)
     for collection, members in itertools.groupby(numbers, case.collection):
@@ -86,8 +86,8 @@ async def ask(client: AsyncClient, encoded: Encoded, case: Case) -> dict[str, Fo
                 for number in part
             ]
             found = await rankings(client, calls, collection, searches)
-            ranks[way] += [_rank(ids, case.right(number)) for number, ids in zip(part, found, strict=True)]
-    return {way: Found(_share(found, 1), _share(found, TOP)) for way, found in ranks.items()}
+            ranks[way] += [rank(ids, case.right(number)) for number, ids in zip(part, found, strict=True)]
+    return {way: Found(share(found, 1), share(found, TOP)) for way, found in ranks.items()}
 
 
 def _query(encoded: Encoded, case: Case, number: int, *, by_vector: bool) -> Search:
@@ -98,12 +98,12 @@ def _query(encoded: Encoded, case: Case, number: int, *, by_vector: bool) -> Sea
     return {"text": encoded.set[number].paraphrase}
 
 
-def _rank(ids: Sequence[str], right: frozenset[str]) -> int:
-    """The place, from 1, of the first right id; one more than there are hits if none is."""
-    return next((place for place, id in enumerate(ids, 1) if id in right), len(ids) + 1)
+def rank(ids: Sequence[str], right: frozenset[str]) -> int:
+    """The place, from 1, of the first right id; one behind the last that was asked for if none is."""
+    return next((place for place, id in enumerate(ids, 1) if id in right), TOP + 1)
 
 
-def _share(ranks: Sequence[int], top: int) -> float:
+def share(ranks: Sequence[int], top: int) -> float:
     return sum(rank <= top for rank in ranks) / len(ranks)
 
 

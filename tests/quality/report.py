@@ -13,7 +13,7 @@ from tests.quality.measure import WAYS, Found
 # Where query and answer are of one kind, the default may lose this much on the better single target.
 LOST_R1 = 0.08
 LOST_R10 = 0.02
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Row:
         return [
             f"{name} {figure:.3f} < {bound:.3f}"
             for name, (figure, bound) in self.bounds().items()
-            if figure < bound - _ROUNDING
+            if figure < bound - ROUNDING
         ]
 
 

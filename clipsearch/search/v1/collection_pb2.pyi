@@ -398,6 +398,7 @@ class CreateCollectionRequest(_message.Message):
     QUANTIZATION_PARAMS_FIELD_NUMBER: _builtins.int
     ON_DISK_PAYLOAD_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    BM25_FIELD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 128 of A-Z a-z 0-9 _ - .; starts with a letter or digit."""
     quantization: Global___Quantization.ValueType
@@ -419,6 +420,11 @@ class CreateCollectionRequest(_message.Message):
     model: _builtins.str
     """Name or fingerprint of the model to fill it with, one of those that the service's encoders run;
     empty = the first encoder's. With `dimension` no encoder is asked: it is what the model is called.
+    """
+    bm25_field: _builtins.str
+    """Path of the payload field whose words can be looked up (SearchRequest.hybrid, TARGET_WORDS): a string, or
+    strings in lists. The collection keeps a sparse BM25 vector of it (IDF on), which follows every write.
+    Empty = none.
     """
     @_builtins.property
     def payload_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PayloadIndex]:
@@ -448,10 +454,11 @@ class CreateCollectionRequest(_message.Message):
         quantization_params: Global___QuantizationParams | None = ...,
         on_disk_payload: _builtins.bool | None = ...,
         model: _builtins.str = ...,
+        bm25_field: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_on_disk_payload", b"_on_disk_payload", "hnsw", b"hnsw", "on_disk_payload", b"on_disk_payload", "quantization_params", b"quantization_params"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_on_disk_payload", b"_on_disk_payload", "dimension", b"dimension", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "model", b"model", "name", b"name", "on_disk_payload", b"on_disk_payload", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "quantization", b"quantization", "quantization_params", b"quantization_params", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_on_disk_payload", b"_on_disk_payload", "bm25_field", b"bm25_field", "dimension", b"dimension", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "model", b"model", "name", b"name", "on_disk_payload", b"on_disk_payload", "on_disk_vectors", b"on_disk_vectors", "payload_indexes", b"payload_indexes", "quantization", b"quantization", "quantization_params", b"quantization_params", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__on_disk_payload: _TypeAlias = _typing.Literal["on_disk_payload"]  # noqa: Y015
     _WhichOneofArgType__on_disk_payload: _TypeAlias = _typing.Literal["_on_disk_payload", b"_on_disk_payload"]  # noqa: Y015
@@ -511,6 +518,7 @@ class Collection(_message.Message):
     SUCCESSOR_FIELD_NUMBER: _builtins.int
     DAMAGE_FIELD_NUMBER: _builtins.int
     DEFAULT_CANDIDATES_FIELD_NUMBER: _builtins.int
+    BM25_FIELD_FIELD_NUMBER: _builtins.int
     OPTIMIZERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
@@ -554,6 +562,8 @@ class Collection(_message.Message):
     (SearchParams.quantization_oversampling): this many, or 4 times offset + limit if that is more.
     0 = vectors are not compressed.
     """
+    bm25_field: _builtins.str
+    """The payload field whose words can be looked up; empty = none."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Aliases that point here, sorted."""
@@ -599,11 +609,12 @@ class Collection(_message.Message):
         successor: _builtins.str = ...,
         damage: _builtins.str = ...,
         default_candidates: _builtins.int = ...,
+        bm25_field: _builtins.str = ...,
         optimizers: Global___OptimizersConfig | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hnsw", b"hnsw", "optimizers", b"optimizers", "quantization_params", b"quantization_params"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "damage", b"damage", "default_candidates", b"default_candidates", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "image_vectors", b"image_vectors", "indexed_share", b"indexed_share", "model", b"model", "name", b"name", "on_disk_payload", b"on_disk_payload", "on_disk_vectors", b"on_disk_vectors", "optimizers", b"optimizers", "payload_indexes", b"payload_indexes", "points", b"points", "quantization", b"quantization", "quantization_params", b"quantization_params", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "successor", b"successor", "text_vectors", b"text_vectors", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "bm25_field", b"bm25_field", "damage", b"damage", "default_candidates", b"default_candidates", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "fingerprint", b"fingerprint", "hnsw", b"hnsw", "image_vectors", b"image_vectors", "indexed_share", b"indexed_share", "model", b"model", "name", b"name", "on_disk_payload", b"on_disk_payload", "on_disk_vectors", b"on_disk_vectors", "optimizers", b"optimizers", "payload_indexes", b"payload_indexes", "points", b"points", "quantization", b"quantization", "quantization_params", b"quantization_params", "replication_factor", b"replication_factor", "shard_number", b"shard_number", "successor", b"successor", "text_vectors", b"text_vectors", "write_consistency_factor", b"write_consistency_factor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

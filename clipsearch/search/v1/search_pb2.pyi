@@ -45,6 +45,11 @@ class _TargetEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Target.ValueTy
     """Both, joined into one ranking (see Fusion), because cosines of text to text and of text to image
     lie in different ranges. Plain cosine where the collection holds vectors of one name only.
     """
+    TARGET_WORDS: _Target.ValueType  # 4
+    """No vectors: the words of the query's texts, looked up in the collection's `bm25_field`; the score is their
+    BM25, and nothing is encoded. Goes with neither `strategy`, `context` nor `mmr`, all of which compare vectors;
+    `only_matches` leaves all in. Of a Hit: words alone found it, or it owes them more than its vectors.
+    """
 
 class Target(_Target, metaclass=_TargetEnumTypeWrapper):
     """Which of a point's vectors a query is compared with."""
@@ -58,6 +63,11 @@ TARGET_TEXT: Target.ValueType  # 2
 TARGET_ANY: Target.ValueType  # 3
 """Both, joined into one ranking (see Fusion), because cosines of text to text and of text to image
 lie in different ranges. Plain cosine where the collection holds vectors of one name only.
+"""
+TARGET_WORDS: Target.ValueType  # 4
+"""No vectors: the words of the query's texts, looked up in the collection's `bm25_field`; the score is their
+BM25, and nothing is encoded. Goes with neither `strategy`, `context` nor `mmr`, all of which compare vectors;
+`only_matches` leaves all in. Of a Hit: words alone found it, or it owes them more than its vectors.
 """
 Global___Target: _TypeAlias = Target  # noqa: Y015
 
@@ -84,6 +94,8 @@ class _FusionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fusion.ValueTy
     above 0 and .6 below, because it stands out less clearly. What unrelated queries find is measured
     from the collection's own vectors, anew when they have doubled or halved, never while nothing is written.
     """
+    FUSION_HYBRID: _Fusion.ValueType  # 4
+    """What answers to searches with `hybrid` say; refused in a request."""
 
 class Fusion(_Fusion, metaclass=_FusionEnumTypeWrapper):
     """How the two rankings of TARGET_ANY become one."""
@@ -105,6 +117,8 @@ finds, 3 is far above it; a match of the other kind (text to image, image to tex
 above 0 and .6 below, because it stands out less clearly. What unrelated queries find is measured
 from the collection's own vectors, anew when they have doubled or halved, never while nothing is written.
 """
+FUSION_HYBRID: Fusion.ValueType  # 4
+"""What answers to searches with `hybrid` say; refused in a request."""
 Global___Fusion: _TypeAlias = Fusion  # noqa: Y015
 
 class _TermKind:
@@ -403,6 +417,37 @@ class PayloadSelector(_message.Message):
 Global___PayloadSelector: _TypeAlias = PayloadSelector  # noqa: Y015
 
 @_typing.final
+class Hybrid(_message.Message):
+    """Words and meaning together.
+
+    The words of the query's texts (of positive weight) are looked up in the collection's `bm25_field` by BM25,
+    without stop words and by their English stems. That ranking and the one that the search has without it are
+    fused by weighted reciprocal rank fusion: score = 1 / (2 + rank) + weight x share / (2 + rank by words), where
+    share is that of the query's words that the point has, and equal BM25 has an equal rank. Of equal scores those
+    with words come first. The best 500 of either are ranked, so that offset + limit is at most 500.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    weight: _builtins.float
+    """Weight of the words, above 0, at most 100; default 1, which is that of the vectors."""
+    def __init__(
+        self,
+        *,
+        weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___Hybrid: _TypeAlias = Hybrid  # noqa: Y015
+
+@_typing.final
 class SearchRequest(_message.Message):
     """A query."""
 
@@ -424,6 +469,7 @@ class SearchRequest(_message.Message):
     STRATEGY_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     MMR_FIELD_NUMBER: _builtins.int
+    HYBRID_FIELD_NUMBER: _builtins.int
     ONLY_MATCHES_FIELD_NUMBER: _builtins.int
     BOOSTS_FIELD_NUMBER: _builtins.int
     BOOST_CANDIDATES_FIELD_NUMBER: _builtins.int
@@ -456,8 +502,8 @@ class SearchRequest(_message.Message):
     queries of this kind find among the collection's vectors (a calibrated score of 0), and answers with
     none where there is none. Scores and order stay as they are, a single target's cosines too. Where the
     collection has no texts, what unrelated words find among its images is measured with plain words.
-    FAILED_PRECONDITION (CHANCE_UNKNOWN) for images among texts alone. Not with `context` or a `strategy`
-    other than the average, whose scores are no cosines.
+    FAILED_PRECONDITION (CHANCE_UNKNOWN) for images among texts alone. What has words of the query stays. Not with
+    `context` or a `strategy` other than the average, whose scores are no cosines; boosts come after it.
     """
     boost_candidates: _builtins.int
     """At least offset + limit, at most 1000 (a server setting); 0 = 100."""
@@ -492,6 +538,13 @@ class SearchRequest(_message.Message):
         """
 
     @_builtins.property
+    def hybrid(self) -> Global___Hybrid:
+        """Looks up the words of the texts of `query` too. FAILED_PRECONDITION (NO_BM25_FIELD) where the collection keeps
+        none, INVALID_ARGUMENT where the query has no text. A `strategy` or `context` ranks the vectors' list, as it
+        does alone; `boosts` are added to the joined score. Not with `mmr`, which chooses by likeness, not by rank.
+        """
+
+    @_builtins.property
     def boosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Boost]:
         """What raises or lowers scores beside the query, at most as many as a query has terms. The best
         `boost_candidates` hits of the search are put in the order of score + sum of weight x boost; what lies behind
@@ -519,13 +572,14 @@ class SearchRequest(_message.Message):
         strategy: Global___Strategy.ValueType = ...,
         context: _abc.Iterable[Global___ContextPair] | None = ...,
         mmr: Global___Mmr | None = ...,
+        hybrid: Global___Hybrid | None = ...,
         only_matches: _builtins.bool = ...,
         boosts: _abc.Iterable[Global___Boost] | None = ...,
         boost_candidates: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "filter", b"filter", "mmr", b"mmr", "params", b"params", "payload", b"payload", "score_threshold", b"score_threshold"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "filter", b"filter", "hybrid", b"hybrid", "mmr", b"mmr", "params", b"params", "payload", b"payload", "score_threshold", b"score_threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "boost_candidates", b"boost_candidates", "boosts", b"boosts", "collection", b"collection", "context", b"context", "filter", b"filter", "fingerprint", b"fingerprint", "fusion", b"fusion", "limit", b"limit", "mmr", b"mmr", "offset", b"offset", "only_matches", b"only_matches", "params", b"params", "payload", b"payload", "query", b"query", "score_threshold", b"score_threshold", "strategy", b"strategy", "target", b"target", "vector_format", b"vector_format", "with_vectors", b"with_vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "boost_candidates", b"boost_candidates", "boosts", b"boosts", "collection", b"collection", "context", b"context", "filter", b"filter", "fingerprint", b"fingerprint", "fusion", b"fusion", "hybrid", b"hybrid", "limit", b"limit", "mmr", b"mmr", "offset", b"offset", "only_matches", b"only_matches", "params", b"params", "payload", b"payload", "query", b"query", "score_threshold", b"score_threshold", "strategy", b"strategy", "target", b"target", "vector_format", b"vector_format", "with_vectors", b"with_vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
     _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
@@ -723,27 +777,37 @@ class Hit(_message.Message):
     TEXT_RANK_FIELD_NUMBER: _builtins.int
     COSINE_FIELD_NUMBER: _builtins.int
     WEAK_FIELD_NUMBER: _builtins.int
+    WORDS_RANK_FIELD_NUMBER: _builtins.int
+    WORDS_SCORE_FIELD_NUMBER: _builtins.int
     BOOST_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id that the point was written with."""
     score: _builtins.float
-    """Cosine (-1 to 1), or where SearchResponse.fused is true the score of the fusion; higher is nearer."""
+    """Cosine (-1 to 1), with TARGET_WORDS BM25, or where SearchResponse.fused is true the score of the fusion;
+    higher is nearer.
+    """
     matched: Global___Target.ValueType
-    """The vector name that matched: TARGET_IMAGE or TARGET_TEXT. Calibrated: the one with the larger score;
-    RRF and DBSF: the better rank (on a tie: image).
+    """The vector name that matched, TARGET_IMAGE or TARGET_TEXT, or TARGET_WORDS. Calibrated: the one with the
+    larger score; RRF and DBSF: the better rank (on a tie: image).
     """
     image_rank: _builtins.int
     """Rank from 1 among the image vectors, 0 = not among the candidates there. Set for fused hits."""
     text_rank: _builtins.int
     """Rank from 1 among the text vectors, 0 = not among the candidates there. Set for fused hits."""
     cosine: _builtins.float
-    """Cosine to the matched vector, also where `score` is none; 0 with a `strategy` other than the average and
-    with `context`, which have no single vector to compare with.
+    """Cosine to the matched vector (where words matched, to the better of the others), also where `score` is
+    none; 0 where words alone found it, and with a `strategy` other than the average and with `context`, which
+    have no single vector to compare with.
     """
     weak: _builtins.bool
     """True for what is probably chance: where scores are calibrated a score below 0, otherwise an image that
-    words matched with a cosine below `weak_match_below`. Boosts do not count. Never with `only_matches`.
+    words matched with a cosine below `weak_match_below`. Boosts do not count. Never with `only_matches`, and
+    not where words found it.
     """
+    words_rank: _builtins.int
+    """Rank from 1 by words; equal BM25 has an equal rank. 0 = it has none of the words, or none were looked up."""
+    words_score: _builtins.float
+    """BM25 of the words; 0 where `words_rank` is."""
     boost: _builtins.float
     """How much of `score` boosts have added."""
     @_builtins.property
@@ -771,11 +835,13 @@ class Hit(_message.Message):
         text_rank: _builtins.int = ...,
         cosine: _builtins.float = ...,
         weak: _builtins.bool = ...,
+        words_rank: _builtins.int = ...,
+        words_score: _builtins.float = ...,
         boost: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_image_vector", b"_image_vector", "_text_vector", b"_text_vector", "image_vector", b"image_vector", "payload", b"payload", "text_vector", b"text_vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_vector", b"_image_vector", "_text_vector", b"_text_vector", "boost", b"boost", "cosine", b"cosine", "id", b"id", "image_rank", b"image_rank", "image_vector", b"image_vector", "matched", b"matched", "payload", b"payload", "score", b"score", "text_rank", b"text_rank", "text_vector", b"text_vector", "weak", b"weak"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_vector", b"_image_vector", "_text_vector", b"_text_vector", "boost", b"boost", "cosine", b"cosine", "id", b"id", "image_rank", b"image_rank", "image_vector", b"image_vector", "matched", b"matched", "payload", b"payload", "score", b"score", "text_rank", b"text_rank", "text_vector", b"text_vector", "weak", b"weak", "words_rank", b"words_rank", "words_score", b"words_score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__image_vector: _TypeAlias = _typing.Literal["image_vector"]  # noqa: Y015
     _WhichOneofArgType__image_vector: _TypeAlias = _typing.Literal["_image_vector", b"_image_vector"]  # noqa: Y015
@@ -824,15 +890,15 @@ class SearchResponse(_message.Message):
     fingerprint: _builtins.str
     """The space of the collection."""
     fused: _builtins.bool
-    """True where scores are those of a fusion (TARGET_ANY over vectors of both names), false where they are
-    cosines, or of the request's `strategy` or `context`.
+    """True where scores are those of a fusion (`hybrid`, or TARGET_ANY over vectors of both names), false where
+    they are cosines, BM25, or of the request's `strategy` or `context`.
     """
     weak_match_below: _builtins.float
     """Of a query of words alone: the cosine to pictures below which this model's matches are weak,
     mostly what chance would give. 0 = not known, or a query of another kind.
     """
     fusion: Global___Fusion.ValueType
-    """Whose scores they are where `fused` is true; FUSION_UNSPECIFIED where they are cosines."""
+    """Whose scores they are where `fused` is true; FUSION_UNSPECIFIED where they are not."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
         """Best first, ties in the order of their ids; with `mmr` in the order that it chooses."""
@@ -957,8 +1023,8 @@ class SearchGroupsRequest(_message.Message):
     """Hits a group, 1 to 1000 / `search.limit`; 0 = 3."""
     @_builtins.property
     def search(self) -> Global___SearchRequest:
-        """The query. Its `limit` counts groups, 1 to 1000 / `group_size`; it has no `offset`. FUSION_RRF and
-        FUSION_DBSF group what they rank, the best 500 of each vector name; other searches reach all points.
+        """The query. Its `limit` counts groups, 1 to 1000 / `group_size`; it has no `offset`. FUSION_RRF, FUSION_DBSF,
+        `hybrid` and TARGET_WORDS group what they rank, the best 500 of each list; other searches reach all points.
         """
 
     def __init__(

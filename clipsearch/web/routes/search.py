@@ -78,6 +78,7 @@ def _options(asked: SearchAsked, filter: PageFilter, limit: int) -> SearchOption
         "query": [term.term() for term in asked.terms],
         "target": asked.target,
         "only_matches": asked.only_matches,
+        "hybrid": asked.hybrid,
         "filter": filter.json,
         "limit": limit,
         "offset": asked.offset,

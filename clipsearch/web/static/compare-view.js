@@ -7,7 +7,7 @@ import { button, foreign, make, plain, refill, say } from "./dom.js";
 import { filterBox, sentence } from "./filters.js";
 import { bar, bars, thumb, title } from "./hits.js";
 import { command, failure, notice } from "./notice.js";
-import { counted, forServer, ZONE } from "./query.js";
+import { counted, forServer, hybrid, ZONE } from "./query.js";
 
 const TEN = 10;
 const MISFITS = ["FILTER_FIELD_UNKNOWN", "FILTER_TYPE_MISMATCH"]; // a filter that this collection cannot have
@@ -59,7 +59,7 @@ export function compareView(app, editor) {
     }
     for (const column of columns) column.root.setAttribute("aria-busy", "true");
     const answers = await only((signal) => Promise.all(ends.map((end) =>
-      api.search({ side: end.side, collection: end.collection, terms: terms.map(forServer), target: query.target, only_matches: query.only, filter: query.filter, time_zone: ZONE, limit: TEN, offset: 0, score_threshold: null }, signal)
+      api.search({ side: end.side, collection: end.collection, terms: terms.map(forServer), target: query.target, only_matches: query.only, hybrid: hybrid(query, find(app.state(), end.side, end.collection)), filter: query.filter, time_zone: ZONE, limit: TEN, offset: 0, score_threshold: null }, signal)
         .then((result) => ({ result }), (error) => ({ error })))));
     for (const column of columns) column.root.removeAttribute("aria-busy");
     if (answers.some(({ error }) => error && app.refused(error))) return;
@@ -102,7 +102,7 @@ export function compareView(app, editor) {
     const measure = bars(hits);
     if (!hits.length) return notice("plain", "Nothing found");
     return make("ol", { class: "ranked" }, hits.map((hit, rank) => make("li", { class: hit.weak ? "weak" : null },
-      button([make("span", { class: "face" }, thumb(hit, 160) ?? make("span", { class: "no-picture" }, "text")), make("span", { class: "name" }, foreign(title(hit)))], () => details(hits, rank, result.fused, {
+      button([make("span", { class: "face" }, thumb(hit, 160) ?? make("span", { class: "no-picture" }, "text")), make("span", { class: "name" }, foreign(title(hit)))], () => details(hits, rank, result.fusion, {
         like: (one) => app.like(one, at), add: (one, weight) => app.add(one, weight, at), classify: at === 0 ? (one) => app.classify(one) : null,
       }), { class: "open", "aria-haspopup": "dialog", "aria-label": `${rank + 1}. ${plain(title(hit))}: details` }),
       measure(hit),

@@ -1,7 +1,7 @@
 // All about one hit, in a dialog: scores, ranks, payload, and what to do with it next.
 
 import { button, foreign, make, number, plain, say } from "./dom.js";
-import { bar, face, title } from "./hits.js";
+import { SIDES, bar, face, title } from "./hits.js";
 
 const dialog = document.getElementById("details");
 dialog.addEventListener("click", (event) => {
@@ -9,7 +9,6 @@ dialog.addEventListener("click", (event) => {
 });
 
 const BOOKKEEPING = new Set(["content_hash", "indexed_from"]); // for later runs of `clipsearch index`
-const SIDES = { image: "picture", text: "text" };
 
 function value(given) {
   if (given !== null && typeof given === "object") return make("pre", {}, plain(JSON.stringify(given, null, 2)));
@@ -37,9 +36,10 @@ export function details(hits, at, fused, on) {
     const name = title(hit);
     const scores = [
       ["cosine", bar(hit.cosine, number(hit.cosine, 4))],
-      [fused ? "score, in spreads above what unrelated queries find" : "score", number(hit.score, 2 + 2 * !fused)],
+      [fused === "calibrated" ? "score, in spreads above what unrelated queries find" : "score", number(hit.score, 2 + 2 * !fused)],
       ["matched by its", SIDES[hit.matched] ?? plain(hit.matched)],
       ...(fused ? [["rank among pictures", hit.image_rank ?? "none"], ["rank among texts", hit.text_rank ?? "none"]] : []),
+      ...(hit.words_rank ? [["rank by words", hit.words_rank], ["score of the words", number(hit.words_score, 2)]] : []),
     ];
     const payload = Object.entries(hit.payload ?? {}).filter(([key]) => !BOOKKEEPING.has(key));
     const step = (by, label, sign) => button(sign, () => go(by), { class: "icon", "aria-label": label, disabled: opened + by < 0 || opened + by >= hits.length, "data-step": String(by) });

@@ -2,7 +2,7 @@
 
 import { button, foreign, make, number, plain } from "./dom.js";
 
-const SIDES = { image: "picture", text: "text" };
+export const SIDES = { image: "picture", text: "text", words: "words" };
 
 export const title = (hit) => hit.title || hit.id;
 const isText = (hit) => !hit.thumb && Boolean(hit.text);
@@ -16,12 +16,14 @@ export function bar(part, text) {
 
 /**
  * Bars for these hits. Cosines of words to pictures and of words to texts have ranges of their own, and a
- * score of both has no end: so the bar shows the cosine, against the best one of the same side.
+ * score of both has no end: so the bar shows the cosine, against the best one of the same side, and of what
+ * words have matched their own score.
  */
 export function bars(hits) {
   const best = {};
-  for (const hit of hits) best[hit.matched] = Math.max(best[hit.matched] ?? 0, hit.cosine);
-  return (hit) => bar(best[hit.matched] > 0 ? hit.cosine / best[hit.matched] : 0, number(hit.cosine, 3));
+  const own = (hit) => (hit.matched === "words" ? hit.words_score : hit.cosine);
+  for (const hit of hits) best[hit.matched] = Math.max(best[hit.matched] ?? 0, own(hit));
+  return (hit) => bar(best[hit.matched] > 0 ? own(hit) / best[hit.matched] : 0, number(own(hit), 3));
 }
 
 const sized = (url, size) => url.replace(/size=\d+$/, `size=${size}`); // the server makes 160, 320 and 640

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { classifyView } from "./classify-view.js";
-import { first, other } from "./collections.js";
+import { find, first, other } from "./collections.js";
 import { compareView } from "./compare-view.js";
 import { plain, refill, say } from "./dom.js";
 import { forget } from "./filters.js";
@@ -86,6 +86,7 @@ function point(hit) {
 const terms = editor({
   change: (given, again) => app.change({ terms: given, shown: PAGE }, again),
   target: (target) => app.change({ target, shown: PAGE }),
+  words: (words) => app.change({ words, shown: PAGE }),
   only: (only) => app.change({ only, shown: PAGE }),
   picture: (file, add) => app.picture(file, add),
 });
@@ -110,7 +111,7 @@ function render() {
   const lookNow = () => look(true);
   refill(trouble, banners(state, lookNow), begin || down(state).some(({ name }) => name === "search") ? null : nothing(lookNow));
   if (!usable) return;
-  terms.show(query);
+  terms.show(query, [query, query.view === "compare" ? query.right : null].some((end) => end && find(state, end.side, end.collection)?.bm25_field));
   views[query.view].run(query);
 }
 

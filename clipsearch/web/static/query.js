@@ -1,6 +1,6 @@
 // What is asked for, as a plain value, and how it is written into the page's address.
 //
-// {view, side, collection, terms, target, only, filter, group, shown, right: {side, collection}, map}
+// {view, side, collection, terms, target, only, words, filter, group, shown, right: {side, collection}, map}
 // A term is {kind: "text", text}, {kind: "point", id, title} or {kind: "picture", picture}, each with a weight.
 // Images are not in the address: the history entry keeps their keys, and they live as long as the page does.
 
@@ -17,7 +17,7 @@ const OPERATOR = /^((?:"[^"]+"|[^=!<>~"])+)(!=|<=|>=|[=<>~])(.*)$/s;
 export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
 
 export function blank() {
-  return { view: "search", side: "a", collection: "", terms: [], target: "any", only: false, filter: [], group: "", shown: PAGE, right: null, map: 0 };
+  return { view: "search", side: "a", collection: "", terms: [], target: "any", only: false, words: false, filter: [], group: "", shown: PAGE, right: null, map: 0 };
 }
 
 /** The terms that count: a blank text, or a weight of 0, is left out. */
@@ -27,6 +27,10 @@ export const forServer = (term) => ({
   weight: term.weight,
   ...(term.kind === "text" ? { text: term.text.trim() } : term.kind === "point" ? { point_id: term.id } : { picture: term.picture.base64 }),
 });
+
+/** Whether words are looked up too: if that is wanted, there are any, and the collection keeps them. */
+export const hybrid = (query, collection) =>
+  query.words && Boolean(collection?.bm25_field) && counted(query.terms).some((term) => term.kind === "text" && term.weight > 0);
 
 export function label(term) {
   if (term.kind === "text") return term.text.trim() || "words";
@@ -49,6 +53,7 @@ export function address(query) {
     if (term.weight !== 1) parts.append("w", String(term.weight)); // of the term before it
   }
   if (query.target !== "any") parts.append("target", query.target);
+  if (query.words) parts.append("words", "too");
   if (query.only) parts.append("only", "matches");
   for (const { field, op, value } of query.filter) parts.append("filter", `${field}${op}${JSON.stringify(value)}`);
   if (query.group) parts.append("group", query.group);
@@ -74,6 +79,7 @@ export function read(search, memory) {
   query.side = parts.get("side") === "b" ? "b" : "a";
   query.collection = parts.get("collection") ?? "";
   query.target = TARGETS.includes(parts.get("target")) ? parts.get("target") : "any";
+  query.words = parts.get("words") === "too";
   query.only = parts.get("only") === "matches";
   for (const [key, value] of parts) {
     if (key === "q") query.terms.push({ kind: "text", text: value, weight: 1 });

@@ -8,8 +8,12 @@ import { filterBox } from "./filters.js";
 import { bars, card, skeletons, title } from "./hits.js";
 import { failure, notice } from "./notice.js";
 import { chooser } from "./images.js";
-import { PAGE, counted, forServer, label, spoken, ZONE } from "./query.js";
+import { PAGE, counted, forServer, hybrid, label, spoken, ZONE } from "./query.js";
 
+const ORDERED = {
+  calibrated: ", ordered by how far each is above what unrelated queries find",
+  hybrid: ", ordered by their ranks in words and in meaning",
+};
 const EXAMPLES = ["a cat", "a cup of coffee", "something that flies"];
 
 /** `app`: {state(), query(), change(patch), like(hit, ...), ...} of main.js. */
@@ -30,11 +34,12 @@ export function searchView(app, editor) {
   root.append(place, make("div", { class: "beside" }, make("aside", { "aria-label": "Collection and filters" }, where, filters.root), results));
 
   let hits = [];
-  let fused = false;
+  let fused = null; // what made the scores of several rankings, if anything did
   let measure = null;
 
   const wanted = (query, limit, offset) => ({
     side: query.side, collection: query.collection, terms: counted(query.terms).map(forServer), target: query.target, only_matches: query.only,
+    hybrid: hybrid(query, find(app.state(), query.side, query.collection)),
     filter: query.filter, time_zone: ZONE, limit, offset, score_threshold: null, group_by: query.group || null,
   });
 
@@ -80,7 +85,7 @@ export function searchView(app, editor) {
     }
     results.removeAttribute("aria-busy");
     hits = result.hits;
-    fused = result.fused;
+    fused = result.fusion;
     measure = bars(hits);
     const inside = list.contains(document.activeElement);
     list.replaceChildren(...(result.groups ? grouped(result.groups) : hits.map((hit, at) => shown(hit, at))));
@@ -121,7 +126,7 @@ export function searchView(app, editor) {
     const bound = below || app.state().sides[query.side]?.encoder.model?.weak_match_below;
     const terms = counted(query.terms);
     return [
-      make("p", { class: "dim numbers" }, `${count(hits.length, "hit", "hits")} shown${fused ? ", ordered by how far each is above what unrelated queries find" : ""}; ${Math.round(took.total)} ms (encoder ${Math.round(took.encode)}, store ${Math.round(took.store)}). Numbers are cosines.`),
+      make("p", { class: "dim numbers" }, `${count(hits.length, "hit", "hits")} shown${ORDERED[fused] ?? ""}; ${Math.round(took.total)} ms (encoder ${Math.round(took.encode)}, store ${Math.round(took.store)}). Numbers are cosines.`),
       ...Object.entries(dropped ?? {}).map(([at, tokens]) => make("p", { class: "mark" }, `“${plain(label(terms[at] ?? terms[0])).slice(0, 40)}…” is too long for the model: its last ${count(tokens, "token was", "tokens were")} cut off.`)),
       hits.length && weak === hits.length
         ? notice("warning", "Nothing matches well", make("p", {}, fused ? "None of these is better than what unrelated queries find." : `All of these lie below ${bound ? number(bound, 2) : "the bound"}, where this model's matches are mostly chance.`))

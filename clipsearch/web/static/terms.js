@@ -8,7 +8,7 @@ const TARGETS = [["any", "Anything"], ["image", "Pictures"], ["text", "Texts"]];
 const signed = (weight) => (weight > 0 ? `+${weight.toFixed(1)}` : weight < 0 ? `−${(-weight).toFixed(1)}` : "off");
 
 /**
- * `on.change(terms, again)`: search by these; `again`: they are what was searched by, weighed anew. `on.target(target)`. `on.only(only)`: only matches, or weak ones too. `on.picture(file, add)`: a file was chosen,
+ * `on.change(terms, again)`: search by these; `again`: they are what was searched by, weighed anew. `on.target(target)`. `on.only(only)`: only matches, or weak ones too. `on.words(words)`: look words up as well. `on.picture(file, add)`: a file was chosen,
  * to be added to the terms, or in place of the pictures and points among them.
  */
 export function editor(on) {
@@ -24,6 +24,8 @@ export function editor(on) {
     return make("label", {}, radio, make("span", {}, name));
   });
   const only = make("input", { type: "checkbox", onchange: () => on.only(only.checked) });
+  const look = make("input", { type: "checkbox", onchange: () => on.words(look.checked) });
+  const looking = make("label", { class: "switch", title: "Look the words up too, beside their meaning" }, look, "Exact words too");
   const clear = button("Clear", () => { on.change([]); words.focus(); }, { class: "quiet" });
   const form = make("form", { class: "query", role: "search", "aria-label": "Query" },
     make("div", { class: "ask" },
@@ -37,6 +39,7 @@ export function editor(on) {
       ...chooser("+ Picture", (file) => on.picture(file, true), { class: "quiet" }),
       clear,
       make("label", { class: "switch", title: "Leave out what is no better than chance" }, only, "Only matches"),
+      looking,
       make("fieldset", { class: "segments" }, make("legend", {}, "Find"), targets)));
 
   const main = () => terms.find((term) => term.kind === "text");
@@ -120,10 +123,13 @@ export function editor(on) {
   return {
     form,
     words,
-    show(query) {
+    /** `words`: whether there are words to look up. */
+    show(query, words) {
       terms = query.terms.map((term) => ({ ...term }));
       for (const label of targets) label.firstChild.checked = label.firstChild.value === query.target;
       only.checked = query.only;
+      look.checked = query.words;
+      looking.hidden = !words;
       draw();
     },
   };

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import IO, Any, Literal, TypeAlias
 
-from search_service.stores.protocol import PayloadSelection, ScoredPoint, StoredPoint, VectorQuery
+from search_service.stores.protocol import PayloadSelection, ScoredPoint, StoredPoint, VectorQuery, WordsQuery
 
 LENGTH_BYTES = 8
 
@@ -78,5 +78,5 @@ def _pickle_by_constructor(kind: type) -> None:
     copyreg.pickle(kind, lambda value: (kind, values(value)))
 
 
-for _kind in (VectorQuery, PayloadSelection, ScoredPoint, StoredPoint):
+for _kind in (VectorQuery, WordsQuery, PayloadSelection, ScoredPoint, StoredPoint):
     _pickle_by_constructor(_kind)

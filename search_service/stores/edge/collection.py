@@ -270,7 +270,7 @@ class EdgeCollection:
         engine = self._spare = self._spare or await EngineProcess.start(self._children)
         failure: EngineFailed | ServiceError = self._gone()
         try:
-            points = await engine.call("open", self.folder / self.shard)
+            points = await engine.call("open", self.folder / self.shard, self.spec.bm25_field)
             if self._engine is died:
                 self._engine, self._damage, self._deaths = engine, "", 0
                 self.written.upserted, self.written.points = 0, points

@@ -27,6 +27,7 @@ from typing import IO, Any
 
 import qdrant_edge as qe
 
+from search_service.stores.bm25 import WORDS, askable, at_top, touches
 from search_service.stores.codec import NO_PAYLOAD, order_start
 from search_service.stores.edge.codec import Fault, PackedPoint, ShardInfo, encode, read
 from search_service.stores.edge.convert import (
@@ -38,8 +39,10 @@ from search_service.stores.edge.convert import (
     engine_query,
     payload_operations,
     payload_selector,
+    scored_points,
     stored_point,
     vector_operations,
+    word_operations,
 )
 from search_service.stores.edge.formulas import formula
 from search_service.stores.filters import Filter, HasVector
@@ -50,10 +53,10 @@ from search_service.stores.protocol import (
     PayloadChange,
     PayloadIndex,
     PayloadSelection,
+    Question,
     ScoredPoint,
     StoredPoint,
     VectorName,
-    VectorQuery,
     point_uuid,
 )
 from search_service.stores.questions import Boost, FacetHit, OrderBy, OrderedPoints
@@ -82,6 +85,7 @@ class Engine:
 
     def __init__(self) -> None:
         self._record: IO[bytes] | None = None
+        self._bm25_field = ""
 
     def answer(self, request: tuple[str, tuple[Any, ...]]) -> object:
         """The result of a method, or the Fault."""
@@ -125,9 +129,10 @@ class Engine:
         shard.close()
         return changed
 
-    def open(self, path: Path) -> int:
+    def open(self, path: Path, bm25_field: str) -> int:
         """Opens a shard, whose files belong to this process until `shut`; returns its points."""
         self._shard = qe.EdgeShard.load(str(path))
+        self._bm25_field = bm25_field
         return self.count(None)
 
     def shut(self) -> None:
@@ -172,7 +177,11 @@ class Engine:
     def info(self) -> ShardInfo:
         """The collection as it stands."""
         image, text = (self.count(Filter(must=(HasVector(name),))) for name in VECTOR_NAMES)
-        return ShardInfo(self.count(None), image, text, self._shard.info().indexed_vectors_count)
+        indexed = self._shard.info().indexed_vectors_count
+        if self._bm25_field:  # of which the engine counts all
+            having = qe.Filter(must=[qe.HasVectorCondition(WORDS)])
+            indexed = max(0, indexed - self._shard.count(qe.CountRequest(exact=True, filter=having)))
+        return ShardInfo(self.count(None), image, text, indexed)
 
     def create_payload_index(self, key: str, index: PayloadIndex) -> None:
         """Adds an index; nothing, if the shard has it already."""
@@ -192,7 +201,8 @@ class Engine:
         if insert_only:
             keys: dict[Any, str] = {point_uuid(point_id): point_id for point_id in last}
             there = frozenset(keys[str(r.id)] for r in self._shard.retrieve(list(keys), False, False))
-        new = [engine_point(point) for point_id, point in last.items() if point_id not in there]
+        field = self._bm25_field
+        new = [engine_point(point, field) for point_id, point in last.items() if point_id not in there]
         if new:
             self._shard.update(qe.UpdateOperation.upsert_points(new))
         return there
@@ -223,6 +233,10 @@ class Engine:
         there = self._shard.retrieve(wanted, payload_selector(NO_PAYLOAD), False)
         for operation in payload_operations(there, change) if there else ():
             self._shard.update(operation)
+        if there and self._bm25_field and touches(change, self._bm25_field):
+            part = payload_selector(PayloadSelection((at_top(self._bm25_field),)))
+            for operation in word_operations(self._shard.retrieve(wanted, part, False), self._bm25_field):
+                self._shard.update(operation)
         return len(there)
 
     def update_vectors(self, points: Sequence[PackedPoint]) -> frozenset[str]:
@@ -320,10 +334,11 @@ class Engine:
         )
         return {keys[str(point.id)]: float(point.score) for point in self._shard.query(asked)}
 
-    def query(self, queries: Sequence[VectorQuery]) -> list[list[ScoredPoint]]:
+    def query(self, queries: Sequence[Question]) -> list[list[ScoredPoint]]:
         """Answers all questions in one pass of the engine."""
-        answers = self._shard.query_batch(qe.QueryBatchRequest([engine_query(q) for q in queries]))
-        return [[ScoredPoint(stored_point(hit), float(hit.score)) for hit in hits] for hits in answers]
+        asked = [engine_query(query) for query in queries if askable(query)]
+        answers = iter(self._shard.query_batch(qe.QueryBatchRequest(asked)) if asked else ())
+        return [scored_points(query, next(answers)) if askable(query) else [] for query in queries]
 
 
 def _kind(error: Exception) -> Any:

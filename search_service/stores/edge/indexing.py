@@ -140,7 +140,7 @@ async def rebuild(collection: EdgeCollection, children: Children, index_threshol
         if not await _optimize(folder / shard, collection.spec, children, index_threshold):
             return False
         fresh = await EngineProcess.start(children)
-        await fresh.call("open", folder / shard)
+        await fresh.call("open", folder / shard, collection.spec.bm25_field)
         await fresh.call("warm", collection.spec.dimension)
         done = await _catch_up(engine, fresh, record)
         await asyncio.to_thread(sync_tree, folder / shard)

@@ -14,10 +14,10 @@ from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
     Page,
     PayloadSelection,
+    Question,
     ScoredPoint,
     StoredPoint,
     VectorName,
-    VectorQuery,
     VectorSample,
 )
 from search_service.stores.questions import Boost, FacetHit, OrderBy, OrderedPoints
@@ -127,7 +127,7 @@ class EdgeReads:
         return dict(await self._read(collection, "boosts", tuple(ids), tuple(boosts), timeout=timeout))
 
     async def query(
-        self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
+        self, collection: str, queries: Sequence[Question], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
         return list(await self._read(collection, "query", tuple(queries), timeout=timeout))
 

@@ -1,31 +1,38 @@
-"""Changes of points that stay on a Qdrant server: their payloads, and single vectors."""
+"""Changes of points that stay on a Qdrant server: their payloads, whose words follow, and single vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeAlias
 
 import grpc
 from qdrant_client import AsyncQdrantClient, models
 
 from clipsearch.serving.errors import NotFound
+from search_service.deadline import store_within
+from search_service.stores.bm25 import WORDS, at_top, document, touches
 from search_service.stores.checks import check_points
-from search_service.stores.codec import NO_PAYLOAD
-from search_service.stores.protocol import PayloadChange, StoredPoint, VectorName
-from search_service.stores.qdrant.calls import Answer, Send
-from search_service.stores.qdrant.convert import (
-    deletion_of_vectors,
-    payload_operations,
-    stored_point,
-    uuids,
-    vector_operations,
+from search_service.stores.codec import NO_PAYLOAD, VECTOR_NAMES_KEY, names_to_keep, vector_names_of
+from search_service.stores.filters import Filter, HasId
+from search_service.stores.protocol import (
+    ID_KEY,
+    VECTOR_NAMES,
+    PayloadChange,
+    PayloadSelection,
+    StoredPoint,
+    VectorName,
+    point_uuid,
 )
+from search_service.stores.qdrant.calls import Answer, Send
+from search_service.stores.qdrant.convert import server_filter, stored_point, uuids
 from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.reads import Consistency, ServerReads
 
 _NO_POINT = "no point with id"
 _MOST_TRIES = 3
-Found = Sequence[models.Record]
+Found: TypeAlias = Sequence[models.Record]
+Operations: TypeAlias = list[models.UpdateOperation]
 
 
 class ServerChanges(ServerReads):
@@ -46,9 +53,23 @@ class ServerChanges(ServerReads):
         self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None
     ) -> int:
         """Changes the payloads of those of `ids` that exist, in one request; returns how many do."""
-        found = await self._change(
-            collection, ids, lambda found: payload_operations(found, change), True, timeout
-        )
+        field = (await self.resolve(collection, timeout=timeout)).bm25_field
+        async with store_within(timeout):
+            found = await self._change(
+                collection, ids, lambda found: _payload_operations(found, change), True, timeout
+            )
+            if found and field and touches(change, field):
+                read = partial(
+                    self._retrieve,
+                    collection,
+                    uuids(ids),
+                    PayloadSelection((at_top(field),)),
+                    False,
+                    timeout,
+                    # One copy alone may not have heard of another writer's change yet.
+                    models.ReadConsistencyType.MAJORITY,
+                )
+                await keep_words(field, read, partial(self._send, collection, wait=True, timeout=timeout))
         return len(found)
 
     async def update_vectors(
@@ -65,7 +86,7 @@ class ServerChanges(ServerReads):
         found = await self._change(
             collection,
             list(given),
-            lambda found: vector_operations([given[stored_point(one).id] for one in found]),
+            lambda found: _vector_operations([given[stored_point(one).id] for one in found]),
             wait,
             timeout,
         )
@@ -81,8 +102,8 @@ class ServerChanges(ServerReads):
     ) -> int:
         """Removes vectors of those of `ids` that exist, in one request; returns how many do."""
 
-        def operations(found: Found) -> list[models.UpdateOperation]:
-            return deletion_of_vectors([stored_point(one).id for one in found], names)
+        def operations(found: Found) -> Operations:
+            return _deletion_of_vectors([stored_point(one).id for one in found], names)
 
         return len(await self._change(collection, ids, operations, True, timeout))
 
@@ -90,7 +111,7 @@ class ServerChanges(ServerReads):
         self,
         collection: str,
         ids: Sequence[str],
-        operations: Callable[[Found], list[models.UpdateOperation]],
+        operations: Callable[[Found], Operations],
         wait: bool,
         timeout: float | None,
     ) -> Found:
@@ -98,31 +119,136 @@ class ServerChanges(ServerReads):
 
         One that is gone by then spoils a change of vectors for all: they are looked for again.
         """
+        for _ in range(_MOST_TRIES):
+            there = await self._retrieve(collection, uuids(ids), NO_PAYLOAD, False, timeout)
+            if not there or await self._send(collection, operations(there), wait=wait, timeout=timeout):
+                return there
+        raise NotFound("collection", collection)
 
-        async def send(found: Found, seconds: int) -> list[models.UpdateResult] | None:
+    async def _send(
+        self, collection: str, operations: Operations, *, wait: bool, timeout: float | None
+    ) -> bool:
+        """Makes the operations in one request; False where one names a point that is gone."""
+
+        async def send(seconds: int) -> list[models.UpdateResult] | None:
             try:
                 return await self._client.batch_update_points(
-                    collection,
-                    operations(found),
-                    wait=wait,
-                    ordering=self._ordering,
-                    timeout=seconds,
+                    collection, operations, wait=wait, ordering=self._ordering, timeout=seconds
                 )
             except grpc.aio.AioRpcError as error:
                 if _NO_POINT in (error.details() or "").lower():
                     return None
                 raise
 
-        for _ in range(_MOST_TRIES):
-            there = await self._retrieve(collection, uuids(ids), NO_PAYLOAD, False, timeout)
-            if not there:
-                return there
-            results = await self._write(collection, timeout, partial(send, there))
-            if results is not None:
-                check_done(not wait or all(one.status == models.UpdateStatus.COMPLETED for one in results))
-                return there
-        raise NotFound("collection", collection)
+        results = await self._write(collection, timeout, send)
+        if results is None:
+            return False
+        check_done(not wait or all(one.status == models.UpdateStatus.COMPLETED for one in results))
+        return True
 
     async def _write(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
         with self._forgetting():
             return await self._calls.write(collection, timeout, send)
+
+
+async def keep_words(
+    bm25_field: str,
+    read: Callable[[], Awaitable[Found]],
+    write: Callable[[Operations], Awaitable[bool]],
+) -> None:
+    """Gives points the words of their payloads. `read`: the points that are still there; `write` as `_send`.
+
+    Another writer may change a payload between the reading of it and the writing of its words. Each looks
+    again after it has written words, so that whoever writes last has seen the last payload.
+    """
+    written: dict[str, models.SparseVector | None] = {}
+    while True:
+        words = {str(record.id): _words(record, bm25_field) for record in await read()}
+        stale = {id: own for id, own in words.items() if id not in written or written[id] != own}
+        if not stale:
+            return
+        if await write(_word_operations(stale)):
+            written |= stale
+
+
+def _words(record: models.Record, bm25_field: str) -> models.SparseVector | None:
+    vector = document(record.payload or {}, bm25_field)
+    return models.SparseVector(indices=vector.indices, values=vector.values) if vector else None
+
+
+def _word_operations(words: Mapping[str, models.SparseVector | None]) -> Operations:
+    """What gives points their words, and takes those of points that have none any more."""
+    operations: Operations = []
+    points = [models.PointVectors(id=id, vector={WORDS: own}) for id, own in words.items() if own]
+    if points:
+        update = models.UpdateVectors(points=points)
+        operations.append(models.UpdateVectorsOperation(update_vectors=update))
+    wordless = [id for id, own in words.items() if not own]
+    if wordless:
+        # By a filter, because a point that is gone meanwhile is an error where it is named.
+        there = models.Filter(must=[models.HasIdCondition(has_id=list(wordless))])
+        delete = models.DeleteVectors(filter=there, vector=[WORDS])
+        operations.append(models.DeleteVectorsOperation(delete_vectors=delete))
+    return operations
+
+
+def _payload_operations(found: Found, change: PayloadChange) -> Operations:
+    """What changes these points' payloads; they were read with the parts that are the store's own.
+
+    By filters, because a point that is gone meanwhile is an error where it is named.
+    """
+    if change.whole:
+        return [_overwrite(record, change) for record in found]
+    there = models.Filter(must=[models.HasIdCondition(has_id=[record.id for record in found])])
+    operations: Operations = []
+    if change.delete:
+        keys = models.DeletePayload(keys=list(change.delete), filter=there)
+        operations.append(models.DeletePayloadOperation(delete_payload=keys))
+    if change.set:
+        values = models.SetPayload(payload=dict(change.set), filter=there)
+        operations.append(models.SetPayloadOperation(set_payload=values))
+    return operations
+
+
+def _overwrite(record: models.Record, change: PayloadChange) -> models.UpdateOperation:
+    """Not of a point that was written with other vectors meanwhile: it was replaced as a whole."""
+    kept = record.payload or {}
+    own = {key: kept[key] for key in (ID_KEY, VECTOR_NAMES_KEY)}
+    names = kept[VECTOR_NAMES_KEY].split()
+    has = {name: models.HasVectorCondition(has_vector=name) for name in VECTOR_NAMES}
+    there = models.Filter(
+        must=[
+            models.HasIdCondition(has_id=[record.id]),
+            *(has[name] for name in VECTOR_NAMES if name in names),
+        ],
+        must_not=[has[name] for name in VECTOR_NAMES if name not in names],
+    )
+    values = models.SetPayload(payload={**change.set, **own}, filter=there)
+    return models.OverwritePayloadOperation(overwrite_payload=values)
+
+
+def _vector_operations(points: Sequence[StoredPoint]) -> Operations:
+    """What gives points that are there their new vectors."""
+    vectors = [
+        models.PointVectors(
+            id=point_uuid(point.id),
+            vector={name: getattr(point, name).tolist() for name in vector_names_of(point)},
+        )
+        for point in points
+    ]
+    update = models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=vectors))
+    return [update, *_keep_names([point.id for point in points])]
+
+
+def _deletion_of_vectors(ids: Sequence[str], names: Sequence[VectorName]) -> Operations:
+    """What removes vectors of points, if they are there."""
+    there = server_filter(Filter(must=(HasId(tuple(ids)),)))
+    gone = models.DeleteVectors(filter=there, vector=list(names))
+    return [models.DeleteVectorsOperation(delete_vectors=gone), *_keep_names(ids)]
+
+
+def _keep_names(ids: Sequence[str]) -> Operations:
+    return [
+        models.SetPayloadOperation(set_payload=models.SetPayload(payload=names, filter=server_filter(which)))
+        for which, names in names_to_keep(ids)
+    ]

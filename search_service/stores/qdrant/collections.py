@@ -21,6 +21,7 @@ from clipsearch.serving.errors import (
     ServiceError,
     Unavailable,
 )
+from search_service.stores.bm25 import WORDS
 from search_service.stores.checks import check_name, index_conflict
 from search_service.stores.protocol import (
     VECTOR_NAMES,
@@ -281,6 +282,8 @@ class ServerCollections(KnownCollections):
         points, *counts = await asyncio.gather(*(count(has) for has in (None, *VECTOR_NAMES)))
         total = sum(counts)
         indexed = described.indexed_vectors_count or 0
+        if known.spec.bm25_field:  # of which the server counts all
+            indexed = max(0, indexed - await count(WORDS))
         return CollectionInfo(
             spec=known.spec,
             points=points,

@@ -1,4 +1,4 @@
-"""Points, questions, filters and changes of payloads in Qdrant's terms, and back.
+"""Points, questions and filters in Qdrant's terms, and back.
 
 Writes and searches are gRPC messages: qdrant-client takes models of pydantic, copies them and converts
 them, at 512 dimensions 100 us a point and 3 ms a pair of questions more than the messages themselves.
@@ -14,10 +14,10 @@ from qdrant_client import grpc as wire
 from qdrant_client import models
 from qdrant_client.conversions.conversion import RestToGrpc, grpc_to_payload, payload_to_grpc
 
+from search_service.stores.bm25 import WORDS, document, question, share
 from search_service.stores.codec import (
-    VECTOR_NAMES_KEY,
+    NO_PAYLOAD,
     from_engine,
-    names_to_keep,
     payload_keys,
     to_payload,
     vector_names_of,
@@ -45,13 +45,14 @@ from search_service.stores.filters import (
 from search_service.stores.protocol import (
     ID_KEY,
     VECTOR_NAMES,
-    PayloadChange,
     PayloadSelection,
+    Question,
     ScoredPoint,
     StoredPoint,
     Vector,
     VectorName,
     VectorQuery,
+    WordsQuery,
     point_uuid,
 )
 from search_service.stores.questions import Context, Examples
@@ -91,8 +92,9 @@ def upsert_message(
     insert_only: bool,
     ordering: models.WriteOrdering,
     timeout: int,
+    bm25_field: str,
 ) -> wire.UpsertPoints:
-    """Writes points in one request."""
+    """Writes points in one request, with the words of the field if one is named."""
     asked = wire.UpsertPoints(
         collection_name=collection,
         wait=wait,
@@ -107,11 +109,15 @@ def upsert_message(
         message.id.uuid = point_uuid(point.id)
         for name in names:
             message.vectors.vectors.vectors[name].dense.MergeFromString(_packed(getattr(point, name)))
+        if bm25_field and (words := document(point.payload, bm25_field)):
+            sparse = message.vectors.vectors.vectors[WORDS].sparse
+            sparse.indices.extend(words.indices)
+            sparse.values.extend(words.values)
     return asked
 
 
 def query_message(
-    collection: str, queries: Sequence[VectorQuery], *, consistency: models.ReadConsistency, timeout: int
+    collection: str, queries: Sequence[Question], *, consistency: models.ReadConsistency, timeout: int
 ) -> wire.QueryBatchPoints:
     """Asks several questions in one request."""
     return wire.QueryBatchPoints(
@@ -122,8 +128,10 @@ def query_message(
     )
 
 
-def _query_points(collection: str, query: VectorQuery) -> wire.QueryPoints:
+def _query_points(collection: str, query: Question) -> wire.QueryPoints:
     condition = server_filter(query.filter)
+    if isinstance(query, WordsQuery):
+        return _words_query(collection, query, condition)
     params = wire.SearchParams(exact=query.exact, hnsw_ef=query.hnsw_ef or None)
     if query.oversampling or not query.rescore:  # rescoring is the server's default
         params.quantization.rescore = query.rescore
@@ -175,6 +183,21 @@ def _fill_vector(message: Any, vector: Vector) -> None:
     message.dense.MergeFromString(_packed(vector))
 
 
+def _words_query(collection: str, query: WordsQuery, condition: models.Filter | None) -> wire.QueryPoints:
+    message = wire.QueryPoints(
+        collection_name=collection,
+        using=WORDS,
+        filter=None if condition is None else RestToGrpc.convert_filter(condition),
+        limit=query.limit,
+        with_payload=_payload_selector(NO_PAYLOAD),
+        with_vectors=wire.WithVectorsSelector(include=wire.VectorsSelector(names=[WORDS])),
+    )
+    if words := question(query.words):
+        message.query.nearest.sparse.indices.extend(words.indices)
+        message.query.nearest.sparse.values.extend(words.values)
+    return message
+
+
 def _packed(vector: Vector) -> bytes:
     """The vector as a DenseVector on the wire: its bytes (field 1, a packed repeated float) and their length.
 
@@ -195,14 +218,21 @@ def _payload_selector(selection: PayloadSelection) -> wire.WithPayloadSelector:
     return wire.WithPayloadSelector(include=wire.PayloadIncludeSelector(fields=keys))
 
 
-def scored_points(hits: Sequence[wire.ScoredPoint]) -> list[ScoredPoint]:
+def scored_points(query: Question, hits: Sequence[wire.ScoredPoint]) -> list[ScoredPoint]:
     """The answer to one question."""
-    return [ScoredPoint(from_engine(grpc_to_payload(hit.payload), _vectors(hit)), hit.score) for hit in hits]
+    return [
+        ScoredPoint(
+            from_engine(grpc_to_payload(hit.payload), _vectors(hit)),
+            hit.score,
+            share(query.words, _words_of(hit)) if isinstance(query, WordsQuery) else 1.0,
+        )
+        for hit in hits
+    ]
 
 
 def _vectors(hit: Any) -> dict[VectorName, Vector]:
     named = hit.vectors.vectors.vectors
-    return {name: np.asarray(_numbers(vector), dtype=np.float32) for name, vector in named.items()}
+    return {name: np.asarray(_numbers(named[name]), np.float32) for name in VECTOR_NAMES if name in named}
 
 
 def _numbers(vector: Any) -> Any:
@@ -210,75 +240,20 @@ def _numbers(vector: Any) -> Any:
     return vector.dense.data if vector.HasField("dense") else vector.data
 
 
+def _words_of(hit: Any) -> list[int]:
+    vector = hit.vectors.vectors.vectors[WORDS]
+    return list(vector.sparse.indices if vector.HasField("sparse") else vector.indices.data)
+
+
 def stored_point(record: models.Record | models.ScoredPoint) -> StoredPoint:
     """The point as its caller knows it."""
     engine_vectors: Any = record.vector or {}
     vectors: dict[VectorName, Vector] = {
-        name: np.asarray(numbers, dtype=np.float32) for name, numbers in engine_vectors.items()
+        name: np.asarray(engine_vectors[name], dtype=np.float32)
+        for name in VECTOR_NAMES
+        if name in engine_vectors
     }
     return from_engine(record.payload or {}, vectors)
-
-
-def payload_operations(found: Sequence[models.Record], change: PayloadChange) -> list[models.UpdateOperation]:
-    """What changes these points' payloads; they were read with the parts that are the store's own.
-
-    By filters, because a point that is gone meanwhile is an error where it is named.
-    """
-    if change.whole:
-        return [_overwrite(record, change) for record in found]
-    there = models.Filter(must=[models.HasIdCondition(has_id=[record.id for record in found])])
-    operations: list[models.UpdateOperation] = []
-    if change.delete:
-        keys = models.DeletePayload(keys=list(change.delete), filter=there)
-        operations.append(models.DeletePayloadOperation(delete_payload=keys))
-    if change.set:
-        values = models.SetPayload(payload=dict(change.set), filter=there)
-        operations.append(models.SetPayloadOperation(set_payload=values))
-    return operations
-
-
-def _overwrite(record: models.Record, change: PayloadChange) -> models.UpdateOperation:
-    """Not of a point that was written with other vectors meanwhile: it was replaced as a whole."""
-    kept = record.payload or {}
-    own = {key: kept[key] for key in (ID_KEY, VECTOR_NAMES_KEY)}
-    names = kept[VECTOR_NAMES_KEY].split()
-    has = {name: models.HasVectorCondition(has_vector=name) for name in VECTOR_NAMES}
-    there = models.Filter(
-        must=[
-            models.HasIdCondition(has_id=[record.id]),
-            *(has[name] for name in VECTOR_NAMES if name in names),
-        ],
-        must_not=[has[name] for name in VECTOR_NAMES if name not in names],
-    )
-    values = models.SetPayload(payload={**change.set, **own}, filter=there)
-    return models.OverwritePayloadOperation(overwrite_payload=values)
-
-
-def vector_operations(points: Sequence[StoredPoint]) -> list[models.UpdateOperation]:
-    """What gives points that are there their new vectors."""
-    vectors = [
-        models.PointVectors(
-            id=point_uuid(point.id),
-            vector={name: getattr(point, name).tolist() for name in vector_names_of(point)},
-        )
-        for point in points
-    ]
-    update = models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=vectors))
-    return [update, *_keep_names([point.id for point in points])]
-
-
-def deletion_of_vectors(ids: Sequence[str], names: Sequence[VectorName]) -> list[models.UpdateOperation]:
-    """What removes vectors of points, if they are there."""
-    there = server_filter(Filter(must=(HasId(tuple(ids)),)))
-    gone = models.DeleteVectors(filter=there, vector=list(names))
-    return [models.DeleteVectorsOperation(delete_vectors=gone), *_keep_names(ids)]
-
-
-def _keep_names(ids: Sequence[str]) -> list[models.UpdateOperation]:
-    return [
-        models.SetPayloadOperation(set_payload=models.SetPayload(payload=names, filter=server_filter(which)))
-        for which, names in names_to_keep(ids)
-    ]
 
 
 def server_filter(filter: Filter | None) -> models.Filter | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -14,14 +13,16 @@ from typing import Any, Literal, TypeAlias
 import grpc
 from qdrant_client import AsyncQdrantClient, models
 
-from clipsearch.serving.errors import DeadlineExceeded, NotFound, Unavailable
+from clipsearch.serving.errors import NotFound, Unavailable
 from search_service.deadline import store_within
+from search_service.stores.bm25 import askable
 from search_service.stores.checks import check_cursor
 from search_service.stores.codec import NO_PAYLOAD, order_start, payload_keys, sampled
 from search_service.stores.filters import Filter, HasId
 from search_service.stores.protocol import (
     Page,
     PayloadSelection,
+    Question,
     ScoredPoint,
     StoredPoint,
     VectorName,
@@ -38,6 +39,7 @@ from search_service.stores.qdrant.convert import (
     stored_point,
     uuids,
 )
+from search_service.stores.qdrant.copies import ANY_COPY, agreed
 from search_service.stores.qdrant.formulas import formula
 from search_service.stores.questions import Boost, FacetHit, OrderBy, OrderedPoints
 
@@ -45,9 +47,6 @@ Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 
 _COUNTED_AT_ONCE = 1000
 _FACETS_ASKED = 1000
-_ANY_COPY = 1
-# Qdrant needs far less than their sum to tell a node that has come back how it stands.
-_AGREE_AFTER_S = (0.05, 0.15, 0.3, 0.5)
 _TOO_FEW_COPIES = "does not have enough active replicas"
 
 
@@ -64,7 +63,7 @@ class ServerReads(ServerCollections):
         super().__init__(nodes, timeout)
         self._client = client
         self._consistency: models.ReadConsistency = (
-            _ANY_COPY if consistency == "one" else models.ReadConsistencyType(consistency)
+            ANY_COPY if consistency == "one" else models.ReadConsistencyType(consistency)
         )
 
     async def get(
@@ -100,7 +99,7 @@ class ServerReads(ServerCollections):
                 if _TOO_FEW_COPIES not in (error.details() or ""):
                     raise
                 # Those that are away are made anew of those that are there.
-                return await ask(consistency=_ANY_COPY, timeout=seconds)
+                return await ask(consistency=ANY_COPY, timeout=seconds)
 
         found = await self._read_points(collection, timeout, read)
         return frozenset(stored_point(record).id for record in found)
@@ -151,7 +150,7 @@ class ServerReads(ServerCollections):
                 facet_filter=server_filter(filter),
                 limit=min(asked, limits.results or asked),
                 exact=exact and limits.allows_exact,
-                consistency=_ANY_COPY,
+                consistency=ANY_COPY,
                 timeout=seconds,
             ),
         )
@@ -184,7 +183,7 @@ class ServerReads(ServerCollections):
         many points at most as the collection's strict mode lets pass.
         """
         check_cursor(cursor)
-        ids_only = self._consistency != _ANY_COPY
+        ids_only = self._consistency != ANY_COPY
         records, following = await self._read_points(
             collection,
             timeout,
@@ -195,7 +194,7 @@ class ServerReads(ServerCollections):
                 scroll_filter=server_filter(filter),
                 with_payload=False if ids_only else payload_keys(payload),
                 with_vectors=with_vectors and not ids_only,
-                consistency=_ANY_COPY,
+                consistency=ANY_COPY,
                 timeout=seconds,
             ),
         )
@@ -220,7 +219,7 @@ class ServerReads(ServerCollections):
 
         Where several copies must agree on a read, the order is that of one copy.
         """
-        ids_only = self._consistency != _ANY_COPY
+        ids_only = self._consistency != ANY_COPY
         limit = min(limit, self._limits(collection).results or limit)
         by = models.OrderBy(
             key=order.key,
@@ -237,7 +236,7 @@ class ServerReads(ServerCollections):
                 scroll_filter=server_filter(filter),
                 with_payload=False if ids_only else payload_keys(payload),
                 with_vectors=with_vectors and not ids_only,
-                consistency=_ANY_COPY,
+                consistency=ANY_COPY,
                 timeout=seconds,
             ),
         )
@@ -311,20 +310,28 @@ class ServerReads(ServerCollections):
         return {keys[str(point.id)]: point.score for point in found.points}
 
     async def query(
-        self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
+        self, collection: str, queries: Sequence[Question], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
         """Answers several questions in one request; each list best first, or as MMR chooses."""
-        if any(query.mmr for query in queries):
-            queries = [await self._with_candidates(collection, query, timeout) for query in queries]
+        queries = [
+            await self._with_candidates(collection, query, timeout)
+            if isinstance(query, VectorQuery) and query.mmr
+            else query
+            for query in queries
+        ]
+        asked = [query for query in queries if askable(query)]
+        if not asked:
+            return [[] for _ in queries]
 
         async def ask(seconds: int) -> Any:
-            message = query_message(collection, queries, consistency=self._consistency, timeout=seconds)
+            message = query_message(collection, asked, consistency=self._consistency, timeout=seconds)
             return await self._client.grpc_points.QueryBatch(message, timeout=seconds)
 
         answers = (await self._read_points(collection, timeout, ask)).result
-        if len(answers) != len(queries):
-            raise Unavailable("store", f"the store answered {len(answers)} of {len(queries)} questions")
-        return [scored_points(one.result) for one in answers]
+        if len(answers) != len(asked):
+            raise Unavailable("store", f"the store answered {len(answers)} of {len(asked)} questions")
+        found = iter(answers)
+        return [scored_points(query, next(found).result) if askable(query) else [] for query in queries]
 
     async def _with_candidates(
         self, collection: str, query: VectorQuery, timeout: float | None
@@ -348,13 +355,9 @@ class ServerReads(ServerCollections):
         payload: PayloadSelection,
         with_vectors: bool,
         timeout: float | None,
+        consistency: models.ReadConsistency | None = None,
     ) -> list[models.Record]:
-        """The points with these UUIDs, in their order.
-
-        Copies that do not agree on one answer with nothing: while it is overwritten, where a node that was
-        away reads its own copy and has not heard yet that it is behind, or since a write of it failed
-        half-way. They are asked again for a second; what they do not agree on then is read from one copy.
-        """
+        """The points with these UUIDs, in their order; `consistency` None = that of all reads."""
         end = math.inf if timeout is None else time.monotonic() + timeout
         ask = partial(
             self._client.retrieve, collection, with_payload=payload_keys(payload), with_vectors=with_vectors
@@ -368,22 +371,7 @@ class ServerReads(ServerCollections):
             )
             return {str(record.id): record for record in records}
 
-        found = await read(keys, self._consistency)
-        missing = [key for key in keys if key not in found]
-        if missing and self._consistency != _ANY_COPY:
-            doubtful = await read(missing, _ANY_COPY)
-            for pause in _AGREE_AFTER_S:
-                if not doubtful or time.monotonic() + 2 * pause > end:
-                    break
-                await asyncio.sleep(pause)
-                try:
-                    agreed = await read(list(doubtful), self._consistency)
-                except (Unavailable, DeadlineExceeded):  # there is an answer already
-                    break
-                found |= agreed
-                doubtful = {key: record for key, record in doubtful.items() if key not in agreed}
-            found |= doubtful
-        return [found[key] for key in keys if key in found]
+        return await agreed(read, keys, consistency or self._consistency, end)
 
     async def _read_points(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
         with self._forgetting():

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from qdrant_client import models
 
+from search_service.stores.bm25 import WORDS
 from search_service.stores.protocol import (
     USUAL_TEXT,
     VECTOR_NAMES,
@@ -21,8 +22,9 @@ from search_service.stores.protocol import (
     Tokenizer,
 )
 
-# Our keys in a collection's metadata, for what Qdrant does not keep itself: the fingerprint and the model,
-# which never change, and facts that do. The server merges keys, so each of those has one of its own.
+# Our keys in a collection's metadata, for what Qdrant does not keep itself: the fingerprint, the model and
+# the field with the words, which never change, and facts that do. The server merges keys, so each of those
+# has one of its own.
 _METADATA = "clipsearch"
 _SUCCESSOR = "clipsearch_successor"
 _CALIBRATION = "clipsearch_calibration"
@@ -69,6 +71,7 @@ def creation(spec: CollectionSpec) -> dict[str, Any]:
     )
     return {
         "vectors_config": dict.fromkeys(VECTOR_NAMES, params),
+        "sparse_vectors_config": {WORDS: _words(spec.on_disk_vectors)} if spec.bm25_field else None,
         "hnsw_config": models.HnswConfigDiff(
             m=spec.hnsw_m or None,
             ef_construct=spec.hnsw_ef_construct or None,
@@ -81,8 +84,20 @@ def creation(spec: CollectionSpec) -> dict[str, Any]:
         "shard_number": spec.shard_number or None,
         "replication_factor": spec.replication_factor or None,
         "write_consistency_factor": spec.write_consistency_factor or None,
-        "metadata": {_METADATA: {"fingerprint": spec.fingerprint, "model": spec.model}},
+        "metadata": {
+            _METADATA: {
+                "fingerprint": spec.fingerprint,
+                "model": spec.model,
+                **({"bm25_field": spec.bm25_field} if spec.bm25_field else {}),
+            }
+        },
     }
+
+
+def _words(on_disk: bool) -> models.SparseVectorParams:
+    return models.SparseVectorParams(
+        index=models.SparseIndexParams(on_disk=on_disk), modifier=models.Modifier.IDF
+    )
 
 
 def alteration(spec: CollectionSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,6 +125,8 @@ def alteration(spec: CollectionSpec, changes: Mapping[str, Any]) -> dict[str, An
     if "on_disk_vectors" in changes:
         diff = models.VectorParamsDiff(on_disk=changes["on_disk_vectors"])
         arguments["vectors_config"] = dict.fromkeys(VECTOR_NAMES, diff)
+        if spec.bm25_field:
+            arguments["sparse_vectors_config"] = {WORDS: _words(changes["on_disk_vectors"])}
     if "quantization" in changes or "quantization_params" in changes:
         changed = dataclasses.replace(
             spec, **given(quantization="quantization", quantization_params="quantization_params")
@@ -153,6 +170,7 @@ def read_spec(name: str, described: models.CollectionInfo) -> CollectionSpec | N
         dimension=vectors["image"].size,
         fingerprint=made["fingerprint"],
         model=made["model"],
+        bm25_field=made.get("bm25_field", ""),
         payload_indexes=_indexes(described),
         hnsw_m=config.hnsw_config.m,
         hnsw_ef_construct=config.hnsw_config.ef_construct,

@@ -18,12 +18,7 @@ from search_service.stores.filters import Filter
 from search_service.stores.protocol import StoredPoint
 from search_service.stores.qdrant.changes import ServerChanges
 from search_service.stores.qdrant.channel import check_release, open_client
-from search_service.stores.qdrant.convert import (
-    batches,
-    server_filter,
-    upsert_message,
-    uuids,
-)
+from search_service.stores.qdrant.convert import batches, server_filter, upsert_message, uuids
 from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.reads import Consistency
 
@@ -124,6 +119,7 @@ class QdrantServer(ServerChanges):
                 insert_only=insert_only,
                 ordering=ordering,
                 timeout=seconds,
+                bm25_field=spec.bm25_field,
             )
             answer = await self._client.grpc_points.Upsert(message, timeout=seconds)
             check_done(not wait or answer.result.status == wire.UpdateStatus.Completed)

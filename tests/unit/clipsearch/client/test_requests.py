@@ -189,3 +189,22 @@ def test_diversity_travels():
     assert not requests.search("c", text="words").HasField("mmr")
     with pytest.raises(ValueError, match="diversity_candidates: they are for diversity"):
         requests.search("c", text="words", diversity_candidates=50)
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [(False, None), (True, search_pb2.Hybrid()), (0.5, search_pb2.Hybrid(weight=0.5))],
+)
+def test_a_search_looks_words_up_too_if_it_is_told_to(given, sent):
+    request = requests.search("c", "KX-4711", hybrid=given)
+    assert (request.hybrid if request.HasField("hybrid") else None) == sent
+    with pytest.raises(TypeError, match="hybrid: must be True, False or a weight, is 'yes'"):
+        requests.search("c", "KX-4711", hybrid="yes")
+
+
+def test_what_words_found_comes_back():
+    hit = search_pb2.Hit(id="a", matched=search_pb2.TARGET_WORDS, words_rank=1, words_score=2.5)
+    response = search_pb2.SearchResponse(hits=[hit], fused=True, fusion=search_pb2.FUSION_HYBRID)
+    found = responses.search_result(response)
+    assert (found.fusion, found[0].matched) == ("hybrid", "words")
+    assert (found[0].words_rank, found[0].words_score, found[0].image_rank) == (1, 2.5, None)

@@ -16,7 +16,13 @@ from search_service.stores.edge import files, indexing
 from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.filters import Filter, MatchValue
-from search_service.stores.protocol import QuantizationParams, StoredPoint, VectorQuery
+from search_service.stores.protocol import (
+    PayloadChange,
+    QuantizationParams,
+    StoredPoint,
+    VectorQuery,
+    WordsQuery,
+)
 from tests.unit.search_service.stores.ends import freeze_builders, rebuilt
 from tests.waiting import until
 
@@ -87,6 +93,25 @@ async def test_an_index_is_built_without_being_asked_for(eager, points, tmp_path
     (hits,) = await eager.query("shop", [VectorQuery(asked.image, "image", 3)])
     assert hits[0].point.id == asked.id
     assert hits[0].score == pytest.approx(1.0, abs=1e-4)
+
+
+async def test_words_are_looked_up_in_an_indexed_collection_too(tmp_path, spec, points):
+    titled = [replace(point, payload={"title": f"part {point.id}"}) for point in points(500)]
+
+    async def looked_up(store, words):
+        (found,) = await store.query("shop", [WordsQuery(words, 2)])
+        return found[0].point.id if found else None
+
+    async with opened(tmp_path, EAGER) as store:
+        await store.create_collection(replace(spec, bm25_field="title"))
+        await store.upsert("shop", titled)
+        assert await indexed(store) == 1.0
+        assert store._live["shop"].shard != "shard.1"
+        assert await looked_up(store, titled[7].id) == titled[7].id
+        await store.update_payload("shop", [titled[7].id], PayloadChange(set={"title": "spare"}))
+    async with opened(tmp_path, EAGER) as store:
+        assert await looked_up(store, titled[7].id) != titled[7].id
+        assert await looked_up(store, "spare") == titled[7].id
 
 
 async def test_writers_that_never_pause_do_not_keep_a_collection_from_its_index(tmp_path, spec, points):

@@ -12,8 +12,7 @@ from qdrant_client import models
 from clipsearch.channel.credentials import CredentialsError
 from clipsearch.serving.errors import DeadlineExceeded, Unavailable
 from search_service.stores.protocol import ID_KEY, CollectionSpec, StoredPoint, point_uuid
-from search_service.stores.qdrant import calls, known
-from search_service.stores.qdrant import reads as server
+from search_service.stores.qdrant import calls, copies, known
 from search_service.stores.qdrant.channel import open_client
 from search_service.stores.qdrant.store import QdrantServer
 from search_service.stores.questions import FacetHit, OrderBy
@@ -82,7 +81,7 @@ async def test_a_point_on_which_copies_do_not_agree_is_read_from_one_in_the_end(
         ]
 
     monkeypatch.setattr(client, "retrieve", copies_differ)
-    monkeypatch.setattr(server, "_AGREE_AFTER_S", [0, 0])
+    monkeypatch.setattr(copies, "_AGREE_AFTER_S", [0, 0])
     [point] = await store.get("old", ["a", "b"])
     assert (point.id, point.payload["version"]) == ("a", version)
 
@@ -101,7 +100,7 @@ async def test_a_failure_while_copies_are_asked_again_leaves_the_answer_of_one(m
         return answer
 
     monkeypatch.setattr(client, "retrieve", copies_differ)
-    monkeypatch.setattr(server, "_AGREE_AFTER_S", [0])
+    monkeypatch.setattr(copies, "_AGREE_AFTER_S", [0])
     monkeypatch.setattr(calls, "_PAUSES_S", (0.0,))
     [point] = await store.get("old", ["a"])
     assert point.id == "a"

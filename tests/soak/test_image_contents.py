@@ -20,7 +20,7 @@ import pytest
 from clipsearch import Client, Point
 from tests.processes import Program
 from tests.soak.share import in_a_soak
-from tests.system.deploy.manifests import DEPLOY, ROOT
+from tests.system.deploy.manifests import ROOT
 
 NOBODY = 65532
 
@@ -45,24 +45,19 @@ class Environment:
         done = subprocess.run([*pip, *words], capture_output=True, text=True, check=False, cwd=ROOT)
         assert done.returncode == 0, done.stderr
 
-    def install_locked(self, *extras: str) -> None:
-        script = [sys.executable, DEPLOY / "docker" / "requirements.py", *extras]
-        with (ROOT / "pyproject.toml").open() as project:
-            names = subprocess.run(script, stdin=project, capture_output=True, text=True, check=True).stdout
-        (self.folder / "requirements.txt").write_text(names)
-        self.install("--constraint", "requirements.lock", "--requirement", self.folder / "requirements.txt")
+    def install_locked(self, name: str) -> None:
+        self.install("--require-hashes", "--requirement", f"requirements/{name}.txt")
 
     def has(self, module: str) -> bool:
         code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec('{module}') is None)"
         return subprocess.run([self.folder / "bin" / "python", "-c", code], check=False).returncode == 0
 
 
-def made(folder: Path, extras: str, wheel: Path) -> Environment:
-    """What the image holds whose stage installs these extras."""
-    assert f"requirements.py {extras} <" in (DEPLOY / "docker" / "Dockerfile").read_text()
+def made(folder: Path, image: str, wheel: Path) -> Environment:
+    """What an image holds."""
     environment = Environment(folder)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    environment.install_locked(*extras.split())
+    environment.install_locked(image)
     environment.install("--no-deps", wheel)
     return environment
 
@@ -78,12 +73,12 @@ def world() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def search_environment(world: Path, wheel: Path) -> Environment:
-    return made(world / "search", "otel search", wheel)
+    return made(world / "search", "search", wheel)
 
 
 @pytest.fixture(scope="module")
 def encoder_environment(world: Path, wheel: Path) -> Environment:
-    return made(world / "encoder", "otel cpu", wheel)
+    return made(world / "encoder", "encoder-cpu", wheel)
 
 
 def serving(environment: Environment, service: str, folder: Path, **variables: str) -> Program:

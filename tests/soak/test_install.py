@@ -21,8 +21,10 @@ def test_the_bare_client_brings_no_library_of_a_service_and_works(wheel: Path, t
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
-    lock = ROOT / "requirements.lock"
-    subprocess.run([*pip, "install", "--quiet", "--constraint", lock, wheel], check=True, cwd=tmp_path)
+    locked = ["--require-hashes", "--requirement", ROOT / "requirements" / "client.txt"]
+    for words in (locked, ["--no-deps", wheel]):
+        subprocess.run([*pip, "install", "--quiet", *words], check=True, cwd=tmp_path)
+    subprocess.run([*pip, "check"], check=True, cwd=tmp_path)
 
     listed = subprocess.run([*pip, "list", "--format=json"], check=True, capture_output=True, cwd=tmp_path)
     assert not SERVICES & {package["name"].lower().replace("_", "-") for package in json.loads(listed.stdout)}

@@ -25,7 +25,6 @@ from tests.system.deploy.manifests import DEPLOY, IMAGES, REGISTRY, ROOT
 
 DOCKERFILE = DEPLOY / "docker" / "Dockerfile"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCK = (ROOT / "requirements.lock").read_text()
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -186,30 +185,3 @@ async def test_health_checks_tell_whether_a_service_is_ready(target):
                 Path(sys.executable).with_name(program), option, script
             )
             assert (await check.wait() == 0) is up[0]
-
-
-def requirements(*extras: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, DEPLOY / "docker" / "requirements.py", *extras],
-        stdin=(ROOT / "pyproject.toml").open(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.split("\n")[:-1]
-
-
-def test_images_install_the_extras_of_the_project_at_locked_versions():
-    installs = [rest for word, rest in instructions() if word == "RUN" and "requirements.py" in rest]
-    assert len(installs) == 6
-    for rest in installs:
-        for extras in re.findall(r"requirements\.py ([a-z ]+) <", rest) or ["cpu export"]:
-            for requirement in requirements(*extras.split()):
-                name = re.match(r"[A-Za-z0-9-]+", requirement).group()
-                assert re.search(rf"^{name}==", LOCK, re.MULTILINE) or f"{name}[" in requirement, name
-        assert "--constraint requirements.lock" in rest
-
-
-def test_an_extra_may_stand_for_others():
-    assert set(requirements("starter")) < set(requirements("export"))
-    assert not [line for line in requirements("export") if line.startswith("clipsearch")]

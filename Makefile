@@ -136,9 +136,10 @@ bounds: $(FULL_READY) build/models/starter/manifest.json ##+ whether a caller or
 overload: $(FULL_READY) ##+ ten times the encoder's best rate for a minute: build/overload.json
 	$(BIN)/python -m tests.overload $(ARGS)
 
-deploy-check: $(FULL_READY) $(CHECKOV_READY) ##+ check deploy/: images, compose, Kubernetes manifests, dashboards, alerts
+deploy-check: $(FULL_READY) $(CHECKOV_READY) ##+ check deploy/ and the workflows: images, compose, Kubernetes manifests, dashboards, alerts
 	echo "== hadolint";   $(BIN)/hadolint deploy/docker/Dockerfile
 	echo "== kustomize";  for overlay in deploy/kubernetes/overlays/*; do $(BIN)/kubectl kustomize $$overlay > /dev/null || exit 1; done
+	echo "== zizmor";     $(BIN)/zizmor --offline --quiet .github/workflows
 	echo "== promtool";   deploy/monitoring/promtool.sh
 	echo "== checkov, schemas, dashboards, properties, images' contents"
 	CHECKOV=$(VENV)-checkov/bin/checkov SOAK_SHARE=0.01 $(PYTEST) -q tests/system/deploy tests/soak/test_image_contents.py $(ARGS)

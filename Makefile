@@ -27,7 +27,7 @@ CHECKOV_READY := $(VENV)-checkov/.ready-$(CHECKOV)
 
 .DEFAULT_GOAL := help
 .PHONY: needs-qdrant help demo web test test-fast test-web soak pictures lint torture test-qdrant chaos drain fuzz fuzz-gateway bounds overload \
-	bench bench-encoder bench-search bench-peers bench-gpu bench-qdrant bench-gateway bench-map models-check models-speed quality load load-ui deploy-check release-check model \
+	bench bench-encoder bench-search bench-peers bench-gpu bench-qdrant bench-gateway bench-map models-check models-speed quality load load-ui deploy-check needs-buildah images-check release-check model \
 	serve protos clean
 .SILENT:
 # Tests compile slower each time where this is set.
@@ -143,6 +143,17 @@ deploy-check: $(FULL_READY) $(CHECKOV_READY) ##+ check deploy/ and the workflows
 	echo "== promtool";   deploy/monitoring/promtool.sh
 	echo "== checkov, schemas, dashboards, properties, images' contents"
 	CHECKOV=$(VENV)-checkov/bin/checkov SOAK_SHARE=0.01 $(PYTEST) -q tests/system/deploy tests/soak/test_image_contents.py $(ARGS)
+
+# Debian's packages buildah, debootstrap and busybox-static have what others lack.
+needs-buildah:
+	for program in buildah debootstrap busybox unshare nsenter setpriv prlimit; do \
+		command -v $$program > /dev/null || { echo "images-check needs $$program (Debian: apt-get install buildah debootstrap busybox-static util-linux)"; exit 2; }; done
+	! ldd $$(command -v busybox) > /dev/null 2>&1 || { echo "images-check needs a busybox without libraries (Debian: apt-get install busybox-static)"; exit 2; }
+	unshare --mount --pid --ipc --uts --fork mount -t tmpfs tmpfs /mnt 2> /dev/null || { echo "images-check needs root, who may mount"; exit 2; }
+
+images-check: needs-buildah $(FULL_READY) ##+ build the images on bases made here, all but the GPU's and load's, and run them read-only (buildah, root; build/images.json)
+	echo "== images (minutes: a Debian once, each image from nothing)"
+	$(PYTEST) -v -s tests/images $(ARGS)
 
 release-check: $(FULL_READY) ##+ build the release of the last commit in build/release/dist, check it, install and serve it
 	rm -rf build/release && mkdir -p build/release/source

@@ -75,7 +75,10 @@ def near(
         rows = short[top : top + _ROWS]
         for left in range(top, count, _COLUMNS):
             columns = short[left : left + _COLUMNS]
-            one, other = np.nonzero(rows @ columns.T >= above - _SLACK)
+            maybe = rows @ columns.T >= above - _SLACK
+            some = np.flatnonzero(maybe.any(axis=1))  # a look at all costs as much as their product
+            one, other = np.nonzero(maybe[some])
+            one = some[one]
             if len(one) > _DENSE * len(rows) * len(columns):
                 full = vectors[top : top + _ROWS] @ vectors[left : left + _COLUMNS].T
                 one, other = np.nonzero(full >= above)

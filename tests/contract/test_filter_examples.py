@@ -15,6 +15,7 @@ from search_service.api.filter_proto import read_filter
 from search_service.deadline import Deadline
 from search_service.points import Points
 from search_service.query.calibrations import Calibrations
+from search_service.query.ordering import Listing
 from search_service.settings import SearchSettings
 from search_service.stores.filters import Filter, MatchValue, Range
 from search_service.stores.protocol import PayloadSelection, StoredPoint, TextIndex
@@ -64,8 +65,8 @@ async def goods(request, store):
 
     async def find(expression: str, zone: str = "UTC") -> set[str]:
         filter = read_filter(to_proto(parse_expressions([expression], ZoneInfo(zone))), SearchSettings())
-        asked = {"payload": PayloadSelection(), "with_vectors": False, "deadline": Deadline.after(30)}
-        page = await points.page(made.name, limit=10, cursor=None, filter=filter, **asked)
+        asked, deadline = Listing(made.name, filter, PayloadSelection(), False), Deadline.after(30)
+        page = await points.page(asked, limit=10, cursor=None, order=None, deadline=deadline)
         assert await points.count(made.name, filter, Deadline.after(30)) == len(page.points)
         return {point.id for point in page.points}
 

@@ -68,7 +68,8 @@ async def test_names_are_those_of_the_protos_and_nothing_is_left_out_but_what_is
     gateway.server.answers[SEARCH] = answer
     answered = (await gateway.http.post("/v1/collections/c:search", json={"query": []})).json()
     hit = {"id": "a", "score": 0, "matched": "TARGET_IMAGE", "cosine": 0, "weak": False}
-    assert answered["hits"] == [{**hit, "image_rank": 0, "text_rank": 0, "boost": 0}]
+    ranks = {"image_rank": 0, "text_rank": 0, "words_rank": 0, "words_score": 0, "boost": 0}
+    assert answered["hits"] == [{**hit, **ranks}]
     assert answered["fused"] is False
 
 

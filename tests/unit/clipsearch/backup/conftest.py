@@ -59,6 +59,7 @@ async def here(clients) -> AsyncClient:
     await client.create_collection(
         NAME,
         payload_indexes={"n": "integer"},
+        bm25_field="title",
         hnsw_m=24,
         quantization="scalar",
         quantization_quantile=0.99,

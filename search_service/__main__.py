@@ -30,6 +30,7 @@ from search_service.settings import SearchSettings
 from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import VectorStore
+from search_service.stores.tenant import for_callers
 from search_service.write.successors import Successors
 from search_service.write.upsert import Upsert
 
@@ -55,7 +56,8 @@ def services(
     Collections are ready as long as the store answers, searches as long as the first encoder does too.
     """
     encoders = Encoders(encoder, second)
-    successors = Successors(store)
+    reached = for_callers(store)
+    successors = Successors(reached)
 
     async def both() -> None:
         pings = [store.ping(), encoder.ping(), *([second.ping()] if second is not None else [])]
@@ -63,16 +65,16 @@ def services(
             if outcome is not None:  # of the second only its breaker takes notice
                 raise outcome
 
-    search = Search(store, encoders, calibrations)
+    search = Search(reached, encoders, calibrations)
     points = servicer.SearchServicer(
         search,
-        Groups(store, search),
-        Upsert(store, encoders, successors, calibrations),
-        Points(store, successors, calibrations),
+        Groups(reached, search),
+        Upsert(reached, encoders, successors, calibrations),
+        Points(reached, successors, calibrations),
         settings,
     )
     collections = collections_servicer.CollectionServicer(
-        Collections(store, encoders, successors), settings.store_timeout_s
+        Collections(reached, encoders, successors), settings.store_timeout_s
     )
     return [
         Service(

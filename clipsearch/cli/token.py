@@ -28,6 +28,14 @@ def create(
         list[str] | None,
         typer.Option(help="Restrict the token to this collection or alias; may be given several times."),
     ] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD=VALUE",
+            help="Restrict the token to points whose payload has this; what it writes gets it.",
+            show_default=False,
+        ),
+    ] = None,
     rate: Annotated[
         float | None, typer.Option(help="Calls a second; without it the service's default.")
     ] = None,
@@ -42,11 +50,16 @@ def create(
       clipsearch token create --name shop --scope search >> tokens
 
       clipsearch token create --name indexer --scope search --scope write --collection photos >> tokens
+
+      clipsearch token create --name acme --scope search --scope write --tenant shop=acme >> tokens
     """
     from pydantic import ValidationError
 
     from clipsearch.serving.security.tokens import Grant, create_token, line, sha256
 
+    if tenant is not None and "=" not in tenant:
+        raise typer.BadParameter(f"{tenant!r} is not FIELD=VALUE", param_hint="--tenant")
+    field, _, value = (tenant or "").partition("=")
     token = create_token()
     try:
         grant = Grant.model_validate(
@@ -56,6 +69,7 @@ def create(
                 "scopes": scope,
                 "collections": collection or None,
                 "rate_per_s": rate,
+                "tenant": {"field": field, "value": value} if tenant is not None else None,
             }
         )
     except ValidationError as error:

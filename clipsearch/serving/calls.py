@@ -168,7 +168,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         try:
             check = None
             if self._guard is not None:
-                current.caller, check = self._guard.admit(method.path, metadata, context)
+                grant, check = self._guard.admit(method.path, metadata, context)
+                current.caller, current.tenant = grant.name, grant.tenant
             answer = await self._admitted(method, context, check)
             code = "OK"
             return answer

@@ -18,6 +18,7 @@ from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.filters.paths import PATH, keys, quoted
 from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import InvalidArgument
+from clipsearch.serving.telemetry.current_call import current_tenant
 from search_service.query.ordering import Order
 from search_service.settings import MAX_INCLUDED, SearchSettings
 from search_service.stores.protocol import (
@@ -29,6 +30,7 @@ from search_service.stores.protocol import (
     Vector,
     VectorName,
 )
+from search_service.stores.tenant import check_change, check_point
 from search_service.write.upsert import NewPoint
 
 VectorFormat: TypeAlias = "vector_pb2.VectorFormat.ValueType"
@@ -122,9 +124,10 @@ def read_point(proto: search_pb2.Point, field: str, limits: SearchSettings) -> N
             raise InvalidArgument(
                 field, "has none of image, text, image_vector and text_vector; it needs one", "POINT_EMPTY"
             )
-        return NewPoint(
-            id, read_payload(proto.payload, f"{field}.payload", limits.max_payload_bytes), image, text
-        )
+        payload = read_payload(proto.payload, f"{field}.payload", limits.max_payload_bytes)
+        if (tenant := current_tenant()) is not None:
+            check_point(tenant, id, payload, field)
+        return NewPoint(id, payload, image, text)
     except InvalidArgument as error:
         return error
 
@@ -328,6 +331,8 @@ def read_change(request: search_pb2.UpdatePayloadRequest, limits: SearchSettings
     fields = read_payload(request.set, "set", limits.max_payload_bytes)
     check_count("delete", len(request.delete), MAX_INCLUDED, least=0)
     paths = tuple(_check_names(key, f"delete[{i}]") for i, key in enumerate(request.delete))
+    if (tenant := current_tenant()) is not None:
+        check_change(tenant, PayloadChange(fields, paths))
     if request.overwrite and paths:
         raise InvalidArgument("delete", "given together with overwrite, after which no other field stays")
     if not (fields or paths or request.overwrite):

@@ -19,7 +19,7 @@ import structlog
 
 from clipsearch.serving.errors import NotFound, ServiceError
 from search_service.query.calibration import SAMPLE, Calibration, measure
-from search_service.stores.protocol import VECTOR_NAMES, VectorName, VectorStore
+from search_service.stores.protocol import VECTOR_NAMES, VectorName, VectorSample, VectorStore
 
 _LONGEST_LOAD_S = 30.0
 _CLOSED_WITHIN_S = 2.0
@@ -81,6 +81,10 @@ class Calibrations:
     def empty(self, collection: str) -> frozenset[VectorName]:
         """The names of which the collection has no vectors; nothing is known where others write too."""
         return frozenset() if self._store.shared else self._known[collection].empty
+
+    async def sample(self, collection: str, name: VectorName, *, timeout: float | None) -> VectorSample:
+        """Vectors of a name, of all that the collection holds, whoever asks."""
+        return await self._store.sample(collection, name, SAMPLE, timeout=timeout)
 
     async def renew(self, collection: str) -> Calibration | None:
         """Measures it anew."""
@@ -161,8 +165,7 @@ class Calibrations:
         if not any(counts.values()) or not (force or before is None or _changed(before, counts)):
             return
         samples = {
-            name: await self._store.sample(collection, name, SAMPLE, timeout=self._timeout_s)
-            for name in VECTOR_NAMES
+            name: await self.sample(collection, name, timeout=self._timeout_s) for name in VECTOR_NAMES
         }
         known.unkept = measured = await asyncio.to_thread(measure, samples, counts)
         known.room = _room(measured, counts)

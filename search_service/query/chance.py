@@ -17,8 +17,9 @@ from clipsearch.serving.errors import FailedPrecondition
 from search_service.deadline import Deadline
 from search_service.encoder.client import Encoded
 from search_service.encoder.encoders import Encoders
-from search_service.query.calibration import SAMPLE, Calibration, Weighted, measured
-from search_service.stores.protocol import CollectionSpec, VectorName, VectorSample, VectorStore
+from search_service.query.calibration import Calibration, Weighted, measured
+from search_service.query.calibrations import Calibrations
+from search_service.stores.protocol import CollectionSpec, VectorName, VectorSample
 
 # Things of all kinds, a word or two each.
 _THINGS = """
@@ -42,8 +43,8 @@ WORDS = tuple(words.strip() for words in _THINGS.split(","))
 class Chance:
     """Tells the least cosines. What words find among the images of a collection is kept in memory."""
 
-    def __init__(self, store: VectorStore, encoders: Encoders) -> None:
-        self._store = store
+    def __init__(self, calibrations: Calibrations, encoders: Encoders) -> None:
+        self._calibrations = calibrations
         self._encoders = encoders
         self._words: dict[str, tuple[Calibration, Calibration]] = {}
 
@@ -78,7 +79,7 @@ class Chance:
         before, known = self._words.get(spec.name, (None, calibration))
         if before is calibration:
             return known
-        images = await self._store.sample(spec.name, "image", SAMPLE, timeout=deadline.store())
+        images = await self._calibrations.sample(spec.name, "image", timeout=deadline.store())
         encoding = await self._encoders.encode_for(spec, WORDS, (), deadline)
         vectors = [one.vector for one in encoding.texts if isinstance(one, Encoded)]
         words = VectorSample(("",) * len(vectors), np.stack(vectors))  # of no point

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 
 from clipsearch.filters.paths import values_at
 from clipsearch.serving.errors import InvalidArgument
+from clipsearch.serving.security.tokens import Tenant
+from clipsearch.serving.telemetry.current_call import current_tenant
 from search_service.deadline import Deadline
 from search_service.stores.filters import (
     Condition,
@@ -228,7 +230,8 @@ class FieldChecks:
 
     def __init__(self, store: VectorStore) -> None:
         self._store = store
-        self._seen: dict[tuple[str, str], frozenset[str]] = {}  # what fields hold, as far as it was seen
+        # What fields hold, as far as it was seen, and by whom.
+        self._seen: dict[tuple[Tenant | None, str, str], frozenset[str]] = {}
 
     async def check(
         self,
@@ -276,7 +279,8 @@ class FieldChecks:
         self, collection: str, key: str, wanted: frozenset[str], deadline: Deadline
     ) -> frozenset[str]:
         """The kinds of values that the field holds; all of `wanted` that it holds are among them."""
-        held = self._seen.get((collection, key), frozenset())
+        seen = current_tenant(), collection, key
+        held = self._seen.get(seen, frozenset())
         if held & wanted:
             return held
         page = await self._store.scroll(
@@ -292,7 +296,7 @@ class FieldChecks:
         if len(self._seen) >= _MOST_KEPT:
             self._seen.clear()
         if held:
-            self._seen[collection, key] = held
+            self._seen[seen] = held
         return held or (frozenset({"object"}) if page.points else held)
 
     async def _some(self, collection: str, filter: Filter, deadline: Deadline) -> bool:

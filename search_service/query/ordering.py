@@ -23,7 +23,6 @@ from search_service.stores.protocol import (
     PayloadSelection,
     StoredPoint,
     VectorStore,
-    point_uuid,
 )
 from search_service.stores.questions import OrderBy
 
@@ -126,7 +125,7 @@ class _Walk:
             timeout=self._deadline.store(),
         )
         pairs = zip(found.values, found.points, strict=True)
-        return [_Entry(value, point_uuid(point.id), point) for value, point in pairs], found.more
+        return [_Entry(value, self._store.uuid(point.id), point) for value, point in pairs], found.more
 
     async def equals(self, value: int | float, cursor: str | None, limit: int) -> list[_Entry]:
         """So many points that have a value, in the order of their UUIDs from `cursor` on."""
@@ -143,7 +142,7 @@ class _Walk:
                 with_vectors=self._listing.with_vectors,
                 timeout=self._deadline.store(),
             )
-            found += [_Entry(value, point_uuid(point.id), point) for point in page.points]
+            found += [_Entry(value, self._store.uuid(point.id), point) for point in page.points]
             cursor = page.next_cursor
             if cursor is None:
                 break

@@ -162,7 +162,7 @@ class Search:
         self._store = store
         self._encoders = encoders
         self._calibrations = calibrations
-        self._chance = Chance(store, encoders)
+        self._chance = Chance(calibrations, encoders)
         self._fields = FieldChecks(store)
 
     async def search(self, queries: Sequence[Query], deadline: Deadline) -> list[Answer]:

@@ -179,12 +179,13 @@ class PayloadSelection:
 class PayloadChange:
     """What becomes of a payload: `delete` (paths) goes, then `set` (top-level fields) comes.
 
-    With `whole` all that is not set goes.
+    With `whole` all that is not set goes. Points that do not match `update_filter` count as not there.
     """
 
     set: Mapping[str, Any] = field(default_factory=dict)
     delete: tuple[str, ...] = ()
     whole: bool = False
+    update_filter: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +265,9 @@ class VectorStore(Protocol):
     async def close(self) -> None:
         """Flushes and lets go of files and connections."""
 
+    def uuid(self, point_id: str) -> str:
+        """The UUID that a point of this id has in the order of `scroll`."""
+
     async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
         """The settings of a collection or of the collection behind an alias. Cheap: may be cached."""
 
@@ -310,13 +314,15 @@ class VectorStore(Protocol):
         *,
         wait: bool = True,
         insert_only: bool = False,
+        update_filter: Filter | None = None,
         timeout: float | None = None,
     ) -> frozenset[str]:
         """Writes points, each whole. With `wait`, returns when they are durable and findable.
 
-        With `insert_only`, points that are there stay as they are, also if they came a moment ago;
-        returns the ids of those. Otherwise returns none. After an error some of the points may be
-        there and some not; writing them again is safe.
+        With `insert_only`, points that are there stay as they are, also if they came a moment ago, and with
+        `update_filter`, which `points` match themselves, those that do not match it; returns the ids of
+        those, otherwise none. After an error some of the points may be there and some not; writing them
+        again is safe.
         """
 
     async def get(

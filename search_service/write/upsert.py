@@ -11,7 +11,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from clipsearch.serving.errors import FailedPrecondition, InvalidArgument, NotFound, ServiceError
+from clipsearch.serving.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ServiceError,
+)
 from clipsearch.serving.together import together
 from search_service.deadline import Deadline
 from search_service.encoder.client import Encoded, Encoding, Outcome
@@ -106,7 +112,8 @@ class Upsert:
     async def upsert(self, write: Write, deadline: Deadline) -> list[WriteResult]:
         """One result a point, in order.
 
-        Of several good points with one id the last is written; with `insert_only` none that is there.
+        Of several good points with one id the last is written; with `insert_only` none that is there, and
+        none that is not the caller's to replace: AlreadyExists.
         Raises NotFound, FingerprintMismatch and what the encoder and the store raise; then nothing
         was written, or, if the error says so, nothing on the successor. Where a successor came while it was
         written it goes to that one as well, and to the collection again, unless with `insert_only`.
@@ -177,6 +184,7 @@ class Upsert:
         new = {id: i for id, i in last.items() if id not in there}
         skipped = there | await self._store_of(chain[0], write, own, new, deadline)
         written = {id: i for id, i in new.items() if id not in skipped}
+        taken = frozenset[str]() if write.insert_only else skipped
         lacking: dict[str, ServiceError] = {}
         for spec in chain[1:]:
             with on_successor(chain, spec):
@@ -187,6 +195,8 @@ class Upsert:
                 return one
             if write.vectors_only and one.point.id in skipped:
                 return NotFound("point", one.point.id)
+            if one.point.id in taken:
+                return AlreadyExists("point", one.point.id)
             return Written(one.tokens_dropped, one.point.id in skipped, lacking.get(one.point.id))
 
         return [result(one) for one in own]
@@ -224,7 +234,9 @@ class Upsert:
         """Writes to a successor; removes from it what it cannot have, and returns why."""
         lacking = {id: one for id, i in written.items() if isinstance(one := copies[i], ServiceError)}
         whole = replace(write, insert_only=False)
-        await self._store_of(spec, whole, copies, written, deadline)
+        taken = await self._store_of(spec, whole, copies, written, deadline)
+        if not write.vectors_only:
+            lacking |= {id: AlreadyExists("point", id) for id in taken}
         if not write.vectors_only and lacking:
             await self._store.delete(spec.name, list(lacking), timeout=deadline.store())
         for names in _NAMES if write.vectors_only else ():

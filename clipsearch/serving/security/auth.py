@@ -53,8 +53,8 @@ class Guard:
 
     def admit(
         self, method: str, metadata: Metadata, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> tuple[str, Check | None]:
-        """The name of a caller that may make the call, and what its request has to pass, if anything.
+    ) -> tuple[Grant, Check | None]:
+        """The grant of a caller that may make the call, and what its request has to pass, if anything.
 
         Raises Unauthenticated, PermissionDenied and ResourceExhausted.
         """
@@ -75,8 +75,12 @@ class Guard:
                 "SCOPE_MISSING",
                 {"scope": permission.scope},
             )
+        if grant.tenant is not None and not permission.tenants:
+            raise PermissionDenied(
+                f"{method} is open to no tenant, {grant.name!r} is restricted to one", "TENANT_FORBIDDEN"
+            )
         self._take(grant)
-        return grant.name, _collections_check(grant, permission)
+        return grant, _collections_check(grant, permission)
 
     def admit_stream(self, method: str, metadata: Metadata) -> None:
         """Raises Unauthenticated, or PermissionDenied for any stream but reflection's."""

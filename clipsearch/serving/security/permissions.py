@@ -1,4 +1,8 @@
-"""Which scope each RPC needs and which collections its request names; what is not listed is refused."""
+"""Which scope each RPC needs and which collections its request names; what is not listed is refused.
+
+To a tenant's token an RPC is closed unless it says `tenants=True`: that all it answers and changes is of the
+tenant's own points. So it is if it asks nothing but the store that the services are given (stores/tenant.py).
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ class Permission:
 
     scope: Scope
     collections: Names | None
+    tenants: bool = False
 
 
 def _none(_request: Any) -> Iterable[str]:
@@ -53,26 +58,26 @@ def _linked(request: Any) -> Iterable[str]:
 
 
 PERMISSIONS: dict[str, Permission] = {
-    _ENCODER + "GetModel": Permission(Scope.ENCODE, _none),
-    _ENCODER + "EncodeText": Permission(Scope.ENCODE, _none),
-    _ENCODER + "EncodeImage": Permission(Scope.ENCODE, _none),
-    _ENCODER + "Classify": Permission(Scope.ENCODE, _none),
-    _OPENAI + "CreateEmbeddings": Permission(Scope.ENCODE, _none),
-    _OPENAI + "ListModels": Permission(Scope.ENCODE, _none),
-    _SEARCH + "Search": Permission(Scope.SEARCH, _collection),
-    _SEARCH + "SearchBatch": Permission(Scope.SEARCH, _searched),
-    _SEARCH + "SearchGroups": Permission(Scope.SEARCH, _grouped),
-    _SEARCH + "GetPoints": Permission(Scope.SEARCH, _collection),
-    _SEARCH + "CountPoints": Permission(Scope.SEARCH, _collection),
-    _SEARCH + "Facet": Permission(Scope.SEARCH, _collection),
-    _SEARCH + "ListPoints": Permission(Scope.SEARCH, _collection),
-    _SEARCH + "Upsert": Permission(Scope.WRITE, _collection),
-    _SEARCH + "DeletePoints": Permission(Scope.WRITE, _collection),
-    _SEARCH + "UpdatePayload": Permission(Scope.WRITE, _collection),
+    _ENCODER + "GetModel": Permission(Scope.ENCODE, _none, tenants=True),
+    _ENCODER + "EncodeText": Permission(Scope.ENCODE, _none, tenants=True),
+    _ENCODER + "EncodeImage": Permission(Scope.ENCODE, _none, tenants=True),
+    _ENCODER + "Classify": Permission(Scope.ENCODE, _none, tenants=True),
+    _OPENAI + "CreateEmbeddings": Permission(Scope.ENCODE, _none, tenants=True),
+    _OPENAI + "ListModels": Permission(Scope.ENCODE, _none, tenants=True),
+    _SEARCH + "Search": Permission(Scope.SEARCH, _collection, tenants=True),
+    _SEARCH + "SearchBatch": Permission(Scope.SEARCH, _searched, tenants=True),
+    _SEARCH + "SearchGroups": Permission(Scope.SEARCH, _grouped, tenants=True),
+    _SEARCH + "GetPoints": Permission(Scope.SEARCH, _collection, tenants=True),
+    _SEARCH + "CountPoints": Permission(Scope.SEARCH, _collection, tenants=True),
+    _SEARCH + "Facet": Permission(Scope.SEARCH, _collection, tenants=True),
+    _SEARCH + "ListPoints": Permission(Scope.SEARCH, _collection, tenants=True),
+    _SEARCH + "Upsert": Permission(Scope.WRITE, _collection, tenants=True),
+    _SEARCH + "DeletePoints": Permission(Scope.WRITE, _collection, tenants=True),
+    _SEARCH + "UpdatePayload": Permission(Scope.WRITE, _collection, tenants=True),
     _SEARCH + "UpdateVectors": Permission(Scope.WRITE, _collection),
     _SEARCH + "DeleteVectors": Permission(Scope.WRITE, _collection),
-    _COLLECTION + "GetCollection": Permission(Scope.SEARCH, _name),
-    _COLLECTION + "ListCollections": Permission(Scope.SEARCH, None),
+    _COLLECTION + "GetCollection": Permission(Scope.SEARCH, _name, tenants=True),
+    _COLLECTION + "ListCollections": Permission(Scope.SEARCH, None, tenants=True),
     _COLLECTION + "CreateCollection": Permission(Scope.ADMIN, _name),
     _COLLECTION + "UpdateCollection": Permission(Scope.ADMIN, _name),
     _COLLECTION + "DeleteCollection": Permission(Scope.ADMIN, _name),

@@ -2,6 +2,7 @@
 
     {"name": "indexer-2026", "sha256": "9f86d0...", "scopes": ["search", "write"], "collections": ["photos"]}
     {"name": "gateway", "certificate": "gateway.example.com", "scopes": ["search"], "rate_per_s": 200}
+    {"name": "acme", "sha256": "60...", "scopes": ["search"], "tenant": {"field": "shop", "value": "acme"}}
 
 A token is 32 random bytes, so its plain SHA-256 cannot be turned back by guessing: a slow password
 hash would cost every call milliseconds and protect nothing more. Two lines for one caller let its
@@ -40,6 +41,18 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+class Tenant(BaseModel):
+    """Restricts a caller to the points whose payload has `value` in its top-level field `field`.
+
+    The value stands before a tenant's ids in the store, up to the first slash.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    field: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,127}$")]
+    value: Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f\x7f]{1,128}$")]
+
+
 class Grant(BaseModel):
     """One line: who (a token by its hash, or a client certificate by its name) may do what, where."""
 
@@ -53,11 +66,18 @@ class Grant(BaseModel):
     # Collections and aliases, as requests name them; None = all.
     collections: frozenset[str] | None = Field(default=None, min_length=1)
     rate_per_s: float | None = Field(default=None, gt=0)
+    tenant: Tenant | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if (self.sha256 is None) == (self.certificate is None):
             raise ValueError("sha256 or certificate, one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _no_tenant_is_admin(self) -> Self:
+        if self.tenant is not None and Scope.ADMIN in self.scopes:
+            raise ValueError("a tenant cannot have the scope admin: collections are not one tenant's")
         return self
 
 
@@ -157,3 +177,7 @@ def _check_distinct(grants: Sequence[Grant], path: Path) -> None:
                 raise StartError(f"{path}: {grant.name!r} has the {kind} of another line")
             if value is not None:
                 seen.add(value)
+    fields = {grant.tenant.field: grant.name for grant in grants if grant.tenant is not None}
+    if len(fields) > 1:  # or two tenants of one value would share ids
+        said = " and ".join(f"{field!r} ({name!r})" for field, name in fields.items())
+        raise StartError(f"{path}: one field tells tenants apart, here are {said}")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from clipsearch.serving.security.tokens import Tenant
+
 KEY = "x-request-id"
 
 # Only what can neither forge a line of the log nor flood it.
@@ -19,12 +21,16 @@ _TRACE_ID_DIGITS = 32
 
 @dataclass(slots=True)
 class CurrentCall:
-    """A call in progress; `caller` is known once it is let in, `trace_id` where there is a trace."""
+    """A call in progress; `caller` is known once it is let in, `trace_id` where there is a trace.
+
+    `tenant`: whom its token restricts it to, None = nobody.
+    """
 
     method: str
     request_id: str
     trace_id: str | None = None
     caller: str | None = None
+    tenant: Tenant | None = None
 
 
 # gRPC runs each call in a task, and so in a context, of its own.
@@ -37,6 +43,17 @@ def begin_call(method: str, metadata: Iterable[tuple[str, str | bytes]], trace_i
     call = CurrentCall(method, _request_id(given.get(KEY)), trace_id or _trace_id(given.get("traceparent")))
     _current.set(call)
     return call
+
+
+def current_call() -> CurrentCall | None:
+    """The call that this task serves, None = none."""
+    return _current.get()
+
+
+def current_tenant() -> Tenant | None:
+    """Whom the call is restricted to, None = nobody."""
+    call = _current.get()
+    return None if call is None else call.tenant
 
 
 def forwarded() -> tuple[tuple[str, str], ...]:

@@ -36,6 +36,7 @@ from search_service.stores.edge.files import (
     write_spec,
 )
 from search_service.stores.edge.process import Children, EngineFailed, EngineProcess, EngineStopped, whole
+from search_service.stores.filters import Filter
 from search_service.stores.protocol import CHANGEABLE, CollectionSpec, PayloadIndex
 
 _log = structlog.get_logger(__name__)
@@ -141,9 +142,15 @@ class EdgeCollection:
         return result
 
     async def upsert(
-        self, points: Sequence[PackedPoint], insert_only: bool, *, durable: bool, timeout: float | None
+        self,
+        points: Sequence[PackedPoint],
+        insert_only: bool,
+        update_filter: Filter | None,
+        *,
+        durable: bool,
+        timeout: float | None,
     ) -> frozenset[str]:
-        """Writes points. With `insert_only` those that are there stay; returns their ids.
+        """Writes points. With `insert_only` or `update_filter` some that are there stay; returns their ids.
 
         Raises what `write` does; part of the points may be there then. The engine takes them in batches,
         so that a search waits for two of them and not for all.
@@ -152,7 +159,7 @@ class EdgeCollection:
         async with self._writes(timeout):
             async with self.writing:
                 self._wrote(len(points))
-                there = await self._upsert_in_turn(batches, insert_only)
+                there = await self._upsert_in_turn(batches, insert_only, update_filter)
             if durable:
                 await self._flush_log()
         return frozenset[str]().union(*there)
@@ -309,7 +316,7 @@ class EdgeCollection:
             return await (await self.engine()).call(method, *arguments)
 
     async def _upsert_in_turn(
-        self, batches: Sequence[Sequence[PackedPoint]], insert_only: bool
+        self, batches: Sequence[Sequence[PackedPoint]], *how: Any
     ) -> list[frozenset[str]]:
         """The answers, in order. The engine has the next batch when it is done with one.
 
@@ -321,7 +328,7 @@ class EdgeCollection:
             for batch in batches:
                 if len(asked) == _BATCHES_AHEAD:
                     there.append(await asked.popleft())
-                asked.append(asyncio.create_task(self._ask("upsert", batch, insert_only)))
+                asked.append(asyncio.create_task(self._ask("upsert", batch, *how)))
             while asked:
                 there.append(await asked.popleft())
         finally:

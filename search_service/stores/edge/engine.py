@@ -45,7 +45,7 @@ from search_service.stores.edge.convert import (
     word_operations,
 )
 from search_service.stores.edge.formulas import formula
-from search_service.stores.filters import Filter, HasVector
+from search_service.stores.filters import Filter, HasId, HasVector
 from search_service.stores.protocol import (
     VECTOR_NAMES,
     CollectionSpec,
@@ -191,16 +191,22 @@ class Engine:
         """Removes an index; nothing, if the shard has none."""
         self._shard.update(qe.UpdateOperation.delete_field_index(key))
 
-    def upsert(self, points: Sequence[PackedPoint], insert_only: bool) -> frozenset[str]:
+    def upsert(
+        self, points: Sequence[PackedPoint], insert_only: bool, update_filter: Filter | None = None
+    ) -> frozenset[str]:
         """Writes points whole, as one operation of the write-ahead log; of one id the last.
 
-        With `insert_only` those that are there stay; returns their ids.
+        With `insert_only` those that are there stay, with `update_filter` those that do not match it;
+        returns their ids.
         """
         last = {point[0]: point for point in points}
         there: frozenset[str] = frozenset()
         if insert_only:
             keys: dict[Any, str] = {point_uuid(point_id): point_id for point_id in last}
             there = frozenset(keys[str(r.id)] for r in self._shard.retrieve(list(keys), False, False))
+        elif update_filter is not None:
+            others = Filter(must_not=(update_filter,))
+            there = frozenset(stored_point(record).id for record in self._matching(list(last), others))
         field = self._bm25_field
         new = [engine_point(point, field) for point_id, point in last.items() if point_id not in there]
         if new:
@@ -228,14 +234,18 @@ class Engine:
         return count
 
     def update_payload(self, ids: Sequence[str], change: PayloadChange) -> int:
-        """Changes the payloads of those of `ids` that exist; returns how many do."""
-        wanted: list[Any] = list({point_uuid(point_id) for point_id in ids})
-        there = self._shard.retrieve(wanted, payload_selector(NO_PAYLOAD), False)
+        """Changes the payloads of those of `ids` that exist and match; returns how many do."""
+        if change.update_filter is not None:
+            there = self._matching(ids, change.update_filter)
+        else:
+            wanted: list[Any] = list({point_uuid(point_id) for point_id in ids})
+            there = self._shard.retrieve(wanted, payload_selector(NO_PAYLOAD), False)
         for operation in payload_operations(there, change) if there else ():
             self._shard.update(operation)
         if there and self._bm25_field and touches(change, self._bm25_field):
             part = payload_selector(PayloadSelection((at_top(self._bm25_field),)))
-            for operation in word_operations(self._shard.retrieve(wanted, part, False), self._bm25_field):
+            changed = self._shard.retrieve([record.id for record in there], part, False)
+            for operation in word_operations(changed, self._bm25_field):
                 self._shard.update(operation)
         return len(there)
 
@@ -253,6 +263,14 @@ class Engine:
         for operation in deletion_of_vectors(there, names) if there else ():
             self._shard.update(operation)
         return len(there)
+
+    def _matching(self, ids: Sequence[str], filter: Filter) -> list[qe.Record]:
+        """Those of `ids` that exist and match."""
+        condition = edge_filter(Filter(must=(HasId(tuple(ids)), filter)))
+        fields = payload_selector(NO_PAYLOAD)
+        return self._shard.scroll(
+            qe.ScrollRequest(limit=len(ids), filter=condition, with_payload=fields, with_vector=False)
+        )[0]
 
     def count(self, filter: Filter | None) -> int:
         """How many points match, exactly."""

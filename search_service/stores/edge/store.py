@@ -46,6 +46,7 @@ from search_service.stores.protocol import (
     PayloadIndex,
     StoredPoint,
     VectorName,
+    point_uuid,
 )
 
 _log = structlog.get_logger(__name__)
@@ -136,6 +137,10 @@ class QdrantEdge(EdgeReads):
         self._live.clear()
         self._pinging.shutdown(wait=False)
         self._lock.close()
+
+    def uuid(self, point_id: str) -> str:
+        """The same for everybody."""
+        return point_uuid(point_id)
 
     async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
         target = self._aliases.target(name)
@@ -272,13 +277,14 @@ class QdrantEdge(EdgeReads):
         *,
         wait: bool = True,
         insert_only: bool = False,
+        update_filter: Filter | None = None,
         timeout: float | None = None,
     ) -> frozenset[str]:
         """Writes points, each whole; findable on return, and with `wait` durable."""
         live = self._get(collection)
         check_points(live.spec, points)
         packed = [pack_point(point) for point in points]
-        return await live.upsert(packed, insert_only, durable=wait, timeout=timeout)
+        return await live.upsert(packed, insert_only, update_filter, durable=wait, timeout=timeout)
 
     async def delete(
         self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None

@@ -52,7 +52,9 @@ class ServerChanges(ServerReads):
     async def update_payload(
         self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None
     ) -> int:
-        """Changes the payloads of those of `ids` that exist, in one request; returns how many do."""
+        """Changes the payloads of those of `ids` that exist and match, in one request; returns how many."""
+        if change.update_filter is not None:
+            ids = list(await self._matching(collection, ids, change.update_filter, timeout))
         field = (await self.resolve(collection, timeout=timeout)).bm25_field
         async with store_within(timeout):
             found = await self._change(
@@ -106,6 +108,14 @@ class ServerChanges(ServerReads):
             return _deletion_of_vectors([stored_point(one).id for one in found], names)
 
         return len(await self._change(collection, ids, operations, True, timeout))
+
+    async def _matching(
+        self, collection: str, ids: Sequence[str], filter: Filter, timeout: float | None
+    ) -> frozenset[str]:
+        """Those of `ids` that exist and match."""
+        condition = Filter(must=(HasId(tuple(ids)), filter))
+        async with store_within(timeout):
+            return frozenset([id async for page in self._ids(collection, condition) for id in page])
 
     async def _change(
         self,
@@ -197,9 +207,11 @@ def _payload_operations(found: Found, change: PayloadChange) -> Operations:
 
     By filters, because a point that is gone meanwhile is an error where it is named.
     """
+    matching = server_filter(change.update_filter)
+    only = [] if matching is None else [matching]
     if change.whole:
-        return [_overwrite(record, change) for record in found]
-    there = models.Filter(must=[models.HasIdCondition(has_id=[record.id for record in found])])
+        return [_overwrite(record, change, only) for record in found]
+    there = models.Filter(must=[models.HasIdCondition(has_id=[record.id for record in found]), *only])
     operations: Operations = []
     if change.delete:
         keys = models.DeletePayload(keys=list(change.delete), filter=there)
@@ -210,7 +222,9 @@ def _payload_operations(found: Found, change: PayloadChange) -> Operations:
     return operations
 
 
-def _overwrite(record: models.Record, change: PayloadChange) -> models.UpdateOperation:
+def _overwrite(
+    record: models.Record, change: PayloadChange, only: Sequence[models.Filter]
+) -> models.UpdateOperation:
     """Not of a point that was written with other vectors meanwhile: it was replaced as a whole."""
     kept = record.payload or {}
     own = {key: kept[key] for key in (ID_KEY, VECTOR_NAMES_KEY)}
@@ -220,6 +234,7 @@ def _overwrite(record: models.Record, change: PayloadChange) -> models.UpdateOpe
         must=[
             models.HasIdCondition(has_id=[record.id]),
             *(has[name] for name in VECTOR_NAMES if name in names),
+            *only,
         ],
         must_not=[has[name] for name in VECTOR_NAMES if name not in names],
     )

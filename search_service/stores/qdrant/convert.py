@@ -90,16 +90,18 @@ def upsert_message(
     *,
     wait: bool,
     insert_only: bool,
+    update_filter: Filter | None,
     ordering: models.WriteOrdering,
     timeout: int,
     bm25_field: str,
 ) -> wire.UpsertPoints:
     """Writes points in one request, with the words of the field if one is named."""
+    replaced = _NO_POINT if insert_only else server_filter(update_filter)
     asked = wire.UpsertPoints(
         collection_name=collection,
         wait=wait,
         ordering=RestToGrpc.convert_write_ordering(ordering),
-        update_filter=RestToGrpc.convert_filter(_NO_POINT) if insert_only else None,
+        update_filter=None if replaced is None else RestToGrpc.convert_filter(replaced),
         timeout=timeout,
     )
     for point in points:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -45,7 +45,7 @@ from search_service.stores.questions import Boost, FacetHit, OrderBy, OrderedPoi
 
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 
-_COUNTED_AT_ONCE = 1000
+_READ_AT_ONCE = 1000
 _FACETS_ASKED = 1000
 _TOO_FEW_COPIES = "does not have enough active replicas"
 
@@ -115,7 +115,7 @@ class ServerReads(ServerCollections):
         exact = self._limits(collection).allows_exact
         if filter and not exact:
             async with store_within(timeout):
-                return await self._counted_in_pages(collection, filter)
+                return sum([len(page) async for page in self._ids(collection, filter)])
         condition = server_filter(filter)
         counted = await self._read_points(
             collection,
@@ -156,15 +156,16 @@ class ServerReads(ServerCollections):
         )
         return [FacetHit(hit.value, hit.count) for hit in found.hits if hit.count][:limit]
 
-    async def _counted_in_pages(self, collection: str, filter: Filter) -> int:
-        counted, cursor = 0, None
+    async def _ids(self, collection: str, filter: Filter) -> AsyncIterator[list[str]]:
+        """The ids of all points that match, page by page."""
+        cursor = None
         while True:
             page = await self.scroll(
-                collection, limit=_COUNTED_AT_ONCE, cursor=cursor, filter=filter, payload=NO_PAYLOAD
+                collection, limit=_READ_AT_ONCE, cursor=cursor, filter=filter, payload=NO_PAYLOAD
             )
-            counted, cursor = counted + len(page.points), page.next_cursor
-            if cursor is None:
-                return counted
+            yield [point.id for point in page.points]
+            if (cursor := page.next_cursor) is None:
+                return
 
     async def scroll(
         self,

@@ -15,7 +15,7 @@ from clipsearch.channel.credentials import ClientTls
 from search_service.stores.checks import check_points
 from search_service.stores.codec import NO_PAYLOAD
 from search_service.stores.filters import Filter
-from search_service.stores.protocol import StoredPoint
+from search_service.stores.protocol import StoredPoint, point_uuid
 from search_service.stores.qdrant.changes import ServerChanges
 from search_service.stores.qdrant.channel import check_release, open_client
 from search_service.stores.qdrant.convert import batches, server_filter, upsert_message, uuids
@@ -71,6 +71,10 @@ class QdrantServer(ServerChanges):
         client, nodes = (open_client(url, api_key, timeout, tls, grpc_port, n) for n in (channels, 1))
         return cls(client, timeout, ordering=ordering, consistency=consistency, nodes=nodes)
 
+    def uuid(self, point_id: str) -> str:
+        """The same for everybody."""
+        return point_uuid(point_id)
+
     async def ping(self) -> None:
         """Raises Unavailable if no node of the server answers, or the one that does is too old."""
         found = await self._calls.read("", None, lambda _: self._client.info())
@@ -92,13 +96,14 @@ class QdrantServer(ServerChanges):
         *,
         wait: bool = True,
         insert_only: bool = False,
+        update_filter: Filter | None = None,
         timeout: float | None = None,
     ) -> frozenset[str]:
         """Writes points, each whole, in requests of 256, of which a few are on their way at a time.
 
         With `insert_only` another request asks first what is there. What comes between the two stays
         as well, the server sees to that; it is told as written. Inserts of one point go through one node, or
-        two of its copies could each keep another writer's.
+        two of its copies could each keep another writer's. With `update_filter` it is asked afterwards.
         """
         spec = await self.resolve(collection, timeout=timeout)
         check_points(spec, points)
@@ -117,6 +122,7 @@ class QdrantServer(ServerChanges):
                 batch,
                 wait=wait,
                 insert_only=insert_only,
+                update_filter=update_filter,
                 ordering=ordering,
                 timeout=seconds,
                 bm25_field=spec.bm25_field,
@@ -134,7 +140,10 @@ class QdrantServer(ServerChanges):
                     group.create_task(when_there_is_room(batch))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from failed
-        return there
+        if update_filter is None or insert_only:
+            return there
+        others = Filter(must_not=(update_filter,))
+        return await self._matching(collection, [point.id for point in points], others, timeout)
 
     async def delete(
         self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None

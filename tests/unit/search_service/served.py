@@ -22,6 +22,7 @@ from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc, vector_pb2
 from clipsearch.search.v1 import collection_pb2, collection_pb2_grpc, filter_pb2, search_pb2, search_pb2_grpc
 from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.errors import InvalidArgument, ServiceError, to_status
+from clipsearch.serving.security.auth import Guard
 from search_service.__main__ import services
 from search_service.encoder.client import EncoderClient
 from search_service.query.calibrations import Calibrations
@@ -214,12 +215,16 @@ async def refused(call: Awaitable[Any]) -> Refusal:
 
 @asynccontextmanager
 async def serving(
-    data: Path, encoder_address: str, settings: SearchSettings, second_address: str = ""
+    data: Path,
+    encoder_address: str,
+    settings: SearchSettings,
+    second_address: str = "",
+    guard: Guard | None = None,
 ) -> AsyncIterator[Client]:
     store = await QdrantEdge.open(data)
     addresses = [encoder_address, second_address] if second_address else [encoder_address]
     encoders = [EncoderClient(address, settings.encoder_timeout_s) for address in addresses]
-    calls = CallInterceptor(requests(most_elements=settings.most_elements))
+    calls = CallInterceptor(requests(most_elements=settings.most_elements), guard=guard)
     server = grpc.aio.server(interceptors=[calls], options=OWN_PORT)
     calibrations = Calibrations(store, settings.store_timeout_s)
     for service in services(store, calibrations, settings, *encoders):

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from clipsearch.cli import app
-from clipsearch.serving.security.tokens import Grants, Scope
+from clipsearch.serving.security.tokens import Grants, Scope, Tenant
 
 
 def create(*arguments: str):
@@ -17,7 +17,8 @@ def create(*arguments: str):
 
 def test_the_line_on_stdout_makes_the_token_on_stderr_valid(tmp_path: Path):
     result = create(
-        "--name", "shop", "--scope", "search", "--scope", "write", "--collection", "shoes", "--rate", "5"
+        *("--name", "shop", "--scope", "search", "--scope", "write"),
+        *("--collection", "shoes", "--rate", "5", "--tenant", "shop=a=b"),
     )
     assert result.exit_code == 0
     token = result.stderr.split()[-1]
@@ -29,6 +30,7 @@ def test_the_line_on_stdout_makes_the_token_on_stderr_valid(tmp_path: Path):
     assert grant is not None
     assert (grant.name, grant.scopes) == ("shop", {Scope.SEARCH, Scope.WRITE})
     assert (grant.collections, grant.rate_per_s) == ({"shoes"}, 5)
+    assert grant.tenant == Tenant(field="shop", value="a=b")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,9 @@ def test_the_line_on_stdout_makes_the_token_on_stderr_valid(tmp_path: Path):
         (["--name", "shop", "--scope", "read"], "scopes"),
         (["--name", "two words", "--scope", "search"], "name"),
         (["--name", "shop", "--scope", "search", "--rate", "-1"], "rate_per_s"),
+        (["--name", "shop", "--scope", "search", "--tenant", "acme"], "FIELD=VALUE"),
+        (["--name", "shop", "--scope", "search", "--tenant", "shop="], "tenant.value"),
+        (["--name", "shop", "--scope", "admin", "--tenant", "shop=acme"], "scope admin"),
     ],
 )
 def test_what_is_wrong_is_named_and_no_token_is_shown(arguments, problem):

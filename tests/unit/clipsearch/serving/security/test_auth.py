@@ -15,8 +15,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from clipsearch.search.v1 import collection_pb2, search_pb2
 from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.security.auth import Guard
-from clipsearch.serving.security.permissions import PERMISSIONS
+from clipsearch.serving.security.permissions import PERMISSIONS, Permission
 from clipsearch.serving.security.tokens import Grants, Scope, sha256
+from clipsearch.serving.telemetry.current_call import current_tenant
 from tests.fuzz.rpcs import by_path, path, request_class
 from tests.unit.clipsearch.serving.http2 import status
 from tests.unit.clipsearch.serving.served import (
@@ -98,6 +99,33 @@ async def test_a_restricted_token_reaches_its_collections_and_no_other(guarded, 
         await call(guarded.channel, name, token=token)
     else:
         assert await refusal(guarded.channel, name, token=token) == (DENIED, "COLLECTION_FORBIDDEN")
+
+
+@every_rpc
+async def test_to_a_tenant_only_those_rpcs_are_open_that_say_so(guarded, name):
+    seen = []
+
+    async def answer(request, context):
+        seen.append(current_tenant())
+
+    guarded.server.answers[name] = answer
+    token = guarded.add("acme", *(set(Scope) - {Scope.ADMIN}), tenant={"field": "shop", "value": "acme"})
+    permission = PERMISSIONS[name]
+    if permission.tenants:
+        assert permission.scope is not Scope.ADMIN
+        await call(guarded.channel, name, token=token)
+        await call(guarded.channel, name, token=guarded.add("anybody", permission.scope))
+        assert [tenant and tenant.value for tenant in seen] == ["acme", None]
+    else:
+        reason = "SCOPE_MISSING" if permission.scope is Scope.ADMIN else "TENANT_FORBIDDEN"
+        assert await refusal(guarded.channel, name, token=token) == (DENIED, reason)
+        assert seen == guarded.server.decoded == []
+
+
+async def test_an_rpc_that_says_nothing_of_tenants_is_closed_to_them(guarded, monkeypatch):
+    monkeypatch.setitem(PERMISSIONS, GET_MODEL, Permission(Scope.ENCODE, None))
+    token = guarded.add("acme", "encode", tenant={"field": "shop", "value": "acme"})
+    assert await refusal(guarded.channel, token=token) == (DENIED, "TENANT_FORBIDDEN")
 
 
 async def test_one_forbidden_collection_among_allowed_ones_refuses_the_call(guarded):

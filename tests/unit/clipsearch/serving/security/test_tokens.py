@@ -13,6 +13,7 @@ from clipsearch.serving.service import StartError
 from tests.waiting import until
 
 HASH = sha256("x")
+ACME = {"field": "shop", "value": "acme"}
 
 
 def entry(**changes: object) -> str:
@@ -57,6 +58,16 @@ def test_comments_and_empty_lines_are_left_out(tmp_path):
         (entry(name="a b\n"), "name"),
         (entry(collections=[]), "collections"),
         (entry(rate_per_s=0), "rate_per_s"),
+        (entry(tenant={"shop": "acme"}), "tenant.field"),
+        (entry(tenant={"field": "a.b", "value": "acme"}), "tenant.field"),
+        (entry(tenant={"field": "_clipsearch_id", "value": "acme"}), "tenant.field"),
+        (entry(tenant={"field": "shop", "value": "acme/x"}), "tenant.value"),
+        (entry(tenant={"field": "shop", "value": ""}), "tenant.value"),
+        (entry(tenant=ACME, scopes=["search", "admin"]), "scope admin"),
+        (
+            f"{entry(tenant=ACME)}\n{entry(name='b', sha256=sha256('y'), tenant={**ACME, 'field': 'firm'})}",
+            "'shop' \\('shop'\\) and 'firm' \\('b'\\)",
+        ),
         (entry(scope="search"), "scope: Extra"),
         (f"{entry()}\n{entry(sha256=sha256('y'))}", "name of another line"),
         (f"{entry()}\n{entry(name='b')}", "sha256 of another line"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -28,9 +28,9 @@ def index(
 ) -> None:
     """Adds payload indexes to a collection, or removes some first; filters on their fields are fast.
 
-    TYPE is keyword, integer, float, bool, datetime, text or geo. After text come its options: tokenizer
-    (word, whitespace, prefix), lowercase, min_token_len, max_token_len, stemmer (english, ...),
-    stopword_languages, stopwords (several with +), phrase_matching.
+    TYPE is keyword, integer, float, bool, datetime, text, geo, or tenant for keywords that tell tenants
+    apart. After text come its options: tokenizer (word, whitespace, prefix), lowercase, min_token_len,
+    max_token_len, stemmer (english, ...), stopword_languages, stopwords (several with +), phrase_matching.
 
     Examples:
 
@@ -56,15 +56,16 @@ def index(
 
 def read_indexes(declared: Sequence[str], option: str) -> dict[str, PayloadIndex]:
     """Indexes by field. Raises BadParameter of `option`."""
-    from clipsearch.client.enums import INDEX_TYPES
+    from clipsearch.client.inputs import IndexType
 
+    types = get_args(IndexType)
     indexes: dict[str, Any] = {}
     for declaration in declared:
         name, *options = declaration.split(",")
         field, _, type = name.rpartition("=")
-        if not field or type not in INDEX_TYPES or (options and type != "text"):
+        if not field or type not in types or (options and type != "text"):
             raise typer.BadParameter(
-                f"{declaration!r} is not FIELD=TYPE; TYPE is one of {', '.join(INDEX_TYPES)}; "
+                f"{declaration!r} is not FIELD=TYPE; TYPE is one of {', '.join(types)}; "
                 "text may have options, such as note=text,phrase_matching=true",
                 param_hint=option,
             )

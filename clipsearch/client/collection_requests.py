@@ -202,6 +202,7 @@ def _payload_index(field: str, index: PayloadIndex) -> collection_pb2.PayloadInd
     where = f"payload index {field!r}"
     if not isinstance(index, TextIndex):
         proto.type = choice(where, index, INDEX_TYPES)
+        proto.is_tenant = index == "tenant"
         return proto
     proto.type = INDEX_TYPES["text"]
     stopwords = collection_pb2.Stopwords(

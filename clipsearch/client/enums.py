@@ -31,9 +31,10 @@ TARGETS: dict[Target, search_pb2.Target.ValueType] = _words(search_pb2.Target, "
 STRATEGIES: dict[Strategy, search_pb2.Strategy.ValueType] = _words(search_pb2.Strategy, "STRATEGY_")
 KINDS: dict[Kind, search_pb2.TermKind.ValueType] = _words(search_pb2.TermKind, "TERM_KIND_")
 FUSIONS: dict[Fusion, search_pb2.Fusion.ValueType] = _words(search_pb2.Fusion, "FUSION_")
-INDEX_TYPES: dict[IndexType, collection_pb2.PayloadIndexType.ValueType] = _words(
-    collection_pb2.PayloadIndexType, "PAYLOAD_INDEX_TYPE_"
-)
+INDEX_TYPES: dict[IndexType, collection_pb2.PayloadIndexType.ValueType] = {
+    "tenant": collection_pb2.PAYLOAD_INDEX_TYPE_KEYWORD,  # and `is_tenant`
+    **_words(collection_pb2.PayloadIndexType, "PAYLOAD_INDEX_TYPE_"),
+}
 QUANTIZATIONS: dict[Quantization, collection_pb2.Quantization.ValueType] = _words(
     collection_pb2.Quantization, "QUANTIZATION_"
 )

@@ -39,7 +39,7 @@ Target = Literal["any", "image", "text", "words"]
 Fusion = Literal["calibrated", "rrf", "dbsf", "hybrid"]
 Kind = Literal["image", "text"]
 Strategy = Literal["average_vector", "best_score", "sum_scores"]
-IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text", "geo"]
+IndexType = Literal["keyword", "tenant", "integer", "float", "bool", "datetime", "text", "geo"]
 Tokenizer = Literal["word", "whitespace", "prefix"]
 Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
 BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]
@@ -197,7 +197,8 @@ class Search(SearchOptions, total=False):
 class CollectionOptions(TypedDict, total=False):
     """The settings of a new collection; all optional, 0 = the engine's default.
 
-    `payload_indexes` maps fields to types (or a `TextIndex`); filters on them are fast. Of the quantisation's
+    `payload_indexes` maps fields to types (or a `TextIndex`); filters on them are fast. "tenant" is for
+    keywords of which each tells a tenant: the points of one are stored close together. Of the quantisation's
     settings `quantile` is for scalar, the encodings are for binary, `compression` (4, 8, 16, 32 or 64 times)
     for product and `bits` (1, 1.5, 2, 4 or 8) for turbo. More than one shard or replica needs a
     Qdrant server. `bm25_field` names the payload field whose words can be looked up. `model` is the name or

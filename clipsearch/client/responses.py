@@ -124,6 +124,8 @@ def collection(message: collection_pb2.Collection) -> Collection:
 
 
 def _payload_index(message: collection_pb2.PayloadIndex) -> PayloadIndex:
+    if message.is_tenant:
+        return "tenant"
     if not message.HasField("text"):
         return _INDEX_NAMES[message.type]
     text = message.text

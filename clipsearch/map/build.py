@@ -52,7 +52,7 @@ def telling_fields(sample: Sample) -> list[str]:
     indexes = sample.collection.payload_indexes
     chosen = []
     for field, kind in indexes.items():
-        if kind in ("keyword", "bool"):
+        if kind in ("keyword", "tenant", "bool"):
             values = {value for value in sample.values(field) if value is not None}
             if 2 <= len(values) <= _MOST_GROUPS and len(values) < len(sample.items):
                 chosen.append(field)

@@ -154,6 +154,12 @@ def read_index(proto: pb.PayloadIndex, field: str) -> tuple[str, PayloadIndex]:
     """A payload index that stands at `field` of the request. Raises InvalidArgument."""
     key = check_path(proto.field, f"{field}.field")
     type = _INDEX_TYPES.name(proto.type, f"{field}.type")
+    if proto.is_tenant:
+        if type != "keyword":
+            raise InvalidArgument(
+                f"{field}.is_tenant", f"is for indexes of type keyword, this one's is {type}"
+            )
+        type = "tenant"
     if not proto.HasField("text"):
         return key, type
     if type != "text":
@@ -198,6 +204,8 @@ def _check_language(name: str, known: frozenset[str], field: str) -> None:
 
 
 def _write_index(key: str, index: PayloadIndex) -> pb.PayloadIndex:
+    if index == "tenant":
+        return pb.PayloadIndex(field=key, type=pb.PAYLOAD_INDEX_TYPE_KEYWORD, is_tenant=True)
     proto = pb.PayloadIndex(field=key, type=_INDEX_TYPES.numbers[index_type(index)])
     if isinstance(index, TextIndex):
         proto.text.CopyFrom(

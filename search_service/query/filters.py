@@ -53,6 +53,7 @@ from search_service.stores.protocol import (
 # What the fields of a payload index hold.
 _INDEXED: dict[IndexType, str] = {
     "keyword": "word",
+    "tenant": "word",
     "text": "word",
     "integer": "number",
     "float": "number",

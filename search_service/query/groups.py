@@ -59,7 +59,7 @@ class Groups:
         begun = time.perf_counter()
         [run], encode_s = await self._search.prepare([asked.query], deadline)
         index = run.spec.payload_indexes.get(asked.key)
-        if index not in (None, "keyword", "integer"):
+        if index not in (None, "keyword", "tenant", "integer"):
             raise _mismatch(asked.key, f"has a payload index of type {index_type(index)}")
         walk = _Walk(asked, run)
         ranked = await self._walk(walk, deadline)

@@ -23,7 +23,8 @@ from search_service.stores.questions import Boost, Context, Examples, FacetHit, 
 Vector = NDArray[np.float32]
 VectorName = Literal["image", "text"]
 VECTOR_NAMES: tuple[VectorName, VectorName] = ("image", "text")
-IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "text", "geo"]
+# "tenant": of keywords of which each tells a tenant.
+IndexType = Literal["keyword", "tenant", "integer", "float", "bool", "datetime", "text", "geo"]
 Tokenizer = Literal["word", "whitespace", "prefix"]
 Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
 BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from search_service.stores.protocol import IndexType, StoredPoint, Vector
 
-FACET_TYPES: frozenset[IndexType] = frozenset({"keyword", "integer", "bool"})
+FACET_TYPES: frozenset[IndexType] = frozenset({"keyword", "tenant", "integer", "bool"})
 """Types of the payload indexes that engines count values in."""
 ORDER_TYPES: frozenset[IndexType] = frozenset({"integer", "float", "datetime"})
 """Types of the payload indexes whose values engines can order points by."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from clipsearch.serving.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from search_service.stores.filters import GeoPoint, GeoRadius, MatchPhrase, MatchText, Range
+from search_service.stores.filters import GeoPoint, GeoRadius, MatchPhrase, MatchText, MatchValue, Range
 from search_service.stores.protocol import (
     CHANGEABLE,
     Optimizers,
@@ -197,6 +197,17 @@ async def test_a_link_goes_with_its_successor(store, collection):
     await store.set_successor(collection, other.name)
     await store.delete_collection(other.name)
     assert (await store.resolve(collection)).successor == ""
+
+
+async def test_an_index_of_tenants_is_one_of_keywords_and_told_from_them(store, shop):
+    await store.create_payload_index(shop, "brand", "tenant")
+    other = spec(payload_indexes={"brand": "tenant", "price": "float"})
+    await store.create_collection(other)
+    assert (await store.resolve(shop)).payload_indexes == {"brand": "tenant"}
+    assert (await store.resolve(other.name)).payload_indexes == other.payload_indexes
+    assert await ids_of(store, shop, MatchValue("brand", "acme")) == {"shirt"}
+    with pytest.raises(FailedPrecondition, match="of type tenant, not keyword"):
+        await store.create_payload_index(shop, "brand", "keyword")
 
 
 async def test_a_payload_index_can_come_later_but_keeps_its_type(store, shop):

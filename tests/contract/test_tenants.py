@@ -166,6 +166,15 @@ async def test_what_a_tenant_changes_and_deletes_is_its_own_alone(store, acme, m
     assert all(after[id] == before[id] for id in after)
 
 
+async def test_an_id_that_no_point_can_have_is_nobodys(acme, mixed):
+    ids = ["../acme/1.jpg"]  # that is 1.jpg
+    assert await acme.get(mixed, ids) == []
+    assert await acme.present(mixed, ids) == frozenset()
+    assert await acme.update_payload(mixed, ids, PayloadChange(set={"n": 9})) == 0
+    assert await acme.delete(mixed, ids) == 0
+    assert await acme.count(mixed) == 4
+
+
 async def test_a_tenant_cannot_give_its_points_away(acme, mixed):
     for point in (replace(ANOTHER, payload={"shop": "beta"}), replace(ANOTHER, id="../old.jpg")):
         with pytest.raises(InvalidArgument):

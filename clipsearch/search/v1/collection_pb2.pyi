@@ -195,11 +195,14 @@ class PayloadIndex(_message.Message):
 
     FIELD_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    IS_TENANT_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     field: _builtins.str
     """Path of the field; dots go into nested objects."""
     type: Global___PayloadIndexType.ValueType
     """Type of its values."""
+    is_tenant: _builtins.bool
+    """Of strings: each of them tells a tenant, and the engine stores the points of one close together."""
     @_builtins.property
     def text(self) -> Global___TextIndexParams:
         """Of an index of type text: what its words are."""
@@ -209,11 +212,12 @@ class PayloadIndex(_message.Message):
         *,
         field: _builtins.str = ...,
         type: Global___PayloadIndexType.ValueType = ...,
+        is_tenant: _builtins.bool = ...,
         text: Global___TextIndexParams | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "text", b"text", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "is_tenant", b"is_tenant", "text", b"text", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -492,7 +496,9 @@ Global___CreateCollectionResponse: _TypeAlias = CreateCollectionResponse  # noqa
 
 @_typing.final
 class Collection(_message.Message):
-    """A collection."""
+    """A collection. A caller whose token is restricted to a tenant is told the counts of its own points, and 0 as
+    `indexed_share` and `disk_bytes`.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1073,8 +1079,8 @@ class CreatePayloadIndexRequest(_message.Message):
     """Collection or alias."""
     @_builtins.property
     def index(self) -> Global___PayloadIndex:
-        """The index. Nothing happens if it is there; FAILED_PRECONDITION if the field has one of another type or with
-        other options.
+        """The index. Nothing happens if it is there; FAILED_PRECONDITION if the field has one of another type, with
+        other options or with another `is_tenant`.
         """
 
     def __init__(

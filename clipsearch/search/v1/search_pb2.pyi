@@ -1252,7 +1252,9 @@ class UpsertResult(_message.Message):
     """
     @_builtins.property
     def status(self) -> _status_pb2.Status:
-        """Code 0 (OK): written. Anything else: why not, and nothing of the point was written."""
+        """Code 0 (OK): written. Anything else: why not, and nothing of the point was written. ALREADY_EXISTS:
+        the caller's token is restricted to a tenant, and a point of this id is not the tenant's alone.
+        """
 
     @_builtins.property
     def successor_status(self) -> _status_pb2.Status:

@@ -52,6 +52,7 @@ function panel(side, collection, filter, change, bare) {
 
 const CONTROLS = {
   keyword: choices,
+  tenant: choices,
   bool: choices,
   integer: (about) => bounds(about, "number", Number),
   float: (about) => bounds(about, "number", Number),

@@ -56,7 +56,7 @@ export function searchView(app, editor) {
   }
 
   function grouping(collection, query) {
-    const fields = Object.entries(collection?.indexes ?? {}).filter(([, type]) => type === "keyword" || type === "integer").map(([field]) => field);
+    const fields = Object.entries(collection?.indexes ?? {}).filter(([, type]) => ["keyword", "tenant", "integer"].includes(type)).map(([field]) => field);
     if (query.group && !fields.includes(query.group)) fields.push(query.group);
     if (!fields.length) return null;
     const select = make("select", { "data-focus": "group" }, make("option", { value: "" }, "nothing"), fields.map((field) => make("option", { value: field }, plain(field))));

@@ -79,6 +79,7 @@ _TOKENIZERS: dict[Tokenizer, qe.TokenizerType] = {
 }
 _INDEX_SCHEMAS: dict[IndexType, Any] = {
     "keyword": qe.PayloadSchemaType.Keyword,
+    "tenant": qe.KeywordIndexParams(is_tenant=True),
     "integer": qe.PayloadSchemaType.Integer,
     "float": qe.PayloadSchemaType.Float,
     "bool": qe.PayloadSchemaType.Bool,

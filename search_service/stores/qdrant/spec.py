@@ -31,6 +31,7 @@ _CALIBRATION = "clipsearch_calibration"
 
 _INDEX_SCHEMAS: dict[IndexType, Any] = {
     "keyword": models.PayloadSchemaType.KEYWORD,
+    "tenant": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
     "integer": models.PayloadSchemaType.INTEGER,
     "float": models.PayloadSchemaType.FLOAT,
     "bool": models.PayloadSchemaType.BOOL,
@@ -202,6 +203,8 @@ def _indexes(described: models.CollectionInfo) -> dict[str, PayloadIndex]:
     for key, info in (described.payload_schema or {}).items():
         if info.data_type.value == "text":
             found[key] = _text_index(info.params)
+        elif getattr(info.params, "is_tenant", False):
+            found[key] = "tenant"
         elif info.data_type.value in _INDEX_SCHEMAS:
             found[key] = info.data_type.value
     return found

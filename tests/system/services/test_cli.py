@@ -135,6 +135,15 @@ def test_duplicates_are_told_a_line_a_group_and_can_be_deleted(clipsearch, index
     assert "0 groups" in none.stderr
 
 
+def test_a_collection_is_made_with_its_payload_indexes(clipsearch):
+    made = clipsearch("collections", "create", "made", "--index", "shop=tenant", "--index", "price=float")
+    assert made.returncode == 0, made.stderr
+    told = json.loads(clipsearch("collections", "show", "made", "--json").stdout)
+    assert told["payload_indexes"] == {"shop": "tenant", "price": "float"}
+    wrong = clipsearch("collections", "create", "other", "--index", "shop=tenants")
+    assert (wrong.returncode, "keyword, tenant, integer" in wrong.stderr) == (2, True)
+
+
 def test_what_is_found_is_printed_with_its_payload_and_weak_matches_marked(clipsearch, indexed):
     found = json.loads(clipsearch("search", "a cat", "--json").stdout)
     assert found["hits"][0]["payload"]["name"] == "chelsea.png"

@@ -37,7 +37,10 @@ async def test_ready_vectors_need_no_encoder(client: Client, encoder: FakeEncode
 
 async def test_settings_are_kept_and_counts_told(client: Client):
     await client.create(
-        payload_indexes=[pb.PayloadIndex(field="price", type=INTEGER)],
+        payload_indexes=[
+            pb.PayloadIndex(field="price", type=INTEGER),
+            pb.PayloadIndex(field="shop", type=KEYWORD, is_tenant=True),
+        ],
         hnsw=pb.HnswConfig(m=8, ef_construct=64, full_scan_threshold_kb=500, on_disk=True),
         quantization=pb.QUANTIZATION_SCALAR,
         quantization_params=pb.QuantizationParams(quantile=0.99, always_ram=True),
@@ -57,7 +60,10 @@ async def test_settings_are_kept_and_counts_told(client: Client):
     assert (found.on_disk_vectors, found.on_disk_payload) == (True, False)
     assert found.disk_bytes > 0
     assert found.default_candidates == 100
-    assert [(index.field, index.type) for index in found.payload_indexes] == [("price", INTEGER)]
+    assert [(index.field, index.type, index.is_tenant) for index in found.payload_indexes] == [
+        ("price", INTEGER, False),
+        ("shop", KEYWORD, True),
+    ]
 
 
 async def test_creating_needs_the_encoder_and_says_so(client: Client, encoder: FakeEncoder):
@@ -114,6 +120,10 @@ BAD_SETTINGS = [
     (
         {"payload_indexes": [pb.PayloadIndex(field="a", type=KEYWORD, text=pb.TextIndexParams())]},
         "payload_indexes[0].text",
+    ),
+    (
+        {"payload_indexes": [pb.PayloadIndex(field="a", type=INTEGER, is_tenant=True)]},
+        "payload_indexes[0].is_tenant",
     ),
     (
         {

@@ -50,11 +50,14 @@ class Guesses:
         for clause in (made.must, made.should, made.must_not):
             for _ in range(self.random.choice([0, 0, 1, 1, 2])):
                 clause.append(self._condition(depth))
+        if self.random.random() < 0.15:
+            made.min_should.conditions.extend(self._condition(depth) for _ in range(3))
+            made.min_should.min_count = self.random.randint(1, 3)
         return made
 
     def _condition(self, depth: int) -> filter_pb2.Condition:
         r, key = self.random, self.random.choice(_KEYS)
-        match r.randint(0, 9):
+        match r.randint(0, 10):
             case 0 if depth:
                 return filter_pb2.Condition(filter=self.filter(depth - 1))
             case 1:
@@ -64,6 +67,18 @@ class Guesses:
             case 3:
                 return filter_pb2.Condition(has_id=filter_pb2.HasId(ids=self.ids()))
             case 4:
+                inner = [self._field(key) for key in self.random.sample(["kind", "size"], r.randint(1, 2))]
+                nested = filter_pb2.NestedCondition(
+                    key=r.choice(["parts", "parts", "parts", key]), filter=filter_pb2.Filter(must=inner)
+                )
+                return filter_pb2.Condition(nested=nested)
+            case _:
+                return self._field(key)
+
+    def _field(self, key: str) -> filter_pb2.Condition:
+        r = self.random
+        match r.randint(0, 5):
+            case 0:
                 compared = {"range": filter_pb2.Range(gte=r.randint(0, 60))}
             case _:
                 word, words = r.choice(_WORDS), filter_pb2.Keywords(values=r.sample(_WORDS, 2))
@@ -84,8 +99,12 @@ class Guesses:
         r = self.random
         made: dict[str, Any] = {"brand": r.choice(["red", "blue"]), "price": r.randint(0, 9)}
         made |= r.choice([{}, {"level": r.randint(0, 3)}, {"nothing": None}, {"price": 1.5}])
+        made |= r.choice([{}, {"parts": [self._part() for _ in range(2)]}])
         whose = [{FIELD: ACME}, {FIELD: BETA}, {FIELD: [ACME, BETA]}, {FIELD: None}]
         return made | r.choice([*[{}] * 6, *whose])
+
+    def _part(self) -> dict[str, Any]:
+        return {"kind": self.random.choice(["red", "blue"]), "size": self.random.randint(0, 60)}
 
     def selector(self) -> search_pb2.PayloadSelector | None:
         include = self.random.choice([[FIELD], ["price"], ["zqx_field", "brand"], [f"{FIELD}[]"]])
@@ -119,6 +138,7 @@ class Guesses:
         )
         if r.random() < 0.2:
             made.score_threshold = r.choice([-1, 0, 0.02, 0.3])
+        made.only_matches = r.random() < 0.15
         match r.randint(0, 9):
             case 0:
                 made.strategy = r.choice([search_pb2.STRATEGY_BEST_SCORE, search_pb2.STRATEGY_SUM_SCORES])

@@ -111,6 +111,7 @@ class Attack:
             "price": 50,
             "level": "zqx-level",
             "zqx_field": "zqx",
+            "parts": [{"kind": "zqx-word", "size": "zqx"}, {"kind": "red", "size": 30}],
         }
         if not shop:
             whose = [{}, {FIELD: ["zqx-gamma", BETA]}, {FIELD: {"a": ACME}}, {FIELD: "Acme"}, {FIELD: BETA}]
@@ -193,6 +194,7 @@ def _is_scaled(request: Any) -> bool:
     searches = getattr(request, "searches", [getattr(request, "search", request)])
     return isinstance(searches[0], search_pb2.SearchRequest) and any(
         len(one.query) > 1
+        or one.only_matches
         or (one.target == search_pb2.TARGET_ANY and one.fusion == search_pb2.FUSION_CALIBRATED)
         for one in searches
     )

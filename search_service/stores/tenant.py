@@ -27,6 +27,7 @@ from search_service.stores.protocol import (
     Page,
     PayloadChange,
     PayloadSelection,
+    Question,
     ScoredPoint,
     StoredPoint,
     VectorQuery,
@@ -319,17 +320,23 @@ class TenantStore:
         return {self._shown_id(id): boost for id, boost in added.items()}
 
     async def query(
-        self, collection: str, queries: Sequence[VectorQuery], *, timeout: float | None = None
+        self, collection: str, queries: Sequence[Question], *, timeout: float | None = None
     ) -> list[list[ScoredPoint]]:
-        """Answers questions from the tenant's points."""
-        asked = [
+        """Answers questions from the tenant's points.
+
+        None by words: how rare a word is, which scores tell, is that of the whole collection.
+        """
+        asked = [one for one in queries if isinstance(one, VectorQuery)]
+        if len(asked) < len(queries):
+            await self._refuse()
+        restricted = [
             replace(one, filter=self._restricted(one.filter), payload=self._with_field(one.payload))
-            for one in queries
+            for one in asked
         ]
-        answers = await self._store.query(collection, asked, timeout=timeout)
+        answers = await self._store.query(collection, restricted, timeout=timeout)
         return [
             [replace(hit, point=self._shown(hit.point, one.payload)) for hit in hits if self._owns(hit.point)]
-            for one, hits in zip(queries, answers, strict=True)
+            for one, hits in zip(asked, answers, strict=True)
         ]
 
     async def _refuse(self, *_arguments: Any, **_more: Any) -> NoReturn:

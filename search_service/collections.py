@@ -9,14 +9,14 @@ from typing import Any
 from clipsearch.serving.errors import CollectionDamaged, InvalidArgument
 from search_service.deadline import Deadline
 from search_service.encoder.encoders import Encoders
-from search_service.stores.protocol import (
+from search_service.stores.collection import (
     CollectionInfo,
     CollectionSpec,
     Optimizers,
     PayloadIndex,
     QuantizationParams,
-    VectorStore,
 )
+from search_service.stores.protocol import VectorStore
 from search_service.write.successors import Successors, on_each
 
 _MAX_DIMENSION = 65_535

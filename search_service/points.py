@@ -12,16 +12,15 @@ from search_service.query.calibrations import Calibrations
 from search_service.query.filters import FieldChecks, fitted
 from search_service.query.ordering import Listing, Order, order_by, ordered_page
 from search_service.stores.checks import check_index
+from search_service.stores.collection import CollectionSpec, index_type
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
-    CollectionSpec,
     Page,
     PayloadChange,
     PayloadSelection,
     StoredPoint,
     VectorName,
     VectorStore,
-    index_type,
 )
 from search_service.stores.questions import FACET_TYPES, ORDER_TYPES, FacetHit
 from search_service.write.successors import Successors

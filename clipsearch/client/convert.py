@@ -235,3 +235,27 @@ def fill_pair(proto: search_pb2.ContextPair, pair: Any, where: str) -> None:
         if term.weight != 1:
             raise ValueError(f"{where}.{name}: terms of a context have no weight")
         side.ClearField("weight")
+
+
+def hybrid(weight: bool | float) -> search_pb2.Hybrid | None:
+    """Whether words are looked up too, or with what weight. Raises TypeError for what is neither."""
+    if isinstance(weight, bool):
+        return search_pb2.Hybrid() if weight else None
+    if not isinstance(weight, int | float):
+        raise TypeError(f"hybrid: must be True, False or a weight, is {weight!r}")
+    return search_pb2.Hybrid(weight=weight)
+
+
+def order(key: str | None, descending: bool, start: float | datetime | None) -> search_pb2.OrderBy | None:
+    """The order of a list. Raises ValueError for a direction or a start without a field."""
+    if key is None:
+        if descending or start is not None:
+            raise ValueError("descending, start_from: they are of an order, give order_by")
+        return None
+    direction = search_pb2.DIRECTION_DESC if descending else search_pb2.DIRECTION_ASC
+    by = search_pb2.OrderBy(key=string(key, "order_by"), direction=direction)
+    if isinstance(start, datetime):
+        by.time.FromDatetime(start)
+    elif start is not None:
+        by.number = start
+    return by

@@ -96,7 +96,7 @@ def search(
         fusion=choice("fusion", fusion, FUSIONS),
         strategy=choice("strategy", strategy, STRATEGIES),
         only_matches=only_matches,
-        hybrid=_hybrid(hybrid),
+        hybrid=convert.hybrid(hybrid),
         payload=payload_selector(payload),
         fingerprint=fingerprint,
         vector_format=F32,
@@ -297,7 +297,7 @@ def list_page(
     points from `start_from` on (a time without a zone is UTC's). With `sample`, `page_size` points at random.
     """
     return search_pb2.ListPointsRequest(
-        order_by=_order(order_by, descending, start_from),
+        order_by=convert.order(order_by, descending, start_from),
         sample=search_pb2.SAMPLE_RANDOM if sample else search_pb2.SAMPLE_UNSPECIFIED,
         collection=collection,
         filter=optional_filter(filter),
@@ -358,28 +358,6 @@ def payload_selector(payload: bool | Sequence[str]) -> search_pb2.PayloadSelecto
         return search_pb2.PayloadSelector(none=True)
     fields = inputs.strings(payload, "payload", "fields (or True, or False)", ordered=False)
     return search_pb2.PayloadSelector(include=fields) if fields else search_pb2.PayloadSelector(none=True)
-
-
-def _order(key: str | None, descending: bool, start: float | datetime | None) -> search_pb2.OrderBy | None:
-    if key is None:
-        if descending or start is not None:
-            raise ValueError("descending, start_from: they are of an order, give order_by")
-        return None
-    direction = search_pb2.DIRECTION_DESC if descending else search_pb2.DIRECTION_ASC
-    order = search_pb2.OrderBy(key=inputs.string(key, "order_by"), direction=direction)
-    if isinstance(start, datetime):
-        order.time.FromDatetime(start)
-    elif start is not None:
-        order.number = start
-    return order
-
-
-def _hybrid(hybrid: bool | float) -> search_pb2.Hybrid | None:
-    if isinstance(hybrid, bool):
-        return search_pb2.Hybrid() if hybrid else None
-    if not isinstance(hybrid, int | float):
-        raise TypeError(f"hybrid: must be True, False or a weight, is {hybrid!r}")
-    return search_pb2.Hybrid(weight=hybrid)
 
 
 def _image_batches(images: Iterable[ImageLike]) -> Iterator[list[bytes]]:

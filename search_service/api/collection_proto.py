@@ -11,7 +11,7 @@ from clipsearch.serving.errors import InvalidArgument
 from search_service.api.point_proto import EnumNames, check_count, check_path
 from search_service.query.ranking import candidates
 from search_service.settings import MAX_INDEXES, MAX_STOPWORDS
-from search_service.stores.protocol import (
+from search_service.stores.collection import (
     USUAL_TEXT,
     BinaryEncoding,
     BinaryQueryEncoding,

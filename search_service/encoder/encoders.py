@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from clipsearch.serving.errors import FingerprintMismatch, InvalidArgument, ServiceError, Unavailable
 from search_service.deadline import Deadline
 from search_service.encoder.client import Encoder, Encoding, Model
-from search_service.stores.protocol import CollectionSpec
+from search_service.stores.collection import CollectionSpec
 
 
 class Encoders:

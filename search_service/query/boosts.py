@@ -15,8 +15,9 @@ from clipsearch.serving.errors import InvalidArgument
 from search_service.deadline import Deadline
 from search_service.query.filters import FieldChecks, fitted
 from search_service.query.queries import Hit, Query
+from search_service.stores.collection import CollectionSpec, PayloadIndex
 from search_service.stores.filters import DatetimeRange, Filter, Range
-from search_service.stores.protocol import CollectionSpec, PayloadIndex, PayloadSelection
+from search_service.stores.protocol import PayloadSelection
 from search_service.stores.questions import Boost, Nearer, Newer, Popular
 
 

@@ -23,7 +23,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from search_service.stores.protocol import VECTOR_NAMES, Vector, VectorName, VectorSample
+from search_service.stores.protocol import (
+    VECTOR_NAMES,
+    Vector,
+    VectorName,
+    VectorSample,
+)
 
 Floats: TypeAlias = NDArray[np.float32]
 

@@ -19,7 +19,12 @@ import structlog
 
 from clipsearch.serving.errors import NotFound, ServiceError
 from search_service.query.calibration import SAMPLE, Calibration, measure
-from search_service.stores.protocol import VECTOR_NAMES, VectorName, VectorSample, VectorStore
+from search_service.stores.protocol import (
+    VECTOR_NAMES,
+    VectorName,
+    VectorSample,
+    VectorStore,
+)
 
 _LONGEST_LOAD_S = 30.0
 _CLOSED_WITHIN_S = 2.0

@@ -19,7 +19,8 @@ from search_service.encoder.client import Encoded
 from search_service.encoder.encoders import Encoders
 from search_service.query.calibration import Calibration, Weighted, measured
 from search_service.query.calibrations import Calibrations
-from search_service.stores.protocol import CollectionSpec, VectorName, VectorSample
+from search_service.stores.collection import CollectionSpec
+from search_service.stores.protocol import VectorName, VectorSample
 
 # Things of all kinds, a word or two each.
 _THINGS = """

@@ -19,6 +19,14 @@ from clipsearch.serving.errors import InvalidArgument
 from clipsearch.serving.security.tokens import Tenant
 from clipsearch.serving.telemetry.current_call import current_tenant
 from search_service.deadline import Deadline
+from search_service.stores.collection import (
+    USUAL_TEXT,
+    CollectionSpec,
+    IndexType,
+    PayloadIndex,
+    TextIndex,
+    index_type,
+)
 from search_service.stores.filters import (
     Condition,
     DatetimeRange,
@@ -39,16 +47,7 @@ from search_service.stores.filters import (
     Range,
     ValuesCount,
 )
-from search_service.stores.protocol import (
-    USUAL_TEXT,
-    CollectionSpec,
-    IndexType,
-    PayloadIndex,
-    PayloadSelection,
-    TextIndex,
-    VectorStore,
-    index_type,
-)
+from search_service.stores.protocol import PayloadSelection, VectorStore
 
 # What the fields of a payload index hold.
 _INDEXED: dict[IndexType, str] = {

@@ -19,8 +19,9 @@ from search_service.query.filters import FieldChecks
 from search_service.query.queries import FUSION_DEPTH, Answer, Hit, Query, Timings
 from search_service.query.ranking import Ranked
 from search_service.query.search import Run, Search
+from search_service.stores.collection import index_type
 from search_service.stores.filters import Condition, Filter, IsEmpty, MatchExcept, MatchValue
-from search_service.stores.protocol import PayloadSelection, VectorStore, index_type
+from search_service.stores.protocol import PayloadSelection, VectorStore
 
 _DEEPEST = 10_000  # hits that are looked through for another group
 

@@ -16,9 +16,9 @@ from clipsearch.serving.errors import InvalidArgument
 from search_service.deadline import Deadline
 from search_service.stores.checks import check_cursor
 from search_service.stores.codec import from_micros
+from search_service.stores.collection import IndexType
 from search_service.stores.filters import Condition, DatetimeRange, Filter, Range
 from search_service.stores.protocol import (
-    IndexType,
     Page,
     PayloadSelection,
     StoredPoint,

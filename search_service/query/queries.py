@@ -11,7 +11,12 @@ import numpy as np
 
 from clipsearch.serving.errors import InvalidArgument
 from search_service.stores.filters import Filter
-from search_service.stores.protocol import PayloadSelection, StoredPoint, Vector, VectorName
+from search_service.stores.protocol import (
+    PayloadSelection,
+    StoredPoint,
+    Vector,
+    VectorName,
+)
 from search_service.stores.questions import Boost, Mmr
 
 Target = Literal["image", "text", "any", "words"]

@@ -32,11 +32,10 @@ import numpy as np
 from search_service.deadline import Deadline
 from search_service.query.calibration import Scale
 from search_service.query.queries import FUSION_DEPTH, Fusion, Hit, PointTerm, Query
+from search_service.stores.collection import BinaryEncoding, CollectionSpec
 from search_service.stores.filters import Filter, HasId
 from search_service.stores.protocol import (
     VECTOR_NAMES,
-    BinaryEncoding,
-    CollectionSpec,
     PayloadSelection,
     ScoredPoint,
     Vector,

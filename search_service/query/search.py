@@ -38,9 +38,9 @@ from search_service.query.queries import (
 from search_service.query.ranking import Least, Ranked, fetched_at_once, nearest, rank, vector_queries
 from search_service.query.words import check_words, look_up, with_words
 from search_service.stores.checks import check_dimension, check_fingerprint
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.protocol import (
     VECTOR_NAMES,
-    CollectionSpec,
     PayloadSelection,
     ScoredPoint,
     StoredPoint,

@@ -22,7 +22,12 @@ from clipsearch.serving.errors import FailedPrecondition, InvalidArgument
 from search_service.deadline import Deadline
 from search_service.query.queries import FUSION_DEPTH, Hit, Query, TextTerm
 from search_service.query.ranking import Ranked, without_stored_terms
-from search_service.stores.protocol import CollectionSpec, ScoredPoint, VectorStore, WordsQuery
+from search_service.stores.collection import CollectionSpec
+from search_service.stores.protocol import (
+    ScoredPoint,
+    VectorStore,
+    WordsQuery,
+)
 
 _K = 2
 _MOST_BYTES = 64 * 1024  # of a text; no encoder bounds those that are only looked up

@@ -14,7 +14,11 @@ from typing import Any
 import qdrant_edge as qe
 
 from clipsearch.filters.paths import keys, quoted, values_at
-from search_service.stores.protocol import PayloadChange, Question, WordsQuery
+from search_service.stores.protocol import (
+    PayloadChange,
+    Question,
+    WordsQuery,
+)
 
 WORDS = "bm25"
 """The sparse vector's name in the engine."""

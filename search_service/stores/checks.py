@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from clipsearch.serving.errors import FailedPrecondition, FingerprintMismatch, InvalidArgument
-from search_service.stores.protocol import (
-    VECTOR_NAMES,
+from search_service.stores.collection import (
     CollectionSpec,
     IndexType,
     PayloadIndex,
+    index_type,
+)
+from search_service.stores.protocol import (
+    VECTOR_NAMES,
     StoredPoint,
     Vector,
-    index_type,
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")

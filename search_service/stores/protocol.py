@@ -17,6 +17,11 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from search_service.stores.collection import (
+    CollectionInfo,
+    CollectionSpec,
+    PayloadIndex,
+)
 from search_service.stores.filters import Filter
 from search_service.stores.questions import Boost, Context, Examples, FacetHit, Mmr, OrderBy, OrderedPoints
 
@@ -24,12 +29,6 @@ Vector = NDArray[np.float32]
 VectorName = Literal["image", "text"]
 VECTOR_NAMES: tuple[VectorName, VectorName] = ("image", "text")
 # "tenant": of keywords of which each tells a tenant.
-IndexType = Literal["keyword", "tenant", "integer", "float", "bool", "datetime", "text", "geo"]
-Tokenizer = Literal["word", "whitespace", "prefix"]
-Quantization = Literal["none", "scalar", "binary", "product", "turbo"]
-BinaryEncoding = Literal["one_bit", "one_and_half_bits", "two_bits"]
-BinaryQueryEncoding = Literal["default", "binary", "scalar4bits", "scalar8bits"]
-
 ID_NAMESPACE = uuid.UUID("6f1e3c0a-0d5b-5a55-9c0e-2f6f0c1a7d11")
 ID_KEY = "_clipsearch_id"
 RESERVED_PREFIX = "_clipsearch"
@@ -42,119 +41,6 @@ def point_uuid(point_id: str) -> str:
     digest[8] = digest[8] & 0x3F | 0x80
     text = digest.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-@dataclass(frozen=True, slots=True)
-class TextIndex:
-    """A payload index of type text with other options than the usual ones.
-
-    0 = any length. Stop words are sorted.
-    """
-
-    tokenizer: Tokenizer = "word"
-    lowercase: bool = True
-    min_token_len: int = 0
-    max_token_len: int = 0
-    stemmer: str = ""  # language
-    stopword_languages: tuple[str, ...] = ()
-    stopwords: tuple[str, ...] = ()
-    phrase_matching: bool = False
-
-
-PayloadIndex: TypeAlias = IndexType | TextIndex
-USUAL_TEXT = TextIndex()
-"""What an index "text" is."""
-
-
-def index_type(index: PayloadIndex) -> IndexType:
-    """The type of a payload index."""
-    return "text" if isinstance(index, TextIndex) else index
-
-
-@dataclass(frozen=True, slots=True)
-class QuantizationParams:
-    """How a quantisation works; what belongs to another one is unset. 0 = the engine's default."""
-
-    always_ram: bool = False
-    quantile: float = 0.0  # scalar: share of the values that int8 spans
-    encoding: BinaryEncoding = "one_bit"
-    query_encoding: BinaryQueryEncoding = "default"
-    compression: int = 0  # product: times smaller than float32
-    bits: float = 0.0  # turbo: bits a number
-
-
-@dataclass(frozen=True, slots=True)
-class Optimizers:
-    """When and how a server rearranges its segments; None = as it is set up, or not known."""
-
-    deleted_threshold: float | None = None
-    vacuum_min_vector_number: int | None = None
-    default_segment_number: int | None = None
-    max_segment_size_kb: int | None = None
-    indexing_threshold_kb: int | None = None
-    max_optimization_threads: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionSpec:
-    """How a collection is set. 0 = the engine's default.
-
-    `successor`: the collection that gets every write too, "" = none. `bm25_field`: the payload field whose
-    words can be looked up, "" = none.
-    """
-
-    name: str
-    dimension: int
-    fingerprint: str
-    model: str = ""
-    payload_indexes: Mapping[str, PayloadIndex] = field(default_factory=dict)
-    hnsw_m: int = 0
-    hnsw_ef_construct: int = 0
-    hnsw_full_scan_threshold_kb: int = 0
-    hnsw_on_disk: bool = False
-    quantization: Quantization = "none"
-    quantization_params: QuantizationParams = QuantizationParams()
-    on_disk_vectors: bool = False
-    on_disk_payload: bool = True
-    shard_number: int = 0
-    replication_factor: int = 0
-    write_consistency_factor: int = 0
-    bm25_field: str = ""
-    successor: str = ""
-    optimizers: Optimizers = Optimizers()
-
-
-CHANGEABLE = (
-    "hnsw_m",
-    "hnsw_ef_construct",
-    "hnsw_full_scan_threshold_kb",
-    "hnsw_on_disk",
-    "quantization",
-    "quantization_params",
-    "on_disk_vectors",
-    "on_disk_payload",
-    "replication_factor",
-    "write_consistency_factor",
-    "optimizers",
-)
-"""What `VectorStore.update_collection` changes of a CollectionSpec."""
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionInfo:
-    """A collection as it stands. `spec.payload_indexes` holds those added later too.
-
-    `damage` says which of its files cannot be used, and why; all but its name and aliases is unknown then.
-    """
-
-    spec: CollectionSpec
-    points: int
-    image_vectors: int
-    text_vectors: int
-    indexed_share: float
-    disk_bytes: int
-    aliases: tuple[str, ...] = ()
-    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)

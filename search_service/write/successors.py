@@ -14,7 +14,8 @@ from typing import TypeAlias, TypeVar
 
 from clipsearch.serving.errors import NotFound, ServiceError
 from search_service.deadline import Deadline
-from search_service.stores.protocol import CollectionSpec, VectorStore
+from search_service.stores.collection import CollectionSpec
+from search_service.stores.protocol import VectorStore
 
 Result = TypeVar("Result")
 Chain: TypeAlias = tuple[CollectionSpec, ...]

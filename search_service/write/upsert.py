@@ -25,9 +25,9 @@ from search_service.encoder.encoders import Encoders
 from search_service.query.calibrations import Calibrations
 from search_service.stores.checks import check_dimension, check_fingerprint
 from search_service.stores.codec import vector_names_of
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.protocol import (
     VECTOR_NAMES,
-    CollectionSpec,
     StoredPoint,
     Vector,
     VectorName,

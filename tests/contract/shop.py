@@ -8,9 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.filters import Filter
-from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQuery, VectorStore
+from search_service.stores.protocol import (
+    StoredPoint,
+    VectorQuery,
+    VectorStore,
+)
 from search_service.stores.qdrant.store import QdrantServer
 from tests.local_qdrant import LocalQdrant
 

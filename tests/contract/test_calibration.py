@@ -16,7 +16,11 @@ from search_service.query.calibrations import Calibrations
 from search_service.query.queries import PointTerm, Query, Term, VectorTerm
 from search_service.query.search import Search
 from search_service.stores.filters import Filter, MatchValue
-from search_service.stores.protocol import VECTOR_NAMES, StoredPoint, point_uuid
+from search_service.stores.protocol import (
+    VECTOR_NAMES,
+    StoredPoint,
+    point_uuid,
+)
 from tests.contract.shop import DIMENSION, NoEncoder, spec, vectors
 
 

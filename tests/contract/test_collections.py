@@ -8,15 +8,14 @@ from dataclasses import replace
 import pytest
 
 from clipsearch.serving.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from search_service.stores.filters import GeoPoint, GeoRadius, MatchPhrase, MatchText, MatchValue, Range
-from search_service.stores.protocol import (
+from search_service.stores.collection import (
     CHANGEABLE,
     Optimizers,
     QuantizationParams,
-    StoredPoint,
     TextIndex,
-    VectorQuery,
 )
+from search_service.stores.filters import GeoPoint, GeoRadius, MatchPhrase, MatchText, MatchValue, Range
+from search_service.stores.protocol import StoredPoint, VectorQuery
 from tests.contract.shop import ITEMS, ids_of, search, spec, unit
 
 ENGLISH = TextIndex(

@@ -17,8 +17,9 @@ from search_service.points import Points
 from search_service.query.calibrations import Calibrations
 from search_service.query.ordering import Listing
 from search_service.settings import SearchSettings
+from search_service.stores.collection import TextIndex
 from search_service.stores.filters import Filter, MatchValue, Range
-from search_service.stores.protocol import PayloadSelection, StoredPoint, TextIndex
+from search_service.stores.protocol import PayloadSelection, StoredPoint
 from search_service.write.successors import Successors
 from tests import documents
 from tests.contract.shop import ids_of, spec, unit

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from search_service.stores.collection import CollectionSpec, TextIndex
 from search_service.stores.filters import (
     DatetimeRange,
     Filter,
@@ -37,9 +38,7 @@ from search_service.stores.filters import (
     ValuesCount,
 )
 from search_service.stores.protocol import (
-    CollectionSpec,
     StoredPoint,
-    TextIndex,
     VectorQuery,
     VectorStore,
 )

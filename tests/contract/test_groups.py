@@ -13,7 +13,11 @@ from search_service.query.groups import GroupQuery, Groups
 from search_service.query.queries import Query, Term, VectorTerm
 from search_service.query.search import Search
 from search_service.stores.filters import Filter, Range
-from search_service.stores.protocol import VECTOR_NAMES, PayloadSelection, StoredPoint
+from search_service.stores.protocol import (
+    VECTOR_NAMES,
+    PayloadSelection,
+    StoredPoint,
+)
 from tests.contract.shop import NoEncoder, spec, vectors
 
 POINTS = 150

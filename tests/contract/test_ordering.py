@@ -9,7 +9,11 @@ import pytest
 from search_service.deadline import Deadline
 from search_service.query.ordering import Listing, Order, order_by, ordered_page
 from search_service.stores.filters import Filter, MatchValue
-from search_service.stores.protocol import PayloadSelection, StoredPoint, point_uuid
+from search_service.stores.protocol import (
+    PayloadSelection,
+    StoredPoint,
+    point_uuid,
+)
 from tests.contract.shop import spec, unit
 
 POINTS = 40

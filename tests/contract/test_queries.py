@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from search_service.stores.collection import QuantizationParams
 from search_service.stores.filters import Filter, HasId
-from search_service.stores.protocol import PayloadSelection, QuantizationParams, StoredPoint, VectorQuery
+from search_service.stores.protocol import (
+    PayloadSelection,
+    StoredPoint,
+    VectorQuery,
+)
 from tests.contract.shop import DIMENSION, ITEMS, search, spec, unit
 
 

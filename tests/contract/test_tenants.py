@@ -11,7 +11,12 @@ import pytest
 from clipsearch.serving.errors import InvalidArgument, PermissionDenied
 from clipsearch.serving.security.tokens import Tenant
 from search_service.stores.filters import Filter, HasId, HasVector, IsEmpty, MatchExcept, MatchValue
-from search_service.stores.protocol import PayloadChange, PayloadSelection, StoredPoint, VectorQuery
+from search_service.stores.protocol import (
+    PayloadChange,
+    PayloadSelection,
+    StoredPoint,
+    VectorQuery,
+)
 from search_service.stores.tenant import TenantStore
 from tests.contract.shop import unit
 

@@ -14,7 +14,12 @@ from search_service.query.calibrations import Calibrations
 from search_service.query.queries import Hybrid, Query, Term, TextTerm
 from search_service.query.search import Search
 from search_service.stores.filters import Filter, HasId, MatchValue
-from search_service.stores.protocol import PayloadChange, StoredPoint, VectorQuery, WordsQuery
+from search_service.stores.protocol import (
+    PayloadChange,
+    StoredPoint,
+    VectorQuery,
+    WordsQuery,
+)
 from tests.contract.shop import spec, unit
 
 TITLES = {

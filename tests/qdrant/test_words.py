@@ -9,7 +9,7 @@ from qdrant_client import grpc as wire
 from qdrant_client import models
 
 from search_service.stores.bm25 import WORDS, document, question
-from search_service.stores.protocol import CollectionSpec
+from search_service.stores.collection import CollectionSpec
 from tests.qdrant.conftest import DIMENSION, connect
 
 TEXTS = [

@@ -13,7 +13,13 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import IO, Any, Literal, TypeAlias
 
-from search_service.stores.protocol import PayloadSelection, ScoredPoint, StoredPoint, VectorQuery, WordsQuery
+from search_service.stores.protocol import (
+    PayloadSelection,
+    ScoredPoint,
+    StoredPoint,
+    VectorQuery,
+    WordsQuery,
+)
 
 LENGTH_BYTES = 8
 

@@ -23,6 +23,11 @@ import structlog
 from clipsearch.serving.errors import CollectionDamaged, NotFound, ServiceError, Unavailable
 from search_service.breaker import Breaker
 from search_service.deadline import store_within
+from search_service.stores.collection import (
+    CHANGEABLE,
+    CollectionSpec,
+    PayloadIndex,
+)
 from search_service.stores.edge.codec import PackedPoint, ShardInfo
 from search_service.stores.edge.files import (
     disk_bytes,
@@ -37,7 +42,6 @@ from search_service.stores.edge.files import (
 )
 from search_service.stores.edge.process import Children, EngineFailed, EngineProcess, EngineStopped, whole
 from search_service.stores.filters import Filter
-from search_service.stores.protocol import CHANGEABLE, CollectionSpec, PayloadIndex
 
 _log = structlog.get_logger(__name__)
 _PING_S = 1.0

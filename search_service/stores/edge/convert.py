@@ -11,6 +11,16 @@ import qdrant_edge as qe
 
 from search_service.stores.bm25 import WORDS, document, question, share
 from search_service.stores.codec import NO_PAYLOAD, from_engine, names_to_keep, payload_keys, to_payload
+from search_service.stores.collection import (
+    USUAL_TEXT,
+    BinaryEncoding,
+    BinaryQueryEncoding,
+    CollectionSpec,
+    IndexType,
+    PayloadIndex,
+    TextIndex,
+    Tokenizer,
+)
 from search_service.stores.edge.codec import PackedPoint
 from search_service.stores.filters import (
     Condition,
@@ -33,20 +43,12 @@ from search_service.stores.filters import (
     ValuesCount,
 )
 from search_service.stores.protocol import (
-    USUAL_TEXT,
     VECTOR_NAMES,
-    BinaryEncoding,
-    BinaryQueryEncoding,
-    CollectionSpec,
-    IndexType,
     PayloadChange,
-    PayloadIndex,
     PayloadSelection,
     Question,
     ScoredPoint,
     StoredPoint,
-    TextIndex,
-    Tokenizer,
     Vector,
     VectorName,
     VectorQuery,

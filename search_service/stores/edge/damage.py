@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from search_service.stores.checks import valid_name
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge.files import ALIASES, CURRENT, SHARD_CONFIG, SPEC
-from search_service.stores.protocol import CollectionSpec
 
 _SHARD = re.compile(r"shard\.[0-9]+")
 _SPEC = TypeAdapter(CollectionSpec)

@@ -29,6 +29,7 @@ import qdrant_edge as qe
 
 from search_service.stores.bm25 import WORDS, askable, at_top, touches
 from search_service.stores.codec import NO_PAYLOAD, order_start
+from search_service.stores.collection import CollectionSpec, PayloadIndex
 from search_service.stores.edge.codec import Fault, PackedPoint, ShardInfo, encode, read
 from search_service.stores.edge.convert import (
     create_index,
@@ -48,10 +49,8 @@ from search_service.stores.edge.formulas import formula
 from search_service.stores.filters import Filter, HasId, HasVector
 from search_service.stores.protocol import (
     VECTOR_NAMES,
-    CollectionSpec,
     Page,
     PayloadChange,
-    PayloadIndex,
     PayloadSelection,
     Question,
     ScoredPoint,

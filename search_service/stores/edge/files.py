@@ -31,7 +31,7 @@ from typing import IO, Any
 from clipsearch.serving.errors import ResourceExhausted, Unavailable
 from clipsearch.serving.lifecycle import StartError
 from search_service.stores.checks import valid_name
-from search_service.stores.protocol import CollectionSpec
+from search_service.stores.collection import CollectionSpec
 
 ALIASES = "aliases.json"
 COLLECTIONS = "collections"

@@ -20,6 +20,7 @@ from pathlib import Path
 import structlog
 
 from clipsearch.serving.errors import ServiceError
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge.codec import ShardInfo
 from search_service.stores.edge.collection import EdgeCollection
 from search_service.stores.edge.files import (
@@ -32,7 +33,6 @@ from search_service.stores.edge.files import (
     sync_tree,
 )
 from search_service.stores.edge.process import Children, EngineProcess, whole
-from search_service.stores.protocol import CollectionSpec
 
 _log = structlog.get_logger(__name__)
 _SHORT_BYTES = 1 << 20  # a rest of the record that can be done while writers wait

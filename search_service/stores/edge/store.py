@@ -30,6 +30,11 @@ from search_service.stores.checks import (
     check_points,
     index_conflict,
 )
+from search_service.stores.collection import (
+    CollectionInfo,
+    CollectionSpec,
+    PayloadIndex,
+)
 from search_service.stores.edge import files
 from search_service.stores.edge.aliases import Aliases
 from search_service.stores.edge.codec import pack_point
@@ -40,10 +45,7 @@ from search_service.stores.edge.process import Children, EngineProcess, whole
 from search_service.stores.edge.reads import EdgeReads
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
-    CollectionInfo,
-    CollectionSpec,
     PayloadChange,
-    PayloadIndex,
     StoredPoint,
     VectorName,
     point_uuid,

@@ -23,13 +23,13 @@ from clipsearch.serving.errors import (
 )
 from search_service.stores.bm25 import WORDS
 from search_service.stores.checks import check_name, index_conflict
-from search_service.stores.protocol import (
-    VECTOR_NAMES,
+from search_service.stores.collection import (
     CollectionInfo,
     CollectionSpec,
     Optimizers,
     PayloadIndex,
 )
+from search_service.stores.protocol import VECTOR_NAMES
 from search_service.stores.qdrant.calls import Send
 from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.known import FRESH_S, KnownCollections

@@ -16,7 +16,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from clipsearch.serving.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from search_service.deadline import store_within
-from search_service.stores.protocol import CollectionSpec
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.qdrant.calls import ServerCalls
 from search_service.stores.qdrant.spec import Limits, read_calibration, read_limits, read_spec
 

@@ -9,9 +9,8 @@ from typing import Any, get_args
 from qdrant_client import models
 
 from search_service.stores.bm25 import WORDS
-from search_service.stores.protocol import (
+from search_service.stores.collection import (
     USUAL_TEXT,
-    VECTOR_NAMES,
     CollectionSpec,
     IndexType,
     Optimizers,
@@ -21,6 +20,7 @@ from search_service.stores.protocol import (
     TextIndex,
     Tokenizer,
 )
+from search_service.stores.protocol import VECTOR_NAMES
 
 # Our keys in a collection's metadata, for what Qdrant does not keep itself: the fingerprint, the model and
 # the field with the words, which never change, and facts that do. The server merges keys, so each of those

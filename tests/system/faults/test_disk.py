@@ -13,10 +13,11 @@ import pytest
 
 from clipsearch import Client, Point
 from clipsearch.serving.errors import ResourceExhausted, Unavailable
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge.files import free_bytes
 from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
-from search_service.stores.protocol import CollectionSpec, StoredPoint
+from search_service.stores.protocol import StoredPoint
 from tests.health import SERVING, failure
 from tests.processes import children
 

@@ -11,8 +11,9 @@ import pytest
 
 from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted, Unavailable
 from search_service.breaker import Breaker
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.filters import Filter, MatchValue
-from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQuery
+from search_service.stores.protocol import StoredPoint, VectorQuery
 from search_service.stores.qdrant.store import QdrantServer
 from tests.unit.search_service.stores.qdrant import COLLECTION, COUNT, Qdrant
 from tests.waiting import at_once, until

@@ -19,8 +19,8 @@ from search_service.breaker import Breaker
 from search_service.encoder.client import EncoderClient
 from search_service.query.calibrations import Calibrations
 from search_service.settings import SearchSettings
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge.store import QdrantEdge
-from search_service.stores.protocol import CollectionSpec
 from tests.ports import OWN_PORT
 from tests.unit.search_service.served import DIMENSION, FakeEncoder, refused, term
 from tests.waiting import until

@@ -12,7 +12,7 @@ from clipsearch.serving.errors import Unavailable
 from search_service import metrics as metrics_module
 from search_service.breaker import Breaker
 from search_service.metrics import SearchMetrics
-from search_service.stores.protocol import CollectionInfo, CollectionSpec
+from search_service.stores.collection import CollectionInfo, CollectionSpec
 from tests.waiting import until
 
 

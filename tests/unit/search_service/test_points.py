@@ -5,8 +5,9 @@ import numpy as np
 from search_service.deadline import Deadline
 from search_service.points import Points
 from search_service.query.calibrations import Calibrations
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.filters import Filter, MatchValue
-from search_service.stores.protocol import CollectionSpec, StoredPoint
+from search_service.stores.protocol import StoredPoint
 from search_service.stores.qdrant.store import QdrantServer
 from search_service.write.successors import Successors
 from tests.local_qdrant import LocalQdrant

@@ -14,8 +14,9 @@ from clipsearch.serving.errors import NotFound, Unavailable
 from search_service.query import calibrations as calibrations_module
 from search_service.query.calibration import Calibration
 from search_service.query.calibrations import Calibrations
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge.store import QdrantEdge
-from search_service.stores.protocol import VECTOR_NAMES, CollectionSpec, StoredPoint
+from search_service.stores.protocol import VECTOR_NAMES, StoredPoint
 from tests.unit.search_service.served import DIMENSION
 from tests.waiting import until
 

@@ -8,6 +8,7 @@ import pytest
 
 from clipsearch.serving.errors import InvalidArgument
 from search_service.query.filters import fitted
+from search_service.stores.collection import TextIndex
 from search_service.stores.filters import (
     DatetimeRange,
     Filter,
@@ -27,7 +28,6 @@ from search_service.stores.filters import (
     Range,
     ValuesCount,
 )
-from search_service.stores.protocol import TextIndex
 
 INDEXES = {name: name for name in ("keyword", "text", "integer", "float", "bool", "datetime", "geo")}
 INDEXES["shops[].halls[].size"] = "integer"

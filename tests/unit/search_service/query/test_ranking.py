@@ -20,13 +20,15 @@ from search_service.query.ranking import (
     vector_queries,
     with_defaults,
 )
-from search_service.stores.filters import Filter, HasId, IsNull
-from search_service.stores.protocol import (
+from search_service.stores.collection import (
     BinaryEncoding,
     CollectionSpec,
-    PayloadSelection,
     Quantization,
     QuantizationParams,
+)
+from search_service.stores.filters import Filter, HasId, IsNull
+from search_service.stores.protocol import (
+    PayloadSelection,
     ScoredPoint,
     StoredPoint,
     VectorQuery,

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge import indexing
 from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
-from search_service.stores.protocol import CollectionSpec, StoredPoint
+from search_service.stores.protocol import StoredPoint
 from search_service.stores.qdrant.store import QdrantServer
 from tests.local_qdrant import LocalQdrant
 from tests.unit.search_service.stores.ends import QUIET, no_optimizer, processes

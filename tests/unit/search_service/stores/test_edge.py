@@ -16,12 +16,12 @@ from clipsearch.serving.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge import collection as edge_collection
 from search_service.stores.edge import process as edge_process
 from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.filters import Filter, MatchValue
-from search_service.stores.protocol import CollectionSpec
 from tests.waiting import at_once, until
 
 

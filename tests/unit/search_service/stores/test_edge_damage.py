@@ -18,10 +18,11 @@ from clipsearch.serving.errors import AlreadyExists, CollectionDamaged, FailedPr
 from search_service.collections import Collections
 from search_service.deadline import Deadline
 from search_service.metrics import SearchMetrics
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge.damage import Damaged, sound
 from search_service.stores.edge.process import EngineProcess
 from search_service.stores.edge.store import QdrantEdge
-from search_service.stores.protocol import CollectionSpec, StoredPoint
+from search_service.stores.protocol import StoredPoint
 from search_service.write.successors import Successors
 from tests.waiting import until
 

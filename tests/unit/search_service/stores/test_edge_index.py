@@ -12,13 +12,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from search_service.stores.collection import QuantizationParams
 from search_service.stores.edge import files, indexing
 from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.filters import Filter, MatchValue
 from search_service.stores.protocol import (
     PayloadChange,
-    QuantizationParams,
     StoredPoint,
     VectorQuery,
     WordsQuery,

@@ -19,8 +19,9 @@ from clipsearch.serving.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.filters import Filter, MatchValue
-from search_service.stores.protocol import CollectionSpec, StoredPoint, VectorQuery
+from search_service.stores.protocol import StoredPoint, VectorQuery
 from search_service.stores.qdrant import calls
 from search_service.stores.qdrant.calls import MOST_TRIES
 from search_service.stores.qdrant.errors import StoreDataLoss

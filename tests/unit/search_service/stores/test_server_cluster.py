@@ -11,7 +11,12 @@ from qdrant_client import models
 
 from clipsearch.channel.credentials import CredentialsError
 from clipsearch.serving.errors import DeadlineExceeded, Unavailable
-from search_service.stores.protocol import ID_KEY, CollectionSpec, StoredPoint, point_uuid
+from search_service.stores.collection import CollectionSpec
+from search_service.stores.protocol import (
+    ID_KEY,
+    StoredPoint,
+    point_uuid,
+)
 from search_service.stores.qdrant import calls, copies, known
 from search_service.stores.qdrant.channel import open_client
 from search_service.stores.qdrant.store import QdrantServer

@@ -12,7 +12,7 @@ from clipsearch.serving.errors import (
     FailedPrecondition,
     Unavailable,
 )
-from search_service.stores.protocol import CollectionSpec, QuantizationParams
+from search_service.stores.collection import CollectionSpec, QuantizationParams
 from search_service.stores.qdrant import calls
 from search_service.stores.qdrant.known import FRESH_S
 from search_service.stores.qdrant.store import QdrantServer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from search_service.stores.collection import IndexType
-from search_service.stores.protocol import StoredPoint, Vector
+    from search_service.stores.protocol import StoredPoint, Vector
 
 FACET_TYPES: frozenset[IndexType] = frozenset({"keyword", "tenant", "integer", "bool"})
 """Types of the payload indexes that engines count values in."""

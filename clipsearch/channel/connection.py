@@ -18,14 +18,15 @@ OWN_CONNECTION = {"grpc.use_local_subchannel_pool": 1}
 # The retry policy that docs/operations.md tells of. It covers the moment in which a replica goes, not one
 # that stays away: that is for the caller to decide. A service that has itself tried a dependency in
 # vain tells gRPC here not to repeat that (`CallInterceptor`), so retries do not multiply.
-# Only what may safely happen twice. Creating and deleting a collection answers differently the
-# second time, and moving an alias would report where the first attempt had left it.
+# Only what may safely happen twice. Creating and deleting a collection, and deleting an index, answers
+# differently the second time, and moving an alias would report where the first attempt had left it.
 _RETRIED = [
     {"service": "clipsearch.encoder.v1.EncoderService"},
     {"service": "clipsearch.encoder.v1.OpenAIService"},
     {"service": "clipsearch.search.v1.SearchService"},
     {"service": "clipsearch.search.v1.CollectionService", "method": "GetCollection"},
     {"service": "clipsearch.search.v1.CollectionService", "method": "ListCollections"},
+    {"service": "clipsearch.search.v1.CollectionService", "method": "UpdateCollection"},
     {"service": "clipsearch.search.v1.CollectionService", "method": "CreatePayloadIndex"},
     {"service": "clipsearch.search.v1.CollectionService", "method": "SetSuccessor"},
 ]

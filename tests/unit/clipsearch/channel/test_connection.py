@@ -11,7 +11,7 @@ from clipsearch.serving.errors import ResourceExhausted, ServiceError, Unavailab
 from tests.unit.clipsearch.serving.served import METHODS, Running, by_path, call, path, refusal, running
 
 # What answers differently when it happens twice.
-ONCE = {"CreateCollection", "DeleteCollection", "UpdateAlias"}
+ONCE = {"CreateCollection", "DeleteCollection", "UpdateAlias", "DeletePayloadIndex"}
 GONE = Unavailable("encoder", "the server is stopping")
 TRIED_IN_VAIN = Unavailable("store", "the store cannot be reached", retry_after_s=1.0)
 

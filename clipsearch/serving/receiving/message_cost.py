@@ -19,7 +19,7 @@ from clipsearch.serving.errors import InvalidArgument
 # an entry of a Struct 157, a number in a list 17.
 _IN_LIST = 16
 _TEXT = 24
-_MESSAGE, _FIELD = 44, 8
+_MESSAGE, _FIELD = 40, 8
 _MAP_ENTRY = 100
 _NUMBER = 16
 # Not walked: a whole request of so many bytes, and a message inside of one. The worst of each takes so many

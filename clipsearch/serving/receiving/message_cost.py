@@ -1,6 +1,6 @@
 """What a message will take once it is parsed, read off its bytes before anything is built of them.
 
-A parsed message can be 60 times as large as it was on the wire: 2 bytes are an empty point of an Upsert, and
+A parsed message can be 80 times as large as it was on the wire: 2 bytes are an empty point of an Upsert, and
 105 in memory. The walk looks at tags and lengths only, and skips what texts, images and vectors hold, and
 small messages: those are taken to be the worst that they can be.
 """

@@ -10,12 +10,21 @@ import pytest
 
 from clipsearch.serving.errors import InvalidArgument, PermissionDenied
 from clipsearch.serving.security.tokens import Tenant
-from search_service.stores.filters import Filter, HasId, HasVector, IsEmpty, MatchExcept, MatchValue
+from search_service.stores.filters import (
+    Filter,
+    HasId,
+    HasVector,
+    IsEmpty,
+    MatchExcept,
+    MatchValue,
+    MinShould,
+)
 from search_service.stores.protocol import (
     PayloadChange,
     PayloadSelection,
     StoredPoint,
     VectorQuery,
+    WordsQuery,
 )
 from search_service.stores.tenant import TenantStore
 from tests.contract.shop import unit
@@ -124,6 +133,7 @@ async def test_a_tenant_counts_and_finds_its_points_alone(acme, mixed):
         (Filter(must=(HasId(("1.jpg", "../old.jpg", "old.jpg", "../beta/1.jpg")),)), 2),
         (Filter(must_not=(Filter(must=(HasId(("1.jpg",)),)),)), 3),
         (Filter(must=(HasId(("../acme/1.jpg",)),)), 0),
+        (Filter(min_should=MinShould((HasId(("1.jpg",)), HasId(("../old.jpg", "old.jpg"))), 1)), 2),
     ):
         assert await acme.count(mixed, filter) == count, filter
     for info in (await acme.get_collection(mixed), *await acme.list_collections()):
@@ -205,6 +215,9 @@ async def test_what_is_not_restricted_is_refused(acme, mixed):
         acme.set_alias("a", mixed),
         acme.sample(mixed, "image", 10),
         acme.calibration(mixed),
+        acme.update_vectors(mixed, [ANOTHER]),
+        acme.delete_vectors(mixed, ["1.jpg"], ["image"]),
+        acme.query(mixed, [VectorQuery(unit(1), "image", 10), WordsQuery("shoes", 10)]),
     ):
         with pytest.raises(PermissionDenied):
             await refused

@@ -25,6 +25,7 @@ from tests.unit.search_service.served import (
     refused,
     serving,
     term,
+    unit,
 )
 
 
@@ -137,6 +138,30 @@ async def test_what_fields_hold_is_told_of_the_callers_own_points(served):
         for token, filter, holds in ((served.acme, by_word, "numbers"), (served.beta, by_number, "words")):
             told = await refused(served.count(token, filter))
             assert (told.reason, f"holds {holds}" in told.message) == ("FILTER_TYPE_MISMATCH", True)
+
+
+async def test_what_is_chance_is_measured_from_the_points_of_all(served, encoder):
+    for token in (served.acme, served.beta):
+        await served.upsert(token, *(point(f"{n}.jpg", image=b"%d" % n) for n in range(8)))
+    encoder.vectors = {b"1": unit(1), "one": unit(1)}
+    await served.upsert(served.acme, point("1.jpg", image=b"1"))
+    for one in (term(b"1"), term("one")):  # there are no words among the vectors
+        asked = search_pb2.SearchRequest(
+            collection="c", query=[one], target=search_pb2.TARGET_IMAGE, only_matches=True
+        )
+        hits = (await served.client.points.Search(asked, metadata=shown(served.acme))).hits
+        assert (hits[0].id, {hit.payload["shop"] for hit in hits}) == ("1.jpg", {"acme"})
+
+
+async def test_words_are_looked_up_for_no_tenant(served):
+    made = collection_pb2.CreateCollectionRequest(name="words", bm25_field="title")
+    await served.client.collections.CreateCollection(made, metadata=shown(served.operator))
+    await served.upsert(served.acme, point("a", {"title": "shoes"}, image=b"a"), collection="words")
+    for fields in ({"target": search_pb2.TARGET_WORDS}, {"hybrid": search_pb2.Hybrid()}):
+        asked = search_pb2.SearchRequest(collection="words", query=[term("shoes")], **fields)
+        told = await refused(served.client.points.Search(asked, metadata=shown(served.acme)))
+        assert (told.code, told.reason) == ("PERMISSION_DENIED", "TENANT_FORBIDDEN")
+        assert (await served.client.points.Search(asked, metadata=shown(served.operator))).hits
 
 
 async def test_a_successor_gets_what_a_tenant_writes_and_keeps_what_others_have(served):

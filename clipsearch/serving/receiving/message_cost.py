@@ -1,7 +1,7 @@
 """What a message will take once it is parsed, read off its bytes before anything is built of them.
 
-A parsed message can be 80 times as large as it was on the wire: 2 bytes are an empty point of an Upsert, and
-105 in memory. The walk looks at tags and lengths only, and skips what texts, images and vectors hold, and
+A parsed message can be 80 times as large as it was on the wire: 2 bytes are an empty search of a batch, and
+161 in memory. The walk looks at tags and lengths only, and skips what texts, images and vectors hold, and
 small messages: those are taken to be the worst that they can be.
 """
 
@@ -15,7 +15,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from clipsearch.serving.errors import InvalidArgument
 
 # Bytes of memory, measured with protobuf 7.36 (upb) over a million elements each, its lists' spare room
-# included: an empty string in a list 33, an empty message in a list 49 (Condition) to 157 (SearchRequest),
+# included: an empty string in a list 33, an empty message in a list 49 (Condition) to 161 (SearchRequest),
 # an entry of a Struct 157, a number in a list 17.
 _IN_LIST = 16
 _TEXT = 24
@@ -24,7 +24,7 @@ _MAP_ENTRY = 100
 _NUMBER = 16
 # Not walked: a whole request of so many bytes, and a message inside of one. The worst of each takes so many
 # times its bytes (empty searches and points; inside of one empty terms, conditions and values of lists).
-_SMALL, _WORST, _SMALL_INSIDE, _WORST_INSIDE = 4096, 80, 4096, 29
+_SMALL, _WORST, _SMALL_INSIDE, _WORST_INSIDE = 4096, 85, 4096, 29
 # Fields that are looked at, some 0.2 s of them; what is left then is taken to be the worst that it can be.
 _MOST_STEPS = 100_000
 # Deeper than this no decoder goes.

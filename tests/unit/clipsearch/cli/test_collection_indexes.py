@@ -31,7 +31,7 @@ def test_what_is_written_is_read_again():
     [
         ("title", "FIELD=TYPE"),
         ("=text", "FIELD=TYPE"),
-        ("title=words", "keyword, integer"),
+        ("title=words", "keyword, tenant, integer"),
         ("price=float,lowercase=true", "text may have options"),
         ("title=text,lowercase=maybe", "no option with a value"),
         ("title=text,min_token_len=two", "no option with a value"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from clipsearch.filters.paths import keys
 from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import InvalidArgument
 from search_service.api.point_proto import check_count, check_path, read_time
@@ -37,7 +38,8 @@ def read_boosts(
         if proto.boost_candidates:
             raise InvalidArgument("boost_candidates", f"{proto.boost_candidates}, and there are no boosts")
         return (), 0
-    candidates = check_candidates("boost_candidates", proto.boost_candidates or _CANDIDATES, end, limits)
+    candidates = proto.boost_candidates or max(_CANDIDATES, end)
+    check_candidates("boost_candidates", candidates, end, limits)
     now = datetime.now(UTC)
     return tuple(_boost(boost, f"boosts[{i}]", now) for i, boost in enumerate(proto.boosts)), candidates
 
@@ -49,21 +51,27 @@ def _boost(proto: search_pb2.Boost, field: str, now: datetime) -> Boost:
         case "newer":
             newer, field = proto.newer, f"{field}.newer"
             target = read_time(newer.target, f"{field}.target") if newer.HasField("target") else now
-            key = check_path(newer.key, f"{field}.key")
+            key = _key(newer.key, f"{field}.key")
             by = Newer(key, target, _scale(newer.scale_s, f"{field}.scale_s"))
         case "nearer":
             nearer, field = proto.nearer, f"{field}.nearer"
             for name, degrees, most in (("lat", nearer.lat, 90), ("lon", nearer.lon, 180)):
                 if not -most <= degrees <= most:  # NaN is not either
                     raise InvalidArgument(f"{field}.{name}", f"{degrees:g}; -{most} to {most}")
-            key = check_path(nearer.key, f"{field}.key")
+            key = _key(nearer.key, f"{field}.key")
             by = Nearer(key, nearer.lat, nearer.lon, _scale(nearer.scale_m, f"{field}.scale_m"))
         case "popular":
             popular, field = proto.popular, f"{field}.popular"
-            by = Popular(check_path(popular.key, f"{field}.key"), _scale(popular.scale, f"{field}.scale"))
+            by = Popular(_key(popular.key, f"{field}.key"), _scale(popular.scale, f"{field}.scale"))
         case _:
             raise InvalidArgument(field, "empty; exactly one of newer, nearer and popular must be set")
     return Boost(weight, by)
+
+
+def _key(path: str, field: str) -> str:
+    if -1 in keys(check_path(path, field)):
+        raise InvalidArgument(field, f"{path!r} leads to several values; a boost looks at one", "KEY_INVALID")
+    return path
 
 
 def _scale(scale: float, field: str) -> float:

@@ -328,7 +328,8 @@ def _compared(
                     inside = f"{within}{condition.path}"
                     yield from _compared(condition.filter, f"{here}.nested.filter", clauses, inside)
                 case Filter():
-                    yield f"{here}.filter", f"{within}{_key_of(condition)}", condition, clauses
+                    if key := _key_of(condition):  # readings of what compares no field, such as ids
+                        yield f"{here}.filter", f"{within}{key}", condition, clauses
                 case IsEmpty() | IsNull() | HasId() | HasVector():
                     continue
                 case _:

@@ -96,6 +96,8 @@ async def ordered_page(
         if not more:
             found += _sorted(entries, order)
             break
+        if not entries:  # gone since they were listed: asked again, until the deadline
+            continue
         last = entries[-1].value
         found += _sorted((entry for entry in entries if entry.value != last), order)
         found += await walk.equals(last, None, wanted - len(found))

@@ -383,8 +383,8 @@ def _vector_of(point: StoredPoint | None, term: PointTerm, path: str) -> tuple[V
         if vector is not None:
             return vector, name
     raise InvalidArgument(
-        f"{path}.vector_name",
-        f"point {term.id!r} has no {term.name} vector",
+        f"{path}.vector_name" if term.name else f"{path}.point_id",
+        f"point {term.id!r} has no {term.name or 'image or text'} vector",
         "VECTOR_MISSING",
         {"id": term.id},
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+# "tenant": of keywords of which each tells a tenant.
 IndexType = Literal["keyword", "tenant", "integer", "float", "bool", "datetime", "text", "geo"]
 Tokenizer = Literal["word", "whitespace", "prefix"]
 Quantization = Literal["none", "scalar", "binary", "product", "turbo"]

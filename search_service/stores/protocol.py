@@ -28,7 +28,7 @@ from search_service.stores.questions import Boost, Context, Examples, FacetHit, 
 Vector = NDArray[np.float32]
 VectorName = Literal["image", "text"]
 VECTOR_NAMES: tuple[VectorName, VectorName] = ("image", "text")
-# "tenant": of keywords of which each tells a tenant.
+
 ID_NAMESPACE = uuid.UUID("6f1e3c0a-0d5b-5a55-9c0e-2f6f0c1a7d11")
 ID_KEY = "_clipsearch_id"
 RESERVED_PREFIX = "_clipsearch"

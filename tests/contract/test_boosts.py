@@ -34,6 +34,7 @@ PAYLOADS = [
     ({"made": [NOW.isoformat()] * 2, "shop": {"at": [ULM, ULM]}, "sold": [1, 2]}, (0, 0, 0)),
     ({"made": None, "shop": [], "sold": None}, (0, 0, 0)),
     ({}, (0, 0, 0)),
+    ({"sold": 1e308}, (0, 0, 1)),
     # 10 km north, 1 degree of latitude being 111.195 km
     ({"shop": {"at": {**ULM, "lat": ULM["lat"] + 10 / 111.195}}, "sold": 0.5}, (0, 0.5, 0.5 / 50.5)),
 ]

@@ -506,7 +506,7 @@ class SearchRequest(_message.Message):
     `context` or a `strategy` other than the average, whose scores are no cosines; boosts come after it.
     """
     boost_candidates: _builtins.int
-    """At least offset + limit, at most 1000 (a server setting); 0 = 100."""
+    """At least offset + limit, at most 1000 (a server setting). 0 = 100, or offset + limit where that is more."""
     @_builtins.property
     def query(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryTerm]:
         """1 to 16 terms (a server setting); none will do with `context`."""

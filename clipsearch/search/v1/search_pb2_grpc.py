@@ -175,7 +175,7 @@ class SearchServiceServicer:
 
     def DeleteVectors(self, request, context):
         """Removes vectors of points by id or by filter; their other vectors and their payloads stay. A point
-        without any vector is still listed, counted and read, but no search finds it. Doing it again is safe.
+        without any vector is still listed, counted and read, but no search by vectors finds it. Doing it again is safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

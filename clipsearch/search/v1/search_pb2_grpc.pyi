@@ -72,7 +72,7 @@ class SearchServiceStub:
     """
     DeleteVectors: _grpc.UnaryUnaryMultiCallable[_search_pb2.DeleteVectorsRequest, _search_pb2.DeleteVectorsResponse]
     """Removes vectors of points by id or by filter; their other vectors and their payloads stay. A point
-    without any vector is still listed, counted and read, but no search finds it. Doing it again is safe.
+    without any vector is still listed, counted and read, but no search by vectors finds it. Doing it again is safe.
     """
     CountPoints: _grpc.UnaryUnaryMultiCallable[_search_pb2.CountPointsRequest, _search_pb2.CountPointsResponse]
     """Counts points, exactly."""
@@ -122,7 +122,7 @@ class SearchServiceAsyncStub(SearchServiceStub):
     """
     DeleteVectors: _aio.UnaryUnaryMultiCallable[_search_pb2.DeleteVectorsRequest, _search_pb2.DeleteVectorsResponse]  # type: ignore[assignment]
     """Removes vectors of points by id or by filter; their other vectors and their payloads stay. A point
-    without any vector is still listed, counted and read, but no search finds it. Doing it again is safe.
+    without any vector is still listed, counted and read, but no search by vectors finds it. Doing it again is safe.
     """
     CountPoints: _aio.UnaryUnaryMultiCallable[_search_pb2.CountPointsRequest, _search_pb2.CountPointsResponse]  # type: ignore[assignment]
     """Counts points, exactly."""
@@ -223,7 +223,7 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_search_pb2.DeleteVectorsResponse, _abc.Awaitable[_search_pb2.DeleteVectorsResponse]]:
         """Removes vectors of points by id or by filter; their other vectors and their payloads stay. A point
-        without any vector is still listed, counted and read, but no search finds it. Doing it again is safe.
+        without any vector is still listed, counted and read, but no search by vectors finds it. Doing it again is safe.
         """
 
     @_abc_1.abstractmethod

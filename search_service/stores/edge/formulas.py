@@ -6,7 +6,6 @@ whether the field is what it should be; where it is not, the rest is not looked 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import qdrant_edge as qe
@@ -35,10 +34,8 @@ def _expression(boost: Boost) -> qe.Expression:
             right = qe.FieldCondition(key, geo_radius=qe.GeoRadius(place, _EARTH_M))
             value = of.Decay(qe.DecayKind.Exp, of.GeoDistance(place, key), None, _HALF, scale_m)
         case Popular(key, scale):
-            right = qe.FieldCondition(key, range=qe.RangeFloat(gte=-sys.float_info.max))
+            right = qe.FieldCondition(key, range=qe.RangeFloat(gte=0.0))
             number = of.Variable(key)
-            # The larger of it and 0, for which Qdrant 1.18 has no expression.
-            positive = of.Mult([of.Constant(_HALF), of.Sum([number, of.Abs(number)])])
-            value = of.Div(positive, of.Sum([positive, of.Constant(scale)]), None)
+            value = of.Div(number, of.Sum([number, of.Constant(scale)]), 0.0)
     one = qe.FieldCondition(key, values_count=qe.ValuesCount(lte=1))
     return of.Mult([of.Constant(boost.weight), of.Condition(qe.Filter(must=[right, one])), value])

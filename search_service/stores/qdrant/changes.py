@@ -9,7 +9,7 @@ from typing import TypeAlias
 import grpc
 from qdrant_client import AsyncQdrantClient, models
 
-from clipsearch.serving.errors import NotFound
+from clipsearch.serving.errors import Unavailable
 from search_service.deadline import store_within
 from search_service.stores.bm25 import WORDS, at_top, document, touches
 from search_service.stores.checks import check_points
@@ -133,7 +133,7 @@ class ServerChanges(ServerReads):
             there = await self._retrieve(collection, uuids(ids), NO_PAYLOAD, False, timeout)
             if not there or await self._send(collection, operations(there), wait=wait, timeout=timeout):
                 return there
-        raise NotFound("collection", collection)
+        raise Unavailable("store", "points went again and again while they were to be changed; try again")
 
     async def _send(
         self, collection: str, operations: Operations, *, wait: bool, timeout: float | None

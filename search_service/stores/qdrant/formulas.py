@@ -6,7 +6,6 @@ whether the field is what it should be; where it is not, the rest is not looked 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -38,12 +37,9 @@ def _expression(boost: Boost) -> models.Expression:
             distance = models.GeoDistanceParams(origin=place, to=key)
             value = _decay(models.GeoDistance(geo_distance=distance), scale_m)
         case Popular(key, scale):
-            right = models.FieldCondition(key=key, range=models.Range(gte=-sys.float_info.max))
-            # The larger of it and 0, for which Qdrant 1.18 has no expression.
-            twice = models.SumExpression(sum=[key, models.AbsExpression(abs=key)])
-            positive = models.MultExpression(mult=[_HALF, twice])
-            sum = models.SumExpression(sum=[positive, scale])
-            value = models.DivExpression(div=models.DivParams(left=positive, right=sum))
+            right = models.FieldCondition(key=key, range=models.Range(gte=0.0))
+            sum = models.SumExpression(sum=[key, scale])
+            value = models.DivExpression(div=models.DivParams(left=key, right=sum, by_zero_default=0.0))
     one = models.FieldCondition(key=key, values_count=models.ValuesCount(lte=1))
     return models.MultExpression(mult=[boost.weight, models.Filter(must=[right, one]), value])
 

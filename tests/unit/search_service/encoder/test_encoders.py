@@ -33,8 +33,6 @@ async def test_an_unknown_model_is_refused_with_those_there_are(client: Client):
     why = await refused(client.create(model="nobody's"))
     assert (why.code, why.reason, why.field) == ("INVALID_ARGUMENT", "MODEL_UNKNOWN", "model")
     assert "fake (fake-1), other (fake-2)" in why.message
-    why = await refused(client.create(model="fake", dimension=3, fingerprint="mine"))
-    assert why.field == "model"
 
 
 async def test_a_name_that_two_models_have_is_refused(client: Client, second: FakeEncoder):

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from clipsearch.backup.archive import Archive
 from clipsearch.backup.manifest import BackupError, Manifest, Part
@@ -180,11 +182,23 @@ class Restore:
         written = 0
 
         async def insert(rows: Sequence[Row]) -> list[UpsertResult]:
-            points = [row.to_point() for row in rows]
+            # A point without any vector can be kept, and not written: it gets one, and loses it again.
+            bare = [row.id for row in rows if row.image_vector is None and row.text_vector is None]
+            points = [
+                replace(row.to_point(), image_vector=np.eye(1, said.dimension, dtype=np.float32)[0])
+                if row.id in bare
+                else row.to_point()
+                for row in rows
+            ]
             try:
-                return await self._client.upsert(name, points, insert_only=True, fingerprint=said.fingerprint)
+                results = await self._client.upsert(
+                    name, points, insert_only=True, fingerprint=said.fingerprint
+                )
             except ValueError as error:  # deeper than a client sends
                 raise BackupError(f"cannot be written: {error}") from None
+            if bare:
+                await self._client.delete_vectors(name, bare, vectors=["image"])
+            return results
 
         def note(row: Row, result: UpsertResult) -> None:
             nonlocal written

@@ -69,6 +69,7 @@ async def here(clients) -> AsyncClient:
     await client.upsert(NAME, [made(n) for n in range(200)])
     odd = Point("id/ü \0 🚲", text="words", payload=ODD)
     await client.upsert(NAME, [odd, Point("bare", image_vector=vector(7))])
+    await client.delete_vectors(NAME, [made(5).id], vectors=["image", "text"])
     return client
 
 

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from clipsearch.serving.errors import FailedPrecondition
 from search_service.deadline import Deadline
 from search_service.query.calibrations import Calibrations
 from search_service.query.filters import FieldChecks, fitted
 from search_service.query.ordering import Listing, Order, order_by, ordered_page
 from search_service.stores.checks import check_index
 from search_service.stores.collection import CollectionSpec, index_type
-from search_service.stores.filters import Filter
+from search_service.stores.filters import Filter, asks_for_vectors
 from search_service.stores.protocol import (
     Page,
     PayloadChange,
@@ -67,12 +68,19 @@ class Points:
     async def delete(self, collection: str, selector: Sequence[str] | Filter, deadline: Deadline) -> int:
         """Deletes by ids or by filter; returns how many points existed and are gone.
 
-        The successor's are deleted too, and not counted.
+        The successor's are deleted too, and not counted. Raises FailedPrecondition for a filter by vectors
+        where there is a successor.
         """
-
         spec = await self._resolve(collection, deadline)
         if isinstance(selector, Filter):
             selector = fitted(selector, spec.payload_indexes)
+            if spec.successor and asks_for_vectors(selector):
+                raise FailedPrecondition(
+                    f"filter: has_vector, and collection {spec.name!r} has the successor {spec.successor!r}, "
+                    "whose points may have other vectors; list the points, and delete them by their ids",
+                    "SUCCESSOR_DIFFERS",
+                    {"field": "filter", "collection": spec.name, "successor": spec.successor},
+                )
             await self._fields.check(spec, selector, deadline, found=True, deleting=True)
             collection = spec.name  # what it was checked against: an alias may move meanwhile
 

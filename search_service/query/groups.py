@@ -9,7 +9,7 @@ a filter changes, and boosts are for the best of a list: there the groups are th
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipsearch.filters.paths import values_at
@@ -19,11 +19,12 @@ from search_service.query.filters import FieldChecks
 from search_service.query.queries import FUSION_DEPTH, Answer, Hit, Query, Timings
 from search_service.query.ranking import Ranked
 from search_service.query.search import Run, Search
-from search_service.stores.collection import index_type
+from search_service.stores.collection import CollectionSpec, index_type
 from search_service.stores.filters import Condition, Filter, IsEmpty, MatchExcept, MatchValue
-from search_service.stores.protocol import PayloadSelection, VectorStore
+from search_service.stores.protocol import PayloadSelection, StoredPoint, VectorStore
 
 _DEEPEST = 10_000  # hits that are looked through for another group
+_SAMPLE = 64  # points whose values are looked at where there is no group
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,28 @@ class Groups:
             raise _mismatch(asked.key, f"has a payload index of type {index_type(index)}")
         walk = _Walk(asked, run)
         ranked = await self._walk(walk, deadline)
-        if ranked.hits and not walk.groups:
-            raise _mismatch(asked.key, "holds neither")
-        if not ranked.hits and index is None:
-            await self._fields.check_known(run.spec, asked.key, "group_by", deadline)
+        if not walk.groups:
+            await self._check_field(run.spec, asked.key, deadline)
         groups = await self._whole(walk, deadline)
         timings = Timings(encode_s, time.perf_counter() - begun - encode_s)
         return groups, run.answer(replace(ranked, hits=[]), timings)
+
+    async def _check_field(self, spec: CollectionSpec, key: str, deadline: Deadline) -> None:
+        """Raises InvalidArgument for a field that no point has, or that holds nothing to group by.
+
+        By some of the points, whatever the search has found: the field is wrong for all searches or for none.
+        """
+        page = await self._store.scroll(
+            spec.name,
+            limit=_SAMPLE,
+            filter=Filter(must_not=(IsEmpty(key),)),
+            payload=PayloadSelection(include=(key,)),
+            timeout=deadline.store(),
+        )
+        if not page.points and key not in spec.payload_indexes:
+            await self._fields.check_known(spec, key, "group_by", deadline)
+        if page.points and not any(_values(point, key) for point in page.points):
+            raise _mismatch(key, "holds neither")
 
     async def _walk(self, walk: _Walk, deadline: Deadline) -> Ranked:
         """Finds the groups, and then what is missing in them."""
@@ -154,7 +170,7 @@ class _Walk:
         """Makes groups of a list's hits, beside those that are there; returns whether it was cut off."""
         before = frozenset(self.groups)
         for hit in hits:
-            for value in _values(hit, self.asked.key):
+            for value in _values(hit.point, self.asked.key):
                 if value not in self.groups and not self.has_all:
                     self.groups[value] = []
                 group = self.groups.get(value)
@@ -172,10 +188,10 @@ class _Walk:
         return [MatchExcept(self.asked.key, values) for values in (words, numbers) if values]
 
 
-def _values(hit: Hit, key: str) -> Iterable[str | int]:
+def _values(point: StoredPoint, key: str) -> list[str | int]:
     """The values of the field that a group can have, each once."""
-    values = values_at(hit.point.payload, key)
-    return dict.fromkeys(v for v in values if isinstance(v, str | int) and not isinstance(v, bool))
+    values = values_at(point.payload, key)
+    return list(dict.fromkeys(v for v in values if isinstance(v, str | int) and not isinstance(v, bool)))
 
 
 def _mismatch(key: str, why: str) -> InvalidArgument:

@@ -36,6 +36,8 @@ from search_service.stores.collection import BinaryEncoding, CollectionSpec
 from search_service.stores.filters import Filter, HasId
 from search_service.stores.protocol import (
     VECTOR_NAMES,
+    Context,
+    Examples,
     PayloadSelection,
     ScoredPoint,
     Vector,
@@ -43,7 +45,6 @@ from search_service.stores.protocol import (
     VectorQuery,
     VectorStore,
 )
-from search_service.stores.questions import Context, Examples
 
 Least: TypeAlias = Mapping[VectorName, float]
 """By vector name the cosine from which on a point counts; without one any does."""

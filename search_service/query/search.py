@@ -41,6 +41,8 @@ from search_service.stores.checks import check_dimension, check_fingerprint
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.protocol import (
     VECTOR_NAMES,
+    Context,
+    Examples,
     PayloadSelection,
     ScoredPoint,
     StoredPoint,
@@ -49,7 +51,6 @@ from search_service.stores.protocol import (
     VectorQuery,
     VectorStore,
 )
-from search_service.stores.questions import Context, Examples
 
 What = TypeVar("What", TextTerm, ImageTerm, VectorTerm, PointTerm)
 
@@ -216,7 +217,7 @@ class Search:
         return runs
 
     async def _fetch(self, runs: Sequence[Run], deadline: Deadline) -> None:
-        """The vectors of stored points: the image's if there is one, otherwise the text's."""
+        """The vectors of the stored points among the terms."""
         wanted: dict[str, dict[str, None]] = {}  # collection -> its ids, each once, in order
         for run in runs:
             for _, stored in run.terms(PointTerm):

@@ -246,3 +246,12 @@ def matches_everything(filter: Filter) -> bool:
         and (some is None or sum(map(vacuous, some.conditions)) >= some.min_count)
         and not filter.must_not
     )
+
+
+def asks_for_vectors(filter: Filter) -> bool:
+    """Whether the filter has a HasVector somewhere."""
+    some = filter.min_should.conditions if filter.min_should else ()
+    return any(
+        isinstance(condition, HasVector) or (isinstance(condition, Filter) and asks_for_vectors(condition))
+        for condition in (*filter.must, *filter.should, *filter.must_not, *some)
+    )

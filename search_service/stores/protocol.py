@@ -23,7 +23,7 @@ from search_service.stores.collection import (
     PayloadIndex,
 )
 from search_service.stores.filters import Filter
-from search_service.stores.questions import Boost, Context, Examples, FacetHit, Mmr, OrderBy, OrderedPoints
+from search_service.stores.questions import Boost, FacetHit, Mmr, OrderBy
 
 Vector = NDArray[np.float32]
 VectorName = Literal["image", "text"]
@@ -73,6 +73,23 @@ class PayloadChange:
     delete: tuple[str, ...] = ()
     whole: bool = False
     update_filter: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What points are to be like, and what not; a point's score is by the nearest, or by all."""
+
+    positives: tuple[Vector, ...]
+    negatives: tuple[Vector, ...]
+    strategy: Literal["best_score", "sum_scores"]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Pairs of what to be nearer to and what to be farther from; `target`: what else to be near to."""
+
+    pairs: tuple[tuple[Vector, Vector], ...]
+    target: Vector | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +148,15 @@ class Page:
 
     points: tuple[StoredPoint, ...]
     next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedPoints:
+    """Points in the order of `values`; of equal values in any. `more`: there may be others behind them."""
+
+    values: tuple[int | float, ...]
+    points: tuple[StoredPoint, ...]
+    more: bool
 
 
 class VectorStore(Protocol):

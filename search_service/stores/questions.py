@@ -4,33 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from search_service.stores.collection import IndexType
-    from search_service.stores.protocol import StoredPoint, Vector
+from search_service.stores.collection import IndexType
 
 FACET_TYPES: frozenset[IndexType] = frozenset({"keyword", "tenant", "integer", "bool"})
 """Types of the payload indexes that engines count values in."""
 ORDER_TYPES: frozenset[IndexType] = frozenset({"integer", "float", "datetime"})
 """Types of the payload indexes whose values engines can order points by."""
-
-
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """What points are to be like, and what not; a point's score is by the nearest, or by all."""
-
-    positives: tuple[Vector, ...]
-    negatives: tuple[Vector, ...]
-    strategy: Literal["best_score", "sum_scores"]
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Pairs of what to be nearer to and what to be farther from; `target`: what else to be near to."""
-
-    pairs: tuple[tuple[Vector, Vector], ...]
-    target: Vector | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +66,6 @@ class OrderBy:
     type: IndexType
     descending: bool = False
     start: int | float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OrderedPoints:
-    """Points in the order of `values`; of equal values in any. `more`: there may be others behind them."""
-
-    values: tuple[int | float, ...]
-    points: tuple[StoredPoint, ...]
-    more: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from search_service.stores.codec import NO_PAYLOAD
 from search_service.stores.collection import CollectionInfo, CollectionSpec
 from search_service.stores.filters import Condition, Filter, HasId, HasVector, MatchExcept, MatchValue, Nested
 from search_service.stores.protocol import (
+    OrderedPoints,
     Page,
     PayloadChange,
     PayloadSelection,
@@ -31,7 +32,7 @@ from search_service.stores.protocol import (
     VectorQuery,
     VectorStore,
 )
-from search_service.stores.questions import Boost, FacetHit, OrderBy, OrderedPoints
+from search_service.stores.questions import Boost, FacetHit, OrderBy
 
 _OTHERS = "../"
 
@@ -376,9 +377,9 @@ class TenantStore:
 
     def _shown(self, point: StoredPoint, selection: PayloadSelection) -> StoredPoint:
         """The point under its id for the tenant, with what was asked for of its payload."""
-        payload = point.payload
-        if self._with_field(selection) is not selection:
-            payload = {key: value for key, value in payload.items() if key != self._tenant.field}
+        payload, field = point.payload, self._tenant.field
+        if selection.include is not None and all(keys(path)[0] != field for path in selection.include):
+            payload = {key: value for key, value in payload.items() if key != field}
         return replace(point, id=self._shown_id(point.id), payload=payload)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search_service.stores.protocol import StoredPoint, VectorQuery
-from search_service.stores.questions import Context, Examples
+from search_service.stores.protocol import Context, Examples, StoredPoint, VectorQuery
 from tests.contract.shop import vectors
 
 POINTS = 60

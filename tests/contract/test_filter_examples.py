@@ -18,7 +18,7 @@ from search_service.query.calibrations import Calibrations
 from search_service.query.ordering import Listing
 from search_service.settings import SearchSettings
 from search_service.stores.collection import TextIndex
-from search_service.stores.filters import Filter, MatchValue, Range
+from search_service.stores.filters import Filter, HasId, HasVector, MatchValue, Range
 from search_service.stores.protocol import PayloadSelection, StoredPoint
 from search_service.write.successors import Successors
 from tests import documents
@@ -137,3 +137,10 @@ async def test_paths_go_into_lists_and_objects(store, collection):
         (Range('"unit price"', lt=6), True),
     ]:
         assert await ids_of(store, collection, condition) == ({"a"} if found else set()), condition
+
+
+@pytest.mark.parametrize("condition", [HasId(("p",)), HasVector("text")])
+async def test_readings_of_what_compares_no_field_are_no_error(store, collection, condition):
+    points = Points(store, Successors(store), Calibrations(store, 30))
+    filter = Filter(must=(Filter(should=(condition,), readings=True),))
+    assert await points.count(collection, filter, Deadline.after(30)) == 0

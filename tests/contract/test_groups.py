@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from clipsearch.serving.errors import InvalidArgument
 from search_service.deadline import Deadline
 from search_service.encoder.encoders import Encoders
 from search_service.query.calibrations import Calibrations
@@ -118,3 +119,13 @@ async def test_hits_come_with_what_is_asked_of_them(searching):
     bounded = GroupQuery(Query(collection, QUERY, "image", score_threshold=above), "year", 2)
     found, _ = await groups.search(bounded, Deadline.after(30))
     assert [hit.point.id for group in found for hit in group.hits] == [hits[0].point.id]
+
+
+@pytest.mark.parametrize("lowest", [None, 2.0])  # above all cosines: nothing is found
+async def test_a_field_with_nothing_to_group_by_is_told_whatever_is_found(searching, lowest):
+    collection, _, groups = searching
+    query = Query(collection, QUERY, "image", score_threshold=lowest)
+    for field, reason in (("shop", "GROUP_TYPE_MISMATCH"), ("colour", "FILTER_FIELD_UNKNOWN")):
+        with pytest.raises(InvalidArgument) as refused:
+            await groups.search(GroupQuery(query, field, 2), Deadline.after(30))
+        assert (refused.value.reason, refused.value.field) == (reason, "group_by")

@@ -149,7 +149,8 @@ class SearchServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeletePoints(self, request, context):
-        """Deletes points by id or by filter. Deleting what does not exist is not an error.
+        """Deletes points by id or by filter. Deleting what does not exist is not an error. FAILED_PRECONDITION
+        (SUCCESSOR_DIFFERS) for a filter with has_vector where the collection has a successor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,7 +59,9 @@ class SearchServiceStub:
     GetPoints: _grpc.UnaryUnaryMultiCallable[_search_pb2.GetPointsRequest, _search_pb2.GetPointsResponse]
     """Reads points by id. Ids that do not exist are listed in `missing`, they are not an error."""
     DeletePoints: _grpc.UnaryUnaryMultiCallable[_search_pb2.DeletePointsRequest, _search_pb2.DeletePointsResponse]
-    """Deletes points by id or by filter. Deleting what does not exist is not an error."""
+    """Deletes points by id or by filter. Deleting what does not exist is not an error. FAILED_PRECONDITION
+    (SUCCESSOR_DIFFERS) for a filter with has_vector where the collection has a successor.
+    """
     UpdatePayload: _grpc.UnaryUnaryMultiCallable[_search_pb2.UpdatePayloadRequest, _search_pb2.UpdatePayloadResponse]
     """Changes the payloads of points by id or by filter; their vectors stay, and nothing is encoded.
     A point that a filter finds is changed even if another writer changes it meanwhile. After an error
@@ -109,7 +111,9 @@ class SearchServiceAsyncStub(SearchServiceStub):
     GetPoints: _aio.UnaryUnaryMultiCallable[_search_pb2.GetPointsRequest, _search_pb2.GetPointsResponse]  # type: ignore[assignment]
     """Reads points by id. Ids that do not exist are listed in `missing`, they are not an error."""
     DeletePoints: _aio.UnaryUnaryMultiCallable[_search_pb2.DeletePointsRequest, _search_pb2.DeletePointsResponse]  # type: ignore[assignment]
-    """Deletes points by id or by filter. Deleting what does not exist is not an error."""
+    """Deletes points by id or by filter. Deleting what does not exist is not an error. FAILED_PRECONDITION
+    (SUCCESSOR_DIFFERS) for a filter with has_vector where the collection has a successor.
+    """
     UpdatePayload: _aio.UnaryUnaryMultiCallable[_search_pb2.UpdatePayloadRequest, _search_pb2.UpdatePayloadResponse]  # type: ignore[assignment]
     """Changes the payloads of points by id or by filter; their vectors stay, and nothing is encoded.
     A point that a filter finds is changed even if another writer changes it meanwhile. After an error
@@ -192,7 +196,9 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _search_pb2.DeletePointsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_search_pb2.DeletePointsResponse, _abc.Awaitable[_search_pb2.DeletePointsResponse]]:
-        """Deletes points by id or by filter. Deleting what does not exist is not an error."""
+        """Deletes points by id or by filter. Deleting what does not exist is not an error. FAILED_PRECONDITION
+        (SUCCESSOR_DIFFERS) for a filter with has_vector where the collection has a successor.
+        """
 
     @_abc_1.abstractmethod
     def UpdatePayload(

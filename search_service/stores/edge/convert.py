@@ -44,6 +44,8 @@ from search_service.stores.filters import (
 )
 from search_service.stores.protocol import (
     VECTOR_NAMES,
+    Context,
+    Examples,
     PayloadChange,
     PayloadSelection,
     Question,
@@ -55,7 +57,6 @@ from search_service.stores.protocol import (
     WordsQuery,
     point_uuid,
 )
-from search_service.stores.questions import Context, Examples
 
 _BYTES_A_NUMBER = 4
 # The engine's defaults; they cannot be left out when another setting of HNSW is given.

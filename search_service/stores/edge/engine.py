@@ -49,6 +49,7 @@ from search_service.stores.edge.formulas import formula
 from search_service.stores.filters import Filter, HasId, HasVector
 from search_service.stores.protocol import (
     VECTOR_NAMES,
+    OrderedPoints,
     Page,
     PayloadChange,
     PayloadSelection,
@@ -58,7 +59,7 @@ from search_service.stores.protocol import (
     VectorName,
     point_uuid,
 )
-from search_service.stores.questions import Boost, FacetHit, OrderBy, OrderedPoints
+from search_service.stores.questions import Boost, FacetHit, OrderBy
 
 WRITES = frozenset(
     {

@@ -12,6 +12,7 @@ from search_service.stores.codec import NO_PAYLOAD, sampled
 from search_service.stores.edge.collection import EdgeCollection
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
+    OrderedPoints,
     Page,
     PayloadSelection,
     Question,
@@ -20,7 +21,7 @@ from search_service.stores.protocol import (
     VectorName,
     VectorSample,
 )
-from search_service.stores.questions import Boost, FacetHit, OrderBy, OrderedPoints
+from search_service.stores.questions import Boost, FacetHit, OrderBy
 
 
 class EdgeReads:

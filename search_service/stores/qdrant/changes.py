@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
@@ -173,12 +174,17 @@ async def keep_words(
     """
     written: dict[str, models.SparseVector | None] = {}
     while True:
-        words = {str(record.id): _words(record, bm25_field) for record in await read()}
+        # 3 ms for 64 KiB: not on the event loop.
+        words = await asyncio.to_thread(_words_of, await read(), bm25_field)
         stale = {id: own for id, own in words.items() if id not in written or written[id] != own}
         if not stale:
             return
         if await write(_word_operations(stale)):
             written |= stale
+
+
+def _words_of(found: Found, bm25_field: str) -> dict[str, models.SparseVector | None]:
+    return {str(record.id): _words(record, bm25_field) for record in found}
 
 
 def _words(record: models.Record, bm25_field: str) -> models.SparseVector | None:

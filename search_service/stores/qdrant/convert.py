@@ -45,6 +45,8 @@ from search_service.stores.filters import (
 from search_service.stores.protocol import (
     ID_KEY,
     VECTOR_NAMES,
+    Context,
+    Examples,
     PayloadSelection,
     Question,
     ScoredPoint,
@@ -55,7 +57,6 @@ from search_service.stores.protocol import (
     WordsQuery,
     point_uuid,
 )
-from search_service.stores.questions import Context, Examples
 
 # As an `update_filter`: of the points that are there only those that match are replaced, and none of
 # ours does. Servers have it since 1.16, as they have metadata, without which no collection is ours.

@@ -20,6 +20,7 @@ from search_service.stores.checks import check_cursor
 from search_service.stores.codec import NO_PAYLOAD, order_start, payload_keys, sampled
 from search_service.stores.filters import Filter, HasId
 from search_service.stores.protocol import (
+    OrderedPoints,
     Page,
     PayloadSelection,
     Question,
@@ -41,7 +42,7 @@ from search_service.stores.qdrant.convert import (
 )
 from search_service.stores.qdrant.copies import ANY_COPY, agreed
 from search_service.stores.qdrant.formulas import formula
-from search_service.stores.questions import Boost, FacetHit, OrderBy, OrderedPoints
+from search_service.stores.questions import Boost, FacetHit, OrderBy
 
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 

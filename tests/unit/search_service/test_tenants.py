@@ -99,6 +99,22 @@ async def test_a_point_that_says_it_is_anothers_fails_alone(served):
     assert await served.ids(served.operator) == {"acme/a"}
 
 
+async def test_an_id_is_measured_as_it_is_stored(served):
+    results = await served.upsert(served.acme, *(point("a" * n, image=b"a") for n in (507, 508)))
+    assert [result.status.code for result in results] == [0, 3]
+    assert refusal(results[1].status).reason == "ID_INVALID"
+    assert await served.ids(served.operator) == {"acme/" + "a" * 507}
+
+
+@pytest.mark.parametrize("spelt", ["shop", '"shop"', "shop[]"])
+async def test_the_tenants_own_field_comes_back_however_it_is_spelt(served, spelt):
+    await served.upsert(served.acme, point("a", {"n": 1}, image=b"a"))
+    asked = search_pb2.GetPointsRequest(collection="c", ids=["a"])
+    asked.payload.include.append(spelt)
+    answer = await served.client.points.GetPoints(asked, metadata=shown(served.acme))
+    assert [dict(one.payload) for one in answer.points] == [{"shop": "acme"}]
+
+
 async def test_an_id_that_others_took_is_refused_and_theirs_stays(served):
     await served.upsert(served.operator, point("acme/a", {"shop": "beta"}, image=b"a"))
     first, second = await served.upsert(served.acme, point("a", image=b"b"), point("b", image=b"b"))

@@ -15,7 +15,16 @@ from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.search.v1 import filter_pb2, search_pb2
 from search_service.settings import SearchSettings
 from search_service.stores.edge.store import QdrantEdge
-from tests.unit.search_service.served import Client, FakeEncoder, refusal, refused, serving, unit, wire
+from tests.unit.search_service.served import (
+    Client,
+    FakeEncoder,
+    parse,
+    refusal,
+    refused,
+    serving,
+    unit,
+    wire,
+)
 from tests.waiting import until
 
 INSERT_ONLY = search_pb2.UPDATE_MODE_INSERT_ONLY
@@ -323,3 +332,13 @@ async def test_an_added_payload_index_is_on_both(client: Client):
     assert index in (await describe(client, "new")).payload_indexes
     await client.collections.DeletePayloadIndex(pb.DeletePayloadIndexRequest(collection="old", field="brand"))
     assert index not in (await describe(client, "new")).payload_indexes
+
+
+async def test_a_filter_by_vectors_deletes_nothing_where_the_successors_may_differ(client: Client):
+    await client.upsert({"id": "a", "text": "a"}, collection="old")
+    lacking = parse('must_not { filter { must { has_vector: "image" } } }')
+    await link(client)
+    why = await refused(delete(client, filter=lacking))
+    assert (why.code, why.reason, why.field) == ("FAILED_PRECONDITION", "SUCCESSOR_DIFFERS", "filter")
+    await link(client, successor="")
+    assert await delete(client, filter=lacking) == 1

@@ -135,7 +135,7 @@ def eval(
     """
     need("an evaluation", "eval", NEEDED)
     from clipsearch.client.inputs import Quantization
-    from clipsearch.eval.page import document
+    from clipsearch.eval.document import document
     from clipsearch.eval.run import MADE, Asking, from_file
 
     ks = _numbers("--k", k, _MOST_K)

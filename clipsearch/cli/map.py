@@ -98,7 +98,7 @@ def map(
             seed=seed,
         )
     if json:
-        from clipsearch.map.page import summary
+        from clipsearch.map.summary import summary
 
         print_json(summary(drawn))
         return
@@ -126,9 +126,10 @@ def draw(
     import json
 
     from clipsearch.map.build import build_map, telling_fields
-    from clipsearch.map.page import summary, write_page
+    from clipsearch.map.page import write_page
     from clipsearch.map.png import write_image
     from clipsearch.map.sample import read_sample
+    from clipsearch.map.summary import summary
 
     with progress_bar(transient=True) as bar:
         task = bar.add_task("", total=None, note="")

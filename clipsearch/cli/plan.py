@@ -13,9 +13,10 @@ import typer
 from clipsearch.cli.options import Json
 from clipsearch.cli.output import plain, print_json, stdout, table
 from clipsearch.cli.problems import Problem
-from clipsearch.plan import sizing
+from clipsearch.plan import sizing, storage
 from clipsearch.plan.profile import Profile, choose
-from clipsearch.plan.sizing import Hardware, Load, Plan, Quantization, Service
+from clipsearch.plan.sizing import Hardware, Load, Plan, Service
+from clipsearch.plan.storage import Quantization
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -173,8 +174,8 @@ def reasons(plans: Sequence[Plan], profile: Profile) -> list[str]:
         "replica more for one that fails",
         f"memory of a replica: measured resident memory x {sizing.MEMORY_HEADROOM:g}",
         *(_memory_reason(plan) for plan in plans),
-        f"disk: float32 vectors, quantised copy, HNSW links, {sizing.POINT_BYTES} bytes a point and "
-        f"{load.payload_bytes} of payload, x {sizing.DISK_HEADROOM:g}: room for a segment that is "
+        f"disk: float32 vectors, quantised copy, HNSW links, {storage.POINT_BYTES} bytes a point and "
+        f"{load.payload_bytes} of payload, x {storage.DISK_HEADROOM:g}: room for a segment that is "
         "rewritten and for a snapshot; x copies",
         f"nodes of a copy: memory / ({hardware.node_memory / 1e9:g} GB x {sizing.NODE_MEMORY_SHARE:g}); "
         f"{sizing.SHARDS_A_NODE} shards on each (Qdrant: 2 to 4 a node)",
@@ -205,15 +206,15 @@ def _memory_reason(plan: Plan) -> str:
     stored = plan.cluster.stored
     if stored.quantization == "none":
         how = (
-            f"{stored.vectors:,} vectors x {stored.dimension} x 4 bytes x {sizing.QDRANT_OVERHEAD:g} "
+            f"{stored.vectors:,} vectors x {stored.dimension} x 4 bytes x {storage.QDRANT_OVERHEAD:g} "
             f"(Qdrant, Capacity Planning), HNSW's links of {gigabytes(stored.link_bytes)} in it"
         )
     else:
-        per = sizing.QUANTIZED_BYTES[stored.quantization]
+        per = storage.QUANTIZED_BYTES[stored.quantization]
         how = (
             f"({stored.vectors:,} x {stored.dimension} x {per:g} bytes + links "
-            f"{gigabytes(stored.link_bytes)} + {sizing.POINT_BYTES} bytes a point) x "
-            f"{sizing.QDRANT_OVERHEAD:g}, the float32 vectors on disk"
+            f"{gigabytes(stored.link_bytes)} + {storage.POINT_BYTES} bytes a point) x "
+            f"{storage.QDRANT_OVERHEAD:g}, the float32 vectors on disk"
         )
     return f"memory, {_KINDS[stored.quantization]}: {how} = {gigabytes(stored.memory_bytes)}, x copies"
 

@@ -188,7 +188,7 @@ async def _evaluate(client: AsyncClient, move: Move, wanted: _Wanted, json: bool
     if wanted.eval is None:
         return None
     from clipsearch.cli.eval import progress, show
-    from clipsearch.eval.page import document
+    from clipsearch.eval.document import document
     from clipsearch.eval.run import Asking, evaluate
 
     file, queries = wanted.eval

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.eval.queries import Query, Ranking
+from clipsearch.eval.ask import Ranking
+from clipsearch.eval.queries import Query
 
 Values = NDArray[np.float64]
 

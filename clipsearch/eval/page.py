@@ -10,9 +10,6 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from clipsearch.eval.measures import Interval
-from clipsearch.eval.run import Asking, Row
-
 _HERE = Path(__file__).parent
 _COLOUR = "#0072b2"
 _ROW_INCHES, _HEAD_INCHES, _PANEL_INCHES, _LABEL_INCHES = 0.34, 0.9, 2.3, 2.6
@@ -89,52 +86,3 @@ def _label(row: Mapping[str, Any]) -> str:
     parts = [row["name"], row["precision"], row["quantization"], row["search"]]
     label = ", ".join(part for part in parts if part and part != "none").replace("$", r"\$")
     return label if len(label) <= _LONGEST_LABEL else f"…{label[-_LONGEST_LABEL:]}"
-
-
-def document(
-    rows: Sequence[Row], asking: Asking, source: str, bounds: Mapping[str, float], collection: str = ""
-) -> dict[str, Any]:
-    """Everything that was measured. `source`: where the queries are from.
-
-    `bounds` are what each measure must be at least: in all rows, or in those of one collection.
-    """
-    judged = [row for row in rows if collection in ("", row.collection.name)]
-    below = [missed for row in judged for missed in row.below(bounds)]
-    return {
-        "queries": source,
-        "target": asking.target,
-        "fail_below": dict(bounds),
-        "below": below,
-        "rows": [_row(row) for row in rows],
-    }
-
-
-def _row(row: Row) -> dict[str, Any]:
-    there = row.collection
-    return {
-        "name": row.name,
-        "collection": there.name,
-        "model": there.model,
-        "fingerprint": there.fingerprint,
-        "precision": row.precision or None,
-        "quantization": there.quantization,
-        "search": row.search,
-        "exact": row.exact,
-        "ef": row.ef,
-        "points": there.points,
-        "indexed_share": round(there.indexed_share, 4),
-        "queries": row.queries,
-        "measures": _intervals(row.measures),
-        "differences": _intervals(row.differences),
-        "same": None if row.same is None else round(row.same, 6),
-        "p50_ms": round(row.p50_ms, 3),
-        "memory_bytes": row.memory_bytes,
-        "bytes_a_point": round(row.bytes_a_point, 1),
-    }
-
-
-def _intervals(measures: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
-    return {
-        name: {"mean": round(one.mean, 6), "low": round(one.low, 6), "high": round(one.high, 6)}
-        for name, one in measures.items()
-    }

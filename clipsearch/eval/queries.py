@@ -17,8 +17,6 @@ from clipsearch.ingest.source import absolute
 from clipsearch.ingest.tables.open import open_table
 from clipsearch.ingest.tables.table import Row, found
 
-Ranking = list[str]
-"""Ids, best first."""
 LEAST = 2
 """Queries: one has no spread, and no interval."""
 _COLUMNS = ("text", "image", "relevant")

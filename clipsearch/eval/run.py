@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from statistics import median
 
-from clipsearch.channel.batches import batched
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.inputs import Search, Target
 from clipsearch.client.retrying import Retrying
 from clipsearch.client.types import Collection
 from clipsearch.eval.answers import find_answers
+from clipsearch.eval.ask import Ranking, p50_ms, rankings, search
 from clipsearch.eval.made import of_captions, of_folders
 from clipsearch.eval.measures import Interval, Values, interval, overlap, per_query
-from clipsearch.eval.queries import Asked, Query, Ranking, read_queries
+from clipsearch.eval.queries import Asked, Query, read_queries
 
 Queries = Callable[[AsyncClient, Retrying, str], Awaitable[list[Query]]]
 """The queries for a collection, by its name. Raises SourceError and ClipSearchError."""
@@ -27,8 +25,6 @@ _RETRY_S = 60.0
 _BITS = {"none": 32.0, "scalar": 8.0}
 _BINARY_BITS = {"one_bit": 1.0, "one_and_half_bits": 1.5, "two_bits": 2.0}
 _TURBO_BITS = 4.0  # the engine's default
-_TOGETHER = 8
-_TIMED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,40 +165,3 @@ def _bits(collection: Collection) -> float:
         case "turbo":
             return float(params.get("bits", _TURBO_BITS))
     return _BITS[collection.quantization]
-
-
-async def rankings(
-    client: AsyncClient,
-    calls: Retrying,
-    collection: str,
-    searches: Sequence[Search],
-    on_progress: Callable[[int], None] = lambda done: None,
-) -> list[Ranking]:
-    """The ids that each search finds. Raises ClipSearchError, OSError."""
-    ranked: list[Ranking] = []
-    for some in batched(searches, _TOGETHER):
-        results = await calls.make(partial(client.search_batch, collection, some))
-        ranked += [[hit.id for hit in result.hits] for result in results]
-        on_progress(len(ranked))
-    return ranked
-
-
-async def p50_ms(client: AsyncClient, calls: Retrying, collection: str, searches: Sequence[Search]) -> float:
-    """Milliseconds that a search takes, the median of at most 50 made one after another."""
-    took = []
-    for options in searches[:_TIMED]:
-        search = partial(client.search, collection, **options)
-        begun = time.perf_counter()
-        await calls.make(search)
-        took.append(1000 * (time.perf_counter() - begun))
-    return median(took)
-
-
-def search(query: Query, options: Search) -> Search:
-    """What is asked for a query. One hit more than `limit` where its image is a point, which is no answer."""
-    asked: Search = {**options, "payload": False, "limit": options["limit"] + bool(query.itself)}
-    if query.image is not None:
-        asked["image"] = query.image
-    elif query.text is not None:
-        asked["text"] = query.text
-    return asked

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import html
 import json
@@ -20,7 +19,8 @@ from clipsearch.client.inputs import BOOKKEEPING
 from clipsearch.display.notebook import cut
 from clipsearch.display.thumbnails import thumbnail
 from clipsearch.map.build import SpaceMap, View
-from clipsearch.map.sample import IMAGE, SIDES, TEXT, Item
+from clipsearch.map.sample import IMAGE, SIDES, Item
+from clipsearch.map.summary import summary
 
 _HERE = Path(__file__).parent
 _MOST_FIELDS = 12
@@ -160,52 +160,3 @@ def _json(value: Any) -> str:
 def _hash(script: str) -> str:
     digest = hashlib.sha256(script.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
-
-
-def summary(drawn: SpaceMap) -> dict[str, Any]:
-    """Everything that was measured, as JSON; the meaning of each is in `clipsearch.map.measures`."""
-    sample = drawn.sample
-    return {
-        "collection": sample.collection.name,
-        "model": sample.collection.model,
-        "fingerprint": sample.collection.fingerprint,
-        "points": sample.points,
-        "points_shown": len(sample.items),
-        "image_vectors": int((sample.side == IMAGE).sum()),
-        "text_vectors": int((sample.side == TEXT).sum()),
-        "seed": drawn.seed,
-        "spaces": {view.name: _rounded(dataclasses.asdict(view.numbers)) for view in drawn.views},
-        "clusters": {
-            **_rounded(dataclasses.asdict(drawn.cluster_numbers)),
-            "found": [{"size": c.size, "words": list(c.words)} for c in drawn.clusters],
-        },
-        "queries": [
-            {
-                "query": placed.title,
-                "space": view.name,
-                "nearest": _nearest(drawn, placed.rows, placed.cosines),
-            }
-            for view in drawn.views
-            for placed in view.questions
-        ],
-    }
-
-
-def _nearest(drawn: SpaceMap, rows: tuple[int, ...], cosines: tuple[float, ...]) -> list[dict[str, Any]]:
-    sample = drawn.sample
-    return [
-        {
-            "id": sample.items[sample.item[row]].id,
-            "side": "image" if sample.side[row] == IMAGE else "text",
-            "cosine": cosine,
-        }
-        for row, cosine in zip(rows, cosines, strict=True)
-    ]
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 6)  # the page rounds to 3, as the command line does: 4 here would round twice
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    return value

@@ -15,7 +15,7 @@ from clipsearch import AsyncClient, Client, Point
 from clipsearch.channel.batches import batched
 from clipsearch.client.inputs import Search
 from clipsearch.client.retrying import Retrying
-from clipsearch.eval.run import rankings
+from clipsearch.eval.ask import rankings
 from tests.quality.measure import RETRY_S, TOP, WRITTEN, Encoded, Found, rank, share
 from tests.quality.report import LOST_R1, LOST_R10, ROUNDING
 

@@ -13,7 +13,7 @@ from clipsearch import AsyncClient, Client, EncoderClient, Point
 from clipsearch.channel.batches import batched
 from clipsearch.client.inputs import Search
 from clipsearch.client.retrying import Retrying
-from clipsearch.eval.run import rankings
+from clipsearch.eval.ask import rankings
 from tests.quality.captioned import Captioned, changed
 from tests.quality.cases import Case, Collection
 

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from clipsearch.map.build import SpaceMap, build_map
-from clipsearch.map.page import caption, first_way, groups_of, summary, write_page
+from clipsearch.map.page import caption, first_way, groups_of, write_page
 from clipsearch.map.png import write_image
 from clipsearch.map.queries import Question, neighbours
 from clipsearch.map.sample import IMAGE, TEXT, Item
+from clipsearch.map.summary import summary
 from tests.unit.clipsearch.map.made import islands
 
 HOSTILE = '</script><script>alert("x")</script> <img src=x onerror=alert(1)> \u2028 $plotly'

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipsearch.plan.profile import PlanError
-from clipsearch.plan.sizing import Hardware, Load, Stored, plan
+from clipsearch.plan.sizing import Hardware, Load, plan
+from clipsearch.plan.storage import Stored
 
 from .made import PROFILE
 

@@ -18,14 +18,35 @@ from clipsearch.files import kind_of
 from clipsearch.ingest.source import EmptySource, Item, absolute, path_text
 
 IMAGE_SUFFIXES = frozenset(
-    {
-        *(".apng", ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg"),
-        *(".png", ".tif", ".tiff", ".webp"),
-    }
+    [
+        ".apng",
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".jfif",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".png",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
 )
+
 DEFAULT_EXCLUDES = (
-    *("@eaDir", "#recycle", "#snapshot", ".thumbnails", "$RECYCLE.BIN", "System Volume Information"),
-    *("lost+found", "__MACOSX", "Thumbs.db", "desktop.ini"),
+    "@eaDir",
+    "#recycle",
+    "#snapshot",
+    ".thumbnails",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "lost+found",
+    "__MACOSX",
+    "Thumbs.db",
+    "desktop.ini",
 )
 """What systems and network drives put beside images."""
 

@@ -16,10 +16,31 @@ from clipsearch.ingest.source import EmptySource, SourceError
 from clipsearch.ingest.tables.table import ColumnType, Row, Table, found, is_utf8, open_text
 
 NO_VALUE = frozenset(
-    {
-        *("N/A", "n/a", "NA", "na", "NaN", "nan", "NAN", "null", "NULL", "Null", "None", "none", "NONE"),
-        *("nil", "-", "--", "---", "?", "#N/A", "#NA", "<NA>", "\u2013", "\u2014"),
-    }
+    [
+        "N/A",
+        "n/a",
+        "NA",
+        "na",
+        "NaN",
+        "nan",
+        "NAN",
+        "null",
+        "NULL",
+        "Null",
+        "None",
+        "none",
+        "NONE",
+        "nil",
+        "-",
+        "--",
+        "---",
+        "?",
+        "#N/A",
+        "#NA",
+        "<NA>",
+        "\u2013",
+        "\u2014",
+    ]
 )
 """Cells that say that there is no value. In a column declared as string they are words."""
 

@@ -100,10 +100,21 @@ def _read(path: Path, text: str, belongs_to: Mapping[str, Any]) -> list[list[int
         well_formed, version = False, None
     if not well_formed or version != _VERSION:
         raise CheckpointError(f"{path} is no checkpoint of this version; delete it or name another file")
-    for field in ("collection", "fingerprint", "source"):
+    for field in ("collection", "fingerprint"):
         if stored.get(field) != belongs_to[field]:
             raise CheckpointError(
-                f"{path} is the checkpoint of another {'source' if field == 'source' else 'collection'}: "
-                f"its {field} is {stored.get(field)!r}, not {belongs_to[field]!r}"
+                f"{path} is the checkpoint of another collection: its {field} is {stored.get(field)!r}, "
+                f"not {belongs_to[field]!r}"
             )
+    if stored.get("source") != belongs_to["source"]:
+        raise CheckpointError(
+            f"{path} is the checkpoint of another source: {_difference(stored, belongs_to)}"
+        )
     return ranges
+
+
+def _difference(stored: Mapping[str, Any], belongs_to: Mapping[str, Any]) -> str:
+    there, here = stored.get("source"), belongs_to["source"]
+    there = there if isinstance(there, dict) else {}
+    key = next(key for key in (*here, *there) if here.get(key) != there.get(key))
+    return f"its {key} is {there.get(key)!r}, not {here.get(key)!r}"

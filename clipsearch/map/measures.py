@@ -62,7 +62,7 @@ class SpaceNumbers:
 
     gap: float | None
     alignment: float | None
-    uniformity: float | None
+    uniformity: float
     uniformity_image: float | None
     uniformity_text: float | None
     fields: dict[str, FieldNumbers]
@@ -74,7 +74,7 @@ def measure(sample: Sample, vectors: Vector, fields: Sequence[str], seed: int = 
     return SpaceNumbers(
         gap=modality_gap(images, texts),
         alignment=alignment(sample, vectors),
-        uniformity=uniformity(vectors, seed),
+        uniformity=_known(uniformity(vectors, seed)),
         uniformity_image=uniformity(images, seed),
         uniformity_text=uniformity(texts, seed),
         fields={field: measure_field(sample, vectors, sample.values(field), seed) for field in fields},
@@ -182,3 +182,8 @@ def _some(count: int, most: int, seed: int) -> NDArray[np.intp]:
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+
+
+def _known(value: float | None) -> float:
+    assert value is not None  # a sample has at least two vectors
+    return value

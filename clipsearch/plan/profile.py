@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
@@ -87,18 +88,23 @@ def parse(document: Any, where: str) -> Profile:
     """Raises PlanError, which names `where` and what is wrong with it."""
     if not isinstance(document, Mapping) or document.get("format") != FORMAT:
         raise PlanError(f"{where} is no profile; `make load` writes one to build/load/profile.json")
-    given = document.get("costs") or {}
-    try:
-        costs = Costs(**{name: float(given[name]) for name in _names(Costs)})
-        shapes = {name: tuple(map(float, document[name])) for name in ("session_shape", "store_shape")}
-        values = {name: document[name] for name in _names(Profile)} | shapes | {"costs": costs}
-    except KeyError as error:
-        raise PlanError(f"{where}: {error.args[0]} is missing") from None
-    except (TypeError, ValueError) as error:
-        raise PlanError(f"{where}: {error}") from None
+    costs = document.get("costs")
+    if not isinstance(costs, Mapping):
+        raise PlanError(f"{where}: costs is missing")
+    read = {name: _number(costs, name, f"{where}: costs.{name}") for name in _names(Costs)}
+    values: dict[str, Any] = {"costs": Costs(**read)}
+    for name in _names(Profile):
+        error_path = f"{where}: {name}"
+        if name in ("model", "precision", "measured", "cpu"):
+            values[name] = str(_there(document, name, error_path))
+        elif name in ("session_shape", "store_shape"):
+            values[name] = _shape(_there(document, name, error_path), error_path)
+        elif name != "costs":
+            number = _number(document, name, error_path)
+            values[name] = int(number) if name in ("dimension", "cores", "points") else number
     for name in ("dimension", "cores", "points", "free_cores", "deadline_s", "p99_bound_ms"):
-        if not isinstance(values[name], int | float) or not values[name] > 0:
-            raise PlanError(f"{where}: {name} must be a positive number, is {values[name]!r}")
+        if values[name] <= 0:
+            raise PlanError(f"{where}: {name} must be positive, is {values[name]}")
     return Profile(**values)
 
 
@@ -144,3 +150,27 @@ def choose(model: str | None, path: Path | None) -> Profile:
 
 def _names(cls: type[Any]) -> list[str]:
     return [field.name for field in fields(cls)]
+
+
+def _there(document: Mapping[str, Any], name: str, error_path: str) -> Any:
+    if name not in document:
+        raise PlanError(f"{error_path} is missing")
+    return document[name]
+
+
+def _number(document: Mapping[str, Any], name: str, error_path: str) -> float:
+    value = _there(document, name, error_path)
+    if not _is_number(value):
+        raise PlanError(f"{error_path} must be a number of 0 or more, is {value!r}")
+    return float(value)
+
+
+def _shape(value: Any, error_path: str) -> tuple[float, ...]:
+    numbers = value if isinstance(value, list | tuple) else []
+    if len(numbers) < 2 or not all(map(_is_number, numbers)):
+        raise PlanError(f"{error_path} must be a list of at least two numbers of 0 or more")
+    return tuple(map(float, numbers))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf

@@ -157,6 +157,16 @@ def _service(qps: float, demand_ms: float, loop_ms: float, measured_mb: float, h
 
 
 def _check(load: Load, hardware: Hardware) -> None:
+    for name, value, least in (
+        ("images", load.images, 0),
+        ("texts", load.texts, 0),
+        ("payload-bytes", load.payload_bytes, 0),
+        ("cores", hardware.cores, 1),
+        ("node-cores", hardware.node_cores, 1),
+        ("copies", hardware.copies, 1),
+    ):
+        if value < least:
+            raise PlanError(f"{name} must be at least {least}, is {value}")
     if load.images + load.texts < 1:
         raise PlanError("images and texts are both 0; there is nothing to search")
     if not (math.isfinite(load.qps) and load.qps > 0):

@@ -46,6 +46,9 @@ class WebError(Exception):
     service: Service | None = None
     retry_after: float | None = None
 
+    def __str__(self) -> str:
+        return self.message
+
 
 def bad(field: str | None, message: str, reason: str = "INVALID_FIELD") -> WebError:
     """A request that cannot be understood."""

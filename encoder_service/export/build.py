@@ -21,7 +21,7 @@ from encoder_service.bundle import (
     space_fingerprint,
     write_manifest,
 )
-from encoder_service.export import golden
+from encoder_service.export import ExportError, golden
 from encoder_service.export.dual_encoder import DualEncoder
 from encoder_service.export.graphs.write import write_graphs
 from encoder_service.export.output import bundle_folder, check_target
@@ -56,6 +56,7 @@ def export_bundle(
     the choice for CPUs, and fp16 for GPUs, only in the towers whose checks it passes.
     Raises ExportError, WheelError.
     """
+    _check_precisions(precisions)
     check_target(out)
     photos = golden.photos(progress)  # before the long work: these may have to be downloaded
     progress(f"loading {source}")
@@ -71,6 +72,12 @@ def export_bundle(
         manifest = report(manifest, check_bundle(folder, manifest, photos, encoder, progress))
         write_manifest(folder, manifest)
     return manifest
+
+
+def _check_precisions(precisions: Sequence[Precision]) -> None:
+    unknown = sorted(set(precisions) - {"fp32", "int8", "fp16"})
+    if unknown or "fp32" not in precisions:
+        raise ExportError(f"precisions {', '.join(precisions)}: fp32, and with it int8, fp16 or both")
 
 
 def _manifest(encoder: DualEncoder, folder: Path, made: Mapping[Tower, Sequence[Precision]]) -> Manifest:

@@ -86,6 +86,7 @@ def test_what_is_no_json(body):
     with pytest.raises(WebError) as raised:
         read(SearchAsked, body)
     assert raised.value.reason == "NOT_JSON"
+    assert str(raised.value) == raised.value.message == "the request is not JSON"
 
 
 @pytest.mark.parametrize("weight", [b"NaN", b"Infinity", b"1e999"])

@@ -176,6 +176,12 @@ def test_weights_too_large_for_one_file_lie_beside_the_graph(
         check_files(tmp_path / "bundle", manifest)
 
 
+@pytest.mark.parametrize("precisions", [["int8"], ["fp16"], ["fp32", "bf16"], []])
+def test_other_precisions_are_refused(tmp_path: Path, precisions: list[str]) -> None:
+    with pytest.raises(ExportError, match="fp32, and with it int8, fp16 or both"):
+        export(tmp_path / "bundle", precisions=precisions)
+
+
 def test_int8_is_what_cpus_run_where_every_check_passed(bundle: Path) -> None:
     manifest = read_manifest(bundle)
     for tower, precision in manifest.preferred_cpu.items():

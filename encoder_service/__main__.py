@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 
 from PIL import Image
 
-from clipsearch.serving.lifecycle import Process, StartError, serve
-from clipsearch.serving.service import Service
+from clipsearch.serving.lifecycle import Process, serve
+from clipsearch.serving.service import Service, StartError
 from clipsearch.serving.settings import SettingsError, load_settings
 from clipsearch.serving.telemetry.log import configure_logging
 from encoder_service.bundle import BundleError

@@ -11,8 +11,8 @@ from functools import partial
 
 from clipsearch.channel.credentials import ClientTls, CredentialsError
 from clipsearch.search.v1 import collection_pb2_grpc, search_pb2_grpc
-from clipsearch.serving.lifecycle import Process, StartError, serve
-from clipsearch.serving.service import Service
+from clipsearch.serving.lifecycle import Process, serve
+from clipsearch.serving.service import Service, StartError
 from clipsearch.serving.settings import SettingsError, load_settings
 from clipsearch.serving.telemetry.log import configure_logging
 from clipsearch.serving.telemetry.tracing import Tracing

@@ -26,8 +26,7 @@ from clipsearch.serving.security.auth import Guard
 from clipsearch.serving.security.tls import server_credentials
 from clipsearch.serving.security.tokens import Grants
 from clipsearch.serving.server import make_server
-from clipsearch.serving.service import Service
-from clipsearch.serving.service import StartError as StartError
+from clipsearch.serving.service import Service, StartError
 from clipsearch.serving.settings import MIB, ServingSettings, environment_names
 from clipsearch.serving.telemetry.metrics import Metrics
 from clipsearch.serving.telemetry.tracing import Tracing, tracing

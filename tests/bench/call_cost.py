@@ -35,7 +35,8 @@ TOY = textwrap.dedent(
     import asyncio, contextlib
     from pydantic_settings import SettingsConfigDict
     from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
-    from clipsearch.serving.lifecycle import Service, serve
+    from clipsearch.serving.lifecycle import serve
+    from clipsearch.serving.service import Service
     from clipsearch.serving.settings import ServingSettings, load_settings
     from clipsearch.serving.telemetry.log import configure_logging
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from clipsearch.serving.errors import ResourceExhausted, Unavailable
-from clipsearch.serving.lifecycle import StartError
+from clipsearch.serving.service import StartError
 from search_service.stores.checks import valid_name
 from search_service.stores.collection import CollectionSpec
 

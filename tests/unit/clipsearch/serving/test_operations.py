@@ -32,8 +32,8 @@ SERVER = textwrap.dedent(
     from pydantic_settings import SettingsConfigDict
     from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc
     from clipsearch.serving.errors import Unavailable
-    from clipsearch.serving.lifecycle import StartError, serve
-    from clipsearch.serving.service import Service
+    from clipsearch.serving.lifecycle import serve
+    from clipsearch.serving.service import Service, StartError
     from clipsearch.serving.telemetry.log import configure_logging
     from clipsearch.serving.settings import ServingSettings, SettingsError, load_settings
 

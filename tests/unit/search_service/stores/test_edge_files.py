@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from clipsearch.serving.lifecycle import StartError
+from clipsearch.serving.service import StartError
 from search_service.stores.edge import files
 
 

@@ -50,6 +50,9 @@ CHECK_ARRIVES_S = 5.0
 # Weight of the newest call in the mean time of a call.
 _NEWEST = 0.05
 _SHORTEST_RETRY_S = 0.05
+# A caller's clock runs from when it sent the call, ours from when it came: who gives up this shortly
+# before our deadline has met its own.
+_ON_THE_WAY_S = 0.05
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 _log = structlog.get_logger(__name__)
@@ -177,7 +180,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code = context.code().name
             raise
         except asyncio.CancelledError:
-            code = "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
+            left = context.time_remaining()
+            code = "CANCELLED" if left is None or left > _ON_THE_WAY_S else "DEADLINE_EXCEEDED"
             raise
         except Exception as error:
             told = error if isinstance(error, ServiceError) else _unexpected(method.path)

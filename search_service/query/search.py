@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -318,7 +318,7 @@ class Search:
             anything = any(found) or bool(words)
             with inside(query.path):
                 await self._fields.check(run.spec, query.filter, deadline, found=anything, misspelt=True)
-        if ranked.hits and query.boosts:
+        if query.boosts:
             ranked = await self._boosted(run, ranked, deadline)
         elif not ranked.hits or fetched_at_once(query):
             return ranked
@@ -339,7 +339,9 @@ class Search:
     async def _boosted(self, run: Run, ranked: Ranked, deadline: Deadline) -> Ranked:
         """The page of hits once their payloads have raised their scores."""
         query, ids = run.query, [hit.point.id for hit in ranked.hits]
-        added = await self._store.boosts(run.spec.name, ids, query.boosts, timeout=deadline.store())
+        added: Mapping[str, float] = {}
+        if ids:
+            added = await self._store.boosts(run.spec.name, ids, query.boosts, timeout=deadline.store())
         if not any(added.values()):
             with inside(query.path):
                 await check_fields(self._fields, run.spec, query.boosts, deadline)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from clipsearch.search.v1 import search_pb2
-from tests.unit.search_service.served import Client, ids, refused, request, term
+from tests.unit.search_service.served import Client, ids, parse, refused, request, term
 
 # The tests read the two collections of conftest.py: a server with both is started once.
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("gap")]
@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures(
 ANY, IMAGE, TEXT = search_pb2.TARGET_ANY, search_pb2.TARGET_IMAGE, search_pb2.TARGET_TEXT
 BEST, SUM = search_pb2.STRATEGY_BEST_SCORE, search_pb2.STRATEGY_SUM_SCORES
 RRF = search_pb2.FUSION_RRF
+NOWHERE = 'must { field { key: "price" range { gt: 1000 } } }'
 
 
 async def test_terms_are_examples_by_strategy(client: Client):
@@ -142,6 +143,7 @@ async def test_boosts_raise_the_best_hits(client: Client):
         ({"boosts": [search_pb2.Boost()]}, "boosts[0]"),
         ({"boosts": [popular(), popular("a..b")]}, "boosts[1].popular.key"),
         ({"boosts": [popular("nowhere")]}, "boosts[0].popular.key"),
+        ({"boosts": [popular("nowhere")], "filter": parse(NOWHERE)}, "boosts[0].popular.key"),
         ({"boosts": [popular("brand")]}, "boosts[0].popular.key"),
         ({"boosts": [popular("shop.city")]}, "boosts[0].popular.key"),
         ({"boosts": [popular(scale=0)]}, "boosts[0].popular.scale"),

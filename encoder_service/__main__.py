@@ -6,23 +6,28 @@ import argparse
 import asyncio
 import os
 import sys
+import time
 import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from PIL import Image
 
+from clipsearch.encoder.v1 import encoder_pb2_grpc, openai_pb2_grpc
 from clipsearch.serving.lifecycle import Process, serve
 from clipsearch.serving.service import Service, StartError
 from clipsearch.serving.settings import SettingsError, load_settings
 from clipsearch.serving.telemetry.log import configure_logging
+from encoder_service import openai, servicer
 from encoder_service.bundle import BundleError
+from encoder_service.encoder import Encoder
 from encoder_service.loading import open_encoder
 from encoder_service.machine import give_memory_back
 from encoder_service.metrics import EncoderMetrics
 from encoder_service.runtime.providers import SessionError
-from encoder_service.servicer import encoder_services
 from encoder_service.settings import EncoderSettings
+
+_OF_IMAGES = {"EncodeImage", "Classify"}
 
 
 def run(settings: EncoderSettings) -> None:
@@ -46,6 +51,29 @@ def run(settings: EncoderSettings) -> None:
         asyncio.run(serve(settings, "encoder", open_services))
     except (BundleError, SessionError) as error:
         raise StartError(str(error)) from error
+
+
+def encoder_services(encoder: Encoder, settings: EncoderSettings) -> list[Service]:
+    """What the encoder serves: ready as soon as it is served, for its model has given the known answer."""
+    encoding = servicer.EncoderServicer(encoder, settings)
+    embeddings = openai.OpenAIServicer(encoder, settings)
+
+    def admit(method: str, left_s: float) -> None:
+        # Before images are taken in and parsed: most of what refusing a call costs.
+        if method in _OF_IMAGES:
+            encoder.check_images(time.monotonic() + left_s)
+
+    return [
+        Service(
+            servicer.SERVICE_NAME,
+            lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(encoding, server),
+            admit=admit,
+        ),
+        Service(
+            openai.SERVICE_NAME,
+            lambda server: openai_pb2_grpc.add_OpenAIServiceServicer_to_server(embeddings, server),
+        ),
+    ]
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,19 +9,15 @@ import grpc
 import numpy as np
 
 from clipsearch.encoder.v1 import encoder_pb2 as pb
-from clipsearch.encoder.v1 import encoder_pb2_grpc, openai_pb2_grpc, vector_pb2
+from clipsearch.encoder.v1 import encoder_pb2_grpc, vector_pb2
 from clipsearch.serving.errors import InvalidArgument, to_status
-from clipsearch.serving.service import Service, deadline_of
+from clipsearch.serving.service import deadline_of
 from encoder_service.classify import DEFAULT_TEMPLATE, Bounds, LabelScore, check_prompts, classify
 from encoder_service.encoder import Encoded, Encoder, Outcome
 from encoder_service.inputs.images import ImageInput
-from encoder_service.openai import SERVICE_NAME as OPENAI_NAME
-from encoder_service.openai import OpenAIServicer
 from encoder_service.settings import EncoderSettings
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["EncoderService"].full_name
-
-_OF_IMAGES = {"EncodeImage", "Classify"}
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -112,28 +107,6 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                 f"{len(raw.rgb)} bytes, {raw.count} images of {size} x {size} x 3 have {expected}",
             )
         return np.frombuffer(raw.rgb, dtype=np.uint8).reshape(raw.count, size, size, 3)
-
-
-def encoder_services(encoder: Encoder, settings: EncoderSettings) -> list[Service]:
-    """What the encoder serves: ready as soon as it is served, for its model has given the known answer."""
-    servicer, openai = EncoderServicer(encoder, settings), OpenAIServicer(encoder, settings)
-
-    def admit(method: str, left_s: float) -> None:
-        # Before images are taken in and parsed: most of what refusing a call costs.
-        if method in _OF_IMAGES:
-            encoder.check_images(time.monotonic() + left_s)
-
-    return [
-        Service(
-            SERVICE_NAME,
-            lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server),
-            admit=admit,
-        ),
-        Service(
-            OPENAI_NAME,
-            lambda server: openai_pb2_grpc.add_OpenAIServiceServicer_to_server(openai, server),
-        ),
-    ]
 
 
 def _check_count(field: str, count: int, limit: int) -> None:

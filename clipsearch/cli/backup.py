@@ -13,7 +13,7 @@ from clipsearch.cli.access import access
 from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
 from clipsearch.cli.output import plain, print_json, progress_bar, stderr
 from clipsearch.cli.problems import need
-from clipsearch.display.notebook import counted
+from clipsearch.display.text import counted
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

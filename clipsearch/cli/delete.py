@@ -20,7 +20,7 @@ from clipsearch.cli.options import (
     conditions,
 )
 from clipsearch.cli.output import describe, plain, print_json, stderr, stdout, table
-from clipsearch.display.notebook import counted
+from clipsearch.display.text import counted
 
 if TYPE_CHECKING:
     from clipsearch.client.sync import Client

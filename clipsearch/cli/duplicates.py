@@ -12,7 +12,7 @@ import typer
 from clipsearch.cli.access import access
 from clipsearch.cli.options import DEFAULT_SERVER, Server
 from clipsearch.cli.output import describe, plain, progress_bar, stderr, stdout, table
-from clipsearch.display.notebook import counted
+from clipsearch.display.text import counted
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

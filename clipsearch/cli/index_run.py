@@ -18,7 +18,7 @@ import typer
 
 from clipsearch.cli.output import is_terminal, plain, progress_bar, stderr
 from clipsearch.cli.problems import Problem
-from clipsearch.display.notebook import counted
+from clipsearch.display.text import counted
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -19,6 +19,7 @@ from clipsearch.client.inputs import (
     Quantization,
 )
 from clipsearch.display import notebook
+from clipsearch.display.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,10 +140,10 @@ class SearchResult:
     def _about(self) -> list[str]:
         scores = ", scores in spreads above the best that unrelated queries find"
         return [
-            f"{notebook.counted(len(self), 'hit')}{scores if self.fusion == 'calibrated' else ''}; "
+            f"{counted(len(self), 'hit')}{scores if self.fusion == 'calibrated' else ''}; "
             f"encoder {self.encode_ms:.1f} ms, store {self.store_ms:.1f} ms",
             *(
-                f"term {term + 1} was too long for the model; {notebook.counted(dropped, 'token')} cut off"
+                f"term {term + 1} was too long for the model; {counted(dropped, 'token')} cut off"
                 for term, dropped in self.tokens_dropped.items()
             ),
         ]
@@ -262,7 +263,7 @@ class Page:
             )
             for point in self.points
         ]
-        about = f"{notebook.counted(len(self.points), 'point')}{', more follow' if self.next_token else ''}"
+        about = f"{counted(len(self.points), 'point')}{', more follow' if self.next_token else ''}"
         return notebook.table([about], (None, "id", "vectors"), rows, fields, thumbnails, BOOKKEEPING)
 
     def _repr_html_(self) -> str:

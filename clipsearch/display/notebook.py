@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from clipsearch.display.text import cut
+
 THUMBNAILS = 24
 """Images that a table shows unless told otherwise: about 150 KB."""
 
@@ -70,17 +72,6 @@ def table(
         lines.append("".join([*cells, *(_text_cell(_text(row.payload.get(column))) for column in columns)]))
     names = [head or "" for head in heads if head is not None or images]
     return _table(about, [*names, *columns], lines, len(rows))
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 hit`, `2,000 hits`."""
-    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def cut(text: str, most: int = 160) -> str:
-    """The text in one line of at most `most` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def _cell(cell: str | Score) -> str:

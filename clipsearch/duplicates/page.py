@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from string import Template
 
-from clipsearch.display.notebook import counted
+from clipsearch.display.text import counted
 from clipsearch.display.thumbnails import thumbnail
 from clipsearch.duplicates.groups import Member
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsearch.client.inputs import IndexType
-from clipsearch.display.notebook import counted
+from clipsearch.display.text import counted
 from clipsearch.files import kind_of
 from clipsearch.ingest.source import EmptySource, Item, absolute, path_text
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.client.inputs import BOOKKEEPING
-from clipsearch.display.notebook import cut
+from clipsearch.display.text import cut
 from clipsearch.display.thumbnails import thumbnail
 from clipsearch.map.build import SpaceMap, View
 from clipsearch.map.sample import IMAGE, SIDES, Item

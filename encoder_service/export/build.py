@@ -23,11 +23,11 @@ from encoder_service.bundle import (
 )
 from encoder_service.export import ExportError, golden
 from encoder_service.export.dual_encoder import DualEncoder
-from encoder_service.export.graphs.write import write_graphs
 from encoder_service.export.output import bundle_folder, check_target
 from encoder_service.export.sources.load import load, load_random
 from encoder_service.export.sources.tokenizer import tokenizer_json
 from encoder_service.export.verify import check_bundle, report
+from encoder_service.export.write_graphs import write_graphs
 from encoder_service.inputs.texts import TextTokenizer, pad
 from encoder_service.machine import available_cpus
 from encoder_service.runtime.session import OnnxSession

@@ -21,7 +21,7 @@ from search_service.stores.protocol import PayloadSelection
 from search_service.stores.questions import Boost, Nearer, Newer, Popular
 
 
-def candidates(query: Query) -> Query:
+def candidate_query(query: Query) -> Query:
     """The search for the hits that are to be boosted."""
     if not query.boosts:
         return query

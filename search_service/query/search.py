@@ -1,5 +1,9 @@
 """Search: terms become a vector for each vector name, the store finds neighbours, one ranking comes of it.
 
+In order: collections are looked up and queries checked against them; stored points among the terms are
+fetched; texts and images are encoded; calibrations are fetched; the store is asked; its lists become one
+(ranking.py) with what was asked of it (words, boosts, only_matches); the page's points are fetched.
+
 Several searches go through together: one encoder call for all their texts and one for all their
 images, if their collections are of one model; one store call for each collection.
 """
@@ -17,7 +21,7 @@ from clipsearch.serving.together import together
 from search_service.deadline import Deadline
 from search_service.encoder.client import Outcome
 from search_service.encoder.encoders import Encoders
-from search_service.query.boosts import boosted, candidates, check_fields, check_indexes
+from search_service.query.boosts import boosted, candidate_query, check_fields, check_indexes
 from search_service.query.calibration import Calibration, Weighted
 from search_service.query.calibrations import Calibrations
 from search_service.query.chance import Chance
@@ -153,7 +157,7 @@ class Run:
                     weights = [term.weight / self.calibration.spread(term, name) for term in terms]
                 vector = compose([term.vector for term in terms], weights)
                 vectors[name] = vector if examples is None else replace(examples, target=vector)
-        return vector_queries(candidates(self.query), vectors)
+        return vector_queries(candidate_query(self.query), vectors)
 
 
 class Search:
@@ -309,9 +313,9 @@ class Search:
         least = await self._least(run, found, deadline) if query.only_matches and run.names else {}
         if query.by_words:
             deep = replace(query, offset=0, limit=FUSION_DEPTH, score_threshold=None)
-            ranked = with_words(candidates(query), rank(deep, found, scales, least).hits, words)
+            ranked = with_words(candidate_query(query), rank(deep, found, scales, least).hits, words)
         else:
-            ranked = rank(candidates(query), found, scales, least)
+            ranked = rank(candidate_query(query), found, scales, least)
         if not query.by_cosine:
             ranked = replace(ranked, hits=[replace(hit, cosine=0.0) for hit in ranked.hits])
         if query.filter:

@@ -15,8 +15,8 @@ from PIL import Image
 from encoder_service.bundle import graph_file
 from encoder_service.export import golden
 from encoder_service.export.dual_encoder import DualEncoder
-from encoder_service.export.graphs.write import write_image, write_text
 from encoder_service.export.parity import cosines
+from encoder_service.export.write_graphs import write_image, write_text
 from encoder_service.inputs.pixels import fit
 from encoder_service.inputs.texts import TextTokenizer, pad
 from encoder_service.machine import available_cpus

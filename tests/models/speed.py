@@ -72,8 +72,8 @@ def main() -> None:
 def export(name: str) -> None:
     """Writes the graphs that a CPU is given, and the inputs of a text."""
     from encoder_service.export.build import for_cpus
-    from encoder_service.export.graphs.write import write_graphs
     from encoder_service.export.sources.load import load_random
+    from encoder_service.export.write_graphs import write_graphs
     from encoder_service.inputs.texts import TextTokenizer, pad
     from tests.models import hub_cache
 

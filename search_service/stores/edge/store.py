@@ -2,7 +2,7 @@
 
 The engine stops its whole process for as long as a call takes (it keeps Python's global lock), so it
 never runs in the one that serves: each collection has a process of its own, asked over a socket, which
-costs a search 0.2 ms and a collection 20 MB, and takes the packing of points off the service.
+costs a search 0.2 ms and a collection 36 MB, and takes the packing of points off the service.
 See files.py (the directory), collection.py (a collection in service), indexing.py (its index).
 """
 

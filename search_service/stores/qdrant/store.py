@@ -1,4 +1,8 @@
-"""QdrantServer: a Qdrant server (or cluster), over gRPC. See collections.py for what it does with those."""
+"""QdrantServer: a Qdrant server (or cluster), over gRPC.
+
+In steps, each a class over the one before: what is known of collections (known.py), the collections
+themselves (collections.py), reads (reads.py), changes (changes.py), and here how points are written.
+"""
 
 from __future__ import annotations
 

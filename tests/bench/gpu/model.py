@@ -13,9 +13,9 @@ from typing import Any
 
 from encoder_service.bundle import ImageRules, Precision, TextRules, Tower
 from encoder_service.export.graphs.fp16 import to_fp16
-from encoder_service.export.graphs.write import write_image, write_text
 from encoder_service.export.sources.load import load_random
 from encoder_service.export.sources.random_weights import ARCHITECTURES
+from encoder_service.export.write_graphs import write_image, write_text
 
 WORDS = 12
 TOKENS = WORDS + 2  # a token a word, and the two ends

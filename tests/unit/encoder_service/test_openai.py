@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc, openai_pb2_grpc
 from clipsearch.encoder.v1 import openai_pb2 as pb
 from clipsearch.serving.calls import CallInterceptor
+from encoder_service.__main__ import encoder_services
 from encoder_service.loading import open_encoder
-from encoder_service.servicer import encoder_services
 from encoder_service.settings import EncoderSettings
 from tests.ports import OWN_PORT
 from tests.unit.clipsearch.serving.served import detail, requests

@@ -19,11 +19,11 @@ from grpc_status import rpc_status
 from clipsearch.encoder.v1 import encoder_pb2 as pb
 from clipsearch.encoder.v1 import encoder_pb2_grpc, vector_pb2
 from clipsearch.serving.calls import CallInterceptor
+from encoder_service.__main__ import encoder_services
 from encoder_service.bundle import decode_vector, known_answer_pixels, read_manifest
 from encoder_service.encoder import Encoder
 from encoder_service.inputs.texts import Tokens
 from encoder_service.loading import open_encoder
-from encoder_service.servicer import encoder_services
 from encoder_service.settings import EncoderSettings
 from tests.ports import OWN_PORT
 from tests.unit.clipsearch.serving.served import requests

@@ -114,13 +114,13 @@ def test_what_only_says_how_a_checkpoint_was_saved_is_not(encoder: Any) -> None:
 @pytest.fixture
 def by_copies(clip_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch would export again, in seconds, is written again from the shared bundle."""
-    from encoder_service.export.graphs import write
+    from encoder_service.export import write_graphs
 
     def export_again(tower: object, size: object, path: Path) -> None:
         edit.save_graph(ir.load(clip_bundle / path.name), path)
 
-    monkeypatch.setattr(write, "export_image", export_again)
-    monkeypatch.setattr(write, "export_text", export_again)
+    monkeypatch.setattr(write_graphs, "export_image", export_again)
+    monkeypatch.setattr(write_graphs, "export_text", export_again)
 
 
 @pytest.mark.usefixtures("by_copies")
@@ -146,7 +146,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
 def test_a_failed_export_leaves_nothing_of_itself_and_the_old_bundle(
     own_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from encoder_service.export.graphs import write
+    from encoder_service.export import write_graphs
 
     before = open_bundle(own_bundle)
 
@@ -154,7 +154,7 @@ def test_a_failed_export_leaves_nothing_of_itself_and_the_old_bundle(
         graph.write_bytes(b"half of a graph")
         raise ExportError("out of ideas")
 
-    monkeypatch.setattr(write, "export_image", fail)
+    monkeypatch.setattr(write_graphs, "export_image", fail)
     with pytest.raises(ExportError, match="out of ideas"):
         export(own_bundle, seed=1)
     assert open_bundle(own_bundle) == before

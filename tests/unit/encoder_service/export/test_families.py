@@ -156,8 +156,8 @@ def test_a_faster_tower_that_gives_other_vectors_is_not_taken(
 ) -> None:
     from encoder_service.export.dual_encoder import reference_images
     from encoder_service.export.families import clip, fast
-    from encoder_service.export.graphs.write import write_image
     from encoder_service.export.sources.load import load_random
+    from encoder_service.export.write_graphs import write_image
 
     class Other(clip.Image):
         def forward(self, pixels: Any) -> Any:

@@ -26,7 +26,7 @@ from google.protobuf.descriptor_pb2 import (
 Json = dict[str, Any]
 Message = DescriptorProto | EnumDescriptorProto
 
-ABOUT = """Search pictures and texts by meaning. What gRPC callers have, as JSON over HTTP: names are those
+ABOUT = """Search images and texts by meaning. What gRPC callers have, as JSON over HTTP: names are those
 of the protos, bytes are base64, 64-bit integers are strings, and a field that is not known is passed over.
 
 A header `grpc-timeout` (`5S`, `200m`) is the call's deadline, `x-request-id` its name in the logs."""

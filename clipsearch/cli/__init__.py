@@ -29,7 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="""Searches pictures and texts by meaning: an encoder service, a search service, and their client.
+    help="""Searches images and texts by meaning: an encoder service, a search service, and their client.
 
     First steps:
 

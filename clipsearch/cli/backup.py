@@ -39,7 +39,7 @@ def backup(
 
     Every point that was there at the start, and that nobody changed until the end, is in the backup
     once; of what was written meanwhile a part may be. A run that was stopped is resumed by starting
-    it again. The pictures themselves are not stored, so they are not in it. The token needs to read.
+    it again. The images themselves are not stored, so they are not in it. The token needs to read.
 
     Exit code 0 when the backup is finished, 1 when it cannot be, 130 after Ctrl-C.
 

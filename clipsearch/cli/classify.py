@@ -1,4 +1,4 @@
-"""`clipsearch classify`: which of these labels fits a picture best?"""
+"""`clipsearch classify`: which of these labels fits an image best?"""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def classify(
-    image: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A picture file.")
-    ],
+    image: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="An image file.")],
     labels: Annotated[
         str, typer.Option(metavar="A,B,C", help="The labels to choose from, separated by commas.")
     ],
@@ -35,7 +33,7 @@ def classify(
     encoder: Encoder = DEFAULT_ENCODER,
     json: Json = False,
 ) -> None:
-    """Says which of some labels fits a picture best, without any training.
+    """Says which of some labels fits an image best, without any training.
 
     Examples:
 

@@ -43,7 +43,7 @@ def delete(
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
-    """Deletes points from a collection, by id or by filter. Pictures and lists stay as they are.
+    """Deletes points from a collection, by id or by filter. Images and lists stay as they are.
 
     What is still in a folder or list comes back when that is indexed again. Exit code 0 when
     everything named was there and is gone, 1 when an id is not there or nothing was deleted.

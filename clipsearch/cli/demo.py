@@ -41,7 +41,7 @@ def demo(
             exists=True,
             file_okay=False,
             readable=True,
-            help="A folder of pictures of your own.",
+            help="A folder of images of your own.",
             show_default="sample photographs of scikit-image and scikit-learn",
         ),
     ] = None,
@@ -75,7 +75,7 @@ def demo(
         console.print("== starting the encoder and the search service, each a process of its own")
         with _services(model, Path(scratch)) as (encoder_at, search_at):
             page = _run(encoder_at, search_at, folder, out, own=images is not None)
-            console.print(f"\nThe pictures that were found: [bold]{page.resolve().as_uri()}[/bold]")
+            console.print(f"\nThe images that were found: [bold]{page.resolve().as_uri()}[/bold]")
             console.print(
                 f"The map of the space:         [bold]{(out / 'map.html').resolve().as_uri()}[/bold]"
             )
@@ -106,11 +106,11 @@ def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool)
         console.print(f"   model {about.name}, {about.dimension} dimensions, fingerprint {about.fingerprint}")
         if not about.pretrained:
             console.print("   [red]its weights are random: what it finds means nothing[/red]")
-        console.print(f"== indexing the pictures in {plain(folder if own else 'the sample photographs')}")
+        console.print(f"== indexing the images in {plain(folder if own else 'the sample photographs')}")
         indexed = asyncio.run(index_source(PictureFolder(folder), DEFAULT_COLLECTION, search_at))
         console.print(f"   {indexed.indexed} indexed, {indexed.failed} could not be read")
         if not indexed.indexed:
-            raise Problem(f"none of the pictures in {folder} could be indexed")
+            raise Problem(f"none of the images in {folder} could be indexed")
         answers = _search(client, folder, own=own)
         chosen = _first(answers) if own else folder / CLASSIFIED_IMAGE
         classification = _classify(encoder, chosen)
@@ -120,28 +120,28 @@ def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool)
 
 
 def _search(client: Client, folder: Path, *, own: bool) -> dict[str, SearchResult]:
-    """Five queries by words and one by picture; prints each."""
+    """Five queries by words and one by image; prints each."""
     stdout().print("== searching")
     answers = {f'"{words}"': client.search(DEFAULT_COLLECTION, words, limit=SHOWN) for words in QUERIES}
     query = _first(answers) if own else folder / QUERY_IMAGE
     # The image is in the collection, so it finds itself first; one more makes up for it.
     result = client.search(DEFAULT_COLLECTION, image=query, limit=SHOWN + 1)
     others = [hit for hit in result if Path(hit.payload["path"]) != query.resolve()][:SHOWN]
-    answers[f"pictures like {query.name}"] = replace(result, hits=tuple(others))
+    answers[f"images like {query.name}"] = replace(result, hits=tuple(others))
     for title, result in answers.items():
         _show(title, result)
     return answers
 
 
 def _first(answers: Mapping[str, SearchResult]) -> Path:
-    """The best picture for the first query."""
+    """The best image for the first query."""
     return Path(next(iter(answers.values()))[0].payload["path"])
 
 
 def _show(title: str, result: SearchResult) -> None:
     from clipsearch.cli.output import table
 
-    hits = table("#>", "score>", "", "picture", title=plain(title))
+    hits = table("#>", "score>", "", "image", title=plain(title))
     for rank, hit in enumerate(result, start=1):
         name = plain(Path(hit.payload["path"]).name)
         hits.add_row(
@@ -150,13 +150,13 @@ def _show(title: str, result: SearchResult) -> None:
     stdout().print(hits)
 
 
-def _classify(encoder: EncoderClient, picture: Path) -> Classification:
+def _classify(encoder: EncoderClient, image: Path) -> Classification:
     from clipsearch.cli.classify import labels_table
 
-    (result,) = encoder.classify([picture], LABELS)
+    (result,) = encoder.classify([image], LABELS)
     if result.error is not None:
-        raise result.error.about(str(picture))
-    stdout().print(labels_table(result, title=f"what is {plain(picture.name)}?"))
+        raise result.error.about(str(image))
+    stdout().print(labels_table(result, title=f"what is {plain(image.name)}?"))
     return result
 
 
@@ -191,7 +191,7 @@ def _next_steps(bundle: Path, images: Path | None) -> str:
     return f"""
 Next, search these in a browser: {again}
 
-Or pictures of your own:
+Or images of your own:
 
   .venv/bin/clipsearch serve all --model {plain(bundle)}
   .venv/bin/clipsearch index {folder}              (in another terminal)
@@ -230,7 +230,7 @@ def _write_page(
   body {{ font: 1rem/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem }}
 </style>
 <h1>What the demo found</h1>
-<p>{points} pictures, searched by words and by picture with the model <b>{escape(model.name)}</b>
+<p>{points} images, searched by words and by image with the model <b>{escape(model.name)}</b>
 (fingerprint <code>{escape(model.fingerprint)}</code>).</p>
 {warning}
 {answers}

@@ -1,4 +1,4 @@
-"""`clipsearch duplicates`: groups of near-equal pictures or texts of a collection."""
+"""`clipsearch duplicates`: groups of near-equal images or texts of a collection."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def duplicates(
     target: Annotated[Literal["image", "text"], typer.Option(help="Which vectors to compare.")] = "image",
     html: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", dir_okay=False, help="Write a page with pictures."),
+        typer.Option(metavar="FILE", dir_okay=False, help="Write a page with images."),
     ] = None,
     server: Server = DEFAULT_SERVER,
     json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a group.")] = False,
@@ -42,7 +42,7 @@ def duplicates(
         typer.Option("--ids", help="Print only the ids of points that are near to the first of their group."),
     ] = False,
 ) -> None:
-    """Finds groups of near-equal pictures, or texts, in a collection. Deletes nothing.
+    """Finds groups of near-equal images, or texts, in a collection. Deletes nothing.
 
     All points are compared with all, without an index. Two are near where the cosine of their vectors
     is at least --above; a group is what such pairs connect, so some of its points may be less near.

@@ -67,7 +67,7 @@ def eval(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="In place of a collection: a folder of pictures or a list, which services started for "
+            help="In place of a collection: a folder of images or a list, which services started for "
             "the time encode with each --model.",
         ),
     ] = None,

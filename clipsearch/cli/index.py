@@ -1,4 +1,4 @@
-"""`clipsearch index`: a folder of pictures, a list, or vectors into a collection."""
+"""`clipsearch index`: a folder of images, a list, or vectors into a collection."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def index(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A folder of pictures, a list (.jsonl, .csv, .tsv, .parquet), or vectors (.npy).",
+            help="A folder of images, a list (.jsonl, .csv, .tsv, .parquet), or vectors (.npy).",
         ),
     ],
     id: Annotated[
         str | None, typer.Option("--id", metavar="COLUMN", help="Column of ids.", show_default="id")
     ] = None,
     path: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Column of pictures' paths.", show_default="path")
+        str | None, typer.Option(metavar="COLUMN", help="Column of images' paths.", show_default="path")
     ] = None,
     text: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Column of texts.", show_default="text")
@@ -88,12 +88,12 @@ def index(
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
-    """Brings a collection up to date with a folder of pictures or a list, or loads ready-made vectors.
+    """Brings a collection up to date with a folder of images or a list, or loads ready-made vectors.
 
     Makes the collection if there is none. What is indexed already is skipped, so a run that was
-    stopped is resumed by starting it again. A picture that was moved keeps its point, one that was
+    stopped is resumed by starting it again. An image that was moved keeps its point, one that was
     overwritten gets a new one. What is no longer there stays until --prune. Vectors are sent again
-    unless a --checkpoint says that they are there. A row or picture that cannot be read fails alone:
+    unless a --checkpoint says that they are there. A row or image that cannot be read fails alone:
     such items are listed at the end. Ctrl-C finishes the batches under way; a second one stops at once.
 
     Exit code 0 when every item was dealt with (some may have been bad), 1 when none could be

@@ -51,12 +51,12 @@ def open_source(
     if missing and not allow_empty:
         raise Problem(f"{path_text(source)}: no such file or folder")
     if source.is_dir() or (missing and suffix not in {*SUFFIXES, ".npy"}):
-        _only(given, {"--exclude", "--prune"}, "a folder of pictures")
+        _only(given, {"--exclude", "--prune"}, "a folder of images")
         return PictureFolder(source, exclude=exclude, allow_empty=allow_empty)
     if suffix in IMAGE_SUFFIXES:
         folder = path_text(source.parent)
         raise Problem(
-            f"{path_text(source)} is a single picture: index the folder that it is in "
+            f"{path_text(source)} is a single image: index the folder that it is in "
             f"(clipsearch index {folder}), or search by it (clipsearch search --image {path_text(source)})"
         )
     if suffix == ".npy":

@@ -1,4 +1,4 @@
-"""`clipsearch map`: a picture of a collection's embedding space, and numbers about it."""
+"""`clipsearch map`: an image of a collection's embedding space, and numbers about it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def map(
     ] = None,
     query_image: Annotated[
         list[Path] | None,
-        typer.Option(exists=True, dir_okay=False, help="A picture to place among the points. Repeatable."),
+        typer.Option(exists=True, dir_okay=False, help="An image to place among the points. Repeatable."),
     ] = None,
     filter: Filter = None,
     words: Annotated[
@@ -59,13 +59,13 @@ def map(
             show_default="built in",
         ),
     ] = None,
-    thumbnails: Annotated[int, typer.Option(min=0, help="Points that show their picture, at most.")] = 1000,
+    thumbnails: Annotated[int, typer.Option(min=0, help="Points that show their image, at most.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same map.")] = 0,
     server: Server = DEFAULT_SERVER,
     encoder: Encoder = DEFAULT_ENCODER,
     json: Json = False,
 ) -> None:
-    """Draws a collection's vectors as a map: an interactive page, a picture, and numbers.
+    """Draws a collection's vectors as a map: an interactive page, an image, and numbers.
 
     Image and text vectors are drawn together, in the space as it is and with each modality centred.
     Writes map.html, map.png and map.json. Clusters are named by the encoder's nearest words; without
@@ -104,7 +104,7 @@ def map(
         return
     stdout().print(numbers_table(drawn))
     stdout().print(f"page: {plain((folder / 'map.html').resolve().as_uri())}")
-    stdout().print(f"picture: {plain(folder / 'map.png')}, numbers: {plain(folder / 'map.json')}")
+    stdout().print(f"image: {plain(folder / 'map.png')}, numbers: {plain(folder / 'map.json')}")
 
 
 def draw(
@@ -152,7 +152,7 @@ def draw(
         drawn = build_map(sample, fields=chosen, questions=questions, words=known, seed=seed, on_step=step)
         folder.mkdir(parents=True, exist_ok=True)
         write_page(drawn, folder / "map.html", thumbnails=thumbnails, on_step=step)
-        step("drawing the picture")
+        step("drawing the image")
         write_image(drawn, folder / "map.png")
         (folder / "map.json").write_text(
             json.dumps(summary(drawn), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
@@ -177,9 +177,9 @@ def numbers_table(drawn: SpaceMap) -> Any:
         name = plain(field)
         line(f"silhouette by {name}", *(f.silhouette for f in of))
         line(f"purity by {name}", *(f.purity for f in of))
-        line(f"text to own pictures by {name}", *(f.alike.own if f.alike else None for f in of))
-        line(f"text to other pictures by {name}", *(f.alike.others if f.alike else None for f in of))
-        line(f"own picture first by {name}", *(f.alike.first if f.alike else None for f in of))
+        line(f"text to own images by {name}", *(f.alike.own if f.alike else None for f in of))
+        line(f"text to other images by {name}", *(f.alike.others if f.alike else None for f in of))
+        line(f"own image first by {name}", *(f.alike.first if f.alike else None for f in of))
     return shown
 
 
@@ -214,7 +214,7 @@ def _questions(
             f"the collection's fingerprint is {collection.fingerprint}"
         )
     texts = zip(queries, encoder.encode_texts(list(queries)), strict=True) if queries else ()
-    pictures = zip(images, encoder.encode_images(images), strict=True) if images else ()
+    encoded = zip(images, encoder.encode_images(images), strict=True) if images else ()
     return [Question(f'"{words}"', vector, TEXT) for words, vector in texts] + [
-        Question(path.name, vector, IMAGE) for path, vector in pictures
+        Question(path.name, vector, IMAGE) for path, vector in encoded
     ]

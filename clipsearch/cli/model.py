@@ -95,7 +95,7 @@ def export(
 ) -> None:
     """Turns a dual encoder into a bundle that the encoder serves.
 
-    Any model of transformers or OpenCLIP that gives one vector for a picture and one for a text. The bundle
+    Any model of transformers or OpenCLIP that gives one vector for an image and one for a text. The bundle
     is checked against the library itself before it gets its name; int8 becomes what CPUs run, and fp16 what
     GPUs run, only in the towers where it passes. Needs torch, which the extra `export` installs.
 
@@ -223,7 +223,7 @@ def manifest_table(manifest: Manifest) -> Table:
         "fingerprint": manifest.fingerprint,
         "age": OLD if manifest.format_version == 1 else "",
         "dimension": str(manifest.dimension),
-        "pictures": f"{image.size} x {image.size}, {image.resize}, {image.interpolation}",
+        "images": f"{image.size} x {image.size}, {image.resize}, {image.interpolation}",
         "texts": f"{text.context_length} tokens, padded to {text.padding}"
         f"{', lower-cased' if text.lowercase else ''}",
         "scoring": f"{manifest.scoring}, scale {manifest.logit_scale:.2f}, bias {manifest.logit_bias:.2f}",

@@ -27,7 +27,7 @@ _KINDS = {"none": "float32", "scalar": "int8 copy", "binary": "1-bit copy"}
 
 
 def plan(
-    images: Annotated[str, typer.Option(metavar="N", help="Pictures in the collection: 200K, 50M, 1.5B.")],
+    images: Annotated[str, typer.Option(metavar="N", help="Images in the collection: 200K, 50M, 1.5B.")],
     qps: Annotated[float, typer.Option(help="Text searches a second, at the peak.")],
     model: Annotated[
         str | None,
@@ -123,7 +123,7 @@ def show(
         cluster.add_row(label, *(value(plan) for plan in plans))
     console.print(cluster)
     console.print(
-        f"encoding all pictures once: {_hours(first.ingest_hours)} with {first.encoder.working} encoders",
+        f"encoding all images once: {_hours(first.ingest_hours)} with {first.encoder.working} encoders",
         markup=False,
     )
     for line in _predictions(profile, simulated):
@@ -185,7 +185,7 @@ def reasons(plans: Sequence[Plan], profile: Profile) -> list[str]:
         "Qdrant Edge with the Python around it, so an upper bound; x log of a shard's vectors / log of those "
         "(HNSW's work is logarithmic, Malkov and Yashunin 2016) x shards, since every shard is asked; "
         "quantised vectors are taken to cost the same",
-        f"encoding: {sizing.pictures_per_s(costs, hardware.cores):.0f} pictures a second and encoder "
+        f"encoding: {sizing.images_per_s(costs, hardware.cores):.0f} images a second and encoder "
         f"({costs.image_loop_ms + costs.image_rest_ms:.1f} ms of CPU for a 640x480 JPEG, measured) with "
         "nothing else to do",
         "simulated latency: queues of event loops, batches and cores, with measured service times; "

@@ -46,7 +46,7 @@ def reindex(
         str,
         typer.Option(metavar="NAME", help="Name of the new collection; default: the old and the model."),
     ] = "",
-    path_field: Annotated[str, typer.Option(help="Payload field with a picture's path.")] = "path",
+    path_field: Annotated[str, typer.Option(help="Payload field with an image's path.")] = "path",
     text_field: Annotated[str, typer.Option(help="Payload field with a text's words.")] = "text",
     alias: Annotated[
         str, typer.Option(metavar="NAME", help="The alias to swap; default: COLLECTION, if it is one.")
@@ -74,12 +74,12 @@ def reindex(
     """Moves a collection to a new model without downtime.
 
     Makes a new collection like the old one, lets every write go to both from then on, fills the new
-    one from the pictures and texts that the payloads lead to, compares the two point by point and
+    one from the images and texts that the payloads lead to, compares the two point by point and
     by their answers, and points the alias at the new one. Searches go on all the time. The old
     collection stays until it is deleted, for a way back.
 
     A run that was stopped is resumed by starting it again: what is there is not encoded again.
-    Pictures are read on this machine, from the paths in the payloads. Until the swap write to the
+    Images are read on this machine, from the paths in the payloads. Until the swap write to the
     old collection or its alias only: points that the new one alone has are taken for deleted ones.
 
     Exit code 0 when the new collection holds all that the old one does, 1 when points are lacking or

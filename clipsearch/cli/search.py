@@ -1,4 +1,4 @@
-"""`clipsearch search`: by words, by a picture, by stored points, or by several of these."""
+"""`clipsearch search`: by words, by an image, by stored points, or by several of these."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def search(
     words: Annotated[str | None, typer.Argument(help="What to look for.", show_default=False)] = None,
     image: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, readable=True, help="A picture to look for."),
+        typer.Option(exists=True, dir_okay=False, readable=True, help="An image to look for."),
     ] = None,
     like: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="A stored point to look for; repeatable.")
@@ -109,7 +109,7 @@ def search(
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
-    """Finds pictures and texts by words, by a picture, by stored points, or by several of these."""
+    """Finds images and texts by words, by an image, by stored points, or by several of these."""
     if not words and image is None and not like:
         raise typer.BadParameter("give words, --image, --like, or several of them")
     from clipsearch.client.inputs import Term

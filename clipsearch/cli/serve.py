@@ -38,7 +38,7 @@ def encoder(
     port_file: PortFile = None,
     log_level: LogLevel = None,
 ) -> None:
-    """Runs the encoder service: pictures and words in, vectors out.
+    """Runs the encoder service: images and words in, vectors out.
 
     Examples:
 

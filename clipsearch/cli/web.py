@@ -40,8 +40,8 @@ def web(
         typer.Option(
             exists=True,
             file_okay=False,
-            help="Folder whose pictures may be shown. Repeatable.",
-            show_default="no pictures",
+            help="Folder whose images may be shown. Repeatable.",
+            show_default="no images",
         ),
     ] = None,
     map: Annotated[
@@ -62,7 +62,7 @@ def web(
     insecure: Insecure = False,
     open: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Serves the search page: search by words and pictures, compare, classify, look at maps.
+    """Serves the search page: search by words and images, compare, classify, look at maps.
 
     Only this machine reaches it, unless --host says otherwise; then it needs TLS, and whoever opens the
     page signs in with a token of the services. CLIPSEARCH_TOKEN is used on this machine only.
@@ -83,7 +83,7 @@ def web(
     local = is_loopback(host)
     check_tls(host, local, tls_certificate, tls_key, insecure)
     if not root:
-        stderr().print("note: without --root FOLDER the page shows no pictures")
+        stderr().print("note: without --root FOLDER the page shows no images")
     sides = {"a": Side(server, encoder)}
     if compare_server or compare_encoder:
         sides["b"] = Side(compare_server or server, compare_encoder or encoder)

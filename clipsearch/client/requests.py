@@ -223,7 +223,7 @@ def update_payload(
 def update_vectors(
     collection: str, points: Iterable[Point], *, wait: bool = True, fingerprint: str = ""
 ) -> search_pb2.UpdateVectorsRequest:
-    """Gives at most 256 points that are there other vectors, of the picture, the text, or both.
+    """Gives at most 256 points that are there other vectors, of the image, the text, or both.
 
     Vectors that are not given stay, and so do payloads; the points here have none. A point that cannot be
     changed fails alone, in its result.

@@ -160,7 +160,7 @@ class PictureFolder:
             return f"{where}: {reason}"
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         rest = "".join(f"; {said}" for said in self.remarks())
-        return f"{where} holds no pictures (told by suffix: {kinds}){rest}"
+        return f"{where} holds no images (told by suffix: {kinds}){rest}"
 
 
 def find_images(

@@ -185,7 +185,7 @@ class ItemList:
             if not isinstance(cell, str | None):
                 problem = problem or f"column {self._roles[role]!r}: {cell!r} is no string"
         if content["path"] and "://" in content["path"]:
-            problem = problem or f"{content['path']} is an address; pictures are read from files"
+            problem = problem or f"{content['path']} is an address; images are read from files"
         path = self._file.parent / content["path"] if content["path"] else None
         kept: dict[str, Any] = {
             self._renamed.get(name, name): cell for name, cell in row.cells.items() if self._keeps(name)

@@ -43,7 +43,7 @@ def to_point(item: Item) -> Point:
     if item.problem:
         raise BadItem(item.problem)
     if item.path is None and item.text is None and item.is_encoded:
-        raise BadItem("has neither a picture nor a text")
+        raise BadItem("has neither an image nor a text")
     json_value(item.id, "id")
     json_value(item.text, "text")
     payload: dict[str, Any] = json_value(dict(item.payload), "payload")
@@ -195,7 +195,7 @@ def _read(path: Path) -> bytes:
     except ValueError as error:
         raise BadItem(f"{str(path)!r} cannot be a path ({error})") from None
     if len(content) > _LARGEST_FILE:
-        raise BadItem(f"its picture has more than {_LARGEST_FILE:,} bytes, which cannot be sent")
+        raise BadItem(f"its image has more than {_LARGEST_FILE:,} bytes, which cannot be sent")
     return content
 
 

@@ -174,7 +174,7 @@ class Ingest:
         identity = await asyncio.to_thread(self._source.identity)
         if identity is None:
             raise CheckpointError(
-                "a folder of pictures takes no checkpoint: what is indexed is known by its content"
+                "a folder of images takes no checkpoint: what is indexed is known by its content"
             )
         checkpoint = await asyncio.to_thread(Checkpoint.open, self._checkpoint_file, identity, collection)
         await checkpoint.save()  # so that a place where nothing can be written is found out now

@@ -165,7 +165,7 @@
     const panel = element("panel");
     const i = item[row];
     const parts = [node("h2", map.captions[i])];
-    if (map.pictures[i]) parts.push(node("img", null, { src: map.pictures[i], alt: `picture of ${map.captions[i]}` }));
+    if (map.images[i]) parts.push(node("img", null, { src: map.images[i], alt: `image of ${map.captions[i]}` }));
     parts.push(node("p", `${side[row] ? "text" : "image"} vector of point ${map.ids[i]}`, { class: "dim" }));
     const list = node("dl");
     for (const way of ways) {
@@ -228,7 +228,7 @@
       const of = (read) => (s) => read(s.fields[field]);
       line("silhouette", of((f) => number(f.silhouette)));
       line("purity", of((f) => (f.purity === null ? "–" : `${number(f.purity)} (${number(f.purity_by_chance)})`)));
-      line("text to own pictures", of((f) => number(f.alike && f.alike.own)));
+      line("text to own images", of((f) => number(f.alike && f.alike.own)));
       line("text to others", of((f) => number(f.alike && f.alike.others)));
       line("own nearer", of((f) => number(f.alike && f.alike.nearer)));
       line("own first", of((f) => number(f.alike && f.alike.first)));

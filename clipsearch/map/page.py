@@ -102,7 +102,7 @@ def _data(drawn: SpaceMap, images: dict[int, str]) -> dict[str, Any]:
         "ids": [_cut(item.id) for item in sample.items],
         "captions": [caption(item) for item in sample.items],
         "payloads": [_fields(item) for item in sample.items],
-        "pictures": images,
+        "images": images,
         "colour_by": first_way(drawn),
         "ways": [
             {"name": name, "groups": groups, "codes": _packed(codes, np.int16)}

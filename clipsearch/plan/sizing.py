@@ -110,7 +110,7 @@ def plan(load: Load, hardware: Hardware, profile: Profile, quantization: Quantiz
         encoder,
         search,
         cluster(stored, load, hardware, profile),
-        load.images / (encoder.working * pictures_per_s(costs, hardware.cores)) / 3600,
+        load.images / (encoder.working * images_per_s(costs, hardware.cores)) / 3600,
     )
 
 
@@ -135,7 +135,7 @@ def shard_query_ms(vectors: float, profile: Profile) -> float:
     return profile.costs.store_ms * max(1.0, math.log(max(vectors, 2)) / math.log(profile.points))
 
 
-def pictures_per_s(costs: Costs, cores: int) -> float:
+def images_per_s(costs: Costs, cores: int) -> float:
     """Images that a replica with so many cores encodes at most."""
     return 1000 / max((costs.image_loop_ms + costs.image_rest_ms) / cores, costs.image_loop_ms)
 

@@ -56,22 +56,22 @@ class _Asked(BaseModel):
 
 
 class TermAsked(_Asked):
-    """One term: exactly one of text, picture (base64) and point_id."""
+    """One term: exactly one of text, image (base64) and point_id."""
 
     text: str | None = None
-    picture: ImageBytes | None = None
+    image: ImageBytes | None = None
     point_id: Name | None = None
     weight: float = 1.0
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if sum(part is not None for part in (self.text, self.picture, self.point_id)) != 1:
-            raise PydanticCustomError("one_of", "must hold exactly one of text, picture and point_id")
+        if sum(part is not None for part in (self.text, self.image, self.point_id)) != 1:
+            raise PydanticCustomError("one_of", "must hold exactly one of text, image and point_id")
         return self
 
     def term(self) -> Term:
         """For the client."""
-        return Term(text=self.text, image=self.picture, point_id=self.point_id, weight=self.weight)
+        return Term(text=self.text, image=self.image, point_id=self.point_id, weight=self.weight)
 
 
 class Typed(_Asked):
@@ -116,15 +116,15 @@ class ClassifyAsked(_Asked):
     """An image, or a stored point that names one, and labels."""
 
     side: SideName = "a"
-    picture: ImageBytes | None = None
+    image: ImageBytes | None = None
     point: PointAsked | None = None
     labels: Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS)]
     template: Annotated[str, Field(max_length=MAX_PROMPT)] = ""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.picture is None) == (self.point is None):
-            raise PydanticCustomError("one_of", "give either picture or point")
+        if (self.image is None) == (self.point is None):
+            raise PydanticCustomError("one_of", "give either image or point")
         return self
 
 

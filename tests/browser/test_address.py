@@ -18,11 +18,11 @@ def test_back_and_forward_walk_through_the_searches(visit, stage):
     page.keyboard.press("Enter")
     expect(first).to_have_attribute("data-id", "chelsea.png")
     page.locator("input[type=file]").nth(1).set_input_files(stage.photos / "moon.png")  # beside the words
-    expect(found).to_have_text("a cat + picture moon.png")
+    expect(found).to_have_text("a cat + image moon.png")
     first.get_by_role("button", name="More like this").click()
     expect(found).to_contain_text("more like")
     page.go_back()
-    expect(found).to_have_text("a cat + picture moon.png")  # the picture lives as long as the page
+    expect(found).to_have_text("a cat + image moon.png")  # the picture lives as long as the page
     page.go_back()
     expect(found).to_have_text("a cat")
     expect(box).to_have_value("a cat")
@@ -38,7 +38,7 @@ def test_a_link_brings_the_whole_query(visit):
     )
     expect(page.locator(".found")).to_have_text("a vehicle − more like rocket.jpg")
     expect(page.locator(".term output")).to_have_text("−0.7")
-    expect(page.get_by_label("Pictures", exact=True)).to_be_checked()
+    expect(page.get_by_label("Images", exact=True)).to_be_checked()
     expect(page.get_by_role("checkbox", name="png")).to_be_checked()
     expect(page.get_by_label("size to")).to_have_value("400000")
     expect(page.locator(".filters summary").first).to_have_text("Filters (2)")
@@ -61,4 +61,4 @@ def test_a_picture_that_a_reload_lost_is_asked_for_again(visit, stage):
     page.locator("input[type=file]").first.set_input_files(stage.photos / "moon.png")
     expect(page.locator("[data-id]").first).to_have_attribute("data-id", "moon.png")
     page.reload()
-    expect(page.get_by_text("The picture of this search is gone")).to_be_visible()
+    expect(page.get_by_text("The image of this search is gone")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The classify panel: a picture, labels, probabilities."""
+"""The classify panel: an image, labels, probabilities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.browser.pages import PHONE
 def test_a_given_picture_is_classified_by_labels_of_ones_own(visit, stage):
     page = visit("/?view=classify")
     page.get_by_role("button", name="Classify", exact=True).click()
-    expect(page.get_by_role("alert")).to_have_text("Give a picture first.")
+    expect(page.get_by_role("alert")).to_have_text("Give an image first.")
     page.get_by_label("Labels").fill("motorcycle, cat\na cup of coffee, cat")
     page.locator("#view-classify input[type=file]").set_input_files(stage.photos / "chelsea.png")
     rows = page.locator(".probabilities tbody tr")

@@ -47,7 +47,7 @@ def test_a_search_is_tried(page):
 
 def test_a_picture_is_sent(page, stage):
     encode = opened(page, "EncodeImage")
-    encode.get_by_label("A picture for").set_input_files(stage.photos / "coffee.png")
+    encode.get_by_label("An image for").set_input_files(stage.photos / "coffee.png")
     expect(encode.get_by_label("Body")).not_to_have_value('{\n "images": [\n  "<base64>"\n ]\n}')
     encode.get_by_role("button", name="Send").click()
     expect(encode.locator("pre")).to_contain_text('"format": "PNG"')

@@ -56,7 +56,7 @@ def test_words_find_pictures_with_bar_number_and_weak_mark(visit):
 
 def test_several_terms_with_a_minus_push_away(visit):
     page = visit(WORDS)
-    page.get_by_label("Pictures", exact=True).check(force=True)
+    page.get_by_label("Images", exact=True).check(force=True)
     search(page, "a vehicle")
     page.locator("[data-id]").first.wait_for()
     before = ids(page).index("motorcycle_left.png")
@@ -78,12 +78,12 @@ def test_several_terms_with_a_minus_push_away(visit):
 def test_a_picture_that_is_chosen_finds_itself_and_can_be_removed(visit, stage):
     page = visit(WORDS)
     with page.expect_file_chooser() as chosen:
-        page.get_by_role("button", name="Picture…").first.click()
+        page.get_by_role("button", name="Image…").first.click()
     chosen.value.set_files(stage.photos / "coffee.png")
     finds_first(page, "coffee.png")
     preview = page.locator(".term img")
     assert preview.evaluate("image => image.decode().then(() => image.naturalWidth)") == 600
-    page.get_by_role("button", name="Remove picture coffee.png").click()
+    page.get_by_role("button", name="Remove image coffee.png").click()
     expect(page.locator(".found")).to_have_text("What are you looking for?")
     expect(page.get_by_label("Words to search by")).to_be_focused()
 
@@ -94,10 +94,10 @@ def test_a_picture_is_dropped_from_the_desktop(visit, stage):
     data = {"items": [], "files": [str(stage.photos / "rocket.jpg")], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver"):
         drag.send("Input.dispatchDragEvent", {"type": kind, "x": 600, "y": 500, "data": data})
-    expect(page.get_by_text("Drop the picture", exact=True)).to_be_visible()
+    expect(page.get_by_text("Drop the image", exact=True)).to_be_visible()
     drag.send("Input.dispatchDragEvent", {"type": "drop", "x": 600, "y": 500, "data": data})
     finds_first(page, "rocket.jpg")
-    expect(page.get_by_text("Drop the picture", exact=True)).to_be_hidden()
+    expect(page.get_by_text("Drop the image", exact=True)).to_be_hidden()
 
 
 def test_a_picture_is_pasted_from_the_clipboard(visit, stage):
@@ -119,7 +119,7 @@ def test_what_is_no_picture_is_refused_before_it_is_sent(visit, tmp_path):
     letter = tmp_path / "letter.txt"
     letter.write_text("no picture")
     page.locator("input[type=file]").first.set_input_files(letter)
-    expect(page.get_by_role("alert")).to_contain_text("letter.txt is no picture")
+    expect(page.get_by_role("alert")).to_contain_text("letter.txt is no image")
     assert not any(url.endswith("/api/search") for url in page.watch.requests)
 
 
@@ -148,7 +148,7 @@ def test_the_details_show_payload_ranks_and_scores(visit):
     def row(name: str) -> Locator:
         return dialog.get_by_role("row").filter(has=page.get_by_role("rowheader", name=name, exact=True))
 
-    expect(row("rank among pictures").get_by_role("cell")).to_have_text("1")
+    expect(row("rank among images").get_by_role("cell")).to_have_text("1")
     expect(row("kind").get_by_role("cell")).to_have_text("png")
     assert 0.3 < float(row("cosine").locator(".number").inner_text()) < 1
     score = row("score, in spreads above what unrelated queries find")
@@ -240,7 +240,7 @@ def test_the_target_chooses_pictures_or_texts(visit):
     page.get_by_label("Texts", exact=True).check(force=True)
     expect(page.locator("[data-id]")).to_have_count(4)
     assert {id.split("-")[0] for id in ids(page)} == {"text"}
-    page.get_by_label("Pictures", exact=True).check(force=True)
+    page.get_by_label("Images", exact=True).check(force=True)
     expect(page.locator("[data-id]")).to_have_count(18)
     assert asked(page)["target"] == ["image"]
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EncoderServiceStub:
-    """Encodes pictures and texts with the one model bundle that the server has loaded.
+    """Encodes images and texts with the one model bundle that the server has loaded.
 
     Errors of a whole call: INVALID_ARGUMENT (names the field, the limit and the value),
     RESOURCE_EXHAUSTED (the queue is full; carries RetryInfo), UNAVAILABLE (not ready or draining),
@@ -62,7 +62,7 @@ class EncoderServiceStub:
 
 
 class EncoderServiceServicer:
-    """Encodes pictures and texts with the one model bundle that the server has loaded.
+    """Encodes images and texts with the one model bundle that the server has loaded.
 
     Errors of a whole call: INVALID_ARGUMENT (names the field, the limit and the value),
     RESOURCE_EXHAUSTED (the queue is full; carries RetryInfo), UNAVAILABLE (not ready or draining),
@@ -85,14 +85,14 @@ class EncoderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EncodeImage(self, request, context):
-        """Encodes pictures. The answer holds one embedding a picture, in the order of the request.
+        """Encodes images. The answer holds one embedding an image, in the order of the request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Classify(self, request, context):
-        """Zero-shot classification: which of these labels fits each picture best?
+        """Zero-shot classification: which of these labels fits each image best?
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,7 +130,7 @@ def add_EncoderServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EncoderService:
-    """Encodes pictures and texts with the one model bundle that the server has loaded.
+    """Encodes images and texts with the one model bundle that the server has loaded.
 
     Errors of a whole call: INVALID_ARGUMENT (names the field, the limit and the value),
     RESOURCE_EXHAUSTED (the queue is full; carries RetryInfo), UNAVAILABLE (not ready or draining),

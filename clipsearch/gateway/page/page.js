@@ -81,7 +81,7 @@ function form(verb, path, operation) {
   return make("form", { submit },
     ...inputs.map((one) => make("label", {}, `${one.name} `, one.input)),
     ...(body ? [make("label", {}, "Body ", body)] : []),
-    ...(file ? [make("label", {}, "A picture for <base64> ", file)] : []),
+    ...(file ? [make("label", {}, "An image for <base64> ", file)] : []),
     make("button", {}, "Send"), took, shown);
 }
 

@@ -60,7 +60,7 @@ class CollectionServiceStub:
     """Makes a collection the successor of another, or removes that link.
 
     While it is set, every Upsert and DeletePoints on the collection, by name or alias, is done on
-    the successor too, each text and picture encoded by the successor's own encoder. A write is
+    the successor too, each text and image encoded by the successor's own encoder. A write is
     acknowledged when both have it; where only the first could be written the call fails, and a
     retry is safe. A point that cannot be encoded for the successor (it has a ready vector, or its
     encoder refuses it) is written to the collection alone, removed from the successor, and told in
@@ -109,7 +109,7 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """Makes a collection the successor of another, or removes that link.
 
     While it is set, every Upsert and DeletePoints on the collection, by name or alias, is done on
-    the successor too, each text and picture encoded by the successor's own encoder. A write is
+    the successor too, each text and image encoded by the successor's own encoder. A write is
     acknowledged when both have it; where only the first could be written the call fails, and a
     retry is safe. A point that cannot be encoded for the successor (it has a ready vector, or its
     encoder refuses it) is written to the collection alone, removed from the successor, and told in
@@ -197,7 +197,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a collection the successor of another, or removes that link.
 
         While it is set, every Upsert and DeletePoints on the collection, by name or alias, is done on
-        the successor too, each text and picture encoded by the successor's own encoder. A write is
+        the successor too, each text and image encoded by the successor's own encoder. A write is
         acknowledged when both have it; where only the first could be written the call fails, and a
         retry is safe. A point that cannot be encoded for the successor (it has a ready vector, or its
         encoder refuses it) is written to the collection alone, removed from the successor, and told in

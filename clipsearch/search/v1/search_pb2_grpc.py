@@ -166,7 +166,7 @@ class SearchServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateVectors(self, request, context):
-        """Replaces vectors of points that are there, from pictures, texts or ready vectors; the vectors that a point
+        """Replaces vectors of points that are there, from images, texts or ready vectors; the vectors that a point
         is not given here stay, and so does its payload. A point that does not exist is told so for itself
         (NOT_FOUND), and one that is given twice is refused the second time. Doing it again is safe.
         """

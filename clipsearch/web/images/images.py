@@ -44,7 +44,7 @@ class Images:
         self._roots = roots
         self._cache: LRUCache[str, bytes] = LRUCache(_CACHED_BYTES, getsizeof=len)
         self._cache_lock = threading.Lock()
-        self._making = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
+        self._making = ThreadPoolExecutor(_THREADS, thread_name_prefix="images")
         # Of their own, so that no search waits for images to be made.
         self._looking = ThreadPoolExecutor(_THREADS, thread_name_prefix="paths")
         self._waiting = 0
@@ -73,13 +73,13 @@ class Images:
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         if self._waiting >= MAX_WAITING:
-            raise WebError(503, "TOO_MANY_PICTURES", "too many pictures are being made", retry_after=1.0)
+            raise WebError(503, "TOO_MANY_IMAGES", "too many images are being made", retry_after=1.0)
         self._waiting += 1
         try:
             async with asyncio.timeout(_WAIT_S):
                 return await asyncio.get_running_loop().run_in_executor(self._making, work)
         except TimeoutError:
-            raise WebError(504, "DEADLINE_EXCEEDED", "the disk or the picture takes too long") from None
+            raise WebError(504, "DEADLINE_EXCEEDED", "the disk or the image takes too long") from None
         finally:
             self._waiting -= 1
 
@@ -119,8 +119,8 @@ def _shrink(data: bytes, edge: int) -> bytes:
     try:
         return shrink(data, edge)
     except NoImage as reason:
-        raise _none(f"the file is no picture that can be shown ({reason})") from None
+        raise _none(f"the file is no image that can be shown ({reason})") from None
 
 
 def _none(message: str) -> WebError:
-    return WebError(404, "PICTURE_NOT_FOUND", message)
+    return WebError(404, "IMAGE_NOT_FOUND", message)

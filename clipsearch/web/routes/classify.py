@@ -29,12 +29,12 @@ async def classify(request: Request) -> Response:
 
 async def _classified(web: Web, asked: ClassifyAsked, token: str | None) -> Classification:
     services = web.services(asked.side, token)
-    picture = asked.picture
+    image = asked.image
     if asked.point is not None:
-        picture = await _image_of(web, services, asked.point)
-    assert picture is not None
+        image = await _image_of(web, services, asked.point)
+    assert image is not None
     with asking(asked.side, "encoder", _page_field):
-        (result,) = await services.encoder.classify([picture], asked.labels, prompt_template=asked.template)
+        (result,) = await services.encoder.classify([image], asked.labels, prompt_template=asked.template)
     if result.error is not None:
         raise from_service(result.error, asked.side, "encoder", _page_field)
     return result
@@ -47,8 +47,8 @@ async def _image_of(web: Web, services: Services, point: PointAsked) -> bytes:
     except WebError as error:
         if error.status != 404:
             raise
-        raise bad("point", "this point's picture does not lie in a folder that is served here") from None
+        raise bad("point", "this point's image does not lie in a folder that is served here") from None
 
 
 def _page_field(field: str) -> str:
-    return {"prompt_template": "template", "images[0]": "picture", "images": "picture"}.get(field, field)
+    return {"prompt_template": "template", "images[0]": "image", "images": "image"}.get(field, field)

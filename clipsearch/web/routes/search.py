@@ -90,7 +90,7 @@ def _asking(services: Services, filter: PageFilter) -> AbstractContextManager[No
     def page_field(field: str) -> str:
         field = field.removeprefix("search.")
         if field.startswith("query["):
-            return field.replace("query[", "terms[", 1).replace("].image", "].picture", 1)
+            return field.replace("query[", "terms[", 1)
         return filter.page_field(field)
 
     return asking(services.side, "search", page_field)

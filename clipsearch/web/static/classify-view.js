@@ -21,13 +21,13 @@ export function classifyView(app) {
   const results = make("section", { "aria-label": "Probabilities" });
   const form = make("form", { class: "classify" },
     make("div", { class: "given" }, stage,
-      make("p", {}, ...chooser("Choose a picture…", (file) => app.picture(file)), make("span", { class: "dim" }, " or drop, or paste"))),
+      make("p", {}, ...chooser("Choose an image…", (file) => app.image(file)), make("span", { class: "dim" }, " or drop, or paste"))),
     make("div", { class: "asked" },
       make("label", { for: "labels" }, "Labels", make("span", { class: "dim" }, " separated by commas or lines")), labels,
       make("label", { for: "template" }, "Prompt", make("span", { class: "dim" }, " {} stands for the label")), template,
       make("p", {}, make("button", { type: "submit", class: "strong" }, "Classify")),
       results));
-  root.append(make("h2", { class: "unseen" }, "Classify a picture"), form);
+  root.append(make("h2", { class: "unseen" }, "Classify an image"), form);
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -35,19 +35,19 @@ export function classifyView(app) {
   });
 
   function draw() {
-    if (!shown) stage.replaceChildren(make("p", { class: "dim" }, "No picture yet. Drop one here."));
-    else if (shown.picture) stage.replaceChildren(make("img", { src: shown.picture.url, alt: "" }), make("p", {}, foreign(shown.picture.name)));
+    if (!shown) stage.replaceChildren(make("p", { class: "dim" }, "No image yet. Drop one here."));
+    else if (shown.image) stage.replaceChildren(make("img", { src: shown.image.url, alt: "" }), make("p", {}, foreign(shown.image.name)));
     else stage.replaceChildren(thumb(shown.hit, 640), make("p", {}, foreign(title(shown.hit))));
   }
 
   async function classify() {
     const named = [...new Set(labels.value.split(/[,\n]/).map((one) => one.trim()).filter(Boolean))];
-    if (!shown) return results.replaceChildren(make("p", { class: "mark", role: "alert" }, "Give a picture first."));
+    if (!shown) return results.replaceChildren(make("p", { class: "mark", role: "alert" }, "Give an image first."));
     if (!named.length) return results.replaceChildren(make("p", { class: "mark", role: "alert" }, "Name a label at least."));
     results.setAttribute("aria-busy", "true");
     try {
       const body = {
-        side: shown.side ?? "a", picture: shown.picture?.base64 ?? null,
+        side: shown.side ?? "a", image: shown.image?.base64 ?? null,
         point: shown.hit ? { collection: shown.collection, id: shown.hit.id } : null,
         labels: named, template: template.value.trim() || "{}",
       };
@@ -70,7 +70,7 @@ export function classifyView(app) {
   draw();
   return {
     run() {},
-    /** Classifies at once what is given: {picture}, or {hit, side, collection}. */
+    /** Classifies at once what is given: {image}, or {hit, side, collection}. */
     take(given) {
       shown = given;
       draw();

@@ -53,7 +53,7 @@ export function compareView(app, editor) {
     const terms = counted(query.terms);
     if (!terms.length || !query.right) {
       only(async () => {});
-      summary.replaceChildren(make("p", { class: "dim" }, "Type words or give a picture: both collections are searched by the same query, and the first ten are compared."));
+      summary.replaceChildren(make("p", { class: "dim" }, "Type words or give an image: both collections are searched by the same query, and the first ten are compared."));
       for (const column of columns) column.body.replaceChildren();
       return;
     }
@@ -102,7 +102,7 @@ export function compareView(app, editor) {
     const measure = bars(hits);
     if (!hits.length) return notice("plain", "Nothing found");
     return make("ol", { class: "ranked" }, hits.map((hit, rank) => make("li", { class: hit.weak ? "weak" : null },
-      button([make("span", { class: "face" }, thumb(hit, 160) ?? make("span", { class: "no-picture" }, "text")), make("span", { class: "name" }, foreign(title(hit)))], () => details(hits, rank, result.fusion, {
+      button([make("span", { class: "face" }, thumb(hit, 160) ?? make("span", { class: "no-image" }, "text")), make("span", { class: "name" }, foreign(title(hit)))], () => details(hits, rank, result.fusion, {
         like: (one) => app.like(one, at), add: (one, weight) => app.add(one, weight, at), classify: at === 0 ? (one) => app.classify(one) : null,
       }), { class: "open", "aria-haspopup": "dialog", "aria-label": `${rank + 1}. ${plain(title(hit))}: details` }),
       measure(hit),

@@ -38,7 +38,7 @@ export function details(hits, at, fused, on) {
       ["cosine", bar(hit.cosine, number(hit.cosine, 4))],
       [fused === "calibrated" ? "score, in spreads above what unrelated queries find" : "score", number(hit.score, 2 + 2 * !fused)],
       ["matched by its", SIDES[hit.matched] ?? plain(hit.matched)],
-      ...(fused ? [["rank among pictures", hit.image_rank ?? "none"], ["rank among texts", hit.text_rank ?? "none"]] : []),
+      ...(fused ? [["rank among images", hit.image_rank ?? "none"], ["rank among texts", hit.text_rank ?? "none"]] : []),
       ...(hit.words_rank ? [["rank by words", hit.words_rank], ["score of the words", number(hit.words_score, 2)]] : []),
     ];
     const payload = Object.entries(hit.payload ?? {}).filter(([key]) => !BOOKKEEPING.has(key));

@@ -2,7 +2,7 @@
 
 import { button, foreign, make, number, plain } from "./dom.js";
 
-export const SIDES = { image: "picture", text: "text", words: "words" };
+export const SIDES = { image: "image", text: "text", words: "words" };
 
 export const title = (hit) => hit.title || hit.id;
 const isText = (hit) => !hit.thumb && Boolean(hit.text);
@@ -15,7 +15,7 @@ export function bar(part, text) {
 }
 
 /**
- * Bars for these hits. Cosines of words to pictures and of words to texts have ranges of their own, and a
+ * Bars for these hits. Cosines of words to images and of words to texts have ranges of their own, and a
  * score of both has no end: so the bar shows the cosine, against the best one of the same side, and of what
  * words have matched their own score.
  */
@@ -31,11 +31,11 @@ const sized = (url, size) => url.replace(/size=\d+$/, `size=${size}`); // the se
 export function thumb(hit, size) {
   if (!hit.thumb) return null;
   const image = make("img", { src: sized(hit.thumb, size), alt: "", loading: "lazy", decoding: "async" });
-  image.addEventListener("error", () => image.replaceWith(make("span", { class: "no-picture" }, "no preview")));
+  image.addEventListener("error", () => image.replaceWith(make("span", { class: "no-image" }, "no preview")));
   return image;
 }
 
-/** What a hit looks like: its picture, else its text, else its id. */
+/** What a hit looks like: its image, else its text, else its id. */
 export function face(hit, size) {
   return thumb(hit, size) ?? make("span", { class: "as-text", dir: "auto" }, plain(hit.text || title(hit)));
 }

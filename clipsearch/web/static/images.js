@@ -10,10 +10,10 @@ export const kept = (key) => images.get(key);
 
 /** {key, name, url, base64} of a file. Throws an Error with a sentence for people. */
 export async function take(file) {
-  const name = file.name || "pasted picture";
+  const name = file.name || "pasted image";
   if (file.size === 0) throw new Error(`${name} is empty.`);
   if (file.size > MOST_BYTES) throw new Error(`${name} has ${(file.size / 2 ** 20).toFixed(1)} MiB; at most 20 MiB can be searched by.`);
-  if (file.type && !file.type.startsWith("image/")) throw new Error(`${name} is no picture (${file.type}).`);
+  if (file.type && !file.type.startsWith("image/")) throw new Error(`${name} is no image (${file.type}).`);
   const base64 = await new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));

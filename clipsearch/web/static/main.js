@@ -48,18 +48,18 @@ const app = {
     views.classify.take(from);
   },
   /** Takes a file: into the classify view, or among the terms of the query. */
-  async picture(file, add = false) {
+  async image(file, add = false) {
     if (locked) return;
     let image;
     try {
       image = await take(file);
     } catch (error) {
-      trouble.replaceChildren(notice("error", "This picture cannot be used", document.createTextNode(plain(error.message))));
+      trouble.replaceChildren(notice("error", "This image cannot be used", document.createTextNode(plain(error.message))));
       return;
     }
-    if (query.view === "classify") return views.classify.take({ picture: image });
+    if (query.view === "classify") return views.classify.take({ image: image });
     const kept = add ? query.terms : query.terms.filter((term) => term.kind === "text");
-    app.change({ view: query.view === "map" ? "search" : query.view, terms: [...kept, { kind: "picture", picture: image, weight: 1 }], shown: PAGE });
+    app.change({ view: query.view === "map" ? "search" : query.view, terms: [...kept, { kind: "image", image: image, weight: 1 }], shown: PAGE });
   },
   /** True if the error means that a token is wanted; then the form is shown. */
   refused(error) {
@@ -88,7 +88,7 @@ const terms = editor({
   target: (target) => app.change({ target, shown: PAGE }),
   words: (words) => app.change({ words, shown: PAGE }),
   only: (only) => app.change({ only, shown: PAGE }),
-  picture: (file, add) => app.picture(file, add),
+  image: (file, add) => app.image(file, add),
 });
 const views = { search: searchView(app, terms), compare: compareView(app, terms), classify: classifyView(app), map: mapView(app) };
 const showTab = tabs(VIEWS, (view) => app.change({ view }));
@@ -168,7 +168,7 @@ async function start() {
   trouble.replaceChildren(notice("error", "The page's server does not answer", document.createTextNode("Start it again: clipsearch web. This page looks again every few seconds.")));
 }
 
-listen((file) => app.picture(file), () => say("No picture was in what was dropped"));
+listen((file) => app.image(file), () => say("No image was in what was dropped"));
 addEventListener("popstate", (event) => {
   query = read(location.search, event.state);
   render();

@@ -12,7 +12,7 @@ export function mapView(app) {
     if (!maps.length) {
       framed = null;
       root.replaceChildren(notice("plain", "No map yet",
-        make("p", {}, "A map shows a collection's pictures and texts as one plane, near each other where they mean the same. Draw one, and start this page with it:"),
+        make("p", {}, "A map shows a collection's images and texts as one plane, near each other where they mean the same. Draw one, and start this page with it:"),
         command("clipsearch map images --query \"a pet\"\nclipsearch web --map images-map")));
       return;
     }

@@ -1,7 +1,7 @@
 // What is asked for, as a plain value, and how it is written into the page's address.
 //
 // {view, side, collection, terms, target, only, words, filter, group, shown, right: {side, collection}, map}
-// A term is {kind: "text", text}, {kind: "point", id, title} or {kind: "picture", picture}, each with a weight.
+// A term is {kind: "text", text}, {kind: "point", id, title} or {kind: "image", image}, each with a weight.
 // Images are not in the address: the history entry keeps their keys, and they live as long as the page does.
 
 import { kept } from "./images.js";
@@ -25,7 +25,7 @@ export const counted = (terms) => terms.filter((term) => term.weight !== 0 && (t
 
 export const forServer = (term) => ({
   weight: term.weight,
-  ...(term.kind === "text" ? { text: term.text.trim() } : term.kind === "point" ? { point_id: term.id } : { picture: term.picture.base64 }),
+  ...(term.kind === "text" ? { text: term.text.trim() } : term.kind === "point" ? { point_id: term.id } : { image: term.image.base64 }),
 });
 
 /** Whether words are looked up too: if that is wanted, there are any, and the collection keeps them. */
@@ -34,7 +34,7 @@ export const hybrid = (query, collection) =>
 
 export function label(term) {
   if (term.kind === "text") return term.text.trim() || "words";
-  return term.kind === "point" ? `more like ${term.title ?? term.id}` : `picture ${term.picture.name}`;
+  return term.kind === "point" ? `more like ${term.title ?? term.id}` : `image ${term.image.name}`;
 }
 
 /** The whole query in a line: a minus stands before what pushes away. */
@@ -66,9 +66,9 @@ export function address(query) {
   return parts.size ? `?${parts}` : "/";
 }
 
-/** What a history entry keeps beside the address: where the pictures stand among the terms. */
+/** What a history entry keeps beside the address: where the images stand among the terms. */
 export const remembered = (query) => ({
-  pictures: query.terms.flatMap((term, at) => (term.kind === "picture" ? [{ at, key: term.picture.key, weight: term.weight }] : [])),
+  images: query.terms.flatMap((term, at) => (term.kind === "image" ? [{ at, key: term.image.key, weight: term.weight }] : [])),
 });
 
 /** Reads what `address` and `remembered` wrote; whatever makes no sense is left out. */
@@ -87,9 +87,9 @@ export function read(search, memory) {
     else if (key === "w" && query.terms.length) query.terms.at(-1).weight = weight(Number(value));
     else if (key === "filter") query.filter.push(...condition(value));
   }
-  for (const { at, key, weight } of memory?.pictures ?? []) {
+  for (const { at, key, weight } of memory?.images ?? []) {
     const image = kept(key);
-    if (image) query.terms.splice(at, 0, { kind: "picture", picture: image, weight });
+    if (image) query.terms.splice(at, 0, { kind: "image", image: image, weight });
     else query.lost = true;
   }
   query.group = parts.get("group") ?? "";

@@ -104,11 +104,11 @@ export function searchView(app, editor) {
     heading.textContent = "What are you looking for?";
     const collection = find(app.state(), query.side, query.collection);
     about.replaceChildren(make("div", { class: "start" },
-      make("p", {}, collection ? `${count(collection.image_vectors, "picture", "pictures")} and ${count(collection.text_vectors, "text", "texts")} are in ` : "", collection ? foreign(collection.name) : null,
-        ". Type words, or give a picture. Several terms can be weighed against one another; those with a minus push away."),
-      make("div", { class: "zone" }, make("p", {}, "Drop a picture here, or paste one"), ...chooser("Choose a picture…", (file) => app.picture(file))),
+      make("p", {}, collection ? `${count(collection.image_vectors, "image", "images")} and ${count(collection.text_vectors, "text", "texts")} are in ` : "", collection ? foreign(collection.name) : null,
+        ". Type words, or give an image. Several terms can be weighed against one another; those with a minus push away."),
+      make("div", { class: "zone" }, make("p", {}, "Drop an image here, or paste one"), ...chooser("Choose an image…", (file) => app.image(file))),
       make("p", { class: "examples" }, "For example ", EXAMPLES.map((words) => button(words, () => app.change({ terms: [{ kind: "text", text: words, weight: 1 }], shown: PAGE }), { class: "chip" }))),
-      query.lost ? make("p", { class: "mark" }, "The picture of this search is gone with the page that had it; give it again.") : null));
+      query.lost ? make("p", { class: "mark" }, "The image of this search is gone with the page that had it; give it again.") : null));
   }
 
   function failed(error, retry) {
@@ -131,7 +131,7 @@ export function searchView(app, editor) {
       hits.length && weak === hits.length
         ? notice("warning", "Nothing matches well", make("p", {}, fused ? "None of these is better than what unrelated queries find." : `All of these lie below ${bound ? number(bound, 2) : "the bound"}, where this model's matches are mostly chance.`))
         : weak ? make("p", { class: "dim" }, fused ? "“Weak match”: no better than unrelated queries find." : `“Weak match”: below ${bound ? number(bound, 2) : "the model's bound"}, where this model's matches are mostly chance.`) : null,
-      hits.length ? null : make("p", {}, query.only ? "Nothing here matches better than chance." : query.filter.length || query.target !== "any" ? "No point passes the filters and the choice of pictures or texts." : "The collection is empty."),
+      hits.length ? null : make("p", {}, query.only ? "Nothing here matches better than chance." : query.filter.length || query.target !== "any" ? "No point passes the filters and the choice of images or texts." : "The collection is empty."),
       !hits.length && query.only ? button("Show weak matches too", () => app.change({ only: false })) : null,
       !hits.length && query.filter.length ? button("Remove the filters", () => app.change({ filter: [] })) : null,
     ].filter(Boolean);

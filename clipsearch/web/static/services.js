@@ -24,7 +24,7 @@ export function line(state, signOut) {
 export function banners(state, retry) {
   const made = down(state).map(({ side, name, reason, message }) => notice("error", `The ${SIDES[side]}${name} service is not available`,
     make("p", {}, spelt(message), ". ", make("span", { class: "dim" }, "Reason: ", make("code", {}, plain(reason)))),
-    name === "encoder" ? make("p", {}, "Words and pictures cannot be searched by until it is back; “more like this” can.") : null,
+    name === "encoder" ? make("p", {}, "Words and images cannot be searched by until it is back; “more like this” can.") : null,
     advice(side, name, reason),
     make("p", {}, "This page looks again every few seconds."),
     button("Look again", retry, { class: "strong" })));
@@ -52,6 +52,6 @@ export function unlisted(message, open) {
 
 /** What to do where there is no collection at all. */
 export const empty = (retry) => notice("plain", "No collection yet",
-  make("p", {}, "Index a folder of pictures, or a list of texts; then they can be searched here."),
+  make("p", {}, "Index a folder of images, or a list of texts; then they can be searched here."),
   command("clipsearch index ~/Pictures\nclipsearch index catalogue.csv --text title --collection shop"),
   button("Look again", retry, { class: "strong" }));

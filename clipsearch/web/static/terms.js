@@ -4,12 +4,12 @@ import { button, foreign, make, plain, refill, say } from "./dom.js";
 import { chooser } from "./images.js";
 import { WEIGHT, counted, label } from "./query.js";
 
-const TARGETS = [["any", "Anything"], ["image", "Pictures"], ["text", "Texts"]];
+const TARGETS = [["any", "Anything"], ["image", "Images"], ["text", "Texts"]];
 const signed = (weight) => (weight > 0 ? `+${weight.toFixed(1)}` : weight < 0 ? `−${(-weight).toFixed(1)}` : "off");
 
 /**
- * `on.change(terms, again)`: search by these; `again`: they are what was searched by, weighed anew. `on.target(target)`. `on.only(only)`: only matches, or weak ones too. `on.words(words)`: look words up as well. `on.picture(file, add)`: a file was chosen,
- * to be added to the terms, or in place of the pictures and points among them.
+ * `on.change(terms, again)`: search by these; `again`: they are what was searched by, weighed anew. `on.target(target)`. `on.only(only)`: only matches, or weak ones too. `on.words(words)`: look words up as well. `on.image(file, add)`: a file was chosen,
+ * to be added to the terms, or in place of the images and points among them.
  */
 export function editor(on) {
   let terms = [];
@@ -31,12 +31,12 @@ export function editor(on) {
     make("div", { class: "ask" },
       make("div", { class: "box" }, words, make("kbd", { "aria-hidden": "true" }, "/")),
       first,
-      ...chooser("Picture…", (file) => on.picture(file, false), { class: "by-picture", title: "Search by a picture; you can also drop or paste one" }),
+      ...chooser("Image…", (file) => on.image(file, false), { class: "by-image", title: "Search by an image; you can also drop or paste one" }),
       make("button", { type: "submit", class: "strong" }, "Search")),
     list,
     make("div", { class: "tools" },
       button("+ Words", () => addWords(), { class: "quiet" }),
-      ...chooser("+ Picture", (file) => on.picture(file, true), { class: "quiet" }),
+      ...chooser("+ Image", (file) => on.image(file, true), { class: "quiet" }),
       clear,
       make("label", { class: "switch", title: "Leave out what is no better than chance" }, only, "Only matches"),
       looking,
@@ -92,8 +92,8 @@ export function editor(on) {
       input.addEventListener("input", () => { term.text = input.value; });
       return [make("span", { class: "kind" }, "words"), input];
     }
-    if (term.kind === "picture") {
-      return [make("img", { src: term.picture.url, alt: "" }), make("span", { class: "what" }, make("span", { class: "kind" }, "picture "), foreign(term.picture.name))];
+    if (term.kind === "image") {
+      return [make("img", { src: term.image.url, alt: "" }), make("span", { class: "what" }, make("span", { class: "kind" }, "image "), foreign(term.image.name))];
     }
     return [
       term.thumb ? make("img", { src: term.thumb, alt: "" }) : null,

@@ -101,8 +101,8 @@ def wrap(
     image, normalisation = preprocessing.of_transformers(processor.to_dict())
     bias = getattr(model, "logit_bias", None)
 
-    def own_pixels(picture: Image.Image) -> Tensor:
-        return torch.as_tensor(np.asarray(processor(picture)["pixel_values"][0]))
+    def own_pixels(image: Image.Image) -> Tensor:
+        return torch.as_tensor(np.asarray(processor(image)["pixel_values"][0]))
 
     def own_tokens(texts: Sequence[str]) -> NDArray[np.int64]:
         lowered = [text.lower() for text in texts] if siglip else list(texts)

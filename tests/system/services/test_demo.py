@@ -51,7 +51,7 @@ def test_the_demo_finds_the_right_pictures_serves_the_page_and_stops_what_it_sta
     assert firsts["a motorcycle"].startswith("motorcycle")
     assert firsts["a flower"] == "flower.jpg"
     assert firsts["a rocket"] == "rocket.jpg"
-    assert firsts["pictures like motorcycle_left.png"] == "motorcycle_right.png"
+    assert firsts["images like motorcycle_left.png"] == "motorcycle_right.png"
     assert "clipsearch web --root ~/Pictures --open" in printed
     assert "make web" in printed
     page = (tmp_path / "index.html").read_text()

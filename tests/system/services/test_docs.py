@@ -262,7 +262,7 @@ def as_expected(what: str, printed: str) -> None:
         if is_meant(words, what):
             flags = re.MULTILINE if words.startswith("clipsearch") else 0
             assert re.search(expected, printed, flags), f"{words}:\n{printed}"
-    if "picture.id < other.id" in what:
+    if "image.id < other.id" in what:
         near_duplicates_are_the_copies_and_no_others(printed)
 
 
@@ -287,7 +287,7 @@ def test_each_expectation_still_has_its_command():
     shown = [
         what for page in EVERYWHERE for block in documents.blocks(read(page)) for what in shown_by(block)
     ]
-    for words in (*PRINTS, *LEAVES, "picture.id < other.id"):
+    for words in (*PRINTS, *LEAVES, "image.id < other.id"):
         assert any(is_meant(words, what) for what in shown), words
 
 

@@ -134,7 +134,7 @@ def test_what_was_left_out_is_said(run, folder):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("a.jpg", "is a single picture: index the folder that it is in"),
+        ("a.jpg", "is a single image: index the folder that it is in"),
         ("nothing", "no such file or folder"),
         ("a.xyz", "not a list; known are"),
     ],

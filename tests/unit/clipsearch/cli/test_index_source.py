@@ -27,8 +27,8 @@ def test_the_options_reach_the_list(sources):
 @pytest.mark.parametrize(
     ("name", "options", "complaint"),
     [
-        ("folder", {"text": "title"}, "--text does not go with a folder of pictures"),
-        ("folder", {"payload": ["x"]}, "--payload does not go with a folder of pictures"),
+        ("folder", {"text": "title"}, "--text does not go with a folder of images"),
+        ("folder", {"payload": ["x"]}, "--payload does not go with a folder of images"),
         ("list", {"side": "image"}, "--side does not go with a list"),
         ("list", {"types": ["n=number"]}, "write COLUMN=TYPE; TYPE is string, integer, float, bool"),
         ("npy", {"text": "title"}, "--text does not go with vectors"),

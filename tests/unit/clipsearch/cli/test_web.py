@@ -41,7 +41,7 @@ def test_by_default_only_this_machine_is_served_with_its_token(served, monkeypat
     monkeypatch.setenv("CLIPSEARCH_TOKEN", "own")
     code, output = run()
     assert code == 0
-    assert "without --root FOLDER the page shows no pictures" in output
+    assert "without --root FOLDER the page shows no images" in output
     assert (served[0].local, served[0].secure, served[0].token) == (True, False, "own")
     assert set(served[0].sides) == {"a"}
     assert "own" not in repr(served[0])

@@ -147,7 +147,7 @@ async def test_what_cannot_be_sent_fails_alone(client, folder):
     report = await load_list(client, rows, on_failure=told.append)
     assert (report.indexed, report.failed) == (1, 8)
     reasons = {failure.id: (failure.place, failure.reason) for failure in report.failures}
-    assert reasons["nothing"] == ("list.jsonl, line 2", "has neither a picture nor a text")
+    assert reasons["nothing"] == ("list.jsonl, line 2", "has neither an image nor a text")
     assert "payload.number" in reasons["big"][1]
     assert "is no text" in reasons["half"][1]
     assert "id: must be 1 to 512 bytes" in reasons["u" * 600][1]

@@ -178,7 +178,7 @@ async def test_a_picture_that_cannot_be_read_now_is_not_gone(fake, client, folde
     assert (report.failed, report.gone, len(fake.stored)) == (1, 0, 4)
 
 
-@pytest.mark.parametrize(("name", "problem"), [("nowhere", "no such folder"), (".", "holds no pictures")])
+@pytest.mark.parametrize(("name", "problem"), [("nowhere", "no such folder"), (".", "holds no images")])
 def test_a_folder_without_pictures_is_empty_only_when_allowed(tmp_path, name, problem):
     with pytest.raises(EmptySource, match=problem):
         PictureFolder(tmp_path / name).prepare()

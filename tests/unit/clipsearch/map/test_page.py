@@ -94,10 +94,10 @@ def test_local_pictures_become_thumbnails_and_what_is_none_shows_without(drawn, 
     for i, path in zip(pictures, paths, strict=False):
         items[i] = Item(items[i].id, {"kind": "kind 0", "path": str(path)})
     drawn = dataclasses.replace(drawn, sample=dataclasses.replace(sample, items=tuple(items)))
-    shown = data_of(page_of(drawn, thumbnails=10))["pictures"]
+    shown = data_of(page_of(drawn, thumbnails=10))["images"]
     assert list(shown) == [str(pictures[0])]
     assert shown[str(pictures[0])].startswith("data:image/webp;base64,")
-    assert data_of(page_of(drawn))["pictures"] == {}
+    assert data_of(page_of(drawn))["images"] == {}
 
 
 def test_points_are_called_by_their_text_title_file_or_id():

@@ -26,8 +26,8 @@ def test_a_search_has_defaults():
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 196_607, 196_608, 196_609, 1_000_000])
 def test_a_picture_of_any_size_is_decoded(size):
     picture = bytes(range(256)) * (size // 256 + 1)
-    body = json.dumps(search(terms=[{"picture": base64.b64encode(picture[:size]).decode()}])).encode()
-    assert read(SearchAsked, body).terms[0].picture == picture[:size]
+    body = json.dumps(search(terms=[{"image": base64.b64encode(picture[:size]).decode()}])).encode()
+    assert read(SearchAsked, body).terms[0].image == picture[:size]
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def test_a_picture_of_any_size_is_decoded(size):
 )
 def test_what_is_no_base64(text):
     with pytest.raises(WebError) as raised:
-        read(SearchAsked, json.dumps(search(terms=[{"picture": text}])).encode())
-    assert raised.value.field == "terms[0].picture"
+        read(SearchAsked, json.dumps(search(terms=[{"image": text}])).encode())
+    assert raised.value.field == "terms[0].image"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_what_is_no_base64(text):
         (search(terms=[TERM, {}]), "terms[1]"),
         (search(terms=[{"text": "a", "point_id": "b"}]), "terms[0]"),
         (search(terms=[TERM, {"text": 5}]), "terms[1].text"),
-        (search(terms=[{"picture": 5}]), "terms[0].picture"),
+        (search(terms=[{"image": 5}]), "terms[0].image"),
         (search(terms=[{"text": "a", "weight": "1"}]), "terms[0].weight"),
         (search(terms=[{"text": "a", "weight": True}]), "terms[0].weight"),
         (search(terms=[{"text": "a", "path": "/etc/passwd"}]), "terms[0].path"),
@@ -100,9 +100,9 @@ def test_a_weight_is_a_number(weight):
     "given",
     [
         {"labels": ["a"]},
-        {"labels": ["a"], "picture": "AAAA", "point": {"collection": "c", "id": "1"}},
-        {"labels": [], "picture": "AAAA"},
-        {"labels": ["a"] * 257, "picture": "AAAA"},
+        {"labels": ["a"], "image": "AAAA", "point": {"collection": "c", "id": "1"}},
+        {"labels": [], "image": "AAAA"},
+        {"labels": ["a"] * 257, "image": "AAAA"},
         {"labels": ["a"], "point": {"collection": "c", "id": "1", "path": "/etc/passwd"}},
     ],
 )

@@ -38,7 +38,7 @@ def test_a_search_is_passed_on(page, told, root):
         "collection": "c",
         "terms": [
             {"text": "a cat", "weight": 2},
-            {"picture": base64.b64encode(b"jpeg").decode()},
+            {"image": base64.b64encode(b"jpeg").decode()},
             {"point_id": "7", "weight": -1},
         ],
         "target": "image",
@@ -91,7 +91,7 @@ def test_a_search_asks_the_encoder_nothing(page, told):
     ("said", "expected", "reason", "field", "service"),
     [
         (("INVALID_ARGUMENT", "X", "no", "query[1].text"), 400, "X", "terms[1].text", "search"),
-        (("INVALID_ARGUMENT", "X", "no", "query[0].image"), 400, "X", "terms[0].picture", "search"),
+        (("INVALID_ARGUMENT", "X", "no", "query[0].image"), 400, "X", "terms[0].image", "search"),
         (("INVALID_ARGUMENT", "X", "no", "filter.must_not[0].field"), 400, "X", "filter[1]", "search"),
         (("FAILED_PRECONDITION", "FINGERPRINT_MISMATCH", "f"), 409, "FINGERPRINT_MISMATCH", None, "search"),
         (("NOT_FOUND", "COLLECTION_NOT_FOUND", "no c"), 404, "COLLECTION_NOT_FOUND", None, "search"),
@@ -189,7 +189,7 @@ def test_a_picture_is_classified(page, told):
     score = encoder_pb2.LabelScore(label="cat", probability=0.5, cosine=0.25)
     found = encoder_pb2.Classification(scores=[score])
     told.answers["Classify"] = encoder_pb2.ClassifyResponse(classifications=[found])
-    asked = {"picture": base64.b64encode(b"jpeg").decode(), "labels": ["dog", "cat"], "template": "my {}"}
+    asked = {"image": base64.b64encode(b"jpeg").decode(), "labels": ["dog", "cat"], "template": "my {}"}
     answer = page.post("/api/classify", json=asked).json()
     assert answer["scores"] == [{"label": "cat", "probability": 0.5, "cosine": 0.25}]
     (request,) = told.requests
@@ -202,7 +202,7 @@ def test_a_picture_is_classified(page, told):
     [(["x" * 5000], "a {}", "labels[0]"), (["cat"], "{}" * 3000, "template")],
 )
 def test_labels_and_template_are_bounded_before_the_encoder_is_asked(page, told, labels, template, field):
-    asked = {"picture": "AAAA", "labels": labels, "template": template}
+    asked = {"image": "AAAA", "labels": labels, "template": template}
     answer = page.post("/api/classify", json=asked)
     assert (answer.status_code, error_of(answer)["field"]) == (400, field)
     assert not told.requests
@@ -220,10 +220,10 @@ def test_a_picture_that_cannot_be_read_is_named(page, told):
     failed = encoder_pb2.Classification()
     failed.error.CopyFrom(status("INVALID_ARGUMENT", "IMAGE_TRUNCATED", "cut", "images[0]"))
     told.answers["Classify"] = encoder_pb2.ClassifyResponse(classifications=[failed])
-    answer = page.post("/api/classify", json={"picture": "AAAA", "labels": ["cat"]})
+    answer = page.post("/api/classify", json={"image": "AAAA", "labels": ["cat"]})
     error = error_of(answer)
     assert answer.status_code == 400
-    assert (error["reason"], error["field"], error["message"]) == ("IMAGE_TRUNCATED", "picture", "cut")
+    assert (error["reason"], error["field"], error["message"]) == ("IMAGE_TRUNCATED", "image", "cut")
 
 
 # Values
@@ -299,7 +299,7 @@ def test_what_is_no_picture_is_not_served(page, told, root, name):
     (root / name).write_bytes(b"<script>secret</script>")
     told.answers["GetPoints"] = points({"path": str(root / name)})
     answer = page.get("/thumb?collection=c&id=7")
-    assert (answer.status_code, error_of(answer)["reason"]) == (404, "PICTURE_NOT_FOUND")
+    assert (answer.status_code, error_of(answer)["reason"]) == (404, "IMAGE_NOT_FOUND")
     assert "secret" not in answer.text
 
 

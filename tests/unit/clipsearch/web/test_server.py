@@ -20,7 +20,7 @@ from clipsearch.web.server import HeadTimeoutProtocol, listen
 from clipsearch.web.settings import Side, WebSettings
 from tests.waiting import HANGS_S
 
-BODY = json.dumps({"collection": "c", "terms": [{"picture": "AAAA"}]})
+BODY = json.dumps({"collection": "c", "terms": [{"image": "AAAA"}]})
 
 
 class Slow:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from encoder_service.bundle import Precision, Tower, graph_file
-from encoder_service.cpus import available_cpus
+from encoder_service.machine import available_cpus
 from encoder_service.runtime.session import OnnxSession
 from tests.bench.machine import describe
 
@@ -53,10 +53,14 @@ ARCHITECTURES = {
 def main() -> None:
     """Exports what is not exported yet, then measures all."""
     context = multiprocessing.get_context("spawn")  # a process a model: gigabytes are given back
-    for name in dict.fromkeys(ARCHITECTURES.values()):
-        if not (GRAPHS / name / "inputs.npz").is_file():
-            print(f"exporting {name}", flush=True)
-            _in_its_own_process(context, export, name)
+    OUT.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=OUT) as hub:
+        # Libraries read it when they are imported, in those processes.
+        os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": hub}
+        for name in dict.fromkeys(ARCHITECTURES.values()):
+            if not (GRAPHS / name / "inputs.npz").is_file():
+                print(f"exporting {name}", flush=True)
+                _in_its_own_process(context, export, name)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ARCHITECTURES.values()}
     for _ in range(ROUNDS):
         for name in rows:
@@ -77,10 +81,8 @@ def export(name: str) -> None:
     from encoder_service.inputs.texts import TextTokenizer, pad
     from tests.models import hub_cache
 
+    hub_cache.fill(Path(os.environ["HF_HUB_CACHE"]))
     with tempfile.TemporaryDirectory(dir=OUT) as place:
-        # Before any library of theirs is imported: they read it once.
-        os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(Path(place, "hub"))}
-        hub_cache.fill(Path(place, "hub"))
         folder = Path(place, "graphs")
         folder.mkdir()
         encoder, made = write_graphs(load_random(name, 0), folder, ("fp32", "int8"), print)
@@ -90,7 +92,8 @@ def export(name: str) -> None:
                 for path in folder.glob(f"{graph_file(tower, other)}*"):
                     path.unlink()
         inputs = pad(TextTokenizer(encoder.tokenizer, encoder.text).encode([TEXT]), encoder.text)
-        np.savez(folder / "inputs.npz", size=encoder.image.size, **inputs)
+        arrays: dict[str, Any] = {"size": encoder.image.size, **inputs}
+        np.savez(folder / "inputs.npz", **arrays)
         GRAPHS.mkdir(parents=True, exist_ok=True)
         folder.rename(GRAPHS / name)
 

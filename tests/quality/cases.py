@@ -40,12 +40,12 @@ class Plan:
     def __init__(self, images: Sequence[Captioned]) -> None:
         all = range(len(images))
         same: dict[str, list[int]] = {}
-        for number, image in enumerate(images):
-            same.setdefault(image.caption, []).append(number)
-        alike = [same[image.caption] for image in images]
+        for number, captioned in enumerate(images):
+            same.setdefault(captioned.caption, []).append(number)
+        alike = [same[captioned.caption] for captioned in images]
         # In two halves, by caption: what is asked for in one stands beside the other's.
         order = {caption: place for place, caption in enumerate(same)}
-        half = [order[image.caption] % 2 for image in images]
+        half = [order[captioned.caption] % 2 for captioned in images]
 
         def point(number: int) -> str:
             return images[number].id

@@ -35,18 +35,27 @@ pytestmark = pytest.mark.timeout(1800)
 @pytest.fixture(scope="session")
 def images() -> Iterator[dict[str, Image]]:
     """Target -> its image. Seconds and megabytes of each go to build/images.json."""
+    begun = time.perf_counter()
+    told: dict[str, dict[str, float]] = {}
+
+    def tell(step: str, **figures: float) -> None:
+        nonlocal begun
+        told[step] = {"seconds": round(time.perf_counter() - begun, 1), **figures}
+        print(step, told[step])
+        begun = time.perf_counter()
+
     builder = Builder(ROOT / "build" / "images")
     builder.remove()  # what a run left that was killed
     builder.bases()
-    built, told = {}, {}
+    tell("bases")
+    built = {}
     try:
+        builder.wheel()
+        tell("wheel")
         for target in TARGETS:
-            begun = time.perf_counter()
             built[target] = builder.build(target)
-            seconds = round(time.perf_counter() - begun, 1)
             megabytes, added = built[target].megabytes()
-            told[target] = {"build_seconds": seconds, "megabytes": megabytes, "added_megabytes": added}
-            print(target, told[target])
+            tell(target, megabytes=megabytes, added_megabytes=added)
         (ROOT / "build" / "images.json").write_text(json.dumps(told, indent=2) + "\n")
         yield built
     finally:

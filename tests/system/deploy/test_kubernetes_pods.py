@@ -65,6 +65,19 @@ def test_replicas_are_spread(built, overlay):
                 assert entry["labelSelector"]["matchLabels"].items() <= pod.labels.items()
 
 
+def test_a_rollout_leaves_somebody_who_serves(built, overlay):
+    manifests = built(overlay)
+    scalers = {
+        scaler["spec"]["scaleTargetRef"]["name"]: scaler["spec"]
+        for scaler in manifests.kind("HorizontalPodAutoscaler")
+    }
+    for pod in manifests.pods():
+        rolling = pod.workload["spec"].get("strategy", {}).get("rollingUpdate")
+        if pod.serves() and rolling:  # with Edge and on one machine the old one goes first
+            least = scalers.get(pod.name, {}).get("minReplicas") or pod.workload["spec"]["replicas"]
+            assert least > rolling["maxUnavailable"], pod.name
+
+
 def test_the_settings_exist_and_are_valid_together(built, overlay, monkeypatch):
     for name, settings in (("encoder", EncoderSettings), ("search", SearchSettings)):
         pods = [pod for pod in built(overlay).pods() if pod.containers()[0]["name"] == name]

@@ -85,7 +85,8 @@ def test_the_overlay_that_it_shows_builds(tmp_path):
     assert not [image for image in used if image.startswith(REGISTRY)]
     # Nothing stays behind in the old namespace, and the certificate is for the names that callers use.
     assert {found["metadata"]["namespace"] for found in manifests.objects} == {"photos"}
-    names = manifests.one("Certificate", "search")["spec"]["dnsNames"]
-    assert names == ["search", "search.photos", "search.photos.svc", "search.photos.svc.cluster.example"]
+    for name in ("search", "gateway"):
+        names = manifests.one("Certificate", name)["spec"]["dnsNames"]
+        assert names == [name, f"{name}.photos", f"{name}.photos.svc", f"{name}.photos.svc.cluster.example"]
     assert all("imagePullSecrets" in account for account in manifests.kind("ServiceAccount"))
     assert not any("runAsUser" in pod.spec["securityContext"] for pod in manifests.pods())

@@ -51,7 +51,7 @@ NOT_RUN = {
     r"python -m tests\.load.*": "loads the services for minutes: test_load.py does it for a moment",
     r"clipsearch model export openai/.*": "needs the hub: test_sources.py exports local ones",
     r"(MODEL=\S+ )?docker .*": "needs a container engine",
-    r"(deploy/kubernetes/secrets\.sh \| )?kubectl .*|helm .*": "needs a cluster",
+    r"(deploy/kubernetes/secrets\.sh \| |KEY=\$\()?kubectl .*|helm .*": "needs a cluster",
     r"for node in 0 1 2; do\n.*kubectl .*": "needs a cluster with Qdrant in it",
     r"(MODEL=\S+ )?REGISTRY=\S+ deploy/docker/release\.sh.*": "pushes; test_docker.py runs the script",
     r"cp -a .*": "copies a stopped service's data: tests/qdrant/test_operation.py does",

@@ -5,7 +5,7 @@
 #   deploy/kind.sh
 #   kind delete cluster --name clipsearch
 #
-# Needs docker with buildx, kind, kubectl, and `clipsearch` with its Python in PATH.
+# Needs docker with buildx, kind, kubectl, and `clipsearch` (pip install '.[serving]') with its Python in PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d) tunnel=""

@@ -5,7 +5,7 @@
 #
 # The token for callers of the search service (search, write, admin) goes to stderr, once. Run again, all of
 # them are new: to add one caller, see "Tokens" in deploy/README.md.
-# Needs `kubectl` and `clipsearch`, or what KUBECTL and CLIPSEARCH name.
+# Needs `kubectl` and `clipsearch` (pip install '.[serving]'), or what KUBECTL and CLIPSEARCH name.
 set -euo pipefail
 kubectl=${KUBECTL:-kubectl} clipsearch=${CLIPSEARCH:-clipsearch} namespace=${NAMESPACE:-clipsearch}
 folder=$(mktemp -d)

@@ -1,4 +1,7 @@
-"""Folders with checkpoints laid out as published ones are, with tiny random weights of the real classes."""
+"""Folders with checkpoints laid out as published ones are, with tiny random weights of the real classes.
+
+Whoever collects the tests imports this: torch, which takes seconds to load, waits for the first folder.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from encoder_service.export.sources.architectures import ARCHITECTURES, tokenizer
 from encoder_service.export.sources.bpe import bpe
-from encoder_service.export.sources.random_weights import ARCHITECTURES, random_model, tokenizer
 
 CARD = "---\nlicense: mit\n---\n# A model\n"
 
@@ -17,6 +18,8 @@ CARD = "---\nlicense: mit\n---\n# A model\n"
 def clip(folder: Path, **options: Any) -> tuple[Any, Any]:
     """As those of today: safetensors, in one file or in shards, tokenizer.json. The model, the processor."""
     from transformers import CLIPProcessor, CLIPTokenizer
+
+    from encoder_service.export.sources.random_weights import random_model
 
     shape = ARCHITECTURES["clip-vit-tiny-test"]
     parts = json.loads(tokenizer(shape).to_str())["model"]
@@ -29,6 +32,8 @@ def siglip(folder: Path) -> tuple[Any, Any]:
     """The same of SigLIP."""
     from transformers import PreTrainedTokenizerFast, SiglipProcessor
 
+    from encoder_service.export.sources.random_weights import random_model
+
     shape = ARCHITECTURES["siglip-tiny-test"]
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer(shape), pad_token="<pad>", eos_token="</s>", model_max_length=64
@@ -38,7 +43,10 @@ def siglip(folder: Path) -> tuple[Any, Any]:
 
 def old_clip(folder: Path) -> Any:
     """As OpenAI's of 2021: .bin only, buffers in it, a feature extractor, a vocabulary and its merges."""
+    import torch
     from transformers import CLIPConfig, CLIPModel
+
+    from encoder_service.export.sources.random_weights import random_model
 
     tiny = random_model(ARCHITECTURES["clip-vit-tiny-test"], 1).config
     # The whole vocabulary: the file is then larger than what huggingface_hub writes at once.
@@ -93,6 +101,7 @@ def open_clip(
     folder: Path, configuration: dict[str, Any], tokenizer: str | None, preprocessing: dict[str, Any]
 ) -> Any:
     """As OpenCLIP's: its configuration, weights, a tokenizer if it is not CLIP's. Returns the model."""
+    import torch
     from open_clip import create_model
     from safetensors.torch import save_file
     from transformers import T5Config

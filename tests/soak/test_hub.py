@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clipsearch import Client, Point
-from encoder_service.export.dual_encoder import weights_sha256
 from tests import checkpoints
 from tests.bundles import ROOT
 from tests.hub import COMMIT, Hub
@@ -29,6 +28,8 @@ MODEL = "openai/clip-tiny"
 def test_make_model_resumes_a_broken_download_works_without_the_hub_and_is_served(
     photos: list[Path], tmp_path: Path
 ):
+    from encoder_service.export.dual_encoder import weights_sha256
+
     (tmp_path / ".venv").symlink_to(Path(sys.prefix))
     hub = Hub(tmp_path / "hub")
     hashed = weights_sha256(checkpoints.old_clip(hub.root / MODEL).state_dict())

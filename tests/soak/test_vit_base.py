@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from encoder_service.bundle import open_bundle
-from encoder_service.export.build import export_bundle
 from tests.soak.share import in_a_soak
 
 pytestmark = [in_a_soak, pytest.mark.timeout(900)]
 
 
 def test_vit_b32_keeps_its_vectors_through_export_cutting_and_int8(tmp_path: Path) -> None:
+    from encoder_service.export.build import export_bundle
+
     manifest = export_bundle("clip-vit-base-patch32", tmp_path / "bundle", random_init=True)
     figures = {(check.tower, check.name, check.metric): check.value for check in manifest.parity}
 

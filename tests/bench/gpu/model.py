@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from encoder_service.bundle import ImageRules, Precision, TextRules, Tower
-from encoder_service.export.graphs.fp16 import to_fp16
-from encoder_service.export.sources.load import load_random
-from encoder_service.export.sources.random_weights import ARCHITECTURES
-from encoder_service.export.write_graphs import write_image, write_text
+from encoder_service.export.sources.architectures import ARCHITECTURES
 
 WORDS = 12
 TOKENS = WORDS + 2  # a token a word, and the two ends
@@ -36,6 +33,10 @@ class Model:
 
 def make_model(name: str, folder: Path) -> Model:
     """Exports both towers in fp32 and fp16 into `folder`."""
+    from encoder_service.export.graphs.fp16 import to_fp16
+    from encoder_service.export.sources.load import load_random
+    from encoder_service.export.write_graphs import write_image, write_text
+
     shape, encoder = ARCHITECTURES[name], load_random(name, 0)
     folder.mkdir(parents=True, exist_ok=True)
     graphs: dict[tuple[Tower, Precision], Path] = {

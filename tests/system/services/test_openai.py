@@ -5,19 +5,24 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import openai
 import pytest
 
 from clipsearch import EncoderClient
 from tests.processes import GatewayProcess, ServiceProcess
+
+if TYPE_CHECKING:
+    import openai  # takes a second to load
 
 TEXTS = ["a cat", "a cup of coffee", "ein Motorrad"]
 
 
 @pytest.fixture(scope="module")
 def client(encoder: ServiceProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
+    import openai
+
     folder = tmp_path_factory.mktemp("gateway")
     with (
         GatewayProcess(folder, "--encoder", encoder.address, "--server", encoder.address) as gateway,
@@ -48,6 +53,8 @@ def test_the_model_is_listed(client):
 
 
 def test_its_errors_are_those_that_the_client_knows(client):
+    import openai
+
     with pytest.raises(openai.BadRequestError) as caught:
         client.embeddings.create(model="starter", input=["a cat", " "])
     error = caught.value

@@ -8,11 +8,9 @@ from clipsearch.search.v1 import search_pb2
 from tests.load.pictures import base_pictures
 from tests.load.scenarios import problem, scenarios
 
-ALL = scenarios("c", 1000, base_pictures()[:2])
-
 
 def test_no_two_numbers_give_the_same_request() -> None:
-    for scenario in ALL.values():
+    for scenario in scenarios("c", 1000, base_pictures()[:2]).values():
         sent = {scenario.build(number).SerializeToString(deterministic=True) for number in range(100)}
         if scenario.name != "mixed":  # which has a stored point every tenth time, and points repeat
             assert len(sent) == 100

@@ -11,7 +11,6 @@ import pytest
 
 from encoder_service.bundle import Source
 from encoder_service.export import ExportError
-from encoder_service.export.dual_encoder import weights_sha256
 from tests import checkpoints
 from tests.hub import COMMIT, Hub
 
@@ -70,6 +69,8 @@ def test_what_the_hub_does_not_give_is_said_in_one_sentence(source: str, message
 def lay_out(root: Path) -> dict[str, str]:
     """Repositories as they are published; the hashes of their weights."""
     from open_clip.model import convert_to_custom_text_state_dict
+
+    from encoder_service.export.dual_encoder import weights_sha256
 
     open_clip_folder = root / OPEN_CLIP.removeprefix("hf-hub:")
     open_clip = checkpoints.open_clip(open_clip_folder, OPEN_CLIP_SIZES, None, {})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from encoder_service.export import golden
-from encoder_service.export.sources.random_weights import ARCHITECTURES, tokenizer
+from encoder_service.export.sources.architectures import ARCHITECTURES, tokenizer
 
 TEXTS = [text for pair in golden.text_pairs() for text in pair]
 

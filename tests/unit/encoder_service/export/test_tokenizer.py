@@ -9,10 +9,9 @@ import pytest
 from tokenizers import Tokenizer
 
 from encoder_service.export import ExportError, golden
-from encoder_service.export.sources.random_weights import ARCHITECTURES, tokenizer
+from encoder_service.export.sources.architectures import ARCHITECTURES, tokenizer
 from encoder_service.export.sources.tokenizer import of_open_clip, of_transformers, tokenizer_json
 from encoder_service.inputs.texts import TextTokenizer
-from tests.models import hub_cache
 
 
 @pytest.fixture
@@ -132,6 +131,8 @@ def test_open_clips_own_tokenizer_and_its_clean_ups(clean: str) -> None:
 )
 def test_tokenizers_that_open_clip_takes_from_transformers(kind: str, settings: Any, tmp_path: Path) -> None:
     from transformers import T5Config
+
+    from tests.models import hub_cache
 
     hub_cache.tokenizer(kind).save_pretrained(tmp_path)
     T5Config().save_pretrained(tmp_path)  # transformers asks for one, whatever it says

@@ -1,0 +1,87 @@
+"""Sizes and tokenizers of known architectures, in transformers' form; nothing here needs torch.
+
+A tokenizer is real: CLIP's vocabulary (MIT); architectures with fewer tokens take its first, most frequent
+merges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tokenizers import Tokenizer
+
+from encoder_service.export.sources.bpe import bpe
+
+CLIP_START, CLIP_END = "<|startoftext|>", "<|endoftext|>"
+SIGLIP_PAD, SIGLIP_END = "<pad>", "</s>"
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Sizes of the two towers; `image` and `text` are the fields of transformers' configurations."""
+
+    family: Literal["clip", "siglip"]
+    image: Mapping[str, int]
+    text: Mapping[str, int]
+    dimension: int
+
+    def processor(self) -> Any:
+        """The image processor that the published models of this family use."""
+        from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+        from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+        size = self.image["image_size"]
+        square = {"height": size, "width": size}
+        if self.family == "siglip":
+            return SiglipImageProcessorPil(size=square)
+        return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=square)
+
+
+def _tower(width: int, layers: int, heads: int, **more: int) -> dict[str, int]:
+    sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    return {**sizes, "intermediate_size": 4 * width, **more}
+
+
+def _clip(
+    image: dict[str, int], text: dict[str, int], dimension: int, vocabulary: int = 49408
+) -> Architecture:
+    tokens = {"vocab_size": vocabulary, "max_position_embeddings": 77}
+    return Architecture("clip", image, {**text, **tokens}, dimension)
+
+
+def _siglip(image: dict[str, int], text: dict[str, int], vocabulary: int = 32000) -> Architecture:
+    tokens = {"vocab_size": vocabulary, "max_position_embeddings": 64}
+    return Architecture("siglip", image, {**text, **tokens}, image["hidden_size"])
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "clip-vit-base-patch32": _clip(
+        _tower(768, 12, 12, image_size=224, patch_size=32), _tower(512, 12, 8), 512
+    ),
+    "clip-vit-base-patch16": _clip(
+        _tower(768, 12, 12, image_size=224, patch_size=16), _tower(512, 12, 8), 512
+    ),
+    "clip-vit-large-patch14": _clip(
+        _tower(1024, 24, 16, image_size=224, patch_size=14), _tower(768, 12, 12), 768
+    ),
+    "siglip-base-patch16-224": _siglip(
+        _tower(768, 12, 12, image_size=224, patch_size=16), _tower(768, 12, 12)
+    ),
+    # For tests: every part of the real ones, a thousandth of the work.
+    "clip-vit-tiny-test": _clip(
+        _tower(64, 2, 4, image_size=64, patch_size=16), _tower(48, 2, 4), 32, vocabulary=2048
+    ),
+    "siglip-tiny-test": _siglip(
+        _tower(64, 2, 4, image_size=64, patch_size=16), _tower(64, 2, 4), vocabulary=2048
+    ),
+}
+
+
+def tokenizer(shape: Architecture) -> Tokenizer:
+    """A byte-level BPE tokenizer with exactly as many tokens as the text tower has embeddings."""
+    size = shape.text["vocab_size"]
+    if shape.family == "siglip":
+        return bpe(size, before=[SIGLIP_PAD, SIGLIP_END], after=[], template=f"$A {SIGLIP_END}")
+    return bpe(size, after=[CLIP_START, CLIP_END], template=f"{CLIP_START} $A {CLIP_END}")

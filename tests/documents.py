@@ -56,9 +56,14 @@ def all_commands(document: str) -> list[str]:
     ]
 
 
-def commands(script: str) -> list[str]:
-    """The commands of a shell script, comments and line breaks inside of them removed; a loop is one."""
-    found, begun = [], ""
+@cache
+def commands(script: str) -> tuple[str, ...]:
+    """The commands of a shell script, comments and line breaks inside of them removed; a loop is one.
+
+    Who collects the tests asks, and several of them: bash is asked once about each script.
+    """
+    found: list[str] = []
+    begun = ""
     for line in script.replace("\\\n", " ").splitlines():
         line = re.sub(r"(^|\s+)#(\s.*)?$", "", line)
         begun = f"{begun}\n{line}" if begun else line.strip()
@@ -67,7 +72,7 @@ def commands(script: str) -> list[str]:
             found.append(re.sub(r"  +", " ", begun))
             begun = ""
     assert not begun, f"no shell command: {begun}"
-    return found
+    return tuple(found)
 
 
 def inline(document: str, *programs: str) -> list[str]:
@@ -161,7 +166,7 @@ def _variables() -> frozenset[str]:
 
 def _check_clipsearch(words: list[str]) -> None:
     """The group, the command and each option by name; what values may be is the command's own tests' job."""
-    command: Any = typer.main.get_command(app)
+    command = _clipsearch()
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         name = words.pop(0)
         assert name in command.commands, f"no command clipsearch {name}"
@@ -171,6 +176,11 @@ def _check_clipsearch(words: list[str]) -> None:
         if re.match(r"--?[a-z]", word):
             option = word.partition("=")[0]
             assert option in known, f"clipsearch {command.name} has no option {option}"
+
+
+@cache
+def _clipsearch() -> Any:
+    return typer.main.get_command(app)
 
 
 def _check_extras(words: list[str]) -> None:
@@ -200,12 +210,10 @@ def _check_module(module: str, words: list[str]) -> None:
     path = ROOT / module.replace(".", "/")
     files = [file for file in (path.with_suffix(".py"), path / "__main__.py") if file.is_file()]
     assert files, f"no module {module}"
-    known = ""
     for word in words:
-        option = word.partition("=")[0]
-        if option.startswith("--"):
-            known = known or _help(module) + files[0].read_text()
-            assert re.search(rf"{option}(?![\w-])", known), f"python -m {module} has no option {option}"
+        option = re.compile(rf"{re.escape(word.partition('=')[0])}(?![\w-])")
+        if word.startswith("--") and not option.search(files[0].read_text()):  # help takes a second
+            assert option.search(_help(module)), f"python -m {module} has no option {word}"
 
 
 @cache

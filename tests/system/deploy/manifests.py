@@ -100,7 +100,7 @@ def build(folder: Path) -> Manifests:
     """What `kubectl kustomize` makes of a folder."""
     done = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return Manifests(list(yaml.safe_load_all(done.stdout)))
+    return Manifests(list(yaml.load_all(done.stdout, yaml.CSafeLoader)))
 
 
 def adapter_metric() -> Object:

@@ -15,7 +15,7 @@ from clipsearch import Client, ClipSearchError, Point
 from clipsearch.client.inputs import IndexType
 from tests.fuzz.messages import ALIAS, COLLECTION, IDS, READY, READY_DIMENSION
 from tests.fuzz.rpcs import ENCODER, SEARCH
-from tests.processes import ServiceProcess
+from tests.processes import SMALL_ENCODER, ServiceProcess
 
 # Memory that inputs may take, MiB, for 1.5 GiB in all.
 ENCODER_BUDGET = {"ENCODER_DECODE_MEMORY_MB": "512", "ENCODER_REQUEST_MEMORY_MB": "160"}
@@ -43,9 +43,8 @@ class Stage:
 
     def __enter__(self) -> Self:
         with self._stack:
-            encoder = ServiceProcess(
-                "encoder", self._folder, ENCODER_MODEL=str(self._bundle), **ENCODER_BUDGET
-            )
+            settings = {"ENCODER_MODEL": str(self._bundle), **SMALL_ENCODER, **ENCODER_BUDGET}
+            encoder = ServiceProcess("encoder", self._folder, **settings)
             self.processes[ENCODER] = self._stack.enter_context(encoder)
             search = ServiceProcess(
                 "search",

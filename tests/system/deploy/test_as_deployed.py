@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from clipsearch import Client, ClientTls, ClipSearchError, Point
-from tests.processes import ServiceProcess
+from tests.processes import SMALL_ENCODER, ServiceProcess
 from tests.system.deploy.made_secrets import make_secrets
 from tests.system.deploy.manifests import Manifests
 
@@ -86,7 +86,7 @@ def deployed(request, built, starter_bundle, tmp_path_factory) -> Iterator[Syste
             **variables_of(pod, places, secrets),
             **{f"{name.upper()}_{setting}": value for setting, value in here.items()},
         }
-    with ServiceProcess("encoder", folder, **variables["encoder"]) as encoder:
+    with ServiceProcess("encoder", folder, **(SMALL_ENCODER | variables["encoder"])) as encoder:
         variables["search"]["SEARCH_ENCODER"] = encoder.address
         with ServiceProcess("search", folder, **variables["search"]) as search:
             addresses = {"encoder": encoder.address, "search": search.address}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import SMALL_ENCODER
 from tests.waiting import HANGS_S, wait_until
 
 
@@ -29,7 +30,13 @@ def test_the_demo_finds_the_right_pictures_serves_the_page_and_stops_what_it_sta
         stderr=subprocess.STDOUT,
         text=True,
         # No browser here: opening the page must not be what fails.
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "BROWSER": "true", "XDG_CACHE_HOME": cache},
+        env={
+            **os.environ,
+            **SMALL_ENCODER,
+            "PYTHONUNBUFFERED": "1",
+            "BROWSER": "true",
+            "XDG_CACHE_HOME": cache,
+        },
     )
     assert demo.stdout is not None
     printed = ""

@@ -45,6 +45,16 @@ def clipsearch(*arguments: str, **settings: str) -> subprocess.CompletedProcess[
     )
 
 
+def clipsearch_here(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """The same in this process: a new one takes seconds of CPU time to load what draws or measures."""
+    from typer.testing import CliRunner
+
+    from clipsearch.cli import app
+
+    done = CliRunner().invoke(app, arguments, env=settings)
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
+
+
 class Program:
     """A program in a process of its own, with its log; as a context manager it is started and ended.
 

@@ -34,13 +34,13 @@ def folder(photos, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def clipsearch(search, encoder, folder, tmp_path_factory):
-    """Runs the command in front of a collection of the photographs; returns the finished process."""
+    """Runs the command in this process, in front of a collection of the photographs."""
     servers = {"CLIPSEARCH_SERVER": search.address, "CLIPSEARCH_ENCODER": encoder.address}
     done = processes.clipsearch("index", str(folder), **servers)
     assert done.returncode == 0, done.stderr
 
     def run(*words: str):
-        return processes.clipsearch(*words, **servers)
+        return processes.clipsearch_here(*words, **servers)
 
     return run
 
@@ -136,6 +136,7 @@ def test_models_compressions_and_beams_are_compared_by_services_of_its_own(photo
     done = processes.clipsearch(
         "eval", "--made-of", "folders", "--source", str(tmp_path / "crops"), "--model", str(starter_bundle),
         "--quantization", "none,binary", "--ef", "4,256", "--out", str(tmp_path), "--json",
+        **processes.SMALL_ENCODER,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

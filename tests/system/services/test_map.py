@@ -9,7 +9,7 @@ import pytest
 from clipsearch.cli.demo import OTHER_WORDS, draw_samples
 from clipsearch.client.sync import Client, EncoderClient
 from clipsearch.downloads.samples import SUBJECTS
-from tests.processes import clipsearch
+from tests.processes import clipsearch, clipsearch_here
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ def test_the_command_writes_a_page_a_picture_and_numbers(drawn, search, encoder,
 
 def test_without_an_encoder_clusters_have_numbers_and_the_map_is_drawn(drawn, search, tmp_path):
     services = ["--server", search.address, "--encoder", "127.0.0.1:9"]
-    done = clipsearch("map", "words-and-photographs", "--out", str(tmp_path), *services)
+    done = clipsearch_here("map", "words-and-photographs", "--out", str(tmp_path), *services)
     assert done.returncode == 0, done.stderr
     assert "clusters get numbers" in done.stderr
     assert "modality gap" in done.stdout
@@ -67,9 +67,8 @@ def test_without_an_encoder_clusters_have_numbers_and_the_map_is_drawn(drawn, se
     ids=["field", "filter"],
 )
 def test_what_cannot_be_drawn_is_one_clear_line(drawn, search, encoder, tmp_path, arguments, said):
-    done = clipsearch(
-        "map", *arguments, "--out", str(tmp_path), "--server", search.address, "--encoder", encoder.address
-    )
+    services = ["--server", search.address, "--encoder", encoder.address]
+    done = clipsearch_here("map", *arguments, "--out", str(tmp_path), *services)
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,17 @@ import pytest
 from tests.bundles import shared_bundle
 
 TINY = {"clip": "clip-vit-tiny-test", "siglip": "siglip-tiny-test"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _operators_read_once() -> Iterator[None]:
+    """torch parses the sources of all its operators' translations for every export: most of a second."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        once = functools.cache(ONNXRegistry.from_torchlib)
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(once))
+        yield
 
 
 def shared(family: str) -> Path:

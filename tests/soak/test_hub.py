@@ -16,6 +16,7 @@ from pathlib import Path
 from clipsearch import Client, Point
 from tests import checkpoints
 from tests.bundles import ROOT
+from tests.health import SERVING, Health
 from tests.hub import COMMIT, Hub
 from tests.processes import SMALL_ENCODER, environment
 from tests.soak.share import in_a_soak
@@ -105,7 +106,11 @@ def serving(folder: Path, address: str) -> Iterator[str]:
     try:
         wait_until(lambda: process.poll() is not None or (port_file.exists() and port_file.read_text() != ""))
         assert process.poll() is None, (folder / "serve.log").read_text()
-        yield port_file.read_text().strip()
+        search = port_file.read_text().strip()
+        health = Health(search)
+        health.becomes(SERVING)  # search's port is there before its encoder is
+        health.close()
+        yield search
     finally:
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
         process.wait(HANGS_S)

@@ -18,7 +18,7 @@ IMAGES = {"encoder-cpu", "encoder-gpu", "search", "gateway", "model", "load"}
 REGISTRY = "registry.invalid/clipsearch"
 """Where images are until somebody says where: a host that RFC 2606 lets nobody have."""
 COMPONENTS = {
-    "cpu": ("qdrant", "second-encoder", "queue-wait", "gateway", "monitoring", "cert-manager"),
+    "cpu": ("qdrant", "keda", "second-encoder", "gateway", "monitoring", "cert-manager"),
     "gpu": ("qdrant", "second-encoder", "queue-wait", "gateway", "monitoring", "cert-manager"),
     "edge": ("second-encoder", "queue-wait", "gateway", "monitoring", "cert-manager"),
     "local": ("gateway", "monitoring", "cert-manager"),

@@ -71,6 +71,8 @@ def test_a_rollout_leaves_somebody_who_serves(built, overlay):
         scaler["spec"]["scaleTargetRef"]["name"]: scaler["spec"]
         for scaler in manifests.kind("HorizontalPodAutoscaler")
     }
+    for scaler in manifests.kind("ScaledObject"):
+        scalers[scaler["spec"]["scaleTargetRef"]["name"]] = {"minReplicas": scaler["spec"]["minReplicaCount"]}
     for pod in manifests.pods():
         rolling = pod.workload["spec"].get("strategy", {}).get("rollingUpdate")
         if pod.serves() and rolling:  # with Edge and on one machine the old one goes first

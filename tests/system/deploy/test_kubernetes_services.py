@@ -120,6 +120,21 @@ def test_queue_wait_scales_by_the_metric_that_the_adapter_makes(built):
     assert metrics[1]["pods"]["metric"]["name"] == adapter_metric()["name"]["as"]
 
 
+def test_keda_scales_as_queue_wait_does_and_alone(built):
+    own, keda = built("cpu+queue-wait").one("HorizontalPodAutoscaler", "encoder")["spec"], built("cpu+keda")
+    assert [one["metadata"]["name"] for one in keda.kind("HorizontalPodAutoscaler")] == ["search"]
+    scaled = keda.one("ScaledObject", "encoder")["spec"]
+    assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (own["minReplicas"], own["maxReplicas"])
+    assert scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == own["behavior"]
+    by_cpu, by_wait = scaled["triggers"]
+    cpu, wait = own["metrics"]
+    assert int(by_cpu["metadata"]["value"]) == cpu["resource"]["target"]["averageUtilization"]
+    assert 1000 * float(by_wait["metadata"]["threshold"]) == int(wait["pods"]["target"]["averageValue"][:-1])
+    asked = adapter_metric()["metricsQuery"].replace(" by (<<.GroupBy>>)", "")
+    of_encoders = 'namespace="clipsearch",job="encoder"'
+    assert by_wait["metadata"]["query"] == asked.replace("<<.LabelMatchers>>", of_encoders)
+
+
 def test_the_bundle_comes_from_the_init_container(built):
     pod = built("cpu").pod("encoder")
     (mount,) = pod.spec["initContainers"][0]["volumeMounts"]

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 
 from clipsearch.serving.errors import InvalidArgument
 from search_service.deadline import Deadline
-from search_service.query.filters import FieldChecks, fitted
+from search_service.query.filters import EARTH_M, FieldChecks, fitted
 from search_service.query.queries import Hit, Query
 from search_service.stores.collection import CollectionSpec, PayloadIndex
-from search_service.stores.filters import DatetimeRange, Filter, Range
+from search_service.stores.filters import DatetimeRange, Filter, GeoPoint, GeoRadius, Range
 from search_service.stores.protocol import PayloadSelection
 from search_service.stores.questions import Boost, Nearer, Newer, Popular
 
@@ -69,9 +69,6 @@ async def check_fields(
             await fields.check(spec, filter, deadline, found=False, misspelt=True)
         except InvalidArgument as error:
             raise error.at(field) from None
-    for index, boost in enumerate(boosts):
-        if isinstance(boost.by, Nearer):
-            await fields.check_known(spec, boost.by.key, f"boosts[{index}].nearer.key", deadline)
 
 
 def _fields(boosts: Sequence[Boost]) -> list[tuple[str, Filter]]:
@@ -82,6 +79,9 @@ def _fields(boosts: Sequence[Boost]) -> list[tuple[str, Filter]]:
             case Newer(key):
                 first = datetime.min.replace(tzinfo=UTC)
                 found.append((f"boosts[{index}].newer.key", Filter(must=(DatetimeRange(key, gte=first),))))
+            case Nearer(key):
+                anywhere = GeoRadius(key, GeoPoint(0, 0), EARTH_M)
+                found.append((f"boosts[{index}].nearer.key", Filter(must=(anywhere,))))
             case Popular(key):
                 least = -sys.float_info.max
                 found.append((f"boosts[{index}].popular.key", Filter(must=(Range(key, gte=least),))))

@@ -62,7 +62,7 @@ _INDEXED: dict[IndexType, str] = {
 }
 _SAMPLE = 64  # points whose values are looked at before the engine is asked about all
 _MOST_KEPT = 1024
-_EARTH_M = 25e6  # more than half of its circumference
+EARTH_M = 25e6  # more than half of its circumference
 _SAID = {
     "number": "numbers",
     "word": "words",
@@ -361,7 +361,7 @@ def _of_kind(key: str, kind: str) -> Filter:
     number = Range(key, gte=-sys.float_info.max)
     date = DatetimeRange(key, gte=datetime.min.replace(tzinfo=UTC))
     booleans = (MatchValue(key, True), MatchValue(key, False))
-    place = GeoRadius(key, GeoPoint(0, 0), _EARTH_M)
+    place = GeoRadius(key, GeoPoint(0, 0), EARTH_M)
     match kind:
         case "number":
             return Filter(must=(number,))

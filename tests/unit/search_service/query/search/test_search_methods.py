@@ -150,6 +150,8 @@ async def test_boosts_raise_the_best_hits(client: Client):
         ({"boosts": [popular(weight=math.inf)]}, "boosts[0].weight"),
         ({"boosts": [search_pb2.Boost(newer={"key": "price", "scale_s": 1})]}, "boosts[0].newer.key"),
         ({"boosts": [search_pb2.Boost(nearer={"key": "shop.at", "scale_m": 1})]}, "boosts[0].nearer.key"),
+        ({"boosts": [search_pb2.Boost(nearer={"key": "price", "scale_m": 1})]}, "boosts[0].nearer.key"),
+        ({"boosts": [search_pb2.Boost(nearer={"key": "shop", "scale_m": 1})]}, "boosts[0].nearer.key"),
         (
             {"boosts": [search_pb2.Boost(nearer={"key": "at", "lat": 91, "scale_m": 1})]},
             "boosts[0].nearer.lat",

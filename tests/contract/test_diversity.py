@@ -36,10 +36,12 @@ async def test_points_are_chosen_one_by_one(store, collection, diversity):
         [hits] = await store.query(collection, [query])
         for hit in hits:
             assert hit.score == pytest.approx(stored[hit.point.payload["i"]] @ QUERY, abs=1e-5)
+            assert (hit.point.image is not None) == others.get("with_vectors", False)
         return [hit.point.payload["i"] for hit in hits]
 
     by_nearness = np.argsort(-(stored @ QUERY)).tolist()
     assert await found(10, POINTS) == chosen(stored, by_nearness, diversity, 10)
+    assert await found(2, POINTS, with_vectors=True) == chosen(stored, by_nearness, diversity, 2)
     few = Filter(must=(Range("i", lt=30),))
     some = [i for i in by_nearness if i < 30]
     assert await found(5, POINTS, filter=few) == chosen(stored, some, diversity, 5)

@@ -236,9 +236,9 @@ def _keep_names(ids: Sequence[str]) -> list[qe.UpdateOperation]:
     ]
 
 
-def stored_point(record: qe.Record | qe.ScoredPoint) -> StoredPoint:
-    """The point as its caller knows it."""
-    engine_vectors: Any = record.vector
+def stored_point(record: qe.Record | qe.ScoredPoint, with_vectors: bool = True) -> StoredPoint:
+    """The point as its caller knows it, with its vectors if the engine gave them."""
+    engine_vectors: Any = record.vector if with_vectors else None
     vectors: dict[VectorName, Vector] = {}
     if engine_vectors:
         vectors = {
@@ -305,7 +305,8 @@ def _words_query(query: WordsQuery) -> qe.QueryRequest:
 def scored_points(query: Question, hits: Sequence[qe.ScoredPoint]) -> list[ScoredPoint]:
     """The answer to one question."""
     if not isinstance(query, WordsQuery):
-        return [ScoredPoint(stored_point(hit), float(hit.score)) for hit in hits]
+        # MMR's hits come with the vectors that it compared, asked for or not.
+        return [ScoredPoint(stored_point(hit, query.with_vectors), float(hit.score)) for hit in hits]
     return [
         ScoredPoint(stored_point(hit), float(hit.score), share(query.words, _words_of(hit))) for hit in hits
     ]

@@ -23,6 +23,7 @@ from clipsearch.client.inputs import (
     PayloadIndex,
     Quantization,
     TextIndex,
+    message,
 )
 from clipsearch.search.v1 import collection_pb2
 
@@ -61,17 +62,22 @@ def create_collection(
             "payload_indexes: must map fields to types, such as {'price': 'float'}, "
             f"is {payload_indexes!r} of type {type(payload_indexes).__name__}"
         )
-    return collection_pb2.CreateCollectionRequest(
+    return message(
+        collection_pb2.CreateCollectionRequest,
         name=inputs.string(name, "name"),
         payload_indexes=[_payload_index(field, index) for field, index in (payload_indexes or {}).items()],
-        hnsw=collection_pb2.HnswConfig(
+        hnsw=message(
+            collection_pb2.HnswConfig,
+            "hnsw_{}".format,
             m=hnsw_m,
             ef_construct=hnsw_ef_construct,
             full_scan_threshold_kb=hnsw_full_scan_threshold_kb,
             on_disk=hnsw_on_disk,
         ),
         quantization=choice("quantization", quantization, QUANTIZATIONS),
-        quantization_params=collection_pb2.QuantizationParams(
+        quantization_params=message(
+            collection_pb2.QuantizationParams,
+            "quantization_{}".format,
             always_ram=quantization_always_ram,
             quantile=quantization_quantile,
             encoding=collection_pb2.BINARY_ENCODING_UNSPECIFIED
@@ -116,9 +122,12 @@ def update_collection(
     were set. `optimizers` (deleted_threshold, vacuum_min_vector_number, default_segment_number,
     max_segment_size_kb, indexing_threshold_kb, max_optimization_threads) and replicas are of a Qdrant server.
     """
-    return collection_pb2.UpdateCollectionRequest(
+    return message(
+        collection_pb2.UpdateCollectionRequest,
         name=inputs.string(name, "name"),
-        hnsw=collection_pb2.HnswConfigDiff(
+        hnsw=message(
+            collection_pb2.HnswConfigDiff,
+            "hnsw_{}".format,
             m=hnsw_m,
             ef_construct=hnsw_ef_construct,
             full_scan_threshold_kb=hnsw_full_scan_threshold_kb,
@@ -136,13 +145,17 @@ def update_collection(
         write_consistency_factor=write_consistency_factor,
         optimizers=None
         if optimizers is None
-        else collection_pb2.OptimizersConfig(**_known(optimizers, _OPTIMIZERS, "optimizers")),
+        else message(
+            collection_pb2.OptimizersConfig,
+            "optimizers: {}".format,
+            **_known(optimizers, _OPTIMIZERS, "optimizers"),
+        ),
     )
 
 
 def get_collection(name: str) -> collection_pb2.GetCollectionRequest:
     """Describes a collection, given by name or alias."""
-    return collection_pb2.GetCollectionRequest(name=name)
+    return message(collection_pb2.GetCollectionRequest, name=name)
 
 
 def list_collections() -> collection_pb2.ListCollectionsRequest:
@@ -152,12 +165,12 @@ def list_collections() -> collection_pb2.ListCollectionsRequest:
 
 def delete_collection(name: str) -> collection_pb2.DeleteCollectionRequest:
     """Deletes a collection, its points, and the aliases that point at it."""
-    return collection_pb2.DeleteCollectionRequest(name=name)
+    return message(collection_pb2.DeleteCollectionRequest, name=name)
 
 
 def update_alias(alias: str, collection: str | None) -> collection_pb2.UpdateAliasRequest:
     """Points an alias at a collection, or removes it (None). Returns where it pointed ("" = nowhere)."""
-    return collection_pb2.UpdateAliasRequest(alias=alias, collection=collection or "")
+    return message(collection_pb2.UpdateAliasRequest, alias=alias, collection=collection or "")
 
 
 def set_successor(collection: str, successor: str | None) -> collection_pb2.SetSuccessorRequest:
@@ -165,20 +178,22 @@ def set_successor(collection: str, successor: str | None) -> collection_pb2.SetS
 
     Returns the seconds until other replicas of the service are sure to do so (0 without a Qdrant server).
     """
-    return collection_pb2.SetSuccessorRequest(collection=collection, successor=successor or "")
+    return message(collection_pb2.SetSuccessorRequest, collection=collection, successor=successor or "")
 
 
 def create_payload_index(
     collection: str, field: str, type: PayloadIndex
 ) -> collection_pb2.CreatePayloadIndexRequest:
     """Makes filters on a payload field fast."""
-    return collection_pb2.CreatePayloadIndexRequest(collection=collection, index=_payload_index(field, type))
+    return message(
+        collection_pb2.CreatePayloadIndexRequest, collection=collection, index=_payload_index(field, type)
+    )
 
 
 def delete_payload_index(collection: str, field: str) -> collection_pb2.DeletePayloadIndexRequest:
     """Removes a payload index; nothing happens if the field has none."""
-    return collection_pb2.DeletePayloadIndexRequest(
-        collection=collection, field=inputs.string(field, "field")
+    return message(
+        collection_pb2.DeletePayloadIndexRequest, collection=collection, field=inputs.string(field, "field")
     )
 
 
@@ -187,7 +202,7 @@ def _quantization_params(given: Mapping[str, Any]) -> collection_pb2.Quantizatio
     for name, words in (("encoding", ENCODINGS), ("query_encoding", QUERY_ENCODINGS)):
         if name in params:
             params[name] = choice(f"quantization_params: {name}", params[name], words)
-    return collection_pb2.QuantizationParams(**params)
+    return message(collection_pb2.QuantizationParams, "quantization_params: {}".format, **params)
 
 
 def _known(given: Mapping[str, Any], names: Collection[str], argument: str) -> dict[str, Any]:
@@ -212,7 +227,9 @@ def _payload_index(field: str, index: PayloadIndex) -> collection_pb2.PayloadInd
         custom=inputs.strings(index.stopwords, f"{where}: stopwords", "words", ordered=False),
     )
     proto.text.CopyFrom(
-        collection_pb2.TextIndexParams(
+        message(
+            collection_pb2.TextIndexParams,
+            f"{where}: {{}}".format,
             tokenizer=choice(f"{where}: tokenizer", index.tokenizer, TOKENIZERS),
             lowercase=index.lowercase,
             min_token_len=index.min_token_len,

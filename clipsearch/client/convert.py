@@ -6,12 +6,12 @@ Payloads may hold what people have: NumPy numbers, dates, Decimal and the like b
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, SupportsFloat
 from uuid import UUID
 
 import numpy as np
@@ -20,7 +20,17 @@ from numpy.typing import NDArray
 
 from clipsearch.client import inputs
 from clipsearch.client.enums import KINDS, TARGETS, choice
-from clipsearch.client.inputs import Nearer, Newer, Popular, Term, VectorLike, image_bytes, string
+from clipsearch.client.inputs import (
+    Nearer,
+    Newer,
+    Point,
+    Popular,
+    Term,
+    VectorLike,
+    image_bytes,
+    message,
+    string,
+)
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.filters.expressions import EXACT_INTEGER
 from clipsearch.search.v1 import search_pb2
@@ -29,16 +39,14 @@ from clipsearch.search.v1 import search_pb2
 _MOST_DEEP = 30
 
 
-def vector(numbers: VectorLike) -> vector_pb2.Vector:
-    """A vector as it travels. Raises ValueError unless it has one dimension."""
-    return vector_pb2.Vector(f32=f32(numbers))
-
-
-def f32(numbers: VectorLike) -> bytes:
-    """Numbers as little-endian float32. Raises ValueError unless they have one dimension."""
-    array = np.asarray(numbers, dtype="<f4")
+def f32(numbers: VectorLike, where: str) -> bytes:
+    """Numbers as little-endian float32. Raises TypeError and ValueError unless they are, in one dimension."""
+    try:
+        array = np.asarray(numbers, dtype="<f4")
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{where}: must be a list of numbers ({error})") from None
     if array.ndim != 1:
-        raise ValueError(f"vector: must have one dimension, its shape is {array.shape}")
+        raise ValueError(f"{where}: must have one dimension, its shape is {array.shape}")
     return array.tobytes()
 
 
@@ -181,6 +189,20 @@ def _numpy_time(value: np.datetime64, where: str) -> str:
     return f"{text}Z" if "T" in text and text.count(":") else text
 
 
+def fill_point(proto: search_pb2.Point, point: Point) -> None:
+    """Puts a point that has its id into its message. Raises TypeError, ValueError and OSError."""
+    if point.image is not None:
+        proto.image = image_bytes(point.image, f"point {point.id!r}: image")
+    if point.text is not None:
+        proto.text = string(point.text, f"point {point.id!r}: text")
+    if point.image_vector is not None:
+        proto.image_vector.f32 = f32(point.image_vector, f"point {point.id!r}: image_vector")
+    if point.text_vector is not None:
+        proto.text_vector.f32 = f32(point.text_vector, f"point {point.id!r}: text_vector")
+    if point.payload:
+        fill_struct(proto.payload, point.payload, f"point {point.id!r}: payload")
+
+
 def fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
     """Puts a term of a query into its message. Raises ValueError, naming where it stands."""
     given = [name for name in ("text", "image", "vector", "point_id") if getattr(term, name) is not None]
@@ -188,7 +210,7 @@ def fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
         raise ValueError(
             f"{where}: must hold exactly one of text, image, vector and point_id, holds {given or 'none'}"
         )
-    proto.weight = term.weight
+    proto.weight = _real(term.weight, f"{where}.weight")
     if term.kind is not None:
         if term.vector is None:
             raise ValueError(f"{where}: kind is of a vector only; the kind of other terms is known")
@@ -202,26 +224,30 @@ def fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
     elif term.image is not None:
         proto.image = image_bytes(term.image, f"{where}.image")
     elif term.vector is not None:
-        proto.vector.CopyFrom(vector(term.vector))
+        proto.vector.f32 = f32(term.vector, f"{where}.vector")
     elif term.point_id is not None:
         proto.point_id = inputs.point_id(term.point_id, f"{where}.point_id")
 
 
 def fill_boost(proto: search_pb2.Boost, boost: Any, where: str) -> None:
     """Puts a boost into its message. Raises TypeError, naming where it stands."""
+    fields: dict[str, Any]
+    kind: Callable[..., Any]
     match boost:
         case Newer():
-            proto.newer.key, proto.newer.scale_s = string(boost.key, f"{where}.key"), boost.scale_s
-            if boost.target is not None:
-                proto.newer.target.FromDatetime(boost.target)
+            fields = {"scale_s": boost.scale_s, "target": boost.target}
+            by, kind = "newer", search_pb2.Newer
         case Nearer():
-            proto.nearer.key, proto.nearer.scale_m = string(boost.key, f"{where}.key"), boost.scale_m
-            proto.nearer.lat, proto.nearer.lon = boost.lat, boost.lon
+            fields = {"lat": boost.lat, "lon": boost.lon, "scale_m": boost.scale_m}
+            by, kind = "nearer", search_pb2.Nearer
         case Popular():
-            proto.popular.key, proto.popular.scale = string(boost.key, f"{where}.key"), boost.scale
+            fields = {"scale": boost.scale}
+            by, kind = "popular", search_pb2.Popular
         case _:
             raise TypeError(f"{where}: must be Newer, Nearer or Popular, is of type {type(boost).__name__}")
-    proto.weight = boost.weight
+    named = (where + ".{}").format
+    given = message(kind, named, key=string(boost.key, named("key")), **fields)
+    proto.CopyFrom(message(search_pb2.Boost, named, weight=boost.weight, **{by: given}))
 
 
 def fill_pair(proto: search_pb2.ContextPair, pair: Any, where: str) -> None:
@@ -257,5 +283,12 @@ def order(key: str | None, descending: bool, start: float | datetime | None) -> 
     if isinstance(start, datetime):
         by.time.FromDatetime(start)
     elif start is not None:
-        by.number = start
+        by.number = _real(start, "start_from")
     return by
+
+
+def _real(given: Any, where: str) -> float:
+    """A number. NumPy's are numbers too; true and false are none."""
+    if isinstance(given, bool) or not isinstance(given, SupportsFloat):
+        raise TypeError(f"{where}: must be a number, is {given!r}")
+    return float(given)

@@ -52,6 +52,6 @@ QUERY_ENCODINGS: dict[BinaryQueryEncoding, collection_pb2.BinaryQueryEncoding.Va
 
 def choice(field: str, value: Name, known: Mapping[Name, Value]) -> Value:
     """What stands for a word of the caller. Raises ValueError for one that is not known."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(f"{field}: {value!r} is none of {', '.join(known)}")
     return known[value]

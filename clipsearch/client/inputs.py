@@ -302,6 +302,22 @@ def whole(given: Any, argument: str, least: int = 0) -> None:
         raise ValueError(f"{argument}: must {bound}, is {given}")
 
 
+def message(kind: Callable[..., Item], called: Callable[[str], str] = str, /, **fields: Any) -> Item:
+    """A message of these fields; `called` tells the argument that a field is of.
+
+    protobuf raises TypeError and ValueError without saying which field cannot hold its value; this says it.
+    """
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError):
+        for name, value in fields.items():
+            try:
+                kind(**{name: value})
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{called(name)}: {error}, is {_said(value)}") from None
+        raise
+
+
 def point_id(given: Any, argument: str) -> str:
     """The id of a point."""
     if not isinstance(given, str):

@@ -25,6 +25,7 @@ from clipsearch.client.inputs import (
     Term,
     VectorLike,
     image_bytes,
+    message,
 )
 from clipsearch.encoder.v1 import encoder_pb2, vector_pb2
 from clipsearch.filters.convert import FilterLike, to_proto
@@ -73,13 +74,13 @@ def search(
     """
     inputs.string(collection, "collection")
     inputs.whole(limit, "limit", least=1)  # 0 would mean 10
-    inputs.whole(offset, "offset")
-    inputs.whole(hnsw_ef, "hnsw_ef")
-    inputs.whole(diversity_candidates, "diversity_candidates")
-    inputs.whole(boost_candidates, "boost_candidates")
+    counts = {"offset": offset, "hnsw_ef": hnsw_ef, "boost_candidates": boost_candidates}
+    for name, count in {**counts, "diversity_candidates": diversity_candidates}.items():
+        inputs.whole(count, name)
     named = (("text", text), ("image", image), ("vector", vector), ("point_id", point_id))
     single = [Term(**{name: value}) for name, value in named if value is not None]  # type: ignore[arg-type]
-    request = search_pb2.SearchRequest(
+    request = message(
+        search_pb2.SearchRequest,
         collection=collection,
         target=choice("target", target, TARGETS),
         filter=optional_filter(filter),
@@ -87,7 +88,9 @@ def search(
         offset=offset,
         score_threshold=score_threshold,
         with_vectors=with_vectors,
-        params=search_pb2.SearchParams(
+        params=message(
+            search_pb2.SearchParams,
+            lambda name: name.removeprefix("quantization_"),
             exact=exact,
             hnsw_ef=hnsw_ef,
             quantization_rescore=rescore,
@@ -95,6 +98,7 @@ def search(
         ),
         fusion=choice("fusion", fusion, FUSIONS),
         strategy=choice("strategy", strategy, STRATEGIES),
+        boost_candidates=boost_candidates,
         only_matches=only_matches,
         hybrid=convert.hybrid(hybrid),
         payload=payload_selector(payload),
@@ -105,11 +109,11 @@ def search(
     for i, term in enumerate([*single, *terms]):  # filled in place: an image is copied once, not twice
         convert.fill_term(request.query.add(), term, f"query[{i}]")
     if diversity is not None:
-        request.mmr.diversity = diversity
-        request.mmr.candidates_limit = diversity_candidates
+        called = {"diversity": "diversity", "candidates_limit": "diversity_candidates"}.__getitem__
+        mmr = message(search_pb2.Mmr, called, diversity=diversity, candidates_limit=diversity_candidates)
+        request.mmr.CopyFrom(mmr)
     elif diversity_candidates:
         raise ValueError("diversity_candidates: they are for diversity, give that too")
-    request.boost_candidates = boost_candidates
     for i, boost in enumerate(inputs.listed(boosts, "boosts", "boosts")):
         convert.fill_boost(request.boosts.add(), boost, f"boosts[{i}]")
     for i, pair in enumerate(inputs.listed(context, "context", "pairs of terms")):
@@ -140,7 +144,8 @@ def search_groups(
     `limit` counts groups, of at most `group_size` hits each; there is no `offset`.
     """
     inputs.whole(group_size, "group_size", least=1)
-    return search_pb2.SearchGroupsRequest(
+    return message(
+        search_pb2.SearchGroupsRequest,
         search=search(collection, text, **options),
         group_by=inputs.string(group_by, "group_by"),
         group_size=group_size,
@@ -160,7 +165,8 @@ def upsert(
     With `insert_only` points that are there stay as they are, and nothing is encoded for them.
     A point that cannot be written fails alone, in its result. For more, see `clipsearch.ingest`.
     """
-    request = search_pb2.UpsertRequest(
+    request = message(
+        search_pb2.UpsertRequest,
         collection=collection,
         wait=wait,
         update_mode=search_pb2.UPDATE_MODE_INSERT_ONLY if insert_only else search_pb2.UPDATE_MODE_UPSERT,
@@ -168,7 +174,7 @@ def upsert(
     )
     # Filled in place: points made one by one and copied take three times as long.
     for i, point in enumerate(inputs.each(points, Point, "points", "points")):
-        _fill(request.points.add(id=inputs.point_id(point.id, f"points[{i}].id")), point)
+        convert.fill_point(request.points.add(id=inputs.point_id(point.id, f"points[{i}].id")), point)
     return request
 
 
@@ -176,7 +182,8 @@ def get_points(
     collection: str, ids: Iterable[str], *, payload: bool | Sequence[str] = True, with_vectors: bool = False
 ) -> search_pb2.GetPointsRequest:
     """Those of at most 1000 points that exist, in the order of `ids`."""
-    return search_pb2.GetPointsRequest(
+    return message(
+        search_pb2.GetPointsRequest,
         collection=collection,
         ids=inputs.ids(ids, "ids"),
         payload=payload_selector(payload),
@@ -190,7 +197,7 @@ def delete_points(
 ) -> search_pb2.DeletePointsRequest:
     """Deletes by ids or by filter; returns how many points existed and are gone."""
     selected, matching = _selector(ids, filter)
-    return search_pb2.DeletePointsRequest(collection=collection, ids=selected, filter=matching)
+    return message(search_pb2.DeletePointsRequest, collection=collection, ids=selected, filter=matching)
 
 
 def update_payload(
@@ -208,7 +215,8 @@ def update_payload(
     all others stay. With `overwrite` none stays but those of `set`: without any the payload is cleared.
     """
     selected, matching = _selector(ids, filter)
-    request = search_pb2.UpdatePayloadRequest(
+    request = message(
+        search_pb2.UpdatePayloadRequest,
         collection=collection,
         ids=selected,
         filter=matching,
@@ -228,9 +236,11 @@ def update_vectors(
     Vectors that are not given stay, and so do payloads; the points here have none. A point that cannot be
     changed fails alone, in its result.
     """
-    request = search_pb2.UpdateVectorsRequest(collection=collection, wait=wait, fingerprint=fingerprint)
+    request = message(
+        search_pb2.UpdateVectorsRequest, collection=collection, wait=wait, fingerprint=fingerprint
+    )
     for i, point in enumerate(inputs.each(points, Point, "points", "points")):
-        _fill(request.points.add(id=inputs.point_id(point.id, f"points[{i}].id")), point)
+        convert.fill_point(request.points.add(id=inputs.point_id(point.id, f"points[{i}].id")), point)
     return request
 
 
@@ -243,7 +253,8 @@ def delete_vectors(
 ) -> search_pb2.DeleteVectorsRequest:
     """Removes vectors (`"image"`, `"text"`), by ids or by filter. Returns how many points existed."""
     selected, matching = _selector(ids, filter)
-    return search_pb2.DeleteVectorsRequest(
+    return message(
+        search_pb2.DeleteVectorsRequest,
         collection=collection,
         ids=selected,
         filter=matching,
@@ -253,7 +264,7 @@ def delete_vectors(
 
 def count(collection: str, *, filter: FilterLike | None = None) -> search_pb2.CountPointsRequest:
     """How many points match."""
-    return search_pb2.CountPointsRequest(collection=collection, filter=optional_filter(filter))
+    return message(search_pb2.CountPointsRequest, collection=collection, filter=optional_filter(filter))
 
 
 def facet(
@@ -269,7 +280,8 @@ def facet(
     The field needs a payload index of type keyword, integer or bool.
     """
     inputs.whole(limit, "limit", least=1)
-    return search_pb2.FacetRequest(
+    return message(
+        search_pb2.FacetRequest,
         collection=collection,
         key=inputs.string(key, "key"),
         filter=optional_filter(filter),
@@ -296,7 +308,8 @@ def list_page(
     `order_by`: a payload field with an index of type integer, float or datetime, whose values order the
     points from `start_from` on (a time without a zone is UTC's). With `sample`, `page_size` points at random.
     """
-    return search_pb2.ListPointsRequest(
+    return message(
+        search_pb2.ListPointsRequest,
         order_by=convert.order(order_by, descending, start_from),
         sample=search_pb2.SAMPLE_RANDOM if sample else search_pb2.SAMPLE_UNSPECIFIED,
         collection=collection,
@@ -375,16 +388,3 @@ def _selector(
     if ids is not None:
         return search_pb2.PointIds(ids=inputs.ids(ids, "ids")), None
     return None, optional_filter(filter)
-
-
-def _fill(proto: search_pb2.Point, point: Point) -> None:
-    if point.image is not None:
-        proto.image = image_bytes(point.image, f"point {point.id!r}: image")
-    if point.text is not None:
-        proto.text = inputs.string(point.text, f"point {point.id!r}: text")
-    if point.image_vector is not None:
-        proto.image_vector.f32 = convert.f32(point.image_vector)
-    if point.text_vector is not None:
-        proto.text_vector.f32 = convert.f32(point.text_vector)
-    if point.payload:
-        convert.fill_struct(proto.payload, point.payload, f"point {point.id!r}: payload")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import pytest
 
-from clipsearch import Nearer, Newer, Popular, Term, TextIndex
+from clipsearch import Nearer, Newer, Point, Popular, Term, TextIndex
 from clipsearch.client import collection_requests, requests, responses
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.search.v1 import search_pb2
@@ -208,3 +209,47 @@ def test_what_words_found_comes_back():
     found = responses.search_result(response)
     assert (found.fusion, found[0].matched) == ("hybrid", "words")
     assert (found[0].words_rank, found[0].words_score, found[0].image_rank) == (1, 2.5, None)
+
+
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        *[
+            (lambda options=options: requests.search("c", "a", **options), next(iter(options)))
+            for options in (
+                {"limit": 2**40},
+                {"boost_candidates": 2**40},
+                {"score_threshold": "high"},
+                {"exact": "no"},
+                {"rescore": "no"},
+                {"oversampling": "much"},
+                {"target": ["text"]},
+                {"diversity": "much"},
+                {"diversity_candidates": 2**40, "diversity": 0.5},
+                {"fingerprint": 5},
+                {"with_vectors": "no"},
+            )
+        ],
+        (lambda: requests.search("c", query=[Term("a", weight="much")]), "query[0].weight"),
+        (lambda: requests.search("c", query=[Term(vector="abc")]), "query[0].vector"),
+        (lambda: requests.search("c", boosts=[Popular("price", "much")]), "boosts[0].scale"),
+        (lambda: requests.search("c", boosts=[Newer("made", 1, target="now")]), "boosts[0].target"),
+        (lambda: requests.upsert("c", [Point("p", image_vector="abc")]), "point 'p': image_vector"),
+        (lambda: requests.list_page("c", page_size=-1), "page_size"),
+        (lambda: requests.list_page("c", page_token=5), "page_token"),
+        (lambda: requests.list_page("c", order_by="price", start_from="5"), "start_from"),
+        (lambda: requests.count(5), "collection"),
+        (lambda: requests.facet("c", "brand", limit=2**40), "limit"),
+        (lambda: collection_requests.create_collection("c", hnsw_m=-1), "hnsw_m"),
+        (lambda: collection_requests.create_collection("c", dimension="all"), "dimension"),
+        (lambda: collection_requests.create_collection("c", quantization_bits="few"), "quantization_bits"),
+        (
+            lambda: collection_requests.update_collection("c", optimizers={"vacuum_min_vector_number": -1}),
+            "optimizers: vacuum_min_vector_number",
+        ),
+        (lambda: collection_requests.get_collection(5), "name"),
+    ],
+)
+def test_a_value_that_no_message_takes_is_told_by_its_argument(make, argument):
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(argument)}: "):
+        make()

@@ -18,6 +18,12 @@ from encoder_service.bundle import TOKENIZER, BundleError, TextRules
 from encoder_service.inputs.errors import InputError
 
 MAX_TEXT_BYTES = 64 * 1024
+# Letters and marks that are drawn empty: fillers of Hangul, the empty Braille pattern, joiners and
+# variation selectors.
+_BLANK = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+    + "".join(map(chr, [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]))
+)
 # Characters tokenised on the event loop (about 1 ms); more than that goes to a thread, in parts of as
 # many, between which other calls get their turn.
 _AT_ONCE = 4096
@@ -106,8 +112,8 @@ def check_text(text: str, max_bytes: int = MAX_TEXT_BYTES) -> None:
 
 
 def _unseen(character: str) -> bool:
-    """White space, controls and format characters, U+200B and U+FEFF among them."""
-    return character.isspace() or unicodedata.category(character) in ("Cc", "Cf")
+    """White space, controls, format characters (U+200B and U+FEFF among them), and what is drawn empty."""
+    return character.isspace() or unicodedata.category(character) in ("Cc", "Cf") or character in _BLANK
 
 
 def pad(batch: Sequence[Tokens], rules: TextRules, least: int = 1) -> dict[str, NDArray[np.int64]]:

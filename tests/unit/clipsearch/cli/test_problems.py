@@ -5,7 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 
 import pytest
+from typer.testing import CliRunner
 
+from clipsearch.cli import app
 from clipsearch.cli.problems import _EXPECTED, explain
 
 
@@ -21,3 +23,27 @@ def test_errors_that_are_derived_from_one_are_told_and_faults_are_not():
     assert explain(EmptySource("no rows")) == "no rows"
     assert explain(ValueError("a bug")) is None
     assert explain(ModuleNotFoundError("No module named 'nobody'", name="nobody")) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("update", "mug", "--set", "price=NaN"), "set.price: nan is no number that JSON has"),
+        (("update", "mug", "--set", "price=9007199254740993"), "set.price: 9007199254740993 is beyond 2**53"),
+        (("update", "", "--set", "price=5"), "ids[0]: empty"),
+        (("delete", "", "--yes"), "ids[0]: empty"),
+        (("search", "--like", ""), "query[0].point_id: empty"),
+        (
+            ("collections", "update", "c", "--quantization-param", "size=1"),
+            "quantization_params: 'size' is none",
+        ),
+        (
+            ("collections", "update", "c", "--optimizer", "deleted_threshold=all"),
+            "optimizers: deleted_threshold",
+        ),
+    ],
+)
+def test_what_cannot_be_sent_is_told_in_one_line(words, said):
+    told = CliRunner().invoke(app, [*words, "--server", "127.0.0.1:1"])
+    assert (told.exit_code, told.stderr.count("\n")) == (1, 1), told.output
+    assert told.stderr.startswith(f"error: {said}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from clipsearch.cli.access import access
-from clipsearch.cli.options import DEFAULT_SERVER, Server
+from clipsearch.cli.options import DEFAULT_SERVER, Server, by_name
 from clipsearch.cli.output import plain, stderr
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def read_indexes(declared: Sequence[str], option: str) -> dict[str, PayloadIndex
     from clipsearch.client.inputs import IndexType
 
     types = get_args(IndexType)
-    indexes: dict[str, Any] = {}
-    for declaration in declared:
+
+    def read(declaration: str) -> tuple[str, Any]:
         name, *options = declaration.split(",")
         field, _, type = name.rpartition("=")
         if not field or type not in types or (options and type != "text"):
@@ -69,8 +69,9 @@ def read_indexes(declared: Sequence[str], option: str) -> dict[str, PayloadIndex
                 "text may have options, such as note=text,phrase_matching=true",
                 param_hint=option,
             )
-        indexes[field] = _text_index(declaration, options, option) if options else type
-    return indexes
+        return field, _text_index(declaration, options, option) if options else type
+
+    return by_name(map(read, declared), option)
 
 
 def written(index: PayloadIndex) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from clipsearch.cli.access import access
-from clipsearch.cli.options import DEFAULT_SERVER, Server
+from clipsearch.cli.options import DEFAULT_SERVER, Server, by_name
 from clipsearch.cli.output import plain, stderr
 
 _HNSW, _QUANTIZATION, _CLUSTER = "HNSW graph", "Quantization", "On a Qdrant server"
@@ -93,13 +93,14 @@ def update(
 
 def _values(given: Sequence[str] | None, option: str) -> dict[str, Any] | None:
     """Numbers, true and false are read as JSON, anything else is a word."""
-    values: dict[str, Any] = {}
-    for one in given or ():
-        name, equals, value = one.partition("=")
-        if not (name and equals):
-            raise typer.BadParameter(f"{one!r} is not NAME=VALUE", param_hint=option)
-        try:
-            values[name] = json.loads(value)
-        except ValueError:
-            values[name] = value
-    return values or None
+    return by_name((_value(one, option) for one in given or ()), option) or None
+
+
+def _value(text: str, option: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

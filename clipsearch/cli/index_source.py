@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from clipsearch.cli.options import by_name
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def open_source(
         path=path,
         text=text,
         payload=payload,
-        types=dict(_type(words) for words in types),
+        types=by_name((_type(words) for words in types), "--type"),
         allow_empty=allow_empty,
     )
 

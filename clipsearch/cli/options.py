@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+Value = TypeVar("Value")
 
 Server = Annotated[
     str,
@@ -50,3 +52,13 @@ def conditions(filter: Sequence[str] | None) -> dict[str, Any] | None:
     from clipsearch.filters.expressions import parse_expressions
 
     return parse_expressions(filter, zone=None) if filter else None
+
+
+def by_name(pairs: Iterable[tuple[str, Value]], option: str) -> dict[str, Value]:
+    """What an option that may be repeated says of each name. Raises BadParameter for one that comes twice."""
+    said: dict[str, Value] = {}
+    for name, value in pairs:
+        if name in said:
+            raise typer.BadParameter(f"{name!r} is given twice", param_hint=option)
+        said[name] = value
+    return said

@@ -17,6 +17,7 @@ from clipsearch.cli.options import (
     Filter,
     Json,
     Server,
+    by_name,
     conditions,
 )
 from clipsearch.cli.output import print_json, stderr
@@ -78,7 +79,7 @@ def update(
         raise typer.BadParameter("give --set and --unset, or --image and --text, or --remove-vector")
     if overwrite and (unset or not set):
         raise typer.BadParameter("give --overwrite with --set alone")
-    fields = dict(_field(text) for text in set or ())
+    fields = by_name((_field(text) for text in set or ()), "--set")
     from clipsearch.client.inputs import Point
     from clipsearch.client.sync import Client
 

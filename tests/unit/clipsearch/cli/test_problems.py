@@ -47,3 +47,28 @@ def test_what_cannot_be_sent_is_told_in_one_line(words, said):
     told = CliRunner().invoke(app, [*words, "--server", "127.0.0.1:1"])
     assert (told.exit_code, told.stderr.count("\n")) == (1, 1), told.output
     assert told.stderr.startswith(f"error: {said}")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("update", "mug", "--set", "price=1", "--set", "price=2"),
+        ("collections", "create", "c", "--index", "price=float", "--index", "price=integer"),
+        ("collections", "index", "c", "price=float", "price=integer"),
+        (
+            "collections",
+            "update",
+            "c",
+            "--optimizer",
+            "max_segment_size_kb=1",
+            "--optimizer",
+            "max_segment_size_kb=2",
+        ),
+        ("index", "list.csv", "--type", "price=float", "--type", "price=integer"),
+    ],
+)
+def test_a_name_that_an_option_gives_twice_is_refused(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.csv").write_text("text,price\na mug,5\n")
+    told = CliRunner().invoke(app, [*words, "--server", "127.0.0.1:1"])
+    assert (told.exit_code, "is given twice" in told.stderr) == (2, True), told.output

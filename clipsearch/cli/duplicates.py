@@ -54,26 +54,30 @@ def duplicates(
 
       clipsearch duplicates shop --above 0.98 --json > groups.jsonl
 
-      clipsearch duplicates shop --above 0.99 --ids | xargs -d '\\n' clipsearch delete -c shop --yes
+      clipsearch duplicates shop --above 0.99 --ids | xargs -r -d '\\n' clipsearch delete -c shop --yes --
     """
+    if json and ids:
+        raise typer.BadParameter("give --json or --ids")
     from clipsearch.client.aio import AsyncClient
     from clipsearch.duplicates.groups import duplicates as find
     from clipsearch.duplicates.page import MOST_GROUPS, write_page
 
     first: list[list[Member]] = []
-    groups = points = 0
+    groups = points = compared = broken = 0
 
     async def run() -> None:
-        nonlocal groups, points
+        nonlocal groups, points, broken
         async with AsyncClient(server, timeout=_CALL_TIMEOUT_S, **access()) as client:
             async for group in find(client, collection, target, above, show):
                 if groups < MOST_GROUPS:
                     first.append(group)
                 groups, points = groups + 1, points + len(group)
                 if ids:
-                    for member in group[1:]:
-                        if member.cosine >= above:
-                            print(member.id)
+                    near = [member.id for member in group[1:] if member.cosine >= above]
+                    whole = [id for id in near if "\n" not in id]  # others would be read as two
+                    broken += len(near) - len(whole)
+                    for id in whole:
+                        print(id)
                 elif json:
                     members = [{"id": m.id, "cosine": m.cosine, "payload": m.payload} for m in group]
                     line = {"group": groups, "size": len(group), "points": members}
@@ -83,6 +87,8 @@ def duplicates(
         tasks: dict[str, TaskID] = {}
 
         def show(step: str, done: int, total: int) -> None:
+            nonlocal compared
+            compared = done if step == "reading" else compared
             if step not in tasks:
                 tasks[step] = bar.add_task(step, note="")
             bar.update(tasks[step], completed=done, total=total)
@@ -100,5 +106,12 @@ def duplicates(
     more = (
         f"; the table has the largest {_SHOWN}, --json all" if groups > _SHOWN and not (json or ids) else ""
     )
-    found = f"{counted(groups, 'group')} of {counted(points, 'point')} in all"
+    if not compared:
+        other = "text" if target == "image" else "image"
+        stderr().print(f"no point has a vector of its {target}; --target {other} compares {other}s")
+        return
+    found = f"{counted(groups, 'group')} of {counted(points, 'point')} in all, of {compared:,} compared"
     stderr().print(f"{found}, with a cosine of at least {above:g}{more}")
+    if broken:
+        stderr().print(f"{counted(broken, 'id')} left out, being more than a line each; --json has all")
+        raise typer.Exit(1)

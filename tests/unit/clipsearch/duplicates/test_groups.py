@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner, Result
 
+from clipsearch.cli import app
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.inputs import Point
 from clipsearch.duplicates.groups import Member, duplicates
@@ -66,6 +70,24 @@ async def test_what_goes_meanwhile_is_left_out(client):
     await client.delete_points("c", ["b0", "b2"])
     assert len(first) == 20
     assert [group async for group in groups] == []
+
+
+async def test_the_command_prints_only_ids_that_a_line_holds_and_says_what_it_compared(client):
+    async def told(*words: str) -> Result:
+        command = ["duplicates", "c", "--server", client.address, *words]
+        return await asyncio.to_thread(CliRunner().invoke, app, command)
+
+    some = await told("--ids")
+    printed = [line for line in some.stdout.splitlines() if re.fullmatch(r"[ab]\d+", line)]  # beside logs
+    assert (some.exit_code, len(printed)) == (0, 21), some.output
+    assert "2 groups of 23 points in all, of 34 compared" in some.stderr
+    await client.upsert("c", [Point("a0\nfar1", image_vector=np.eye(DIMENSION)[0])])
+    broken = await told("--ids")
+    assert (broken.exit_code, "far1" in broken.stdout) == (1, False)
+    assert "1 id left out" in broken.stderr
+    await client.delete_vectors("c", filter={"must": [{"has_vector": "text"}]}, vectors=["text"])
+    none = await told("--target", "text")
+    assert "no point has a vector of its text; --target image compares images" in none.stderr
 
 
 def test_the_page_shows_what_there_is_of_each_point_and_runs_nothing(tmp_path):

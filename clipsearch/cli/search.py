@@ -103,7 +103,9 @@ def search(
         str | None,
         typer.Option(metavar="FIELD", help="Group the hits by a payload field; --limit then counts groups."),
     ] = None,
-    group_size: Annotated[int, typer.Option(min=1, max=1000, help="Hits a group.")] = 3,
+    group_size: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Hits a group.", show_default="3")
+    ] = None,
     filter: Filter = None,
     collection: Collection = DEFAULT_COLLECTION,
     server: Server = DEFAULT_SERVER,
@@ -112,6 +114,8 @@ def search(
     """Finds images and texts by words, by an image, by stored points, or by several of these."""
     if not words and image is None and not like:
         raise typer.BadParameter("give words, --image, --like, or several of them")
+    if group_size is not None and group_by is None:
+        raise typer.BadParameter("--group-size is of --group-by; give that too")
     from clipsearch.client.inputs import Term
     from clipsearch.client.sync import Client
 
@@ -132,9 +136,9 @@ def search(
     if image is not None:
         options["image"] = image
     with Client(server, **access()) as client:
-        if group_by:
+        if group_by is not None:
             groups = client.search_groups(
-                collection, words or None, group_by=group_by, group_size=group_size, **options
+                collection, words or None, group_by=group_by, group_size=group_size or 3, **options
             )
             result = groups.search
         else:

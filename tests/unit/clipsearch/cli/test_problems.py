@@ -72,3 +72,10 @@ def test_a_name_that_an_option_gives_twice_is_refused(words, tmp_path, monkeypat
     (tmp_path / "list.csv").write_text("text,price\na mug,5\n")
     told = CliRunner().invoke(app, [*words, "--server", "127.0.0.1:1"])
     assert (told.exit_code, "is given twice" in told.stderr) == (2, True), told.output
+
+
+@pytest.mark.parametrize(
+    "words", [("search", "a mug", "--group-size", "2"), ("duplicates", "c", "--json", "--ids")]
+)
+def test_an_option_that_would_be_passed_over_is_refused(words):
+    assert CliRunner().invoke(app, [*words, "--server", "127.0.0.1:1"]).exit_code == 2

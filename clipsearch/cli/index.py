@@ -110,8 +110,9 @@ def index(
       clipsearch index vectors.npy --ids ids.txt --side image --checkpoint load.json
     """
     from clipsearch.cli.index_run import Pruning, as_json, index_source, obeying_interrupts, summarise
-    from clipsearch.cli.index_source import open_source
+    from clipsearch.cli.index_source import check_failures, open_source
 
+    check_failures(failures, source, ids, checkpoint)
     what = open_source(
         source,
         id=id,

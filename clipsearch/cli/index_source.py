@@ -75,6 +75,18 @@ def open_source(
     )
 
 
+def check_failures(failures: Path | None, *read: Path | None) -> None:
+    """Raises Problem if the file that failures are written to is one that the command reads."""
+    for path in read:
+        if failures is None or path is None:
+            continue
+        same = failures.samefile(path) if failures.exists() and path.exists() else failures == path
+        if same:
+            raise Problem(
+                f"--failures {failures} would be written over what is to be read; name another file"
+            )
+
+
 def _only(given: dict[str, Any], fitting: set[str], what: str) -> None:
     for option, value in given.items():
         if value and option not in fitting:

@@ -79,3 +79,15 @@ def test_a_name_that_an_option_gives_twice_is_refused(words, tmp_path, monkeypat
 )
 def test_an_option_that_would_be_passed_over_is_refused(words):
     assert CliRunner().invoke(app, [*words, "--server", "127.0.0.1:1"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "read", ["list.csv", "vectors.npy --ids list.csv", "other.npy --checkpoint list.csv"]
+)
+def test_failures_are_not_written_over_what_is_read(read, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.csv").write_text("id,text\n1,a mug\n")
+    command = ["index", *read.split(), "--failures", "./list.csv", "--server", "127.0.0.1:1"]
+    told = CliRunner().invoke(app, command)
+    assert "list.csv would be written over" in told.stderr, told.output
+    assert (told.exit_code, (tmp_path / "list.csv").read_text()) == (1, "id,text\n1,a mug\n")

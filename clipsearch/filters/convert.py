@@ -34,7 +34,14 @@ FilterLike = Mapping[str, Any] | Sequence[str]
 """A filter as callers write it: Qdrant's JSON form, or expressions (`["price<20"]`)."""
 
 _CLAUSES = ("must", "should", "must_not")
-_PREDICATES = ("match", "range", "geo_radius", "geo_bounding_box", "values_count")
+# What a condition may say of its field, and a name that stands in it.
+_PREDICATES = {
+    "match": "value",
+    "range": "gte",
+    "geo_radius": "center",
+    "geo_bounding_box": "top_left",
+    "values_count": "gte",
+}
 _INT64, _UINT32 = 2**63, 2**32
 _OPERATORS = {name: op for op, name in BOUNDS.items()}
 
@@ -122,7 +129,7 @@ def _field(condition: Mapping[str, Any], where: str) -> filter_pb2.FieldConditio
     (name,) = predicates
     value, where = condition[name], f"{where}.{name}"
     if not isinstance(value, Mapping) or not value:
-        raise FilterError(f"{where}: must be an object such as {{'value': ...}}, not {value!r}")
+        raise FilterError(f"{where}: must be an object such as {{'{_PREDICATES[name]}': ...}}, not {value!r}")
     match name:
         case "match":
             return filter_pb2.FieldCondition(key=key, match=_match(value, where))

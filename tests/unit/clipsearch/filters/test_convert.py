@@ -85,6 +85,8 @@ def test_qdrants_json_form_is_understood_in_full():
         ({"must": ["a=1"]}, r"filter\.must\[0\]: must be a condition"),
         ({"must": [{"key": "a"}]}, r"filter\.must\[0\]: must hold one of match, range"),
         ({"must": [{"key": "a", "geo_radius": {"radius": 1}}]}, r"geo_radius: must be an object with center"),
+        ({"must": [{"key": "a", "values_count": 2}]}, r"values_count: must be an object such as \{'gte'"),
+        ({"must": [{"key": "a", "range": {}}]}, r"range: must be an object such as \{'gte'"),
         ({"must": [{"key": "a", "values_count": {"gt": -1}}]}, r"values_count\.gt: must be a whole number"),
         (
             {"must": [{"nested": {"key": "a", "filter": {"x": 1}}}]},

@@ -46,4 +46,8 @@ def save_graph(model: ir.Model, path: Path) -> None:
     ClearMetadataAndDocStringPass()(model)
     weights = [value.const_value for value in model.graph.initializers.values()]
     held = sum(tensor.nbytes for tensor in weights if tensor is not None)
-    ir.save(model, path, external_data=f"{path.name}.data" if held > MAX_INLINE_BYTES else None)
+    if held > MAX_INLINE_BYTES:
+        ir.save(model, path, external_data=f"{path.name}.data")
+    else:
+        # Weights that stand beside the graph it was made from would be read from there for ever.
+        ir.save(ir.external_data.load_to_model(model), path)

@@ -169,6 +169,8 @@ def test_weights_too_large_for_one_file_lie_beside_the_graph(
     manifest = export(tmp_path / "bundle")
     assert "image.fp32.onnx.data" in manifest.files
     assert "image.int8.onnx.data" not in manifest.files  # a quarter of the size
+    int8 = ir.load(tmp_path / "bundle" / "image.int8.onnx").graph.initializers.values()
+    assert not any(isinstance(one.const_value, ir.ExternalTensor) for one in int8), "read from fp32's weights"
     assert manifest.files["image.fp32.onnx"].bytes < manifest.files["image.fp32.onnx.data"].bytes / 2
     assert all(check.passed for check in manifest.parity)
     (tmp_path / "bundle" / "image.fp32.onnx.data").unlink()

@@ -40,6 +40,8 @@ COLUMNS = (
     "M parameters>",
     "dimension>",
     "side>",
+    "images/s>",
+    "ms a text>",
     "figures by",
 )
 
@@ -49,7 +51,8 @@ def list_models(json: Json = False) -> None:
     """Lists models that are worth a look, with what they find and cost. docs/models.md says more.
 
     ImageNet: zero-shot accuracy; COCO: text-to-image recall@1 (the 36 languages of Crossmodal-3600 likewise);
-    all as published, in per cent; empty = not known.
+    all as published, in per cent; empty = not known. Images a second, and milliseconds of one text alone:
+    measured on two cores, int8; see docs/models.md.
 
     Examples:
 
@@ -292,6 +295,9 @@ def cells(model: dict[str, Any]) -> list[str]:
         *("" if model[field] is None else f"{model[field]:.1f}" for field in fields),
         model["languages"],
         model["license"],
-        *(str(model[field]) for field in ("parameters", "dimension", "image_size")),
+        *(
+            str(model[field])
+            for field in ("parameters", "dimension", "image_size", "images_per_s", "text_ms")
+        ),
         model["source"],
     ]

@@ -42,9 +42,11 @@ def project(vectors: Vector, seed: int = 0) -> Positions:
     """Positions, float32 [n, 2], centred on 0 and at most 1 from it; `vectors` are float32 [n, dimension]."""
     from sklearn.decomposition import PCA
 
-    # By the covariance, which needs no second copy of the vectors; a few have a smaller matrix themselves.
-    solver = "full" if len(vectors) < vectors.shape[1] else "covariance_eigh"
-    pca = PCA(min(_COMPONENTS, *vectors.shape), svd_solver=solver, copy=False)
+    # Many by the covariance, which needs no second copy of them; of a few, that would be the larger matrix.
+    few = len(vectors) < vectors.shape[1]
+    solver = "full" if few else "covariance_eigh"
+    # The full solver centres in place what it may not copy.
+    pca = PCA(min(_COMPONENTS, *vectors.shape), svd_solver=solver, copy=few)
     components = pca.fit_transform(vectors)
     if len(vectors) < 4 or not components.any():
         placed = components[:, :2]

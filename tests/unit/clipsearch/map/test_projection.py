@@ -30,6 +30,15 @@ def test_the_same_seed_gives_the_same_map_and_another_seed_another(sample):
     assert np.isfinite(other).all()
 
 
+@pytest.mark.parametrize("count", [20, 100], ids=["fewer than their dimensions", "more"])
+def test_vectors_are_left_as_they_are(count):
+    """Their spread is measured too, before or after they are laid out."""
+    vectors = unit(np.random.default_rng(0).standard_normal((count, 64)) + 1)
+    kept = vectors.copy()
+    project(vectors)
+    np.testing.assert_array_equal(vectors, kept)
+
+
 @pytest.mark.parametrize("each", [8, 200], ids=["t-SNE", "PaCMAP"])
 def test_vectors_of_a_kind_lie_together(each):
     sample = islands(each=each)

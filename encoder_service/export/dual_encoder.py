@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from encoder_service.bundle import ImageRules, Source, TextRules, Vectors
 from encoder_service.export import ExportError
+from encoder_service.export.normalisation import Normalisation
 from encoder_service.export.parity import MAX_DIFFERENCE_FP32
-from encoder_service.export.sources.preprocessing import Normalisation
 from encoder_service.inputs.texts import Tokens, pad
 
 # Items that the reference computes together.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from encoder_service.export.families.layers import PatchEmbedding, layers_of, run_pooled
-from encoder_service.export.sources.preprocessing import Normalisation
+from encoder_service.export.normalisation import Normalisation
 
 
 class Image(nn.Module):

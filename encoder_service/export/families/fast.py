@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from encoder_service.export.families import clip, fastvit, siglip
-from encoder_service.export.sources.preprocessing import Normalisation
+from encoder_service.export.normalisation import Normalisation
 
 # None: this model has no faster one.
 ImageOf = Callable[[Any, Normalisation], nn.Module | None]

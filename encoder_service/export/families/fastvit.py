@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from encoder_service.export.graphs.towers import ImageTower
-from encoder_service.export.sources.preprocessing import Normalisation
+from encoder_service.export.normalisation import Normalisation
 
 
 def image(model: Any, normalisation: Normalisation) -> nn.Module | None:

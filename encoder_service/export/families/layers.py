@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from encoder_service.export.sources.preprocessing import Normalisation
+from encoder_service.export.normalisation import Normalisation
 
 # Takes one position out of [batch, sequence, width]: [batch, 1, width].
 Pick = Callable[[Tensor], Tensor]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from encoder_service.export.families.layers import PatchEmbedding, attend, fold_biases, layers_of, run_pooled
-from encoder_service.export.sources.preprocessing import Normalisation
+from encoder_service.export.normalisation import Normalisation
 
 
 class Image(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from encoder_service.bundle import TextRules
 from encoder_service.export import ExportError
 from encoder_service.export.graphs.edit import save_graph
-from encoder_service.export.sources.preprocessing import Normalisation
+from encoder_service.export.normalisation import Normalisation
 from encoder_service.runtime.session import first_line
 
 OPSET = 23  # the first with Attention

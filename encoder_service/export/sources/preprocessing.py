@@ -7,13 +7,12 @@ nothing were wrong. That the rules say it rightly is checked: `verify` compares 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from encoder_service.bundle import ImageRules
 from encoder_service.export import ExportError
+from encoder_service.export.normalisation import Normalisation, Triple
 
-Triple = tuple[float, float, float]
 Interpolation = Literal["lanczos", "bilinear", "bicubic"]
 
 _INTERPOLATION: dict[int, Interpolation] = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
@@ -23,21 +22,6 @@ _RESIZE: dict[str, Literal["crop", "squash", "pad"]] = {
     "squash": "squash",
     "longest": "pad",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Normalisation:
-    """`(pixel * rescale - mean) / std` per channel, pixels 0 to 255."""
-
-    mean: Triple
-    std: Triple
-    rescale: float = 1 / 255
-
-    def scale_and_shift(self) -> tuple[Triple, Triple]:
-        """The same as `pixel * scale + shift`."""
-        scale = tuple(self.rescale / std for std in self.std)
-        shift = tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True))
-        return (scale[0], scale[1], scale[2]), (shift[0], shift[1], shift[2])
 
 
 def of_transformers(processor: Mapping[str, Any]) -> tuple[ImageRules, Normalisation]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoder_service.export.sources.preprocessing import Normalisation
+from encoder_service.export.normalisation import Normalisation
 from tests.unit.encoder_service.export.graphs import run
 
 Exported = Callable[..., tuple[Any, Path]]

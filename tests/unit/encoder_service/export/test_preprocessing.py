@@ -9,7 +9,8 @@ from PIL import Image
 
 from encoder_service.bundle import ImageRules
 from encoder_service.export import ExportError
-from encoder_service.export.sources.preprocessing import Normalisation, of_open_clip, of_transformers
+from encoder_service.export.normalisation import Normalisation
+from encoder_service.export.sources.preprocessing import of_open_clip, of_transformers
 from encoder_service.inputs import pixels
 from encoder_service.inputs.pixels import fit
 

@@ -74,9 +74,10 @@ def search(
     """
     inputs.string(collection, "collection")
     inputs.whole(limit, "limit", least=1)  # 0 would mean 10
-    counts = {"offset": offset, "hnsw_ef": hnsw_ef, "boost_candidates": boost_candidates}
-    for name, count in {**counts, "diversity_candidates": diversity_candidates}.items():
-        inputs.whole(count, name)
+    inputs.whole(offset, "offset")
+    inputs.whole(hnsw_ef, "hnsw_ef")
+    inputs.whole(boost_candidates, "boost_candidates")
+    inputs.whole(diversity_candidates, "diversity_candidates")
     named = (("text", text), ("image", image), ("vector", vector), ("point_id", point_id))
     single = [Term(**{name: value}) for name, value in named if value is not None]  # type: ignore[arg-type]
     request = message(

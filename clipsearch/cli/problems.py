@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +42,7 @@ _EXPECTED = {
     "clipsearch.backup.manifest.BackupError",
     "clipsearch.channel.credentials.CredentialsError",
     "clipsearch.cli.problems.Problem",
+    "clipsearch.client.errors.ArgumentError",
     "clipsearch.downloads.wheels.WheelError",
     "clipsearch.filters.expressions.FilterError",
     "clipsearch.gateway.process.GatewayError",
@@ -57,8 +57,6 @@ _EXPECTED = {
     "encoder_service.export.ExportError",
     "encoder_service.runtime.providers.SessionError",
 }
-# Where the client makes requests of what it is given, and refuses what cannot be sent.
-_REQUESTS = ("clipsearch.client.requests", "clipsearch.client.collection_requests")
 
 
 class Commands(TyperGroup):
@@ -89,16 +87,8 @@ def explain(error: Exception) -> str | None:
         return "the folder that this was started in is gone"
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # from pathlib
         return "there is no home folder to keep files in: set HOME, or XDG_CACHE_HOME"
-    if isinstance(error, TypeError | ValueError) and _is_of_request(error):
-        return str(error)
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     return None if _EXPECTED.isdisjoint(names) else str(error)
-
-
-def _is_of_request(error: Exception) -> bool:
-    """Whether what was typed cannot be sent, as the client says of it; others of its kind are bugs."""
-    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-    return any(frame.f_globals.get("__name__") in _REQUESTS for frame in frames)
 
 
 def _what_to_install(error: ModuleNotFoundError) -> str | None:

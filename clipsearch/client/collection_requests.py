@@ -17,6 +17,7 @@ from clipsearch.client.enums import (
     TOKENIZERS,
     choice,
 )
+from clipsearch.client.errors import ArgumentError, ArgumentTypeError
 from clipsearch.client.inputs import (
     BinaryEncoding,
     BinaryQueryEncoding,
@@ -58,7 +59,7 @@ def create_collection(
 ) -> collection_pb2.CreateCollectionRequest:
     """Creates a collection for an encoder's model. See `clipsearch.client.inputs.CollectionOptions`."""
     if payload_indexes is not None and not isinstance(payload_indexes, Mapping):
-        raise TypeError(
+        raise ArgumentTypeError(
             "payload_indexes: must map fields to types, such as {'price': 'float'}, "
             f"is {payload_indexes!r} of type {type(payload_indexes).__name__}"
         )
@@ -208,7 +209,7 @@ def _quantization_params(given: Mapping[str, Any]) -> collection_pb2.Quantizatio
 def _known(given: Mapping[str, Any], names: Collection[str], argument: str) -> dict[str, Any]:
     for name in given:
         if name not in names:
-            raise ValueError(f"{argument}: {name!r} is none of {', '.join(names)}")
+            raise ArgumentError(f"{argument}: {name!r} is none of {', '.join(names)}")
     return dict(given)
 
 
@@ -229,7 +230,7 @@ def _payload_index(field: str, index: PayloadIndex) -> collection_pb2.PayloadInd
     proto.text.CopyFrom(
         message(
             collection_pb2.TextIndexParams,
-            f"{where}: {{}}".format,
+            lambda name: f"{where}: {name}",
             tokenizer=choice(f"{where}: tokenizer", index.tokenizer, TOKENIZERS),
             lowercase=index.lowercase,
             min_token_len=index.min_token_len,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from clipsearch.client import inputs
 from clipsearch.client.enums import KINDS, TARGETS, choice
+from clipsearch.client.errors import ArgumentError, ArgumentTypeError
 from clipsearch.client.inputs import (
     Nearer,
     Newer,
@@ -44,9 +45,9 @@ def f32(numbers: VectorLike, where: str) -> bytes:
     try:
         array = np.asarray(numbers, dtype="<f4")
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{where}: must be a list of numbers ({error})") from None
+        raise inputs.unfit(error, f"{where}: must be a list of numbers ({error})") from None
     if array.ndim != 1:
-        raise ValueError(f"{where}: must have one dimension, its shape is {array.shape}")
+        raise ArgumentError(f"{where}: must have one dimension, its shape is {array.shape}")
     return array.tobytes()
 
 
@@ -64,7 +65,7 @@ def fill_struct(struct: struct_pb2.Struct, payload: Mapping[str, Any], where: st
     not come back the same.
     """
     if not isinstance(payload, Mapping):
-        raise ValueError(f"{where}: must be a dict, is of type {type(payload).__name__}")
+        raise ArgumentError(f"{where}: must be a dict, is of type {type(payload).__name__}")
     struct.update(plain(payload, where))
 
 
@@ -103,7 +104,7 @@ def plain(value: Any, where: str, depth: int = 0) -> Any:
     if kind is int or kind is float:
         return _number(value, where)
     if depth >= _MOST_DEEP:
-        raise ValueError(f"{where}: more than {_MOST_DEEP} lists and dicts inside one another")
+        raise ArgumentError(f"{where}: more than {_MOST_DEEP} lists and dicts inside one another")
     if kind is list or kind is tuple:
         return [plain(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
     if isinstance(value, Mapping):
@@ -146,7 +147,7 @@ def _meant(value: Any, where: str, depth: int) -> Any:
         case set() | frozenset():
             items = [plain(item, f"{where}{{{item!r}}}", depth + 1) for item in value]
             return sorted(items, key=lambda item: (type(item).__name__, repr(item)))
-    raise ValueError(
+    raise ArgumentError(
         f"{where}: {str(value)[:40]!r} is of type {type(value).__name__}, which JSON has nothing for; "
         "it must be None, a boolean, a number, a string, a time, or a list or dict of them"
     )
@@ -156,27 +157,33 @@ def _key(key: Any, where: str) -> str:
     if isinstance(key, Enum):
         key = key.value
     if not isinstance(key, str):
-        raise ValueError(f"{where}: the key {key!r} is of type {type(key).__name__}; keys are strings")
+        raise ArgumentError(f"{where}: the key {key!r} is of type {type(key).__name__}; keys are strings")
     return string(str(key), f"{where}: key")
 
 
 def _number(number: float, where: str) -> int | float:
     if isinstance(number, int):
         if abs(number) > EXACT_INTEGER:
-            raise ValueError(f"{where}: {number} is beyond 2**53 and would be rounded; send it as a string")
+            raise ArgumentError(
+                f"{where}: {number} is beyond 2**53 and would be rounded; send it as a string"
+            )
         return int(number)
     if not math.isfinite(number):
-        raise ValueError(f"{where}: {number} is no number that JSON has; leave the field out, or send None")
+        raise ArgumentError(
+            f"{where}: {number} is no number that JSON has; leave the field out, or send None"
+        )
     return float(number)
 
 
 def _decimal(number: Decimal, where: str) -> int | float:
     if not number.is_finite():
-        raise ValueError(f"{where}: {number} is no number that JSON has; leave the field out, or send None")
+        raise ArgumentError(
+            f"{where}: {number} is no number that JSON has; leave the field out, or send None"
+        )
     if number == number.to_integral_value() and number.adjusted() < 20:
         return _number(int(number), where)
     if Decimal(repr(float(number))) != number:
-        raise ValueError(
+        raise ArgumentError(
             f"{where}: {number} has more digits than float64 and would be rounded; send it as a string"
         )
     return float(number)
@@ -184,7 +191,7 @@ def _decimal(number: Decimal, where: str) -> int | float:
 
 def _numpy_time(value: np.datetime64, where: str) -> str:
     if np.isnat(value):
-        raise ValueError(f"{where}: NaT is no time; leave the field out, or send None")
+        raise ArgumentError(f"{where}: NaT is no time; leave the field out, or send None")
     text = str(np.datetime_as_string(value))
     return f"{text}Z" if "T" in text and text.count(":") else text
 
@@ -207,17 +214,17 @@ def fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
     """Puts a term of a query into its message. Raises ValueError, naming where it stands."""
     given = [name for name in ("text", "image", "vector", "point_id") if getattr(term, name) is not None]
     if len(given) != 1:
-        raise ValueError(
+        raise ArgumentError(
             f"{where}: must hold exactly one of text, image, vector and point_id, holds {given or 'none'}"
         )
     proto.weight = _real(term.weight, f"{where}.weight")
     if term.kind is not None:
         if term.vector is None:
-            raise ValueError(f"{where}: kind is of a vector only; the kind of other terms is known")
+            raise ArgumentError(f"{where}: kind is of a vector only; the kind of other terms is known")
         proto.kind = choice(f"{where}.kind", term.kind, KINDS)
     if term.vector_name is not None:
         if term.point_id is None:
-            raise ValueError(f"{where}: vector_name is of a point_id only; other terms have one vector")
+            raise ArgumentError(f"{where}: vector_name is of a point_id only; other terms have one vector")
         proto.vector_name = choice(f"{where}.vector_name", term.vector_name, TARGETS)
     if term.text is not None:
         proto.text = inputs.string(term.text, f"{where}.text")
@@ -244,8 +251,13 @@ def fill_boost(proto: search_pb2.Boost, boost: Any, where: str) -> None:
             fields = {"scale": boost.scale}
             by, kind = "popular", search_pb2.Popular
         case _:
-            raise TypeError(f"{where}: must be Newer, Nearer or Popular, is of type {type(boost).__name__}")
-    named = (where + ".{}").format
+            raise ArgumentTypeError(
+                f"{where}: must be Newer, Nearer or Popular, is of type {type(boost).__name__}"
+            )
+
+    def named(field: str) -> str:
+        return f"{where}.{field}"
+
     given = message(kind, named, key=string(boost.key, named("key")), **fields)
     proto.CopyFrom(message(search_pb2.Boost, named, weight=boost.weight, **{by: given}))
 
@@ -254,12 +266,12 @@ def fill_pair(proto: search_pb2.ContextPair, pair: Any, where: str) -> None:
     """Puts two terms into their messages, likewise."""
     both = inputs.each(pair, Term, where, "two terms")
     if len(both) != 2:
-        raise ValueError(f"{where}: must be two terms, are {len(both)}")
+        raise ArgumentError(f"{where}: must be two terms, are {len(both)}")
     sides = ("positive", proto.positive, both[0]), ("negative", proto.negative, both[1])
     for name, side, term in sides:
         fill_term(side, term, f"{where}.{name}")
         if term.weight != 1:
-            raise ValueError(f"{where}.{name}: terms of a context have no weight")
+            raise ArgumentError(f"{where}.{name}: terms of a context have no weight")
         side.ClearField("weight")
 
 
@@ -268,7 +280,7 @@ def hybrid(weight: bool | float) -> search_pb2.Hybrid | None:
     if isinstance(weight, bool):
         return search_pb2.Hybrid() if weight else None
     if not isinstance(weight, int | float):
-        raise TypeError(f"hybrid: must be True, False or a weight, is {weight!r}")
+        raise ArgumentTypeError(f"hybrid: must be True, False or a weight, is {weight!r}")
     return search_pb2.Hybrid(weight=weight)
 
 
@@ -276,7 +288,7 @@ def order(key: str | None, descending: bool, start: float | datetime | None) -> 
     """The order of a list. Raises ValueError for a direction or a start without a field."""
     if key is None:
         if descending or start is not None:
-            raise ValueError("descending, start_from: they are of an order, give order_by")
+            raise ArgumentError("descending, start_from: they are of an order, give order_by")
         return None
     direction = search_pb2.DIRECTION_DESC if descending else search_pb2.DIRECTION_ASC
     by = search_pb2.OrderBy(key=string(key, "order_by"), direction=direction)
@@ -290,5 +302,5 @@ def order(key: str | None, descending: bool, start: float | datetime | None) -> 
 def _real(given: Any, where: str) -> float:
     """A number. NumPy's are numbers too; true and false are none."""
     if isinstance(given, bool) or not isinstance(given, SupportsFloat):
-        raise TypeError(f"{where}: must be a number, is {given!r}")
+        raise ArgumentTypeError(f"{where}: must be a number, is {given!r}")
     return float(given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from clipsearch.client.errors import ArgumentError
 from clipsearch.client.inputs import (
     BinaryEncoding,
     BinaryQueryEncoding,
@@ -53,5 +54,5 @@ QUERY_ENCODINGS: dict[BinaryQueryEncoding, collection_pb2.BinaryQueryEncoding.Va
 def choice(field: str, value: Name, known: Mapping[Name, Value]) -> Value:
     """What stands for a word of the caller. Raises ValueError for one that is not known."""
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{field}: {value!r} is none of {', '.join(known)}")
+        raise ArgumentError(f"{field}: {value!r} is none of {', '.join(known)}")
     return known[value]

@@ -10,6 +10,14 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 
+class ArgumentError(ValueError):
+    """An argument that cannot be sent; the message begins with its name."""
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument of a type that cannot be sent."""
+
+
 class ClipSearchError(Exception):
     """A call, or one item of a call, that failed.
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, TypeVar
 from numpy.typing import NDArray
 from PIL import Image
 
+from clipsearch.client.errors import ArgumentError, ArgumentTypeError
 from clipsearch.files import open_regular
 from clipsearch.filters.convert import FilterLike
 
@@ -244,7 +245,7 @@ def image_bytes(image: ImageLike, argument: str = "image") -> bytes:
         image.save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
     if not isinstance(image, str | os.PathLike):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{argument}: must be the bytes of an image file, a path or a Pillow image, "
             f"is of type {type(image).__name__}"
         )
@@ -255,9 +256,9 @@ def image_bytes(image: ImageLike, argument: str = "image") -> bytes:
 def listed(given: Any, argument: str, of: str, *, ordered: bool = True) -> Iterable[Any]:
     """`given`, if it is a list of something or another iterable. `of` says in words what it should hold."""
     if isinstance(given, _ONE) or not isinstance(given, Iterable):
-        raise TypeError(f"{argument}: must be a list of {of}, is {_said(given)}{_instead(given)}")
+        raise ArgumentTypeError(f"{argument}: must be a list of {of}, is {_said(given)}{_instead(given)}")
     if ordered and isinstance(given, set | frozenset):
-        raise TypeError(f"{argument}: must be a list of {of}; a set has no order")
+        raise ArgumentTypeError(f"{argument}: must be a list of {of}; a set has no order")
     return given
 
 
@@ -284,22 +285,22 @@ def ids(given: Any, argument: str) -> list[str]:
 def string(given: Any, argument: str) -> str:
     """A string that can be sent."""
     if not isinstance(given, str):
-        raise TypeError(f"{argument}: must be a string, is {_said(given)}")
+        raise ArgumentTypeError(f"{argument}: must be a string, is {_said(given)}")
     if not given.isascii():
         try:
             given.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"{argument}: {given[:40]!r} is no text: {error.reason}") from None
+            raise ArgumentError(f"{argument}: {given[:40]!r} is no text: {error.reason}") from None
     return given
 
 
 def whole(given: Any, argument: str, least: int = 0) -> None:
     """Looks at a number: it must be whole and at least `least`."""
     if not isinstance(given, SupportsIndex) or isinstance(given, bool):
-        raise TypeError(f"{argument}: must be a whole number, is {given!r}")
+        raise ArgumentTypeError(f"{argument}: must be a whole number, is {given!r}")
     if int(given) < least:
         bound = f"be at least {least}" if least else "not be negative"
-        raise ValueError(f"{argument}: must {bound}, is {given}")
+        raise ArgumentError(f"{argument}: must {bound}, is {given}")
 
 
 def message(kind: Callable[..., Item], called: Callable[[str], str] = str, /, **fields: Any) -> Item:
@@ -314,32 +315,37 @@ def message(kind: Callable[..., Item], called: Callable[[str], str] = str, /, **
             try:
                 kind(**{name: value})
             except (TypeError, ValueError) as error:
-                raise type(error)(f"{called(name)}: {error}, is {_said(value)}") from None
+                raise unfit(error, f"{called(name)}: {error}, is {_said(value)}") from None
         raise
+
+
+def unfit(error: Exception, said: str) -> ArgumentError:
+    """What a library's TypeError or ValueError about an argument is to the caller."""
+    return (ArgumentTypeError if isinstance(error, TypeError) else ArgumentError)(said)
 
 
 def point_id(given: Any, argument: str) -> str:
     """The id of a point."""
     if not isinstance(given, str):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{argument}: ids are strings, this is {_said(given)}"
             + ("" if given is None else f"; write {str(given)!r} if that is meant")
         )
     if not given:
-        raise ValueError(f"{argument}: empty; a point needs an id")
+        raise ArgumentError(f"{argument}: empty; a point needs an id")
     return string(given, argument)
 
 
 def each(given: Any, kind: type[Item], argument: str, of: str) -> list[Item]:
     """A list of things of one class."""
     if isinstance(given, kind):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{argument}: must be a list of {of}, is one {kind.__name__}; write [{kind.__name__}(...)]"
         )
     found = list(listed(given, argument, of))
     for i, item in enumerate(found):
         if not isinstance(item, kind):
-            raise TypeError(f"{argument}[{i}]: must be a {kind.__name__}, is {_said(item)}")
+            raise ArgumentTypeError(f"{argument}[{i}]: must be a {kind.__name__}, is {_said(item)}")
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Any, Unpack
 from clipsearch.channel.batches import batched
 from clipsearch.client import convert, inputs
 from clipsearch.client.enums import FUSIONS, STRATEGIES, TARGETS, choice
+from clipsearch.client.errors import ArgumentError, ArgumentTypeError
 from clipsearch.client.inputs import (
     Boost,
     Fusion,
@@ -114,7 +115,7 @@ def search(
         mmr = message(search_pb2.Mmr, called, diversity=diversity, candidates_limit=diversity_candidates)
         request.mmr.CopyFrom(mmr)
     elif diversity_candidates:
-        raise ValueError("diversity_candidates: they are for diversity, give that too")
+        raise ArgumentError("diversity_candidates: they are for diversity, give that too")
     for i, boost in enumerate(inputs.listed(boosts, "boosts", "boosts")):
         convert.fill_boost(request.boosts.add(), boost, f"boosts[{i}]")
     for i, pair in enumerate(inputs.listed(context, "context", "pairs of terms")):
@@ -127,7 +128,9 @@ def search_batch(collection: str, searches: Iterable[Search]) -> search_pb2.Sear
     request = search_pb2.SearchBatchRequest()
     for i, options in enumerate(inputs.listed(searches, "searches", "searches such as {'text': 'a cat'}")):
         if not isinstance(options, Mapping):
-            raise TypeError(f"searches[{i}]: must be a dict such as {{'text': 'a cat'}}, is {options!r}")
+            raise ArgumentTypeError(
+                f"searches[{i}]: must be a dict such as {{'text': 'a cat'}}, is {options!r}"
+            )
         request.searches.append(search(collection, **options))
     return request
 
@@ -385,7 +388,7 @@ def _selector(
     ids: Iterable[str] | None, filter: FilterLike | None
 ) -> tuple[search_pb2.PointIds | None, filter_pb2.Filter | None]:
     if (ids is None) == (filter is None):
-        raise ValueError("give either ids or filter")
+        raise ArgumentError("give either ids or filter")
     if ids is not None:
         return search_pb2.PointIds(ids=inputs.ids(ids, "ids")), None
     return None, optional_filter(filter)

@@ -25,6 +25,18 @@ def test_errors_that_are_derived_from_one_are_told_and_faults_are_not():
     assert explain(ModuleNotFoundError("No module named 'nobody'", name="nobody")) is None
 
 
+def test_a_fault_of_the_client_stays_a_fault():
+    """Wherever it is raised: what cannot be sent has a class of its own."""
+    from clipsearch.client import requests
+
+    with pytest.raises(TypeError) as caught:
+        requests.search("c", "a", bogus=1)
+    assert explain(caught.value) is None
+    with pytest.raises(TypeError) as caught:
+        requests.search_groups("c", "a", group_by="b", bogus=1)
+    assert explain(caught.value) is None
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

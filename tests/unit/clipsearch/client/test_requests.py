@@ -9,6 +9,7 @@ import pytest
 
 from clipsearch import Nearer, Newer, Point, Popular, Term, TextIndex
 from clipsearch.client import collection_requests, requests, responses
+from clipsearch.client.errors import ArgumentError
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.search.v1 import search_pb2
 
@@ -248,8 +249,14 @@ def test_what_words_found_comes_back():
             "optimizers: vacuum_min_vector_number",
         ),
         (lambda: collection_requests.get_collection(5), "name"),
+        (lambda: collection_requests.get_collection("\udcff"), "name"),  # as the shell gives what is no UTF-8
+        (lambda: requests.search("c", "a", fingerprint="\ud800"), "fingerprint"),
+        (
+            lambda: collection_requests.create_payload_index("c", "a{b}", TextIndex(min_token_len=-1)),
+            "payload index 'a{b}': min_token_len",
+        ),
     ],
 )
 def test_a_value_that_no_message_takes_is_told_by_its_argument(make, argument):
-    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(argument)}: "):
+    with pytest.raises(ArgumentError, match=f"^{re.escape(argument)}: "):
         make()

@@ -36,6 +36,11 @@ class Row:
         vectors = (self.image_vector, self.text_vector)
         return len(self.id) + len(self.payload) + sum(v.nbytes for v in vectors if v is not None)
 
+    @property
+    def bare(self) -> bool:
+        """Whether the point has no vector."""
+        return self.image_vector is None and self.text_vector is None
+
     def to_point(self) -> Point:
         """The point to write."""
         return Point(

@@ -141,6 +141,7 @@ class Restore:
     async def _there(self, archive: Archive, said: Manifest, name: str) -> dict[Part, int]:
         """The points that the collection has, by part. Raises BackupError if it has others."""
         there: dict[Part, int] = {}
+        await self._finish(archive, said, name)
         other = "restore under another name with --to, or delete it first"
         for part in said.parts:
             found, differing = await self._compare(archive, said, part, name)
@@ -183,21 +184,16 @@ class Restore:
 
         async def insert(rows: Sequence[Row]) -> list[UpsertResult]:
             # A point without any vector can be kept, and not written: it gets one, and loses it again.
-            bare = [row.id for row in rows if row.image_vector is None and row.text_vector is None]
-            points = [
-                replace(row.to_point(), image_vector=np.eye(1, said.dimension, dtype=np.float32)[0])
-                if row.id in bare
-                else row.to_point()
-                for row in rows
-            ]
+            bare = [row.id for row in rows if row.bare]
+            whole = [_stood_in(row, said.dimension) if row.bare else row for row in rows]
+            points = [row.to_point() for row in whole]
             try:
                 results = await self._client.upsert(
                     name, points, insert_only=True, fingerprint=said.fingerprint
                 )
             except ValueError as error:  # deeper than a client sends
                 raise BackupError(f"cannot be written: {error}") from None
-            if bare:
-                await self._client.delete_vectors(name, bare, vectors=["image"])
+            await self._bare(name, bare)
             return results
 
         def note(row: Row, result: UpsertResult) -> None:
@@ -211,6 +207,21 @@ class Restore:
 
         await self._calls.write(rows, insert, written=note, failed=refuse)
         return written
+
+    async def _finish(self, archive: Archive, said: Manifest, name: str) -> None:
+        """Bares the points that a restore which was stopped has left with what stood in."""
+        for part in said.parts:
+            rows = [row for row in await self._rows(archive, said, part) if row.bare]
+            for batch in batched(rows, _BATCH, _BATCH_BYTES, _size):
+                wanted = {row.id: _stood_in(row, said.dimension) for row in batch}
+                ask = partial(self._client.get_points, name, list(wanted), with_vectors=True)
+                found = await self._calls.make(ask)
+                left = [point.id for point in found if row_of(point).equals(wanted[point.id])]
+                await self._bare(name, left)
+
+    async def _bare(self, name: str, ids: Sequence[str]) -> None:
+        if ids:
+            await self._calls.make(partial(self._client.delete_vectors, name, ids, vectors=["image"]))
 
     async def _verify(self, archive: Archive, said: Manifest, name: str) -> None:
         """Raises BackupError unless the collection is what the backup is, to the last bit."""
@@ -260,6 +271,11 @@ class Restore:
                 else:
                     taken[alias] = found.name
         return tuple(here), taken
+
+
+def _stood_in(row: Row, dimension: int) -> Row:
+    """A row without vectors, with one that stands in until the point is written."""
+    return replace(row, image_vector=np.eye(1, dimension, dtype=np.float32)[0])
 
 
 def _size(row: Row) -> int:

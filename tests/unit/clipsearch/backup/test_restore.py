@@ -64,6 +64,20 @@ async def test_a_run_that_was_stopped_goes_on(here, there, backup):
     assert (await Restore(there, backup).run()).already == 202
 
 
+async def test_a_run_that_was_stopped_while_a_point_still_had_a_stand_in_goes_on(here, there, backup):
+    """A point without vectors is written with one, which is then removed."""
+
+    async def stop(*_, **__):
+        raise Stopped
+
+    with pytest.raises(ExceptionGroup):
+        await Restore(Instead(there, delete_vectors=stop), backup).run()
+    [standing_in] = await there.get_points(NAME, ["p5"])
+    assert standing_in.has_image
+    await Restore(there, backup).run()
+    assert await everything(there, NAME) == await everything(here, NAME)
+
+
 def flip(path: Path, place: int) -> None:
     content = bytearray(path.read_bytes())
     content[place] ^= 1

@@ -51,7 +51,7 @@ def clipsearch_here(*arguments: str, **settings: str) -> subprocess.CompletedPro
 
     from clipsearch.cli import app
 
-    done = CliRunner().invoke(app, arguments, env=settings)
+    done = CliRunner().invoke(app, arguments, env=settings, catch_exceptions=False)
     return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
 

@@ -127,7 +127,7 @@ class _Reader:
         filter = self.filter(proto.filter, f"{field}.filter", depth, nested=True)
         if matches_everything(filter):
             raise InvalidArgument(f"{field}.filter", "matches every object", "FILTER_EMPTY")
-        return Nested(key.removesuffix("[]"), filter)  # the same to a server, not to Edge
+        return Nested(key, filter)
 
     def field(self, proto: filter_pb2.FieldCondition, field: str) -> Condition:
         key = check_path(proto.key, f"{field}.key")

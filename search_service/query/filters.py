@@ -47,7 +47,7 @@ from search_service.stores.filters import (
     Range,
     ValuesCount,
 )
-from search_service.stores.protocol import PayloadSelection, VectorStore
+from search_service.stores.protocol import Page, PayloadSelection, VectorStore
 
 # What the fields of a payload index hold.
 _INDEXED: dict[IndexType, str] = {
@@ -266,6 +266,13 @@ class FieldChecks:
         if not await self._some(spec.name, Filter(must_not=(IsEmpty(key),)), deadline):
             await self._unknown(spec.name, field, key, deadline)
 
+    async def sample(self, collection: str, key: str, deadline: Deadline) -> Page:
+        """Some of the points that have the payload field, with its values; all, if there is no next page."""
+        there, its_values = Filter(must_not=(IsEmpty(key),)), PayloadSelection(include=(key,))
+        return await self._store.scroll(
+            collection, limit=_SAMPLE, filter=there, payload=its_values, timeout=deadline.store()
+        )
+
     async def _unknown(self, collection: str, field: str, key: str, deadline: Deadline) -> None:
         if await self._store.count(collection, timeout=deadline.store()):
             raise InvalidArgument(
@@ -283,13 +290,7 @@ class FieldChecks:
         held = self._seen.get(seen, frozenset())
         if held & wanted:
             return held
-        page = await self._store.scroll(
-            collection,
-            limit=_SAMPLE,
-            filter=Filter(must_not=(IsEmpty(key),)),
-            payload=PayloadSelection(include=(key,)),
-            timeout=deadline.store(),
-        )
+        page = await self.sample(collection, key, deadline)
         held = _kinds_of(value for point in page.points for value in values_at(point.payload, key))
         if page.points and page.next_cursor is not None and not held & wanted:
             held |= {kind for kind in wanted if await self._some(collection, _of_kind(key, kind), deadline)}

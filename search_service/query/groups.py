@@ -24,7 +24,6 @@ from search_service.stores.filters import Condition, Filter, IsEmpty, MatchExcep
 from search_service.stores.protocol import PayloadSelection, StoredPoint, VectorStore
 
 _DEEPEST = 10_000  # hits that are looked through for another group
-_SAMPLE = 64  # points whose values are looked at where there is no group
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +75,14 @@ class Groups:
 
         By some of the points, whatever the search has found: the field is wrong for all searches or for none.
         """
-        page = await self._store.scroll(
-            spec.name,
-            limit=_SAMPLE,
-            filter=Filter(must_not=(IsEmpty(key),)),
-            payload=PayloadSelection(include=(key,)),
-            timeout=deadline.store(),
-        )
+        page = await self._fields.sample(spec.name, key, deadline)
         if not page.points and key not in spec.payload_indexes:
             await self._fields.check_known(spec, key, "group_by", deadline)
         if page.points and not any(_values(point, key) for point in page.points):
-            raise _mismatch(key, "holds neither")
+            seen = (
+                "" if page.next_cursor is None else f" in the {len(page.points)} points that were looked at"
+            )
+            raise _mismatch(key, f"holds neither{seen}")
 
     async def _walk(self, walk: _Walk, deadline: Deadline) -> Ranked:
         """Finds the groups, and then what is missing in them."""

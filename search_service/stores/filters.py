@@ -153,10 +153,14 @@ class Nested:
     key: str
     filter: Filter
 
+    def __post_init__(self) -> None:
+        # To a server `halls[]` is `halls`, Edge finds nothing in it.
+        object.__setattr__(self, "key", self.key.removesuffix("[]"))
+
     @property
     def path(self) -> str:
         """What stands before the paths of `filter` in the payload."""
-        return f"{self.key.removesuffix('[]')}[]."
+        return f"{self.key}[]."
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,7 +183,7 @@ conditions = st.one_of(
     st.tuples(corners, corners, st.sampled_from([90.0, 60, 10]), st.sampled_from([-90.0, -10, 9]))
     .filter(lambda edges: edges[0] != edges[1])
     .map(lambda edges: boxes(*edges)),
-    st.builds(Nested, st.just("halls"), filters_of(of_halls).filter(bool)),
+    st.builds(Nested, st.sampled_from(["halls", "halls[]"]), filters_of(of_halls).filter(bool)),
 )
 
 

@@ -50,8 +50,7 @@ CHECK_ARRIVES_S = 5.0
 # Weight of the newest call in the mean time of a call.
 _NEWEST = 0.05
 _SHORTEST_RETRY_S = 0.05
-# A caller's clock runs from when it sent the call, ours from when it came: who gives up this shortly
-# before our deadline has met its own.
+# A call is on its way for less, but between continents.
 _ON_THE_WAY_S = 0.05
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -66,6 +65,15 @@ class _Method:
     metrics: CallMetrics
     unary: Unary
     admit: Admit | None
+
+
+def given_up(left_s: float | None) -> str:
+    """The code of a call that its caller ended with so much time left; None = it had no deadline.
+
+    The caller's clock runs from when it sent the call, ours from when it came: who gives up shortly
+    before our deadline has met its own.
+    """
+    return "CANCELLED" if left_s is None or left_s > _ON_THE_WAY_S else "DEADLINE_EXCEEDED"
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -180,8 +188,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code = context.code().name
             raise
         except asyncio.CancelledError:
-            left = context.time_remaining()
-            code = "CANCELLED" if left is None or left > _ON_THE_WAY_S else "DEADLINE_EXCEEDED"
+            code = given_up(context.time_remaining())
             raise
         except Exception as error:
             told = error if isinstance(error, ServiceError) else _unexpected(method.path)

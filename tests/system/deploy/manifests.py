@@ -25,6 +25,8 @@ COMPONENTS = {
     "load": ("tls",),
 }
 """Overlay -> the components that make sense beside it, in the order in which they are added."""
+ALTERNATIVES = ("cpu+queue-wait", "gpu+keda", "edge+keda")
+"""What stands in place of a component of these."""
 OVERLAYS = tuple(COMPONENTS)
 EVERYTHING = tuple("+".join((overlay, *components)) for overlay, components in COMPONENTS.items())
 

@@ -8,14 +8,14 @@ from functools import cache
 import kubernetes_validate
 import pytest
 
-from tests.system.deploy.manifests import COMPONENTS, DEPLOY, EVERYTHING, OVERLAYS
+from tests.system.deploy.manifests import ALTERNATIVES, COMPONENTS, DEPLOY, EVERYTHING, OVERLAYS
 
 # preStop's `sleep` came with 1.30.
 OLDEST, NEWEST = "1.30", "1.37"
 # Custom resources have no schema in Kubernetes; other tests hold them to what their operators document.
 CUSTOM = {"monitoring": "monitoring.coreos.com/", "cert-manager": "cert-manager.io/", "keda": "keda.sh/"}
 SINGLE = [f"{overlay}+{name}" for overlay, names in COMPONENTS.items() for name in names]
-BUILDS = [(name, NEWEST) for name in sorted({*OVERLAYS, *SINGLE, *EVERYTHING})]
+BUILDS = [(name, NEWEST) for name in sorted({*OVERLAYS, *SINGLE, *ALTERNATIVES, *EVERYTHING})]
 
 
 @pytest.mark.parametrize(("name", "version"), [*BUILDS, *((overlay, OLDEST) for overlay in OVERLAYS)])

@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipsearch.serving import calls as calls_module
-from clipsearch.serving.calls import HEALTH, MOST_STREAMS, CallInterceptor
+from clipsearch.serving.calls import HEALTH, MOST_STREAMS, CallInterceptor, given_up
 from clipsearch.serving.errors import ResourceExhausted
 from clipsearch.serving.reflection import NAMES as REFLECTION
 from tests.unit.clipsearch.serving.served import GET_MODEL, SEARCH, Running, call, detail, refusal, running
@@ -29,6 +29,14 @@ class Busy:
     channel: grpc.aio.Channel
     limit: CallInterceptor
     release: asyncio.Event
+
+
+@pytest.mark.parametrize(
+    ("left_s", "code"),
+    [(0.0, "DEADLINE_EXCEEDED"), (0.04, "DEADLINE_EXCEEDED"), (0.06, "CANCELLED"), (None, "CANCELLED")],
+)
+def test_who_gives_up_at_its_deadline_is_late_though_ours_is_still_to_come(left_s, code):
+    assert given_up(left_s) == code
 
 
 @pytest.fixture

@@ -63,6 +63,7 @@ CONDITIONS = {
     ),
     'field { key: "a" values_count { gt: 0 lte: 2 } }': ValuesCount("a", gt=0, lte=2),
     'nested { key: "a" filter { must_not { is_null: "b" } } }': Nested("a", Filter(must_not=(IsNull("b"),))),
+    'nested { key: "a[]" filter { must { is_null: "b" } } }': Nested("a", Filter(must=(IsNull("b"),))),
     'has_vector: "text"': HasVector("text"),
     'is_empty: "a"': IsEmpty("a"),
     'is_null: "a"': IsNull("a"),

@@ -157,7 +157,7 @@ class SearchOptions(TypedDict, total=False):
     those of weight -1 counterexamples), `context` (pairs of terms: points should be nearer to the first),
     `diversity` (0 to 1: hits that differ from one another, of one target, chosen from the nearest
     `diversity_candidates`, 0 = 100), `boosts` (a list of `Newer`, `Nearer` and `Popular`, which raise the
-    scores of the best `boost_candidates` hits, 0 = 100).
+    scores of the best `boost_candidates` hits, 0 = 100, or offset + limit if more).
 
     What comes back: `payload` (True, False, or a list of fields), `with_vectors`.
     """

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 FORMAT = "clipsearch-profile/1"
 
@@ -88,20 +88,7 @@ def parse(document: Any, where: str) -> Profile:
     """Raises PlanError, which names `where` and what is wrong with it."""
     if not isinstance(document, Mapping) or document.get("format") != FORMAT:
         raise PlanError(f"{where} is no profile; `make load` writes one to build/load/profile.json")
-    costs = document.get("costs")
-    if not isinstance(costs, Mapping):
-        raise PlanError(f"{where}: costs is missing")
-    read = {name: _number(costs, name, f"{where}: costs.{name}") for name in _names(Costs)}
-    values: dict[str, Any] = {"costs": Costs(**read)}
-    for name in _names(Profile):
-        error_path = f"{where}: {name}"
-        if name in ("model", "precision", "measured", "cpu"):
-            values[name] = str(_there(document, name, error_path))
-        elif name in ("session_shape", "store_shape"):
-            values[name] = _shape(_there(document, name, error_path), error_path)
-        elif name != "costs":
-            number = _number(document, name, error_path)
-            values[name] = int(number) if name in ("dimension", "cores", "points") else number
+    values = _values(Profile, document, f"{where}: ")
     for name in ("dimension", "cores", "points", "free_cores", "deadline_s", "p99_bound_ms"):
         if values[name] <= 0:
             raise PlanError(f"{where}: {name} must be positive, is {values[name]}")
@@ -148,27 +135,36 @@ def choose(model: str | None, path: Path | None) -> Profile:
     return known[wanted]
 
 
-def _names(cls: type[Any]) -> list[str]:
-    return [field.name for field in fields(cls)]
+def _values(cls: type[Any], document: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of a class, each by its type. Raises PlanError."""
+    values = {}
+    for name, kind in get_type_hints(cls).items():
+        if name not in document:
+            raise PlanError(f"{where}{name} is missing")
+        values[name] = _value(kind, document[name], f"{where}{name}")
+    return values
 
 
-def _there(document: Mapping[str, Any], name: str, error_path: str) -> Any:
-    if name not in document:
-        raise PlanError(f"{error_path} is missing")
-    return document[name]
-
-
-def _number(document: Mapping[str, Any], name: str, error_path: str) -> float:
-    value = _there(document, name, error_path)
-    if not _is_number(value):
-        raise PlanError(f"{error_path} must be a number of 0 or more, is {value!r}")
-    return float(value)
-
-
-def _shape(value: Any, error_path: str) -> tuple[float, ...]:
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if kind is Costs:
+        if not isinstance(value, Mapping):
+            raise PlanError(f"{where} must be an object of numbers, is {value!r}")
+        return Costs(**_values(Costs, value, f"{where}."))
+    if kind is str:
+        if not isinstance(value, str):
+            raise PlanError(f"{where} must be a string, is {value!r}")
+        return value
+    if kind is int:
+        if not isinstance(value, int) or not _is_number(value):
+            raise PlanError(f"{where} must be a whole number of 0 or more, is {value!r}")
+        return value
+    if kind is float:
+        if not _is_number(value):
+            raise PlanError(f"{where} must be a number of 0 or more, is {value!r}")
+        return float(value)
     numbers = value if isinstance(value, list | tuple) else []
     if len(numbers) < 2 or not all(map(_is_number, numbers)):
-        raise PlanError(f"{error_path} must be a list of at least two numbers of 0 or more")
+        raise PlanError(f"{where} must be a list of at least two numbers of 0 or more")
     return tuple(map(float, numbers))
 
 

@@ -86,14 +86,18 @@ def at_rate(profile: Profile, layout: Layout, qps: float, seconds: float = 12.0,
     return _Run(profile, layout, qps, seed).run(seconds * 1000)
 
 
+def borne(profile: Profile, layout: Layout, qps: float) -> bool:
+    """Whether calls at this rate keep up and are in time, by the profile's rule."""
+    predicted = at_rate(profile, layout, qps)
+    return predicted.in_time >= KEEPS_UP and predicted.p99_ms <= profile.p99_bound_ms
+
+
 def knee_qps(profile: Profile, layout: Layout, *, highest: float) -> float:
-    """The highest rate that is borne by the profile's rule, to 4%, at most `highest`."""
+    """The highest rate that is borne, to 4%, at most `highest`."""
     low, high = highest / 16, highest
     while high / low > 1.04:
         middle = math.sqrt(low * high)
-        predicted = at_rate(profile, layout, middle)
-        borne = predicted.in_time >= KEEPS_UP and predicted.p99_ms <= profile.p99_bound_ms
-        low, high = (middle, high) if borne else (low, middle)
+        low, high = (middle, high) if borne(profile, layout, middle) else (low, middle)
     return low
 
 

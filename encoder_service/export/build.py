@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def export_bundle(
 
 
 def _check_precisions(precisions: Sequence[Precision]) -> None:
-    unknown = sorted(set(precisions) - {"fp32", "int8", "fp16"})
+    unknown = sorted(set(precisions) - set(get_args(Precision)))
     if unknown or "fp32" not in precisions:
         raise ExportError(f"precisions {', '.join(precisions)}: fp32, and with it int8, fp16 or both")
 

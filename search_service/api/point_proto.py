@@ -30,7 +30,7 @@ from search_service.stores.protocol import (
     Vector,
     VectorName,
 )
-from search_service.stores.tenant import check_change, check_point
+from search_service.stores.tenant import check_change, check_point, prefix
 from search_service.write.upsert import NewPoint
 
 VectorFormat: TypeAlias = "vector_pb2.VectorFormat.ValueType"
@@ -127,7 +127,7 @@ def read_point(proto: search_pb2.Point, field: str, limits: SearchSettings) -> N
         payload = read_payload(proto.payload, f"{field}.payload", limits.max_payload_bytes)
         if (tenant := current_tenant()) is not None:
             check_point(tenant, id, payload, field)
-            check_id(f"{tenant.value}/{id}", f"{field}.id", limits)  # as which it is stored
+            check_id(f"{prefix(tenant)}{id}", f"{field}.id", limits)  # as which it is stored
         return NewPoint(id, payload, image, text)
     except InvalidArgument as error:
         return error

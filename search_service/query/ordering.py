@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from clipsearch.serving.errors import InvalidArgument
+from clipsearch.serving.errors import InvalidArgument, Unavailable
 from search_service.deadline import Deadline
 from search_service.stores.checks import check_cursor
 from search_service.stores.codec import from_micros
@@ -26,6 +26,7 @@ from search_service.stores.protocol import (
 )
 from search_service.stores.questions import OrderBy
 
+_MOST_TRIES = 3
 _INTEGERS = range(-(2**63), 2**63)
 _MICROS = range(-62_135_596_800_000_000, 253_402_300_800_000_000)  # of the years 1 to 9999
 
@@ -86,7 +87,7 @@ async def ordered_page(
     walk = _Walk(store, listing, order, deadline)
     wanted = limit + 1  # the last of them begins the next page
     found: list[_Entry] = []
-    start, more = order.start, True
+    start, more, tries = order.start, True, 0
     if token is not None:
         value, cursor = _read_token(token, order.type)
         found = await walk.equals(value, cursor, wanted)
@@ -96,8 +97,12 @@ async def ordered_page(
         if not more:
             found += _sorted(entries, order)
             break
-        if not entries:  # gone since they were listed: asked again, until the deadline
+        if not entries:  # gone since they were listed: asked again
+            tries += 1
+            if tries == _MOST_TRIES:
+                raise Unavailable("store", "points went again and again while they were listed; try again")
             continue
+        tries = 0
         last = entries[-1].value
         found += _sorted((entry for entry in entries if entry.value != last), order)
         found += await walk.equals(last, None, wanted - len(found))

@@ -68,6 +68,11 @@ def check_change(tenant: Tenant, change: PayloadChange) -> None:
             )
 
 
+def prefix(tenant: Tenant) -> str:
+    """What the ids of a tenant's points begin with in the store."""
+    return f"{tenant.value}/"
+
+
 class TenantStore:
     """VectorStore over `store` for one tenant.
 
@@ -79,7 +84,7 @@ class TenantStore:
         self.shared = store.shared
         self._store = store
         self._tenant = tenant
-        self._prefix = f"{tenant.value}/"
+        self._prefix = prefix(tenant)
         self._own = MatchValue(tenant.field, tenant.value)
         self._only_own = Filter(must=(self._own,), must_not=(MatchExcept(tenant.field, (tenant.value,)),))
 

@@ -178,9 +178,9 @@ def test_a_move_under_load_that_is_killed_midway_loses_nothing_and_stops_nobody(
 
         before = world.pictures_encoded()
         with (
-            Busy(write, world.search, 0.15, patient=True) as writer,
+            Busy(write, world.search, 0.05, patient=True) as writer,
             Busy(delete, world.search, 0.08) as deleter,
-            Busy(find, world.search, 0.05) as searcher,
+            Busy(find, world.search, 0.01) as searcher,
         ):
             move = ("reindex", ALIAS, "--model", "starter", "--json", "--yes", "--keep-old-current")
             move += ("--query", "a cat")

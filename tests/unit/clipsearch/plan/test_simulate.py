@@ -8,9 +8,9 @@ import pytest
 
 from clipsearch.plan.profile import Profile
 from clipsearch.plan.simulate import (
-    KEEPS_UP,
     Layout,
     at_rate,
+    borne,
     knee_qps,
     machine_knee_qps,
     one_machine,
@@ -29,12 +29,6 @@ def only(**costs: float) -> Profile:
     """A profile where nothing else costs anything."""
     made = dataclasses.replace(COSTS, **{**NOTHING, **costs})
     return dataclasses.replace(PROFILE, costs=made, session_shape=EVEN, store_shape=EVEN)
-
-
-def borne(profile: Profile, layout: Layout, qps: float) -> bool:
-    """What knee_qps asks of one rate."""
-    predicted = at_rate(profile, layout, qps)
-    return predicted.in_time >= KEEPS_UP and predicted.p99_ms <= profile.p99_bound_ms
 
 
 def test_without_a_queue_a_call_takes_the_sum_of_its_parts() -> None:

@@ -53,7 +53,7 @@ def difference(data: bytes, folder: Path) -> float:
 @pytest.mark.parametrize("size", [(640, 480), (1920, 1080), (4000, 3000)])
 def test_photos_of_any_size_agree(photos: list[Path], size: tuple[int, int], tmp_path: Path) -> None:
     worst = {}
-    for path in photos[:: max(1, size[0] // 640)]:  # large ones take long
+    for path in photos[:: 1 if size[0] < 1000 else 3]:  # large ones take long
         image = Image.open(path).convert("RGB").resize(size)
         worst[path.stem] = difference(saved(image, "JPEG", quality=90), tmp_path)
     assert max(worst.values()) <= BOUND, worst

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
+
+from clipsearch.serving.errors import Unavailable
 from search_service.deadline import Deadline
 from search_service.query.ordering import Listing, ordered_page
 from search_service.stores.filters import Filter
-from search_service.stores.protocol import OrderedPoints, PayloadSelection, StoredPoint, point_uuid
+from search_service.stores.protocol import OrderedPoints, Page, PayloadSelection, StoredPoint, point_uuid
 from search_service.stores.questions import OrderBy
 
 
 class Going:
-    """A store whose points were deleted since it had listed them, at the first asking."""
+    """A store whose points were deleted since it had listed them, so many times."""
 
-    def __init__(self) -> None:
-        self.answers = [OrderedPoints((), (), True), OrderedPoints((1,), (StoredPoint("a", {}),), False)]
+    def __init__(self, times: int) -> None:
+        self.answers = [OrderedPoints((), (), True)] * times
+        self.answers.append(OrderedPoints((1,), (StoredPoint("a", {}),), False))
 
     def uuid(self, point_id: str) -> str:
         return point_uuid(point_id)
@@ -22,7 +26,17 @@ class Going:
         return self.answers.pop(0)
 
 
-async def test_a_list_whose_points_are_all_gone_is_asked_for_again():
+async def page(store: Going) -> Page:
     listing = Listing("c", Filter(), PayloadSelection(), False)
-    page = await ordered_page(Going(), listing, OrderBy("n", "integer"), 10, None, Deadline.after(30))
-    assert [point.id for point in page.points] == ["a"]
+    return await ordered_page(store, listing, OrderBy("n", "integer"), 10, None, Deadline.after(30))
+
+
+async def test_a_list_whose_points_are_all_gone_is_asked_for_again():
+    assert [point.id for point in (await page(Going(2))).points] == ["a"]
+
+
+async def test_one_that_stays_so_is_given_up():
+    store = Going(10)
+    with pytest.raises(Unavailable, match="again and again"):
+        await page(store)
+    assert len(store.answers) == 8

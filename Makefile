@@ -38,9 +38,9 @@ help: ## list the targets
 	sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 	echo; echo "To measure, and to try hard:"; echo
 	sed -nE 's/^([a-z-]+):.*##\+ (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
-	echo; echo "Variables: MODEL=starter | a Hugging Face id | OpenCLIP's NAME:PRETRAINED | a bundle's folder    IMAGES=folder of pictures    PYTHON=python3.11"
+	echo; echo "Variables: MODEL=starter | a Hugging Face id | OpenCLIP's NAME:PRETRAINED | a bundle's folder    IMAGES=folder of images    PYTHON=python3.11"
 
-demo: $(RUN_READY) ## search real photographs by words and by picture (IMAGES=folder for your own)
+demo: $(RUN_READY) ## search real photographs by words and by image (IMAGES=folder for your own)
 	$(MAKE) --no-print-directory $(BUNDLE)/manifest.json MODEL=$(MODEL)
 	$(BIN)/clipsearch demo --model $(BUNDLE) $(if $(IMAGES),--images $(IMAGES))
 

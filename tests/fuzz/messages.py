@@ -59,7 +59,7 @@ _RANGES = {
     FieldDescriptor.TYPE_UINT32: (0, 2**32 - 1),
     FieldDescriptor.TYPE_UINT64: (0, 2**64 - 1),
 }
-# Past the limits of the settings: 64 pictures, 256 texts and points, 1000 ids.
+# Past the limits of the settings: 64 images, 256 texts and points, 1000 ids.
 _MANY = (17, 65, 257, 1001, 5000)
 _MOST_BYTES = 500_000
 # The limit of the settings is 8. Past 45 neither end decodes the message: that is wire.py's part.

@@ -1,4 +1,4 @@
-"""Picture files that mean harm: real ones in every format that Pillow writes, damaged, and a few bombs."""
+"""Image files that mean harm: real ones in every format that Pillow writes, damaged, and a few bombs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _saved(image: Image.Image, format: str, **options: object) -> bytes | None:
     buffer = io.BytesIO()
     try:
         image.save(buffer, format, **options)
-    except Exception:  # this format does not take this picture, or not without a program that is not here
+    except Exception:  # this format does not take this image, or not without a program that is not here
         return None
     return buffer.getvalue()
 
@@ -86,7 +86,7 @@ def _in_mode(photo: Image.Image, mode: str) -> Image.Image:
 
 
 def mutated(rng: random.Random) -> bytes:
-    """A picture file, damaged in one to five places, or once in a while a bomb."""
+    """An image file, damaged in one to five places, or once in a while a bomb."""
     if rng.random() < 0.01:
         return rng.choice(_BOMBS)(rng)
     data = rng.choice(seeds())
@@ -187,7 +187,7 @@ def _jpeg_of_scans(rng: random.Random) -> bytes:
 
 
 def _webp_size(rng: random.Random) -> bytes:
-    """A canvas of 16384 x 16384 around a picture of 48 x 36."""
+    """A canvas of 16384 x 16384 around an image of 48 x 36."""
     data = _saved(_in_mode(_photo(), "RGBA"), "WEBP") or b""
     canvas = struct.pack("<I", 0x10) + (b"\xff\x3f\x00" * 2 if rng.random() < 0.5 else b"\xff\xff\xff" * 2)
     chunk = b"VP8X" + struct.pack("<I", 10) + canvas

@@ -16,7 +16,7 @@ from tests.load.pictures import base_pictures
 from tests.load.scenarios import payload, point_id
 from tests.load.settings import Settings
 
-_BASES = 192  # texts that the model itself encodes; all vectors are made from them and the pictures
+_BASES = 192  # texts that the model itself encodes; all vectors are made from them and the images
 _FIRST_QUERY = 2**23  # away from the numbers that are searched
 _A_CALL = 256
 # The share of noise in a made vector: neighbours are near, none alike.
@@ -78,7 +78,7 @@ def made_vectors(bases: NDArray[np.float32], numbers: range) -> NDArray[np.float
 
 
 def _bases(client: Client, name: str) -> NDArray[np.float32]:
-    """Vectors of texts and pictures, by the search service alone: the encoder may be out of reach."""
+    """Vectors of texts and images, by the search service alone: the encoder may be out of reach."""
     texts = [Point(f"base-text-{i}", text=query(_FIRST_QUERY + i)) for i in range(_BASES)]
     pictures = [Point(f"base-image-{i}", image=data) for i, data in enumerate(base_pictures())]
     ids = [point.id for point in (*texts, *pictures)]

@@ -111,13 +111,13 @@ class PictureSearch(_Arrivals):
 
 
 class MixedSearch(_Arrivals):
-    """Words, pictures and stored points, all with filters."""
+    """Words, images and stored points, all with filters."""
 
     scenario = _scenarios["mixed"]
 
 
 class Ingest(_Arrivals):
-    """Upserts of pictures."""
+    """Upserts of images."""
 
     scenario = _scenarios["ingest"]
 

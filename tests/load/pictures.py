@@ -1,4 +1,4 @@
-"""Pictures made from numbers: no two alike, sized like photographs, no file or network needed."""
+"""Images made from numbers: no two alike, sized like photographs, no file or network needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def base_pictures() -> list[bytes]:
 
 
 def picture(bases: list[bytes], number: int) -> bytes:
-    """A picture of other bytes for each number: the encoder's single flight and caches cannot help."""
+    """An image of other bytes for each number: the encoder's single flight and caches cannot help."""
     return stamped(bases[number % len(bases)], number)
 
 

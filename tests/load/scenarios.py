@@ -29,7 +29,7 @@ class Scenario:
 
 
 def scenarios(collection: str, points: int, bases: list[bytes]) -> dict[str, Scenario]:
-    """All of them, by name. `bases` are pictures, see `tests.load.pictures`."""
+    """All of them, by name. `bases` are images, see `tests.load.pictures`."""
 
     def text(number: int) -> Any:
         return requests.search(collection, text=query(number), target="image")
@@ -38,7 +38,7 @@ def scenarios(collection: str, points: int, bases: list[bytes]) -> dict[str, Sce
         return requests.search(collection, image=picture(bases, number), target="image")
 
     def mixed(number: int) -> Any:
-        """Six of ten words in a category, two in a range of prices, one a picture, one a stored point."""
+        """Six of ten words in a category, two in a range of prices, one an image, one a stored point."""
         kind, category = number % 10, [f"category=c{number // 10 % CATEGORIES}"]
         if kind < 6:
             return requests.search(collection, text=query(number), filter=category)
@@ -66,9 +66,9 @@ def scenarios(collection: str, points: int, bases: list[bytes]) -> dict[str, Sce
 
     made = [
         Scenario("text", "text search", "Search", 200.0, text),
-        Scenario("image", "picture search", "Search", 500.0, image),
+        Scenario("image", "image search", "Search", 500.0, image),
         Scenario("mixed", "mixed search with filters", "Search", 500.0, mixed),
-        Scenario("ingest", f"ingest, {POINTS_AN_UPSERT} pictures a call", "Upsert", 1000.0, ingest),
+        Scenario("ingest", f"ingest, {POINTS_AN_UPSERT} images a call", "Upsert", 1000.0, ingest),
     ]
     return {scenario.name: scenario for scenario in made}
 

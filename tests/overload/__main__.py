@@ -1,6 +1,6 @@
 """`make overload`: ten times the best rate for a minute, from a process of its own; build/overload.json.
 
-The encoder with CLIP ViT-B/32 in int8 and one picture a call, a deadline of a second. The best rate is the
+The encoder with CLIP ViT-B/32 in int8 and one image a call, a deadline of a second. The best rate is the
 most that was answered in time in an open loop, in this very run; its p99 is what the overload's is held to.
 """
 
@@ -97,7 +97,7 @@ def main() -> None:
 def measure(
     model: Path, folder: Path, corpus: Path, seconds: float, step_s: float = 6.0, apart: bool = False
 ) -> dict[str, Any]:
-    """The best rate, then TIMES as much for `seconds`, with the pictures of `corpus`."""
+    """The best rate, then TIMES as much for `seconds`, with the images of `corpus`."""
     cores = sorted(os.sched_getaffinity(0))
     if apart:
         os.sched_setaffinity(0, cores[:1])  # children inherit it

@@ -54,13 +54,13 @@ def counting_encoder(service, starter_bundle):
 
 
 def encoded(encoder) -> int:
-    """Pictures and texts that went through the sessions until now."""
+    """Images and texts that went through the sessions until now."""
     page = encoder.metrics()
     return sum(int(sample(page, "clipsearch_encoder_batch_items_sum", tower=t)) for t in ("image", "text"))
 
 
 def write_rows(folder: Path, count: int, *, with_ids: bool) -> Path:
-    """A list of which every fourth row is a picture, the others texts; all different."""
+    """A list of which every fourth row is an image, the others texts; all different."""
     rows = []
     for number in range(count):
         row: dict[str, object] = {"number": number}

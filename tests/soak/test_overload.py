@@ -16,7 +16,7 @@ pytestmark = limit
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
-    """A few pictures where `make overload` makes hundreds."""
+    """A few images where `make overload` makes hundreds."""
     folder = tmp_path_factory.mktemp("corpus")
     for name in ("small", "large"):
         (folder / name).mkdir()

@@ -1,7 +1,7 @@
 // All about one hit, in a dialog: scores, ranks, payload, and what to do with it next.
 
 import { button, foreign, make, number, plain, say } from "./dom.js";
-import { SIDES, bar, face, title } from "./hits.js";
+import { bar, face, title } from "./hits.js";
 
 const dialog = document.getElementById("details");
 dialog.addEventListener("click", (event) => {
@@ -37,7 +37,7 @@ export function details(hits, at, fused, on) {
     const scores = [
       ["cosine", bar(hit.cosine, number(hit.cosine, 4))],
       [fused === "calibrated" ? "score, in spreads above what unrelated queries find" : "score", number(hit.score, 2 + 2 * !fused)],
-      ["matched by its", SIDES[hit.matched] ?? plain(hit.matched)],
+      ["matched by its", plain(hit.matched)],
       ...(fused ? [["rank among images", hit.image_rank ?? "none"], ["rank among texts", hit.text_rank ?? "none"]] : []),
       ...(hit.words_rank ? [["rank by words", hit.words_rank], ["score of the words", number(hit.words_score, 2)]] : []),
     ];

@@ -2,8 +2,6 @@
 
 import { button, foreign, make, number, plain } from "./dom.js";
 
-export const SIDES = { image: "image", text: "text", words: "words" };
-
 export const title = (hit) => hit.title || hit.id;
 const isText = (hit) => !hit.thumb && Boolean(hit.text);
 
@@ -54,7 +52,7 @@ export function card(hit, rank, measure, on) {
     make("div", { class: "under" }, measure(hit)),
     make("div", { class: "do" },
       button("More like this", () => on.like(hit), { class: "quiet", "aria-label": `More like this: ${name}` }),
-      make("span", { class: "dim" }, SIDES[hit.matched] ?? plain(hit.matched))));
+      make("span", { class: "dim" }, plain(hit.matched))));
 }
 
 export const skeletons = (many) =>

@@ -57,9 +57,9 @@ const app = {
       trouble.replaceChildren(notice("error", "This image cannot be used", document.createTextNode(plain(error.message))));
       return;
     }
-    if (query.view === "classify") return views.classify.take({ image: image });
+    if (query.view === "classify") return views.classify.take({ image });
     const kept = add ? query.terms : query.terms.filter((term) => term.kind === "text");
-    app.change({ view: query.view === "map" ? "search" : query.view, terms: [...kept, { kind: "image", image: image, weight: 1 }], shown: PAGE });
+    app.change({ view: query.view === "map" ? "search" : query.view, terms: [...kept, { kind: "image", image, weight: 1 }], shown: PAGE });
   },
   /** True if the error means that a token is wanted; then the form is shown. */
   refused(error) {

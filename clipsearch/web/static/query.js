@@ -89,7 +89,7 @@ export function read(search, memory) {
   }
   for (const { at, key, weight } of memory?.images ?? []) {
     const image = kept(key);
-    if (image) query.terms.splice(at, 0, { kind: "image", image: image, weight });
+    if (image) query.terms.splice(at, 0, { kind: "image", image, weight });
     else query.lost = true;
   }
   query.group = parts.get("group") ?? "";

@@ -27,7 +27,7 @@ def main() -> None:
     build(CLIP)
     console = Console()
     with EncoderRig(OUT, OUT / "corpus", console) as rig:
-        rig.say("pictures: 640x480 and 4000x3000, from the sample photographs")
+        rig.say("images: 640x480 and 4000x3000, from the sample photographs")
         make_corpus(rig.corpus)
         others = OtherProcesses()
         run = measure(rig)

@@ -1,7 +1,7 @@
 """What the service is compared with: transformers + torch as its docs show, and the bare session.
 
 Each runs alone in a process of its own, the torch baselines and the sessions in two different ones. All
-take the bundle, the folder of pictures, a batch size and seconds, and return items a second.
+take the bundle, the folder of images, a batch size and seconds, and return items a second.
 """
 
 from __future__ import annotations

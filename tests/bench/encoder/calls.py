@@ -45,7 +45,7 @@ class Open:
 class Load:
     """What to send where, and for how long.
 
-    Calls are numbered from `first`; loads with other numbers send other texts and other picture
+    Calls are numbered from `first`; loads with other numbers send other texts and other image
     bytes. `deadline_s` travels with each call, and is what "in time" means in the summary.
     """
 
@@ -63,7 +63,7 @@ def run_load(load: Load) -> Summary:
     """Makes the load; blocks until its last call is answered or past its deadline."""
     make = _requests(load.corpus)[load.kind]
     gc.collect()
-    gc.freeze()  # the pictures: not to be walked through in the middle of a measurement
+    gc.freeze()  # the images: not to be walked through in the middle of a measurement
     return asyncio.run(_run(load, make))
 
 
@@ -123,7 +123,7 @@ def _check(answer: pb.EncodeTextResponse | pb.EncodeImageResponse, expected: int
 
 @functools.cache
 def _requests(folder: Path) -> dict[Kind, MakeRequest]:
-    """How the request of a number is made, for each kind. Reads the pictures once a process."""
+    """How the request of a number is made, for each kind. Reads the images once a process."""
     small, large = corpus.small_pictures(folder), corpus.large_pictures(folder)
 
     def texts(number: int, count: int = 1) -> Request:
@@ -136,7 +136,7 @@ def _requests(folder: Path) -> dict[Kind, MakeRequest]:
         return pb.EncodeImageRequest(images=[jpeg], format=VECTOR_FORMAT_F32_BYTES)
 
     def mixed(number: int) -> Request:
-        """One in five a picture, one in a hundred a large one; one in ten a batch of texts."""
+        """One in five an image, one in a hundred a large one; one in ten a batch of texts."""
         if number % 5 == 0:
             return picture(number, large if number % 100 == 0 else small)
         return texts(number, TEXTS_IN_A_BATCH if number % 10 == 1 else 1)

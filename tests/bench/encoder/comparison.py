@@ -29,7 +29,7 @@ class Way:
     rate: Callable[[Path, Path, int, float], float]
 
 
-# The service of int8 pictures comes right after the bare session: that ratio is the narrowest.
+# The service of int8 images comes right after the bare session: that ratio is the narrowest.
 WAYS = {
     "torch_text": Way("torch", "text", partial(baselines.torch_texts, padding="max_length")),
     "torch_text_longest": Way("torch", "text", partial(baselines.torch_texts, padding="longest")),

@@ -1,6 +1,6 @@
 """What the benchmark sends: photographs as JPEG bytes, and queries of 3 to 12 words.
 
-Everything is made from numbers: the same number gives the same picture or query on every machine,
+Everything is made from numbers: the same number gives the same image or query on every machine,
 and two numbers never give the same bytes, so that no cache and no single flight can help.
 """
 
@@ -36,13 +36,13 @@ def query(number: int) -> str:
 
 
 def stamped(jpeg: bytes, number: int) -> bytes:
-    """The same picture with the number in a JPEG comment: other bytes, other hash, same pixels."""
+    """The same image with the number in a JPEG comment: other bytes, other hash, same pixels."""
     comment = number.to_bytes(8, "big")
     return b"".join((jpeg[:2], b"\xff\xfe", (len(comment) + 2).to_bytes(2, "big"), comment, jpeg[2:]))
 
 
 def make_corpus(folder: Path) -> None:
-    """Writes the pictures into `folder` unless they are there."""
+    """Writes the images into `folder` unless they are there."""
     if (folder / _MADE).exists():
         return
     shutil.rmtree(folder, ignore_errors=True)

@@ -29,7 +29,7 @@ class Row:
 
 
 class EncoderRig(Rig):
-    """A rig that knows its encoders by name. `corpus` is the folder of the pictures."""
+    """A rig that knows its encoders by name. `corpus` is the folder of the images."""
 
     def __init__(self, folder: Path, corpus: Path, console: Console) -> None:
         super().__init__(folder, console)

@@ -21,7 +21,7 @@ BOUNDS = {
 }
 
 MEANING = {
-    "image_per_s": "640x480 JPEGs a second, int8 service, 16 clients with one picture a call; median of 3",
+    "image_per_s": "640x480 JPEGs a second, int8 service, 16 clients with one image a call; median of 3",
     "text_per_s": "queries of 3-12 words a second, the same way; no query is ever sent twice",
     "torch_image_per_s": "transformers + torch fp32, JPEG bytes to vectors, at its best batch; median of 3",
     "torch_text_per_s": "the same for queries, padded to 77 tokens",
@@ -36,7 +36,7 @@ MEANING = {
     "text_vs_fp32": "text_per_s / the same of the fp32 service",
     "text_p50_ms_one_client": "latency of a query when nobody else asks, int8; median of 3",
     "overload_goodput_ratio": "the smaller of the two towers' ratios",
-    "image_overload_goodput_ratio": "pictures answered in time (1 s) at twice the knee / at the best rate",
+    "image_overload_goodput_ratio": "images answered in time (1 s) at twice the knee / at the best rate",
     "text_overload_goodput_ratio": "the same for queries",
     "image_knee_per_s": "highest offered rate with 95% answered in time and p99 within 500 ms",
     "text_knee_per_s": "the same for queries, p99 within 200 ms",

@@ -1,6 +1,6 @@
 """The encoder beside infinity-emb, each over its own API: `make bench-peers`, about 12 minutes on two cores.
 
-The same CLIP ViT-B/32 architecture and weights, the same pictures and queries, the same client
+The same CLIP ViT-B/32 architecture and weights, the same images and queries, the same client
 process; servers take turns, and only one is loaded at a time. infinity-emb runs in float32 and in
 int8, and is judged by whichever is faster. That both give the same vectors is checked first.
 """
@@ -123,7 +123,7 @@ def _show(run: Run, console: Console) -> None:
     for column in ("server", "load", "items/s"):
         table.add_column(column, justify="right" if column == "items/s" else "left")
     for row in run.rows:
-        name = "texts" if row.tower == "text" else "pictures"
+        name = "texts" if row.tower == "text" else "images"
         table.add_row(row.server, f"{name}, {row.pattern}", number(row.items_per_s))
     console.print(table)
     for server, values in run.cosines.items():

@@ -51,7 +51,7 @@ class Block:
         return [point_id(number) for number in range(self.first, self.first + len(self.vectors))]
 
     def payload(self, place: int) -> dict[str, Any]:
-        """The payload of one point: what a small shop keeps beside a picture."""
+        """The payload of one point: what a small shop keeps beside an image."""
         number = self.first + place
         return {
             "path": f"photos/{number // 1000:04}/{number:08}.jpg",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clipsearch.plan.profile import load
+from clipsearch.plan.simulate import machine_knee_qps
 from tests.processes import environment
 from tests.soak.share import in_a_soak, limit, share_of
 
@@ -49,11 +50,11 @@ def test_a_short_load_reports_and_leaves_a_profile_for_the_plan(starter_bundle: 
     assert "https://" not in page
     for name in ("locust.html", "locust_stats.csv"):
         assert (tmp_path / name).stat().st_size > 0
-    if summary["text_search_knee_qps"] is None:
-        others, cores = summary["other_cores"], summary["machine"]["cores"]
-        assert others > cores / 2, "no rate was borne"
-        pytest.skip(f"no rate was borne beside neighbours on {others} of {cores} cores")
-    profile = load(tmp_path / "profile.json")
-    assert profile.knee_qps == pytest.approx(summary["text_search_knee_qps"], abs=0.01)
-    # `make load` itself tells whether it is within 25%; here neighbours may come and go.
-    assert 0.4 < summary["plan_knee_qps"] / profile.knee_qps < 2.5
+    # How far the plan and the load are apart, `make load` tells; beside busy neighbours that is anything,
+    # and perhaps no rate is borne.
+    borne = summary["text_search_knee_qps"] is not None
+    assert (tmp_path / "profile.json").exists() == borne
+    if borne:
+        profile = load(tmp_path / "profile.json")
+        assert profile.knee_qps == pytest.approx(summary["text_search_knee_qps"], abs=0.01)
+        assert summary["plan_knee_qps"] == pytest.approx(machine_knee_qps(profile), abs=0.01)

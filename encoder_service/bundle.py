@@ -25,10 +25,6 @@ from clipsearch.files import write_whole
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
-# What is told about a bundle of format 1. Its collections go on with it; a new one has another fingerprint.
-OLD = (
-    "made before fingerprints covered normalisation, configuration and padding: export it again when you can"
-)
 # What bundles that are made here are asked for their known answer.
 KNOWN_TEXT = "a photo of a cat"
 
@@ -131,9 +127,7 @@ class Source(_Part):
 class Manifest(_Part):
     """`manifest.json`."""
 
-    format_version: Literal[1, 2] = Field(
-        default=1, description="1: the fingerprint leaves out normalisation, configuration and padding"
-    )
+    format_version: Literal[2]
     name: str = Field(min_length=1)
     source: Source
     license: str

@@ -18,7 +18,6 @@ from prometheus_client import CollectorRegistry
 
 from clipsearch.serving.settings import MIB
 from encoder_service.bundle import (
-    OLD,
     BundleError,
     Manifest,
     Precision,
@@ -244,8 +243,6 @@ def _report(model: _Model) -> None:
             precision=graph.precision,
             precision_because=graph.reason,
         )
-    if model.manifest.format_version == 1:
-        _log.warning("this bundle was " + OLD, model=model.manifest.name)
     if not model.manifest.pretrained:
         _log.warning(
             "this model has RANDOM weights: its vectors mean nothing; for benchmarks and tests only",

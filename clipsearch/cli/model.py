@@ -214,8 +214,6 @@ def show(bundle: Bundle, json: Json = False) -> None:
 
 def manifest_table(manifest: Manifest) -> Table:
     """What the model is and how its inputs are prepared."""
-    from encoder_service.bundle import OLD
-
     image, text, source = manifest.image, manifest.text, manifest.source
     weights = "pretrained" if manifest.pretrained else "RANDOM: its vectors mean nothing"
     rows = {
@@ -224,7 +222,6 @@ def manifest_table(manifest: Manifest) -> Table:
         "weights": weights,
         "notes": source.notes,
         "fingerprint": manifest.fingerprint,
-        "age": OLD if manifest.format_version == 1 else "",
         "dimension": str(manifest.dimension),
         "images": f"{image.size} x {image.size}, {image.resize}, {image.interpolation}",
         "texts": f"{text.context_length} tokens, padded to {text.padding}"

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+# Hears what is being done, for people.
+Progress = Callable[[str], None]
+
 
 class ExportError(Exception):
     """The bundle cannot be made or checked; the message says what to do about it."""

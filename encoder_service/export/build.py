@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -22,9 +22,9 @@ from encoder_service.bundle import (
     space_fingerprint,
     write_manifest,
 )
-from encoder_service.export import ExportError, golden
+from encoder_service.export import ExportError, Progress, golden
 from encoder_service.export.dual_encoder import DualEncoder
-from encoder_service.export.output import bundle_folder, check_target
+from encoder_service.export.output import bundle_folder
 from encoder_service.export.sources.load import load, load_random
 from encoder_service.export.sources.tokenizer import tokenizer_json
 from encoder_service.export.verify import check_bundle, report
@@ -35,8 +35,6 @@ from encoder_service.runtime.session import OnnxSession
 
 # The share of fp32's bytes that int8 may have to be worth running.
 _MOST = 0.5
-
-Progress = Callable[[str], None]
 
 
 def export_bundle(
@@ -57,15 +55,15 @@ def export_bundle(
     the choice for CPUs, and fp16 for GPUs, only in the towers whose checks it passes.
     Raises ExportError, WheelError.
     """
-    _check_precisions(precisions)
-    check_target(out)
-    photos = golden.photos(progress)  # before the long work: these may have to be downloaded
-    progress(f"loading {source}")
-    if random_init:
-        encoder = load_random(source, seed, dimension=dimension)
-    else:
-        encoder = load(source, revision=revision, dimension=dimension)
+    if set(precisions) - set(get_args(Precision)) or "fp32" not in precisions:
+        raise ExportError(f"precisions {', '.join(precisions)}: fp32, and with it int8, fp16 or both")
     with bundle_folder(out) as folder:
+        photos = golden.photos(progress)  # before the long work: these may have to be downloaded
+        progress(f"loading {source}")
+        if random_init:
+            encoder = load_random(source, seed, dimension=dimension)
+        else:
+            encoder = load(source, revision=revision, dimension=dimension)
         (folder / TOKENIZER).write_text(tokenizer_json(encoder.tokenizer), encoding="utf-8")
         encoder, made = write_graphs(encoder, folder, precisions, progress)
         manifest = _manifest(encoder, folder, made)
@@ -73,12 +71,6 @@ def export_bundle(
         manifest = report(manifest, check_bundle(folder, manifest, photos, encoder, progress))
         write_manifest(folder, manifest)
     return manifest
-
-
-def _check_precisions(precisions: Sequence[Precision]) -> None:
-    unknown = sorted(set(precisions) - set(get_args(Precision)))
-    if unknown or "fp32" not in precisions:
-        raise ExportError(f"precisions {', '.join(precisions)}: fp32, and with it int8, fp16 or both")
 
 
 def _manifest(encoder: DualEncoder, folder: Path, made: Mapping[Tower, Sequence[Precision]]) -> Manifest:

@@ -12,19 +12,15 @@ from encoder_service.bundle import MANIFEST
 from encoder_service.export import ExportError
 
 
-def check_target(out: Path) -> None:
-    """Raises ExportError if `out` holds anything that is no bundle."""
-    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ExportError(f"{out} is there already and is no model bundle; nothing was written")
-
-
 @contextmanager
 def bundle_folder(out: Path) -> Iterator[Path]:
     """An empty folder beside `out` that becomes `out` when the block ends well, else vanishes.
 
-    A bundle that stands in `out` stays until the new one is whole. Raises ExportError as `check_target`.
+    A bundle that stands in `out` stays until the new one is whole. Raises ExportError if `out` holds anything
+    that is no bundle.
     """
-    check_target(out)
+    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ExportError(f"{out} is there already and is no model bundle; nothing was written")
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:

@@ -27,7 +27,7 @@ from encoder_service.bundle import (
     open_bundle,
     write_manifest,
 )
-from encoder_service.export import ExportError, golden, parity
+from encoder_service.export import ExportError, Progress, golden, parity
 from encoder_service.inputs.pixels import fit
 from encoder_service.inputs.texts import TextTokenizer, Tokens, pad
 from encoder_service.machine import available_cpus
@@ -44,7 +44,6 @@ _BATCH = 16
 Item = TypeVar("Item")
 
 Pixels = NDArray[np.uint8]
-Progress = Callable[[str], None]
 Run = Callable[[Sequence[Item]], Vectors]
 Open = Callable[[Tower, Precision], OnnxSession]
 

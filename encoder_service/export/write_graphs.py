@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from encoder_service.bundle import Precision, Tower, Vectors, graph_file, known_answer_pixels
-from encoder_service.export import ExportError
+from encoder_service.export import ExportError, Progress
 from encoder_service.export.dual_encoder import DualEncoder, reference_images, reference_texts
 from encoder_service.export.families.fast import FAST_IMAGE, FAST_TEXT
 from encoder_service.export.graphs.fp16 import to_fp16
@@ -24,7 +24,6 @@ from encoder_service.machine import available_cpus
 from encoder_service.runtime.providers import SessionError
 from encoder_service.runtime.session import OnnxSession, first_line
 
-Progress = Callable[[str], None]
 Inputs = dict[str, NDArray[Any]]
 
 _LOWER: dict[Precision, Callable[[Path, Path], None]] = {"int8": quantize, "fp16": to_fp16}

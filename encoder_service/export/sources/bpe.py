@@ -29,7 +29,7 @@ def bpe(
     `before` and `after` are the special tokens with the lowest and the highest ids.
     """
     merges = _merges()[: size - 2 * 256 - len(before) - len(after)]
-    letters = _byte_letters()
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())  # GPT-2's and CLIP's order
     words = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
     vocabulary = {word: i for i, word in enumerate([*before, *words, *after])}
     result = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix="</w>"))
@@ -59,12 +59,3 @@ def _merges() -> list[tuple[str, str]]:
         raise ExportError("CLIP's vocabulary is not here: pip install 'clipsearch[export]'")
     lines = gzip.decompress(Path(package.origin).with_name(_VOCABULARY).read_bytes()).decode().splitlines()
     return [(left, right) for left, right in (line.split() for line in lines[1 : SIZE - 2 * 256 - 2 + 1])]
-
-
-def _byte_letters() -> list[str]:
-    """The 256 letters that stand for bytes, in the order of GPT-2's and CLIP's vocabularies.
-
-    Printable Latin-1 bytes stand for themselves; the other 68 take the letters from U+0100 on.
-    """
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]

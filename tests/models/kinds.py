@@ -14,7 +14,6 @@ import timm
 import torch
 import transformers
 
-from encoder_service.bundle import Source
 from encoder_service.export.dual_encoder import DualEncoder
 from encoder_service.export.sources import from_transformers, load
 from encoder_service.export.sources.bpe import bpe
@@ -237,7 +236,6 @@ def encoder(name: str, family: Family, layers: int | None = None) -> DualEncoder
             processor(family),
             loaded,
             name=name,
-            source=Source(id=name, weights_sha256="0" * 64),
             license="none (random weights)",
             configuration=json.loads(made.config.to_json_string()),
             pretrained=False,

@@ -25,7 +25,6 @@ class Architecture:
     family: Literal["clip", "siglip"]
     image: Mapping[str, int]
     text: Mapping[str, int]
-    dimension: int
 
     def processor(self) -> Any:
         """The image processor that the published models of this family use."""
@@ -48,12 +47,15 @@ def _clip(
     image: dict[str, int], text: dict[str, int], dimension: int, vocabulary: int = 49408
 ) -> Architecture:
     tokens = {"vocab_size": vocabulary, "max_position_embeddings": 77}
-    return Architecture("clip", image, {**text, **tokens}, dimension)
+    ends = {"bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1, "pad_token_id": vocabulary - 1}
+    projection = {"projection_dim": dimension}
+    return Architecture("clip", {**image, **projection}, {**text, **tokens, **ends, **projection})
 
 
 def _siglip(image: dict[str, int], text: dict[str, int], vocabulary: int = 32000) -> Architecture:
     tokens = {"vocab_size": vocabulary, "max_position_embeddings": 64}
-    return Architecture("siglip", image, {**text, **tokens}, image["hidden_size"])
+    ends = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
+    return Architecture("siglip", image, {**text, **tokens, **ends, "projection_size": image["hidden_size"]})
 
 
 ARCHITECTURES: dict[str, Architecture] = {

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from encoder_service.bundle import Source
 from encoder_service.export import ExportError
 from encoder_service.export.dual_encoder import DualEncoder, weights_sha256
 from encoder_service.export.sources import preprocessing, tokenizer
-from encoder_service.export.sources.from_transformers import licence
+from encoder_service.export.sources.from_transformers import Features, licence
 from encoder_service.export.sources.hub import OPEN_CLIP_CONFIG, Checkpoint
 from encoder_service.export.sources.tokenizer import LoadedTokenizer
 from encoder_service.runtime.session import first_line
@@ -23,20 +23,6 @@ from encoder_service.runtime.session import first_line
 FAMILY = "open_clip"
 # Where a configuration does not say it, OpenCLIP's.
 _CONTEXT_LENGTH = 77
-
-
-class Method(nn.Module):
-    """`encode_image` or `encode_text` as a module."""
-
-    def __init__(self, model: Any, name: str) -> None:
-        super().__init__()
-        self.model = model
-        self.name = name
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """float32 [batch, 3, size, size] or int64 [batch, sequence] to [batch, width]."""
-        y: Tensor = getattr(self.model, self.name)(inputs)
-        return y
 
 
 def load(checkpoint: Checkpoint) -> DualEncoder:
@@ -138,8 +124,8 @@ def wrap(
         pretrained=pretrained,
         family=FAMILY,
         model=model,
-        encode_image=Method(model, "encode_image"),
-        encode_text=Method(model, "encode_text"),
+        encode_image=Features(model, "encode_image"),
+        encode_text=Features(model, "encode_text"),
         configuration=configuration,
         tokenizer=loaded.tokenizer,
         image=image,

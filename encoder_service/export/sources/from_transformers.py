@@ -27,33 +27,19 @@ from encoder_service.runtime.session import first_line
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "altclip")
 
 
-class ImageFeatures(nn.Module):
-    """`get_image_features` as a module."""
+class Features(nn.Module):
+    """A method that gives vectors, as a module: `get_text_features`, or OpenCLIP's `encode_text`."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, method: str) -> None:
         super().__init__()
         self.model = model
+        self.method = method
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        """float32 [batch, 3, size, size] to [batch, width]."""
-        return _pooled(self.model.get_image_features(pixel_values=pixel_values))
-
-
-class TextFeatures(nn.Module):
-    """`get_text_features` as a module."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """int64 [batch, sequence] both, to [batch, width]."""
-        return _pooled(self.model.get_text_features(input_ids=input_ids, attention_mask=attention_mask))
-
-
-def _pooled(features: Any) -> Tensor:
-    y: Tensor = features if isinstance(features, Tensor) else features.pooler_output
-    return y
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """float32 [batch, 3, size, size], or int64 [batch, sequence] and maybe a mask, to [batch, width]."""
+        features = getattr(self.model, self.method)(*inputs)
+        y: Tensor = features if isinstance(features, Tensor) else features.pooler_output
+        return y
 
 
 def load(checkpoint: Checkpoint) -> DualEncoder:
@@ -68,11 +54,7 @@ def load(checkpoint: Checkpoint) -> DualEncoder:
         processor,
         tokenizer.of_transformers(checkpoint.folder),
         name=checkpoint.name,
-        source=Source(
-            id=checkpoint.name,
-            revision=checkpoint.revision,
-            weights_sha256=weights_sha256(model.state_dict()),
-        ),
+        revision=checkpoint.revision,
         license=licence(checkpoint),
         configuration=raw,
     )
@@ -84,7 +66,7 @@ def wrap(
     loaded: LoadedTokenizer,
     *,
     name: str,
-    source: Source,
+    revision: str = "",
     license: str,
     configuration: Mapping[str, Any],
     pretrained: bool = True,
@@ -111,13 +93,13 @@ def wrap(
 
     return DualEncoder(
         name=name,
-        source=source,
+        source=Source(id=name, revision=revision, weights_sha256=weights_sha256(model.state_dict())),
         license=license,
         pretrained=pretrained,
         family=family,
         model=model,
-        encode_image=ImageFeatures(model),
-        encode_text=TextFeatures(model),
+        encode_image=Features(model, "get_image_features"),
+        encode_text=Features(model, "get_text_features"),
         configuration=configuration,
         tokenizer=loaded.tokenizer,
         image=image,

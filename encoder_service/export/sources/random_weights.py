@@ -14,7 +14,7 @@ import torch
 
 from encoder_service.bundle import Source
 from encoder_service.export import ExportError
-from encoder_service.export.dual_encoder import DualEncoder, weights_sha256
+from encoder_service.export.dual_encoder import DualEncoder
 from encoder_service.export.sources import from_open_clip, from_transformers
 from encoder_service.export.sources.architectures import ARCHITECTURES, Architecture, tokenizer
 from encoder_service.export.sources.tokenizer import LoadedTokenizer, of_open_clip
@@ -48,15 +48,12 @@ def seed_of(source: Source) -> tuple[str, int] | None:
 
 def _of_transformers(name: str, seed: int) -> DualEncoder:
     shape = ARCHITECTURES[name]
-    made = tokenizer(shape)
     model = random_model(shape, seed)
-    ends = model.config.text_config.eos_token_id
     return from_transformers.wrap(
         model,
         shape.processor(),
-        LoadedTokenizer(made, pad_id=0 if shape.family == "siglip" else ends),
+        LoadedTokenizer(tokenizer(shape), pad_id=shape.text["pad_token_id"]),
         name=name,
-        source=Source(id=name, weights_sha256=weights_sha256(model.state_dict())),
         license=_LICENSE,
         configuration=json.loads(model.config.to_json_string()),
         pretrained=False,
@@ -81,25 +78,11 @@ def random_model(shape: Architecture, seed: int) -> Any:
     """A transformers model with random weights; the same seed and torch give the same weights."""
     from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
-    vocabulary = shape.text["vocab_size"]
+    sizes: dict[str, Any] = {"vision_config": dict(shape.image), "text_config": dict(shape.text)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if shape.family == "siglip":
-            text = {
-                **shape.text,
-                "projection_size": shape.dimension,
-                "pad_token_id": 0,
-                "bos_token_id": 0,
-                "eos_token_id": 1,
-            }
-            model: Any = SiglipModel(SiglipConfig(text_config=text, vision_config=dict(shape.image)))
-            return model.eval()
-        ends = {"bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1}
-        text = {**shape.text, **ends, "pad_token_id": vocabulary - 1}
-        configuration = CLIPConfig(
-            text_config={**text, "projection_dim": shape.dimension},
-            vision_config={**shape.image, "projection_dim": shape.dimension},
-            projection_dim=shape.dimension,
-        )
-        model = CLIPModel(configuration)
-        return model.eval()
+            model: Any = SiglipModel(SiglipConfig(**sizes))
+        else:
+            model = CLIPModel(CLIPConfig(**sizes, projection_dim=shape.image["projection_dim"]))
+    return model.eval()

@@ -32,36 +32,27 @@ def prompt_bytes(template: str, labels: Sequence[str]) -> list[int]:
     return [without + places * len(label.encode()) for label in labels]
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Of prompts: UTF-8 bytes of one, and of all of them; how many there may be."""
-
-    bytes: int
-    bytes_in_all: int
-    prompts: int
-
-
 def check_prompts(
-    templates: Sequence[str], labels: Sequence[str], bounds: Bounds, field: str = "prompt_template"
+    field: str, templates: Sequence[str], labels: Sequence[str], most: int, most_bytes: int, most_in_all: int
 ) -> None:
     """Raises InvalidArgument unless every label, and every prompt that they would make, may be encoded.
 
-    `field` is where the templates stand in the request; of several it is a list. No prompt is made.
+    `field` is where the templates stand in the request; of several it is a list. `most` prompts are allowed,
+    of `most_bytes` bytes of UTF-8 each and `most_in_all` together. No prompt is made.
     """
     known: dict[str, int] = {}
     for index, template in enumerate(templates):
         where = field if field == "prompt_template" else f"{field}[{index}]"
         if PLACE not in template:
             raise InvalidArgument(where, "has no {} to put the label into")
-        if (size := len(template.encode())) > bounds.bytes:
-            raise _too_large(where, f"{size} bytes, the limit is {bounds.bytes}", size)
+        if (size := len(template.encode())) > most_bytes:
+            raise _too_large(where, f"{size} bytes, the limit is {most_bytes}", size)
         if (first := known.setdefault(template, index)) != index:
             raise InvalidArgument(where, f"the same as {field}[{first}]", "TEMPLATE_REPEATED")
-    if (count := len(templates) * len(labels)) > bounds.prompts:
+    if (count := len(templates) * len(labels)) > most:
         raise InvalidArgument(
             field,
-            f"{len(templates)} templates with {len(labels)} labels make {count} prompts, "
-            f"{bounds.prompts} are allowed",
+            f"{len(templates)} templates with {len(labels)} labels make {count} prompts, {most} are allowed",
             "COUNT_OUT_OF_RANGE",
         )
     seen: dict[str, int] = {}
@@ -75,16 +66,11 @@ def check_prompts(
     for template in templates:
         for index, size in enumerate(prompt_bytes(template, labels)):
             total += size
-            if size > bounds.bytes:
-                raise _too_large(
-                    f"labels[{index}]",
-                    f"its prompt would have {size} bytes, the limit is {bounds.bytes}",
-                    size,
-                )
-    if total > bounds.bytes_in_all:
-        raise _too_large(
-            "labels", f"all prompts would have {total} bytes, the limit is {bounds.bytes_in_all}", total
-        )
+            if size > most_bytes:
+                message = f"its prompt would have {size} bytes, the limit is {most_bytes}"
+                raise _too_large(f"labels[{index}]", message, size)
+    if total > most_in_all:
+        raise _too_large("labels", f"all prompts would have {total} bytes, the limit is {most_in_all}", total)
 
 
 def _too_large(field: str, message: str, size: int) -> InvalidArgument:
@@ -113,21 +99,15 @@ async def classify(
             raise InvalidArgument(f"labels[{index // len(templates)}]", prompt.description, prompt.reason)
         rows.append(prompt.vector)
     outcomes = await encoder.encode_images(images, deadline)
-    label_vectors = ensemble(np.stack(rows), len(templates))
+    means: NDArray[np.float32] = np.stack(rows).reshape(len(labels), len(templates), -1).mean(axis=1)
+    norms = np.linalg.norm(means, axis=1, keepdims=True)
+    label_vectors = means / np.maximum(norms, np.finfo(np.float32).tiny)
     return [
         best_first(labels, label_vectors @ outcome.vector, encoder.manifest)
         if isinstance(outcome, Encoded)
         else outcome
         for outcome in outcomes
     ]
-
-
-def ensemble(vectors: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """The mean of each `size` rows of float32 [n * size, dimension], of length 1: float32 [n, dimension]."""
-    means: NDArray[np.float32] = vectors.reshape(-1, size, vectors.shape[1]).mean(axis=1)
-    norms = np.linalg.norm(means, axis=1, keepdims=True)
-    means /= np.maximum(norms, np.finfo(np.float32).tiny)
-    return means
 
 
 def best_first(labels: Sequence[str], cosines: NDArray[np.float32], manifest: Manifest) -> list[LabelScore]:

@@ -12,7 +12,7 @@ from clipsearch.encoder.v1 import encoder_pb2 as pb
 from clipsearch.encoder.v1 import encoder_pb2_grpc, vector_pb2
 from clipsearch.serving.errors import InvalidArgument, to_status
 from clipsearch.serving.service import deadline_of
-from encoder_service.classify import DEFAULT_TEMPLATE, Bounds, LabelScore, check_prompts, classify
+from encoder_service.classify import DEFAULT_TEMPLATE, LabelScore, check_prompts, classify
 from encoder_service.encoder import Encoded, Encoder, Outcome
 from encoder_service.inputs.images import ImageInput
 from encoder_service.settings import EncoderSettings
@@ -88,8 +88,8 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         if not templates:
             templates, field = [request.prompt_template or DEFAULT_TEMPLATE], "prompt_template"
         _check_count(field, len(templates), settings.max_labels)
-        bounds = Bounds(settings.max_text_bytes, settings.max_prompt_bytes, settings.queue_texts)
-        check_prompts(templates, labels, bounds, field)
+        bounds = settings.queue_texts, settings.max_text_bytes, settings.max_prompt_bytes
+        check_prompts(field, templates, labels, *bounds)
         results = await classify(self._encoder, list(request.images), labels, templates, deadline_of(context))
         return pb.ClassifyResponse(
             classifications=[_classification(result) for result in results],

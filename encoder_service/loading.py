@@ -11,9 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from clipsearch.serving.settings import MIB
@@ -38,8 +36,6 @@ from encoder_service.queue.batcher import Batcher
 from encoder_service.queue.cache import TextCache
 from encoder_service.runtime.gpu import gpu_images, gpu_texts
 from encoder_service.runtime.providers import (
-    Choice,
-    Device,
     ProviderName,
     SessionError,
     both_wheels,
@@ -67,20 +63,21 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Graph:
-    """A tower's running graph, and why it is this one."""
+    """A tower's running graph, why it is this one, and why it is where it is."""
 
     session: OnnxSession
+    provider: ProviderName
+    provider_reason: str
     precision: Precision
-    reason: str
+    precision_reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """A bundle in memory, and why it is where it is."""
+    """A bundle in memory."""
 
     manifest: Manifest
     tokenizer: TextTokenizer
-    choice: Choice
     image: _Graph
     text: _Graph
 
@@ -158,48 +155,44 @@ async def _load(settings: EncoderSettings, threads: int) -> _Model:
     manifest = read_manifest(settings.model)
     checking = asyncio.create_task(asyncio.to_thread(check_files, settings.model, manifest))
     try:
-        tokenizer, (choice, image, text) = await asyncio.gather(
+        tokenizer, (image, text) = await asyncio.gather(
             asyncio.to_thread(TextTokenizer, settings.model, manifest.text),
             _open_graphs(settings, manifest, threads),
         )
     finally:
         await checking  # an altered file is told before a graph that does not load, which it explains
-    return _Model(manifest, tokenizer, choice, image, text)
+    return _Model(manifest, tokenizer, image, text)
 
 
-async def _open_graphs(
-    settings: EncoderSettings, manifest: Manifest, threads: int
-) -> tuple[Choice, _Graph, _Graph]:
+async def _open_graphs(settings: EncoderSettings, manifest: Manifest, threads: int) -> tuple[_Graph, _Graph]:
     """Both towers on the provider asked for; `auto` takes the CPU for what a card cannot run."""
 
-    async def open_on(choice: Choice) -> tuple[Choice, _Graph, _Graph]:
-        image, text = await asyncio.gather(
-            asyncio.to_thread(_open_graph, settings, manifest, "image", choice.provider, threads),
-            asyncio.to_thread(_open_graph, settings, manifest, "text", choice.provider, threads),
+    async def open_on(provider: ProviderName, reason: str) -> tuple[_Graph, _Graph]:
+        how = settings, manifest, provider, reason, threads
+        return await asyncio.gather(
+            asyncio.to_thread(_open_graph, "image", *how), asyncio.to_thread(_open_graph, "text", *how)
         )
-        return choice, image, text
 
-    choice = await asyncio.to_thread(choose_provider, settings.provider, settings.gpu_device)
+    provider, reason = await asyncio.to_thread(choose_provider, settings.provider, settings.gpu_device)
     try:
-        return await open_on(choice)
+        return await open_on(provider, reason)
     except (BundleError, SessionError) as error:
-        if settings.provider != "auto" or choice.provider == "cpu":
+        if settings.provider != "auto" or provider == "cpu":
             raise
-        return await open_on(Choice("cpu", str(error)))
+        return await open_on("cpu", str(error))
 
 
 def _warm_up(settings: EncoderSettings, model: _Model) -> tuple[Feeding[Pixels], Feeding[Tokens]]:
     """Asks for the known answer and measures how many images, and tokens, a batch may hold."""
-    manifest, known = model.manifest, model.manifest.known_answer
-    on_gpu = model.choice.provider == "cuda"
-    session = model.image.session
+    manifest, session = model.manifest, model.image.session
+    on_gpu = model.image.provider == "cuda"
     images = gpu_images(session, manifest.image.size, settings.max_batch) if on_gpu else plain_images(session)
     image = known_answer_pixels(manifest.image.size)
-    _check_answer(manifest, "image", model.image, images.run([image])[0], known.image_vector)
+    check_known_answer(manifest, "image", model.image.precision, images.run([image])[0])
     session, rules = model.text.session, manifest.text
     texts = gpu_texts(session, rules, settings.max_batch_tokens) if on_gpu else plain_texts(session, rules)
-    tokens = model.tokenizer.encode([known.text])[0]
-    _check_answer(manifest, "text", model.text, texts.run([tokens])[0], known.text_vector)
+    tokens = model.tokenizer.encode([manifest.known_answer.text])[0]
+    check_known_answer(manifest, "text", model.text.precision, texts.run([tokens])[0])
     return _measured(images, image, settings.max_batch), _measured(texts, tokens, settings.max_batch_tokens)
 
 
@@ -210,26 +203,18 @@ def _measured(feeding: Feeding[Item], item: Item, asked: int) -> Feeding[Item]:
 
 
 def _open_graph(
-    settings: EncoderSettings, manifest: Manifest, tower: Tower, provider: ProviderName, threads: int
+    tower: Tower,
+    settings: EncoderSettings,
+    manifest: Manifest,
+    provider: ProviderName,
+    provider_reason: str,
+    threads: int,
 ) -> _Graph:
     asked = settings.image_precision if tower == "image" else settings.text_precision
     precision, reason = choose_precision(manifest, tower, asked, provider)
-    session = OnnxSession(
-        settings.model / graph_file(tower, precision),
-        provider,
-        threads,
-        Device(settings.gpu_device, settings.gpu_memory_mb),
-    )
-    return _Graph(session, precision, reason)
-
-
-def _check_answer(
-    manifest: Manifest, tower: Tower, graph: _Graph, vector: NDArray[np.float32], known: str
-) -> None:
-    """Raises SessionError, with the way out if there is one, for a vector that is not the known answer."""
-    lower = graph.precision != "fp32" and "fp32" in manifest.precisions[tower]
-    advice = f": export it again, or run fp32 with ENCODER_{tower.upper()}_PRECISION=fp32" if lower else ""
-    check_known_answer(tower, vector, known, graph.precision, advice)
+    path = settings.model / graph_file(tower, precision)
+    session = OnnxSession(path, provider, threads, settings.gpu_device, settings.gpu_memory_mb)
+    return _Graph(session, provider, provider_reason, precision, reason)
 
 
 def _report(model: _Model) -> None:
@@ -239,9 +224,9 @@ def _report(model: _Model) -> None:
             model=model.manifest.name,
             fingerprint=model.manifest.fingerprint,
             provider=graph.session.provider,
-            provider_because=model.choice.reason,
+            provider_because=graph.provider_reason,
             precision=graph.precision,
-            precision_because=graph.reason,
+            precision_because=graph.precision_reason,
         )
     if not model.manifest.pretrained:
         _log.warning(

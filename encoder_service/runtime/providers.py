@@ -7,7 +7,6 @@ for single nodes that a provider does not know. Neither gets past here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Literal
 
@@ -42,22 +41,6 @@ class SessionError(Exception):
     """The session cannot be opened, or is not what was asked for; one line for the operator."""
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A card by its number, and the MiB that each session may take of it; 0 = no limit."""
-
-    id: int = 0
-    memory_mb: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The provider that runs, and why it is this one."""
-
-    provider: ProviderName
-    reason: str
-
-
 def find_gpu(device: int) -> str:
     """The name of the card of this number. Raises SessionError, with what CUDA says of it."""
     try:
@@ -71,22 +54,22 @@ def find_gpu(device: int) -> str:
     return str(properties.name.decode())
 
 
-def choose_provider(asked: Literal["auto"] | ProviderName, device: int) -> Choice:
-    """The provider to run. `auto` takes CUDA where it can be had, else the CPU, and says why.
+def choose_provider(asked: Literal["auto"] | ProviderName, device: int) -> tuple[ProviderName, str]:
+    """The provider to run and why; `auto` takes CUDA where it can be had, else the CPU.
 
     Raises SessionError if what was asked for cannot be had.
     """
     if asked == "cpu":
-        return Choice("cpu", "asked for")
+        return "cpu", "asked for"
     try:
         if PROVIDERS["cuda"] not in ort.get_available_providers():
             raise SessionError(_no_cuda(installed_wheels()))
         if _PLUGIN in ort.get_build_info():
             raise SessionError("in this build of ONNX Runtime CUDA is a plugin, whose sessions share memory")
-        return Choice("cuda", f"GPU {device} is {find_gpu(device)}")
+        return "cuda", f"GPU {device} is {find_gpu(device)}"
     except SessionError as error:
         if asked == "auto":
-            return Choice("cpu", str(error))
+            return "cpu", str(error)
         remedy = ": pip uninstall onnxruntime, then pip install 'clipsearch[gpu]'"
         advice = remedy if str(error) == _CPU_WHEEL else ""
         raise SessionError(f"{PROVIDERS['cuda']} was asked for, but {error}{advice}") from None
@@ -116,12 +99,12 @@ def _no_cuda(there: Sequence[str]) -> str:
     return _CPU_WHEEL
 
 
-def provider_options(provider: ProviderName, device: Device) -> list[tuple[str, dict[str, str]]]:
-    """The provider with its options, as ONNX Runtime takes them."""
+def provider_options(provider: ProviderName, device: int, memory_mb: int) -> list[tuple[str, dict[str, str]]]:
+    """The provider with its options, as ONNX Runtime takes them; `memory_mb` 0 = no limit."""
     if provider == "cpu":
         return [(PROVIDERS["cpu"], {})]
     options = {
-        "device_id": str(device.id),
+        "device_id": str(device),
         # By default the arena doubles at every growth and keeps what it has.
         "arena_extend_strategy": "kSameAsRequested",
         # Trying every algorithm takes workspace for all of them, again for each shape.
@@ -131,8 +114,8 @@ def provider_options(provider: ProviderName, device: Device) -> list[tuple[str, 
         # Without it SkipLayerNormalization adds up in fp16.
         "enable_skip_layer_norm_strict_mode": "1",
     }
-    if device.memory_mb:
-        options["gpu_mem_limit"] = str(device.memory_mb * 2**20)
+    if memory_mb:
+        options["gpu_mem_limit"] = str(memory_mb * 2**20)
     return [(PROVIDERS["cuda"], options)]
 
 

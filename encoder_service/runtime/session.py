@@ -15,15 +15,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from encoder_service.bundle import Precision, TextRules, Vectors, decode_vector
+from encoder_service.bundle import Manifest, Precision, TextRules, Tower, Vectors, decode_vector
 from encoder_service.inputs.texts import Tokens, pad
-from encoder_service.runtime.providers import (
-    Device,
-    ProviderName,
-    SessionError,
-    check_placement,
-    provider_options,
-)
+from encoder_service.runtime.providers import ProviderName, SessionError, check_placement, provider_options
 
 Item = TypeVar("Item")
 
@@ -44,21 +38,26 @@ class OnnxSession:
     On a CPU one thread at a time may run it. On a card two may: while one batch runs, the next is copied.
     """
 
-    def __init__(self, path: Path, provider: ProviderName, threads: int, device: Device = Device()) -> None:
-        """Loads and optimises the graph; all of it runs on the provider. Raises SessionError."""
+    def __init__(
+        self, path: Path, provider: ProviderName, threads: int, device: int = 0, memory_mb: int = 0
+    ) -> None:
+        """Loads and optimises the graph; all of it runs on the provider.
+
+        `device` is a card's number, `memory_mb` the MiB that may be taken of it, 0 = no limit. Raises
+        SessionError.
+        """
         options = _options(threads)
         if provider == "cuda":
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             ort.preload_dlls()  # the loader does not look where pip puts CUDA's and cuDNN's libraries
         try:
-            self.onnx = ort.InferenceSession(
-                str(path), options, providers=provider_options(provider, device), enable_fallback=False
-            )
+            providers = provider_options(provider, device, memory_mb)
+            self.onnx = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=False)
         except Exception as error:  # ONNX Runtime's own exception types are not exported
             raise SessionError(f"{path.name} cannot be loaded: {first_line(error)}") from None
         check_placement(self.onnx, path.name, provider)
         self.provider: str = self.onnx.get_providers()[0]
-        self._place = (provider, device.id)
+        self._place = (provider, device)
         self._running = threading.Lock()
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Vectors:
@@ -127,22 +126,25 @@ def plain_texts(session: OnnxSession, rules: TextRules) -> Feeding[Tokens]:
     return Feeding(lambda texts: session.run(pad(texts, rules)), lambda tokens: len(tokens.ids), _TEXTS)
 
 
-def check_known_answer(
-    name: str, vector: NDArray[np.float32], known: str, precision: Precision, advice: str = ""
-) -> None:
-    """Compares a vector, float32 [dimension], with the manifest's.
+def check_known_answer(manifest: Manifest, tower: Tower, precision: Precision, vector: Vectors) -> None:
+    """Compares a tower's vector, float32 [dimension], with the manifest's.
 
-    Raises SessionError, at its end the `advice`.
+    Raises SessionError, with the way out if there is one.
     """
-    expected = decode_vector(known)
+    known = manifest.known_answer
+    expected = decode_vector(known.image_vector if tower == "image" else known.text_vector)
     if vector.shape != expected.shape:
-        raise SessionError(f"the {name} graph gives {vector.shape} numbers, the manifest {expected.shape}")
+        raise SessionError(f"the {tower} graph gives {vector.shape} numbers, the manifest {expected.shape}")
     lengths = float(np.linalg.norm(vector) * np.linalg.norm(expected))
     cosine = float(vector @ expected) / lengths if lengths else 0.0
     bound = KNOWN_ANSWER_BOUNDS[precision]
     if not cosine >= bound:  # NaN fails too
+        lower = precision != "fp32" and "fp32" in manifest.precisions[tower]
+        advice = (
+            f": export it again, or run fp32 with ENCODER_{tower.upper()}_PRECISION=fp32" if lower else ""
+        )
         raise SessionError(
-            f"the {name} graph ({precision}) does not give the known answer: cosine {cosine:.5f}, "
+            f"the {tower} graph ({precision}) does not give the known answer: cosine {cosine:.5f}, "
             f"at least {bound} is asked for; the CPU, the runtime or the bundle is not what it was{advice}"
         )
 

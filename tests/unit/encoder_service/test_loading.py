@@ -26,7 +26,7 @@ from encoder_service.bundle import (
 )
 from encoder_service.encoder import Encoded
 from encoder_service.loading import open_encoder
-from encoder_service.runtime.providers import Choice, choose_precision
+from encoder_service.runtime.providers import choose_precision
 from encoder_service.runtime.session import SessionError
 from encoder_service.settings import EncoderSettings
 
@@ -169,7 +169,7 @@ def test_int8_is_for_cpus(both: Manifest) -> None:
 async def test_what_a_card_cannot_run_goes_to_the_cpu_only_by_auto(
     toy_bundle: Path, provider: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "choose_provider", lambda asked, device: Choice("cuda", "a card"))
+    monkeypatch.setattr(loading, "choose_provider", lambda asked, device: ("cuda", "a card"))
     opened = loading.OnnxSession
 
     def open_on(path: Path, provider: str, *rest: Any) -> Any:
@@ -190,7 +190,7 @@ async def test_what_a_card_cannot_run_goes_to_the_cpu_only_by_auto(
 async def test_a_card_gets_batches_of_few_shapes(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way of a card, with the CPU in its place: same vectors."""
     opened = loading.OnnxSession
-    monkeypatch.setattr(loading, "choose_provider", lambda asked, device: Choice("cuda", "a card"))
+    monkeypatch.setattr(loading, "choose_provider", lambda asked, device: ("cuda", "a card"))
     monkeypatch.setattr(
         loading, "OnnxSession", lambda path, provider, threads, *rest: opened(path, "cpu", threads)
     )

@@ -10,8 +10,6 @@ import pytest
 
 from encoder_service.runtime import providers
 from encoder_service.runtime.providers import (
-    Choice,
-    Device,
     SessionError,
     check_placement,
     choose_provider,
@@ -45,7 +43,7 @@ class Installed:
         wheel: tuple[list[str], list[str]],
         build: str = "git-branch=HEAD",
         device: int = 0,
-    ) -> Choice:
+    ) -> tuple[str, str]:
         self._patch.setattr(providers.ort, "get_available_providers", lambda: wheel[0])
         self._patch.setattr(providers.ort, "get_build_info", lambda: build)
         self._patch.setattr(providers, "installed_wheels", lambda: wheel[1])
@@ -59,11 +57,11 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Installed:
 
 
 def test_the_cpu_needs_no_reason(installed: Installed) -> None:
-    assert installed.choose("cpu", no_card, CPU_WHEEL) == Choice("cpu", "asked for")
+    assert installed.choose("cpu", no_card, CPU_WHEEL) == ("cpu", "asked for")
 
 
 def test_auto_takes_a_card_that_can_be_used_and_tells_which(installed: Installed) -> None:
-    assert installed.choose("auto", card, GPU_WHEEL, device=1) == Choice("cuda", "GPU 1 is NVIDIA H100")
+    assert installed.choose("auto", card, GPU_WHEEL, device=1) == ("cuda", "GPU 1 is NVIDIA H100")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +74,7 @@ def test_auto_takes_a_card_that_can_be_used_and_tells_which(installed: Installed
 def test_auto_takes_the_cpu_where_there_is_no_card_and_says_why(
     installed: Installed, find: Any, wheel: Any, reason: str
 ) -> None:
-    assert installed.choose("auto", find, wheel) == Choice("cpu", reason)
+    assert installed.choose("auto", find, wheel) == ("cpu", reason)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +116,11 @@ def test_a_card_that_cannot_be_used_is_told_in_cudas_words() -> None:
 
 
 def test_cuda_is_bounded_and_exact() -> None:
-    [(name, options)] = provider_options("cuda", Device(2, 4096))
+    [(name, options)] = provider_options("cuda", 2, 4096)
     assert name == CUDA
     assert (options["device_id"], options["gpu_mem_limit"]) == ("2", str(4 * 2**30))
     assert (options["use_tf32"], options["enable_skip_layer_norm_strict_mode"]) == ("0", "1")
-    assert "gpu_mem_limit" not in provider_options("cuda", Device())[0][1]
+    assert "gpu_mem_limit" not in provider_options("cuda", 0, 0)[0][1]
 
 
 def placed(first: str, **nodes: list[str]) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from encoder_service.bundle import encode_vector, graph_file
+from encoder_service.bundle import KnownAnswer, Manifest, Precision, encode_vector, graph_file, read_manifest
 from encoder_service.runtime import session as session_module
 from encoder_service.runtime.session import (
     OnnxSession,
@@ -49,9 +49,17 @@ def unit(*values: float) -> NDArray[np.float32]:
     return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
 
-def test_the_known_answer_is_met() -> None:
-    check_known_answer("image", unit(1, 2, 3), encode_vector(unit(1, 2, 3)), "fp32")
-    check_known_answer("image", unit(1, 2, 3.3), encode_vector(unit(1, 2, 3)), "int8")
+@pytest.fixture
+def known(toy_bundle: Path) -> Manifest:
+    """With an answer of three numbers."""
+    vector = encode_vector(unit(1, 2, 3))
+    answer = KnownAnswer(text="a cat", text_vector=vector, image_vector=vector)
+    return read_manifest(toy_bundle).model_copy(update={"known_answer": answer})
+
+
+def test_the_known_answer_is_met(known: Manifest) -> None:
+    check_known_answer(known, "image", "fp32", unit(1, 2, 3))
+    check_known_answer(known, "image", "int8", unit(1, 2, 3.3))
 
 
 @pytest.mark.parametrize(
@@ -64,9 +72,11 @@ def test_the_known_answer_is_met() -> None:
         (unit(1, 2), "fp32"),
     ],
 )
-def test_another_answer_is_an_error(vector: NDArray[np.float32], precision: str) -> None:
+def test_another_answer_is_an_error(
+    vector: NDArray[np.float32], precision: Precision, known: Manifest
+) -> None:
     with pytest.raises(SessionError, match="the text graph"):
-        check_known_answer("text", vector, encode_vector(unit(1, 2, 3)), precision)  # type: ignore[arg-type]
+        check_known_answer(known, "text", precision, vector)
 
 
 class Machine:

@@ -42,14 +42,10 @@ class MemoryBudget:
         self.size = size
         self._free: dict[Pool, int] = {"small": size // _SMALL_SHARE, "common": size - size // _SMALL_SHARE}
         self._small_most = self._free["small"]
-        self._most = self._free["common"]
+        self.most = self._free["common"]
+        """The most that one image can get, bytes."""
         self._waiting: dict[Pool, deque[_Waiter]] = {"small": deque(), "common": deque()}
         self._lock = threading.Lock()
-
-    @property
-    def most(self) -> int:
-        """The most that one image can get, bytes."""
-        return self._most
 
     @property
     def used(self) -> int:
@@ -68,8 +64,8 @@ class MemoryBudget:
 
     async def take(self, size: int) -> Reservation:
         """`size` bytes, at most `most`, in turn. Cancelling the call gives up the place."""
-        if size > self._most:
-            raise ValueError(f"{size} of at most {self._most} bytes")
+        if size > self.most:
+            raise ValueError(f"{size} of at most {self.most} bytes")
         if (at_once := self.try_take(size)) is not None:
             return at_once
         waiter = _Waiter(size, asyncio.get_running_loop())

@@ -196,27 +196,22 @@ def _target(size: tuple[int, int], rules: ImageRules) -> _Target:
         # Edges rounded to pixels.
         scale = rules.size / (rules.pad_factor * max(size))
         return _Target((max(1, round(width * scale)), max(1, round(height * scale))), whole)
-    short = min(size)
+    short, kept = min(size), rules.size
     squash = rules.resize == "squash"
-    resized = [rules.edge if squash or side == short else int(rules.edge * side / short) for side in size]
-    return _centre(size, (resized[0], resized[1]), rules)
-
-
-def _centre(full: tuple[int, int], resized: tuple[int, int], rules: ImageRules) -> _Target:
-    """The middle of an image of `full` size that was `resized`; rounded as transformers does.
-
-    Only the columns that stay are resized: the same numbers at three quarters of the time. Cutting the
-    rows first changes the order of Pillow's two passes (mean difference up to 0.2 of 255), so that is
-    done for strips only: 100,000 x 1 pixels would become 22,400,000 x 224.
-    """
-    size, (width, height) = rules.size, resized
-    left, top = _half(width - size, rules), _half(height - size, rules)
-    columns = (left * full[0] / width, (left + size) * full[0] / width)
-    rows = (0.0, float(full[1]))
-    if height > _STRIP * size:
-        rows = (top * full[1] / height, (top + size) * full[1] / height)
-        top, height = 0, size
-    return _Target((size, height), (columns[0], rows[0], columns[1], rows[1]), top)
+    # Rounded as transformers does.
+    across, down = (
+        rules.edge if squash or side == short else int(rules.edge * side / short) for side in size
+    )
+    left, top = _half(across - kept, rules), _half(down - kept, rules)
+    # Only the columns that stay are resized: the same numbers at three quarters of the time. Cutting the
+    # rows first changes the order of Pillow's two passes (mean difference up to 0.2 of 255), so that is
+    # done for strips only: 100,000 x 1 pixels would become 22,400,000 x 224.
+    columns = (left * width / across, (left + kept) * width / across)
+    rows = (0.0, float(height))
+    if down > _STRIP * kept:
+        rows = (top * height / down, (top + kept) * height / down)
+        top, down = 0, kept
+    return _Target((kept, down), (columns[0], rows[0], columns[1], rows[1]), top)
 
 
 def _resized(image: Image.Image, target: _Target, rules: ImageRules) -> Image.Image:

@@ -145,14 +145,8 @@ def _cost(directory: _Directory, width: int, height: int) -> tuple[int, float]:
     segment = -(-across * bits * (samples if planes == 1 else 1) // 8) * down
     if directory.number(_PHOTOMETRIC, 1) == _YCBCR_PHOTOMETRIC or compression in (_OLD_JPEG, _JPEG):
         segment = max(segment, 4 * across * down)
-    listed = max(
-        (
-            directory.entries[tag].values
-            for tag in (_STRIP_OFFSETS, _TILE_OFFSETS)
-            if tag in directory.entries
-        ),
-        default=0,
-    )
+    offsets = [directory.entries.get(tag) for tag in (_STRIP_OFFSETS, _TILE_OFFSETS)]
+    listed = max(entry.values if entry else 0 for entry in offsets)
     seconds = 1e-9 * (segment * segments * _NS_BYTE + listed * _NS_SEGMENT)
     held = listed * _BYTES_SEGMENT
     if compression == _UNCOMPRESSED:

@@ -23,6 +23,11 @@ class InputError(Exception):
         self.metadata = dict(metadata or {})
 
 
+def too_much(reason: str, message: str, value: float, limit: float) -> InputError:
+    """An input that is over a limit."""
+    return InputError(reason, message, {"value": str(value), "limit": str(limit)})
+
+
 def damaged() -> InputError:
     """A file whose header makes no sense."""
     return InputError("IMAGE_INVALID", "the header is damaged or cut off")

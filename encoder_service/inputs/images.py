@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,11 @@ from PIL.ImageFile import ImageFile
 
 from encoder_service.bundle import ImageRules
 from encoder_service.inputs.budget import MemoryBudget, Reservation
-from encoder_service.inputs.errors import InputError, faults_of_the_file, truncated
+from encoder_service.inputs.errors import InputError, faults_of_the_file, too_much, truncated
 from encoder_service.inputs.headers import jpeg
 from encoder_service.inputs.headers.container import MAX_FRAMES, Container
 from encoder_service.inputs.headers.formats import PLUGINS, read_file, with_facts_of
 from encoder_service.inputs.pixels import square, square_bytes
-
-T = TypeVar("T")
 
 MIB = 1024 * 1024
 
@@ -51,8 +49,8 @@ _DIGEST_ROWS = 32
 class ImageLimits:
     """What an image may cost, bytes: of the file, and of memory while it is decoded."""
 
-    max_bytes: int = 20 * MIB
-    max_memory: int = 1024 * MIB
+    max_bytes: int
+    max_memory: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,77 +134,65 @@ class Decoding:
 
     async def decode(self, data: bytes) -> Decoded:
         """One image. Raises InputError for what is wrong with it, MemoryError."""
-        done = await self._in_thread(lambda: self._if_free(data))
-        if isinstance(done, int):
+        reservation = None
+        while True:
+            future = self._executor.submit(self._decode, data, reservation)
+            if reservation is not None:
+                future.add_done_callback(partial(self._unstarted, reservation))
+            done = await asyncio.wrap_future(future)
+            if isinstance(done, Decoded):
+                return done
             # Its header is read again later: what waits must not hold memory meanwhile.
             reservation = await self.budget.take(done)
-            done = await self._in_thread(lambda: self._within(reservation, data), reservation)
-        return done
 
-    def _if_free(self, data: bytes) -> Decoded | int:
-        """The image, or the bytes that decoding it takes where there are not as many now."""
+    def _decode(self, data: bytes, reservation: Reservation | None) -> Decoded | int:
+        """The image, or the bytes that decoding it takes where they are not reserved and not free now."""
         start = time.monotonic()
-        opened = open_image(data, self._rules, self._limits)
-        reservation = self.budget.try_take(opened.memory)
-        if reservation is None:
-            return opened.memory
+        opened = None
         try:
-            return _decoded(decode(opened, self._rules), start)
+            opened = open_image(data, self._rules, self._limits)
+            reservation = reservation or self.budget.try_take(opened.memory)
+            if reservation is None:
+                return opened.memory
+            image = decode(opened, self._rules)
+            digest = hashlib.sha256(image.pixels.data).digest()  # 0.1 ms for 224 x 224, without the GIL
+            return Decoded(image, digest, time.monotonic() - start)
         finally:
             del opened  # and its pixels, before others are told of the memory
-            self.budget.give_back(reservation)
+            if reservation is not None:
+                self.budget.give_back(reservation)
 
-    def _within(self, reservation: Reservation, data: bytes) -> Decoded:
-        start = time.monotonic()
-        try:
-            return _decoded(prepare_image(data, self._rules, self._limits), start)
-        finally:
-            self.budget.give_back(reservation)
-
-    async def _in_thread(self, work: Callable[[], T], reservation: Reservation | None = None) -> T:
-        future = self._executor.submit(work)
-        if reservation is not None:
-            future.add_done_callback(lambda done: self._unstarted(done, reservation))
-        return await asyncio.wrap_future(future)
-
-    def _unstarted(self, future: Future[T], reservation: Reservation) -> None:
+    def _unstarted(self, reservation: Reservation, future: Future[Decoded | int]) -> None:
         if future.cancelled():  # before a thread took it up
             self.budget.give_back(reservation)
 
 
-def _decoded(image: PreparedImage, start: float) -> Decoded:
-    digest = hashlib.sha256(image.pixels.data).digest()  # 0.1 ms for 224 x 224, without the GIL
-    return Decoded(image, digest, time.monotonic() - start)
-
-
-def prepare_image(data: bytes, rules: ImageRules, limits: ImageLimits | None = None) -> PreparedImage:
-    """Decodes, turns upright, converts to RGB and resizes one image.
+def open_image(data: bytes, rules: ImageRules, limits: ImageLimits) -> OpenedImage:
+    """Reads the header.
 
     Raises InputError with the reason IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_UNSUPPORTED_FORMAT,
     IMAGE_TOO_MANY_PIXELS, IMAGE_TRUNCATED or IMAGE_INVALID; MemoryError where there is not as much as the
     limits promise.
     """
-    return decode(open_image(data, rules, limits), rules)
-
-
-def open_image(data: bytes, rules: ImageRules, limits: ImageLimits | None = None) -> OpenedImage:
-    """Reads the header. Raises as `prepare_image`."""
-    limits = limits or ImageLimits()
-    _check_size(data, limits)
+    if not data:
+        raise InputError("IMAGE_EMPTY", "the image is empty (0 bytes)")
+    if (size := len(data)) > limits.max_bytes:
+        message = f"{size} bytes, the limit is {limits.max_bytes}"
+        raise too_much("IMAGE_TOO_LARGE", message, size, limits.max_bytes)
     container = read_file(data)
     _check_cost(container.buffers, container.seconds, limits)
     image = _open(container)
     container = with_facts_of(image, container)
-    size = image.size
+    stored = image.size
     if container.format == "JPEG":
         _draft(image, rules)
     memory = _memory(image, container, data, rules)
     _check_cost(memory, container.seconds, limits)
-    return OpenedImage(image, container, size, memory)
+    return OpenedImage(image, container, stored, memory)
 
 
 def decode(opened: OpenedImage, rules: ImageRules) -> PreparedImage:
-    """Decodes an image that was opened; once only. Raises as `prepare_image`."""
+    """Decodes an opened image, once only, turned upright, in RGB and resized. Raises as `open_image`."""
     image, container = opened.image, opened.container
     mode = image.mode
     ignored = container.ignored
@@ -310,37 +296,11 @@ def _bands(image: Image.Image) -> Iterator[Image.Image]:
         yield image.crop((0, top, image.width, min(top + _DIGEST_ROWS, image.height)))
 
 
-def _check_size(data: bytes, limits: ImageLimits) -> None:
-    if not data:
-        raise InputError("IMAGE_EMPTY", "the image is empty (0 bytes)")
-    if len(data) > limits.max_bytes:
-        raise _over(
-            "IMAGE_TOO_LARGE", "", f"{len(data)} bytes", f"{limits.max_bytes}", len(data), limits.max_bytes
-        )
-
-
 def _check_cost(memory: int, seconds: float, limits: ImageLimits) -> None:
-    if memory > limits.max_memory:
-        raise _over(
-            "IMAGE_TOO_MANY_PIXELS",
-            "decoding it takes ",
-            f"{math.ceil(memory / MIB)} MiB of memory",
-            f"{limits.max_memory // MIB} MiB",
-            memory,
-            limits.max_memory,
-        )
+    reason = "IMAGE_TOO_MANY_PIXELS"
+    if (most := limits.max_memory) < memory:
+        needed = f"{math.ceil(memory / MIB)} MiB of memory"
+        raise too_much(reason, f"decoding it takes {needed}, the limit is {most // MIB} MiB", memory, most)
     if seconds > MAX_SECONDS:
-        raise _over(
-            "IMAGE_TOO_MANY_PIXELS",
-            "decoding it takes about ",
-            f"{seconds:.0f} s of a core",
-            f"{MAX_SECONDS:.0f} s",
-            f"{seconds:.1f}",
-            f"{MAX_SECONDS:.1f}",
-        )
-
-
-def _over(reason: str, what: str, value: str, limit: str, exact: object, bound: object) -> InputError:
-    return InputError(
-        reason, f"{what}{value}, the limit is {limit}", {"value": str(exact), "limit": str(bound)}
-    )
+        message = f"decoding it takes about {seconds:.0f} s of a core, the limit is {MAX_SECONDS:.0f} s"
+        raise too_much(reason, message, round(seconds, 1), MAX_SECONDS)

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,8 @@ from tokenizers import Encoding, Tokenizer
 
 from clipsearch.channel.batches import batched
 from encoder_service.bundle import TOKENIZER, BundleError, TextRules
-from encoder_service.inputs.errors import InputError
+from encoder_service.inputs.errors import InputError, too_much
 
-MAX_TEXT_BYTES = 64 * 1024
 # Letters and marks that are drawn empty: fillers of Hangul, the empty Braille pattern, joiners and
 # variation selectors.
 _BLANK = frozenset(
@@ -98,15 +98,11 @@ def _read(path: Path) -> Tokenizer:
         raise BundleError(f"{path} is not a tokenizer: {error}") from None
 
 
-def check_text(text: str, max_bytes: int = MAX_TEXT_BYTES) -> None:
+def check_text(text: str, max_bytes: int) -> None:
     """Raises InputError: TEXT_EMPTY (nothing that could be seen) or TEXT_TOO_LARGE."""
     # A character has at most 4 bytes, so short texts need no encoding to be counted.
     if len(text) * 4 > max_bytes and (size := len(text.encode())) > max_bytes:
-        raise InputError(
-            "TEXT_TOO_LARGE",
-            f"{size} bytes, the limit is {max_bytes}",
-            {"value": str(size), "limit": str(max_bytes)},
-        )
+        raise too_much("TEXT_TOO_LARGE", f"{size} bytes, the limit is {max_bytes}", size, max_bytes)
     if all(map(_unseen, text)):
         raise InputError("TEXT_EMPTY", "empty, or of characters that cannot be seen only")
 
@@ -135,7 +131,4 @@ def pad(batch: Sequence[Tokens], rules: TextRules, least: int = 1) -> dict[str, 
 
 def _special_at_end(mask: Sequence[int]) -> int:
     """How many special tokens close the sequence."""
-    count = 0
-    while count < len(mask) and mask[len(mask) - 1 - count]:
-        count += 1
-    return count
+    return sum(1 for _ in takewhile(bool, reversed(mask)))

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from encoder_service.bundle import graph_file, read_manifest
-from encoder_service.inputs.images import prepare_image
 from encoder_service.machine import available_cpus
 from tests.bench.encoder import corpus
+from tests.decoded import prepare_image
 
 # The docs of transformers pad to the longest text of the batch; the checkpoints' processors and most
 # of what is built on them pad to the context length.

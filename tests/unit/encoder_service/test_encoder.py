@@ -24,12 +24,13 @@ from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Runni
 from encoder_service.inputs import images as images_module
 from encoder_service.inputs.budget import MemoryBudget
 from encoder_service.inputs.errors import InputError
-from encoder_service.inputs.images import Decoding, ImageInput, prepare_image
+from encoder_service.inputs.images import Decoding, ImageInput
 from encoder_service.inputs.texts import TextInput, TextTokenizer
 from encoder_service.queue.admission import Admission
 from encoder_service.queue.batcher import Batcher
 from encoder_service.queue.cache import TextCache
 from encoder_service.runtime.session import plain_images, plain_texts
+from tests.decoded import prepare_image
 from tests.waiting import until
 
 Jpeg = Callable[..., bytes]
@@ -265,7 +266,7 @@ async def test_decoding_long_texts_and_sessions_never_run_on_the_loops_thread(
     watch("image session", parts.image, "run")
     watch("text session", parts.text, "run")
     watch("decoding", images_module, "decode")
-    watch("hashing", images_module, "_decoded")
+    watch("hashing", images_module.hashlib, "sha256")
     watch("tokenising", parts.encoder._texts.tokenizer, "encode")
     await parts.encoder.encode_images([jpeg()], math.inf)
     await parts.encoder.encode_texts(["cat " * 200 + str(n) for n in range(10)], math.inf)

@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from encoder_service.bundle import Manifest, graph_file, read_manifest
 from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Running, TextTower
 from encoder_service.inputs.budget import MemoryBudget
-from encoder_service.inputs.images import Decoding, prepare_image
+from encoder_service.inputs.images import Decoding
 from encoder_service.inputs.texts import TextTokenizer, Tokens
 from encoder_service.queue.admission import Admission
 from encoder_service.queue.batcher import Batcher
 from encoder_service.queue.cache import TextCache
 from encoder_service.runtime.gpu import Run
 from encoder_service.runtime.session import OnnxSession, Pixels, plain_images, plain_texts
+from tests.decoded import prepare_image
 
 BOUND = 1e-5  # largest difference of any of the vector's numbers
 

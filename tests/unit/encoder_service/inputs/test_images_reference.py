@@ -16,7 +16,7 @@ from PIL import Image
 
 from encoder_service.bundle import ImageRules
 from encoder_service.inputs import pixels
-from encoder_service.inputs.images import prepare_image
+from tests.decoded import prepare_image
 from tests.unit.encoder_service.inputs.corpus import oriented, saved
 
 pytestmark = pytest.mark.slow  # transformers' processor beside ours

@@ -54,7 +54,7 @@ def test_lower_casing_is_the_manifests_choice(toy_bundle: Path) -> None:
 )
 def test_a_text_without_a_letter_is_refused(text: str) -> None:
     with pytest.raises(InputError) as caught:
-        check_text(text)
+        check_text(text, max_bytes=1200)
     assert caught.value.reason == "TEXT_EMPTY"
 
 

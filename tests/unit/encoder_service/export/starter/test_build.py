@@ -17,9 +17,9 @@ from encoder_service.export.starter.build import PAD_FACTOR, build_starter
 from encoder_service.export.starter.image import LOOKS, SIZE, TEMPERATURE, image_graph, looks_basis
 from encoder_service.export.starter.parts import Parts, read_parts
 from encoder_service.export.starter.text import text_graph
-from encoder_service.inputs.images import prepare_image
 from encoder_service.inputs.texts import TextTokenizer, pad
 from encoder_service.runtime.session import OnnxSession
+from tests.decoded import prepare_image
 
 FEW = 150  # classes; the looks need 128
 

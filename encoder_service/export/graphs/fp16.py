@@ -47,18 +47,11 @@ def to_fp16(fp32: Path, fp16: Path) -> None:
     Raises ExportError if the graph does not end in an L2 norm, or if a weight is too large for fp16.
     """
     model = ir.load(fp32)
-    graph_to_fp16(model.graph, fp32.name)
-    model.opset_imports[_RUNTIME] = 1
-    RemoveUnusedOpsetsPass()(model)
-    save_graph(model, fp16)
-
-
-def graph_to_fp16(graph: ir.Graph, name: str) -> None:
-    """The same in place; `name` is for errors."""
-    tail = _norm(graph, name)
+    graph = model.graph
+    tail = _norm(graph, fp32.name)
     _scale_pixels(graph)
     _join_sums(graph)
-    _constants_to_fp16(graph, tail, name)
+    _constants_to_fp16(graph, tail, fp32.name)
     for node in graph:
         if node in tail:
             continue
@@ -68,6 +61,9 @@ def graph_to_fp16(graph: ir.Graph, name: str) -> None:
             if value.dtype == _FLOAT:
                 value.dtype = _HALF
     _widen(graph, tail)
+    model.opset_imports[_RUNTIME] = 1
+    RemoveUnusedOpsetsPass()(model)
+    save_graph(model, fp16)
 
 
 def _norm(graph: ir.Graph, name: str) -> set[ir.Node]:

@@ -65,25 +65,19 @@ _LARGE_TABLE = 65_536
 def quantize(fp32: Path, int8: Path) -> None:
     """Reads a float32 graph and writes its int8 twin. Raises ExportError if there is nothing to quantise."""
     model = ir.load(fp32)
-    if quantize_graph(model.graph) == 0:
+    writer, products = _Writer(model.graph), 0
+    for node in list(model.graph):
+        if (table := _large_table(node)) is not None:
+            writer.replace_lookup(node, table)
+        elif (weight := _weight(node)) is not None:
+            writer.replace_product(node, weight)
+            products += 1
+    if not products:
         raise ExportError(f"{fp32.name} has no matrix product with constant weights")
     model.opset_imports[_RUNTIME] = 1
     RemoveUnusedNodesPass()(model)
     RemoveUnusedOpsetsPass()(model)
     save_graph(model, int8)
-
-
-def quantize_graph(graph: ir.Graph) -> int:
-    """Replaces matrix products and embedding tables in place; answers how many products."""
-    writer = _Writer(graph)
-    products = 0
-    for node in list(graph):
-        if node.op_type == "Gather" and _is_large_table(node):
-            writer.replace_lookup(node)
-        elif (weight := _weight(node)) is not None:
-            writer.replace_product(node, weight)
-            products += 1
-    return products
 
 
 def per_row(table: Floats) -> tuple[NDArray[np.int8], Floats]:
@@ -94,20 +88,12 @@ def per_row(table: Floats) -> tuple[NDArray[np.int8], Floats]:
 def per_column(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
     """float32 [inputs, outputs] as int8 steps and one scale an output, float32 [outputs].
 
-    Inputs 0 and 1, 2 and 3, ... are the pairs whose products with uint8 fit 16 bits together.
-    """
-    return _steps(weight, _largest_pairs(weight))
-
-
-def _largest_pairs(weight: Floats) -> Floats:
-    """The most that a pair's weights of one sign add up to in each column, float32 [outputs].
-
-    Activations are not negative, so weights of unlike sign take from each other.
+    Inputs 0 and 1, 2 and 3, ... are the pairs whose products with uint8 fit 16 bits together. Activations are
+    not negative, so what counts is the most that a pair's weights of one sign add up to.
     """
     rows = np.pad(weight, ((0, len(weight) % 2), (0, 0)))
     pairs = [np.maximum(side, 0).reshape(-1, 2, rows.shape[1]).sum(axis=1) for side in (rows, -rows)]
-    largest: Floats = np.maximum(*pairs).max(axis=0)
-    return largest
+    return _steps(weight, np.maximum(*pairs).max(axis=0))
 
 
 def _steps(values: Floats, largest: Floats) -> tuple[NDArray[np.int8], Floats]:
@@ -130,10 +116,12 @@ def _weight(node: ir.Node) -> Floats | None:
     return weight.T if node.attributes.get_int("transB", False) else weight
 
 
-def _is_large_table(node: ir.Node) -> bool:
+def _large_table(node: ir.Node) -> Floats | None:
+    """The table of a lookup of its rows, [rows, width]; None for any other node, and for a small one."""
+    if node.op_type != "Gather" or node.attributes.get_int("axis", 0) != 0:
+        return None
     table = constant_of(node.inputs[0])
-    rows = node.attributes.get_int("axis", 0) == 0
-    return rows and table is not None and table.ndim == 2 and table.size >= _LARGE_TABLE
+    return table if table is not None and table.ndim == 2 and table.size >= _LARGE_TABLE else None
 
 
 class _Writer:
@@ -152,8 +140,7 @@ class _Writer:
     def replace_product(self, node: ir.Node, weight: Floats) -> None:
         """x @ w (+ bias) becomes uint8 x int8, times both scales (+ bias)."""
         x, name = node.inputs[0], node.outputs[0].name
-        if x is None:
-            raise ExportError(f"the product {name} has no left side")
+        assert x is not None
         steps, scales = per_column(weight)
         w, w_scale = self._add(f"{name}.weight", steps), self._add(f"{name}.scale", scales)
         pixels = uint8_source(x)
@@ -167,11 +154,9 @@ class _Writer:
             result = self._node(node, "Add", result, node.inputs[2])
         self._swap(node, result)
 
-    def replace_lookup(self, node: ir.Node) -> None:
+    def replace_lookup(self, node: ir.Node, table: Floats) -> None:
         """table[ids] becomes int8 rows times one scale a row."""
-        table, ids, name = constant_of(node.inputs[0]), node.inputs[1], node.outputs[0].name
-        if table is None:
-            raise ExportError(f"the lookup {name} has no table")
+        ids, name = node.inputs[1], node.outputs[0].name
         steps, scales = per_row(table)
         rows = self._node(node, "Gather", self._add(f"{name}.table", steps), ids)
         row_scale = self._node(node, "Gather", self._add(f"{name}.scale", scales), ids)

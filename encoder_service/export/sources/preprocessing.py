@@ -11,17 +11,14 @@ from typing import Any, Literal
 
 from encoder_service.bundle import ImageRules
 from encoder_service.export import ExportError
-from encoder_service.export.normalisation import Normalisation, Triple
+from encoder_service.export.normalisation import Normalisation
 
 Interpolation = Literal["lanczos", "bilinear", "bicubic"]
+Resize = Literal["crop", "squash", "pad"]
 
 _INTERPOLATION: dict[int, Interpolation] = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
 # OpenCLIP's names, and what they are here.
-_RESIZE: dict[str, Literal["crop", "squash", "pad"]] = {
-    "shortest": "crop",
-    "squash": "squash",
-    "longest": "pad",
-}
+_RESIZE: dict[str, Resize] = {"shortest": "crop", "squash": "squash", "longest": "pad"}
 
 
 def of_transformers(processor: Mapping[str, Any]) -> tuple[ImageRules, Normalisation]:
@@ -38,11 +35,14 @@ def of_transformers(processor: Mapping[str, Any]) -> tuple[ImageRules, Normalisa
             f"the image processor's do_resize {resizes}, size {size}, do_center_crop {crops} and crop_size "
             f"{crop} make no square image, or one that a manifest cannot describe"
         )
+    resample = int(processor.get("resample", 3))
+    if resample not in _INTERPOLATION:
+        raise ExportError(f"the image processor's resample {resample} is not known here: 1, 2 or 3")
     rules = ImageRules(
         size=kept,
         resize="squash" if squash else "crop",
         resized=None if kept == resized else resized,
-        interpolation=_interpolation(processor),
+        interpolation=_INTERPOLATION[resample],
     )
     return rules, _normalisation(processor)
 
@@ -58,23 +58,15 @@ def _edge(size: Mapping[str, int]) -> int:
     return next(iter(size.values())) if known else 0
 
 
-def _interpolation(processor: Mapping[str, Any]) -> Interpolation:
-    resample = int(processor.get("resample", 3))
-    if resample not in _INTERPOLATION:
-        raise ExportError(f"the image processor's resample {resample} is not known here: 1, 2 or 3")
-    return _INTERPOLATION[resample]
-
-
 def _normalisation(processor: Mapping[str, Any]) -> Normalisation:
     rescale = float(processor.get("rescale_factor", 1 / 255)) if processor.get("do_rescale", True) else 1.0
-    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    mean, std = _channels(0), _channels(1)
     if processor.get("do_normalize", True):
-        mean, std = _triple(processor["image_mean"]), _triple(processor["image_std"])
+        mean, std = _channels(processor["image_mean"]), _channels(processor["image_std"])
     if processor.get("rescale_offset"):  # EfficientNet's: from -1 to 1
-        mean = (mean[0] + 1, mean[1] + 1, mean[2] + 1)
+        mean = tuple(value + 1 for value in mean)
     if processor.get("include_top"):  # EfficientNet's: divided once more
-        again = _triple(processor["image_std"])
-        std = (std[0] * again[0], std[1] * again[1], std[2] * again[2])
+        std = tuple(a * b for a, b in zip(std, _channels(processor["image_std"]), strict=True))
     return Normalisation(mean, std, rescale)
 
 
@@ -91,11 +83,8 @@ def of_open_clip(settings: Mapping[str, Any]) -> tuple[ImageRules, Normalisation
         interpolation="bilinear" if settings["interpolation"] == "bilinear" else "bicubic",
         background=(settings["fill_color"],) * 3,
     )
-    return rules, Normalisation(_triple(settings["mean"]), _triple(settings["std"]))
+    return rules, Normalisation(_channels(settings["mean"]), _channels(settings["std"]))
 
 
-def _triple(values: Any) -> Triple:
-    red, green, blue = (
-        (float(v) for v in values) if not isinstance(values, int | float) else [float(values)] * 3
-    )
-    return red, green, blue
+def _channels(values: Any) -> tuple[float, ...]:
+    return (float(values),) * 3 if isinstance(values, int | float) else tuple(map(float, values))

@@ -45,7 +45,6 @@ def export_bundle(
     revision: str | None = None,
     dimension: int = 0,
     precisions: Sequence[Precision] = ("fp32", "int8"),
-    seed: int = 0,
     progress: Progress = lambda message: None,
 ) -> Manifest:
     """Writes the bundle of `source` into the folder `out` and returns its manifest.
@@ -61,7 +60,7 @@ def export_bundle(
         photos = golden.photos(progress)  # before the long work: these may have to be downloaded
         progress(f"loading {source}")
         if random_init:
-            encoder = load_random(source, seed, dimension=dimension)
+            encoder = load_random(source, 0, dimension=dimension)
         else:
             encoder = load(source, revision=revision, dimension=dimension)
         (folder / TOKENIZER).write_text(tokenizer_json(encoder.tokenizer), encoding="utf-8")

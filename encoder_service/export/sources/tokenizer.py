@@ -76,8 +76,8 @@ class LoadedTokenizer:
         )
 
 
-def of_transformers(folder: str | Path, **options: Any) -> LoadedTokenizer:
-    """Loads the tokenizer of a folder or hub id; `options` go to transformers. Raises ExportError.
+def of_transformers(folder: str | Path) -> LoadedTokenizer:
+    """Loads the tokenizer of a folder or hub id. Raises ExportError.
 
     SigLIP's own class runs SentencePiece itself and has no form that the service could run: in its place
     stands `tokenizer.json` or, where there is none, T5's, which reads the same file; that class's clean-up
@@ -85,12 +85,12 @@ def of_transformers(folder: str | Path, **options: Any) -> LoadedTokenizer:
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
-    reference, refusal = _try(AutoTokenizer, folder, options)
+    reference, refusal = _try(AutoTokenizer, folder)
     loaded = reference
     if getattr(loaded, "backend_tokenizer", None) is None:
-        loaded, missing = _try(PreTrainedTokenizerFast, folder, options)
+        loaded, missing = _try(PreTrainedTokenizerFast, folder)
     if loaded is None and (Path(folder) / "spiece.model").is_file():
-        loaded, missing = _try(T5Tokenizer, folder, {**options, "extra_ids": 0})
+        loaded, missing = _try(T5Tokenizer, folder, extra_ids=0)
     if loaded is None:
         raise ExportError(
             f"{folder} has no tokenizer.json that can be used ({refusal or missing}); "
@@ -173,7 +173,7 @@ def _class_named(folder: Path) -> str | None:
     return named
 
 
-def _try(kind: Any, source: str | Path, options: dict[str, Any]) -> tuple[Any, str]:
+def _try(kind: Any, source: str | Path, **options: Any) -> tuple[Any, str]:
     """The tokenizer, or None and the reason. The libraries raise anything, bare Exception included."""
     try:
         return kind.from_pretrained(source, trust_remote_code=False, **options), ""

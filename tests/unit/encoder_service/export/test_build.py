@@ -156,7 +156,7 @@ def test_a_failed_export_leaves_nothing_of_itself_and_the_old_bundle(
 
     monkeypatch.setattr(write_graphs, "export_image", fail)
     with pytest.raises(ExportError, match="out of ideas"):
-        export(own_bundle, seed=1)
+        export(own_bundle)
     assert open_bundle(own_bundle) == before
     assert [path.name for path in own_bundle.parent.iterdir()] == [own_bundle.name]
 

@@ -6,32 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
-
 from encoder_service.bundle import (
-    KNOWN_TEXT,
     TOKENIZER,
-    KnownAnswer,
     Manifest,
     Precision,
     Tower,
-    encode_vector,
     file_entry,
     graph_file,
-    known_answer_pixels,
     space_fingerprint,
     write_manifest,
 )
 from encoder_service.export import ExportError, Progress, golden
 from encoder_service.export.dual_encoder import DualEncoder
-from encoder_service.export.output import bundle_folder
+from encoder_service.export.output import bundle_folder, known_answer
 from encoder_service.export.sources.load import load, load_random
 from encoder_service.export.sources.tokenizer import tokenizer_json
 from encoder_service.export.verify import check_bundle, report
 from encoder_service.export.write_graphs import write_graphs
-from encoder_service.inputs.texts import TextTokenizer, pad
-from encoder_service.machine import available_cpus
-from encoder_service.runtime.session import OnnxSession
 
 # The share of fp32's bytes that int8 may have to be worth running.
 _MOST = 0.5
@@ -99,7 +90,7 @@ def _manifest(encoder: DualEncoder, folder: Path, made: Mapping[Tower, Sequence[
         preferred_gpu={tower: "fp16" if "fp16" in there else "fp32" for tower, there in made.items()},
         fingerprint=fingerprint,
         files=files,
-        known_answer=_known_answer(encoder, folder),
+        known_answer=known_answer(folder, encoder.image, encoder.text, "fp32"),
     )
 
 
@@ -116,16 +107,3 @@ def for_cpus(tower: Tower, there: Sequence[Precision], files: Mapping[str, int])
         for precision in there
     }
     return "int8" if "int8" in there and sizes["int8"] < _MOST * sizes["fp32"] else "fp32"
-
-
-def _known_answer(encoder: DualEncoder, folder: Path) -> KnownAnswer:
-    threads = available_cpus()
-    image = OnnxSession(folder / graph_file("image", "fp32"), "cpu", threads)
-    text = OnnxSession(folder / graph_file("text", "fp32"), "cpu", threads)
-    tokens = TextTokenizer(folder, encoder.text).encode([KNOWN_TEXT])
-    pixels = known_answer_pixels(encoder.image.size)[np.newaxis]
-    return KnownAnswer(
-        text=KNOWN_TEXT,
-        text_vector=encode_vector(text.run(pad(tokens, encoder.text))[0]),
-        image_vector=encode_vector(image.run({"pixels": pixels})[0]),
-    )

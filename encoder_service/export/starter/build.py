@@ -15,32 +15,30 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
 from encoder_service.bundle import (
-    KNOWN_TEXT,
     TOKENIZER,
     ImageRules,
-    KnownAnswer,
     Manifest,
     ParityCheck,
+    Precision,
     Source,
     TextRules,
     Vectors,
-    encode_vector,
     file_entry,
     graph_file,
-    known_answer_pixels,
     space_fingerprint,
     write_manifest,
 )
 from encoder_service.export import Progress
-from encoder_service.export.output import bundle_folder
+from encoder_service.export.output import bundle_folder, known_answer
 from encoder_service.export.parity import MIN_MEAN_COSINE, check, cosines
 from encoder_service.export.starter.image import LOOKS, SIZE, image_graph
 from encoder_service.export.starter.parts import PARTS, Parts, read_parts
 from encoder_service.export.starter.text import CONTEXT_LENGTH, PAD_ID, WIDTH, Centring, text_graph
 from encoder_service.inputs.texts import TextTokenizer, pad
+from encoder_service.machine import available_cpus
+from encoder_service.runtime.session import OnnxSession
 
 LICENSE = "Apache-2.0"
 NOTES = (
@@ -70,16 +68,13 @@ def build_starter(out: Path, *, progress: Progress = lambda message: None) -> Ma
         parts = read_parts(progress)
         progress("writing the text tower")
         tokenizer = _write_tokenizer(parts, folder)
-        names, classes = _meeting_place(parts, tokenizer, progress)
+        names, classes = _meeting_place(parts, folder, tokenizer, progress)
         centring = Centring(mean=names.mean(axis=0), zeros=LOOKS)
-        text = text_graph(parts.text_weights, "int8", centring)
-        onnx.save(text, folder / graph_file("text", "int8"))
+        onnx.save(text_graph(parts.text_weights, "int8", centring), folder / graph_file("text", "int8"))
         progress("writing the image tower")
-        image = image_graph(parts.image_weights, classes)
-        onnx.save(image, folder / graph_file("image", "fp32"))
+        onnx.save(image_graph(parts.image_weights, classes), folder / graph_file("image", "fp32"))
         progress("comparing the text tower with fp32")
-        parity = _parity(parts, tokenizer, text, names - centring.mean)
-        manifest = _manifest(parts, folder, _known_answer(image, text, tokenizer), parity)
+        manifest = _manifest(parts, folder, _parity(parts, folder, tokenizer, names - centring.mean))
         write_manifest(folder, manifest)
     return manifest
 
@@ -91,13 +86,18 @@ def _write_tokenizer(parts: Parts, folder: Path) -> TextTokenizer:
     return TextTokenizer(folder, TEXT)
 
 
-def _meeting_place(parts: Parts, tokenizer: TextTokenizer, say: Progress) -> tuple[Vectors, Vectors]:
+def _meeting_place(
+    parts: Parts, folder: Path, tokenizer: TextTokenizer, say: Progress
+) -> tuple[Vectors, Vectors]:
     """MiniLM's vectors of the class names, and the classes' own unit vectors, float32 [1000, 384] both.
 
     Texts are centred on the mean of the former; images are mixed from the latter.
     """
     say(f"reading the {len(parts.classes)} class names")
-    session = _session(text_graph(parts.text_weights, "fp32"))
+    graph = folder / graph_file("text", "fp32")
+    onnx.save(text_graph(parts.text_weights, "fp32"), graph)
+    session = _text_session(folder, "fp32")
+    graph.unlink()
     names = _encode(session, tokenizer, _names(parts))
     described = _encode(session, tokenizer, [f"{c.lemmas}: {c.definition}" for c in parts.classes])
     centred = described - described.mean(axis=0)
@@ -109,11 +109,10 @@ def _names(parts: Parts) -> list[str]:
     return [f"A {c.first_lemma}." for c in parts.classes]
 
 
-def _parity(
-    parts: Parts, tokenizer: TextTokenizer, text: onnx.ModelProto, centred_fp32: Vectors
-) -> list[ParityCheck]:
+def _parity(parts: Parts, folder: Path, tokenizer: TextTokenizer, centred_fp32: Vectors) -> list[ParityCheck]:
     """What int8 costs, over the class names. Only here is the fp32 tower at hand: no bundle carries it."""
-    int8 = _encode(_session(text), tokenizer, _names(parts))[:, :WIDTH]  # the rest is zeros
+    session = _text_session(folder, "int8")
+    int8 = _encode(session, tokenizer, _names(parts))[:, :WIDTH]  # the rest is zeros
     cosine, name = cosines(int8, centred_fp32), "int8 against fp32"
     return [
         check(name, "text", "mean cosine", float(cosine.mean()), len(int8), least=MIN_MEAN_COSINE),
@@ -121,24 +120,19 @@ def _parity(
     ]
 
 
-def _encode(session: ort.InferenceSession, tokenizer: TextTokenizer, texts: Sequence[str]) -> Vectors:
+def _text_session(folder: Path, precision: Precision) -> OnnxSession:
+    return OnnxSession(folder / graph_file("text", precision), "cpu", available_cpus())
+
+
+def _encode(session: OnnxSession, tokenizer: TextTokenizer, texts: Sequence[str]) -> Vectors:
     tokens = tokenizer.encode(texts)
     order = np.argsort([len(one.ids) for one in tokens], kind="stable")  # texts of like length together
     batches = [[tokens[i] for i in some] for some in np.array_split(order, -(-len(order) // _BATCH))]
-    vectors = np.concatenate([session.run(None, dict(pad(batch, TEXT)))[0] for batch in batches])
+    vectors = np.concatenate([session.run(pad(batch, TEXT)) for batch in batches])
     return vectors[np.argsort(order)]
 
 
-def _known_answer(image: onnx.ModelProto, text: onnx.ModelProto, tokenizer: TextTokenizer) -> KnownAnswer:
-    pixels = known_answer_pixels(SIZE)[np.newaxis]
-    return KnownAnswer(
-        text=KNOWN_TEXT,
-        text_vector=encode_vector(_encode(_session(text), tokenizer, [KNOWN_TEXT])[0]),
-        image_vector=encode_vector(_session(image).run(None, {"pixels": pixels})[0][0]),
-    )
-
-
-def _manifest(parts: Parts, folder: Path, known_answer: KnownAnswer, parity: list[ParityCheck]) -> Manifest:
+def _manifest(parts: Parts, folder: Path, parity: list[ParityCheck]) -> Manifest:
     image = ImageRules(size=SIZE, resize="pad", interpolation="bicubic", pad_factor=PAD_FACTOR)
     files = {path.name: file_entry(path) for path in sorted(folder.iterdir())}
     made_of = hashlib.sha256(f"{parts.weights_sha256} recipe {RECIPE}".encode()).hexdigest()
@@ -164,14 +158,6 @@ def _manifest(parts: Parts, folder: Path, known_answer: KnownAnswer, parity: lis
         preferred_cpu={"image": "fp32", "text": "int8"},
         fingerprint=space_fingerprint(made_of, files[TOKENIZER].sha256, image, TEXT, {}),
         files=files,
-        known_answer=known_answer,
+        known_answer=known_answer(folder, image, TEXT, "int8"),
         parity=parity,
     )
-
-
-def _session(model: onnx.ModelProto) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    # Beside busy neighbours, threads that spin while they wait make the build many times slower.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

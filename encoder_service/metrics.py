@@ -80,18 +80,6 @@ class _State(Collector):
         self._texts = texts
 
     def collect(self) -> Iterator[Metric]:
-        yield self._model()
-        yield from self._queues()
-        cache = self._texts.cache
-        yield CounterMetricFamily(
-            "clipsearch_encoder_text_cache_hits", "Texts answered from the cache.", cache.hits
-        )
-        yield CounterMetricFamily(
-            "clipsearch_encoder_text_cache_misses", "Texts not in the cache.", cache.misses
-        )
-        yield GaugeMetricFamily("clipsearch_encoder_text_cache_bytes", "Memory of the cache.", cache.size)
-
-    def _model(self) -> Metric:
         facts = {
             "name": self._manifest.name,
             "fingerprint": self._manifest.fingerprint,
@@ -100,26 +88,29 @@ class _State(Collector):
             "provider": self._running.provider,
             "pretrained": str(self._manifest.pretrained).lower(),
         }
-        info = GaugeMetricFamily(
+        model = GaugeMetricFamily(
             "clipsearch_encoder_model_info", "Always 1; the labels say which model runs.", labels=list(facts)
         )
-        info.add_metric(list(facts.values()), 1)
-        return info
-
-    def _queues(self) -> Iterator[Metric]:
-        waiting = GaugeMetricFamily(
-            "clipsearch_encoder_queue_items", "Items that wait for the session.", labels=["tower"]
-        )
-        items = GaugeMetricFamily(
-            "clipsearch_encoder_admitted_items", "Items from arrival to answer.", labels=["tower"]
-        )
-        size = GaugeMetricFamily(
-            "clipsearch_encoder_admitted_bytes",
-            "Bytes of the items from arrival to answer.",
-            labels=["tower"],
-        )
+        model.add_metric(list(facts.values()), 1)
+        yield model
+        gauges = [
+            GaugeMetricFamily(name, meaning, labels=["tower"])
+            for name, meaning in (
+                ("clipsearch_encoder_queue_items", "Items that wait for the session."),
+                ("clipsearch_encoder_admitted_items", "Items from arrival to answer."),
+                ("clipsearch_encoder_admitted_bytes", "Bytes of the items from arrival to answer."),
+            )
+        ]
         for name, tower in (("image", self._images), ("text", self._texts)):
-            waiting.add_metric([name], len(tower.batcher))
-            items.add_metric([name], tower.admission.items)
-            size.add_metric([name], tower.admission.bytes)
-        yield from (waiting, items, size)
+            counts = len(tower.batcher), tower.admission.items, tower.admission.bytes
+            for gauge, count in zip(gauges, counts, strict=True):
+                gauge.add_metric([name], count)
+        yield from gauges
+        cache = self._texts.cache
+        yield CounterMetricFamily(
+            "clipsearch_encoder_text_cache_hits", "Texts answered from the cache.", cache.hits
+        )
+        yield CounterMetricFamily(
+            "clipsearch_encoder_text_cache_misses", "Texts not in the cache.", cache.misses
+        )
+        yield GaugeMetricFamily("clipsearch_encoder_text_cache_bytes", "Memory of the cache.", cache.size)

@@ -203,12 +203,13 @@ def _input_checks(
     """What the bundle's rules make of images and texts, against what the library makes of them."""
     values = encoder.normalisation
     scale, shift = (np.array(v).reshape(3, 1, 1) for v in values.scale_and_shift())
-    steps = [
-        np.abs((encoder.own_pixels(photo.image).numpy() - shift) / scale - _channels(photo, encoder)).mean()
-        for photo in photos
-    ]
+    steps = []
+    for photo in photos:
+        own_pixels = (encoder.own_pixels(photo.image).numpy() - shift) / scale
+        pixels = np.asarray(fit(photo.image, encoder.image), np.float32).transpose(2, 0, 1)
+        steps.append(float(np.abs(own_pixels - pixels).mean()))
     name, most = "pixels against the library's own", parity.MAX_MEAN_STEPS
-    checks = [parity.check(name, "image", "mean difference", float(max(steps)), len(photos), most=most)]
+    checks = [parity.check(name, "image", "mean difference", max(steps), len(photos), most=most)]
     if encoder.own_tokens is not None:
         own = encoder.own_tokens(texts)
         mine = pad(tokens, encoder.text.model_copy(update={"padding": "max_length"}))["input_ids"]
@@ -216,10 +217,6 @@ def _input_checks(
         name, least = "tokens against the library's own", parity.MIN_EQUAL_TOKENS
         checks.append(parity.check(name, "text", "share equal", share, len(texts), least=least))
     return checks
-
-
-def _channels(photo: golden.Photo, encoder: DualEncoder) -> NDArray[np.float32]:
-    return np.asarray(fit(photo.image, encoder.image), np.float32).transpose(2, 0, 1)
 
 
 def _cross_checks(

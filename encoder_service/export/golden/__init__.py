@@ -64,8 +64,5 @@ def text_pairs() -> list[tuple[str, str]]:
 
 def _pairs(name: str) -> list[tuple[str, str]]:
     content = (Path(__file__).parent / name).read_text(encoding="utf-8")
-    pairs = []
-    for line in content.removesuffix("\n").split("\n"):
-        left, right = line.split("\t")
-        pairs.append((left, right))
-    return pairs
+    pairs = [line.split("\t") for line in content.removesuffix("\n").split("\n")]
+    return [(left, right) for left, right in pairs]

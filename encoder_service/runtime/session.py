@@ -47,12 +47,16 @@ class OnnxSession:
         SessionError.
         """
         options = _options(threads)
+        # On x86 its layout pass, which is for float32, dies of a transposed fp16 product (onnxruntime#28392).
+        without = ["NchwcTransformer"] if provider == "cpu" and ".fp16." in path.name else None
         if provider == "cuda":
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             ort.preload_dlls()  # the loader does not look where pip puts CUDA's and cuDNN's libraries
         try:
             providers = provider_options(provider, device, memory_mb)
-            self.onnx = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=False)
+            self.onnx = ort.InferenceSession(
+                str(path), options, providers=providers, enable_fallback=False, disabled_optimizers=without
+            )
         except Exception as error:  # ONNX Runtime's own exception types are not exported
             raise SessionError(f"{path.name} cannot be loaded: {first_line(error)}") from None
         check_placement(self.onnx, path.name, provider)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from encoder_service.bundle import KnownAnswer, Manifest, Precision, encode_vector, graph_file, read_manifest
 from encoder_service.runtime import session as session_module
@@ -33,6 +37,24 @@ def test_a_session_on_a_provider_that_the_wheel_has_not_does_not_open(toy_bundle
         pytest.raises(SessionError, match="CUDAExecutionProvider was asked for"),
     ):
         OnnxSession(toy_bundle / graph_file("image", "fp32"), "cuda", threads=1)
+
+
+def test_a_transposed_product_in_fp16_opens_on_cpus(tmp_path: Path) -> None:
+    """ONNX Runtime itself dies of it, process and all (onnxruntime#28392); OpenCLIP's text towers have it."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["half"], to=TensorProto.FLOAT16),
+        helper.make_node("Transpose", ["half"], ["turned"], perm=[1, 0, 2]),
+        helper.make_node("MatMul", ["turned", "w"], ["product"]),
+        helper.make_node("Cast", ["product"], ["embeds"], to=TensorProto.FLOAT),
+    ]
+    shapes = {"x": ["batch", "sequence", 2], "embeds": ["sequence", "batch", 2]}
+    x, embeds = (helper.make_tensor_value_info(n, TensorProto.FLOAT, dims) for n, dims in shapes.items())
+    weight = numpy_helper.from_array(np.ones((2, 2), np.float16), "w")
+    graph = helper.make_graph(nodes, "graph", [x], [embeds], [weight])
+    path = tmp_path / graph_file("text", "fp16")
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10), path)
+    command = f"from {OnnxSession.__module__} import *; OnnxSession(Path({str(path)!r}), 'cpu', 1)"
+    subprocess.run([sys.executable, "-c", command], check=True, timeout=60)
 
 
 def test_an_error_is_told_without_its_place_in_onnx_runtimes_source() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +79,9 @@ def export_text(tower: nn.Module, rules: TextRules, path: Path) -> None:
 def _export(
     tower: nn.Module, examples: dict[str, Tensor], axes: tuple[dict[int, Any], ...], path: Path
 ) -> None:
-    with torch.no_grad(), _quiet():
+    # The exporter's notes are about itself; its errors are exceptions.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
         try:
             program = torch.onnx.export(
                 tower.eval(),
@@ -98,17 +98,3 @@ def _export(
     if program is None:
         raise ExportError(f"torch exported nothing for {path.name}")
     save_graph(program.model, path)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's notes about itself; its errors are exceptions."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -86,20 +86,12 @@ class _Directory:
     def alone(self) -> bytes:
         """The file with this directory only, and in it the tags that the pixels need."""
         kept = [self.entries[tag].raw for tag in sorted(self.entries) if tag in _PIXELS]
-        at = len(self.data) + len(self.data) % 2
-        directory = struct.pack(self.order + self.count, len(kept)) + b"".join(kept)
-        offset = struct.pack(self.order + self.word, at)
+        directory = [struct.pack(self.order + self.count, len(kept)), *kept]
+        odd = len(self.data) % 2
+        offset, none = (struct.pack(self.order + self.word, at) for at in (len(self.data) + odd, 0))
         head = self.data[:8] if self.big else self.data[:4]
-        return b"".join(
-            [
-                head,
-                offset,
-                self.data[len(head) + len(offset) :],
-                b"\0" * (at - len(self.data)),
-                directory,
-                struct.pack(self.order + self.word, 0),
-            ]
-        )
+        rest = self.data[len(head) + len(offset) :]
+        return b"".join([head, offset, rest, b"\0" * odd, *directory, none])
 
 
 def read_tiff(data: bytes) -> Container:

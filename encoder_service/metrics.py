@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias, TypeVar
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,7 @@ from prometheus_client.registry import Collector
 from clipsearch.serving.telemetry.metrics import LATENCY_BUCKETS
 from encoder_service.bundle import Manifest, Tower
 from encoder_service.encoder import Encoded, ImageTower, Outcome, Running, TextTower
-
-Item = TypeVar("Item")
-Run: TypeAlias = Callable[[Sequence[Item]], NDArray[np.float32]]
+from encoder_service.runtime.session import Item, Run
 
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 

@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic
 
 import numpy as np
-from numpy.typing import NDArray
 
 from encoder_service.bundle import (
     Manifest,
@@ -32,7 +31,7 @@ from encoder_service.inputs.pixels import fit
 from encoder_service.inputs.texts import TextTokenizer, Tokens, pad
 from encoder_service.machine import available_cpus
 from encoder_service.runtime.providers import ProviderName, choose_provider
-from encoder_service.runtime.session import OnnxSession, plain_images, plain_texts
+from encoder_service.runtime.session import Item, OnnxSession, Pixels, Run, plain_images, plain_texts
 
 if TYPE_CHECKING:
     from encoder_service.export.dual_encoder import DualEncoder
@@ -41,10 +40,6 @@ if TYPE_CHECKING:
 _SOME = 24
 _BATCH = 16
 
-Item = TypeVar("Item")
-
-Pixels = NDArray[np.uint8]
-Run = Callable[[Sequence[Item]], Vectors]
 Open = Callable[[Tower, Precision], OnnxSession]
 
 

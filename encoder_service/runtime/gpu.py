@@ -10,11 +10,9 @@ import structlog
 from encoder_service.bundle import TextRules, Vectors
 from encoder_service.inputs.texts import TextInput, Tokens, pad
 from encoder_service.runtime.providers import SessionError
-from encoder_service.runtime.session import Feeding, Item, OnnxSession, Pixels, first_line
+from encoder_service.runtime.session import Feeding, Item, OnnxSession, Pixels, Run, first_line
 
 _log = structlog.get_logger(__name__)
-
-Run = Callable[[Sequence[Item]], Vectors]
 
 # Batch sizes that measuring may choose: images, short texts.
 _IMAGES, _TEXTS = (16, 512), (64, 1024)

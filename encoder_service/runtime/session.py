@@ -22,6 +22,8 @@ from encoder_service.runtime.providers import ProviderName, SessionError, check_
 Item = TypeVar("Item")
 
 Pixels = NDArray[np.uint8]
+# Items as one batch, to their vectors.
+Run = Callable[[Sequence[Item]], Vectors]
 
 # Cosine to the vectors that the fp32 graphs gave when the bundle was made.
 KNOWN_ANSWER_BOUNDS: dict[Precision, float] = {"fp32": 0.999, "fp16": 0.999, "int8": 0.98}
@@ -113,7 +115,7 @@ class Feeding(Generic[Item]):
     `capacity`, where it is not 0, a batch cannot be run. `in_flight` threads may call `run` at once.
     """
 
-    run: Callable[[Sequence[Item]], Vectors]
+    run: Run[Item]
     weigh: Callable[[Item], int]
     sizes: tuple[int, int]
     capacity: int = 0
@@ -153,9 +155,7 @@ def check_known_answer(manifest: Manifest, tower: Tower, precision: Precision, v
         )
 
 
-def best_batch(
-    run: Callable[[Sequence[Item]], Vectors], item: Item, smallest: int, largest: int, budget_s: float
-) -> int:
+def best_batch(run: Run[Item], item: Item, smallest: int, largest: int, budget_s: float) -> int:
     """The number of items a batch should have at most, measured with copies of `item` for `budget_s` seconds.
 
     Tries 1, 2, 4, ... and goes round them again while there is time; the best run of each size counts,
@@ -176,7 +176,7 @@ def best_batch(
     return max(smallest, next(size for size in sorted(rates) if rates[size] >= enough))
 
 
-def _seconds(run: Callable[[Sequence[Item]], Vectors], items: Sequence[Item]) -> float:
+def _seconds(run: Run[Item], items: Sequence[Item]) -> float:
     start = time.perf_counter()
     run(items)
     return time.perf_counter() - start

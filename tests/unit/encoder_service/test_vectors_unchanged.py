@@ -27,8 +27,7 @@ from encoder_service.inputs.texts import TextTokenizer, Tokens
 from encoder_service.queue.admission import Admission
 from encoder_service.queue.batcher import Batcher
 from encoder_service.queue.cache import TextCache
-from encoder_service.runtime.gpu import Run
-from encoder_service.runtime.session import OnnxSession, Pixels, plain_images, plain_texts
+from encoder_service.runtime.session import OnnxSession, Pixels, Run, plain_images, plain_texts
 from tests.decoded import prepare_image
 
 BOUND = 1e-5  # largest difference of any of the vector's numbers

@@ -15,8 +15,7 @@ from encoder_service.bundle import graph_file, read_manifest
 from encoder_service.inputs import images
 from encoder_service.inputs.errors import InputError
 from encoder_service.inputs.pixels import fit
-from encoder_service.runtime.gpu import Run
-from encoder_service.runtime.session import OnnxSession, Pixels, plain_images
+from encoder_service.runtime.session import OnnxSession, Pixels, Run, plain_images
 from tests.decoded import prepare_image
 from tests.unit.encoder_service.inputs.corpus import odd_images, saved
 

@@ -64,8 +64,6 @@ class MemoryBudget:
 
     async def take(self, size: int) -> Reservation:
         """`size` bytes, at most `most`, in turn. Cancelling the call gives up the place."""
-        if size > self.most:
-            raise ValueError(f"{size} of at most {self.most} bytes")
         if (at_once := self.try_take(size)) is not None:
             return at_once
         waiter = _Waiter(size, asyncio.get_running_loop())

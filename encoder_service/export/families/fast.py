@@ -13,14 +13,10 @@ from torch import nn
 from encoder_service.export.families import clip, fastvit, siglip
 from encoder_service.export.normalisation import Normalisation
 
-# None: this model has no faster one.
-ImageOf = Callable[[Any, Normalisation], nn.Module | None]
-TextOf = Callable[[Any], nn.Module]
-
-# By the family's name: transformers', or "open_clip" for all models of OpenCLIP.
-FAST_IMAGE: dict[str, ImageOf] = {
+# By the family's name: transformers', or "open_clip" for all models of OpenCLIP. None: it has no faster one.
+FAST_IMAGE: dict[str, Callable[[Any, Normalisation], nn.Module | None]] = {
     **dict.fromkeys(("clip", "metaclip_2", "chinese_clip", "altclip"), clip.Image),
     "siglip": siglip.Image,
     "open_clip": fastvit.image,
 }
-FAST_TEXT: dict[str, TextOf] = {"clip": clip.Text, "siglip": siglip.Text}
+FAST_TEXT: dict[str, Callable[[Any], nn.Module]] = {"clip": clip.Text, "siglip": siglip.Text}

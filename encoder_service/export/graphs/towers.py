@@ -95,6 +95,5 @@ def _export(
             )
         except Exception as error:  # its exceptions share no other type
             raise ExportError(f"torch cannot export {path.name}: {first_line(error)}") from error
-    if program is None:
-        raise ExportError(f"torch exported nothing for {path.name}")
+    assert program is not None
     save_graph(program.model, path)

@@ -30,11 +30,6 @@ def test_what_is_given_back_is_there_again() -> None:
     taken(budget, 700)
 
 
-async def test_more_than_there_will_ever_be_is_not_waited_for() -> None:
-    with pytest.raises(ValueError, match="701 of at most 700"):
-        await MemoryBudget(800).take(701)
-
-
 async def test_large_images_wait_in_turn_and_a_later_one_that_would_fit_does_not_overtake() -> None:
     budget = MemoryBudget(800)
     first = taken(budget, 400)

@@ -120,7 +120,7 @@ class Encoder:
                 done()
             else:
                 decoded.append((index, image, time.monotonic() - start - image.seconds))
-                group.submit([image.prepared.pixels], [image.digest])
+                group.submit([image.pixels], [image.digest])
 
         with (
             tower.admission.admit(len(images), sum(map(len, images)), deadline) as done,
@@ -131,7 +131,7 @@ class Encoder:
             except MemoryError as error:  # the server's lack, not an image's fault
                 raise ResourceExhausted("decoding ran out of memory", "OUT_OF_MEMORY", _RETRY_S) from error
             for (index, image, waited_s), computed in zip(decoded, await group.answers(), strict=True):
-                outcomes[index] = _encoded(computed, image.prepared.input, image.seconds, waited_s)
+                outcomes[index] = _encoded(computed, image.input, image.seconds, waited_s)
         answers = [outcomes[index] for index in range(len(images))]
         self._observe("image", answers)
         return answers

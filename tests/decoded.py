@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
 from encoder_service.bundle import ImageRules
-from encoder_service.inputs.images import ImageLimits, PreparedImage, decode, open_image
+from encoder_service.inputs.images import ImageInput, ImageLimits, decode, open_image
 
 MIB = 1024 * 1024
 LIMITS = ImageLimits(max_bytes=20 * MIB, max_memory=1024 * MIB)
 
 
-def prepare_image(data: bytes, rules: ImageRules, limits: ImageLimits = LIMITS) -> PreparedImage:
-    """Pixels as the image graph takes them, and what was done on the way. Raises as `open_image`."""
-    return decode(open_image(data, rules, limits), rules)
+class Prepared(NamedTuple):
+    """Pixels as the image graph takes them, uint8 [size, size, 3], and what was done on the way."""
+
+    pixels: NDArray[np.uint8]
+    input: ImageInput
+
+
+def prepare_image(data: bytes, rules: ImageRules, limits: ImageLimits = LIMITS) -> Prepared:
+    """Opens and decodes. Raises as `open_image`."""
+    return Prepared(*decode(open_image(data, rules, limits), rules))

@@ -53,7 +53,7 @@ async def test_what_does_not_fit_now_waits_holding_no_thread_and_small_images_pa
     assert not any(task.done() for task in large)
     budget.give_back(held)
     answers = await asyncio.gather(*large)
-    assert [image.prepared.input.width for image in answers] == [1500, 1501, 1502, 1503]
+    assert [image.input.width for image in answers] == [1500, 1501, 1502, 1503]
     assert (budget.used, budget.waiting) == (0, 0)
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedOpsetsPass
+from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
 from encoder_service.export import ExportError
 from encoder_service.export.graphs.edit import add_constant, constant_of, save_graph, uint8_source
@@ -62,6 +62,7 @@ def to_fp16(fp32: Path, fp16: Path) -> None:
                 value.dtype = _HALF
     _widen(graph, tail)
     model.opset_imports[_RUNTIME] = 1
+    RemoveUnusedNodesPass()(model)
     RemoveUnusedOpsetsPass()(model)
     save_graph(model, fp16)
 
@@ -145,8 +146,6 @@ def _constants_to_fp16(graph: ir.Graph, tail: Container[ir.Node], name: str) -> 
     for value in list(graph.initializers.values()):
         array = constant_of(value)
         others = [use for use in value.uses() if use.node not in tail]
-        if not value.uses():
-            del graph.initializers[str(value.name)]
         if array is None or not others:
             continue
         if np.any((np.abs(array) > _LARGEST) & (np.abs(array) < _MASKED)):
@@ -155,8 +154,6 @@ def _constants_to_fp16(graph: ir.Graph, tail: Container[ir.Node], name: str) -> 
         half = add_constant(graph, f"{value.name}.fp16", finite.astype(np.float16))
         for node, index in others:
             node.replace_input_with(index, half)
-        if not value.uses():
-            del graph.initializers[str(value.name)]
 
 
 def _widen(graph: ir.Graph, tail: Container[ir.Node]) -> None:

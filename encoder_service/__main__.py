@@ -59,9 +59,10 @@ def encoder_services(encoder: Encoder, settings: EncoderSettings) -> list[Servic
     embeddings = openai.OpenAIServicer(encoder, settings)
 
     def admit(method: str, left_s: float) -> None:
-        # Before images are taken in and parsed: most of what refusing a call costs.
+        # Before images are taken in and parsed: most of what refusing a call costs. A text may be cached, and
+        # then waits for nothing.
         if method in _OF_IMAGES:
-            encoder.check_images(time.monotonic() + left_s)
+            encoder.images.admission.check(time.monotonic() + left_s)
 
     return [
         Service(

@@ -93,23 +93,16 @@ class Encoder:
     ) -> None:
         self.manifest = manifest
         self.running = running
-        self._images = images
-        self._texts = texts
+        self.images = images
+        self.texts = texts
         self._observe = observe
-
-    def check_images(self, deadline: float) -> None:
-        """Raises ResourceExhausted, DeadlineExceeded where not even one image would be let in now.
-
-        Texts have no such check: one that is cached waits for nothing.
-        """
-        self._images.admission.check(deadline)
 
     async def encode_images(self, images: Sequence[bytes], deadline: float) -> list[Outcome]:
         """One outcome an image, in order.
 
         Raises ResourceExhausted, DeadlineExceeded, Unavailable.
         """
-        tower = self._images
+        tower = self.images
         start = time.monotonic()
         outcomes: dict[int, Outcome] = {}
         decoded: list[tuple[int, Decoded, float]] = []
@@ -138,7 +131,7 @@ class Encoder:
 
     async def encode_pixels(self, pixels: NDArray[np.uint8], deadline: float) -> list[Outcome]:
         """One outcome an image of uint8 [count, size, size, 3]. Raises as `encode_images`."""
-        tower = self._images
+        tower = self.images
         size = self.manifest.image.size
         raw = ImageInput(size, size, "RAW")
         with (
@@ -156,11 +149,11 @@ class Encoder:
         fresh: list[str] = []
         for text in dict.fromkeys(texts):
             try:
-                check_text(text, self._texts.max_bytes)
+                check_text(text, self.texts.max_bytes)
             except InputError as error:
                 outcomes[text] = error
                 continue
-            known = self._texts.cache.get(text)
+            known = self.texts.cache.get(text)
             if known is None:
                 fresh.append(text)
             else:
@@ -172,7 +165,7 @@ class Encoder:
         return [_placed(outcomes[text], f"texts[{index}]") for index, text in enumerate(texts)]
 
     async def _fresh_texts(self, texts: list[str], deadline: float) -> dict[str, Encoded | InputError]:
-        tower = self._texts
+        tower = self.texts
         size = sum(len(text.encode()) for text in texts)
         with (
             tower.admission.admit(len(texts), size, deadline) as done,

@@ -144,8 +144,9 @@ async def open_encoder(
                 TextCache(settings.text_cache_mb * MIB),
                 settings.max_text_bytes,
             )
-            metrics.watch(model.manifest, running, image_tower, text_tower)
-            yield Encoder(model.manifest, running, image_tower, text_tower, metrics.encoded)
+            encoder = Encoder(model.manifest, running, image_tower, text_tower, metrics.encoded)
+            metrics.watch(encoder)
+            yield encoder
 
 
 async def _load(settings: EncoderSettings, threads: int) -> _Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from clipsearch.serving.telemetry.metrics import LATENCY_BUCKETS
-from encoder_service.bundle import Manifest, Tower
-from encoder_service.encoder import Encoded, ImageTower, Outcome, Running, TextTower
+from encoder_service.bundle import Tower
+from encoder_service.encoder import Encoded, Encoder, Outcome
 from encoder_service.runtime.session import Item, Run
 
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -53,9 +54,9 @@ class EncoderMetrics:
                 preprocess.observe(outcome.preprocess_s)
                 queue.observe(outcome.queue_s)
 
-    def watch(self, manifest: Manifest, running: Running, images: ImageTower, texts: TextTower) -> None:
-        """From now on the metrics tell of this model and these towers."""
-        self._registry.register(_State(manifest, running, images, texts))
+    def watch(self, encoder: Encoder) -> None:
+        """From now on the metrics tell of this encoder."""
+        self._registry.register(_State(encoder))
 
     def _seconds(self, step: str, meaning: str) -> Histogram:
         return Histogram(
@@ -70,20 +71,16 @@ class EncoderMetrics:
 class _State(Collector):
     """Reads counts at each scrape, from the scrape's thread; each is one load of an integer."""
 
-    def __init__(self, manifest: Manifest, running: Running, images: ImageTower, texts: TextTower) -> None:
-        self._manifest = manifest
-        self._running = running
-        self._images = images
-        self._texts = texts
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
 
     def collect(self) -> Iterator[Metric]:
+        manifest, running = self._encoder.manifest, self._encoder.running
         facts = {
-            "name": self._manifest.name,
-            "fingerprint": self._manifest.fingerprint,
-            "image_precision": self._running.image_precision,
-            "text_precision": self._running.text_precision,
-            "provider": self._running.provider,
-            "pretrained": str(self._manifest.pretrained).lower(),
+            "name": manifest.name,
+            "fingerprint": manifest.fingerprint,
+            **asdict(running),
+            "pretrained": str(manifest.pretrained).lower(),
         }
         model = GaugeMetricFamily(
             "clipsearch_encoder_model_info", "Always 1; the labels say which model runs.", labels=list(facts)
@@ -98,12 +95,12 @@ class _State(Collector):
                 ("clipsearch_encoder_admitted_bytes", "Bytes of the items from arrival to answer."),
             )
         ]
-        for name, tower in (("image", self._images), ("text", self._texts)):
+        for name, tower in (("image", self._encoder.images), ("text", self._encoder.texts)):
             counts = len(tower.batcher), tower.admission.items, tower.admission.bytes
             for gauge, count in zip(gauges, counts, strict=True):
                 gauge.add_metric([name], count)
         yield from gauges
-        cache = self._texts.cache
+        cache = self._encoder.texts.cache
         yield CounterMetricFamily(
             "clipsearch_encoder_text_cache_hits", "Texts answered from the cache.", cache.hits
         )

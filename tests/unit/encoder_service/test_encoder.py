@@ -146,7 +146,7 @@ async def test_equal_inputs_in_flight_are_computed_once(parts: Parts, jpeg: Jpeg
     parts.text.free.clear()
     images = [asyncio.create_task(parts.encoder.encode_images([jpeg(), jpeg()], math.inf)) for _ in range(3)]
     texts = [asyncio.create_task(parts.encoder.encode_texts(["a cat"], math.inf)) for _ in range(5)]
-    await until(lambda: waiters(parts.encoder._images) == 6 and waiters(parts.encoder._texts) == 5)
+    await until(lambda: waiters(parts.encoder.images) == 6 and waiters(parts.encoder.texts) == 5)
     parts.image.free.set()
     parts.text.free.set()
     for calls in (images, texts):
@@ -199,8 +199,8 @@ async def test_a_call_that_is_cancelled_leaves_no_work_behind(parts: Parts, jpeg
         asyncio.create_task(parts.encoder.encode_images([jpeg((c, 9, 9)) for c in range(10)], math.inf)),
         asyncio.create_task(parts.encoder.encode_texts(["a cat", "a dog"], math.inf)),
     ]
-    await until(lambda: parts.encoder._images.admission.items == 11)
-    await until(lambda: parts.encoder._texts.admission.items == 3)
+    await until(lambda: parts.encoder.images.admission.items == 11)
+    await until(lambda: parts.encoder.texts.admission.items == 3)
     for call in calls:
         call.cancel()
     await asyncio.wait(calls)
@@ -230,7 +230,7 @@ async def test_a_full_queue_refuses_before_it_decodes_and_recovers(toy_bundle: P
         inside = asyncio.create_task(
             parts.encoder.encode_images([jpeg((c, 0, 0)) for c in range(4)], math.inf)
         )
-        await until(lambda: parts.encoder._images.admission.items == 4)
+        await until(lambda: parts.encoder.images.admission.items == 4)
         with pytest.raises(ResourceExhausted, match="5 images would be in work, the limit is 4"):
             await parts.encoder.encode_images([jpeg()], math.inf)
         parts.image.free.set()
@@ -267,7 +267,7 @@ async def test_decoding_long_texts_and_sessions_never_run_on_the_loops_thread(
     watch("text session", parts.text, "run")
     watch("decoding", images_module, "decode")
     watch("hashing", images_module.hashlib, "sha256")
-    watch("tokenising", parts.encoder._texts.tokenizer, "encode")
+    watch("tokenising", parts.encoder.texts.tokenizer, "encode")
     await parts.encoder.encode_images([jpeg()], math.inf)
     await parts.encoder.encode_texts(["cat " * 200 + str(n) for n in range(10)], math.inf)
     assert len(threads) == 5
@@ -298,7 +298,7 @@ async def test_texts_never_wait_behind_images(toy_bundle: Path, monkeypatch: pyt
 
 
 async def test_a_text_that_the_tokenizer_drops_fails_alone(parts: Parts) -> None:
-    tokenizer = parts.encoder._texts.tokenizer._tokenizer
+    tokenizer = parts.encoder.texts.tokenizer._tokenizer
     tokenizer.normalizer = normalizers.Replace("~", "")
     outcomes = await parts.encoder.encode_texts(["a cat", "~", "\u200b"], math.inf)
     assert isinstance(outcomes[0], Encoded)

@@ -52,7 +52,7 @@ def test_times_are_those_of_inputs_that_went_through_the_session(registry):
 async def test_the_model_the_queues_and_the_cache_are_read_as_they_stand(registry, toy_bundle):
     async with open_encoder(EncoderSettings(model=toy_bundle)) as encoder:
         metrics = EncoderMetrics(registry)
-        metrics.watch(encoder.manifest, encoder.running, encoder._images, encoder._texts)
+        metrics.watch(encoder)
         await encoder.encode_texts(["a cat", "a dog"], math.inf)
         await encoder.encode_texts(["a cat"], math.inf)
         model = {
@@ -68,6 +68,6 @@ async def test_the_model_the_queues_and_the_cache_are_read_as_they_stand(registr
         assert value(registry, "text_cache_misses_total") == 2
         assert value(registry, "text_cache_bytes") > 0
         assert value(registry, "queue_items", tower="text") == 0
-        with encoder._images.admission.admit(2, 1000, math.inf):
+        with encoder.images.admission.admit(2, 1000, math.inf):
             assert value(registry, "admitted_items", tower="image") == 2
             assert value(registry, "admitted_bytes", tower="image") == 1000

@@ -240,7 +240,7 @@ async def test_the_callers_deadline_and_cancellation_reach_the_queue(
     loop = asyncio.get_running_loop()
     begun, free = asyncio.Event(), threading.Event()
     seen: list[int] = []
-    batcher = encoder._texts.batcher
+    batcher = encoder.texts.batcher
     run = batcher._run
 
     def held(items: Sequence[Tokens]) -> Any:
@@ -302,7 +302,7 @@ async def test_images_that_the_queue_has_no_place_for_are_refused_unread_and_tex
     stub, encoder, settings
 ):
     too_many = pb.EncodeImageRequest(images=[b""] * (settings.max_images + 1))
-    with encoder._images.admission.admit(settings.queue_images, 0, math.inf):
+    with encoder.images.admission.admit(settings.queue_images, 0, math.inf):
         for call in (stub.EncodeImage(too_many), stub.Classify(pb.ClassifyRequest())):
             code, _, why = await refused(call)
             assert (code, why) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder_service.bundle import ImageRules
-from encoder_service.inputs.images import ImageInput, ImageLimits, decode, open_image
+from encoder_service.inputs.images import ImageInput, decode, open_image
 
 MIB = 1024 * 1024
-LIMITS = ImageLimits(max_bytes=20 * MIB, max_memory=1024 * MIB)
 
 
 class Prepared(NamedTuple):
@@ -21,6 +20,8 @@ class Prepared(NamedTuple):
     input: ImageInput
 
 
-def prepare_image(data: bytes, rules: ImageRules, limits: ImageLimits = LIMITS) -> Prepared:
+def prepare_image(
+    data: bytes, rules: ImageRules, *, max_bytes: int = 20 * MIB, max_memory: int = 1024 * MIB
+) -> Prepared:
     """Opens and decodes. Raises as `open_image`."""
-    return Prepared(*decode(open_image(data, rules, limits), rules))
+    return Prepared(*decode(open_image(data, rules, max_bytes, max_memory), rules))

@@ -46,14 +46,6 @@ _DIGEST_ROWS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class ImageLimits:
-    """What an image may cost, bytes: of the file, and of memory while it is decoded."""
-
-    max_bytes: int
-    max_memory: int
-
-
-@dataclass(frozen=True, slots=True)
 class ImageInput:
     """What was done to an image. Sizes are as stored, before orientation was applied.
 
@@ -99,7 +91,7 @@ class Decoding:
         self.budget = budget
         self._threads = threads
         self._rules = rules
-        self._limits = ImageLimits(max_bytes, budget.most)
+        self._max_bytes = max_bytes
         self._executor = executor
 
     async def decode_each(
@@ -143,7 +135,7 @@ class Decoding:
         start = time.monotonic()
         opened = None
         try:
-            opened = open_image(data, self._rules, self._limits)
+            opened = open_image(data, self._rules, self._max_bytes, self.budget.most)
             reservation = reservation or self.budget.try_take(opened.memory)
             if reservation is None:
                 return opened.memory
@@ -160,27 +152,26 @@ class Decoding:
             self.budget.give_back(reservation)
 
 
-def open_image(data: bytes, rules: ImageRules, limits: ImageLimits) -> OpenedImage:
-    """Reads the header.
+def open_image(data: bytes, rules: ImageRules, max_bytes: int, max_memory: int) -> OpenedImage:
+    """Reads the header of a file of at most `max_bytes` that takes at most `max_memory` bytes to decode.
 
     Raises InputError with the reason IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_UNSUPPORTED_FORMAT,
-    IMAGE_TOO_MANY_PIXELS, IMAGE_TRUNCATED or IMAGE_INVALID; MemoryError where there is not as much as the
-    limits promise.
+    IMAGE_TOO_MANY_PIXELS, IMAGE_TRUNCATED or IMAGE_INVALID; MemoryError where there is less memory
+    than that.
     """
     if not data:
         raise InputError("IMAGE_EMPTY", "the image is empty (0 bytes)")
-    if (size := len(data)) > limits.max_bytes:
-        message = f"{size} bytes, the limit is {limits.max_bytes}"
-        raise too_much("IMAGE_TOO_LARGE", message, size, limits.max_bytes)
+    if (size := len(data)) > max_bytes:
+        raise too_much("IMAGE_TOO_LARGE", f"{size} bytes, the limit is {max_bytes}", size, max_bytes)
     container = read_file(data)
-    _check_cost(container.buffers, container.seconds, limits)
+    _check_cost(container.buffers, container.seconds, max_memory)
     image = _open(container)
     container = with_facts_of(image, container)
     stored = image.size
     if container.format == "JPEG":
         _draft(image, rules)
     memory = _memory(image, container, data, rules)
-    _check_cost(memory, container.seconds, limits)
+    _check_cost(memory, container.seconds, max_memory)
     return OpenedImage(image, container, stored, memory)
 
 
@@ -292,9 +283,9 @@ def _bands(image: Image.Image) -> Iterator[Image.Image]:
         yield image.crop((0, top, image.width, min(top + _DIGEST_ROWS, image.height)))
 
 
-def _check_cost(memory: int, seconds: float, limits: ImageLimits) -> None:
+def _check_cost(memory: int, seconds: float, most: int) -> None:
     reason = "IMAGE_TOO_MANY_PIXELS"
-    if (most := limits.max_memory) < memory:
+    if memory > most:
         needed = f"{math.ceil(memory / MIB)} MiB of memory"
         raise too_much(reason, f"decoding it takes {needed}, the limit is {most // MIB} MiB", memory, most)
     if seconds > MAX_SECONDS:

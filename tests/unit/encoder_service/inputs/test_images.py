@@ -6,7 +6,6 @@ import struct
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,8 @@ from encoder_service.bundle import ImageRules
 from encoder_service.inputs.errors import InputError
 from encoder_service.inputs.headers.container import MAX_FRAMES
 from encoder_service.inputs.headers.exif import orientation
-from encoder_service.inputs.images import ImageInput, ImageLimits, open_image
-from tests.decoded import LIMITS, prepare_image
+from encoder_service.inputs.images import ImageInput, open_image
+from tests.decoded import prepare_image
 from tests.unit.encoder_service.inputs.corpus import VIDEO, chunk, oriented, saved, with_chunks
 
 # Pillow warns of damaged metadata; the service turns that off.
@@ -45,10 +44,10 @@ SAMPLES = {
 }
 
 
-def refusal(data: bytes, limits: ImageLimits = LIMITS) -> str:
+def refusal(data: bytes, **limits: int) -> str:
     """The reason why an image is refused."""
     with pytest.raises(InputError) as caught:
-        prepare_image(data, RULES, limits)
+        prepare_image(data, RULES, **limits)
     return caught.value.reason
 
 
@@ -78,7 +77,7 @@ def test_a_jpeg_with_further_images_behind_it_is_a_jpeg_with_frames() -> None:
 def test_an_image_over_the_byte_limit_names_limit_and_value() -> None:
     data = SAMPLES["PNG"]
     with pytest.raises(InputError, match=f"{len(data)} bytes, the limit is 1000") as caught:
-        prepare_image(data, RULES, replace(LIMITS, max_bytes=1000))
+        prepare_image(data, RULES, max_bytes=1000)
     assert caught.value.reason == "IMAGE_TOO_LARGE"
 
 
@@ -137,7 +136,7 @@ MIB = 2**20
 
 def test_what_needs_more_memory_than_there_is_is_refused_by_its_header_with_both_numbers() -> None:
     with pytest.raises(InputError, match=r"takes \d+ MiB of memory, the limit is 64 MiB") as caught:
-        prepare_image(png(10_000, 10_000), RULES, replace(LIMITS, max_memory=64 * MIB))
+        prepare_image(png(10_000, 10_000), RULES, max_memory=64 * MIB)
     assert caught.value.reason == "IMAGE_TOO_MANY_PIXELS"
     assert int(caught.value.metadata["value"]) > 100_000_000 > int(caught.value.metadata["limit"])
     assert refusal(png(100_000, 100_000)) == "IMAGE_TOO_MANY_PIXELS"
@@ -160,16 +159,15 @@ def one_tile(edge: int) -> bytes:
 
 
 def test_a_tile_larger_than_its_image_counts_in_full() -> None:
-    assert refusal(one_tile(16_384), replace(LIMITS, max_memory=512 * MIB)) == "IMAGE_TOO_MANY_PIXELS"
+    assert refusal(one_tile(16_384), max_memory=512 * MIB) == "IMAGE_TOO_MANY_PIXELS"
 
 
 def test_a_jpeg_that_is_scaled_while_it_is_decoded_is_cheap_and_one_in_passes_is_not() -> None:
     """The header alone decides, so the pixels need not be there."""
-    limits = replace(LIMITS, max_memory=64 * MIB)
-    cheap = open_image(resized_jpeg(saved(NOISE, "JPEG"), 16_000, 12_500), RULES, limits)
+    cheap = open_image(resized_jpeg(saved(NOISE, "JPEG"), 16_000, 12_500), RULES, MIB, 64 * MIB)
     assert cheap.image.size == (2000, 1563)
     dear = resized_jpeg(saved(NOISE, "JPEG", progressive=True), 16_000, 12_500)
-    assert refusal(dear, limits) == "IMAGE_TOO_MANY_PIXELS"
+    assert refusal(dear, max_memory=64 * MIB) == "IMAGE_TOO_MANY_PIXELS"
 
 
 def resized_jpeg(data: bytes, width: int, height: int) -> bytes:
@@ -202,11 +200,10 @@ def progressive(scans: int) -> bytes:
 
 def test_scans_of_a_progressive_jpeg_count_with_its_pixels() -> None:
     data = progressive(1000)
-    assert open_image(data, RULES, LIMITS).container.seconds < 0.1
+    assert open_image(data, RULES, MIB, 1024 * MIB).container.seconds < 0.1
     prepare_image(data, RULES)
-    limits = replace(LIMITS, max_memory=10_000 * MIB)
     with pytest.raises(InputError, match=r"about \d+ s of a core, the limit is 10 s") as caught:
-        prepare_image(resized_jpeg(data, 12_000, 9_000), RULES, limits)
+        prepare_image(resized_jpeg(data, 12_000, 9_000), RULES, max_memory=10_000 * MIB)
     assert caught.value.reason == "IMAGE_TOO_MANY_PIXELS"
 
 

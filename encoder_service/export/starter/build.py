@@ -35,7 +35,7 @@ from encoder_service.export.output import bundle_folder, known_answer
 from encoder_service.export.parity import MIN_MEAN_COSINE, check, cosines
 from encoder_service.export.starter.image import LOOKS, SIZE, image_graph
 from encoder_service.export.starter.parts import PARTS, Parts, read_parts
-from encoder_service.export.starter.text import CONTEXT_LENGTH, PAD_ID, WIDTH, Centring, text_graph
+from encoder_service.export.starter.text import CONTEXT_LENGTH, PAD_ID, WIDTH, text_graph
 from encoder_service.inputs.texts import TextTokenizer, pad
 from encoder_service.machine import available_cpus
 from encoder_service.runtime.session import OnnxSession
@@ -69,12 +69,12 @@ def build_starter(out: Path, *, progress: Progress = lambda message: None) -> Ma
         progress("writing the text tower")
         tokenizer = _write_tokenizer(parts, folder)
         names, classes = _meeting_place(parts, folder, tokenizer, progress)
-        centring = Centring(mean=names.mean(axis=0), zeros=LOOKS)
-        onnx.save(text_graph(parts.text_weights, "int8", centring), folder / graph_file("text", "int8"))
+        mean = names.mean(axis=0)
+        onnx.save(text_graph(parts.text_weights, "int8", mean, LOOKS), folder / graph_file("text", "int8"))
         progress("writing the image tower")
         onnx.save(image_graph(parts.image_weights, classes), folder / graph_file("image", "fp32"))
         progress("comparing the text tower with fp32")
-        manifest = _manifest(parts, folder, _parity(parts, folder, tokenizer, names - centring.mean))
+        manifest = _manifest(parts, folder, _parity(parts, folder, tokenizer, names - mean))
         write_manifest(folder, manifest)
     return manifest
 
@@ -99,14 +99,16 @@ def _meeting_place(
     session = _text_session(folder, "fp32")
     graph.unlink()
     names = _encode(session, tokenizer, _names(parts))
-    described = _encode(session, tokenizer, [f"{c.lemmas}: {c.definition}" for c in parts.classes])
+    described = _encode(
+        session, tokenizer, [f"{lemmas}: {definition}" for lemmas, definition in parts.classes]
+    )
     centred = described - described.mean(axis=0)
     classes = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     return names, classes.astype(np.float32)
 
 
 def _names(parts: Parts) -> list[str]:
-    return [f"A {c.lemmas.split(',')[0].strip()}." for c in parts.classes]
+    return [f"A {lemmas.split(',')[0].strip()}." for lemmas, _ in parts.classes]
 
 
 def _parity(parts: Parts, folder: Path, tokenizer: TextTokenizer, centred_fp32: Vectors) -> list[ParityCheck]:

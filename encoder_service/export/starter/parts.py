@@ -44,21 +44,16 @@ _IMAGENET = "timm/data/_info/imagenet_synset"
 
 
 @dataclass(frozen=True, slots=True)
-class ImageNetClass:
-    """One of the 1000 classes: its names, and what WordNet says it is."""
-
-    lemmas: str
-    definition: str
-
-
-@dataclass(frozen=True, slots=True)
 class Parts:
-    """The weights of both towers, the tokenizer's JSON, the classes in the classifier's order."""
+    """The weights of both towers, the tokenizer's JSON, the classes in the classifier's order.
+
+    Of each of the 1000 classes: its names, and what WordNet says it is.
+    """
 
     image_weights: Weights
     text_weights: Weights
     tokenizer: dict[str, Any]
-    classes: tuple[ImageNetClass, ...]
+    classes: tuple[tuple[str, str], ...]
     weights_sha256: str
 
 
@@ -70,8 +65,8 @@ def read_parts(progress: Progress) -> Parts:
     synsets = read_member(timm, f"{_IMAGENET}s.txt").decode().split()
     lemmas = _table(read_member(timm, f"{_IMAGENET}_to_lemma.txt"))
     definitions = _table(read_member(timm, f"{_IMAGENET}_to_definition.txt"))
-    classes = tuple(ImageNetClass(lemmas[synset], definitions[synset]) for synset in synsets)
-    words = json.dumps([[c.lemmas, c.definition] for c in classes])
+    classes = tuple((lemmas[synset], definitions[synset]) for synset in synsets)
+    words = json.dumps(classes)
     return Parts(
         image_weights=read_tensors(image),
         text_weights=load(text),

@@ -8,7 +8,6 @@ the runtime in runs inside one token's row, so a text's vector does not depend o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -28,20 +27,16 @@ _EPSILON = 1e-12
 _HIDDEN = -1e9  # added to the attention scores of padding
 
 
-@dataclass(frozen=True, slots=True)
-class Centring:
-    """What joins the tower to the space: subtract `mean` [384], take the unit vector, append zeros."""
-
-    mean: NDArray[np.float32]
-    zeros: int
-
-
 def text_graph(
-    weights: Weights, precision: Literal["fp32", "int8"], centring: Centring | None = None
+    weights: Weights,
+    precision: Literal["fp32", "int8"],
+    mean: NDArray[np.float32] | None = None,
+    zeros: int = 0,
 ) -> onnx.ModelProto:
     """`input_ids` int64 [batch, sequence], padded with 0, to `embeds` float32 of norm 1.
 
-    Without `centring` the vectors are MiniLM's own, [batch, 384].
+    What joins the tower to the space: `mean` [384] is subtracted, and the unit vector gets so many `zeros`
+    behind it. Without a mean the vectors are MiniLM's own, [batch, 384].
     """
     g = GraphWriter()
     linear = _linear_int8 if precision == "int8" else _linear_fp32
@@ -55,15 +50,13 @@ def text_graph(
 
     weighted = g.node("Mul", x, g.node("Unsqueeze", mask, g.ints(2)))
     summed = g.node("ReduceSum", weighted, g.ints(1), keepdims=0)  # the mean's direction
-    if centring is None:
+    if mean is None:
         g.unit(summed, output="embeds")
-        dimension = WIDTH
     else:
-        centred = g.node("Sub", g.unit(summed), g.constant("mean", centring.mean))
-        g.node("Pad", g.unit(centred), g.ints(0, 0, 0, centring.zeros), output="embeds")
-        dimension = WIDTH + centring.zeros
+        centred = g.node("Sub", g.unit(summed), g.constant("mean", mean))
+        g.node("Pad", g.unit(centred), g.ints(0, 0, 0, zeros), output="embeds")
     ids = (TensorProto.INT64, ("batch", "sequence"))
-    return g.model("starter-text", {"input_ids": ids}, "embeds", ("batch", dimension))
+    return g.model("starter-text", {"input_ids": ids}, "embeds", ("batch", WIDTH + zeros))
 
 
 Linear = Callable[[GraphWriter, Weights, str, str], str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -60,12 +61,8 @@ def faults_of_the_file() -> Iterator[None]:
 
 
 def _raised_in_library(error: Exception) -> bool:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and bool(
-        {"PIL", "pillow_heif"} & set(PurePath(trace.tb_frame.f_code.co_filename).parts)
-    )
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    return bool({"PIL", "pillow_heif"} & set(PurePath(frame.f_code.co_filename).parts))
 
 
 def _broken(error: Exception) -> InputError:

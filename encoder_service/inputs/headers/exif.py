@@ -10,6 +10,7 @@ import struct
 
 ORIENTATION = 0x0112
 _SHORT, _LONG = 3, 4
+_PREFIX = b"Exif\0\0"
 _IN_XMP = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])\b")
 
 
@@ -22,7 +23,10 @@ def orientation(exif: bytes | None, xmp: bytes | None = None) -> tuple[int, tupl
     value = None
     if exif:
         try:
-            value = first_number(_without_prefix(exif), ORIENTATION)
+            # JPEG's form; some writers put it in front of PNG's and WebP's too, some twice. No more are taken
+            # off: each copies the rest, and a chunk may be nothing but prefixes.
+            tiff = exif.removeprefix(_PREFIX).removeprefix(_PREFIX)
+            value = first_number(tiff, ORIENTATION)
         except (struct.error, ValueError):
             ignored = ("EXIF that cannot be read",)
     if value is None and xmp and (found := _IN_XMP.search(xmp)):
@@ -51,10 +55,3 @@ def first_number(tiff: bytes, tag: int) -> int | None:
                 raise ValueError("not a number")
             return int(struct.unpack_from(order + ("H" if kind == _SHORT else "I"), tiff, entry + 8)[0])
     return None
-
-
-def _without_prefix(exif: bytes) -> bytes:
-    # JPEG's form; some writers put it in front of PNG's and WebP's too, some twice. No more are taken off:
-    # each copies the rest, and a chunk may be nothing but prefixes.
-    prefix = b"Exif\0\0"
-    return exif.removeprefix(prefix).removeprefix(prefix)

@@ -13,7 +13,6 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 20  # the first with Gelu
 IR_VERSION = 10
 
-Axis = int | str
 Weights = Mapping[str, NDArray[Any]]
 
 
@@ -51,16 +50,12 @@ class GraphWriter:
         return self.node("Div", vectors, self.node("Max", norm, self.floats(1e-12)), output=output)
 
     def model(
-        self, name: str, inputs: dict[str, tuple[int, Sequence[Axis]]], output: str, shape: Sequence[Axis]
+        self, name: str, entry: str, kind: int, shape: Sequence[int | str], dimension: int
     ) -> onnx.ModelProto:
-        """The finished model: `inputs` by name as (TensorProto type, shape), one float32 output."""
-        graph = helper.make_graph(
-            self._nodes,
-            name,
-            [helper.make_tensor_value_info(n, kind, list(dims)) for n, (kind, dims) in inputs.items()],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, list(shape))],
-            self._constants,
-        )
+        """The finished model: an input of a TensorProto type, and `embeds`, float32 [batch, dimension]."""
+        given = helper.make_tensor_value_info(entry, kind, list(shape))
+        embeds = helper.make_tensor_value_info("embeds", TensorProto.FLOAT, ["batch", dimension])
+        graph = helper.make_graph(self._nodes, name, [given], [embeds], self._constants)
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="clipsearch"

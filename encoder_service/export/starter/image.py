@@ -46,9 +46,8 @@ def image_graph(weights: Weights, class_vectors: NDArray[np.float32]) -> onnx.Mo
     joined = g.node("Concat", g.unit(mixture), g.unit(looks), axis=-1)
     g.unit(joined, output="embeds")
 
-    pixels = (TensorProto.UINT8, ("batch", SIZE, SIZE, 3))
-    dimension = class_vectors.shape[1] + LOOKS
-    return g.model("starter-image", {"pixels": pixels}, "embeds", ("batch", dimension))
+    pixels = ("batch", SIZE, SIZE, 3)
+    return g.model("starter-image", "pixels", TensorProto.UINT8, pixels, class_vectors.shape[1] + LOOKS)
 
 
 def looks_basis(classifier: NDArray[np.float32]) -> NDArray[np.float32]:

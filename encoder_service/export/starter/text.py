@@ -55,8 +55,7 @@ def text_graph(
     else:
         centred = g.node("Sub", g.unit(summed), g.constant("mean", mean))
         g.node("Pad", g.unit(centred), g.ints(0, 0, 0, zeros), output="embeds")
-    ids = (TensorProto.INT64, ("batch", "sequence"))
-    return g.model("starter-text", {"input_ids": ids}, "embeds", ("batch", WIDTH + zeros))
+    return g.model("starter-text", "input_ids", TensorProto.INT64, ("batch", "sequence"), WIDTH + zeros)
 
 
 Linear = Callable[[GraphWriter, Weights, str, str], str]

@@ -38,46 +38,44 @@ class Architecture:
         return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=square)
 
 
-def _tower(width: int, layers: int, heads: int, **more: int) -> dict[str, int]:
+# Width, layers and heads of a tower.
+_Tower = tuple[int, int, int]
+
+
+def _sizes(tower: _Tower, **more: int) -> dict[str, int]:
+    width, layers, heads = tower
     sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
     return {**sizes, "intermediate_size": 4 * width, **more}
 
 
 def _clip(
-    image: dict[str, int], text: dict[str, int], dimension: int, vocabulary: int = 49408
+    image: _Tower, size: int, patch: int, text: _Tower, dimension: int, vocabulary: int = 49408
 ) -> Architecture:
     tokens = {"vocab_size": vocabulary, "max_position_embeddings": 77}
     ends = {"bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1, "pad_token_id": vocabulary - 1}
-    projection = {"projection_dim": dimension}
-    return Architecture("clip", {**image, **projection}, {**text, **tokens, **ends, **projection})
+    return Architecture(
+        "clip",
+        _sizes(image, image_size=size, patch_size=patch, projection_dim=dimension),
+        _sizes(text, **tokens, **ends, projection_dim=dimension),
+    )
 
 
-def _siglip(image: dict[str, int], text: dict[str, int], vocabulary: int = 32000) -> Architecture:
-    tokens = {"vocab_size": vocabulary, "max_position_embeddings": 64}
+def _siglip(image: _Tower, size: int, patch: int, text: _Tower, vocabulary: int = 32000) -> Architecture:
+    tokens = {"vocab_size": vocabulary, "max_position_embeddings": 64, "projection_size": image[0]}
     ends = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
-    return Architecture("siglip", image, {**text, **tokens, **ends, "projection_size": image["hidden_size"]})
+    return Architecture(
+        "siglip", _sizes(image, image_size=size, patch_size=patch), _sizes(text, **tokens, **ends)
+    )
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "clip-vit-base-patch32": _clip(
-        _tower(768, 12, 12, image_size=224, patch_size=32), _tower(512, 12, 8), 512
-    ),
-    "clip-vit-base-patch16": _clip(
-        _tower(768, 12, 12, image_size=224, patch_size=16), _tower(512, 12, 8), 512
-    ),
-    "clip-vit-large-patch14": _clip(
-        _tower(1024, 24, 16, image_size=224, patch_size=14), _tower(768, 12, 12), 768
-    ),
-    "siglip-base-patch16-224": _siglip(
-        _tower(768, 12, 12, image_size=224, patch_size=16), _tower(768, 12, 12)
-    ),
+    "clip-vit-base-patch32": _clip((768, 12, 12), 224, 32, (512, 12, 8), 512),
+    "clip-vit-base-patch16": _clip((768, 12, 12), 224, 16, (512, 12, 8), 512),
+    "clip-vit-large-patch14": _clip((1024, 24, 16), 224, 14, (768, 12, 12), 768),
+    "siglip-base-patch16-224": _siglip((768, 12, 12), 224, 16, (768, 12, 12)),
     # For tests: every part of the real ones, a thousandth of the work.
-    "clip-vit-tiny-test": _clip(
-        _tower(64, 2, 4, image_size=64, patch_size=16), _tower(48, 2, 4), 32, vocabulary=2048
-    ),
-    "siglip-tiny-test": _siglip(
-        _tower(64, 2, 4, image_size=64, patch_size=16), _tower(64, 2, 4), vocabulary=2048
-    ),
+    "clip-vit-tiny-test": _clip((64, 2, 4), 64, 16, (48, 2, 4), 32, vocabulary=2048),
+    "siglip-tiny-test": _siglip((64, 2, 4), 64, 16, (64, 2, 4), vocabulary=2048),
 }
 
 

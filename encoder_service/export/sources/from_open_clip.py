@@ -20,10 +20,6 @@ from encoder_service.export.sources.hub import OPEN_CLIP_CONFIG, Checkpoint
 from encoder_service.export.sources.tokenizer import LoadedTokenizer
 from encoder_service.runtime.session import first_line
 
-FAMILY = "open_clip"
-# Where a configuration does not say it, OpenCLIP's.
-_CONTEXT_LENGTH = 77
-
 
 def load(checkpoint: Checkpoint) -> DualEncoder:
     """The model of a folder with `open_clip_config.json` and weights. Raises ExportError."""
@@ -107,7 +103,7 @@ def wrap(
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     text = configuration["text_cfg"]
-    rules = loaded.rules(text.get("context_length") or _CONTEXT_LENGTH)
+    rules = loaded.rules(text.get("context_length") or 77)  # OpenCLIP's, where it is not said
     settings = model.visual.preprocess_cfg
     image, normalisation = preprocessing.of_open_clip(settings)
     own_transform = image_transform_v2(PreprocessCfg(**settings), is_train=False)
@@ -122,7 +118,7 @@ def wrap(
         source=Source(id=name, revision=revision, weights_sha256=weights_sha256(model.state_dict())),
         license=license,
         pretrained=pretrained,
-        family=FAMILY,
+        family="open_clip",
         model=model,
         encode_image=Features(model, "encode_image"),
         encode_text=Features(model, "encode_text"),

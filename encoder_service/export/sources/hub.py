@@ -91,7 +91,10 @@ def weights(checkpoint: Checkpoint, names: Sequence[str], local_files_only: bool
     """Fetches the first set of weights that there is, to beside the description. Raises ExportError."""
     there = {name for name in names if (checkpoint.folder / name).is_file()}
     if not there and not local_files_only:
-        there = set(_listed(checkpoint))
+        try:
+            there = set(HfApi().list_repo_files(checkpoint.name, revision=checkpoint.revision))
+        except Exception as error:
+            raise _explained(error, checkpoint.name, checkpoint.revision) from None
     chosen = next((name for name in names if name in there), None)
     if chosen is None:
         raise ExportError(f"{checkpoint.name} has no weights in a file that is read here: {', '.join(names)}")
@@ -101,13 +104,6 @@ def weights(checkpoint: Checkpoint, names: Sequence[str], local_files_only: bool
         index = json.loads((checkpoint.folder / chosen).read_text(encoding="utf-8"))
         wanted += sorted(set(index["weight_map"].values()))
     _snapshot(checkpoint.name, checkpoint.revision, local_files_only, wanted)
-
-
-def _listed(checkpoint: Checkpoint) -> list[str]:
-    try:
-        return HfApi().list_repo_files(checkpoint.name, revision=checkpoint.revision)
-    except Exception as error:
-        raise _explained(error, checkpoint.name, checkpoint.revision) from None
 
 
 def _snapshot(repository: str, revision: str | None, local_files_only: bool, patterns: Sequence[str]) -> Path:

@@ -37,7 +37,7 @@ def _export_hash() -> str:
     files = [
         *(path for path in (ROOT / "encoder_service" / "export").rglob("*") if path.suffix != ".pyc"),
         ROOT / "encoder_service" / "bundle.py",
-        ROOT / "clipsearch" / "wheels.py",
+        ROOT / "clipsearch" / "downloads" / "wheels.py",
         ROOT / "requirements.lock",
     ]
     digest = hashlib.sha256()

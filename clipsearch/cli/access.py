@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from clipsearch.channel.credentials import ClientTls
+    from clipsearch.client.aio import AsyncClient
+    from clipsearch.client.sync import Client
 
 
 class Access(TypedDict):
@@ -30,6 +32,20 @@ def access() -> Access:
         _path("CLIPSEARCH_TLS_KEY"),
     )
     return {"token": os.environ.get("CLIPSEARCH_TOKEN") or None, "tls": tls if tls.paths() else None}
+
+
+def connect(server: str, timeout: float = 30.0) -> Client:
+    """A client of the search service. Raises CredentialsError."""
+    from clipsearch.client.sync import Client
+
+    return Client(server, timeout=timeout, **access())
+
+
+def connect_async(server: str) -> AsyncClient:
+    """A client for long work, whose calls may take two minutes. Raises CredentialsError."""
+    from clipsearch.client.aio import AsyncClient
+
+    return AsyncClient(server, timeout=120.0, **access())
 
 
 def _path(variable: str) -> Path | None:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from clipsearch.cli.access import access
+from clipsearch.cli.access import connect_async
 from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
-from clipsearch.cli.output import plain, print_json, progress_bar, stderr
+from clipsearch.cli.output import plain, print_json, stderr, step_bars
 from clipsearch.cli.problems import need
 from clipsearch.display.text import counted
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from clipsearch.backup.manifest import Manifest
     from clipsearch.backup.restore import Restored
 
 Answer = TypeVar("Answer")
-_CALL_TIMEOUT_S = 120.0
 
 
 def backup(
@@ -51,16 +49,13 @@ def backup(
     """
     need("a backup", "parquet", ["pyarrow"])
     from clipsearch.backup.save import Save
-    from clipsearch.client.aio import AsyncClient
 
     async def run(show: Callable[[str, int, int], None]) -> Manifest:
-        async with AsyncClient(server, timeout=_CALL_TIMEOUT_S, **access()) as client:
+        async with connect_async(server) as client:
             return await Save(client, collection, path, lambda *now: show("backing up", *now)).run()
 
     said = _resumable(run)
     if json:
-        from dataclasses import asdict
-
         print_json({"path": str(path), "points": said.points, **asdict(said)})
         return
     stderr().print(
@@ -95,10 +90,9 @@ def restore(
     """
     need("a backup", "parquet", ["pyarrow"])
     from clipsearch.backup.restore import Restore
-    from clipsearch.client.aio import AsyncClient
 
     async def run(show: Callable[[str, int, int], None]) -> Restored:
-        async with AsyncClient(server, timeout=_CALL_TIMEOUT_S, **access()) as client:
+        async with connect_async(server) as client:
             return await Restore(client, path, to, show).run()
 
     done = _resumable(run)
@@ -127,14 +121,7 @@ def restore(
 
 def _resumable(run: Callable[[Callable[[str, int, int], None]], Coroutine[Any, Any, Answer]]) -> Answer:
     """Runs it with a bar for each of its steps; Ctrl-C ends it."""
-    with progress_bar() as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def show(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = bar.add_task(step, note="")
-            bar.update(tasks[step], completed=done, total=max(done, total))
-
+    with step_bars() as show:
         try:
             return asyncio.run(run(show))
         except KeyboardInterrupt:

@@ -14,7 +14,6 @@ from clipsearch.cli.output import plain, print_json, stdout, table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from clipsearch.client.errors import ClipSearchError
     from clipsearch.client.types import Classification
 
 
@@ -53,12 +52,11 @@ def classify(
         try:
             (result,) = client.classify([image], choices, prompt_template=template or "")
         except ClipSearchError as error:
-            option = _option(error)
-            if option is None:
-                raise
-            raise typer.BadParameter(
-                error.message.removeprefix(f"{error.field}: "), param_hint=option
-            ) from None
+            for field, option in (("prompt_template", "--template"), ("labels", "--labels")):
+                if error.field and error.field.startswith(field):
+                    message = error.message.removeprefix(f"{error.field}: ")
+                    raise typer.BadParameter(message, param_hint=option) from None
+            raise
     if result.error is not None:
         raise result.error.about(str(image))
     if json:
@@ -69,14 +67,6 @@ def classify(
         print_json({"image": str(image), "scores": scores})
     else:
         stdout().print(labels_table(result))
-
-
-def _option(error: ClipSearchError) -> str | None:
-    """The option that the encoder refuses, with its limits, by the name that it has here."""
-    field = error.field or ""
-    if field.startswith("prompt_template"):
-        return "--template"
-    return "--labels" if field.startswith("labels") else None
 
 
 def labels_table(result: Classification, title: str | None = None) -> Table:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from clipsearch.cli.access import access
+from clipsearch.cli.access import connect
 from clipsearch.cli.options import DEFAULT_SERVER, Server, by_name
 from clipsearch.cli.output import plain, stderr
 
@@ -43,9 +43,7 @@ def index(
     indexes = read_indexes(add or [], "FIELD=TYPE")
     if not indexes and not remove:
         raise typer.BadParameter("give FIELD=TYPE, or --remove")
-    from clipsearch.client.sync import Client
-
-    with Client(server, **access()) as client:
+    with connect(server) as client:
         for field in remove or []:
             client.delete_payload_index(collection, field)
             stderr().print(f"{plain(field)} has no index now")

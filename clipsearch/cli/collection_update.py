@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from clipsearch.cli.access import access
-from clipsearch.cli.options import DEFAULT_SERVER, Server, by_name
+from clipsearch.cli.access import connect
+from clipsearch.cli.options import DEFAULT_SERVER, Server, json_values
 from clipsearch.cli.output import plain, stderr
 
 _HNSW, _QUANTIZATION, _CLUSTER = "HNSW graph", "Quantization", "On a Qdrant server"
@@ -71,9 +69,7 @@ def update(
 
       clipsearch collections update shoes --quantization scalar --quantization-param quantile=0.99 --on-disk
     """
-    from clipsearch.client.sync import Client
-
-    with Client(server, **access()) as client:
+    with connect(server) as client:
         client.update_collection(
             name,
             hnsw_m=hnsw_m,
@@ -81,26 +77,11 @@ def update(
             hnsw_full_scan_threshold_kb=full_scan_threshold_kb,
             hnsw_on_disk=hnsw_on_disk,
             quantization=quantization,
-            quantization_params=_values(quantization_param, "--quantization-param"),
+            quantization_params=json_values(quantization_param, "--quantization-param") or None,
             on_disk_vectors=on_disk,
             on_disk_payload=payload_on_disk,
             replication_factor=replicas,
             write_consistency_factor=write_consistency,
-            optimizers=_values(optimizer, "--optimizer"),
+            optimizers=json_values(optimizer, "--optimizer") or None,
         )
     stderr().print(f"{plain(name)} is changed; what is to be built anew is built in the background")
-
-
-def _values(given: Sequence[str] | None, option: str) -> dict[str, Any] | None:
-    """Numbers, true and false are read as JSON, anything else is a word."""
-    return by_name((_value(one, option) for one in given or ()), option) or None
-
-
-def _value(text: str, option: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value

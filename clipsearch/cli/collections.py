@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clipsearch.cli.access import access
+from clipsearch.cli.access import connect
 from clipsearch.cli.collection_indexes import index, read_indexes, written
 from clipsearch.cli.collection_update import update
 from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
@@ -48,9 +48,7 @@ def list_all(context: typer.Context, server: Server = DEFAULT_SERVER, json: Json
     """
     if context.invoked_subcommand is not None:
         return
-    from clipsearch.client.sync import Client
-
-    with Client(server, **access()) as client:
+    with connect(server) as client:
         found = client.list_collections()
     if json:
         print_json([dataclasses.asdict(collection) for collection in found])
@@ -165,9 +163,7 @@ def create(
 
       clipsearch collections create shoes --on-disk --quantization scalar --quantile 0.99 --always-ram
     """
-    from clipsearch.client.sync import Client
-
-    with Client(server, **access()) as client:
+    with connect(server) as client:
         made = client.create_collection(
             name,
             payload_indexes=read_indexes(index or [], "--index"),
@@ -199,9 +195,7 @@ def create(
 @app.command()
 def show(name: Name, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Describes a collection, given by name or alias."""
-    from clipsearch.client.sync import Client
-
-    with Client(server, **access()) as client:
+    with connect(server) as client:
         found = client.get_collection(name)
     if json:
         print_json(dataclasses.asdict(found))
@@ -220,9 +214,7 @@ def delete(
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Deletes a collection, its points, and the aliases that point at it."""
-    from clipsearch.client.sync import Client
-
-    with Client(server, **access()) as client:
+    with connect(server) as client:
         if not yes:
             typer.confirm(f"Delete {name!r} with {_content(client, name)}?", abort=True, err=True)
         client.delete_collection(name)
@@ -248,9 +240,7 @@ def alias(
     """
     if remove == (collection is not None):
         raise typer.BadParameter("give a collection, or --remove")
-    from clipsearch.client.sync import Client
-
-    with Client(server, **access()) as client:
+    with connect(server) as client:
         before = client.update_alias(alias, collection)
     now = "was removed" if remove else f"points at {plain(collection)}"
     stderr().print(f"{plain(alias)} {now}" + (f" (before: {plain(before)})" if before else ""))
@@ -277,9 +267,7 @@ def successor(
     """
     if remove == (successor is not None):
         raise typer.BadParameter("give a successor, or --remove")
-    from clipsearch.client.sync import Client
-
-    with Client(server, **access()) as client:
+    with connect(server) as client:
         settles_s = client.set_successor(collection, successor)
     now = "has no successor" if remove else f"is written to {plain(successor)} too"
     later = f"; other replicas of the service follow within {settles_s:.0f} s" if settles_s else ""

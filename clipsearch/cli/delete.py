@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipsearch.channel.batches import batched
-from clipsearch.cli.access import access
+from clipsearch.cli.access import connect
 from clipsearch.cli.options import (
     DEFAULT_COLLECTION,
     DEFAULT_SERVER,
@@ -23,11 +22,8 @@ from clipsearch.cli.output import describe, plain, print_json, stderr, stdout, t
 from clipsearch.display.text import counted
 
 if TYPE_CHECKING:
-    from clipsearch.client.sync import Client
     from clipsearch.client.types import StoredPoint
-    from clipsearch.filters.convert import FilterLike
 
-_TIMEOUT_S = 120.0
 _IDS_A_CALL = 1000
 _SHOWN = 10
 
@@ -58,10 +54,9 @@ def delete(
     """
     if bool(ids) == bool(filter):
         raise typer.BadParameter("give ids, or --filter")
-    from clipsearch.client.sync import Client
 
     matching = conditions(filter)
-    with Client(server, timeout=_TIMEOUT_S, **access()) as client:
+    with connect(server, timeout=120.0) as client:
         if matching:
             count = client.count(collection, filter=matching)
             first = list(client.list_page(collection, filter=matching, page_size=_SHOWN).points)
@@ -82,7 +77,11 @@ def delete(
                 _show(first, count)
                 question = f"Delete {counted(count, 'point')} of {collection!r}?"
                 typer.confirm(question, abort=True, err=True)
-            deleted = _delete(client, collection, matching, [point.id for point in there] if ids else [])
+            if matching:
+                deleted = client.delete_points(collection, filter=matching)
+            else:
+                batches = batched([point.id for point in there], _IDS_A_CALL)
+                deleted = sum(client.delete_points(collection, batch) for batch in batches)
     if json:
         print_json({"matching": count, "deleted": deleted, "missing": missing, "dry_run": dry_run})
     elif dry_run:
@@ -93,20 +92,14 @@ def delete(
             f"{counted(deleted, 'point')} deleted" if count else "no point matches; nothing was deleted"
         )
     if missing and not json:
-        named = ", ".join([plain(id) for id in islice(missing, _SHOWN)] + ["..."] * (len(missing) > _SHOWN))
-        stderr().print(f"not there: {named}")
+        named = [plain(id) for id in missing[:_SHOWN]] + ["..."] * (len(missing) > _SHOWN)
+        stderr().print(f"not there: {', '.join(named)}")
     if missing or not (count or dry_run):
         raise typer.Exit(1)
 
 
-def _delete(client: Client, collection: str, filter: FilterLike | None, ids: Sequence[str]) -> int:
-    if filter:
-        return client.delete_points(collection, filter=filter)
-    return sum(client.delete_points(collection, batch) for batch in batched(ids, _IDS_A_CALL))
-
-
 def _show(points: Sequence[StoredPoint], count: int) -> None:
-    rows: Any = table("id", "payload")
+    rows = table("id", "payload")
     for point in points:
         rows.add_row(plain(point.id), plain(describe(point.payload)))
     if points:

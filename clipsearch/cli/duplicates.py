@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clipsearch.cli.access import access
+from clipsearch.cli.access import connect_async
 from clipsearch.cli.options import DEFAULT_SERVER, Server
-from clipsearch.cli.output import describe, plain, progress_bar, stderr, stdout, table
+from clipsearch.cli.output import describe, plain, stderr, stdout, step_bars, table
 from clipsearch.display.text import counted
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from clipsearch.duplicates.groups import Member
 
-_CALL_TIMEOUT_S = 120.0
 _SHOWN = 50
 
 
@@ -58,40 +55,38 @@ def duplicates(
     """
     if json and ids:
         raise typer.BadParameter("give --json or --ids")
-    from clipsearch.client.aio import AsyncClient
     from clipsearch.duplicates.groups import duplicates as find
     from clipsearch.duplicates.page import MOST_GROUPS, write_page
 
     first: list[list[Member]] = []
     groups = points = compared = broken = 0
+    more = ""
 
     async def run() -> None:
         nonlocal groups, points, broken
-        async with AsyncClient(server, timeout=_CALL_TIMEOUT_S, **access()) as client:
+        async with connect_async(server) as client:
             async for group in find(client, collection, target, above, show):
                 if groups < MOST_GROUPS:
                     first.append(group)
                 groups, points = groups + 1, points + len(group)
                 if ids:
                     near = [member.id for member in group[1:] if member.cosine >= above]
-                    whole = [id for id in near if "\n" not in id]  # others would be read as two
-                    broken += len(near) - len(whole)
-                    for id in whole:
-                        print(id)
+                    for id in near:
+                        if "\n" in id:  # it would be read as two
+                            broken += 1
+                        else:
+                            print(id)
                 elif json:
                     members = [{"id": m.id, "cosine": m.cosine, "payload": m.payload} for m in group]
                     line = {"group": groups, "size": len(group), "points": members}
                     print(json_text.dumps(line), flush=True)
 
-    with progress_bar() as bar:
-        tasks: dict[str, TaskID] = {}
+    with step_bars() as bars:
 
         def show(step: str, done: int, total: int) -> None:
             nonlocal compared
             compared = done if step == "reading" else compared
-            if step not in tasks:
-                tasks[step] = bar.add_task(step, note="")
-            bar.update(tasks[step], completed=done, total=total)
+            bars(step, done, total)
 
         asyncio.run(run())
     if html is not None:
@@ -103,9 +98,8 @@ def duplicates(
             named = (plain(describe(member.payload) or member.id) for member in group[:2])
             rows.add_row(f"{len(group):,}", f"{min(member.cosine for member in group):.3f}", *named)
         stdout().print(rows)
-    more = (
-        f"; the table has the largest {_SHOWN}, --json all" if groups > _SHOWN and not (json or ids) else ""
-    )
+        if groups > _SHOWN:
+            more = f"; the table has the largest {_SHOWN}, --json all"
     if not compared:
         other = "text" if target == "image" else "image"
         stderr().print(f"no point has a vector of its {target}; --target {other} compares {other}s")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli.access import access
+from clipsearch.cli.access import connect
 from clipsearch.cli.options import (
     DEFAULT_COLLECTION,
     DEFAULT_SERVER,
@@ -36,9 +36,7 @@ def facet(
 
       clipsearch facet brand -c shop --filter 'price<20'
     """
-    from clipsearch.client.sync import Client
-
-    with Client(server, **access()) as client:
+    with connect(server) as client:
         hits = client.facet(collection, field, filter=conditions(filter), limit=limit, exact=exact)
     if json:
         print_json([{"value": hit.value, "count": hit.count} for hit in hits])

@@ -126,7 +126,7 @@ def index(
         allow_empty=prune > 0,
     )
     pruning = Pruning(prune, yes)
-    with obeying_interrupts() as interrupts:
+    with obeying_interrupts() as stops:
         report = asyncio.run(
             index_source(
                 what,
@@ -136,7 +136,7 @@ def index(
                 fingerprint=fingerprint,
                 failures=failures,
                 pruning=pruning,
-                interrupts=interrupts,
+                stops=stops,
                 **access(),
             )
         )

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from json import dumps as json_text
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from clipsearch.cli.output import is_terminal, plain, progress_bar, stderr
+from clipsearch.cli.output import cut, is_terminal, plain, progress_bar, stderr
 from clipsearch.cli.problems import Problem
 from clipsearch.display.text import counted
 
@@ -41,24 +41,31 @@ async def index_source(
     fingerprint: str = "",
     failures: Path | None = None,
     pruning: Pruning | None = None,
-    interrupts: Interrupts | None = None,
+    stops: Callable[[Ingest | None], None] = lambda run: None,
     token: str | None = None,
     tls: ClientTls | None = None,
 ) -> IngestReport:
-    """Indexes a source, with a progress bar on stderr. Raises what Ingest.run raises, and Problem."""
+    """Indexes a source, with a progress bar on stderr. `stops` hears what Ctrl-C should stop.
+
+    Raises what Ingest.run raises, and Problem.
+    """
     from clipsearch.client.aio import AsyncClient
     from clipsearch.ingest import Ingest, IngestStopped, Progress
     from clipsearch.ingest.run import CALL_TIMEOUT_S
 
-    interrupts = interrupts or Interrupts()
     total = await asyncio.to_thread(source.prepare)
     async with AsyncClient(server, timeout=CALL_TIMEOUT_S, token=token, tls=tls) as client:
         if total:
             await _make_collection(client, collection, source, fingerprint, checkpoint)
         else:
             await client.get_collection(collection)  # there are points to remove, or nothing to do
-        with _failure_file(failures) as note, progress_bar() as bar:
+        opened = nullcontext() if failures is None else failures.open("w", encoding="utf-8", errors="replace")
+        with opened as file, progress_bar() as bar:
             task = bar.add_task("indexing", total=total, note="")
+
+            def note(failure: Failure) -> None:
+                if file is not None:
+                    print(json_text(asdict(failure), ensure_ascii=False), file=file, flush=True)
 
             def show(progress: Progress) -> None:
                 failed = f" [red]{progress.failed:,} failed" if progress.failed else ""
@@ -73,17 +80,17 @@ async def index_source(
                 on_progress=show,
                 on_failure=note,
             )
-            interrupts.stops(run)
+            stops(run)
             try:
                 report = await run.run()
             except IngestStopped as stopped:
                 bar.stop()
                 summarise(stopped.report, source)
                 raise stopped.cause from None
-        interrupts.stops(None)
+        stops(None)
         if pruning is None or not pruning.times or not _agreed(source, report, pruning):
             return report
-        interrupts.stops(run)
+        stops(run)
         return replace(report, pruned=await run.prune())
 
 
@@ -163,49 +170,34 @@ async def _make_collection(
 
 
 @contextmanager
-def _failure_file(path: Path | None) -> Iterator[Callable[[Failure], None]]:
-    """Takes failures, and writes each as a line of JSON as it comes."""
-    if path is None:
-        yield lambda failure: None
-        return
-    with path.open("w", encoding="utf-8", errors="replace") as file:
-        yield lambda failure: print(json_text(asdict(failure), ensure_ascii=False), file=file, flush=True)
-
-
-class Interrupts:
+def obeying_interrupts() -> Iterator[Callable[[Ingest | None], None]]:
     """Ctrl-C: the first one stops the run gently; a second one, or one before the run, ends the process.
 
     It ends at once whatever hangs: a thread that reads from a dead drive cannot be stopped otherwise.
+    Yields what is told, in the loop that runs, what the next Ctrl-C stops; None = the process.
     """
+    stop: Callable[[], object] | None = None
 
-    def __init__(self) -> None:
-        self._stop: Callable[[], object] | None = None
-
-    def stops(self, run: Ingest | None) -> None:
-        """What the next Ctrl-C stops, in the loop that runs; None = the process."""
+    def stops(run: Ingest | None) -> None:
+        nonlocal stop
         loop = asyncio.get_running_loop()
-        self._stop = None if run is None else partial(loop.call_soon_threadsafe, run.stop)
+        stop = None if run is None else partial(loop.call_soon_threadsafe, run.stop)
 
-    def interrupted(self, number: int, frame: FrameType | None) -> None:
-        """The signal's handler."""
-        stop, self._stop = self._stop, None
-        if stop is None:
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        nonlocal stop
+        stopping, stop = stop, None
+        if stopping is None:
             if is_terminal(sys.stderr):
                 sys.stderr.write("\x1b[?25h\n")  # the bar had hidden the cursor
             sys.stderr.flush()
             sys.stdout.flush()
             os._exit(130)
         sys.stderr.write("\nstopping: finishing the batches under way (Ctrl-C again stops at once)\n")
-        stop()
+        stopping()
 
-
-@contextmanager
-def obeying_interrupts() -> Iterator[Interrupts]:
-    """Ctrl-C as Interrupts has it, as long as the block runs: also while threads are waited for."""
-    interrupts = Interrupts()
-    before = signal.signal(signal.SIGINT, interrupts.interrupted)
+    before = signal.signal(signal.SIGINT, interrupted)
     try:
-        yield interrupts
+        yield stops
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -244,7 +236,9 @@ def summarise(report: IngestReport, source: Source, pruning: Pruning | None = No
     for remark in remarks(source):
         console.print(plain(remark))
     for failure in report.failures[:_SHOWN_FAILURES]:
-        console.print(f"  [red]failed[/red] {plain(failure.place)}: {plain(_cut(failure.reason))}")
+        # It may quote a path or a cell of any length; --failures has all of it.
+        reason = cut(failure.reason, _LONGEST_REASON)
+        console.print(f"  [red]failed[/red] {plain(failure.place)}: {plain(reason)}")
     if report.failed > _SHOWN_FAILURES:
         console.print(f"  and {report.failed - _SHOWN_FAILURES:,} more; --failures FILE lists all")
 
@@ -256,13 +250,7 @@ def as_json(report: IngestReport, source: Source) -> dict[str, Any]:
 
 def remarks(source: Source) -> list[str]:
     """What a source has to say of how it was read; sources of vectors have nothing."""
-    say = getattr(source, "remarks", None)
-    return list(say()) if say is not None else []
-
-
-def _cut(reason: str) -> str:
-    """A reason may quote a path or a cell of any length; --failures has all of it."""
-    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
+    return list(getattr(source, "remarks", list)())
 
 
 def _gone(report: IngestReport, pruning: Pruning | None) -> str:

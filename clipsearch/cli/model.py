@@ -15,7 +15,7 @@ from clipsearch.cli.problems import Commands, Problem
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from encoder_service.bundle import Manifest, ParityCheck, Precision
+    from encoder_service.bundle import Manifest, ParityCheck
 
 app = typer.Typer(
     cls=Commands,
@@ -29,21 +29,22 @@ Out = Annotated[
 ]
 
 
-COLUMNS = (
-    "model",
-    "best for",
-    "ImageNet>",
-    "COCO>",
-    "36 languages>",
-    "languages",
-    "licence",
-    "M parameters>",
-    "dimension>",
-    "side>",
-    "images/s>",
-    "ms a text>",
-    "figures by",
-)
+# What `model list` shows of models.json, by the columns' heads.
+COLUMNS = {
+    "model": "id",
+    "best for": "best_for",
+    "ImageNet>": "imagenet",
+    "COCO>": "coco",
+    "36 languages>": "crossmodal",
+    "languages": "languages",
+    "licence": "license",
+    "M parameters>": "parameters",
+    "dimension>": "dimension",
+    "side>": "image_size",
+    "images/s>": "images_per_s",
+    "ms a text>": "text_ms",
+    "figures by": "source",
+}
 
 
 @app.command(name="list")
@@ -207,7 +208,10 @@ def show(bundle: Bundle, json: Json = False) -> None:
         print(manifest.model_dump_json(indent=2))
         return
     stdout().print(manifest_table(manifest))
-    stdout().print(files_table(manifest))
+    files = table("file", "size>", "sha256")
+    for name, entry in manifest.files.items():
+        files.add_row(plain(name), size(entry.bytes), entry.sha256[:16])
+    stdout().print(files)
     if manifest.parity:
         stdout().print(checks_table(manifest.parity))
 
@@ -215,11 +219,10 @@ def show(bundle: Bundle, json: Json = False) -> None:
 def manifest_table(manifest: Manifest) -> Table:
     """What the model is and how its inputs are prepared."""
     image, text, source = manifest.image, manifest.text, manifest.source
-    weights = "pretrained" if manifest.pretrained else "RANDOM: its vectors mean nothing"
     rows = {
         "source": f"{source.id} {source.revision}".strip(),
         "licence": manifest.license,
-        "weights": weights,
+        "weights": "pretrained" if manifest.pretrained else "RANDOM: its vectors mean nothing",
         "notes": source.notes,
         "fingerprint": manifest.fingerprint,
         "dimension": str(manifest.dimension),
@@ -237,14 +240,6 @@ def manifest_table(manifest: Manifest) -> Table:
     return result
 
 
-def files_table(manifest: Manifest) -> Table:
-    """The bundle's files as the manifest knows them."""
-    result = table("file", "size>", "sha256")
-    for name, entry in manifest.files.items():
-        result.add_row(plain(name), size(entry.bytes), entry.sha256[:16])
-    return result
-
-
 def checks_table(checks: list[ParityCheck]) -> Table:
     """The parity report."""
     result = table("tower", "check", "metric", "value>", "asked>", "samples>", "")
@@ -253,48 +248,29 @@ def checks_table(checks: list[ParityCheck]) -> Table:
         asked = "" if check.bound is None else f"{sign} {check.bound:g}"
         verdict = "" if check.bound is None else "ok" if check.passed else "[red]MISSED[/red]"
         names = (check.tower, plain(check.name), plain(check.metric))
-        result.add_row(*names, _figure(check), asked, str(check.samples), verdict)
+        form = ".1e" if "difference" in check.metric else ".7f" if "cosine" in check.metric else ".2f"
+        result.add_row(*names, f"{check.value:{form}}", asked, str(check.samples), verdict)
     return result
 
 
-def _figure(check: ParityCheck) -> str:
-    if "difference" in check.metric:
-        return f"{check.value:.1e}"
-    return f"{check.value:.7f}" if "cosine" in check.metric else f"{check.value:.2f}"
-
-
-def _precisions(names: str) -> list[Precision]:
-    known: dict[str, Precision] = {"fp32": "fp32", "int8": "int8", "fp16": "fp16"}
+def _precisions(names: str) -> list[Any]:
     chosen = [name.strip() for name in names.split(",")]
-    if unknown := [name for name in chosen if name not in known]:
+    if unknown := [name for name in chosen if name not in ("fp32", "int8", "fp16")]:
         raise typer.BadParameter(
             f"{', '.join(unknown)}: there are fp32, int8 and fp16", param_hint="--precision"
         )
     if "fp32" not in chosen:
         raise typer.BadParameter("fp32 is always part of it: fp32,int8", param_hint="--precision")
-    return list(dict.fromkeys(known[name] for name in chosen))
+    return list(dict.fromkeys(chosen))
 
 
 def known_models() -> list[dict[str, Any]]:
     """What models.json beside this file holds."""
-    models: list[dict[str, Any]] = json_format.loads(
-        Path(__file__).with_name("models.json").read_text(encoding="utf-8")
-    )
+    text = Path(__file__).with_name("models.json").read_text(encoding="utf-8")
+    models: list[dict[str, Any]] = json_format.loads(text)
     return models
 
 
 def cells(model: dict[str, Any]) -> list[str]:
     """A model's row, in the order of COLUMNS; unknown figures are empty."""
-    fields = ("imagenet", "coco", "crossmodal")
-    return [
-        model["id"],
-        model["best_for"],
-        *("" if model[field] is None else f"{model[field]:.1f}" for field in fields),
-        model["languages"],
-        model["license"],
-        *(
-            str(model[field])
-            for field in ("parameters", "dimension", "image_size", "images_per_s", "text_ms")
-        ),
-        model["source"],
-    ]
+    return ["" if model[field] is None else str(model[field]) for field in COLUMNS.values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -62,3 +63,18 @@ def by_name(pairs: Iterable[tuple[str, Value]], option: str) -> dict[str, Value]
             raise typer.BadParameter(f"{name!r} is given twice", param_hint=option)
         said[name] = value
     return said
+
+
+def json_values(given: Sequence[str] | None, option: str, form: str = "NAME=VALUE") -> dict[str, Any]:
+    """Numbers, true and false are read as JSON, anything else is a word. Raises BadParameter."""
+
+    def read(text: str) -> tuple[str, Any]:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"{text!r} is not {form}", param_hint=option)
+        try:
+            return name, json.loads(value)
+        except ValueError:
+            return name, value
+
+    return by_name(map(read, given or ()), option)

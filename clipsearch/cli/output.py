@@ -6,16 +6,17 @@ import io
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
     from rich.table import Table
 
 _PIPE_WIDTH = 100_000  # in a pipe or a file a line is as long as what it says
-_LONGEST_VALUE = 120  # characters of a payload's value in a table
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -80,6 +81,20 @@ def progress_bar(*, transient: bool = False) -> Progress:
     )
 
 
+@contextmanager
+def step_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for each step of some work: what tells it of a step, what is done, and of how much."""
+    with progress_bar() as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bar.add_task(step, note="")
+            bar.update(tasks[step], completed=done, total=max(done, total))
+
+        yield show
+
+
 def say(message: str) -> None:
     """A note on stderr, dimmed."""
     stderr().print(f"[dim]{plain(message)}[/dim]")
@@ -99,12 +114,14 @@ def describe(payload: Mapping[str, Any]) -> str:
         return str(path)
     from clipsearch.client.inputs import BOOKKEEPING
 
-    return ", ".join(f"{key}={_cut(value)}" for key, value in payload.items() if key not in BOOKKEEPING)
+    return ", ".join(
+        f"{key}={cut(str(value), 120)}" for key, value in payload.items() if key not in BOOKKEEPING
+    )
 
 
-def _cut(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+def cut(text: str, most: int) -> str:
+    """At most so many characters of a text."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def size(count: int) -> str:

@@ -14,27 +14,15 @@ class Problem(Exception):
     """A command cannot go on; the message is one line for whoever typed it."""
 
 
-# By what the commands import first, the extra that brings it.
+# The packages that the commands import first, by the extra that brings them.
 _EXTRAS = {
-    package: extra
-    for extra, packages in {
-        "cpu": ("cachetools", "pydantic", "tokenizers"),
-        "search": ("qdrant_client", "qdrant_edge"),
-        "cpu,search": ("grpc_health", "prometheus_client", "pydantic_settings", "structlog"),
-        "export": (
-            "onnx_ir",
-            "onnxscript",
-            "open_clip",
-            "sentencepiece",
-            "torch",
-            "torchvision",
-            "transformers",
-        ),
-        "map": ("matplotlib", "pacmap", "plotly", "sklearn"),
-        "starter": ("onnx", "safetensors"),
-        "web": ("starlette", "uvicorn"),
-    }.items()
-    for package in packages
+    "cpu": "cachetools pydantic tokenizers",
+    "search": "qdrant_client qdrant_edge",
+    "cpu,search": "grpc_health prometheus_client pydantic_settings structlog",
+    "export": "onnx_ir onnxscript open_clip sentencepiece torch torchvision transformers",
+    "map": "matplotlib pacmap plotly sklearn",
+    "starter": "onnx safetensors",
+    "web": "starlette uvicorn",
 }
 
 # Errors whose message is for whoever typed the command. By name: to import them takes the packages of all.
@@ -59,6 +47,16 @@ _EXPECTED = {
 }
 
 
+# What to do about an error of a service, by its reason or its status.
+_HINTS = {
+    "SERVER_UNREACHABLE": "\nIs it running? `clipsearch serve all` starts both services here.",
+    "UNIMPLEMENTED": "\nIs that the port of the other service? --server (CLIPSEARCH_SERVER) is the search "
+    "service, --encoder (CLIPSEARCH_ENCODER) the encoder.",
+    "UNAUTHENTICATED": "\nSet CLIPSEARCH_TOKEN; `clipsearch token create` makes tokens.",
+    "COLLECTION_NOT_FOUND": "\n`clipsearch collections` lists those there are; `clipsearch index` makes one.",
+}
+
+
 class Commands(TyperGroup):
     """Prints expected errors as one line on stderr and exits with 1; anything else is a bug and shows."""
 
@@ -78,7 +76,7 @@ def explain(error: Exception) -> str | None:
     from clipsearch.client.errors import ClipSearchError
 
     if isinstance(error, ClipSearchError):
-        return f"{error.message}{_hint(error)}"
+        return error.message + (_HINTS.get(error.reason) or _HINTS.get(error.code, ""))
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ModuleNotFoundError):
@@ -96,23 +94,10 @@ def _what_to_install(error: ModuleNotFoundError) -> str | None:
     if error.name == "onnxruntime":
         return str(error)
     package = (error.name or "").partition(".")[0]
-    extra = _EXTRAS.get(package)
-    return f"this needs {package}: pip install 'clipsearch[{extra}]'" if extra else None
-
-
-def _hint(error: Any) -> str:
-    if error.reason == "SERVER_UNREACHABLE":
-        return "\nIs it running? `clipsearch serve all` starts both services here."
-    if error.code == "UNIMPLEMENTED":
-        return (
-            "\nIs that the port of the other service? --server (CLIPSEARCH_SERVER) is the search service, "
-            "--encoder (CLIPSEARCH_ENCODER) the encoder."
-        )
-    if error.code == "UNAUTHENTICATED":
-        return "\nSet CLIPSEARCH_TOKEN; `clipsearch token create` makes tokens."
-    if error.reason == "COLLECTION_NOT_FOUND":
-        return "\n`clipsearch collections` lists those there are; `clipsearch index` makes one."
-    return ""
+    for extra, packages in _EXTRAS.items():
+        if package in packages.split():
+            return f"this needs {package}: pip install 'clipsearch[{extra}]'"
+    return None
 
 
 def need(what: str, extra: str, packages: Sequence[str]) -> None:

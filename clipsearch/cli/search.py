@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from clipsearch.cli.access import access
+from clipsearch.cli.access import connect
 from clipsearch.cli.options import (
     DEFAULT_COLLECTION,
     DEFAULT_SERVER,
@@ -25,39 +25,6 @@ if TYPE_CHECKING:
 
     from clipsearch.client.inputs import Boost, SearchOptions
     from clipsearch.client.types import GroupedResult, Hit, SearchResult
-
-_EXAMPLES = """
-Examples:
-
-  clipsearch search "a cat"
-
-  clipsearch search --image cat.jpg --limit 5
-
-  clipsearch search "on a sofa" --image cat.jpg --target image
-
-  clipsearch search "a cat" --filter 'modified>=2024-05' --filter folder=/home/me/Pictures
-
-  clipsearch search "a mug" --filter 'brand=acme|zeta' --filter '"unit price"<5' --filter 'sku!="0042"'
-
-  clipsearch search "a mug" --like mug-1 --unlike mug-7 -c shop
-
-  clipsearch search "a mug" --boost newer:made:2592000 --boost popular:sold:100:0.5 -c shop
-
-  clipsearch search "a mug" -c shop --group-by brand --group-size 2
-
-  clipsearch search "a mug" --filter 'place@56.95,24.1,5km' --filter 'shops[city=Riga][open=true]'
-
-  clipsearch search "a giraffe" --only-matches
-
-  clipsearch search "kitchen knife KX-4711" --hybrid --collection goods
-
-  clipsearch search "a cat" --json | jq -r '.hits[].payload.path'
-
-A filter is FIELD, one of = != < <= > >= ~ ~~ @, and a value; | separates alternatives, ~ asks for words,
-~~ for a phrase, @ for places within a circle or a box, #FIELD for how many values there are. Quotes make a
-word of a number, and hold together a field's name. A day (or year, or month) is the whole of it, in this
-machine's time zone. All filters must hold.
-"""
 
 
 def search(
@@ -111,13 +78,44 @@ def search(
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
-    """Finds images and texts by words, by an image, by stored points, or by several of these."""
+    """Finds images and texts by words, by an image, by stored points, or by several of these.
+
+    Examples:
+
+      clipsearch search "a cat"
+
+      clipsearch search --image cat.jpg --limit 5
+
+      clipsearch search "on a sofa" --image cat.jpg --target image
+
+      clipsearch search "a cat" --filter 'modified>=2024-05' --filter folder=/home/me/Pictures
+
+      clipsearch search "a mug" --filter 'brand=acme|zeta' --filter '"unit price"<5' --filter 'sku!="0042"'
+
+      clipsearch search "a mug" --like mug-1 --unlike mug-7 -c shop
+
+      clipsearch search "a mug" --boost newer:made:2592000 --boost popular:sold:100:0.5 -c shop
+
+      clipsearch search "a mug" -c shop --group-by brand --group-size 2
+
+      clipsearch search "a mug" --filter 'place@56.95,24.1,5km' --filter 'shops[city=Riga][open=true]'
+
+      clipsearch search "a giraffe" --only-matches
+
+      clipsearch search "kitchen knife KX-4711" --hybrid --collection goods
+
+      clipsearch search "a cat" --json | jq -r '.hits[].payload.path'
+
+    A filter is FIELD, one of = != < <= > >= ~ ~~ @, and a value; | separates alternatives, ~ asks for words,
+    ~~ for a phrase, @ for places within a circle or a box, #FIELD for how many values there are. Quotes make
+    a word of a number, and hold together a field's name. A day (or year, or month) is the whole of it, in
+    this machine's time zone. All filters must hold.
+    """
     if not words and image is None and not like:
         raise typer.BadParameter("give words, --image, --like, or several of them")
     if group_size is not None and group_by is None:
         raise typer.BadParameter("--group-size is of --group-by; give that too")
     from clipsearch.client.inputs import Term
-    from clipsearch.client.sync import Client
 
     options: SearchOptions = {
         "target": target,
@@ -135,7 +133,7 @@ def search(
     }
     if image is not None:
         options["image"] = image
-    with Client(server, **access()) as client:
+    with connect(server) as client:
         if group_by is not None:
             groups = client.search_groups(
                 collection, words or None, group_by=group_by, group_size=group_size or 3, **options
@@ -169,9 +167,6 @@ def search(
             console.print(f"[dim]weak: below {bound:.2f}, where this model's matches are mostly chance[/dim]")
 
 
-search.__doc__ = f"{search.__doc__}\n{_EXAMPLES}"
-
-
 def _boost(text: str) -> Boost:
     from clipsearch.client.inputs import Nearer, Newer, Popular
 
@@ -197,15 +192,13 @@ def _boost(text: str) -> Boost:
 def hits_table(result: SearchResult, found: Sequence[Hit], title: str | None = None) -> Table:
     """Score, id and path of each of a result's hits, and what matched where that may differ."""
     several = result.fused or any(hit.matched == "words" for hit in found)
-    sides = ("matched",) if several else ()
-    hits = table("#>", "score>", "", *sides, "id", "path", title=title)
+    hits = table("#>", "score>", "", *["matched"] * several, "id", "path", title=title)
     for rank, hit in enumerate(found, start=1):
-        side = (hit.matched,) if several else ()
         hits.add_row(
             str(rank),
             f"{hit.score:.3f}",
             "weak" if hit.weak else "",
-            *side,
+            *[hit.matched] * several,
             plain(hit.id),
             plain(describe(hit.payload)),
             style="dim" if hit.weak else None,

@@ -32,6 +32,7 @@ LogLevel = Annotated[
 
 @app.command()
 def encoder(
+    context: typer.Context,
     model: Model = None,
     host: Host = None,
     port: Annotated[int | None, typer.Option(help="0 = any free one.", show_default="50051")] = None,
@@ -50,12 +51,12 @@ def encoder(
     from encoder_service.__main__ import run
     from encoder_service.settings import EncoderSettings
 
-    flags = {"model": model, "host": host, "port": port, "port_file": port_file, "log_level": log_level}
-    run(load_settings(EncoderSettings, **flags))
+    run(load_settings(EncoderSettings, **context.params))
 
 
 @app.command()
 def search(
+    context: typer.Context,
     encoder: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="The encoder.", show_default="127.0.0.1:50051")
     ] = None,
@@ -78,16 +79,7 @@ def search(
     from search_service.__main__ import run
     from search_service.settings import SearchSettings
 
-    flags = {
-        "encoder": encoder,
-        "data_dir": data_dir,
-        "qdrant_url": qdrant_url,
-        "host": host,
-        "port": port,
-        "port_file": port_file,
-        "log_level": log_level,
-    }
-    run(load_settings(SearchSettings, **flags))
+    run(load_settings(SearchSettings, **context.params))
 
 
 @app.command(name="all")
@@ -98,15 +90,12 @@ def both(model: Model = None, data_dir: DataDir = None, qdrant_url: QdrantUrl = 
 
       clipsearch serve all --model build/models/starter --data-dir ./data
     """
-    encoder_flags = _flags(model=model)
-    search_flags = _flags(data_dir=data_dir, qdrant_url=qdrant_url)
+    encoder_flags = _flags({"--model": model})
+    search_flags = _flags({"--data-dir": data_dir, "--qdrant-url": qdrant_url})
     raise typer.Exit(
         run_together({"encoder": ["encoder", *encoder_flags], "search": ["search", *search_flags]})
     )
 
 
-def _flags(**given: Path | str | None) -> list[str]:
-    pairs = [
-        (f"--{name.replace('_', '-')}", str(value)) for name, value in given.items() if value is not None
-    ]
-    return [word for pair in pairs for word in pair]
+def _flags(given: dict[str, Path | str | None]) -> list[str]:
+    return [f"{flag}={value}" for flag, value in given.items() if value is not None]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from clipsearch.channel.batches import batched
-from clipsearch.cli.access import access
+from clipsearch.cli.access import connect
 from clipsearch.cli.options import (
     DEFAULT_COLLECTION,
     DEFAULT_SERVER,
@@ -17,16 +16,11 @@ from clipsearch.cli.options import (
     Filter,
     Json,
     Server,
-    by_name,
     conditions,
+    json_values,
 )
 from clipsearch.cli.output import print_json, stderr
 
-if TYPE_CHECKING:
-    from clipsearch.client.inputs import Point
-    from clipsearch.client.sync import Client
-
-_TIMEOUT_S = 120.0
 _IDS_A_CALL = 1000
 
 
@@ -79,16 +73,18 @@ def update(
         raise typer.BadParameter("give --set and --unset, or --image and --text, or --remove-vector")
     if overwrite and (unset or not set):
         raise typer.BadParameter("give --overwrite with --set alone")
-    fields = by_name((_field(text) for text in set or ()), "--set")
+    fields = json_values(set, "--set", "FIELD=VALUE")
     from clipsearch.client.inputs import Point
-    from clipsearch.client.sync import Client
 
     matching = conditions(filter)
     unique = list(dict.fromkeys(ids or ()))
     updated = 0
-    with Client(server, timeout=_TIMEOUT_S, **access()) as client:
+    with connect(server, timeout=120.0) as client:
         if vectors:
-            updated = _update_vectors(client, collection, Point(unique[0], image=image, text=text))
+            (result,) = client.update_vectors(collection, [Point(unique[0], image=image, text=text)])
+            if result.error is not None and result.error.reason != "POINT_NOT_FOUND":
+                raise result.error
+            updated = int(result.error is None)
         for batch in [] if vectors else [None] if matching else batched(unique, _IDS_A_CALL):
             if remove_vector:
                 updated += client.delete_vectors(collection, batch, filter=matching, vectors=remove_vector)
@@ -104,22 +100,3 @@ def update(
         stderr().print(text + (f", {missing:,} not there" if missing else ""))
     if missing or not updated:
         raise typer.Exit(1)
-
-
-def _update_vectors(client: Client, collection: str, point: Point) -> int:
-    (result,) = client.update_vectors(collection, [point])
-    if result.error is None:
-        return 1
-    if result.error.reason != "POINT_NOT_FOUND":
-        raise result.error
-    return 0
-
-
-def _field(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise typer.BadParameter(f"{text!r} is not FIELD=VALUE", param_hint="--set")
-    try:
-        return name, json_module.loads(value)
-    except json_module.JSONDecodeError:
-        return name, value

@@ -186,9 +186,9 @@ def numbers_table(drawn: SpaceMap) -> Any:
 def _words(encoder: EncoderClient, collection: Collection, path: Path | None) -> Words | None:
     """The words that may name clusters, encoded; None if the encoder is away or has another model."""
     from clipsearch.client.errors import ClipSearchError
-    from clipsearch.map.clusters import Words, default_words, read_words
+    from clipsearch.map.clusters import EVERYDAY_WORDS, Words, read_words
 
-    names = default_words() if path is None else read_words(path)
+    names = read_words(path or EVERYDAY_WORDS)
     try:
         if encoder.model().fingerprint != collection.fingerprint:
             stderr().print("note: the encoder runs another model than the collection's: clusters get numbers")

@@ -49,14 +49,12 @@ class SpaceMap:
 
 def telling_fields(sample: Sample) -> list[str]:
     """Fields to colour by: those with a keyword or boolean index and 2 to 30 values in the sample."""
-    indexes = sample.collection.payload_indexes
-    chosen = []
-    for field, kind in indexes.items():
-        if kind in ("keyword", "tenant", "bool"):
-            values = {value for value in sample.values(field) if value is not None}
-            if 2 <= len(values) <= _MOST_GROUPS and len(values) < len(sample.items):
-                chosen.append(field)
-    return chosen
+    most = min(_MOST_GROUPS, len(sample.items) - 1)
+    return [
+        field
+        for field, kind in sample.collection.payload_indexes.items()
+        if kind in ("keyword", "tenant", "bool") and 2 <= len({*sample.values(field)} - {None}) <= most
+    ]
 
 
 def build_map(

@@ -14,7 +14,7 @@ from clipsearch.map.projection import Positions
 from clipsearch.map.sample import IMAGE, TEXT, Sample
 
 NONE = -1
-_WORDS = Path(__file__).with_name("words.txt")
+EVERYDAY_WORDS = Path(__file__).with_name("words.txt")
 # HDBSCAN of 100,000 positions takes a minute; of these 2 s, and the others go with their nearest.
 _CLUSTERED = 10_000
 _NAMES = 2
@@ -27,11 +27,6 @@ class Cluster:
     size: int
     words: tuple[str, ...] = ()
 
-    @property
-    def name(self) -> str:
-        """What to call it; several may share a name."""
-        return ", ".join(self.words)
-
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -39,11 +34,6 @@ class Words:
 
     words: Sequence[str]
     vectors: Vector
-
-
-def default_words() -> list[str]:
-    """Everyday words that ship with this package."""
-    return read_words(_WORDS)
 
 
 def read_words(path: Path) -> list[str]:
@@ -90,16 +80,11 @@ def name_clusters(
     directions = normalize(words.vectors - words.vectors.mean(axis=0))
     scores = np.zeros((count, len(words.words)), np.float32)
     for side in (IMAGE, TEXT):
-        rows = np.flatnonzero((sample.side == side) & (labels != NONE))
-        if not rows.size:
-            continue
-        middles = np.zeros((count, vectors.shape[1]), np.float32)
-        np.add.at(middles, labels[rows], vectors[rows])
-        members = np.bincount(labels[rows], minlength=count)
-        middles[members > 0] /= members[members > 0][:, None]
-        mean = vectors[rows].mean(axis=0)
-        away = np.where(members[:, None] > 0, middles - mean, 0)
-        scores += (members / np.maximum(sizes, 1))[:, None] * (normalize(away) @ directions.T)
+        rows = (sample.side == side) & (labels != NONE)
+        for cluster in np.unique(labels[rows]):
+            members = rows & (labels == cluster)
+            away = vectors[members].mean(axis=0) - vectors[rows].mean(axis=0)
+            scores[cluster] += members.sum() / sizes[cluster] * (normalize([away])[0] @ directions.T)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :_NAMES]
     return [
         Cluster(int(size), tuple(words.words[i] for i in row)) for size, row in zip(sizes, best, strict=True)
@@ -108,10 +93,5 @@ def name_clusters(
 
 def _by_size(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     """The same clusters, numbered from the largest on."""
-    found = labels[labels != NONE]
-    if not found.size:
-        return labels
-    order = np.argsort(-np.bincount(found), kind="stable")
-    rank = np.empty(len(order), np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    return np.where(labels == NONE, NONE, rank[labels]).astype(np.int32)
+    order = np.argsort(-np.bincount(labels[labels != NONE]), kind="stable")
+    return np.append(np.argsort(order), NONE)[labels].astype(np.int32)  # NONE, -1, is the last of them

@@ -62,7 +62,7 @@ class SpaceNumbers:
 
     gap: float | None
     alignment: float | None
-    uniformity: float
+    uniformity: float | None
     uniformity_image: float | None
     uniformity_text: float | None
     fields: dict[str, FieldNumbers]
@@ -74,7 +74,7 @@ def measure(sample: Sample, vectors: Vector, fields: Sequence[str], seed: int = 
     return SpaceNumbers(
         gap=modality_gap(images, texts),
         alignment=alignment(sample, vectors),
-        uniformity=_known(uniformity(vectors, seed)),
+        uniformity=uniformity(vectors, seed),
         uniformity_image=uniformity(images, seed),
         uniformity_text=uniformity(texts, seed),
         fields={field: measure_field(sample, vectors, sample.values(field), seed) for field in fields},
@@ -101,12 +101,11 @@ def modality_gap(images: Vector, texts: Vector) -> float | None:
 
 def alignment(sample: Sample, vectors: Vector) -> float | None:
     """Mean squared distance of the two vectors of one point, over the points that have both."""
-    image_of = {int(item): row for row, item in _rows(sample, IMAGE)}
-    pairs = [(image_of[int(item)], row) for row, item in _rows(sample, TEXT) if int(item) in image_of]
-    if not pairs:
+    images, texts = (np.flatnonzero(sample.side == side) for side in (IMAGE, TEXT))
+    both, left, right = np.intersect1d(sample.item[images], sample.item[texts], return_indices=True)
+    if not both.size:
         return None
-    left, right = (vectors[[pair[i] for pair in pairs]] for i in (0, 1))
-    return float(((left - right) ** 2).sum(axis=1).mean())
+    return float(((vectors[images[left]] - vectors[texts[right]]) ** 2).sum(axis=1).mean())
 
 
 def uniformity(vectors: Vector, seed: int = 0) -> float | None:
@@ -172,18 +171,8 @@ def alike(vectors: Vector, side: NDArray[np.uint8], groups: NDArray[np.str_], se
     )
 
 
-def _rows(sample: Sample, side: int) -> list[tuple[int, int]]:
-    rows = np.flatnonzero(sample.side == side)
-    return list(zip(rows.tolist(), sample.item[rows].tolist(), strict=True))
-
-
 def _some(count: int, most: int, seed: int) -> NDArray[np.intp]:
     """At most `most` of `count` row numbers, in order."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
-
-
-def _known(value: float | None) -> float:
-    assert value is not None  # a sample has at least two vectors
-    return value

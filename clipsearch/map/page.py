@@ -27,10 +27,10 @@ _MOST_FIELDS = 12
 
 _cut = partial(cut, most=120)
 
-OnStep = Callable[[str], None]
 
-
-def write_page(drawn: SpaceMap, path: Path, *, thumbnails: int, on_step: OnStep = lambda step: None) -> None:
+def write_page(
+    drawn: SpaceMap, path: Path, *, thumbnails: int, on_step: Callable[[str], None] = lambda step: None
+) -> None:
     """Writes the page. At most `thumbnails` points, evenly spread, show their image.
 
     An image is read from the local file that the payload's `path` names; where there is none the
@@ -83,7 +83,7 @@ def groups_of(drawn: SpaceMap) -> dict[str, tuple[list[str], NDArray[np.int16]]]
         "modality": (list(SIDES), sample.side.astype(np.int16))
     }
     if drawn.clusters:
-        names = [cluster.name or f"cluster {i + 1}" for i, cluster in enumerate(drawn.clusters)]
+        names = [", ".join(one.words) or f"cluster {i + 1}" for i, one in enumerate(drawn.clusters)]
         ways["cluster"] = (names, drawn.labels.astype(np.int16))
     for field, values in drawn.fields.items():
         kinds = sorted({value for value in values if value is not None})

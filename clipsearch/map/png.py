@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,7 @@ def _panel(axes: Any, drawn: SpaceMap, view: View, colour_by: str) -> None:
 def _colour(group: int) -> str | tuple[float, float, float]:
     if group < 0:
         return _NO_GROUP
-    if group < len(_COLOURS):
-        return _COLOURS[group]
-    from matplotlib.colors import hsv_to_rgb
-
-    red, green, blue = hsv_to_rgb((group * 137.5 % 360 / 360, 0.6, 0.75))
-    return float(red), float(green), float(blue)
+    return _COLOURS[group] if group < len(_COLOURS) else hsv_to_rgb(group * 137.5 % 360 / 360, 0.6, 0.75)
 
 
 def _short(text: str) -> str:

@@ -51,19 +51,15 @@ def project(vectors: Vector, seed: int = 0) -> Positions:
     if len(vectors) < 4 or not components.any():
         placed = components[:, :2]
     elif len(vectors) < _EXACT_BELOW:
-        placed = _tsne(components, seed)
+        from sklearn.manifold import TSNE
+
+        perplexity = min(30.0, (len(components) - 1) / 3)
+        tsne = TSNE(perplexity=perplexity, init="pca", method="exact", random_state=seed)
+        placed = tsne.fit_transform(components)
     else:
         placed = _pacmap(components, seed)
     placed = placed - placed.mean(axis=0)
     return np.asarray(placed / max(float(np.abs(placed).max()), 1e-12), np.float32)
-
-
-def _tsne(components: Vector, seed: int) -> Positions:
-    from sklearn.manifold import TSNE
-
-    perplexity = min(30.0, (len(components) - 1) / 3)
-    tsne = TSNE(perplexity=perplexity, init="pca", method="exact", random_state=seed)
-    return np.asarray(tsne.fit_transform(components), np.float32)
 
 
 def _pacmap(components: Vector, seed: int) -> Positions:

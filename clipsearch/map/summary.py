@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from clipsearch.map.build import SpaceMap
-from clipsearch.map.sample import IMAGE, TEXT
+from clipsearch.map.sample import IMAGE, SIDES, TEXT
 
 
 def summary(drawn: SpaceMap) -> dict[str, Any]:
@@ -24,30 +24,25 @@ def summary(drawn: SpaceMap) -> dict[str, Any]:
         "spaces": {view.name: _rounded(dataclasses.asdict(view.numbers)) for view in drawn.views},
         "clusters": {
             **_rounded(dataclasses.asdict(drawn.cluster_numbers)),
-            "found": [{"size": c.size, "words": list(c.words)} for c in drawn.clusters],
+            "found": [dataclasses.asdict(cluster) for cluster in drawn.clusters],
         },
         "queries": [
             {
                 "query": placed.title,
                 "space": view.name,
-                "nearest": _nearest(drawn, placed.rows, placed.cosines),
+                "nearest": [
+                    {
+                        "id": sample.items[sample.item[row]].id,
+                        "side": SIDES[sample.side[row]],
+                        "cosine": cosine,
+                    }
+                    for row, cosine in zip(placed.rows, placed.cosines, strict=True)
+                ],
             }
             for view in drawn.views
             for placed in view.questions
         ],
     }
-
-
-def _nearest(drawn: SpaceMap, rows: tuple[int, ...], cosines: tuple[float, ...]) -> list[dict[str, Any]]:
-    sample = drawn.sample
-    return [
-        {
-            "id": sample.items[sample.item[row]].id,
-            "side": "image" if sample.side[row] == IMAGE else "text",
-            "cosine": cosine,
-        }
-        for row, cosine in zip(rows, cosines, strict=True)
-    ]
 
 
 def _rounded(value: Any) -> Any:

@@ -46,7 +46,7 @@ def test_clusters_get_the_words_that_set_them_apart():
 def test_without_words_clusters_have_sizes_alone(sample):
     labels = np.zeros(len(sample.vectors), np.int32)
     (cluster,) = name_clusters(sample, sample.vectors, labels, None)
-    assert (cluster.size, cluster.name) == (len(sample.vectors), "")
+    assert (cluster.size, cluster.words) == (len(sample.vectors), ())
 
 
 def test_word_lists_have_a_word_a_line(tmp_path):

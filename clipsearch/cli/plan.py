@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,9 +17,6 @@ from clipsearch.plan import sizing, storage
 from clipsearch.plan.profile import Profile, choose
 from clipsearch.plan.sizing import Hardware, Load, Plan, Service
 from clipsearch.plan.storage import Quantization
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _POWERS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGBT]?)", re.IGNORECASE)
@@ -75,7 +72,7 @@ def plan(
     if json:
         print_json(document(plans, chosen, simulated))
     else:
-        show(stdout(), plans, chosen, simulated, explain=explain)
+        show(plans, chosen, simulated, explain=explain)
 
 
 def _simulated(plans: list[Plan], profile: Profile) -> dict[str, float] | None:
@@ -99,15 +96,10 @@ def _count(name: str, text: str) -> int:
 
 
 def show(
-    console: Console,
-    plans: Sequence[Plan],
-    profile: Profile,
-    simulated: dict[str, float] | None,
-    *,
-    explain: bool,
+    plans: Sequence[Plan], profile: Profile, simulated: dict[str, float] | None, *, explain: bool
 ) -> None:
     """Prints the plans, one column for each way to quantise."""
-    first = plans[0]
+    console, first = stdout(), plans[0]
     services = table("service", "replicas>", "cores of each>", "memory of each>", "CPU of a search>")
     for name, service in (("encoder", first.encoder), ("search", first.search)):
         services.add_row(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 FORMAT = "clipsearch-profile/1"
+_KINDS = {str: "a string", int: "a whole number of 0 or more", float: "a number of 0 or more"}
 
 
 class PlanError(Exception):
@@ -150,23 +151,17 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise PlanError(f"{where} must be an object of numbers, is {value!r}")
         return Costs(**_values(Costs, value, f"{where}."))
-    if kind is str:
-        if not isinstance(value, str):
-            raise PlanError(f"{where} must be a string, is {value!r}")
-        return value
-    if kind is int:
-        if not isinstance(value, int) or not _is_number(value):
-            raise PlanError(f"{where} must be a whole number of 0 or more, is {value!r}")
-        return value
-    if kind is float:
-        if not _is_number(value):
-            raise PlanError(f"{where} must be a number of 0 or more, is {value!r}")
-        return float(value)
+    if kind in _KINDS:
+        if not _is_of(kind, value):
+            raise PlanError(f"{where} must be {_KINDS[kind]}, is {value!r}")
+        return kind(value)
     numbers = value if isinstance(value, list | tuple) else []
-    if len(numbers) < 2 or not all(map(_is_number, numbers)):
+    if len(numbers) < 2 or not all(_is_of(float, number) for number in numbers):
         raise PlanError(f"{where} must be a list of at least two numbers of 0 or more")
     return tuple(map(float, numbers))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+def _is_of(kind: Any, value: Any) -> bool:
+    if kind is str or isinstance(value, str | bool):
+        return kind is type(value)
+    return isinstance(value, (kind, int)) and bool(0 <= value < math.inf)

@@ -51,7 +51,6 @@ class Layout:
 class Predicted:
     """What a rate does."""
 
-    qps: float
     p50_ms: float
     p99_ms: float
     in_time: float  # share of the calls
@@ -154,10 +153,10 @@ class _Run:
         due = self._due_count
         whole = answered[np.isfinite(answered)]
         if not len(whole) or not due:
-            return Predicted(self._qps, math.inf, math.inf, 0.0)
+            return Predicted(math.inf, math.inf, 0.0)
         in_time = float((answered <= self._deadline_ms).sum()) / due
         p50, p99 = np.percentile(whole, [50, 99]).tolist()
-        return Predicted(self._qps, p50, p99, in_time)
+        return Predicted(p50, p99, in_time)
 
     def draw(self, shape: Sequence[float]) -> float:
         """A factor of the measured shape, by its quantiles; 1 on average."""
@@ -187,23 +186,18 @@ class _Run:
             self._latencies.append((due, math.inf))
             return
         yield from encoder.loop.serve(costs.encoder_loop_ms * _HALF)
-        yield from self._query(number)
+        asked = self._layout.nodes_a_query
+        parts = [
+            self._nodes[(number * asked + i) % len(self._nodes)].serve(
+                self._layout.node_query_ms * self.draw(self._store_shape)
+            )
+            for i in range(asked)
+        ]
+        yield self._env.all_of([self._env.process(part) for part in parts])
         yield from search.serve(costs.search_loop_ms * _HALF)
         if self._client is not None:
             yield from self._client.work(costs.client_ms * _HALF)
         self._latencies.append((due, self._env.now - due))
-
-    def _query(self, number: int) -> Process:
-        asked = self._layout.nodes_a_query
-        parts = [
-            self._env.process(
-                self._nodes[(number * asked + i) % len(self._nodes)].serve(
-                    self._layout.node_query_ms * self.draw(self._store_shape)
-                )
-            )
-            for i in range(asked)
-        ]
-        yield self._env.all_of(parts)
 
 
 class _Loop:

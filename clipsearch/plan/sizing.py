@@ -93,7 +93,14 @@ class Plan:
 
 def plan(load: Load, hardware: Hardware, profile: Profile, quantization: Quantization) -> Plan:
     """Raises PlanError."""
-    _check(load, hardware)
+    if load.images + load.texts < 1:
+        raise PlanError("images and texts are both 0; there is nothing to search")
+    if not (math.isfinite(load.qps) and load.qps > 0):
+        raise PlanError(f"qps must be a positive number, is {load.qps:g}")
+    if not 0 < hardware.utilisation < 1:
+        raise PlanError(f"utilisation must lie between 0 and 1, is {hardware.utilisation:g}")
+    if hardware.node_memory < 10**9:
+        raise PlanError(f"node-memory must be at least 1 GB, is {hardware.node_memory / 1e9:g} GB")
     costs = profile.costs
     encoder = _service(load.qps, costs.encoder_ms, costs.encoder_loop_ms, profile.encoder_mb, hardware)
     search = _service(load.qps, costs.search_ms, costs.search_loop_ms, profile.search_mb, hardware)
@@ -109,17 +116,19 @@ def plan(load: Load, hardware: Hardware, profile: Profile, quantization: Quantiz
         hardware,
         encoder,
         search,
-        cluster(stored, load, hardware, profile),
+        _cluster(stored, load, hardware, profile),
         load.images / (encoder.working * images_per_s(costs, hardware.cores)) / 3600,
     )
 
 
-def cluster(stored: Stored, load: Load, hardware: Hardware, profile: Profile) -> Cluster:
+def _cluster(stored: Stored, load: Load, hardware: Hardware, profile: Profile) -> Cluster:
     """Nodes by memory make up a copy; copies by CPU bear the searches, with one node away."""
     usable = hardware.node_memory * NODE_MEMORY_SHARE
     nodes_a_copy = max(1, math.ceil(stored.memory_bytes / usable))
     shards = nodes_a_copy * SHARDS_A_NODE
-    query_ms = shards * shard_query_ms(stored.vectors / shards, profile)
+    # Of each shard: HNSW's work grows with the logarithm of the vectors.
+    deeper = math.log(max(stored.vectors / shards, 2)) / math.log(profile.points)
+    query_ms = shards * profile.costs.store_ms * max(1.0, deeper)
     busy = load.qps * query_ms / 1000 / hardware.utilisation  # cores
     nodes = max(
         nodes_a_copy * hardware.copies,
@@ -128,11 +137,6 @@ def cluster(stored: Stored, load: Load, hardware: Hardware, profile: Profile) ->
     )
     copies = max(hardware.copies, nodes // nodes_a_copy) if nodes > LEAST_NODES else hardware.copies
     return Cluster(stored, nodes_a_copy, copies, nodes, shards, query_ms)
-
-
-def shard_query_ms(vectors: float, profile: Profile) -> float:
-    """CPU of one shard's share of a search: HNSW's work grows with the logarithm of the vectors."""
-    return profile.costs.store_ms * max(1.0, math.log(max(vectors, 2)) / math.log(profile.points))
 
 
 def images_per_s(costs: Costs, cores: int) -> float:
@@ -154,24 +158,3 @@ def _service(qps: float, demand_ms: float, loop_ms: float, measured_mb: float, h
     by_loop = qps * loop_ms / 1000 / hardware.utilisation
     working = max(1, math.ceil(max(by_cores, by_loop) - 1e-9))
     return Service(demand_ms, loop_ms, working, round(measured_mb * 1e6 * MEMORY_HEADROOM))
-
-
-def _check(load: Load, hardware: Hardware) -> None:
-    for name, value, least in (
-        ("images", load.images, 0),
-        ("texts", load.texts, 0),
-        ("payload-bytes", load.payload_bytes, 0),
-        ("cores", hardware.cores, 1),
-        ("node-cores", hardware.node_cores, 1),
-        ("copies", hardware.copies, 1),
-    ):
-        if value < least:
-            raise PlanError(f"{name} must be at least {least}, is {value}")
-    if load.images + load.texts < 1:
-        raise PlanError("images and texts are both 0; there is nothing to search")
-    if not (math.isfinite(load.qps) and load.qps > 0):
-        raise PlanError(f"qps must be a positive number, is {load.qps:g}")
-    if not 0 < hardware.utilisation < 1:
-        raise PlanError(f"utilisation must lie between 0 and 1, is {hardware.utilisation:g}")
-    if hardware.node_memory < 10**9:
-        raise PlanError(f"node-memory must be at least 1 GB, is {hardware.node_memory / 1e9:g} GB")

@@ -85,12 +85,10 @@ def test_more_load_never_needs_less(qps: float, factor: float) -> None:
 @pytest.mark.parametrize(
     ("load", "hardware", "message"),
     [
-        (Load(-1, 5), Hardware(), "images must be at least 0, is -1"),
         (Load(0, 5), Hardware(), "nothing to search"),
         (Load(10, 0), Hardware(), "qps must be a positive number, is 0"),
         (Load(10, math.nan), Hardware(), "qps must be a positive number, is nan"),
         (Load(10, math.inf), Hardware(), "qps must be a positive number, is inf"),
-        (Load(10, 5), Hardware(cores=0), "cores must be at least 1, is 0"),
         (Load(10, 5), Hardware(utilisation=1.0), "utilisation must lie between 0 and 1, is 1"),
         (Load(10, 5), Hardware(node_memory=1000), "node-memory must be at least 1 GB"),
     ],

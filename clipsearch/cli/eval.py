@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from clipsearch.cli.access import access
-from clipsearch.cli.eval_services import Compared, own_rows
+from clipsearch.cli.access import connect_async
 from clipsearch.cli.index_source import open_source
 from clipsearch.cli.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Json, Server
 from clipsearch.cli.output import plain, print_json, progress_bar, say, size, stderr, stdout, table
@@ -23,13 +22,9 @@ from clipsearch.cli.processes import exit_on_sigterm
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.table import Table
-
-    from clipsearch.eval.measures import Interval
     from clipsearch.eval.run import Asking, Row
 
 NEEDED = ("ir_measures", "matplotlib", "scipy")
-_CALL_TIMEOUT_S = 120.0
 _MOST_K = 1000
 _MOST_EF = 4096
 
@@ -136,6 +131,7 @@ def eval(
     need("an evaluation", "eval", NEEDED)
     from clipsearch.client.inputs import Quantization
     from clipsearch.eval.document import document
+    from clipsearch.eval.page import write_page
     from clipsearch.eval.run import MADE, Asking, from_file
 
     ks = _numbers("--k", k, _MOST_K)
@@ -155,11 +151,24 @@ def eval(
             if not model:
                 raise typer.BadParameter("--source needs at least one --model", param_hint="--model")
             kinds = _choices("--quantization", quantization or "none", get_args(Quantization))
-            compared = Compared(model, _words(precision), kinds, efs)
+            from clipsearch.cli.eval_services import own_rows
+
             with exit_on_sigterm(), tempfile.TemporaryDirectory(prefix="clipsearch-eval-") as scratch:
-                rows = asyncio.run(own_rows(open_source(source), compared, asking, Path(scratch)))
+                rows = asyncio.run(
+                    own_rows(
+                        open_source(source),
+                        asking,
+                        Path(scratch),
+                        models=model,
+                        precisions=_words(precision),
+                        quantizations=kinds,
+                        efs=efs,
+                    )
+                )
     told = document(rows, asking, str(queries or made_of), bounds)
-    write(told, out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "eval.json").write_text(dumps(told, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    write_page(told, out / "eval.html")
     if json:
         print_json(told)
     else:
@@ -171,10 +180,9 @@ def eval(
 
 async def served_rows(server: str, names: Sequence[str], asking: Asking, efs: Sequence[int]) -> list[Row]:
     """The rows of collections of a service that runs."""
-    from clipsearch.client.aio import AsyncClient
     from clipsearch.eval.run import evaluate
 
-    async with AsyncClient(server, timeout=_CALL_TIMEOUT_S, **access()) as client:
+    async with connect_async(server) as client:
         return [row for name in names for row in await evaluate(client, name, asking, efs=efs)]
 
 
@@ -186,16 +194,6 @@ def read_bounds(given: Sequence[str] | None, ks: Sequence[int]) -> Mapping[str, 
         return bounds(given or (), ks)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--fail-below") from None
-
-
-def write(told: Mapping[str, Any], folder: Path) -> None:
-    """eval.json and eval.html. Raises OSError."""
-    from clipsearch.eval.page import write_page
-
-    folder.mkdir(parents=True, exist_ok=True)
-    text = dumps(told, ensure_ascii=False, indent=2)
-    (folder / "eval.json").write_text(f"{text}\n", encoding="utf-8")
-    write_page(told, folder / "eval.html")
 
 
 def _refuse(without: str, given: Mapping[str, object]) -> None:
@@ -222,38 +220,32 @@ def _numbers(option: str, listed: str, most: int) -> list[int]:
     return [int(word) for word in words]
 
 
-def rows_table(rows: Sequence[Row]) -> Table:
-    """A line a row: measures with their intervals, what is found of the reference's hits, cost."""
-    measures = list(rows[0].measures)
-    result = table(
-        "", "vectors", "search", *(f"{name}>" for name in measures), "same>", "p50 ms>", "memory>", "B/point>"
-    )
+def show(rows: Sequence[Row], told: Mapping[str, Any]) -> None:
+    """A line a row to stdout: measures with their intervals, what is found of the reference's hits, cost.
+
+    What it means, and what is below the bounds, to stderr.
+    """
+    measures = [f"{name}>" for name in rows[0].measures]
+    result = table("", "vectors", "search", *measures, "same>", "p50 ms>", "memory>", "B/point>")
     for row in rows:
         result.add_row(
             plain(", ".join(filter(None, (row.name, row.precision)))),
             row.collection.quantization,
             row.search,
-            *(_figure(row.measures[name]) for name in measures),
+            *(f"{one.mean:.3f} ({one.low:.2f}-{one.high:.2f})" for one in row.measures.values()),
             "" if row.same is None else f"{row.same:.3f}",
             f"{row.p50_ms:.1f}",
             "" if row.memory_bytes is None else size(row.memory_bytes),
             f"{row.bytes_a_point:,.0f}",
         )
-    return result
-
-
-def show(rows: Sequence[Row], told: Mapping[str, Any]) -> None:
-    """The table to stdout; what it means, and what is below the bounds, to stderr."""
-    stdout().print(rows_table(rows))
-    notes = [f"{rows[0].queries:,} queries from {told['queries']}; in brackets 95 % intervals (bootstrap)"]
+    stdout().print(result)
+    say(f"{rows[0].queries:,} queries from {told['queries']}; in brackets 95 % intervals (bootstrap)")
     compared = [row for row in rows if not row.exact and row.collection.indexed_share == 0]
     if compared:
-        notes.append(
+        say(
             f"{compared[0].collection.points:,} points have no index yet: searches are exact, and neither a "
             "beam nor a compression changes what they find"
         )
-    for note in notes:
-        say(note)
     for missed in told["below"]:
         stderr().print(f"[red]below what was asked: {plain(missed)}[/red]")
 
@@ -274,7 +266,3 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
         yield update
     finally:
         bar.stop()
-
-
-def _figure(one: Interval) -> str:
-    return f"{one.mean:.3f} ({one.low:.2f}-{one.high:.2f})"

@@ -17,6 +17,7 @@ from typing import IO
 from clipsearch.cli.problems import Problem
 
 _POLL_S = 0.05
+_START_S = 60
 _STOP_S = 30.0
 _TAIL_LINES = 15
 
@@ -27,17 +28,6 @@ class Running:
 
     address: str
     pid: int
-
-    def memory_bytes(self) -> int | None:
-        """What its processes have in memory, those that it started included; None where the system hides it.
-
-        Pages of its files that are in memory count; pages that two of its processes share count twice.
-        """
-        try:
-            sizes = [_resident(folder) for folder in Path("/proc").iterdir() if _session(folder) == self.pid]
-        except OSError:
-            return None
-        return sum(sizes) or None
 
 
 def start(
@@ -74,11 +64,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def service(
-    name: str,
-    arguments: list[str],
-    folder: Path,
-    settings: Mapping[str, str] | None = None,
-    timeout_s: float = 60.0,
+    name: str, arguments: list[str], folder: Path, settings: Mapping[str, str] | None = None
 ) -> Iterator[Running]:
     """A service on a free port while the block runs, which begins once it is SERVING.
 
@@ -86,25 +72,19 @@ def service(
     """
     folder.mkdir(parents=True, exist_ok=True)
     port_file, log_file = folder / f"{name}.address", folder / f"{name}.log"
+    deadline = time.monotonic() + _START_S
     with log_file.open("wb") as log:
         process = start([name, "--port", "0", "--port-file", str(port_file), *arguments], log, settings)
         try:
-            _wait_until_serving(name, process, port_file, log_file, timeout_s)
+            while not port_file.exists():
+                if process.poll() is not None:
+                    raise Problem(f"the {name} service ended with code {process.returncode}{_tail(log_file)}")
+                if time.monotonic() > deadline:
+                    raise Problem(f"the {name} service was not serving after {_START_S} s{_tail(log_file)}")
+                time.sleep(_POLL_S)
             yield Running(port_file.read_text(encoding="utf-8").strip(), process.pid)
         finally:
             stop(process)
-
-
-def _wait_until_serving(
-    name: str, process: subprocess.Popen[bytes], port_file: Path, log_file: Path, timeout_s: float
-) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not port_file.exists():
-        if process.poll() is not None:
-            raise Problem(f"the {name} service ended with code {process.returncode}{_tail(log_file)}")
-        if time.monotonic() > deadline:
-            raise Problem(f"the {name} service was not serving after {timeout_s:.0f} s{_tail(log_file)}")
-        time.sleep(_POLL_S)
 
 
 def _tail(log_file: Path) -> str:
@@ -112,20 +92,18 @@ def _tail(log_file: Path) -> str:
     return "; the end of its log:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
 
 
-def _session(folder: Path) -> int:
-    """The session of a process, by its folder in /proc; 0 for other folders, and once it has ended."""
-    try:
-        # After the name, which may hold anything: state, parent, group, session.
-        return int((folder / "stat").read_text().rpartition(")")[2].split()[3])
-    except (OSError, IndexError, ValueError):
-        return 0
+def memory_bytes(*services: Running) -> int | None:
+    """What services have in memory, the processes that they started included; None where the system hides it.
 
-
-def _resident(folder: Path) -> int:
-    try:
-        return int((folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0
+    Pages of their files that are in memory count; pages that two processes share count twice.
+    """
+    sessions = {one.pid for one in services}
+    pages = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            if os.getsid(int(process.name)) in sessions:
+                pages += int((process / "statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") or None
 
 
 @contextmanager
@@ -160,21 +138,19 @@ def run_together(commands: dict[str, list[str]]) -> int:
     try:
         for name, arguments in commands.items():
             processes[name] = start(arguments)
-        return _wait_for_first(processes, signalled)
+        while True:
+            ended = {name: code for name, p in processes.items() if (code := p.poll()) is not None}
+            if signalled and len(ended) == len(processes):
+                return max(abs(code) for code in ended.values())
+            if ended and not signalled:
+                name, code = next(iter(ended.items()))
+                print(
+                    f"error: the {name} service ended with code {code}; stopping the other", file=sys.stderr
+                )
+                return code if code > 0 else 1
+            time.sleep(_POLL_S)
     finally:
         for process in processes.values():
             stop(process)
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _wait_for_first(processes: dict[str, subprocess.Popen[bytes]], signalled: list[int]) -> int:
-    while True:
-        ended = {name: code for name, p in processes.items() if (code := p.poll()) is not None}
-        if signalled and len(ended) == len(processes):
-            return max(abs(code) for code in ended.values())
-        if ended and not signalled:
-            name, code = next(iter(ended.items()))
-            print(f"error: the {name} service ended with code {code}; stopping the other", file=sys.stderr)
-            return code if code > 0 else 1
-        time.sleep(_POLL_S)

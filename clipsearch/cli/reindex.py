@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipsearch.cli.access import access
+from clipsearch.cli.access import connect_async
 from clipsearch.cli.eval import NEEDED, FailBelow, read_bounds
 from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
 from clipsearch.cli.output import plain, print_json, progress_bar, stderr, stdout, table
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from clipsearch.reindex.sources import Fields
     from clipsearch.reindex.verify import Verification
 
-_CALL_TIMEOUT_S = 120.0
 _KS = (1, 10)
 _SHOWN_LACKING = 50
 _SHOWN_EXAMPLES = 3
@@ -97,28 +96,50 @@ def reindex(
     """
     if fail_below and eval is None:
         raise typer.BadParameter("goes with --eval only", param_hint="--fail-below")
+    from clipsearch.reindex.compare import compare
+    from clipsearch.reindex.move import begin, swap
     from clipsearch.reindex.sources import Fields
+    from clipsearch.reindex.verify import verify
 
-    wanted = _Wanted(
-        collection,
-        model,
-        to,
-        alias,
-        Fields(path_field, text_field),
-        tuple(query or ()),
-        samples,
-        keep_old_current,
-        None if eval is None else _read(eval),
-        read_bounds(fail_below, _KS) if fail_below else {},
-    )
+    bounds = read_bounds(fail_below, _KS) if fail_below else {}
+    asked = None
+    if eval is not None:
+        need("an evaluation", "eval", NEEDED)
+        from clipsearch.eval.run import from_file
 
-    def agreed(question: str) -> bool:
-        if no_swap or yes:
-            return yes and not no_swap
-        return not json and sys.stdin.isatty() and typer.confirm(question, err=True)
+        asked = from_file(eval)  # what is wrong with it is told before the work
+
+    async def run() -> bool:
+        async with connect_async(server) as client:
+            move = await begin(client, collection, model, to, alias)
+            old, new = move.old.name, move.new.name
+            say(
+                f"{'going on with' if move.resumed else 'made'} {new} (model {move.new.model})",
+                f"what is written to {old} goes there too",
+            )
+            backfill = await _fill(client, move, Fields(path_field, text_field))
+            say("comparing the two collections")
+            verification = await verify(backfill, samples)
+            comparison = await compare(client, old, new, verification.samples, query or ())
+            if not json:
+                show(move, backfill.progress, verification, comparison)
+            evaluation = None
+            if asked is not None and verification.complete:
+                evaluation = await _evaluate(client, move, asked, str(eval), bounds, json)
+            good = verification.complete and not (evaluation and evaluation["below"])
+            swapped = bool(move.alias) and good and not no_swap
+            if swapped and not yes:
+                question = f"Point {move.alias!r} at {new!r} now?"
+                swapped = not json and sys.stdin.isatty() and typer.confirm(question, err=True)
+            if swapped:
+                await swap(client, move, keep_old_current=keep_old_current)
+        if json:
+            print_json(as_json(move, backfill.progress, verification, comparison, evaluation, swapped))
+        say(*what_now(move, verification, good, swapped, keep_old_current))
+        return good
 
     try:
-        complete = asyncio.run(_run(server, wanted, agreed, json))
+        complete = asyncio.run(run())
     except KeyboardInterrupt:
         say("stopped; start it again to go on where it was")
         raise typer.Exit(130) from None
@@ -126,77 +147,19 @@ def reindex(
         raise typer.Exit(1)
 
 
-def _read(queries: Path) -> tuple[Path, Queries]:
-    """The file with what it asks: what is wrong with it is told before the work."""
-    need("an evaluation", "eval", NEEDED)
-    from clipsearch.eval.run import from_file
-
-    return queries, from_file(queries)
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What the command line asks for."""
-
-    collection: str
-    model: str
-    to: str
-    alias: str
-    fields: Fields
-    queries: tuple[str, ...]
-    samples: int
-    keep_old_current: bool
-    eval: tuple[Path, Queries] | None
-    bounds: Mapping[str, float]
-
-
-async def _run(server: str, wanted: _Wanted, agreed: Callable[[str], bool], json: bool) -> bool:
-    """All steps; returns whether nothing is lacking."""
-    from clipsearch.client.aio import AsyncClient
-    from clipsearch.reindex.compare import compare
-    from clipsearch.reindex.move import begin, swap
-    from clipsearch.reindex.verify import verify
-
-    async with AsyncClient(server, timeout=_CALL_TIMEOUT_S, **access()) as client:
-        move = await begin(client, wanted.collection, wanted.model, wanted.to, wanted.alias)
-        how = "going on with" if move.resumed else "made"
-        say(
-            f"{how} {move.new.name} (model {move.new.model})",
-            f"what is written to {move.old.name} goes there too",
-        )
-        backfill = await _fill(client, move, wanted.fields)
-        say("comparing the two collections")
-        verification = await verify(backfill, wanted.samples)
-        comparison = await compare(client, move.old.name, move.new.name, verification.samples, wanted.queries)
-        if not json:
-            show(move, backfill.progress, verification, comparison)
-        evaluation = await _evaluate(client, move, wanted, json) if verification.complete else None
-        good = verification.complete and not (evaluation and evaluation["below"])
-        swapped = bool(move.alias) and good
-        if swapped:
-            swapped = agreed(f"Point {move.alias!r} at {move.new.name!r} now?")  # nothing else waits
-        if swapped:
-            await swap(client, move, keep_old_current=wanted.keep_old_current)
-    if json:
-        print_json(as_json(move, backfill.progress, verification, comparison, evaluation, swapped))
-    say(*what_now(move, verification, good, swapped, wanted.keep_old_current))
-    return good
-
-
-async def _evaluate(client: AsyncClient, move: Move, wanted: _Wanted, json: bool) -> dict[str, Any] | None:
-    """Measures both collections, as `clipsearch eval` does; None where there are no queries to do it with."""
-    if wanted.eval is None:
-        return None
+async def _evaluate(
+    client: AsyncClient, move: Move, queries: Queries, source: str, bounds: Mapping[str, float], json: bool
+) -> dict[str, Any]:
+    """Measures both collections, as `clipsearch eval` does."""
     from clipsearch.cli.eval import progress, show
     from clipsearch.eval.document import document
     from clipsearch.eval.run import Asking, evaluate
 
-    file, queries = wanted.eval
     with progress() as on_progress:
         asking = Asking(queries, _KS, on_progress=on_progress)
         names = (move.old.name, move.new.name)
         rows = [row for name in names for row in await evaluate(client, name, asking)]
-    told = document(rows, asking, str(file), wanted.bounds, move.new.name)
+    told = document(rows, asking, source, bounds, move.new.name)
     if not json:
         show(rows, told)
     return told
@@ -297,24 +260,22 @@ def as_json(
         "points": verification.points,
         "encoded": progress.encoded,
         "already": progress.already,
-        "lacking": [{"id": one.id, "kind": one.kind, "reason": one.reason} for one in verification.lacking],
+        "lacking": [asdict(one) for one in verification.lacking],
         "differing": verification.differing,
         "removed": verification.removed,
         "renewed": verification.renewed,
-        "comparison": None if comparison is None else _comparison(comparison),
+        "comparison": None
+        if comparison is None
+        else {
+            "median_overlap_at_10": comparison.median,
+            "mean_overlap_at_10": comparison.mean,
+            "queries": [
+                {"query": q.query, "overlap_at_10": q.overlap, "old": q.old, "new": q.new}
+                for q in comparison.queries
+            ],
+        },
         "evaluation": evaluation,
         "alias": move.alias or None,
         "swapped": swapped,
         "rollback": f"clipsearch collections alias {move.alias} {move.old.name}" if swapped else None,
-    }
-
-
-def _comparison(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "median_overlap_at_10": comparison.median,
-        "mean_overlap_at_10": comparison.mean,
-        "queries": [
-            {"query": q.query, "overlap_at_10": q.overlap, "old": list(q.old), "new": list(q.new)}
-            for q in comparison.queries
-        ],
     }

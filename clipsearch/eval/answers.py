@@ -20,11 +20,17 @@ _AT_ONCE = 256
 
 
 async def find_answers(
-    client: AsyncClient, calls: Retrying, collection: str, file: Path, asked: Sequence[Asked]
+    file: Path, asked: Sequence[Asked], client: AsyncClient, calls: Retrying, collection: str
 ) -> list[Query]:
-    """The queries with the ids of their right points. Raises SourceError for an answer that is no point."""
+    """The queries of a file with the ids of their right points.
+
+    Raises SourceError for an answer that is no point.
+    """
     named = list(dict.fromkeys(name for one in asked for name in one.answers))
-    ids = {name: name for name in await _ids(client, calls, collection, named)}
+    ids: set[str] = set()
+    for some in batched(named, _AT_ONCE):
+        there = await calls.make(partial(client.get_points, collection, some, payload=False))
+        ids |= {point.id for point in there}
     folder = absolute(file).parent
     rest = [name for name in named if name not in ids]
     paths = {name: path_text(absolute(folder / name)) for name in rest}
@@ -38,7 +44,7 @@ async def find_answers(
     for one in asked:
         relevant: dict[str, int] = {}
         for name, grade in one.answers.items():
-            points = [ids[name]] if name in ids else by_path.get(paths[name]) or by_name.get(name, [])
+            points = [name] if name in ids else by_path.get(paths[name]) or by_name.get(name, [])
             if len(points) != 1:
                 raise SourceError(f"{file}, {one.place}: {_not_one(name, points, collection)}")
             if grade:
@@ -57,14 +63,6 @@ def _not_one(name: str, points: Sequence[str], collection: str) -> str:
     return (
         f"relevant: {name!r} is neither the id of a point in {collection!r} nor the path or name of its image"
     )
-
-
-async def _ids(client: AsyncClient, calls: Retrying, collection: str, named: Iterable[str]) -> list[str]:
-    there: list[str] = []
-    for some in batched(named, _AT_ONCE):
-        points = await calls.make(partial(client.get_points, collection, some, payload=False))
-        there += [point.id for point in points]
-    return there
 
 
 async def _by_field(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.retrying import Retrying
-from clipsearch.client.types import StoredPoint
 from clipsearch.eval.queries import LEAST, Query
 from clipsearch.ingest import SourceError
 
@@ -27,28 +26,17 @@ async def of_captions(client: AsyncClient, calls: Retrying, collection: str) -> 
     A caption is the first line of NAME.txt beside NAME.jpg, or the payload's caption, title or text.
     Raises SourceError if there are none.
     """
-    shown: dict[str, list[str]] = defaultdict(list)
-    async for point in _images(client, calls, collection):
-        if words := caption(point.payload):
-            shown[words].append(point.id)
-    return _queries(
-        shown,
-        f"collection {collection!r}: {len(shown)} captions, {LEAST} are needed: the first line of NAME.txt "
-        f"beside NAME.jpg, or a payload field {', '.join(_CAPTIONS[:-1])} or {_CAPTIONS[-1]}",
+    too_few = (
+        "{} captions, {} are needed: the first line of NAME.txt beside NAME.jpg, or a payload field "
+        f"{', '.join(_CAPTIONS[:-1])} or {_CAPTIONS[-1]}"
     )
+    return await _queries(client, calls, collection, caption, too_few)
 
 
 async def of_folders(client: AsyncClient, calls: Retrying, collection: str) -> list[Query]:
     """The name of each folder asks for the images in it; raises SourceError if there is only one."""
-    shown: dict[str, list[str]] = defaultdict(list)
-    async for point in _images(client, calls, collection):
-        if words := _folder(point.payload):
-            shown[words].append(point.id)
-    return _queries(
-        shown,
-        f"collection {collection!r}: images of {len(shown)} folders, {LEAST} are needed: a folder's name "
-        "says what is in it",
-    )
+    too_few = "images of {} folders, {} are needed: a folder's name says what is in it"
+    return await _queries(client, calls, collection, _folder, too_few)
 
 
 def caption(payload: Mapping[str, Any]) -> str:
@@ -76,14 +64,19 @@ def _folder(payload: Mapping[str, Any]) -> str:
     return " ".join(PurePath(folder).name.replace("_", " ").replace("-", " ").split())
 
 
-def _queries(shown: Mapping[str, list[str]], too_few: str) -> list[Query]:
-    if len(shown) < LEAST:
-        raise SourceError(too_few)
-    return [Query(words, None, dict.fromkeys(ids, 1)) for words, ids in list(shown.items())[:MOST]]
-
-
-async def _images(client: AsyncClient, calls: Retrying, collection: str) -> AsyncIterator[StoredPoint]:
+async def _queries(
+    client: AsyncClient,
+    calls: Retrying,
+    collection: str,
+    words_of: Callable[[Mapping[str, Any]], str],
+    too_few: str,
+) -> list[Query]:
+    """What the payloads of points with an image have for words, each asking for its points."""
+    shown: dict[str, list[str]] = defaultdict(list)
     async for points in calls.pages(partial(client.list_page, collection, page_size=_PAGE, payload=_READ)):
         for point in points:
-            if point.has_image:
-                yield point
+            if point.has_image and (words := words_of(point.payload)):
+                shown[words].append(point.id)
+    if len(shown) < LEAST:
+        raise SourceError(f"collection {collection!r}: {too_few.format(len(shown), LEAST)}")
+    return [Query(words, None, dict.fromkeys(ids, 1)) for words, ids in list(shown.items())[:MOST]]

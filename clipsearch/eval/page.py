@@ -21,13 +21,14 @@ def write_page(told: Mapping[str, Any], path: Path) -> None:
     rows: Sequence[Mapping[str, Any]] = told["rows"]
     measures = list(rows[0]["measures"])
     heads = ["", "vectors", "search", *measures, "same", "p50 ms", "memory MB", "bytes a point"]
+    target = "both vectors of each point" if told["target"] == "any" else f"the {told['target']} vectors"
     below = "".join(f"<li>{html.escape(missed)}</li>" for missed in told["below"])
     template = Template((_HERE / "page.html").read_text(encoding="utf-8"))
     page = template.substitute(
         title=html.escape(f"Evaluation: {', '.join(dict.fromkeys(row['name'] for row in rows))}"),
         about=html.escape(
             f"{rows[0]['queries']:,} queries from {told['queries']}, compared with "
-            f"{_target(told['target'])}; {rows[0]['points']:,} points."
+            f"{target}; {rows[0]['points']:,} points."
         ),
         chart=_chart(rows, measures),
         heads="".join(f"<th>{html.escape(head)}</th>" for head in heads),
@@ -35,10 +36,6 @@ def write_page(told: Mapping[str, Any], path: Path) -> None:
         below=f'<p class="below">Below what was asked:</p><ul class="below">{below}</ul>' if below else "",
     )
     path.write_text(page, encoding="utf-8")
-
-
-def _target(target: str) -> str:
-    return "both vectors of each point" if target == "any" else f"the {target} vectors"
 
 
 def _line(row: Mapping[str, Any], measures: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from clipsearch.eval.answers import find_answers
 from clipsearch.eval.ask import Ranking, p50_ms, rankings, search
 from clipsearch.eval.made import of_captions, of_folders
 from clipsearch.eval.measures import Interval, Values, interval, overlap, per_query
-from clipsearch.eval.queries import Asked, Query, read_queries
+from clipsearch.eval.queries import Query, read_queries
 
 Queries = Callable[[AsyncClient, Retrying, str], Awaitable[list[Query]]]
 """The queries for a collection, by its name. Raises SourceError and ClipSearchError."""
@@ -83,13 +83,7 @@ class Row:
 
 def from_file(path: Path) -> Queries:
     """The queries of a file, which is read at once. Raises SourceError."""
-    return partial(_answered, path, read_queries(path))
-
-
-async def _answered(
-    path: Path, asked: list[Asked], client: AsyncClient, calls: Retrying, name: str
-) -> list[Query]:
-    return await find_answers(client, calls, name, path, asked)
+    return partial(find_answers, path, read_queries(path))
 
 
 MADE: Mapping[str, Queries] = {"captions": of_captions, "folders": of_folders}
@@ -102,15 +96,14 @@ async def evaluate(
     asking: Asking,
     *,
     efs: Sequence[int] = (0,),
-    exact: bool = True,
     label: str = "",
     precision: str = "",
     reference: Row | None = None,
     memory: Callable[[], int | None] = lambda: None,
 ) -> list[Row]:
-    """A row for the exact search, if that is wanted, and one for each ef.
+    """A row for the exact search, which the others are compared with, and one for each ef.
 
-    The exact search is what the others are compared with, unless there is a `reference`. `label`: the
+    Where there is a `reference`, they are compared with that, and no exact search is made. `label`: the
     collection's name in the table, its own by default. Raises SourceError, OSError and ClipSearchError.
     """
     calls = Retrying(_RETRY_S)
@@ -121,8 +114,8 @@ async def evaluate(
     def shown(done: int) -> None:
         asking.on_progress(label or name, done, len(queries))
 
-    for is_exact, ef in [*([(True, 0)] if exact else []), *((False, ef) for ef in efs)]:
-        options: Search = {"target": asking.target, "limit": max(asking.ks), "exact": is_exact, "hnsw_ef": ef}
+    for exact, ef in [*([] if reference else [(True, 0)]), *((False, ef) for ef in efs)]:
+        options: Search = {"target": asking.target, "limit": max(asking.ks), "exact": exact, "hnsw_ef": ef}
         searches = [search(query, options) for query in queries]
         found = await rankings(client, calls, name, searches, shown)
         ranked = [
@@ -135,7 +128,7 @@ async def evaluate(
                 name=label or name,
                 collection=collection,
                 precision=precision,
-                exact=is_exact,
+                exact=exact,
                 ef=ef,
                 queries=len(queries),
                 measures={measure: interval(found) for measure, found in values.items()},
@@ -150,7 +143,7 @@ async def evaluate(
                 values=values,
             )
         )
-        reference = reference or (rows[0] if exact else None)
+        reference = reference or rows[0]
     return rows
 
 

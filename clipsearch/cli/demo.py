@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -15,7 +14,7 @@ import typer
 
 from clipsearch.cli import processes
 from clipsearch.cli.options import DEFAULT_COLLECTION
-from clipsearch.cli.output import plain, stdout
+from clipsearch.cli.output import plain, stdout, table
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
@@ -73,30 +72,27 @@ def demo(
 
             write_samples(folder)
         console.print("== starting the encoder and the search service, each a process of its own")
-        with _services(model, Path(scratch)) as (encoder_at, search_at):
-            page = _run(encoder_at, search_at, folder, out, own=images is not None)
+        data = str(Path(scratch) / "data")
+        with (
+            processes.service("encoder", ["--model", str(model)], Path(scratch)) as encoder,
+            processes.service(
+                "search", ["--encoder", encoder.address, "--data-dir", data], Path(scratch)
+            ) as search,
+        ):
+            page = _run(encoder.address, search.address, folder, out, own=images is not None)
             console.print(f"\nThe images that were found: [bold]{page.resolve().as_uri()}[/bold]")
             console.print(
                 f"The map of the space:         [bold]{(out / 'map.html').resolve().as_uri()}[/bold]"
             )
             if web:
-                _serve_page(encoder_at, search_at, folder, out)
+                _serve_page(encoder.address, search.address, folder, out)
     console.print(_next_steps(model, images), highlight=False)
 
 
-@contextmanager
-def _services(bundle: Path, scratch: Path) -> Iterator[tuple[str, str]]:
-    """The addresses of the encoder and of the search service, which run while the block does."""
-    data = ["--data-dir", str(scratch / "data")]
-    with (
-        processes.service("encoder", ["--model", str(bundle)], scratch) as encoder,
-        processes.service("search", ["--encoder", encoder.address, *data], scratch) as search,
-    ):
-        yield encoder.address, search.address
-
-
 def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool) -> Path:
+    from clipsearch.cli.classify import labels_table
     from clipsearch.cli.index_run import index_source
+    from clipsearch.cli.map import draw, numbers_table
     from clipsearch.client.sync import Client, EncoderClient
     from clipsearch.ingest import PictureFolder
 
@@ -113,8 +109,16 @@ def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool)
             raise Problem(f"none of the images in {folder} could be indexed")
         answers = _search(client, folder, own=own)
         chosen = _first(answers) if own else folder / CLASSIFIED_IMAGE
-        classification = _classify(encoder, chosen)
-        _map(client, encoder, folder, out, own=own)
+        (classification,) = encoder.classify([chosen], LABELS)
+        if classification.error is not None:
+            raise classification.error.about(str(chosen))
+        console.print(labels_table(classification, title=f"what is {plain(chosen.name)}?"))
+        console.print("== drawing a map of the space")
+        if own:
+            drawn = draw(client, encoder, DEFAULT_COLLECTION, out)
+        else:
+            drawn = draw_samples(client, encoder, folder, out)
+        console.print(numbers_table(drawn))
         count = client.count(DEFAULT_COLLECTION)
         return _write_page(about, count, answers, chosen, classification, out)
 
@@ -129,7 +133,11 @@ def _search(client: Client, folder: Path, *, own: bool) -> dict[str, SearchResul
     others = [hit for hit in result if Path(hit.payload["path"]) != query.resolve()][:SHOWN]
     answers[f"images like {query.name}"] = replace(result, hits=tuple(others))
     for title, result in answers.items():
-        _show(title, result)
+        hits = table("#>", "score>", "", "image", title=plain(title))
+        for rank, hit in enumerate(result, start=1):
+            name, weak = plain(Path(hit.payload["path"]).name), "weak" if hit.weak else ""
+            hits.add_row(str(rank), f"{hit.score:.3f}", weak, name, style="dim" if hit.weak else None)
+        stdout().print(hits)
     return answers
 
 
@@ -138,51 +146,17 @@ def _first(answers: Mapping[str, SearchResult]) -> Path:
     return Path(next(iter(answers.values()))[0].payload["path"])
 
 
-def _show(title: str, result: SearchResult) -> None:
-    from clipsearch.cli.output import table
-
-    hits = table("#>", "score>", "", "image", title=plain(title))
-    for rank, hit in enumerate(result, start=1):
-        name = plain(Path(hit.payload["path"]).name)
-        hits.add_row(
-            str(rank), f"{hit.score:.3f}", "weak" if hit.weak else "", name, style="dim" if hit.weak else None
-        )
-    stdout().print(hits)
-
-
-def _classify(encoder: EncoderClient, image: Path) -> Classification:
-    from clipsearch.cli.classify import labels_table
-
-    (result,) = encoder.classify([image], LABELS)
-    if result.error is not None:
-        raise result.error.about(str(image))
-    stdout().print(labels_table(result, title=f"what is {plain(image.name)}?"))
-    return result
-
-
-def _map(client: Client, encoder: EncoderClient, folder: Path, out: Path, *, own: bool) -> None:
-    """Draws the map into `out`, and prints what its numbers say."""
-    from clipsearch.cli.map import draw, numbers_table
-
-    stdout().print("== drawing a map of the space")
-    if own:
-        drawn = draw(client, encoder, DEFAULT_COLLECTION, out)
-    else:
-        drawn = draw_samples(client, encoder, folder, out)
-    stdout().print(numbers_table(drawn))
-
-
 def _serve_page(encoder_at: str, search_at: str, folder: Path, out: Path) -> None:
     """The search page on what the demo has indexed, with its map, until Ctrl-C."""
-    from clipsearch.cli.web import DEFAULT_PORT, run, web_settings
+    from clipsearch.cli.web import serve_page
     from clipsearch.web.settings import Side
 
     stdout().print("== serving the search page; the services run as long as it does")
-    settings = web_settings({"a": Side(search_at, encoder_at)}, [folder], [out])
+    sides = {"a": Side(search_at, encoder_at)}
     try:
-        run(settings, port=DEFAULT_PORT, open_browser=True)
+        serve_page(sides, [folder], [out], open_browser=True)
     except Problem:  # the port is taken
-        run(settings, port=0, open_browser=True)
+        serve_page(sides, [folder], [out], port=0, open_browser=True)
 
 
 def _next_steps(bundle: Path, images: Path | None) -> str:

@@ -96,8 +96,7 @@ def gateway(
     from clipsearch.gateway.process import run
     from clipsearch.gateway.settings import GatewaySettings
 
-    local = is_loopback(host)
-    check_tls(host, local, tls_certificate, tls_key, insecure)
+    check_tls(host, tls_certificate, tls_key, insecure)
     tls = access()["tls"]
     if tls is not None:
         channel_credentials(tls)  # that the files are no good is said before Envoy starts
@@ -106,7 +105,7 @@ def gateway(
         servers=_addresses("--server", server or [DEFAULT_SERVER]),
         host=host,
         port=port,
-        local=local,
+        local=is_loopback(host),
         tls_certificate=tls_certificate,
         tls_key=tls_key,
         upstream_tls=tls,

@@ -26,7 +26,7 @@ from clipsearch.cli.problems import Problem
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from clipsearch.web.settings import Side, WebSettings
+    from clipsearch.web.settings import Side
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
@@ -77,20 +77,18 @@ def web(
 
       clipsearch web --host 0.0.0.0 --tls-certificate crt.pem --tls-key key.pem
     """
-    from clipsearch.channel.connection import is_loopback
     from clipsearch.web.settings import Side
 
-    local = is_loopback(host)
-    check_tls(host, local, tls_certificate, tls_key, insecure)
+    check_tls(host, tls_certificate, tls_key, insecure)
     if not root:
         stderr().print("note: without --root FOLDER the page shows no images")
     sides = {"a": Side(server, encoder)}
     if compare_server or compare_encoder:
         sides["b"] = Side(compare_server or server, compare_encoder or encoder)
-    run(
-        web_settings(
-            sides, root or (), map or (), local=local, secure=tls_certificate is not None, host=host
-        ),
+    serve_page(
+        sides,
+        root or (),
+        map or (),
         host,
         port,
         port_file=port_file,
@@ -100,58 +98,26 @@ def web(
     )
 
 
-def check_tls(host: str, local: bool, certificate: Path | None, key: Path | None, insecure: bool) -> None:
+def check_tls(host: str, certificate: Path | None, key: Path | None, insecure: bool) -> None:
     """Raises Problem where tokens would travel in the clear, and for files that are no pair."""
+    from clipsearch.channel.connection import is_loopback
     from clipsearch.channel.credentials import check_pair
 
     if (certificate is None) != (key is None):
         raise Problem("--tls-certificate and --tls-key belong together, one is not given")
     if certificate is not None and key is not None:
         check_pair(certificate, key)
-    elif not local and not insecure:
+    elif not is_loopback(host) and not insecure:
         raise Problem(
             f"--host {host} can be reached from other machines: give --tls-certificate and --tls-key, "
             "or --insecure"
         )
 
 
-def web_settings(
+def serve_page(
     sides: Mapping[str, Side],
     roots: Sequence[Path],
     maps: Sequence[Path],
-    *,
-    local: bool = True,
-    secure: bool = False,
-    host: str = DEFAULT_HOST,
-) -> WebSettings:
-    """The settings of a server. Raises Problem for a map's folder without a page, CredentialsError."""
-    from clipsearch.channel.credentials import channel_credentials
-    from clipsearch.web.routes.maps import map_page_in
-    from clipsearch.web.settings import WebSettings
-
-    pages = []
-    for folder in maps:
-        page = map_page_in(folder)
-        if page is None:
-            raise Problem(f"--map {folder}: there is no map.html in it; `clipsearch map` writes one")
-        pages.append(page)
-    shown = access()
-    if shown["tls"] is not None:
-        channel_credentials(shown["tls"])  # that the files are no good is said at start, not to a browser
-    return WebSettings(
-        sides=sides,
-        roots=tuple(roots),
-        maps=tuple(pages),
-        local=local,
-        secure=secure,
-        hosts=frozenset({"localhost", "127.0.0.1", "::1", host.strip("[]")}),
-        token=shown["token"] if local else None,
-        tls=shown["tls"],
-    )
-
-
-def run(
-    settings: WebSettings,
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     *,
@@ -160,11 +126,36 @@ def run(
     key: Path | None = None,
     open_browser: bool = False,
 ) -> None:
-    """Serves the page until Ctrl-C or SIGTERM. Raises Problem if the port is taken, and OSError."""
-    from clipsearch.channel.connection import host_port
-    from clipsearch.web.app import create_app
-    from clipsearch.web.server import listen, serve
+    """Serves the page until Ctrl-C or SIGTERM.
 
+    Raises Problem for a map's folder without a page and if the port is taken, CredentialsError and OSError.
+    """
+    from clipsearch.channel.connection import host_port, is_loopback
+    from clipsearch.channel.credentials import channel_credentials
+    from clipsearch.web.app import create_app
+    from clipsearch.web.routes.maps import map_page_in
+    from clipsearch.web.server import listen, serve
+    from clipsearch.web.settings import WebSettings
+
+    pages = []
+    for folder in maps:
+        page = map_page_in(folder)
+        if page is None:
+            raise Problem(f"--map {folder}: there is no map.html in it; `clipsearch map` writes one")
+        pages.append(page)
+    shown, local = access(), is_loopback(host)
+    if shown["tls"] is not None:
+        channel_credentials(shown["tls"])  # that the files are no good is said at start, not to a browser
+    settings = WebSettings(
+        sides=sides,
+        roots=tuple(roots),
+        maps=tuple(pages),
+        local=local,
+        secure=certificate is not None,
+        hosts=frozenset({"localhost", "127.0.0.1", "::1", host.strip("[]")}),
+        token=shown["token"] if local else None,
+        tls=shown["tls"],
+    )
     try:
         listener = listen(host.strip("[]"), port)
     except OSError as error:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from clipsearch.client.aio import AsyncClient, AsyncEncoderClient, with_token
+from clipsearch.web.errors import WebError
 from clipsearch.web.settings import WebSettings
 
 CALL_S = 20.0
@@ -34,7 +35,9 @@ class Clients:
         }
 
     def of(self, side: str, token: str | None) -> Services:
-        """The services of a side, called with a token."""
+        """A side's services, called with a token. Raises WebError for a side that was not given at start."""
+        if side not in self._sides:
+            raise WebError(404, "SIDE_UNKNOWN", f"there is no side {side!r}", field="side")
         shared = self._sides[side]
         return Services(side, with_token(shared.search, token), with_token(shared.encoder, token))
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -50,9 +50,9 @@ class WebError(Exception):
         return self.message
 
 
-def bad(field: str | None, message: str, reason: str = "INVALID_FIELD") -> WebError:
+def bad(field: str | None, message: str) -> WebError:
     """A request that cannot be understood."""
-    return WebError(400, reason, message, field=field)
+    return WebError(400, "INVALID_FIELD", message, field=field)
 
 
 def from_service(
@@ -129,16 +129,8 @@ _SIGNS = {
 
 def answer(error: WebError) -> Response:
     """The error as it travels."""
-    body: dict[str, Any] = {
-        "error": {
-            "reason": error.reason,
-            "message": error.message,
-            "field": error.field,
-            "side": error.side,
-            "service": error.service,
-            "retry_after_s": error.retry_after,
-        }
-    }
+    told = {name: getattr(error, name) for name in ("reason", "message", "field", "side", "service")}
+    body = {"error": {**told, "retry_after_s": error.retry_after}}
     headers = {"retry-after": str(max(1, math.ceil(error.retry_after)))} if error.retry_after else None
     # ASCII: a message may quote what is no valid Unicode.
     return Response(json.dumps(body), error.status, headers, "application/json")

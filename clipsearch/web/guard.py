@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -62,7 +62,7 @@ class Guard:
 
     def _refusal(self, method: str, headers: Headers) -> WebError | None:
         host = headers.get("host", "")
-        if self._hosts is not None and _name(host) not in self._hosts:
+        if self._hosts is not None and (_parts(f"//{host}").hostname or "") not in self._hosts:
             return WebError(
                 403, "HOST_UNKNOWN", "this server is called by another name; use the address it printed"
             )
@@ -74,7 +74,7 @@ class Guard:
             )
             return _FOREIGN if foreign and not linked else None
         origin = headers.get("origin")
-        if foreign or (origin is not None and _place(origin) != host.lower()):
+        if foreign or (origin is not None and _parts(origin).netloc.lower() != host.lower()):
             return _FOREIGN
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if method == "POST" and kind != "application/json":
@@ -82,16 +82,9 @@ class Guard:
         return None
 
 
-def _name(host: str) -> str:
-    """The host header without its port; "" for what is none."""
+def _parts(url: str) -> SplitResult:
+    """All of them empty for what is no URL."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return urlsplit(url)
     except ValueError:
-        return ""
-
-
-def _place(origin: str) -> str:
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
+        return urlsplit("")

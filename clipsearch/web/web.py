@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from clipsearch.web.access import Access
 from clipsearch.web.bodies import Bodies
-from clipsearch.web.clients import Clients, Services
+from clipsearch.web.clients import Clients
 from clipsearch.web.errors import WebError, bad
 from clipsearch.web.images.images import Images
 from clipsearch.web.requests import MAX_NAME
@@ -31,12 +31,6 @@ class Web:
     access: Access
     bodies: Bodies
     images: Images
-
-    def services(self, side: str, token: str | None) -> Services:
-        """A side's services, called with a token. Raises WebError for a side that was not given at start."""
-        if side not in self.settings.sides:
-            raise WebError(404, "SIDE_UNKNOWN", f"there is no side {side!r}", field="side")
-        return self.clients.of(side, token)
 
 
 def web_of(request: Request) -> Web:

@@ -56,7 +56,10 @@ class Images:
 
     async def shown(self, paths: Sequence[object]) -> frozenset[object]:
         """Those of the paths that name a file under a root. None, if the disk does not tell in time."""
-        look = partial(self._found, paths)
+
+        def look() -> frozenset[object]:
+            return frozenset(path for path in paths if self._roots.find(path) is not None)
+
         try:
             async with asyncio.timeout(_LOOK_S):
                 return await asyncio.get_running_loop().run_in_executor(self._looking, look)
@@ -83,9 +86,6 @@ class Images:
         finally:
             self._waiting -= 1
 
-    def _found(self, paths: Sequence[object]) -> frozenset[object]:
-        return frozenset(path for path in paths if self._roots.find(path) is not None)
-
     def _small(self, path: object, edge: int) -> SmallImage:
         with self._opened(path) as (file, about):
             # The key holds all that the result depends on, so a file that changes gets another.
@@ -94,7 +94,10 @@ class Images:
             with self._cache_lock:
                 made = self._cache.get(key)
             if made is None:
-                made = _shrink(file.read(MAX_BYTES + 1), edge)
+                try:
+                    made = shrink(file.read(MAX_BYTES + 1), edge)
+                except NoImage as reason:
+                    raise _none(f"the file is no image that can be shown ({reason})") from None
                 with self._cache_lock:
                     self._cache[key] = made
         return SmallImage(f'"{key[:32]}"', made)
@@ -113,13 +116,6 @@ class Images:
                 yield file, about
         except OSError:
             raise _none("the point names no file under a folder that is served here") from None
-
-
-def _shrink(data: bytes, edge: int) -> bytes:
-    try:
-        return shrink(data, edge)
-    except NoImage as reason:
-        raise _none(f"the file is no image that can be shown ({reason})") from None
 
 
 def _none(message: str) -> WebError:

@@ -25,11 +25,6 @@ class Found:
     root: Path
     names: tuple[str, ...]
 
-    @property
-    def path(self) -> Path:
-        """The whole path."""
-        return self.root.joinpath(*self.names)
-
 
 class Roots:
     """The folders whose images may be shown, links resolved."""

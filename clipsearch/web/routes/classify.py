@@ -9,9 +9,8 @@ from starlette.responses import JSONResponse, Response
 
 from clipsearch.client.types import Classification
 from clipsearch.web import shown
-from clipsearch.web.clients import Services
 from clipsearch.web.errors import WebError, asking, bad, from_service
-from clipsearch.web.requests import ClassifyAsked, PointAsked, read
+from clipsearch.web.requests import ClassifyAsked, read
 from clipsearch.web.routes.thumb import path_of
 from clipsearch.web.web import Web, web_of, while_wanted
 
@@ -28,26 +27,22 @@ async def classify(request: Request) -> Response:
 
 
 async def _classified(web: Web, asked: ClassifyAsked, token: str | None) -> Classification:
-    services = web.services(asked.side, token)
+    services = web.clients.of(asked.side, token)
     image = asked.image
     if asked.point is not None:
-        image = await _image_of(web, services, asked.point)
+        path = await path_of(services, asked.point.collection, asked.point.id)
+        try:
+            image = await web.images.whole(path)
+        except WebError as error:
+            if error.status != 404:
+                raise
+            raise bad("point", "this point's image does not lie in a folder that is served here") from None
     assert image is not None
     with asking(asked.side, "encoder", _page_field):
         (result,) = await services.encoder.classify([image], asked.labels, prompt_template=asked.template)
     if result.error is not None:
         raise from_service(result.error, asked.side, "encoder", _page_field)
     return result
-
-
-async def _image_of(web: Web, services: Services, point: PointAsked) -> bytes:
-    path = await path_of(services, point.collection, point.id)
-    try:
-        return await web.images.whole(path)
-    except WebError as error:
-        if error.status != 404:
-            raise
-        raise bad("point", "this point's image does not lie in a folder that is served here") from None
 
 
 def _page_field(field: str) -> str:

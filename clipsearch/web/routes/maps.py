@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -38,11 +36,6 @@ async def map_page(request: Request) -> Response:
     if not await asyncio.to_thread(path.is_file):
         raise WebError(404, "MAP_NOT_FOUND", "the map's page is not there any more")
     return FileResponse(path, headers=_HEADERS, media_type="text/html")
-
-
-def listed_maps(maps: Sequence[MapPage]) -> list[dict[str, Any]]:
-    """Name and address of each."""
-    return [{"name": page.name, "url": f"/map/{number}/"} for number, page in enumerate(maps)]
 
 
 def map_page_in(folder: Path) -> MapPage | None:

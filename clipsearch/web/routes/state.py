@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -16,7 +16,6 @@ from clipsearch.web import shown
 from clipsearch.web.clients import Services
 from clipsearch.web.errors import NAMES, Service, WebError, from_service
 from clipsearch.web.requests import MAX_NAME, TokenAsked, read
-from clipsearch.web.routes.maps import listed_maps
 from clipsearch.web.web import web_of, while_wanted
 
 VERSION = version("clipsearch")
@@ -39,31 +38,27 @@ async def state(request: Request) -> Response:
     try:
         token = web.access.token(request)
     except WebError as refused:
-        sides = {side: _unasked(refused) for side in web.settings.sides}
+        down = {"ok": False, "message": refused.message, "reason": refused.reason}
+        unasked: dict[str, Any] = {"search": down, "encoder": {**down, "model": None}, "collections": []}
+        sides = dict.fromkeys(web.settings.sides, unasked)
     else:
-        looks = [_side(web.services(side, token), named) for side in web.settings.sides]
+        looks = [_side(web.clients.of(side, token), named) for side in web.settings.sides]
         sides = dict(
             zip(web.settings.sides, await while_wanted(request, asyncio.gather(*looks)), strict=True)
         )
-    signed_in, token_needed = _signing(sides, own is not None)
+    of_search = {side["search"]["reason"] for side in sides.values()}
+    reasons = of_search | {side["encoder"]["reason"] for side in sides.values()}
+    searches = own is not None and bool(_TAKEN & of_search)
     return JSONResponse(
         {
             "version": VERSION,
-            "signed_in": signed_in,
-            "token_needed": token_needed,
+            # Whether the browser's token is good for something, and whether it should bring another.
+            "signed_in": own is not None and bool(_TAKEN & reasons),
+            "token_needed": bool(_REFUSED & reasons) and not searches,
             "sides": sides,
-            "maps": listed_maps(web.settings.maps),
+            "maps": [{"name": page.name, "url": f"/map/{i}/"} for i, page in enumerate(web.settings.maps)],
         }
     )
-
-
-def _signing(sides: Mapping[str, dict[str, Any]], with_token: bool) -> tuple[bool, bool]:
-    """Whether the browser's token is good for something, and whether it should bring another."""
-    of_search = [side["search"]["reason"] for side in sides.values()]
-    reasons = of_search + [side["encoder"]["reason"] for side in sides.values()]
-    refused = not _REFUSED.isdisjoint(reasons)
-    searches = with_token and not _TAKEN.isdisjoint(of_search)
-    return with_token and not _TAKEN.isdisjoint(reasons), refused and not searches
 
 
 async def _side(services: Services, named: Sequence[str]) -> dict[str, Any]:
@@ -111,11 +106,6 @@ async def _collection(services: Services, name: str) -> Collection | None:
         if error.code in ("NOT_FOUND", "PERMISSION_DENIED", "INVALID_ARGUMENT", "FAILED_PRECONDITION"):
             return None
         raise
-
-
-def _unasked(refused: WebError) -> dict[str, Any]:
-    down = {"ok": False, "message": refused.message, "reason": refused.reason}
-    return {"search": dict(down), "encoder": {**down, "model": None}, "collections": []}
 
 
 async def sign_in(request: Request) -> Response:

@@ -28,7 +28,7 @@ async def thumb(request: Request) -> Response:
 
 
 async def _small(web: Web, request: Request, token: str | None, size: int) -> SmallImage:
-    services = web.services(request.query_params.get("side", "a"), token)
+    services = web.clients.of(request.query_params.get("side", "a"), token)
     path = await path_of(services, query(request, "collection"), query(request, "id"))
     return await web.images.small(path, size)
 

@@ -15,21 +15,14 @@ MOST_VALUES = 100
 async def values(request: Request) -> Response:
     """The most frequent first."""
     web = web_of(request)
-    services = web.services(request.query_params.get("side", "a"), web.access.token(request))
+    services = web.clients.of(request.query_params.get("side", "a"), web.access.token(request))
     collection, field = query(request, "collection"), query(request, "field")
     with asking(services.side, "search", lambda name: "field" if name == "key" else name):
         counted = services.search.facet(collection, field, limit=MOST_VALUES + 1)
         hits = await while_wanted(request, counted)
-    return JSONResponse(
-        {
-            "values": [
-                {"value": hit.value, "count": hit.count} for hit in hits[:MOST_VALUES] if _short(hit.value)
-            ],
-            "more": len(hits) > MOST_VALUES,
-        }
-    )
-
-
-def _short(value: str | int | bool) -> bool:
-    """Whether a value can be chosen."""
-    return not isinstance(value, str) or len(value) <= MAX_CHARACTERS
+    can_be_chosen = [
+        {"value": hit.value, "count": hit.count}
+        for hit in hits[:MOST_VALUES]
+        if not isinstance(hit.value, str) or len(hit.value) <= MAX_CHARACTERS
+    ]
+    return JSONResponse({"values": can_be_chosen, "more": len(hits) > MOST_VALUES})

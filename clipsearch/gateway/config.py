@@ -11,14 +11,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.rpc import error_details_pb2
+
 from clipsearch.channel.credentials import ClientTls
-from clipsearch.gateway import descriptors, tls
+from clipsearch.encoder.v1 import encoder_pb2, openai_pb2
+from clipsearch.gateway import tls
 from clipsearch.gateway.fields import TYPES, Json, typed
 from clipsearch.gateway.reasons import GATEWAY_REASONS, OTHER, GatewayReason
 from clipsearch.gateway.settings import GatewaySettings
+from clipsearch.search.v1 import collection_pb2, search_pb2
+
+_API = (encoder_pb2.DESCRIPTOR, openai_pb2.DESCRIPTOR, search_pb2.DESCRIPTOR, collection_pb2.DESCRIPTOR)
 
 MIB = 1024 * 1024
 _FOLDER = Path(__file__).parent
+_HEAP = "envoy.resource_monitors.fixed_heap"
 # Of gRPC and gRPC-web.
 _GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
 # The route of JSON until it is gRPC: other origins are let in only where there is a route to a cluster.
@@ -51,6 +60,7 @@ def files(settings: GatewaySettings, folder: Path, admin: Path) -> dict[str, Jso
     needs files that are not there.
     """
     upstream = settings.upstream_tls
+    admin_address = {"pipe": {"path": str(admin)}}
     envoy = {
         "node": {"id": "gateway", "cluster": "clipsearch"},
         "admin": {"address": {"pipe": {"path": str(admin), "mode": 0o600}}},
@@ -59,7 +69,7 @@ def files(settings: GatewaySettings, folder: Path, admin: Path) -> dict[str, Jso
             "clusters": [
                 _cluster("encoder", settings.encoders, {}, upstream, folder),
                 _cluster("search", settings.servers, _COLLECTIONS, upstream, folder),
-                _admin_cluster(admin),
+                {"name": "admin", "type": "STATIC", "load_assignment": _endpoints("admin", [admin_address])},
             ],
         },
         "overload_manager": _overload(settings),
@@ -126,9 +136,19 @@ def _filters(settings: GatewaySettings) -> list[Json]:
 
 
 def _transcoding(settings: GatewaySettings) -> Json:
+    found = FileDescriptorSet()
+
+    def collect(file: FileDescriptor) -> None:
+        if file.name not in {known.name for known in found.file}:
+            for imported in file.dependencies:
+                collect(imported)
+            file.CopyToProto(found.file.add())
+
+    for file in (*_API, error_details_pb2.DESCRIPTOR):
+        collect(file)
     return {
-        "proto_descriptor_bin": base64.b64encode(descriptors.descriptor_set()).decode(),
-        "services": descriptors.SERVICES,
+        "proto_descriptor_bin": base64.b64encode(found.SerializeToString()).decode(),
+        "services": [service.full_name for file in _API for service in file.services_by_name.values()],
         "convert_grpc_status": True,
         # Names as the protos and the fields of errors have them; 0 and false are answers too.
         "print_options": {"preserve_proto_field_names": True, "always_print_primitive_fields": True},
@@ -175,7 +195,16 @@ def _routes(settings: GatewaySettings) -> Json:
         "name": "gateway",
         "domains": sorted(domains),
         "routes": [*to_services, *pages, _NOWHERE],
-        "typed_per_filter_config": {"envoy.filters.http.cors": _cors(settings)},
+        "typed_per_filter_config": {
+            "envoy.filters.http.cors": {
+                "@type": f"{TYPES}filters.http.cors.v3.CorsPolicy",
+                "allow_origin_string_match": [{"exact": origin} for origin in settings.origins],
+                "allow_methods": "GET,PUT,PATCH,POST,DELETE",
+                "allow_headers": _ASKED,
+                "expose_headers": _SHOWN,
+                "max_age": "600",
+            }
+        },
     }
     return {
         "virtual_hosts": [host],
@@ -199,17 +228,6 @@ def _header(key: str, value: str) -> Json:
     return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
-def _cors(settings: GatewaySettings) -> Json:
-    return {
-        "@type": f"{TYPES}filters.http.cors.v3.CorsPolicy",
-        "allow_origin_string_match": [{"exact": origin} for origin in settings.origins],
-        "allow_methods": "GET,PUT,PATCH,POST,DELETE",
-        "allow_headers": _ASKED,
-        "expose_headers": _SHOWN,
-        "max_age": "600",
-    }
-
-
 def _local_replies() -> Json:
     """Envoy's own errors, in the shape that `http.lua` gives to those of the services."""
     mappers = [_mapper("EQ", status, reason) for status, reason in GATEWAY_REASONS.items()]
@@ -225,15 +243,6 @@ def _local_replies() -> Json:
 def _mapper(comparison: str, status: int, reason: GatewayReason) -> Json:
     value = {"default_value": status, "runtime_key": "gateway.none"}
     said = {"body": {"inline_string": reason.meaning}} if status == 404 else {}  # Envoy says nothing of it
-    return {
-        "filter": {"status_code_filter": {"comparison": {"op": comparison, "value": value}}},
-        "body_format_override": _error(reason),
-        **said,
-        **({"headers_to_add": [_header("retry-after", "1")]} if reason is GATEWAY_REASONS[503] else {}),
-    }
-
-
-def _error(reason: GatewayReason) -> Json:
     error: Json = {
         "type": "gateway_error",
         "code": reason.reason,
@@ -242,14 +251,18 @@ def _error(reason: GatewayReason) -> Json:
         "message": "%LOCAL_REPLY_BODY%",
         "details": [],
     }
-    return {"json_format": {"error": error}}
+    return {
+        "filter": {"status_code_filter": {"comparison": {"op": comparison, "value": value}}},
+        "body_format_override": {"json_format": {"error": error}},
+        **said,
+        **({"headers_to_add": [_header("retry-after", "1")]} if reason is GATEWAY_REASONS[503] else {}),
+    }
 
 
 def _cluster(
     name: str, addresses: tuple[str, ...], health: Json, shown: ClientTls | None, folder: Path
 ) -> Json:
     hosts = [address.rpartition(":")[::2] for address in addresses]
-    endpoints = [{"endpoint": {"address": _address(host, int(port))}} for host, port in hosts]
     return {
         "name": name,
         # Asked again and again: a name of many addresses is many replicas.
@@ -259,7 +272,7 @@ def _cluster(
         "lb_policy": "ROUND_ROBIN",
         "connect_timeout": "5s",
         "per_connection_buffer_limit_bytes": MIB,
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
+        "load_assignment": _endpoints(name, [_address(host, int(port)) for host, port in hosts]),
         "health_checks": [
             {
                 "timeout": "2s",
@@ -311,53 +324,40 @@ def _metrics_listener(settings: GatewaySettings) -> list[Json]:
     ]
 
 
-def _admin_cluster(admin: Path) -> Json:
-    endpoint = {"endpoint": {"address": {"pipe": {"path": str(admin)}}}}
-    return {
-        "name": "admin",
-        "type": "STATIC",
-        "load_assignment": {"cluster_name": "admin", "endpoints": [{"lb_endpoints": [endpoint]}]},
-    }
-
-
 def _overload(settings: GatewaySettings) -> Json:
-    heap, connections = (
-        "envoy.resource_monitors.fixed_heap",
-        "envoy.resource_monitors.global_downstream_max_connections",
-    )
     return {
         "refresh_interval": "0.05s",
         "resource_monitors": [
-            {
-                "name": heap,
-                "typed_config": {
-                    "@type": f"{TYPES}resource_monitors.fixed_heap.v3.FixedHeapConfig",
-                    "max_heap_size_bytes": settings.memory_mb * MIB,
-                },
-            },
-            {
-                "name": connections,
-                "typed_config": {
-                    "@type": f"{TYPES}resource_monitors.downstream_connections.v3"
-                    ".DownstreamConnectionsConfig",
-                    "max_active_downstream_connections": settings.max_connections,
-                },
-            },
+            typed(
+                _HEAP,
+                "resource_monitors.fixed_heap.v3.FixedHeapConfig",
+                max_heap_size_bytes=settings.memory_mb * MIB,
+            ),
+            typed(
+                "envoy.resource_monitors.global_downstream_max_connections",
+                "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                max_active_downstream_connections=settings.max_connections,
+            ),
         ],
         "actions": [
-            _when("envoy.overload_actions.shrink_heap", heap, 0.7),
-            _when("envoy.overload_actions.stop_accepting_requests", heap, 0.8),
+            _when_full("overload_actions.shrink_heap", 0.7),
+            _when_full("overload_actions.stop_accepting_requests", 0.8),
         ],
         # Those that are under way when it is past that end too.
         "loadshed_points": [
-            _when("envoy.load_shed_points.http1_server_abort_dispatch", heap, 0.9),
-            _when("envoy.load_shed_points.http2_server_go_away_and_close_on_dispatch", heap, 0.98),
+            _when_full("load_shed_points.http1_server_abort_dispatch", 0.9),
+            _when_full("load_shed_points.http2_server_go_away_and_close_on_dispatch", 0.98),
         ],
     }
 
 
-def _when(name: str, monitor: str, share: float) -> Json:
-    return {"name": name, "triggers": [{"name": monitor, "threshold": {"value": share}}]}
+def _when_full(name: str, share: float) -> Json:
+    return {"name": f"envoy.{name}", "triggers": [{"name": _HEAP, "threshold": {"value": share}}]}
+
+
+def _endpoints(cluster: str, addresses: list[Json]) -> Json:
+    endpoints = [{"endpoint": {"address": address}} for address in addresses]
+    return {"cluster_name": cluster, "endpoints": [{"lb_endpoints": endpoints}]}
 
 
 def _address(host: str, port: int) -> Json:

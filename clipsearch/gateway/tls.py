@@ -41,24 +41,17 @@ def secrets(settings: GatewaySettings) -> dict[str, Json]:
     pairs = {"server": (settings.tls_certificate, settings.tls_key)}
     if settings.upstream_tls is not None:
         pairs["client"] = (settings.upstream_tls.certificate, settings.upstream_tls.key)
-    return {
-        f"{name}.json": _secret(name, certificate, key)
-        for name, (certificate, key) in pairs.items()
-        if certificate is not None and key is not None
-    }
-
-
-def _secret(name: str, certificate: Path, key: Path) -> Json:
-    pair = {
-        "certificate_chain": {"filename": str(certificate.absolute())},
-        "private_key": {"filename": str(key.absolute())},
-        "watched_directory": {"path": str(certificate.absolute().parent)},
-    }
-    return {
-        "resources": [
-            {"@type": f"{TYPES}transport_sockets.tls.v3.Secret", "name": name, "tls_certificate": pair}
-        ]
-    }
+    files: dict[str, Json] = {}
+    for name, (certificate, key) in pairs.items():
+        if certificate is not None and key is not None:
+            pair = {
+                "certificate_chain": {"filename": str(certificate.absolute())},
+                "private_key": {"filename": str(key.absolute())},
+                "watched_directory": {"path": str(certificate.absolute().parent)},
+            }
+            kind = f"{TYPES}transport_sockets.tls.v3.Secret"
+            files[f"{name}.json"] = {"resources": [{"@type": kind, "name": name, "tls_certificate": pair}]}
+    return files
 
 
 def _named(name: str, folder: Path) -> Json:

@@ -24,7 +24,6 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 Json = dict[str, Any]
-Message = DescriptorProto | EnumDescriptorProto
 
 ABOUT = """Search images and texts by meaning. What gRPC callers have, as JSON over HTTP: names are those
 of the protos, bytes are base64, 64-bit integers are strings, and a field that is not known is passed over.
@@ -92,35 +91,17 @@ class Api:
 
     def __init__(self, files: Sequence[FileDescriptorProto]) -> None:
         self.files = [file for file in files if file.package.startswith(_OURS)]
-        self.types: dict[str, Message] = {}
+        self.types: dict[str, Any] = {}  # messages and enums
         self.comments: dict[str, str] = {}
         for file in self.files:
-            names: dict[tuple[int, ...], str] = {}
-            for index, message in enumerate(file.message_type):
-                self._add(names, (4, index), f"{file.package}.{message.name}", message)
-                for number, field in enumerate(message.field):
-                    names[4, index, 2, number] = f"{file.package}.{message.name}.{field.name}"
-                for number, nested in enumerate(message.nested_type):
-                    self._add(
-                        names, (4, index, 3, number), f"{file.package}.{message.name}.{nested.name}", nested
-                    )
-            for index, enum in enumerate(file.enum_type):
-                self._add(names, (5, index), f"{file.package}.{enum.name}", enum)
-                for number, value in enumerate(enum.value):
-                    names[5, index, 2, number] = f"{file.package}.{enum.name}.{value.name}"
-            for index, service in enumerate(file.service):
-                names[6, index] = f"{file.package}.{service.name}"
-                for number, method in enumerate(service.method):
-                    names[6, index, 2, number] = f"{file.package}.{service.name}.{method.name}"
+            for type_ in (*file.message_type, *file.enum_type):
+                name = f"{file.package}.{type_.name}"
+                self.types[name] = type_
+                for nested in getattr(type_, "nested_type", ()):
+                    self.types[f"{name}.{nested.name}"] = nested
             for location in file.source_code_info.location:
-                if name := names.get(tuple(location.path)):
+                if name := _name_at(file, location.path):
                     self.comments[name] = _text(location.leading_comments)
-
-    def _add(
-        self, names: dict[tuple[int, ...], str], path: tuple[int, ...], name: str, type_: Message
-    ) -> None:
-        names[path] = name
-        self.types[name] = type_
 
     def document(self, version: str) -> Json:
         """The whole document."""
@@ -181,9 +162,7 @@ class Api:
 
     def _query(self, message: str, in_path: Sequence[str], prefix: str = "") -> Iterator[Json]:
         """The fields that a query can hold: no messages in lists, and none that have a JSON of their own."""
-        found = self.types[message]
-        assert isinstance(found, DescriptorProto)
-        for field in found.field:
+        for field in self.types[message].field:
             if field.name in in_path:
                 continue
             name = field.type_name.removeprefix(".")
@@ -206,12 +185,10 @@ class Api:
         return found
 
     def _object(self, name: str) -> Json:
-        message = self.types[name]
-        assert isinstance(message, DescriptorProto)
         return {
             "description": self.comments[name],
             "type": "object",
-            "properties": {field.name: self._field(name, field) for field in message.field},
+            "properties": {field.name: self._field(name, field) for field in self.types[name].field},
         }
 
     def _enum(self, name: str, enum: EnumDescriptorProto) -> Json:
@@ -239,7 +216,26 @@ class Api:
         return dict(_SPECIAL.get(name, {"$ref": f"#/components/schemas/{_short(name)}"}))
 
 
-def _nests(message: Message) -> bool:
+# What has a name and a comment, by the fields of descriptors that hold it.
+_NAMED = {"message_type", "nested_type", "field", "enum_type", "value", "service", "method"}
+
+
+def _name_at(file: FileDescriptorProto, path: Sequence[int]) -> str:
+    """The full name of what stands at a path: a field's number, a place in it, and on; "" = nothing named."""
+    found: Any = file
+    name = file.package
+    if len(path) % 2:
+        return ""
+    for number, place in zip(path[::2], path[1::2], strict=True):
+        field = found.DESCRIPTOR.fields_by_number[number].name
+        if field not in _NAMED:
+            return ""
+        found = getattr(found, field)[place]
+        name += f".{found.name}"
+    return name
+
+
+def _nests(message: DescriptorProto | EnumDescriptorProto) -> bool:
     return isinstance(message, EnumDescriptorProto) or any(
         one.type == _F.TYPE_MESSAGE for one in message.field
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -183,11 +182,10 @@ DASHBOARDS = {"overview": OVERVIEW, "encoder": ENCODER, "search": SEARCH, "gatew
 def dashboard(name: str, panels: list[Panel]) -> dict[str, Any]:
     """A dashboard as Grafana imports and provisions it."""
     placed, x, y = [], 0, 0
-    ids = count(1)
-    for panel in panels:
+    for number, panel in enumerate(panels, start=1):
         if x + panel.width > WIDTH:
             x, y = 0, y + HEIGHT
-        placed.append(_panel(next(ids), panel, x, y))
+        placed.append(_panel(number, panel, x, y))
         x += panel.width
     return {
         "uid": f"clipsearch-{name}",
@@ -201,26 +199,22 @@ def dashboard(name: str, panels: list[Panel]) -> dict[str, Any]:
         "templating": {
             "list": [
                 {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
-                _namespaces(),
+                {
+                    "name": "namespace",
+                    "label": "Namespace",
+                    "type": "query",
+                    "datasource": _SOURCE,
+                    "query": {"query": "label_values(clipsearch_ready, namespace)", "refId": "namespace"},
+                    "refresh": 2,
+                    "multi": True,
+                    "includeAll": True,
+                    "allValue": ".*",
+                    "current": {"text": ["All"], "value": ["$__all"]},
+                },
             ]
         },
         "links": [{"type": "dashboards", "title": "clipsearch", "tags": ["clipsearch"], "asDropdown": True}],
         "panels": placed,
-    }
-
-
-def _namespaces() -> dict[str, Any]:
-    return {
-        "name": "namespace",
-        "label": "Namespace",
-        "type": "query",
-        "datasource": _SOURCE,
-        "query": {"query": "label_values(clipsearch_ready, namespace)", "refId": "namespace"},
-        "refresh": 2,
-        "multi": True,
-        "includeAll": True,
-        "allValue": ".*",
-        "current": {"text": ["All"], "value": ["$__all"]},
     }
 
 
@@ -246,24 +240,20 @@ def _panel(number: int, panel: Panel, x: int, y: int) -> dict[str, Any]:
     }
 
 
-def prometheus_rule() -> dict[str, Any]:
-    """The alerts as the Prometheus Operator takes them."""
-    return {
-        "apiVersion": "monitoring.coreos.com/v1",
-        "kind": "PrometheusRule",
-        "metadata": {"name": "clipsearch"},
-        "spec": yaml.safe_load((HERE / "alerts.yaml").read_text(encoding="utf-8")),
-    }
-
-
 def files() -> dict[Path, str]:
     """Path -> content of everything that is generated."""
     made = {
         HERE / "dashboards" / f"clipsearch-{name}.json": json.dumps(dashboard(name, panels), indent=2) + "\n"
         for name, panels in DASHBOARDS.items()
     }
-    rule = yaml.safe_dump(prometheus_rule(), sort_keys=False, width=110)
-    made[HERE / "prometheus-rule.yaml"] = f"# Made from alerts.yaml by generate.py.\n{rule}"
+    rule = {  # the alerts as the Prometheus Operator takes them
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "clipsearch"},
+        "spec": yaml.safe_load((HERE / "alerts.yaml").read_text(encoding="utf-8")),
+    }
+    text = yaml.safe_dump(rule, sort_keys=False, width=110)
+    made[HERE / "prometheus-rule.yaml"] = f"# Made from alerts.yaml by generate.py.\n{text}"
     return made
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from clipsearch.cli.access import connect_async
-from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
+from clipsearch.cli.options import DEFAULT_SERVER, Json, NamedCollection, Server
 from clipsearch.cli.output import plain, print_json, stderr, step_bars
 from clipsearch.cli.problems import need
 from clipsearch.display.text import counted
@@ -24,9 +24,7 @@ Answer = TypeVar("Answer")
 
 
 def backup(
-    collection: Annotated[
-        str, typer.Argument(metavar="COLLECTION", help="The collection, or an alias of it.")
-    ],
+    collection: NamedCollection,
     path: Annotated[
         Path, typer.Argument(metavar="DIR|FILE", help="A new folder, or a file whose name ends in .tar.")
     ],
@@ -98,17 +96,9 @@ def restore(
     done = _resumable(run)
     name = done.collection.name
     if json:
-        print_json(
-            {
-                "collection": name,
-                "fingerprint": done.collection.fingerprint,
-                "points": done.points,
-                "already": done.already,
-                "aliases": done.aliases,
-                "taken": done.taken,
-                "without_cluster": done.without_cluster,
-            }
-        )
+        told = ("points", "already", "aliases", "taken", "without_cluster")
+        restored = {"collection": name, "fingerprint": done.collection.fingerprint}
+        print_json(restored | {field: getattr(done, field) for field in told})
         return
     say = stderr().print
     say(f"{counted(done.points, 'point')} in {plain(name)}, {done.already:,} of them there already")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def classify(
-    image: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="An image file.")],
+    image: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="An image file.")],
     labels: Annotated[
         str, typer.Option(metavar="A,B,C", help="The labels to choose from, separated by commas.")
     ],

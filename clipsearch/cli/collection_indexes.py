@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
 
 def index(
-    collection: Annotated[str, typer.Argument(help="Collection or alias.", show_default=False)],
-    add: Annotated[
-        list[str] | None, typer.Argument(metavar="FIELD=TYPE...", help="Indexes to add.", show_default=False)
-    ] = None,
+    collection: Annotated[str, typer.Argument(help="Collection or alias.")],
+    add: Annotated[list[str] | None, typer.Argument(metavar="FIELD=TYPE...", help="Indexes to add.")] = None,
     remove: Annotated[
         list[str] | None, typer.Option(metavar="FIELD", help="An index to remove. Repeatable.")
     ] = None,

@@ -14,7 +14,7 @@ _HNSW, _QUANTIZATION, _CLUSTER = "HNSW graph", "Quantization", "On a Qdrant serv
 
 
 def update(
-    name: Annotated[str, typer.Argument(help="Collection or alias.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Collection or alias.")],
     hnsw_m: Annotated[int | None, typer.Option(help="Edges a node.", rich_help_panel=_HNSW)] = None,
     hnsw_ef_construct: Annotated[
         int | None, typer.Option(help="Beam while building.", rich_help_panel=_HNSW)

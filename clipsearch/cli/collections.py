@@ -22,7 +22,7 @@ app = typer.Typer(invoke_without_command=True, help="Lists, creates, shows and d
 _HNSW, _QUANTIZATION = "HNSW graph", "Quantization"
 _CLUSTER, _READY_VECTORS = "On a Qdrant server", "For ready vectors, without an encoder (both or none)"
 
-Name = Annotated[str, typer.Argument(help="Name of the collection.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="Name of the collection.")]
 
 app.command()(index)
 app.command()(update)
@@ -58,18 +58,9 @@ def list_all(context: typer.Context, server: Server = DEFAULT_SERVER, json: Json
         return
     rows = table("name", "points>", "images>", "texts>", "dimension>", "model", "aliases")
     for c in found:
-        if c.damage:
-            rows.add_row(plain(c.name), *["-"] * 4, "damaged", plain(", ".join(c.aliases)))
-            continue
-        rows.add_row(
-            plain(c.name),
-            f"{c.points:,}",
-            f"{c.image_vectors:,}",
-            f"{c.text_vectors:,}",
-            str(c.dimension),
-            plain(c.model),
-            plain(", ".join(c.aliases)),
-        )
+        counts = [f"{c.points:,}", f"{c.image_vectors:,}", f"{c.text_vectors:,}", str(c.dimension)]
+        cells = [*["-"] * 4, "damaged"] if c.damage else [*counts, plain(c.model)]
+        rows.add_row(plain(c.name), *cells, plain(", ".join(c.aliases)))
     stdout().print(rows)
     for c in found:
         if c.damage:
@@ -223,10 +214,8 @@ def delete(
 
 @app.command()
 def alias(
-    alias: Annotated[str, typer.Argument(help="The alias.", show_default=False)],
-    collection: Annotated[
-        str | None, typer.Argument(help="The collection that it shall point at.", show_default=False)
-    ] = None,
+    alias: Annotated[str, typer.Argument(help="The alias.")],
+    collection: Annotated[str | None, typer.Argument(help="The collection that it shall point at.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the alias.")] = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:
@@ -250,7 +239,7 @@ def alias(
 def successor(
     collection: Name,
     successor: Annotated[
-        str | None, typer.Argument(help="The collection that shall get its writes too.", show_default=False)
+        str | None, typer.Argument(help="The collection that shall get its writes too.")
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the link.")] = False,
     server: Server = DEFAULT_SERVER,
@@ -287,6 +276,14 @@ def _content(client: Client, name: str) -> str:
 
 def _facts(c: Collection) -> list[tuple[str, str]]:
     indexes = ", ".join(f"{field} ({written(index)})" for field, index in c.payload_indexes.items())
+    hnsw = [
+        f"m {c.hnsw_m or 'default'}",
+        f"ef_construct {c.hnsw_ef_construct or 'default'}",
+        f"full scan up to kB {c.hnsw_full_scan_threshold_kb or 'default'}",
+    ]
+    rescored = (
+        f"{c.default_candidates} points a search, or 4 times its limit" if c.default_candidates else "-"
+    )
     return [
         ("name", c.name),
         ("aliases", ", ".join(c.aliases) or "-"),
@@ -299,12 +296,12 @@ def _facts(c: Collection) -> list[tuple[str, str]]:
         ("on disk", size(c.disk_bytes) if c.disk_bytes else "-"),
         ("payload indexes", indexes or "-"),
         ("words", f"of {c.bm25_field}" if c.bm25_field else "-"),
-        ("hnsw", _hnsw(c)),
+        ("hnsw", ", ".join([*hnsw, "on disk" if c.hnsw_on_disk else "in memory"])),
         (
             "quantization",
             ", ".join([c.quantization, *(f"{k} {v}" for k, v in c.quantization_params.items())]),
         ),
-        ("rescored", _rescored(c)),
+        ("rescored", rescored),
         ("vectors", "on disk" if c.on_disk_vectors else "in memory"),
         ("payload", "on disk" if c.on_disk_payload else "in memory"),
         (
@@ -313,19 +310,3 @@ def _facts(c: Collection) -> list[tuple[str, str]]:
             f"a write needs {c.write_consistency_factor}",
         ),
     ]
-
-
-def _rescored(c: Collection) -> str:
-    if not c.default_candidates:
-        return "-"
-    return f"{c.default_candidates} points a search, or 4 times its limit"
-
-
-def _hnsw(c: Collection) -> str:
-    facts = {
-        "m": c.hnsw_m,
-        "ef_construct": c.hnsw_ef_construct,
-        "full scan up to kB": c.hnsw_full_scan_threshold_kb,
-    }
-    said = [f"{name} {value or 'default'}" for name, value in facts.items()]
-    return ", ".join([*said, "on disk" if c.hnsw_on_disk else "in memory"])

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 
 def config(
-    service: Annotated[
-        Literal["encoder", "search"], typer.Argument(help="Which service.", show_default=False)
-    ],
+    service: Annotated[Literal["encoder", "search"], typer.Argument(help="Which service.")],
     table: Annotated[
         bool, typer.Option("--table", help="Print what can be set as a Markdown table: default and meaning.")
     ] = False,

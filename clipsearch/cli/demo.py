@@ -39,7 +39,6 @@ def demo(
         typer.Option(
             exists=True,
             file_okay=False,
-            readable=True,
             help="A folder of images of your own.",
             show_default="sample photographs of scikit-image and scikit-learn",
         ),

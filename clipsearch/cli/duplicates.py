@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from clipsearch.cli.access import connect_async
-from clipsearch.cli.options import DEFAULT_SERVER, Server
+from clipsearch.cli.options import DEFAULT_SERVER, NamedCollection, Server
 from clipsearch.cli.output import describe, plain, stderr, stdout, step_bars, table
 from clipsearch.display.text import counted
 
@@ -21,9 +21,7 @@ _SHOWN = 50
 
 
 def duplicates(
-    collection: Annotated[
-        str, typer.Argument(metavar="COLLECTION", help="The collection, or an alias of it.")
-    ],
+    collection: NamedCollection,
     above: Annotated[
         float, typer.Option(min=0.0, max=1.0, metavar="COSINE", help="From which on two points are near.")
     ] = 0.95,

@@ -40,9 +40,7 @@ FailBelow = Annotated[
 def eval(
     queries: Annotated[
         Path | None,
-        typer.Argument(
-            help="Queries and their right answers (.jsonl, .csv, .tsv, .parquet).", show_default=False
-        ),
+        typer.Argument(help="Queries and their right answers (.jsonl, .csv, .tsv, .parquet)."),
     ] = None,
     made_of: Annotated[
         Literal["captions", "folders"] | None,

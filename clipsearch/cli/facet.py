@@ -20,7 +20,7 @@ from clipsearch.cli.output import plain, print_json, stdout, table
 
 
 def facet(
-    field: Annotated[str, typer.Argument(help="The payload field.", show_default=False)],
+    field: Annotated[str, typer.Argument(help="The payload field.")],
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Values wanted.")] = 10,
     exact: Annotated[bool, typer.Option("--exact", help="Count exactly, at a higher cost.")] = False,
     filter: Filter = None,

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from clipsearch.channel.credentials import ClientTls
-
 
 _STATUSES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 
 
 def health(
-    address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The service.", show_default=False)],
+    address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The service.")],
     service: Annotated[
         str,
         typer.Option(
@@ -55,26 +51,15 @@ def health(
 
       clipsearch health search.example.com:443 --tls-ca ca.pem
     """
-    from clipsearch.channel.credentials import ClientTls, CredentialsError
-
-    try:
-        trust = ClientTls(ca, certificate, key, server_name)
-        status = _status(address, service, timeout, trust if tls or trust != ClientTls() else None)
-    except CredentialsError as error:
-        status = str(error)
-    typer.echo(status)
-    raise typer.Exit(0 if status == "SERVING" else 1)
-
-
-def _status(address: str, service: str, timeout: float, tls: ClientTls | None) -> str:
-    """SERVING, or why not."""
     import grpc
     from google.protobuf import wrappers_pb2
 
     from clipsearch.channel.connection import channel
+    from clipsearch.channel.credentials import ClientTls, CredentialsError
 
-    with channel(address, tls) as connected:
-        try:
+    try:
+        trust = ClientTls(ca, certificate, key, server_name)
+        with channel(address, trust if tls or trust != ClientTls() else None) as connected:
             # Of the protocol's two messages each has one field, 1, as these have: no package is needed.
             check = connected.unary_unary(
                 "/grpc.health.v1.Health/Check",
@@ -82,8 +67,12 @@ def _status(address: str, service: str, timeout: float, tls: ClientTls | None) -
                 response_deserializer=wrappers_pb2.Int32Value.FromString,
             )
             answer = check(wrappers_pb2.StringValue(value=service), timeout=timeout)
-        except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                return f"{address} serves no {service!r}"
-            return f"{address} does not answer: {error.code().name}: {error.details()}"
-    return _STATUSES.get(answer.value, f"status {answer.value}")
+        status = _STATUSES.get(answer.value, f"status {answer.value}")
+    except CredentialsError as error:
+        status = str(error)
+    except grpc.RpcError as error:
+        status = f"{address} does not answer: {error.code().name}: {error.details()}"
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            status = f"{address} serves no {service!r}"
+    typer.echo(status)
+    raise typer.Exit(0 if status == "SERVING" else 1)

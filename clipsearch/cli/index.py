@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,7 +22,7 @@ def index(
         ),
     ],
     id: Annotated[
-        str | None, typer.Option("--id", metavar="COLUMN", help="Column of ids.", show_default="id")
+        str | None, typer.Option(metavar="COLUMN", help="Column of ids.", show_default="id")
     ] = None,
     path: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Column of images' paths.", show_default="path")
@@ -109,22 +110,12 @@ def index(
 
       clipsearch index vectors.npy --ids ids.txt --side image --checkpoint load.json
     """
-    from clipsearch.cli.index_run import Pruning, as_json, index_source, obeying_interrupts, summarise
+    from clipsearch.cli.index_run import Pruning, index_source, obeying_interrupts, remarks, summarise
     from clipsearch.cli.index_source import check_failures, open_source
 
     check_failures(failures, source, ids, checkpoint)
-    what = open_source(
-        source,
-        id=id,
-        path=path,
-        text=text,
-        payload=payload or None,
-        types=type or (),
-        ids=ids,
-        side=side,
-        exclude=exclude or (),
-        allow_empty=prune > 0,
-    )
+    columns = {"id": id, "path": path, "text": text, "payload": payload, "type": type}
+    what = open_source(source, allow_empty=prune > 0, **columns, ids=ids, side=side, exclude=exclude)
     pruning = Pruning(prune, yes)
     with obeying_interrupts() as stops:
         report = asyncio.run(
@@ -141,7 +132,8 @@ def index(
             )
         )
     if json:
-        print_json(as_json(report, what))
+        elapsed_s = round(report.elapsed_s, 3)
+        print_json({**asdict(report), "elapsed_s": elapsed_s, "remarks": remarks(what)})
     else:
         summarise(report, what, pruning)
     if report.interrupted:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from json import dumps as json_text
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -241,11 +241,6 @@ def summarise(report: IngestReport, source: Source, pruning: Pruning | None = No
         console.print(f"  [red]failed[/red] {plain(failure.place)}: {plain(reason)}")
     if report.failed > _SHOWN_FAILURES:
         console.print(f"  and {report.failed - _SHOWN_FAILURES:,} more; --failures FILE lists all")
-
-
-def as_json(report: IngestReport, source: Source) -> dict[str, Any]:
-    """The same for scripts."""
-    return {**asdict(report), "elapsed_s": round(report.elapsed_s, 3), "remarks": remarks(source)}
 
 
 def remarks(source: Source) -> list[str]:

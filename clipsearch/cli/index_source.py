@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -10,50 +9,34 @@ from clipsearch.cli.options import by_name
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
-    from clipsearch.client.types import VectorName
     from clipsearch.ingest import Source
 
 
-def open_source(
-    source: Path,
-    *,
-    id: str | None = None,
-    path: str | None = None,
-    text: str | None = None,
-    payload: Sequence[str] | None = None,
-    types: Sequence[str] = (),
-    ids: Path | None = None,
-    side: VectorName | None = None,
-    exclude: Sequence[str] = (),
-    allow_empty: bool = False,
-) -> Source:
+def open_source(source: Path, *, allow_empty: bool = False, **options: Any) -> Source:
     """The source at a path; with `allow_empty` it may be missing, or hold nothing.
 
-    Raises Problem for options that do not go with it, and SourceError.
+    `options` are those of `clipsearch index` that say how to read it: id, path, text, payload, type, ids,
+    side, exclude. Raises Problem for options that do not go with it, and SourceError.
     """
     from clipsearch.ingest import ItemList, PictureFolder, VectorFile
     from clipsearch.ingest.folders import IMAGE_SUFFIXES
     from clipsearch.ingest.source import path_text
     from clipsearch.ingest.tables.table import SUFFIXES
 
-    given: dict[str, Any] = {
-        "--id": id,
-        "--path": path,
-        "--text": text,
-        "--payload": payload,
-        "--type": types,
-        "--ids": ids,
-        "--side": side,
-        "--exclude": exclude,
-        "--prune": allow_empty,
-    }
+    read = options.get
+
+    def only(what: str, *fitting: str) -> None:
+        for option, value in {**options, "prune": allow_empty}.items():
+            if value and option not in fitting:
+                raise Problem(f"--{option} does not go with {what}")
+
     suffix = source.suffix.lower()
     missing = not source.exists()
     if missing and not allow_empty:
         raise Problem(f"{path_text(source)}: no such file or folder")
     if source.is_dir() or (missing and suffix not in {*SUFFIXES, ".npy"}):
-        _only(given, {"--exclude", "--prune"}, "a folder of images")
-        return PictureFolder(source, exclude=exclude, allow_empty=allow_empty)
+        only("a folder of images", "exclude", "prune")
+        return PictureFolder(source, exclude=read("exclude") or (), allow_empty=allow_empty)
     if suffix in IMAGE_SUFFIXES:
         folder = path_text(source.parent)
         raise Problem(
@@ -61,16 +44,22 @@ def open_source(
             f"(clipsearch index {folder}), or search by it (clipsearch search --image {path_text(source)})"
         )
     if suffix == ".npy":
-        _only(given, {"--ids", "--side", "--id", "--payload"}, "vectors")
-        return VectorFile(source, side=side or "image", ids=ids, id=id or "id", payload=payload)
-    _only(given, {"--id", "--path", "--text", "--payload", "--type", "--prune"}, "a list")
+        only("vectors", "ids", "side", "id", "payload")
+        return VectorFile(
+            source,
+            side=read("side") or "image",
+            ids=read("ids"),
+            id=read("id") or "id",
+            payload=read("payload") or None,
+        )
+    only("a list", "id", "path", "text", "payload", "type", "prune")
     return ItemList(
         source,
-        id=id,
-        path=path,
-        text=text,
-        payload=payload,
-        types=by_name((_type(words) for words in types), "--type"),
+        id=read("id"),
+        path=read("path"),
+        text=read("text"),
+        payload=read("payload") or None,
+        types=by_name(map(_type, read("type") or ()), "--type"),
         allow_empty=allow_empty,
     )
 
@@ -85,12 +74,6 @@ def check_failures(failures: Path | None, *read: Path | None) -> None:
             raise Problem(
                 f"--failures {failures} would be written over what is to be read; name another file"
             )
-
-
-def _only(given: dict[str, Any], fitting: set[str], what: str) -> None:
-    for option, value in given.items():
-        if value and option not in fitting:
-            raise Problem(f"{option} does not go with {what}")
 
 
 def _type(words: str) -> tuple[str, Any]:

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 
 def map(
-    collection: Annotated[
-        str, typer.Argument(help="The collection, or an alias of one.", show_default=False)
-    ],
+    collection: Annotated[str, typer.Argument(help="The collection, or an alias of one.")],
     out: Annotated[
         Path | None,
         typer.Option(file_okay=False, help="Folder for the files.", show_default="COLLECTION-map"),

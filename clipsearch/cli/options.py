@@ -13,13 +13,14 @@ Value = TypeVar("Value")
 
 Server = Annotated[
     str,
-    typer.Option("--server", envvar="CLIPSEARCH_SERVER", metavar="HOST:PORT", help="The search service."),
+    typer.Option(envvar="CLIPSEARCH_SERVER", metavar="HOST:PORT", help="The search service."),
 ]
-Encoder = Annotated[
-    str, typer.Option("--encoder", envvar="CLIPSEARCH_ENCODER", metavar="HOST:PORT", help="The encoder.")
-]
+Encoder = Annotated[str, typer.Option(envvar="CLIPSEARCH_ENCODER", metavar="HOST:PORT", help="The encoder.")]
 Collection = Annotated[
     str, typer.Option("--collection", "-c", metavar="NAME", help="The collection, or an alias of one.")
+]
+NamedCollection = Annotated[
+    str, typer.Argument(metavar="COLLECTION", help="The collection, or an alias of it.")
 ]
 Filter = Annotated[
     list[str] | None,

@@ -13,7 +13,7 @@ import typer
 
 from clipsearch.cli.access import connect_async
 from clipsearch.cli.eval import NEEDED, FailBelow, read_bounds
-from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
+from clipsearch.cli.options import DEFAULT_SERVER, Json, NamedCollection, Server
 from clipsearch.cli.output import plain, print_json, progress_bar, stderr, stdout, table
 from clipsearch.cli.problems import need
 
@@ -32,9 +32,7 @@ _SHOWN_EXAMPLES = 3
 
 
 def reindex(
-    collection: Annotated[
-        str, typer.Argument(metavar="COLLECTION", help="The collection, or an alias of it.")
-    ],
+    collection: NamedCollection,
     model: Annotated[
         str,
         typer.Option(

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 def search(
-    words: Annotated[str | None, typer.Argument(help="What to look for.", show_default=False)] = None,
+    words: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
     image: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, readable=True, help="An image to look for."),
+        typer.Option(exists=True, dir_okay=False, help="An image to look for."),
     ] = None,
     like: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="A stored point to look for; repeatable.")
@@ -208,17 +208,11 @@ def hits_table(result: SearchResult, found: Sequence[Hit], title: str | None = N
 
 def as_json(collection: str, result: SearchResult, groups: GroupedResult | None = None) -> dict[str, Any]:
     """A search's answer for scripts."""
-    answer: dict[str, Any] = {
-        "collection": collection,
-        "fused": result.fused,
-        "fingerprint": result.fingerprint,
-    }
+    answer = {"collection": collection, "fused": result.fused, "fingerprint": result.fingerprint}
     if groups is None:
         return {**answer, "hits": [_hit(hit) for hit in result]}
-    return {
-        **answer,
-        "groups": [{"value": group.value, "hits": [_hit(hit) for hit in group.hits]} for group in groups],
-    }
+    shown = [{"value": group.value, "hits": [_hit(hit) for hit in group.hits]} for group in groups]
+    return {**answer, "groups": shown}
 
 
 def _hit(hit: Hit) -> dict[str, Any]:

@@ -16,12 +16,11 @@ def token() -> None:
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Option(help="Who will call with it; stands in the logs.", show_default=False)],
+    name: Annotated[str, typer.Option(help="Who will call with it; stands in the logs.")],
     scope: Annotated[
         list[str],
         typer.Option(
             help="encode, search, write or admin; may be given several times. None includes another.",
-            show_default=False,
         ),
     ],
     collection: Annotated[
@@ -33,7 +32,6 @@ def create(
         typer.Option(
             metavar="FIELD=VALUE",
             help="Restrict the token to points whose payload has this; what it writes gets it.",
-            show_default=False,
         ),
     ] = None,
     rate: Annotated[

@@ -38,7 +38,7 @@ def update(
     ] = False,
     image: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, readable=True, help="A new image of one point."),
+        typer.Option(exists=True, dir_okay=False, help="A new image of one point."),
     ] = None,
     text: Annotated[str | None, typer.Option(help="New words of one point.")] = None,
     remove_vector: Annotated[

@@ -19,7 +19,7 @@ def sources(tmp_path: Path) -> dict[str, Path]:
 
 
 def test_the_options_reach_the_list(sources):
-    options = {"id": "name", "text": "text", "payload": ["n"], "types": ["n=string"]}
+    options = {"id": "name", "text": "text", "payload": ["n"], "type": ["n=string"]}
     (item,) = open_source(sources["list"], **options).items()
     assert (item.id, item.text, item.payload) == ("a", "b", {"n": "1", "text": "b"})
 
@@ -30,7 +30,7 @@ def test_the_options_reach_the_list(sources):
         ("folder", {"text": "title"}, "--text does not go with a folder of images"),
         ("folder", {"payload": ["x"]}, "--payload does not go with a folder of images"),
         ("list", {"side": "image"}, "--side does not go with a list"),
-        ("list", {"types": ["n=number"]}, "write COLUMN=TYPE; TYPE is string, integer, float, bool"),
+        ("list", {"type": ["n=number"]}, "write COLUMN=TYPE; TYPE is string, integer, float, bool"),
         ("npy", {"text": "title"}, "--text does not go with vectors"),
     ],
 )

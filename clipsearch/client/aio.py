@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
@@ -19,10 +18,8 @@ from google.protobuf.message import Message
 from clipsearch.channel import connection
 from clipsearch.channel.credentials import ClientTls, bearer
 from clipsearch.client import rpc
-from clipsearch.client.errors import from_rpc_error
 from clipsearch.client.inputs import ImageLike
-from clipsearch.client.types import Classification, StoredPoint, Vector
-from clipsearch.filters.convert import FilterLike
+from clipsearch.client.types import Classification, Page, StoredPoint, Vector
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
@@ -31,25 +28,9 @@ Answer = TypeVar("Answer")
 _LARGE_BYTES = 1 << 20
 
 
-class _AsyncCaller:
-    """A channel to one service, as `sync` has it."""
-
-    _kind: str
-    _default: str
-
-    def __init__(
-        self,
-        address: str | None = None,
-        *,
-        timeout: float = 30.0,
-        token: str | None = None,
-        tls: ClientTls | None = None,
-    ) -> None:
-        self.address = address or self._default
-        self._timeout = timeout
-        self._metadata = bearer(token)
-        self._channel = connection.aio_channel(self.address, tls=tls)
-        self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, Any]] = {}
+class _AsyncCaller(rpc.Caller):
+    def _connect(self, tls: ClientTls | None) -> grpc.aio.Channel:
+        return connection.aio_channel(self.address, tls=tls)
 
     async def close(self) -> None:
         """Closes the connection; calls in progress fail."""
@@ -61,17 +42,13 @@ class _AsyncCaller:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _call(self, called: rpc.Method, request: Message) -> Any:
+    async def _call(self, request: Message) -> Any:
         """Sends what is serialised already.
 
         gRPC would serialise on the loop, in one turn with its own copying: an image of 20 MB held it up
         for 61 ms, and for 25 ms when it is serialised in a thread.
         """
-        method = self._methods.get(called.path)
-        if method is None:
-            method = self._methods[called.path] = self._channel.unary_unary(
-                called.path, response_deserializer=called.response.FromString
-            )
+        method = self._method(request)
         if request.ByteSize() < _LARGE_BYTES:
             data = request.SerializeToString()
         else:
@@ -79,7 +56,7 @@ class _AsyncCaller:
         try:
             return await method(data, timeout=self._timeout, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, f"{self._kind} at {self.address}") from None
+            raise self._failure(error) from None
 
     async def _batched(
         self, call: rpc.BatchedRpc[P, Answer], *args: P.args, **kwargs: P.kwargs
@@ -87,7 +64,7 @@ class _AsyncCaller:
         answers: list[Answer] = []
         requests = call.requests(*args, **kwargs)
         while (request := await asyncio.to_thread(next, requests, None)) is not None:
-            answers += call.read(await self._call(call.method, request), len(answers))
+            answers += call.read(await self._call(request), len(answers))
         return answers
 
 
@@ -111,9 +88,26 @@ def _method(
             request = await asyncio.to_thread(call.request, *args, **kwargs)
         else:
             request = call.request(*args, **kwargs)
-        return call.read(await self._call(call.method, request))
+        return call.read(await self._call(request))
 
     call.describe(method)
+    return method
+
+
+def _paged(call: rpc.Rpc[P, Page]) -> Callable[Concatenate[_AsyncCaller, P], AsyncIterator[StoredPoint]]:
+    """The method of a client that makes the call for one page after the other."""
+
+    async def method(self: _AsyncCaller, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[StoredPoint]:
+        request: Any = call.request(*args, **kwargs)
+        while True:
+            page = call.read(await self._call(request))
+            for point in page.points:
+                yield point
+            if not page.next_token:
+                return
+            request.page_token = page.next_token
+
+    call.describe(method, "AsyncIterator[StoredPoint]")
     return method
 
 
@@ -135,6 +129,7 @@ class AsyncClient(_AsyncCaller):
     count = _method(rpc.COUNT)
     facet = _method(rpc.FACET)
     list_page = _method(rpc.LIST_PAGE)
+    list_points = _paged(rpc.LIST_POINTS)
     create_collection = _method(rpc.CREATE_COLLECTION)
     get_collection = _method(rpc.GET_COLLECTION)
     update_collection = _method(rpc.UPDATE_COLLECTION)
@@ -144,41 +139,6 @@ class AsyncClient(_AsyncCaller):
     set_successor = _method(rpc.SET_SUCCESSOR)
     create_payload_index = _method(rpc.CREATE_PAYLOAD_INDEX)
     delete_payload_index = _method(rpc.DELETE_PAYLOAD_INDEX)
-
-    async def list_points(
-        self,
-        collection: str,
-        *,
-        filter: FilterLike | None = None,
-        page_size: int = 100,
-        payload: bool | Sequence[str] = True,
-        with_vectors: bool = False,
-        order_by: str | None = None,
-        descending: bool = False,
-        start_from: float | datetime | None = None,
-    ) -> AsyncIterator[StoredPoint]:
-        """All points that match, fetched page by page as they are asked for.
-
-        In a stable order, or in that of the values of `order_by`, as in `list_page`.
-        """
-        token = ""
-        while True:
-            page = await self.list_page(
-                collection,
-                page_token=token,
-                filter=filter,
-                page_size=page_size,
-                payload=payload,
-                with_vectors=with_vectors,
-                order_by=order_by,
-                descending=descending,
-                start_from=start_from,
-            )
-            for point in page.points:
-                yield point
-            token = page.next_token
-            if not token:
-                return
 
 
 class AsyncEncoderClient(_AsyncCaller):

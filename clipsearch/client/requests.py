@@ -326,6 +326,33 @@ def list_page(
     )
 
 
+def list_points(
+    collection: str,
+    *,
+    filter: FilterLike | None = None,
+    page_size: int = 100,
+    payload: bool | Sequence[str] = True,
+    with_vectors: bool = False,
+    order_by: str | None = None,
+    descending: bool = False,
+    start_from: float | datetime | None = None,
+) -> search_pb2.ListPointsRequest:
+    """All points that match, fetched page by page as they are asked for.
+
+    In a stable order, or in that of the values of `order_by`, as in `list_page`.
+    """
+    return list_page(
+        collection,
+        filter=filter,
+        page_size=page_size,
+        payload=payload,
+        with_vectors=with_vectors,
+        order_by=order_by,
+        descending=descending,
+        start_from=start_from,
+    )
+
+
 def model() -> encoder_pb2.GetModelRequest:
     """The model that the encoder runs."""
     return encoder_pb2.GetModelRequest()

@@ -141,18 +141,12 @@ def _payload_index(message: collection_pb2.PayloadIndex) -> PayloadIndex:
     )
 
 
-def created_collection(response: collection_pb2.CreateCollectionResponse) -> Collection:
-    """The collection that was created."""
-    return collection(response.collection)
-
-
-def updated_collection(response: collection_pb2.UpdateCollectionResponse) -> Collection:
-    """The collection as it is set now."""
-    return collection(response.collection)
-
-
-def found_collection(response: collection_pb2.GetCollectionResponse) -> Collection:
-    """The collection asked for."""
+def described(
+    response: collection_pb2.CreateCollectionResponse
+    | collection_pb2.UpdateCollectionResponse
+    | collection_pb2.GetCollectionResponse,
+) -> Collection:
+    """The collection as it is now."""
     return collection(response.collection)
 
 
@@ -201,27 +195,18 @@ def model(response: encoder_pb2.GetModelResponse) -> Model:
 
 
 def vectors(
-    response: encoder_pb2.EncodeTextResponse | encoder_pb2.EncodeImageResponse, inputs: str, first: int
+    response: encoder_pb2.EncodeTextResponse | encoder_pb2.EncodeImageResponse, first: int
 ) -> list[Vector]:
     """The vectors, each float32 [dimension].
 
     Raises ClipSearchError for the first input that could not be encoded; it is called
-    `inputs[n]`, counted from `first` on.
+    `texts[n]` or `images[n]`, counted from `first` on.
     """
+    inputs = "texts" if isinstance(response, encoder_pb2.EncodeTextResponse) else "images"
     for i, embedding in enumerate(response.embeddings):
         if embedding.HasField("error"):
             raise from_status(embedding.error).about(f"{inputs}[{first + i}]")
     return [array(embedding.vector) for embedding in response.embeddings]
-
-
-def text_vectors(response: encoder_pb2.EncodeTextResponse, first: int) -> list[Vector]:
-    """Those of texts, the first of which is the caller's `first`."""
-    return vectors(response, "texts", first)
-
-
-def image_vectors(response: encoder_pb2.EncodeImageResponse, first: int) -> list[Vector]:
-    """Those of images, likewise."""
-    return vectors(response, "images", first)
 
 
 def classifications(response: encoder_pb2.ClassifyResponse, first: int) -> list[Classification]:

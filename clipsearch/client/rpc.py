@@ -1,5 +1,5 @@
-"""The calls of both services, each once: its path, how a request is made of what the caller gives, how
-the answer is read. `sync` and `aio` make methods of them, with the request's parameters and description.
+"""The calls of both services, each once: how a request is made of what the caller gives, how the answer is
+read. `sync` and `aio` make methods of them, with the request's parameters and description.
 """
 
 from __future__ import annotations
@@ -9,22 +9,62 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from google.protobuf import descriptor_pool
+import grpc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from clipsearch.channel.credentials import ClientTls, bearer
 from clipsearch.client import collection_requests, requests, responses
+from clipsearch.client.errors import ClipSearchError, from_rpc_error
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
 
-_POINTS = "clipsearch.search.v1.SearchService"
-_COLLECTIONS = "clipsearch.search.v1.CollectionService"
-_ENCODER = "clipsearch.encoder.v1.EncoderService"
 
+class Caller:
+    """A channel to one service. `timeout` is each call's deadline, in seconds.
 
-def _never(_: dict[str, Any]) -> bool:
-    return False
+    `token` is shown at each call. `tls` None = plaintext. Making one raises CredentialsError.
+    """
+
+    _kind: str
+    _default: str
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        timeout: float = 30.0,
+        token: str | None = None,
+        tls: ClientTls | None = None,
+    ) -> None:
+        self.address = address or self._default
+        self._timeout = timeout
+        self._metadata = bearer(token)
+        self._channel = self._connect(tls)
+        self._methods: dict[type[Message], Callable[..., Any]] = {}
+
+    def _connect(self, tls: ClientTls | None) -> Any:
+        raise NotImplementedError
+
+    def _method(self, request: Message) -> Callable[..., Any]:
+        """What makes the RPC that takes such a request, given the request's bytes.
+
+        Each RPC has a kind of request of its own, in the file of its service.
+        """
+        method = self._methods.get(type(request))
+        if method is None:
+            kind: Any = request.DESCRIPTOR
+            services = kind.file.services_by_name.values()
+            found = next(one for each in services for one in each.methods if one.input_type is kind)
+            method = self._methods[type(request)] = self._channel.unary_unary(
+                f"/{found.containing_service.full_name}/{found.name}",
+                response_deserializer=GetMessageClass(found.output_type).FromString,
+            )
+        return method
+
+    def _failure(self, error: grpc.RpcError) -> ClipSearchError:
+        return from_rpc_error(error, f"{self._kind} at {self.address}")
 
 
 def _always(_: dict[str, Any]) -> bool:
@@ -40,32 +80,25 @@ def _has_image(options: dict[str, Any]) -> bool:
     )
 
 
-class Method:
-    """A method of the protos, by the name of its service and its own."""
-
-    def __init__(self, service: str, name: str) -> None:
-        self.path = f"/{service}/{name}"
-        method = descriptor_pool.Default().FindMethodByName(f"{service}.{name}")
-        self.response: type[Message] = GetMessageClass(method.output_type)
-
-
 @dataclass(frozen=True, slots=True)
 class Rpc(Generic[P, Answer]):
     """One call. `reads_images` tells by the options whether making its request may read or encode images."""
 
-    method: Method
     request: Callable[P, Message]
     read: Callable[[Any], Answer]
-    reads_images: Callable[[dict[str, Any]], bool] = _never
+    reads_images: Callable[[dict[str, Any]], bool] = lambda options: False
 
-    def describe(self, method: Callable[..., Any]) -> None:
-        """Gives a method that makes the call its name, description and parameters, as `help` shows them."""
+    def describe(self, method: Callable[..., Any], returns: Any = None) -> None:
+        """Gives a method that makes the call its name, description and parameters, as `help` shows them.
+
+        `returns` None = what `read` does.
+        """
         own, request = inspect.signature(method), inspect.signature(self.request)
         myself = next(iter(own.parameters.values())).replace(annotation=inspect.Parameter.empty)
         method.__name__, method.__doc__ = self.request.__name__, self.request.__doc__
         method.__signature__ = request.replace(  # type: ignore[attr-defined]
             parameters=[myself, *request.parameters.values()],
-            return_annotation=inspect.signature(self.read).return_annotation,
+            return_annotation=returns or inspect.signature(self.read).return_annotation,
         )
 
 
@@ -76,62 +109,36 @@ class BatchedRpc(Generic[P, Answer]):
     `read` is given the position of the response's first item in the list, and returns an answer an item.
     """
 
-    method: Method
     requests: Callable[P, Iterator[Message]]
     read: Callable[[Any, int], list[Answer]]
 
 
 # Making the request of a search takes no thread unless it has an image: it would cost more than all else.
-SEARCH = Rpc(Method(_POINTS, "Search"), requests.search, responses.search_result, _has_image)
-SEARCH_BATCH = Rpc(Method(_POINTS, "SearchBatch"), requests.search_batch, responses.search_results, _always)
-SEARCH_GROUPS = Rpc(
-    Method(_POINTS, "SearchGroups"), requests.search_groups, responses.grouped_result, _has_image
-)
-UPSERT = Rpc(Method(_POINTS, "Upsert"), requests.upsert, responses.upsert_results, _always)
-GET_POINTS = Rpc(Method(_POINTS, "GetPoints"), requests.get_points, responses.stored_points)
-DELETE_POINTS = Rpc(Method(_POINTS, "DeletePoints"), requests.delete_points, responses.deleted)
-UPDATE_PAYLOAD = Rpc(Method(_POINTS, "UpdatePayload"), requests.update_payload, responses.updated)
-UPDATE_VECTORS = Rpc(
-    Method(_POINTS, "UpdateVectors"), requests.update_vectors, responses.upsert_results, _always
-)
-DELETE_VECTORS = Rpc(Method(_POINTS, "DeleteVectors"), requests.delete_vectors, responses.updated)
-COUNT = Rpc(Method(_POINTS, "CountPoints"), requests.count, responses.count)
-FACET = Rpc(Method(_POINTS, "Facet"), requests.facet, responses.facets)
-LIST_PAGE = Rpc(Method(_POINTS, "ListPoints"), requests.list_page, responses.page)
+SEARCH = Rpc(requests.search, responses.search_result, _has_image)
+SEARCH_BATCH = Rpc(requests.search_batch, responses.search_results, _always)
+SEARCH_GROUPS = Rpc(requests.search_groups, responses.grouped_result, _has_image)
+UPSERT = Rpc(requests.upsert, responses.upsert_results, _always)
+GET_POINTS = Rpc(requests.get_points, responses.stored_points)
+DELETE_POINTS = Rpc(requests.delete_points, responses.deleted)
+UPDATE_PAYLOAD = Rpc(requests.update_payload, responses.updated)
+UPDATE_VECTORS = Rpc(requests.update_vectors, responses.upsert_results, _always)
+DELETE_VECTORS = Rpc(requests.delete_vectors, responses.updated)
+COUNT = Rpc(requests.count, responses.count)
+FACET = Rpc(requests.facet, responses.facets)
+LIST_POINTS = Rpc(requests.list_points, responses.page)
+LIST_PAGE = Rpc(requests.list_page, responses.page)
 
-CREATE_COLLECTION = Rpc(
-    Method(_COLLECTIONS, "CreateCollection"),
-    collection_requests.create_collection,
-    responses.created_collection,
-)
-GET_COLLECTION = Rpc(
-    Method(_COLLECTIONS, "GetCollection"), collection_requests.get_collection, responses.found_collection
-)
-UPDATE_COLLECTION = Rpc(
-    Method(_COLLECTIONS, "UpdateCollection"),
-    collection_requests.update_collection,
-    responses.updated_collection,
-)
-LIST_COLLECTIONS = Rpc(
-    Method(_COLLECTIONS, "ListCollections"), collection_requests.list_collections, responses.all_collections
-)
-DELETE_COLLECTION = Rpc(
-    Method(_COLLECTIONS, "DeleteCollection"), collection_requests.delete_collection, responses.nothing
-)
-UPDATE_ALIAS = Rpc(
-    Method(_COLLECTIONS, "UpdateAlias"), collection_requests.update_alias, responses.previous_collection
-)
-SET_SUCCESSOR = Rpc(
-    Method(_COLLECTIONS, "SetSuccessor"), collection_requests.set_successor, responses.settles_after
-)
-CREATE_PAYLOAD_INDEX = Rpc(
-    Method(_COLLECTIONS, "CreatePayloadIndex"), collection_requests.create_payload_index, responses.nothing
-)
-DELETE_PAYLOAD_INDEX = Rpc(
-    Method(_COLLECTIONS, "DeletePayloadIndex"), collection_requests.delete_payload_index, responses.nothing
-)
+CREATE_COLLECTION = Rpc(collection_requests.create_collection, responses.described)
+GET_COLLECTION = Rpc(collection_requests.get_collection, responses.described)
+UPDATE_COLLECTION = Rpc(collection_requests.update_collection, responses.described)
+LIST_COLLECTIONS = Rpc(collection_requests.list_collections, responses.all_collections)
+DELETE_COLLECTION = Rpc(collection_requests.delete_collection, responses.nothing)
+UPDATE_ALIAS = Rpc(collection_requests.update_alias, responses.previous_collection)
+SET_SUCCESSOR = Rpc(collection_requests.set_successor, responses.settles_after)
+CREATE_PAYLOAD_INDEX = Rpc(collection_requests.create_payload_index, responses.nothing)
+DELETE_PAYLOAD_INDEX = Rpc(collection_requests.delete_payload_index, responses.nothing)
 
-MODEL = Rpc(Method(_ENCODER, "GetModel"), requests.model, responses.model)
-ENCODE_TEXTS = BatchedRpc(Method(_ENCODER, "EncodeText"), requests.encode_texts, responses.text_vectors)
-ENCODE_IMAGES = BatchedRpc(Method(_ENCODER, "EncodeImage"), requests.encode_images, responses.image_vectors)
-CLASSIFY = BatchedRpc(Method(_ENCODER, "Classify"), requests.classify, responses.classifications)
+MODEL = Rpc(requests.model, responses.model)
+ENCODE_TEXTS = BatchedRpc(requests.encode_texts, responses.vectors)
+ENCODE_IMAGES = BatchedRpc(requests.encode_images, responses.vectors)
+CLASSIFY = BatchedRpc(requests.classify, responses.classifications)

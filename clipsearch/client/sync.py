@@ -8,7 +8,6 @@ texts is meant, say), and OSError for an image's path that cannot be read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
@@ -16,39 +15,18 @@ import numpy as np
 from google.protobuf.message import Message
 
 from clipsearch.channel import connection
-from clipsearch.channel.credentials import ClientTls, bearer
+from clipsearch.channel.credentials import ClientTls
 from clipsearch.client import rpc
-from clipsearch.client.errors import from_rpc_error
 from clipsearch.client.inputs import ImageLike
-from clipsearch.client.types import Classification, StoredPoint, Vector
-from clipsearch.filters.convert import FilterLike
+from clipsearch.client.types import Classification, Page, StoredPoint, Vector
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
 
 
-class _Caller:
-    """A channel to one service. `timeout` is each call's deadline, in seconds.
-
-    `token` is shown at each call. `tls` None = plaintext. Making one raises CredentialsError.
-    """
-
-    _kind: str
-    _default: str
-
-    def __init__(
-        self,
-        address: str | None = None,
-        *,
-        timeout: float = 30.0,
-        token: str | None = None,
-        tls: ClientTls | None = None,
-    ) -> None:
-        self.address = address or self._default
-        self._timeout = timeout
-        self._metadata = bearer(token)
-        self._channel = connection.channel(self.address, tls)
-        self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, Any]] = {}
+class _Caller(rpc.Caller):
+    def _connect(self, tls: ClientTls | None) -> grpc.Channel:
+        return connection.channel(self.address, tls)
 
     def close(self) -> None:
         """Closes the connection; calls in progress fail."""
@@ -60,21 +38,17 @@ class _Caller:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _call(self, called: rpc.Method, request: Message) -> Any:
-        method = self._methods.get(called.path)
-        if method is None:
-            method = self._methods[called.path] = self._channel.unary_unary(
-                called.path, response_deserializer=called.response.FromString
-            )
+    def _call(self, request: Message) -> Any:
+        method = self._method(request)
         try:
             return method(request.SerializeToString(), timeout=self._timeout, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise from_rpc_error(error, f"{self._kind} at {self.address}") from None
+            raise self._failure(error) from None
 
     def _batched(self, call: rpc.BatchedRpc[P, Answer], *args: P.args, **kwargs: P.kwargs) -> list[Answer]:
         answers: list[Answer] = []
         for request in call.requests(*args, **kwargs):
-            answers += call.read(self._call(call.method, request), len(answers))
+            answers += call.read(self._call(request), len(answers))
         return answers
 
 
@@ -82,9 +56,25 @@ def _method(call: rpc.Rpc[P, Answer]) -> Callable[Concatenate[_Caller, P], Answe
     """The method of a client that makes the call."""
 
     def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> Answer:
-        return call.read(self._call(call.method, call.request(*args, **kwargs)))
+        return call.read(self._call(call.request(*args, **kwargs)))
 
     call.describe(method)
+    return method
+
+
+def _paged(call: rpc.Rpc[P, Page]) -> Callable[Concatenate[_Caller, P], Iterator[StoredPoint]]:
+    """The method of a client that makes the call for one page after the other."""
+
+    def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[StoredPoint]:
+        request: Any = call.request(*args, **kwargs)
+        while True:
+            page = call.read(self._call(request))
+            yield from page.points
+            if not page.next_token:
+                return
+            request.page_token = page.next_token
+
+    call.describe(method, "Iterator[StoredPoint]")
     return method
 
 
@@ -106,6 +96,7 @@ class Client(_Caller):
     count = _method(rpc.COUNT)
     facet = _method(rpc.FACET)
     list_page = _method(rpc.LIST_PAGE)
+    list_points = _paged(rpc.LIST_POINTS)
     create_collection = _method(rpc.CREATE_COLLECTION)
     get_collection = _method(rpc.GET_COLLECTION)
     update_collection = _method(rpc.UPDATE_COLLECTION)
@@ -115,40 +106,6 @@ class Client(_Caller):
     set_successor = _method(rpc.SET_SUCCESSOR)
     create_payload_index = _method(rpc.CREATE_PAYLOAD_INDEX)
     delete_payload_index = _method(rpc.DELETE_PAYLOAD_INDEX)
-
-    def list_points(
-        self,
-        collection: str,
-        *,
-        filter: FilterLike | None = None,
-        page_size: int = 100,
-        payload: bool | Sequence[str] = True,
-        with_vectors: bool = False,
-        order_by: str | None = None,
-        descending: bool = False,
-        start_from: float | datetime | None = None,
-    ) -> Iterator[StoredPoint]:
-        """All points that match, fetched page by page as they are asked for.
-
-        In a stable order, or in that of the values of `order_by`, as in `list_page`.
-        """
-        token = ""
-        while True:
-            page = self.list_page(
-                collection,
-                page_token=token,
-                filter=filter,
-                page_size=page_size,
-                payload=payload,
-                with_vectors=with_vectors,
-                order_by=order_by,
-                descending=descending,
-                start_from=start_from,
-            )
-            yield from page.points
-            token = page.next_token
-            if not token:
-                return
 
 
 class EncoderClient(_Caller):

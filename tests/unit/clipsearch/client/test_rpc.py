@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import get_args
 
 import pytest
 
@@ -12,14 +13,19 @@ from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.search.v1 import collection_pb2, search_pb2
 
 
-def test_every_rpc_of_the_protos_is_in_the_table_once():
+def test_every_rpc_of_the_protos_is_in_the_table_and_known_by_its_request():
     protos = (search_pb2, collection_pb2, encoder_pb2)
     services = [one for proto in protos for one in proto.DESCRIPTOR.services_by_name.values()]
-    methods = [method for service in services for method in service.methods]
-    calls = [call for call in vars(rpc).values() if isinstance(call, rpc.Rpc | rpc.BatchedRpc)]
-    assert sorted(call.method.path for call in calls) == sorted(
-        f"/{method.containing_service.full_name}/{method.name}" for method in methods
-    )
+    kinds = [method.input_type for service in services for method in service.methods]
+    makers = [
+        getattr(call, "request", None) or call.requests
+        for call in vars(rpc).values()
+        if isinstance(call, rpc.Rpc | rpc.BatchedRpc)
+    ]
+    made = [inspect.signature(maker, eval_str=True).return_annotation for maker in makers]
+    made = {(get_args(kind) or [kind])[0].DESCRIPTOR for kind in made}
+    assert len(kinds) == len(made)
+    assert set(kinds) == made
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
@@ -18,8 +18,7 @@ from google.protobuf.message import Message
 from clipsearch.channel import connection
 from clipsearch.channel.credentials import ClientTls, bearer
 from clipsearch.client import rpc
-from clipsearch.client.inputs import ImageLike
-from clipsearch.client.types import Classification, Page, StoredPoint, Vector
+from clipsearch.client.types import Page, StoredPoint, Vector
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
@@ -58,15 +57,6 @@ class _AsyncCaller(rpc.Caller):
         except grpc.aio.AioRpcError as error:
             raise self._failure(error) from None
 
-    async def _batched(
-        self, call: rpc.BatchedRpc[P, Answer], *args: P.args, **kwargs: P.kwargs
-    ) -> list[Answer]:
-        answers: list[Answer] = []
-        requests = call.requests(*args, **kwargs)
-        while (request := await asyncio.to_thread(next, requests, None)) is not None:
-            answers += call.read(await self._call(request), len(answers))
-        return answers
-
 
 Caller = TypeVar("Caller", bound=_AsyncCaller)
 
@@ -90,7 +80,7 @@ def _method(
             request = call.request(*args, **kwargs)
         return call.read(await self._call(request))
 
-    call.describe(method)
+    rpc.describe(method, call)
     return method
 
 
@@ -107,7 +97,36 @@ def _paged(call: rpc.Rpc[P, Page]) -> Callable[Concatenate[_AsyncCaller, P], Asy
                 return
             request.page_token = page.next_token
 
-    call.describe(method, "AsyncIterator[StoredPoint]")
+    rpc.describe(method, call, "AsyncIterator[StoredPoint]")
+    return method
+
+
+def _listed(
+    call: rpc.BatchedRpc[P, Answer],
+) -> Callable[Concatenate[_AsyncCaller, P], Coroutine[Any, Any, list[Answer]]]:
+    """The method of a client that makes the call as often as it takes."""
+
+    async def method(self: _AsyncCaller, /, *args: P.args, **kwargs: P.kwargs) -> list[Answer]:
+        answers: list[Answer] = []
+        requests = call.request(*args, **kwargs)
+        while (request := await asyncio.to_thread(next, requests, None)) is not None:
+            answers += call.read(await self._call(request), len(answers))
+        return answers
+
+    rpc.describe(method, call)
+    return method
+
+
+def _stacked(
+    call: rpc.BatchedRpc[P, Vector],
+) -> Callable[Concatenate[AsyncEncoderClient, P], Coroutine[Any, Any, Vector]]:
+    listed = _listed(call)
+
+    async def method(self: AsyncEncoderClient, /, *args: P.args, **kwargs: P.kwargs) -> Vector:
+        vectors = await listed(self, *args, **kwargs)
+        return np.stack(vectors) if vectors else np.empty((0, (await self.model()).dimension), np.float32)
+
+    rpc.describe(method, call, "Vector")
     return method
 
 
@@ -148,20 +167,6 @@ class AsyncEncoderClient(_AsyncCaller):
     _default = "127.0.0.1:50051"
 
     model = _method(rpc.MODEL)
-
-    async def encode_texts(self, texts: Iterable[str]) -> Vector:
-        """L2-normalised float32 [len(texts), dimension]; long lists go in several calls."""
-        return await self._stacked(await self._batched(rpc.ENCODE_TEXTS, texts))
-
-    async def encode_images(self, images: Iterable[ImageLike]) -> Vector:
-        """L2-normalised float32 [images, dimension]; long lists go in several calls."""
-        return await self._stacked(await self._batched(rpc.ENCODE_IMAGES, images))
-
-    async def classify(
-        self, images: Iterable[ImageLike], labels: Iterable[str], *, prompt_template: str | Sequence[str] = ""
-    ) -> list[Classification]:
-        """Which label fits each image best? Long lists of images go in several calls."""
-        return await self._batched(rpc.CLASSIFY, images, labels, prompt_template=prompt_template)
-
-    async def _stacked(self, vectors: list[Vector]) -> Vector:
-        return np.stack(vectors) if vectors else np.empty((0, (await self.model()).dimension), np.float32)
+    encode_texts = _stacked(rpc.ENCODE_TEXTS)
+    encode_images = _stacked(rpc.ENCODE_IMAGES)
+    classify = _listed(rpc.CLASSIFY)

@@ -359,14 +359,20 @@ def model() -> encoder_pb2.GetModelRequest:
 
 
 def encode_texts(texts: Iterable[str]) -> Iterator[encoder_pb2.EncodeTextRequest]:
-    """Texts to encode, in as many requests as they need."""
+    """L2-normalised float32 [len(texts), dimension]; long lists go in several calls.
+
+    Raises ClipSearchError for the first text that cannot be encoded, naming it.
+    """
     given = inputs.strings(texts, "texts", "texts")
     for batch in batched(given, _TEXTS_A_REQUEST):
         yield encoder_pb2.EncodeTextRequest(texts=batch, format=F32)
 
 
 def encode_images(images: Iterable[ImageLike]) -> Iterator[encoder_pb2.EncodeImageRequest]:
-    """Images to encode, likewise. Reads them as they are needed."""
+    """L2-normalised float32 [images, dimension]; long lists go in several calls.
+
+    Raises ClipSearchError for the first image that cannot be encoded, naming it.
+    """
     for batch in _image_batches(images):
         yield encoder_pb2.EncodeImageRequest(images=batch, format=F32)
 

@@ -88,19 +88,6 @@ class Rpc(Generic[P, Answer]):
     read: Callable[[Any], Answer]
     reads_images: Callable[[dict[str, Any]], bool] = lambda options: False
 
-    def describe(self, method: Callable[..., Any], returns: Any = None) -> None:
-        """Gives a method that makes the call its name, description and parameters, as `help` shows them.
-
-        `returns` None = what `read` does.
-        """
-        own, request = inspect.signature(method), inspect.signature(self.request)
-        myself = next(iter(own.parameters.values())).replace(annotation=inspect.Parameter.empty)
-        method.__name__, method.__doc__ = self.request.__name__, self.request.__doc__
-        method.__signature__ = request.replace(  # type: ignore[attr-defined]
-            parameters=[myself, *request.parameters.values()],
-            return_annotation=returns or inspect.signature(self.read).return_annotation,
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class BatchedRpc(Generic[P, Answer]):
@@ -109,8 +96,22 @@ class BatchedRpc(Generic[P, Answer]):
     `read` is given the position of the response's first item in the list, and returns an answer an item.
     """
 
-    requests: Callable[P, Iterator[Message]]
+    request: Callable[P, Iterator[Message]]
     read: Callable[[Any, int], list[Answer]]
+
+
+def describe(method: Callable[..., Any], call: Rpc[P, Any] | BatchedRpc[P, Any], returns: Any = None) -> None:
+    """Gives a method that makes the call its name, description and parameters, as `help` shows them.
+
+    `returns` None = what `read` does.
+    """
+    own, request = inspect.signature(method), inspect.signature(call.request)
+    myself = next(iter(own.parameters.values())).replace(annotation=inspect.Parameter.empty)
+    method.__name__, method.__doc__ = call.request.__name__, call.request.__doc__
+    method.__signature__ = request.replace(  # type: ignore[attr-defined]
+        parameters=[myself, *request.parameters.values()],
+        return_annotation=returns or inspect.signature(call.read).return_annotation,
+    )
 
 
 # Making the request of a search takes no thread unless it has an image: it would cost more than all else.

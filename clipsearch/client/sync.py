@@ -7,7 +7,7 @@ texts is meant, say), and OSError for an image's path that cannot be read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
@@ -17,8 +17,7 @@ from google.protobuf.message import Message
 from clipsearch.channel import connection
 from clipsearch.channel.credentials import ClientTls
 from clipsearch.client import rpc
-from clipsearch.client.inputs import ImageLike
-from clipsearch.client.types import Classification, Page, StoredPoint, Vector
+from clipsearch.client.types import Page, StoredPoint, Vector
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
@@ -45,12 +44,6 @@ class _Caller(rpc.Caller):
         except grpc.RpcError as error:
             raise self._failure(error) from None
 
-    def _batched(self, call: rpc.BatchedRpc[P, Answer], *args: P.args, **kwargs: P.kwargs) -> list[Answer]:
-        answers: list[Answer] = []
-        for request in call.requests(*args, **kwargs):
-            answers += call.read(self._call(request), len(answers))
-        return answers
-
 
 def _method(call: rpc.Rpc[P, Answer]) -> Callable[Concatenate[_Caller, P], Answer]:
     """The method of a client that makes the call."""
@@ -58,7 +51,7 @@ def _method(call: rpc.Rpc[P, Answer]) -> Callable[Concatenate[_Caller, P], Answe
     def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> Answer:
         return call.read(self._call(call.request(*args, **kwargs)))
 
-    call.describe(method)
+    rpc.describe(method, call)
     return method
 
 
@@ -74,7 +67,31 @@ def _paged(call: rpc.Rpc[P, Page]) -> Callable[Concatenate[_Caller, P], Iterator
                 return
             request.page_token = page.next_token
 
-    call.describe(method, "Iterator[StoredPoint]")
+    rpc.describe(method, call, "Iterator[StoredPoint]")
+    return method
+
+
+def _listed(call: rpc.BatchedRpc[P, Answer]) -> Callable[Concatenate[_Caller, P], list[Answer]]:
+    """The method of a client that makes the call as often as it takes."""
+
+    def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> list[Answer]:
+        answers: list[Answer] = []
+        for request in call.request(*args, **kwargs):
+            answers += call.read(self._call(request), len(answers))
+        return answers
+
+    rpc.describe(method, call)
+    return method
+
+
+def _stacked(call: rpc.BatchedRpc[P, Vector]) -> Callable[Concatenate[EncoderClient, P], Vector]:
+    listed = _listed(call)
+
+    def method(self: EncoderClient, /, *args: P.args, **kwargs: P.kwargs) -> Vector:
+        vectors = listed(self, *args, **kwargs)
+        return np.stack(vectors) if vectors else np.empty((0, self.model().dimension), np.float32)
+
+    rpc.describe(method, call, "Vector")
     return method
 
 
@@ -115,30 +132,6 @@ class EncoderClient(_Caller):
     _default = "127.0.0.1:50051"
 
     model = _method(rpc.MODEL)
-
-    def encode_texts(self, texts: Iterable[str]) -> Vector:
-        """L2-normalised float32 [len(texts), dimension]; long lists go in several calls.
-
-        Raises ClipSearchError for the first text that cannot be encoded, naming it.
-        """
-        return self._stacked(self._batched(rpc.ENCODE_TEXTS, texts))
-
-    def encode_images(self, images: Iterable[ImageLike]) -> Vector:
-        """L2-normalised float32 [images, dimension]; long lists go in several calls.
-
-        Raises ClipSearchError for the first image that cannot be encoded, naming it.
-        """
-        return self._stacked(self._batched(rpc.ENCODE_IMAGES, images))
-
-    def classify(
-        self, images: Iterable[ImageLike], labels: Iterable[str], *, prompt_template: str | Sequence[str] = ""
-    ) -> list[Classification]:
-        """Which label fits each image best? Long lists of images go in several calls.
-
-        Default prompt: "a photo of a {}"; of several templates the vectors are averaged. An image that
-        cannot be read has an error and no labels.
-        """
-        return self._batched(rpc.CLASSIFY, images, labels, prompt_template=prompt_template)
-
-    def _stacked(self, vectors: list[Vector]) -> Vector:
-        return np.stack(vectors) if vectors else np.empty((0, self.model().dimension), np.float32)
+    encode_texts = _stacked(rpc.ENCODE_TEXTS)
+    encode_images = _stacked(rpc.ENCODE_IMAGES)
+    classify = _listed(rpc.CLASSIFY)

@@ -17,12 +17,8 @@ def test_every_rpc_of_the_protos_is_in_the_table_and_known_by_its_request():
     protos = (search_pb2, collection_pb2, encoder_pb2)
     services = [one for proto in protos for one in proto.DESCRIPTOR.services_by_name.values()]
     kinds = [method.input_type for service in services for method in service.methods]
-    makers = [
-        getattr(call, "request", None) or call.requests
-        for call in vars(rpc).values()
-        if isinstance(call, rpc.Rpc | rpc.BatchedRpc)
-    ]
-    made = [inspect.signature(maker, eval_str=True).return_annotation for maker in makers]
+    calls = [call for call in vars(rpc).values() if isinstance(call, rpc.Rpc | rpc.BatchedRpc)]
+    made = [inspect.signature(call.request, eval_str=True).return_annotation for call in calls]
     made = {(get_args(kind) or [kind])[0].DESCRIPTOR for kind in made}
     assert len(kinds) == len(made)
     assert set(kinds) == made

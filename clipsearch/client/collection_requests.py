@@ -6,6 +6,7 @@ Raises TypeError and ValueError where a value cannot be sent at all; what the se
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from typing import Any
 
 from clipsearch.client import inputs
@@ -221,23 +222,12 @@ def _payload_index(field: str, index: PayloadIndex) -> collection_pb2.PayloadInd
         proto.is_tenant = index == "tenant"
         return proto
     proto.type = INDEX_TYPES["text"]
-    stopwords = collection_pb2.Stopwords(
-        languages=inputs.strings(
-            index.stopword_languages, f"{where}: stopword_languages", "languages", ordered=False
-        ),
+    params = {each.name: getattr(index, each.name) for each in fields(index)}
+    params["tokenizer"] = choice(f"{where}: tokenizer", index.tokenizer, TOKENIZERS)
+    languages = params.pop("stopword_languages")
+    params["stopwords"] = collection_pb2.Stopwords(
+        languages=inputs.strings(languages, f"{where}: stopword_languages", "languages", ordered=False),
         custom=inputs.strings(index.stopwords, f"{where}: stopwords", "words", ordered=False),
     )
-    proto.text.CopyFrom(
-        message(
-            collection_pb2.TextIndexParams,
-            lambda name: f"{where}: {name}",
-            tokenizer=choice(f"{where}: tokenizer", index.tokenizer, TOKENIZERS),
-            lowercase=index.lowercase,
-            min_token_len=index.min_token_len,
-            max_token_len=index.max_token_len,
-            stemmer=index.stemmer,
-            stopwords=stopwords,
-            phrase_matching=index.phrase_matching,
-        )
-    )
+    proto.text.CopyFrom(message(collection_pb2.TextIndexParams, lambda name: f"{where}: {name}", **params))
     return proto

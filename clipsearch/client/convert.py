@@ -6,7 +6,8 @@ Payloads may hold what people have: NumPy numbers, dates, Decimal and the like b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -38,6 +39,11 @@ from clipsearch.search.v1 import search_pb2
 
 # A level of a dict is three messages inside one another, and protobuf reads a hundred.
 _MOST_DEEP = 30
+_BOOSTS: dict[type, Any] = {
+    Newer: search_pb2.Newer,
+    Nearer: search_pb2.Nearer,
+    Popular: search_pb2.Popular,
+}
 
 
 def f32(numbers: VectorLike, where: str) -> bytes:
@@ -196,8 +202,9 @@ def _numpy_time(value: np.datetime64, where: str) -> str:
     return f"{text}Z" if "T" in text and text.count(":") else text
 
 
-def fill_point(proto: search_pb2.Point, point: Point) -> None:
-    """Puts a point that has its id into its message. Raises TypeError, ValueError and OSError."""
+def fill_point(proto: search_pb2.Point, point: Point, where: str) -> None:
+    """Puts a point into its message. Raises TypeError, ValueError and OSError."""
+    proto.id = inputs.point_id(point.id, f"{where}.id")
     if point.image is not None:
         proto.image = image_bytes(point.image, f"point {point.id!r}: image")
     if point.text is not None:
@@ -238,28 +245,17 @@ def fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
 
 def fill_boost(proto: search_pb2.Boost, boost: Any, where: str) -> None:
     """Puts a boost into its message. Raises TypeError, naming where it stands."""
-    fields: dict[str, Any]
-    kind: Callable[..., Any]
-    match boost:
-        case Newer():
-            fields = {"scale_s": boost.scale_s, "target": boost.target}
-            by, kind = "newer", search_pb2.Newer
-        case Nearer():
-            fields = {"lat": boost.lat, "lon": boost.lon, "scale_m": boost.scale_m}
-            by, kind = "nearer", search_pb2.Nearer
-        case Popular():
-            fields = {"scale": boost.scale}
-            by, kind = "popular", search_pb2.Popular
-        case _:
-            raise ArgumentTypeError(
-                f"{where}: must be Newer, Nearer or Popular, is of type {type(boost).__name__}"
-            )
-
-    def named(field: str) -> str:
-        return f"{where}.{field}"
-
-    given = message(kind, named, key=string(boost.key, named("key")), **fields)
-    proto.CopyFrom(message(search_pb2.Boost, named, weight=boost.weight, **{by: given}))
+    kind = _BOOSTS.get(type(boost))
+    if kind is None:
+        raise ArgumentTypeError(
+            f"{where}: must be Newer, Nearer or Popular, is of type {type(boost).__name__}"
+        )
+    given = {field.name: getattr(boost, field.name) for field in fields(boost)}
+    weight = given.pop("weight")
+    string(boost.key, f"{where}.key")
+    by = message(kind, f"{where}.{{}}".format, **given)
+    name = type(boost).__name__.lower()
+    proto.CopyFrom(message(search_pb2.Boost, f"{where}.{{}}".format, weight=weight, **{name: by}))
 
 
 def fill_pair(proto: search_pb2.ContextPair, pair: Any, where: str) -> None:

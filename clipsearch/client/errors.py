@@ -101,13 +101,11 @@ def from_rpc_error(error: grpc.RpcError, server: str) -> ClipSearchError:
 
 
 def _rich_status(call: grpc.Call) -> status_pb2.Status | None:
-    for key, value in call.trailing_metadata() or ():
-        if key == "grpc-status-details-bin" and isinstance(value, bytes):
-            try:
-                status = status_pb2.Status.FromString(value)
-            except DecodeError:
-                return None
-            # Where the two disagree, something between us and the service rewrote one.
-            agree = status.code == call.code().value[0] and status.message == call.details()
-            return status if agree else None
-    return None
+    value = dict(call.trailing_metadata() or ()).get("grpc-status-details-bin")
+    try:
+        status = status_pb2.Status.FromString(value) if isinstance(value, bytes) else None
+    except DecodeError:
+        return None
+    # Where the two disagree, something between us and the service rewrote one.
+    agree = status and status.code == call.code().value[0] and status.message == call.details()
+    return status if agree else None

@@ -231,14 +231,12 @@ class CollectionOptions(TypedDict, total=False):
     model: str
 
 
-def image_bytes(image: ImageLike, argument: str = "image") -> bytes:
+def image_bytes(image: ImageLike, argument: str) -> bytes:
     """The bytes of an image file. Reads a path from disk (OSError); a Pillow image becomes a PNG.
 
     Raises TypeError for anything else, naming `argument`.
     """
-    if isinstance(image, bytes):
-        return image
-    if isinstance(image, bytearray | memoryview):
+    if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, Image.Image):
         buffer = io.BytesIO()
@@ -262,24 +260,15 @@ def listed(given: Any, argument: str, of: str, *, ordered: bool = True) -> Itera
     return given
 
 
-def strings(
-    given: Any,
-    argument: str,
-    of: str,
-    *,
-    ordered: bool = True,
-    check: Callable[[Any, str], str] | None = None,
-) -> list[str]:
-    """A list of strings. Looks at each of them, by `check` if it is given."""
-    check = check or string
-    return [
-        check(item, f"{argument}[{i}]") for i, item in enumerate(listed(given, argument, of, ordered=ordered))
-    ]
+def strings(given: Any, argument: str, of: str, *, ordered: bool = True) -> list[str]:
+    """A list of strings. Looks at each of them."""
+    items = enumerate(listed(given, argument, of, ordered=ordered))
+    return [string(item, f"{argument}[{i}]") for i, item in items]
 
 
-def ids(given: Any, argument: str) -> list[str]:
+def ids(given: Any) -> list[str]:
     """Ids of points."""
-    return strings(given, argument, "ids", ordered=False, check=point_id)
+    return [point_id(item, f"ids[{i}]") for i, item in enumerate(listed(given, "ids", "ids", ordered=False))]
 
 
 def string(given: Any, argument: str) -> str:

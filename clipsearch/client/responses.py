@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal, TypeVar
 
@@ -38,7 +39,7 @@ from clipsearch.client.types import (
 from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.search.v1 import collection_pb2, search_pb2
 
-Value = TypeVar("Value", Collection, Model)
+Value = TypeVar("Value", Collection, Model, TextIndex)
 
 _MATCHED: dict[int, VectorName | Literal["words"]] = {
     search_pb2.TARGET_TEXT: "text",
@@ -107,10 +108,7 @@ def page(response: search_pb2.ListPointsResponse) -> Page:
 
 def collection(message: collection_pb2.Collection) -> Collection:
     """A collection's description."""
-    hnsw = {
-        f"hnsw_{name}": getattr(message.hnsw, name)
-        for name in ("m", "ef_construct", "full_scan_threshold_kb", "on_disk")
-    }
+    hnsw = {f"hnsw_{name}": getattr(message.hnsw, name) for name in message.hnsw.DESCRIPTOR.fields_by_name}
     return _copied(
         Collection,
         message,
@@ -129,15 +127,12 @@ def _payload_index(message: collection_pb2.PayloadIndex) -> PayloadIndex:
     if not message.HasField("text"):
         return _INDEX_NAMES[message.type]
     text = message.text
-    return TextIndex(
+    return _copied(
+        TextIndex,
+        text,
         tokenizer=_TOKENIZER_NAMES.get(text.tokenizer, "word"),
-        lowercase=text.lowercase,
-        min_token_len=text.min_token_len,
-        max_token_len=text.max_token_len,
-        stemmer=text.stemmer,
         stopword_languages=tuple(text.stopwords.languages),
         stopwords=tuple(text.stopwords.custom),
-        phrase_matching=text.phrase_matching,
     )
 
 
@@ -266,12 +261,12 @@ def _item_error(status: status_pb2.Status) -> ClipSearchError | None:
 
 
 def _quantization_params(message: collection_pb2.QuantizationParams) -> dict[str, Any]:
+    words: dict[str, Mapping[Any, str]] = {
+        "encoding": _ENCODING_NAMES,
+        "query_encoding": _QUERY_ENCODING_NAMES,
+    }
     params = {
-        "always_ram": message.always_ram,
-        "quantile": message.quantile,
-        "encoding": _ENCODING_NAMES.get(message.encoding),
-        "query_encoding": _QUERY_ENCODING_NAMES.get(message.query_encoding),
-        "compression": message.compression,
-        "bits": message.bits,
+        field.name: words[field.name].get(value) if field.name in words else value
+        for field, value in message.ListFields()
     }
     return {name: value for name, value in params.items() if value}

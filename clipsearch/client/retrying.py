@@ -22,12 +22,6 @@ PASSING = frozenset({"RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 
-_Refused = list[tuple[Row, ClipSearchError]]
-
-
-async def _sleep(error: ClipSearchError, seconds: float) -> None:
-    await asyncio.sleep(seconds)
-
 
 class Retrying:
     """Makes calls until they are answered; all share a budget.
@@ -39,7 +33,7 @@ class Retrying:
     def __init__(
         self,
         limit_s: float,
-        wait: Callable[[ClipSearchError, float], Awaitable[None]] = _sleep,
+        wait: Callable[[ClipSearchError, float], Awaitable[None]] = lambda _, seconds: asyncio.sleep(seconds),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limit_s = limit_s
@@ -79,45 +73,37 @@ class Retrying:
         are sent again. A call that is refused for what it holds is made again in halves, down to the
         row at fault. Raises ClipSearchError when the budget ends, or where the call as such is refused.
         """
-        for attempt in count():
-            refused = await self._send(rows, send, written, failed)
-            if not refused:
-                return
-            await self._pause(refused[0][1], attempt)
-            rows = [row for row, _ in refused]
 
-    async def _send(
-        self,
-        rows: Sequence[Row],
-        send: Callable[[Sequence[Row]], Awaitable[Sequence[UpsertResult]]],
-        written: Callable[[Row, UpsertResult], None],
-        failed: Callable[[Row, ClipSearchError], None],
-    ) -> _Refused[Row]:
-        """One attempt; returns the rows to send again and why."""
-        if not rows:
-            return []
-        try:
-            # No reason to renew the budget: an answer may refuse every row.
-            results = await self._answer(lambda: send(rows))
-        except ClipSearchError as error:
-            if not is_about_content(error):
-                raise
-            if len(rows) == 1:
-                failed(rows[0], error)
-                return []
-            middle = len(rows) // 2
-            halves = rows[:middle], rows[middle:]
-            return [one for half in halves for one in await self._send(half, send, written, failed)]
-        again: _Refused[Row] = []
-        for row, result in zip(rows, results, strict=True):
-            if result.error is None:
-                self.renew()
-                written(row, result)
-            elif result.error.code in PASSING:
-                again.append((row, result.error))
-            else:
-                failed(row, result.error)
-        return again
+        async def attempted(rows: Sequence[Row]) -> list[tuple[Row, ClipSearchError]]:
+            """The rows to send again and why."""
+            try:
+                # No reason to renew the budget: an answer may refuse every row.
+                results = await self._answer(lambda: send(rows))
+            except ClipSearchError as error:
+                if not is_about_content(error):
+                    raise
+                if len(rows) == 1:
+                    failed(rows[0], error)
+                    return []
+                middle = len(rows) // 2
+                return [*await attempted(rows[:middle]), *await attempted(rows[middle:])]
+            again = []
+            for row, result in zip(rows, results, strict=True):
+                if result.error is None:
+                    self.renew()
+                    written(row, result)
+                elif result.error.code in PASSING:
+                    again.append((row, result.error))
+                else:
+                    failed(row, result.error)
+            return again
+
+        attempts = count()
+        while rows:
+            refused = await attempted(rows)
+            if refused:
+                await self._pause(refused[0][1], next(attempts))
+            rows = [row for row, _ in refused]
 
     async def _answer(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         for attempt in count():

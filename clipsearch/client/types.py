@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 Vector = NDArray[np.float32]
 VectorName = Literal["image", "text"]
 
+# Columns of data frames.
+_OF_HITS = ("id", "score", "cosine", "matched")
+_OF_POINTS = ("id", "has_image", "has_text")
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
@@ -92,23 +96,11 @@ class SearchResult:
 
         A field that has the name of one of these is called `payload.NAME`.
         """
-        return [
-            _row(
-                {
-                    "rank": rank,
-                    "id": hit.id,
-                    "score": hit.score,
-                    "cosine": hit.cosine,
-                    "matched": hit.matched,
-                },
-                hit,
-            )
-            for rank, hit in enumerate(self.hits, start=1)
-        ]
+        return [_row(hit, _OF_HITS, rank=rank) for rank, hit in enumerate(self.hits, start=1)]
 
     def to_pandas(self) -> pd.DataFrame:
         """`to_dicts` as a data frame. Raises ImportError where pandas is not installed."""
-        return _data_frame(self.to_dicts(), ("rank", "id", "score", "cosine", "matched"))
+        return _data_frame(self.to_dicts(), ("rank", *_OF_HITS))
 
     def to_html(
         self,
@@ -121,19 +113,10 @@ class SearchResult:
         At most `thumbnails` images are shown, of local files that the payload's `path` names.
         """
         scale = max((hit.score for hit in self.hits), default=1.0) if self.fused else 1.0
-        rows = [
-            notebook.Row(
-                (
-                    str(rank),
-                    None,
-                    notebook.Score(hit.score, hit.score / scale if scale > 0 else 0.0, hit.weak),
-                    hit.matched,
-                    hit.id,
-                ),
-                hit.payload,
-            )
-            for rank, hit in enumerate(self.hits, start=1)
-        ]
+        rows: list[notebook.Row] = []
+        for rank, hit in enumerate(self.hits, start=1):
+            score = notebook.Score(hit.score, hit.score / scale if scale > 0 else 0.0, hit.weak)
+            rows.append(((str(rank), None, score, hit.matched, hit.id), hit.payload))
         heads = ("#", None, "score", "matched", "id")
         return notebook.table(self._about(), heads, rows, fields, thumbnails, BOOKKEEPING)
 
@@ -239,30 +222,18 @@ class Page:
 
         A field that has the name of one of these is called `payload.NAME`.
         """
-        return [
-            _row({"id": point.id, "has_image": point.has_image, "has_text": point.has_text}, point)
-            for point in self.points
-        ]
+        return [_row(point, _OF_POINTS) for point in self.points]
 
     def to_pandas(self) -> pd.DataFrame:
         """`to_dicts` as a data frame. Raises ImportError where pandas is not installed."""
-        return _data_frame(self.to_dicts(), ("id", "has_image", "has_text"))
+        return _data_frame(self.to_dicts(), _OF_POINTS)
 
     def to_html(self, *, fields: Sequence[str] | None = None, thumbnails: int = notebook.THUMBNAILS) -> str:
         """A table: thumbnail, id, vectors, and the payload's fields, as `SearchResult.to_html` has them."""
-        rows = [
-            notebook.Row(
-                (
-                    None,
-                    point.id,
-                    ", ".join(
-                        name for name, has in (("image", point.has_image), ("text", point.has_text)) if has
-                    ),
-                ),
-                point.payload,
-            )
-            for point in self.points
-        ]
+        rows: list[notebook.Row] = []
+        for point in self.points:
+            vectors = [name for name in ("image", "text") if getattr(point, f"has_{name}")]
+            rows.append(((None, point.id, ", ".join(vectors)), point.payload))
         about = f"{counted(len(self.points), 'point')}{', more follow' if self.next_token else ''}"
         return notebook.table([about], (None, "id", "vectors"), rows, fields, thumbnails, BOOKKEEPING)
 
@@ -375,7 +346,8 @@ def _data_frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFr
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(columns))
 
 
-def _row(fixed: dict[str, Any], source: Hit | StoredPoint) -> dict[str, Any]:
+def _row(source: Hit | StoredPoint, columns: Sequence[str], **first: Any) -> dict[str, Any]:
+    fixed = first | {name: getattr(source, name) for name in columns}
     vectors = {"image_vector": source.image_vector, "text_vector": source.text_vector}
     taken = {*fixed, *vectors}
     # In the order of the names: that of a payload means nothing, and differs from answer to answer.

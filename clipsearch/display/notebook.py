@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeAlias
 
 from clipsearch.display.text import cut
 
@@ -38,12 +38,8 @@ class Score:
     weak: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row: its first cells, and the payload that the others are taken from. None = the image's cell."""
-
-    cells: Sequence[str | Score | None]
-    payload: Mapping[str, Any]
+Row: TypeAlias = tuple[Sequence[str | Score | None], Mapping[str, Any]]
+"""A row: its first cells, and the payload that the others are taken from. None = the image's cell."""
 
 
 def table(
@@ -59,19 +55,33 @@ def table(
     At most `thumbnails` images are shown; without any the column for them is left out.
     """
     shown = rows[:_MOST_ROWS]
-    payloads = [row.payload for row in shown]
+    payloads = [payload for _, payload in shown]
     columns = _columns(payloads, fields, hidden)
     images = _images(payloads, thumbnails)
     lines = []
-    for i, row in enumerate(shown):
+    for i, (first, payload) in enumerate(shown):
         cells = [
-            _cell(cell) if cell is not None else _image_cell(images.get(i), row.payload)
-            for cell in row.cells
+            _cell(cell) if cell is not None else _image_cell(images.get(i), payload)
+            for cell in first
             if cell is not None or images
         ]
-        lines.append("".join([*cells, *(_text_cell(_text(row.payload.get(column))) for column in columns)]))
+        lines.append("".join([*cells, *(_text_cell(_text(payload.get(column))) for column in columns)]))
     names = [head or "" for head in heads if head is not None or images]
-    return _table(about, [*names, *columns], lines, len(rows))
+    notes = [html.escape(line) for line in about]
+    if len(rows) > len(lines):
+        notes.append(f"the first {len(lines)} are shown")
+    caption = "".join(f'<div style="padding-bottom:4px">{note}</div>' for note in notes)
+    if not lines:
+        return f"<div>{caption}</div>"
+    style = f"{_LEFT};border-bottom:1px solid rgba(128,128,128,0.4)"
+    head = "".join(
+        f'<th scope="col" style="{style}">{html.escape(cut(name))}</th>' for name in [*names, *columns]
+    )
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return (
+        f'<div style="overflow-x:auto">{caption}<table style="border-collapse:collapse">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def _cell(cell: str | Score) -> str:
@@ -85,22 +95,6 @@ def _score(score: Score) -> str:
         f"{score.value:.3f}{mark}"
         '<div style="width:90px;height:5px;background-color:rgba(128,128,128,0.3)">'
         f'<div style="width:{share:.0%};height:5px;background-color:#2f7fd1"></div></div>'
-    )
-
-
-def _table(about: Iterable[str], heads: Sequence[str], rows: Sequence[str], total: int) -> str:
-    notes = [html.escape(line) for line in about]
-    if total > len(rows):
-        notes.append(f"the first {len(rows)} are shown")
-    caption = "".join(f'<div style="padding-bottom:4px">{note}</div>' for note in notes)
-    if not rows:
-        return f"<div>{caption}</div>"
-    line = "border-bottom:1px solid rgba(128,128,128,0.4)"
-    head = "".join(f'<th scope="col" style="{_LEFT};{line}">{html.escape(cut(name))}</th>' for name in heads)
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return (
-        f'<div style="overflow-x:auto">{caption}<table style="border-collapse:collapse">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

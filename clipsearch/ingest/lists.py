@@ -89,7 +89,7 @@ class ItemList:
         self.prepare()
         if self._table is None:
             return
-        met: dict[str, tuple[str, bytes]] = {}
+        met: dict[str, tuple[str, bytes]] = {}  # the place and content of doubtful rows
         for position, row in enumerate(self._table.rows()):
             if not row.blank:
                 yield self._item(position, row, met)
@@ -110,7 +110,7 @@ class ItemList:
             f"of column {self._roles[name]!r}"
             for name, other in self._renamed.items()
         ]
-        return [*renamed, *(self._table.remarks() if self._table else ())]
+        return [*renamed, *(self._table.remarks if self._table else ())]
 
     def _read_through(self, table: Table) -> int:
         columns = dict.fromkeys(table.columns)
@@ -173,7 +173,8 @@ class ItemList:
             problem = f"column {self._roles['id']!r} {problem or 'is empty'}"
         repeated = False
         if not problem and not row.problem and hash(key := id or self._content(row)) in self._doubtful:
-            digest = _digest(self._content(row))
+            content_bytes = self._content(row).encode("utf-8", "surrogatepass")
+            digest = hashlib.sha256(content_bytes).digest()[:16]
             place, first = met.setdefault(id or digest.hex(), (row.place, digest))
             repeated = place != row.place and digest == first
             if place != row.place and not repeated:
@@ -207,7 +208,3 @@ class ItemList:
             problem=row.problem or problem,
             repeated=repeated,
         )
-
-
-def _digest(content: str) -> bytes:
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()[:16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,9 +60,8 @@ class CsvTable(Table):
 
     def __init__(self, path: Path, types: Mapping[str, ColumnType], verbatim: frozenset[str]) -> None:
         self.path = path
-        self._skipped, self._delimiter, self._spaced, header = self._read_header(verbatim)
-        self._header = header
-        self.columns = tuple(name for name in header if name)
+        self._skipped, self._delimiter, self._spaced, self._header = self._read_header(verbatim)
+        self.columns = tuple(name for name in self._header if name)
         repeated = [name for name in self.columns if self.columns.count(name) > 1]
         if repeated:
             raise SourceError(f"{path}, line {self._skipped + 1}: two columns are called {repeated[0]!r}")
@@ -73,7 +72,6 @@ class CsvTable(Table):
         self._types: dict[str, ColumnType] = {**types}
         for name in verbatim & set(self.columns):
             self._types[name] = "string"
-        self._remarks: list[str] = []
         self._infer()
 
     def rows(self) -> Iterator[Row]:
@@ -83,10 +81,6 @@ class CsvTable(Table):
                 yield Row(place, problem=cells)
             else:
                 yield self._row(place, cells)
-
-    def remarks(self) -> list[str]:
-        """Words that were no value, columns that a line made text, and values without a column's name."""
-        return self._remarks
 
     def _row(self, place: str, cells: list[str]) -> Row:
         if not any(map(str.strip, cells)):
@@ -116,7 +110,7 @@ class CsvTable(Table):
 
     def _infer(self) -> None:
         """The narrowest type that every cell of a column has."""
-        guesses = {i: _Guess() for i, name in enumerate(self._header) if name and name not in self._types}
+        guesses = {name: _Guess() for name in self.columns if name not in self._types}
         words: dict[str, Counter[str]] = {}
         nameless: Counter[int] = Counter()
         for place, cells in self._records():
@@ -126,15 +120,14 @@ class CsvTable(Table):
                 if not name:
                     nameless[i] += bool(cells[i].strip())
                 elif self._is_value(name, cells[i]):
-                    if i in guesses:
-                        guesses[i].see(place, cells[i])
+                    if name in guesses:
+                        guesses[name].see(place, cells[i])
                 elif bare := cells[i].strip():
                     words.setdefault(name, Counter())[bare] += 1
-        for i, guess in guesses.items():
-            self._types[self._header[i]] = guess.type()
-        self._remarks = [
+        self._types |= {name: guess.type() for name, guess in guesses.items()}
+        self.remarks = [
             *(_said_of_words(name, counts) for name, counts in words.items()),
-            *(said for i, guess in guesses.items() if (said := guess.remark(self._header[i]))),
+            *(said for name, guess in guesses.items() if (said := guess.remark(name))),
             *(
                 f"column {i + 1} has no name in the header: its {count:,} values are left out"
                 for i, count in nameless.items()
@@ -156,21 +149,24 @@ class CsvTable(Table):
         if not is_utf8(line):
             raise SourceError(f"{self.path}, line {skipped + 1}: the header is no UTF-8; save it as UTF-8")
         choices = (said,) if said else ("\t",) if self.path.suffix.lower() == ".tsv" else _DELIMITERS
-        best: tuple[tuple[int, int], str, list[str]] | None = None
+        headers: dict[str, list[str]] = {}
         for delimiter in choices:
             try:
                 with open_text(self.path) as file:
                     cells = next(csv.reader(_from(file, skipped), delimiter=delimiter, strict=True))
             except csv.Error as error:
-                if best is None and delimiter == choices[-1]:
-                    raise SourceError(f"{self.path}, line {skipped + 1}: {error}") from None
-                continue
-            names = [_name(cell) for cell in cells]
-            score = (len(wanted & set(names)), len(names))
-            if best is None or score > best[0]:
-                best = score, delimiter, cells
-        assert best is not None
-        _, delimiter, cells = best
+                problem = str(error)
+            else:
+                headers[delimiter] = cells
+        if not headers:
+            raise SourceError(f"{self.path}, line {skipped + 1}: {problem}")
+
+        def fitting(delimiter: str) -> tuple[int, int]:
+            names = {_name(cell) for cell in headers[delimiter]}
+            return len(wanted & names), len(headers[delimiter])
+
+        delimiter = max(headers, key=fitting)
+        cells = headers[delimiter]
         names = [_name(cell) for cell in cells]
         while names and not names[-1]:
             names.pop()
@@ -184,23 +180,33 @@ class CsvTable(Table):
         """
         csv.field_size_limit(_LARGEST_CELL)
         with open_text(self.path) as file:
-            lines = _Lines(_from(file, self._skipped), self._skipped)
-            header = True
+            ahead: deque[str] = deque()  # lines that are read once more
+            taken: list[str] = []  # the lines of this record
+            number, header = self._skipped + 1, True
+            rest = _from(file, self._skipped)
+
+            def lines() -> Iterator[str]:
+                while (line := ahead.popleft() if ahead else next(rest, None)) is not None:
+                    taken.append(line)
+                    yield line
+
             while True:
                 reader = csv.reader(
-                    lines, delimiter=self._delimiter, skipinitialspace=self._spaced, strict=True
+                    lines(), delimiter=self._delimiter, skipinitialspace=self._spaced, strict=True
                 )
-                lines.begin()
                 try:
                     for cells in reader:
                         if cells and not header:
-                            yield f"line {lines.first}", cells
+                            yield f"line {number}", cells
                         header = False
-                        lines.begin()
+                        number += len(taken)
+                        taken.clear()
                     return
                 except csv.Error as error:
-                    yield f"line {lines.first}", f"no CSV ({error})"
-                    lines.again()
+                    yield f"line {number}", f"no CSV ({error})"
+                    ahead.extendleft(reversed(taken[1:]))
+                    number += 1
+                    taken.clear()
 
 
 @dataclass(slots=True)
@@ -241,37 +247,6 @@ class _Guess:
             f"column {name!r} is read as text because of {place} ({_short(cell)}){more}; "
             f"with --type {name}={type_} only such rows fail"
         )
-
-
-class _Lines:
-    """The lines of a file, some of which are read again."""
-
-    def __init__(self, file: Iterator[str], number: int) -> None:
-        self._file = file
-        self._number = number
-        self._taken: list[str] = []
-        self._ahead: list[str] = []  # the next one last
-        self.first = 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = self._ahead.pop() if self._ahead else next(self._file)
-        self._taken.append(line)
-        self._number += 1
-        return line
-
-    def begin(self) -> None:
-        """A record begins with the next line."""
-        self._taken.clear()
-        self.first = self._number + 1
-
-    def again(self) -> None:
-        """All lines of this record but its first are read once more."""
-        repeated = self._taken[1:]
-        self._ahead += reversed(repeated)
-        self._number -= len(repeated)
 
 
 def _from(file: IO[str], skipped: int) -> Iterator[str]:

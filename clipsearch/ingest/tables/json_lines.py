@@ -38,7 +38,11 @@ def _parsed(place: str, text: str) -> Row:
     if not is_utf8(text):
         return Row(place, problem="has bytes that are no UTF-8")
     try:
-        value = json.loads(text, parse_constant=_constant, object_pairs_hook=_object)
+        value = json.loads(
+            text,
+            parse_constant=lambda name: None if name == "NaN" else float(name),
+            object_pairs_hook=_object,
+        )
     except (ValueError, RecursionError) as error:
         return Row(place, problem=f"no JSON ({error})")
     if not isinstance(value, dict):
@@ -52,7 +56,3 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"two fields are called {next(name for name in names if names.count(name) > 1)!r}")
     return made
-
-
-def _constant(name: str) -> float | None:
-    return None if name == "NaN" else float(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -40,18 +40,18 @@ class Row:
 
 
 class Table(ABC):
-    """A list file. `columns` are those it declares, empty where only its rows can tell."""
+    """A list file. `columns` are those it declares, empty where only its rows can tell.
+
+    `remarks`: what its reader should know of how it was read, a sentence each.
+    """
 
     path: Path
     columns: tuple[str, ...] = ()
+    remarks: Sequence[str] = ()
 
     @abstractmethod
     def rows(self) -> Iterator[Row]:
         """All rows in order. Raises SourceError where the file as such cannot be read on."""
-
-    def remarks(self) -> list[str]:
-        """What its reader should know of how it was read, a sentence each."""
-        return []
 
 
 def open_text(path: Path) -> IO[str]:

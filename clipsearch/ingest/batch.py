@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from clipsearch.client.aio import AsyncClient
@@ -27,7 +27,6 @@ from clipsearch.ingest.congestion import CongestionControl
 from clipsearch.ingest.leftovers import Leftovers, Met
 from clipsearch.ingest.points import (
     COMPARED,
-    BadItem,
     Changes,
     changed,
     image_changes,
@@ -54,30 +53,20 @@ class _Job:
 _Stored = dict[str, StoredPoint]
 
 
+@dataclass(eq=False)
 class Batches:
     """Indexes batches, several at a time; no point is in two of them at once."""
 
-    def __init__(
-        self,
-        client: AsyncClient,
-        calls: Retrying,
-        collection: Collection,
-        *,
-        fingerprint: str,
-        congestion: CongestionControl,
-        tally: Tally,
-        leftovers: Leftovers | None,
-    ) -> None:
-        self._client = client
-        self._calls = calls
-        self._collection = collection
-        self._fingerprint = fingerprint
-        self._congestion = congestion
-        self._tally = tally
-        self._leftovers = leftovers
-        self._met: set[int] = set()
-        self._in_flight: set[str] = set()
-        self._released = asyncio.Event()
+    client: AsyncClient
+    calls: Retrying
+    collection: Collection
+    fingerprint: str
+    congestion: CongestionControl
+    tally: Tally
+    leftovers: Leftovers | None
+    _met: set[int] = field(default_factory=set)
+    _in_flight: set[str] = field(default_factory=set)
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def index(self, batch: Sequence[Item], finished: Checkpoint | tuple[()]) -> None:
         """Deals with every item of the batch; `finished` are the positions that a checkpoint calls so.
@@ -89,16 +78,16 @@ class Batches:
         left = []
         for item in batch:
             if item.repeated and not item.problem:
-                self._tally.counts["merged"] += 1
+                self.tally.counts["merged"] += 1
                 self._note(item, item.id, Met.THERE)
             elif item.id in there:
-                self._tally.counts["already"] += 1
+                self.tally.counts["already"] += 1
                 self._note(item, item.id, Met.THERE)
             else:
                 left.append(item)
         read, failures = await asyncio.to_thread(_read, left)
         for item, why in failures:
-            self._tally.failure(Failure(item.place, why, item.id))
+            self.tally.failure(Failure(item.place, why, item.id))
             self._note(item, None, Met.FAILED)
         while read:
             read = await self._round(read)
@@ -108,7 +97,7 @@ class Batches:
 
         A successor could not take the vectors: with one, payloads stay as they are.
         """
-        if not wanted or self._collection.successor:
+        if not wanted or self.collection.successor:
             return
         there = await self._with_vectors([id for id, _ in wanted])
         rows = [
@@ -116,13 +105,13 @@ class Batches:
             for id, changes in wanted
             if id in there
         ]
-        await self._calls.write(rows, self._send, written=_ignore, failed=_ignore)
+        await self.calls.write(rows, self._send, written=lambda *_: None, failed=lambda *_: None)
 
     async def delete(self, ids: Sequence[str]) -> int:
         """Deletes points; returns how many there were."""
         if not ids:
             return 0
-        return await self._calls.make(partial(self._client.delete_points, self._collection.name, ids))
+        return await self.calls.make(partial(self.client.delete_points, self.collection.name, ids))
 
     async def _round(self, read: Iterable[_Job]) -> list[_Job]:
         """Deals with the points that no other batch has in hand; returns the rest."""
@@ -162,15 +151,16 @@ class Batches:
                 point = replace(job.point, payload=changed(job.point.payload, copies))
                 fresh.append(_Job(job.items, point))
                 continue
-            known = stored[id].payload.get("path")
-            counts = not _is_image(job.items[0]) or "path" in changes or known in _paths(job)
-            counts = counts and hash(id) not in self._met
+            known, named = stored[id].payload.get("path"), [item.payload.get("path") for item in job.items]
+            counts = not _is_image(job.items[0]) or "path" in changes or known in named
+            there = replace(job, counts=counts and hash(id) not in self._met)
             if changes:
-                updates.append((replace(job, counts=counts), changes))
+                updates.append((there, changes))
             else:
-                self._there(replace(job, counts=counts))
+                self._remember(there)
+                self._done(there, "already", Met.THERE)
         fresh += await self._update(updates)
-        await self._calls.write(fresh, self._upsert, written=self._written, failed=self._failed)
+        await self.calls.write(fresh, self._upsert, written=self._written, failed=self._failed)
 
     async def _update(self, updates: Sequence[tuple[_Job, Changes]]) -> list[_Job]:
         """Writes new payloads; returns those that have to be written whole."""
@@ -182,11 +172,11 @@ class Batches:
             stored = there.get(job.point.id)
             if stored is None:
                 whole.append(replace(job, counts=True))
-            elif self._collection.successor:  # which must encode it for itself
+            elif self.collection.successor:  # which must encode it for itself
                 whole.append(replace(job, point=replace(job.point, payload=changed(stored.payload, changes))))
             else:
                 rows.append(replace(job, point=stored.to_point(changed(stored.payload, changes))))
-        await self._calls.write(rows, self._send, written=self._updated, failed=self._failed)
+        await self.calls.write(rows, self._send, written=self._updated, failed=self._failed)
         return whole
 
     async def _stored(self, ids: Iterable[str], fields: Sequence[str]) -> _Stored:
@@ -194,9 +184,9 @@ class Batches:
         wanted = list(ids)
         if not wanted:
             return {}
-        ask = partial(self._client.get_points, self._collection.name, wanted, payload=list(fields))
+        ask = partial(self.client.get_points, self.collection.name, wanted, payload=list(fields))
         try:
-            return {point.id: point for point in await self._calls.make(ask)}
+            return {point.id: point for point in await self.calls.make(ask)}
         except ClipSearchError as error:
             if not is_about_content(error):
                 raise
@@ -209,8 +199,8 @@ class Batches:
         }
 
     async def _with_vectors(self, ids: Sequence[str]) -> _Stored:
-        ask = partial(self._client.get_points, self._collection.name, ids, with_vectors=True)
-        return {point.id: point for point in await self._calls.make(ask)}
+        ask = partial(self.client.get_points, self.collection.name, ids, with_vectors=True)
+        return {point.id: point for point in await self.calls.make(ask)}
 
     async def _upsert(self, jobs: Sequence[_Job]) -> list[UpsertResult]:
         """One call; the flow hears how it went."""
@@ -219,16 +209,16 @@ class Batches:
             results = await self._send(jobs)
         except ClipSearchError as error:
             if error.reason == _TOO_MANY:
-                self._congestion.too_many(len(jobs))
+                self.congestion.too_many(len(jobs))
             raise
         if all(result.error is None or result.error.code != _NO_ROOM for result in results):
-            self._congestion.answered(len(jobs), time.monotonic() - started)
+            self.congestion.answered(len(jobs), time.monotonic() - started)
         return results
 
     async def _send(self, jobs: Sequence[_Job]) -> list[UpsertResult]:
         points = [job.point for job in jobs]
         try:
-            return await self._client.upsert(self._collection.name, points, fingerprint=self._fingerprint)
+            return await self.client.upsert(self.collection.name, points, fingerprint=self.fingerprint)
         except ValueError as error:  # what cannot be put into a request is some point's fault
             raise ClipSearchError("INVALID_ARGUMENT", str(error)) from None
 
@@ -239,19 +229,15 @@ class Batches:
     def _updated(self, job: _Job, result: UpsertResult) -> None:
         self._done(job, "updated", Met.WRITTEN)
 
-    def _there(self, job: _Job) -> None:
-        self._remember(job)
-        self._done(job, "already", Met.THERE)
-
     def _done(self, job: _Job, count: str, met: Met) -> None:
-        self._tally.counts[count] += job.counts
-        self._tally.counts["merged"] += len(job.items) - job.counts
+        self.tally.counts[count] += job.counts
+        self.tally.counts["merged"] += len(job.items) - job.counts
         for item in job.items:
             self._note(item, job.point.id, met)
 
     def _failed(self, job: _Job, error: ClipSearchError) -> None:
         for item in job.items:
-            self._tally.failure(Failure(item.place, reason(error), job.point.id))
+            self.tally.failure(Failure(item.place, reason(error), job.point.id))
             self._note(item, job.point.id, Met.FAILED)
 
     def _remember(self, job: _Job) -> None:
@@ -260,8 +246,8 @@ class Batches:
             self._met.add(hash(job.point.id))
 
     def _note(self, item: Item, id: str | None, met: Met) -> None:
-        if self._leftovers is not None:
-            self._leftovers.note(item, id, met)
+        if self.leftovers is not None:
+            self.leftovers.note(item, id, met)
 
 
 def _decide(jobs: dict[str, _Job], stored: _Stored) -> dict[str, Changes | None]:
@@ -288,29 +274,16 @@ def _is_image(item: Item) -> bool:
     return item.id is None and not item.origin and item.path is not None and "path" in item.payload
 
 
-def _paths(job: _Job) -> list[object]:
-    return [item.payload.get("path") for item in job.items]
-
-
 def _read(items: list[Item]) -> tuple[list[_Job], list[tuple[Item, str]]]:
     read, failures = list[_Job](), list[tuple[Item, str]]()
     for item in items:
         try:
             read.append(_Job([item], to_point(item)))
-        except BadItem as error:
+        except ValueError as error:
             failures.append((item, str(error)))
         except RecursionError:
             failures.append((item, "payload: too many lists and dicts inside one another"))
         except OSError as error:
-            failures.append((item, _why(item, error)))
+            path, why = path_text(item.path or ""), error.strerror or str(error)
+            failures.append((item, why if item.place == path else f"{path}: {why}"))
     return read, failures
-
-
-def _why(item: Item, error: OSError) -> str:
-    """What the disk says, and of which file where the place does not say it."""
-    path, why = path_text(item.path or ""), error.strerror or str(error)
-    return why if item.place == path else f"{path}: {why}"
-
-
-def _ignore(job: _Job, outcome: object) -> None:
-    """Nobody counts it."""

@@ -31,7 +31,8 @@ class Checkpoint:
     ) -> None:
         self._path = path
         self._belongs_to = belongs_to
-        self._ranges = sorted((start, stop) for start, stop in ranges)
+        self.ranges = sorted((start, stop) for start, stop in ranges)
+        """First position and the one after the last, in order; they neither overlap nor touch."""
         self._changes = 0
         self._saved = -1
         self._saving = asyncio.Lock()
@@ -54,24 +55,16 @@ class Checkpoint:
         return cls(path, belongs_to, _read(path, text, belongs_to))
 
     def __contains__(self, position: int) -> bool:
-        i = bisect_right(self._ranges, (position, float("inf"))) - 1
-        return i >= 0 and position < self._ranges[i][1]
-
-    def __len__(self) -> int:
-        return sum(stop - start for start, stop in self._ranges)
-
-    @property
-    def ranges(self) -> list[tuple[int, int]]:
-        """First position and the one after the last, in order; they neither overlap nor touch."""
-        return list(self._ranges)
+        i = bisect_right(self.ranges, (position, float("inf"))) - 1
+        return i >= 0 and position < self.ranges[i][1]
 
     def finish(self, start: int, stop: int) -> None:
         """The items from `start` to before `stop` are done."""
-        touching = [known for known in self._ranges if known[0] <= stop and known[1] >= start]
+        touching = [known for known in self.ranges if known[0] <= stop and known[1] >= start]
         for known in touching:
-            self._ranges.remove(known)
+            self.ranges.remove(known)
             start, stop = min(start, known[0]), max(stop, known[1])
-        insort(self._ranges, (start, stop))
+        insort(self.ranges, (start, stop))
         self._changes += 1
 
     async def save(self) -> None:
@@ -82,12 +75,10 @@ class Checkpoint:
         wanted = self._changes
         async with self._saving:
             if self._saved < wanted:
-                writing, text = self._changes, self._text()
+                writing = self._changes
+                text = json.dumps({**self._belongs_to, "finished": self.ranges}, indent=1) + "\n"
                 await asyncio.to_thread(write_whole, self._path, text.encode(), to_disk=True)
                 self._saved = writing
-
-    def _text(self) -> str:
-        return json.dumps({**self._belongs_to, "finished": self._ranges}, indent=1) + "\n"
 
 
 def _read(path: Path, text: str, belongs_to: Mapping[str, Any]) -> list[list[int]]:
@@ -100,21 +91,18 @@ def _read(path: Path, text: str, belongs_to: Mapping[str, Any]) -> list[list[int
         well_formed, version = False, None
     if not well_formed or version != _VERSION:
         raise CheckpointError(f"{path} is no checkpoint of this version; delete it or name another file")
-    for field in ("collection", "fingerprint"):
-        if stored.get(field) != belongs_to[field]:
-            raise CheckpointError(
-                f"{path} is the checkpoint of another collection: its {field} is {stored.get(field)!r}, "
-                f"not {belongs_to[field]!r}"
-            )
-    if stored.get("source") != belongs_to["source"]:
-        raise CheckpointError(
-            f"{path} is the checkpoint of another source: {_difference(stored, belongs_to)}"
-        )
+    names = "collection", "fingerprint"
+    here = {name: belongs_to[name] for name in names}
+    _compare(path, "collection", {name: stored.get(name) for name in names}, here)
+    _compare(path, "source", stored.get("source"), belongs_to["source"])
     return ranges
 
 
-def _difference(stored: Mapping[str, Any], belongs_to: Mapping[str, Any]) -> str:
-    there, here = stored.get("source"), belongs_to["source"]
-    there = there if isinstance(there, dict) else {}
-    key = next(key for key in (*here, *there) if here.get(key) != there.get(key))
-    return f"its {key} is {there.get(key)!r}, not {here.get(key)!r}"
+def _compare(path: Path, what: str, stored: Any, here: Mapping[str, Any]) -> None:
+    there = stored if isinstance(stored, dict) else {}
+    for key in (*here, *there):
+        if there.get(key) != here.get(key):
+            raise CheckpointError(
+                f"{path} is the checkpoint of another {what}: its {key} is {there.get(key)!r}, "
+                f"not {here.get(key)!r}"
+            )

@@ -35,15 +35,11 @@ class CongestionControl:
     def __init__(self, limits: FlowLimits = FlowLimits()) -> None:
         self._limits = limits
         self._most_points = limits.most_points
-        self._points = min(limits.first_points, limits.most_points)
+        self.points = min(limits.first_points, limits.most_points)
+        """Points that the next call should carry."""
         self._window = float(min(limits.first_flights, limits.most_flights))
         self._base_s = float("inf")
         self._answers_to_wait = 0  # of calls that were sent before the last change of points or refusal
-
-    @property
-    def points(self) -> int:
-        """Points that the next call should carry."""
-        return self._points
 
     @property
     def calls(self) -> int:
@@ -62,25 +58,25 @@ class CongestionControl:
         if self._settling():
             return
         each = seconds / self._window
-        if each < _SHORT_S and points == self._points < self._most_points:
-            self._resize(self._points * 2)
-        elif each > _LONG_S and self._points > 1:
-            self._resize(self._points // 2)
+        if each < _SHORT_S and points == self.points < self._most_points:
+            self._resize(self.points * 2)
+        elif each > _LONG_S and self.points > 1:
+            self._resize(self.points // 2)
 
     def refused(self) -> None:
         """A call met a service without room."""
         if self._settling():
             return
         self._window = max(self._window / 2, 1.0)
-        self._resize(self._points // 2)
+        self._resize(self.points // 2)
 
     def too_many(self, points: int) -> None:
         """The service takes fewer points a call than these."""
         self._most_points = max(1, min(self._most_points, points // 2))
-        self._points = min(self._points, self._most_points)
+        self.points = min(self.points, self._most_points)
 
     def _resize(self, points: int) -> None:
-        self._points = max(1, min(points, self._most_points))
+        self.points = max(1, min(points, self._most_points))
         self._answers_to_wait = self.calls
 
     def _settling(self) -> bool:

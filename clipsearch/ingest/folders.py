@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -70,7 +70,7 @@ class LeftOut:
     special: Counter[str] = field(default_factory=Counter)
     excluded: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
-    links: list[Path] = field(default_factory=list)
+    links: dict[Path, str] = field(default_factory=dict)
     unreadable: dict[Path, str] = field(default_factory=dict)
 
     @property
@@ -111,21 +111,12 @@ class PictureFolder:
     dimension = None
 
     def __init__(self, folder: Path | str, *, exclude: Sequence[str] = (), allow_empty: bool = False) -> None:
-        self._folder = absolute(folder)
+        self.folder = absolute(folder)
+        self.left_out = LeftOut()
+        """What the last walk through the folder passed over."""
         self._exclude = (*DEFAULT_EXCLUDES, *exclude)
         self._allow_empty = allow_empty
         self._total: int | None = None
-        self._left_out = LeftOut()
-
-    @property
-    def folder(self) -> Path:
-        """The folder's path, absolute."""
-        return self._folder
-
-    @property
-    def left_out(self) -> LeftOut:
-        """What the last walk through the folder passed over."""
-        return self._left_out
 
     def prepare(self) -> int:
         """How many images there are. Raises SourceError for none."""
@@ -146,62 +137,51 @@ class PictureFolder:
 
     def remarks(self) -> list[str]:
         """What was left out, a sentence each."""
-        return self._left_out.remarks()
-
-    def _walk(self) -> Iterator[Path]:
-        self._left_out = LeftOut()
-        return find_images(self._folder, self._exclude, self._left_out)
+        return self.left_out.remarks()
 
     def _why_empty(self) -> str:
-        where = path_text(self._folder)
-        if not self._folder.exists():
+        where = path_text(self.folder)
+        if not self.folder.exists():
             return f"{where}: no such folder"
-        if reason := self._left_out.unreadable.get(self._folder):
+        if reason := self.left_out.unreadable.get(self.folder):
             return f"{where}: {reason}"
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         rest = "".join(f"; {said}" for said in self.remarks())
         return f"{where} holds no images (told by suffix: {kinds}){rest}"
 
-
-def find_images(
-    folder: Path, exclude: Sequence[str] = DEFAULT_EXCLUDES, left_out: LeftOut | None = None
-) -> Iterator[Path]:
-    """Absolute paths of the image files in and below a folder, in a stable order.
-
-    What it passes over it notes in `left_out`.
-    """
-    noted = LeftOut() if left_out is None else left_out
-    root = absolute(folder)
-    waiting = [root]
-    while waiting:
-        parent = waiting.pop()
-        try:
-            with os.scandir(parent) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
-        except FileNotFoundError:  # nothing is in it, and that is certain
-            continue
-        except OSError as error:
-            noted.unreadable[parent] = error.strerror or str(error)
-            continue
-        folders = []
-        for entry in listed:
-            path = Path(entry.path)
-            if pattern := _excluding(path.relative_to(root), exclude):
-                noted.excluded[pattern] += 1
-            elif entry.name.startswith("."):
-                noted.hidden += 1
-            elif _is_folder(entry):
-                if entry.is_symlink():
-                    noted.links.append(path)
+    def _walk(self) -> Iterator[Path]:
+        """Absolute paths of the image files, in a stable order."""
+        passed = self.left_out = LeftOut()
+        waiting = [self.folder]
+        while waiting:
+            parent = waiting.pop()
+            try:
+                with os.scandir(parent) as entries:
+                    listed = sorted(entries, key=lambda entry: entry.name)
+            except FileNotFoundError:  # nothing is in it, and that is certain
+                continue
+            except OSError as error:
+                passed.unreadable[parent] = error.strerror or str(error)
+                continue
+            folders = []
+            for entry in listed:
+                path = Path(entry.path)
+                if pattern := _excluding(path.relative_to(self.folder), self._exclude):
+                    passed.excluded[pattern] += 1
+                elif entry.name.startswith("."):
+                    passed.hidden += 1
+                elif _is_folder(entry):
+                    if entry.is_symlink():
+                        passed.links[path] = ""
+                    else:
+                        folders.append(path)
+                elif path.suffix.lower() not in IMAGE_SUFFIXES:
+                    passed.suffixes[_kind(path)] += 1
+                elif (kind := _special(entry)) is not None:
+                    passed.special[kind] += 1
                 else:
-                    folders.append(path)
-            elif path.suffix.lower() not in IMAGE_SUFFIXES:
-                noted.suffixes[_kind(path)] += 1
-            elif (kind := _special(entry)) is not None:
-                noted.special[kind] += 1
-            else:
-                yield path
-        waiting += reversed(folders)
+                    yield path
+            waiting += reversed(folders)
 
 
 def image_payload(path: Path, about: os.stat_result) -> dict[str, Any]:
@@ -227,11 +207,10 @@ def _item(position: int, path: Path) -> Item:
 def _date(seconds: float) -> str:
     """RFC 3339, which knows the years 1 to 9999; a disk with a wrong clock may give others."""
     try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+        date = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
-        return (
-            (datetime.max if seconds > 0 else datetime.min).replace(tzinfo=UTC).isoformat(timespec="seconds")
-        )
+        date = (datetime.max if seconds > 0 else datetime.min).replace(tzinfo=UTC)
+    return date.isoformat(timespec="seconds")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -268,13 +247,13 @@ def _kind(path: Path) -> str:
 
 def _counts(counted: Counter[str]) -> str:
     """The most frequent: `2 .doc, 1 .txt`."""
-    named = [
-        f"{count:,} {name}" for name, count in sorted(counted.items(), key=lambda one: (-one[1], one[0]))
-    ]
-    return ", ".join([*named[:_NAMED], *(["..."] if len(named) > _NAMED else [])])
+    ordered = sorted(counted.items(), key=lambda one: (-one[1], one[0]))
+    return _first([f"{count:,} {name}" for name, count in ordered])
 
 
-def _paths(paths: Sequence[Path] | dict[Path, str]) -> str:
-    reasons = paths if isinstance(paths, dict) else {}
-    named = [path_text(path) + (f" ({reasons[path]})" if path in reasons else "") for path in paths]
+def _paths(folders: Mapping[Path, str]) -> str:
+    return _first([path_text(path) + (f" ({why})" if why else "") for path, why in folders.items()])
+
+
+def _first(named: Sequence[str]) -> str:
     return ", ".join([*named[:_NAMED], *(["..."] if len(named) > _NAMED else [])])

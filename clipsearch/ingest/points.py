@@ -18,7 +18,7 @@ from clipsearch.channel.connection import MAX_MESSAGE_BYTES
 from clipsearch.client.convert import plain
 from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, Point
 from clipsearch.files import open_regular
-from clipsearch.ingest.source import Item, path_text
+from clipsearch.ingest.source import Item, digest_of, path_text
 
 COPIES = "copies"
 """The payload key of a folder's image for the paths of equal images."""
@@ -34,12 +34,12 @@ Changes = Mapping[str, Any]
 """What becomes of a payload: new values by key; None = the key goes. Empty: it is as it should be."""
 
 
-class BadItem(Exception):
+class BadItem(ValueError):
     """The item cannot be sent; the message says why."""
 
 
 def to_point(item: Item) -> Point:
-    """The point to write. Reads the image. Raises BadItem, and OSError with the reason."""
+    """The point to write. Reads the image. Raises ValueError and OSError with the reason."""
     if item.problem:
         raise BadItem(item.problem)
     if item.path is None and item.text is None and item.is_encoded:
@@ -150,8 +150,7 @@ def is_at(path: str, id: str, besides: Sequence[Path] = ()) -> bool:
             except OSError:
                 return False
     try:
-        with open_regular(file) as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()[:_HEX_DIGITS] == id
+        return digest_of(file)[:_HEX_DIGITS] == id
     except (OSError, ValueError):
         return False
 
@@ -165,10 +164,10 @@ def json_value(value: Any, where: str) -> Any:
     """A cell as a payload holds it: as `clipsearch.client.convert` has it, and what means "no value" as None.
 
     That is NaN in any type, and a time that is none. A time of day is its ISO 8601 text, a duration
-    its seconds. Raises BadItem for what a payload cannot hold, or not exactly.
+    its seconds. Raises ValueError for what a payload cannot hold, or not exactly.
     """
     if isinstance(value, str | int | None):  # nearly all
-        return _plain(value, where)
+        return plain(value, where)
     if isinstance(value, float | np.floating | Decimal) and math.isnan(value):
         return None
     if isinstance(value, np.datetime64 | np.timedelta64) and np.isnat(value):
@@ -185,7 +184,7 @@ def json_value(value: Any, where: str) -> Any:
         return [json_value(inner, f"{where}[{i}]") for i, inner in enumerate(value)]
     if isinstance(value, bytes | bytearray):
         raise BadItem(f"{where}: bytes are no JSON; leave the column out of the payload")
-    return _plain(value, where)
+    return plain(value, where)
 
 
 def _read(path: Path) -> bytes:
@@ -210,10 +209,3 @@ def _spelt(path: str) -> Path | None:
     except OSError:
         return None
     return next((entry for entry in entries if path_text(entry.name) == file.name), None)
-
-
-def _plain(value: Any, where: str) -> Any:
-    try:
-        return plain(value, where)
-    except ValueError as error:
-        raise BadItem(str(error)) from None

@@ -94,13 +94,11 @@ class Ingest:
         self._batches: Batches | None = None
         self._under_way: set[asyncio.Task[None]] = set()
         self._halt = asyncio.Event()
-        self._room_again = asyncio.Event()
         self._broken: Exception | None = None
 
     def stop(self) -> None:
         """Ends the run early: batches in flight are finished, the rest is left."""
         self._halt.set()
-        self._room_again.set()
 
     async def run(self) -> IngestReport:
         """Works until the last item, then removes points that other content has replaced.
@@ -132,7 +130,7 @@ class Ingest:
             while await self._room() and (batch := await self._next(cut)):
                 call = calls.create_task(self._load(batches, batch))
                 self._under_way.add(call)
-                call.add_done_callback(self._loaded)
+                call.add_done_callback(self._under_way.discard)
         if collection.points and not self._halt.is_set():  # a collection that was empty has no leftovers
             try:
                 await self._settle(batches)
@@ -183,8 +181,7 @@ class Ingest:
     async def _room(self) -> bool:
         """Waits until one more batch may be sent; False when the run is ending."""
         while not self._halt.is_set() and len(self._under_way) >= self._congestion.calls:
-            self._room_again.clear()
-            await self._room_again.wait()
+            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
         return not self._halt.is_set()
 
     async def _next(self, batches: Iterator[list[Item]]) -> list[Item] | None:
@@ -206,10 +203,6 @@ class Ingest:
         except (ClipSearchError, OSError) as error:
             self._break(error)
         self._on_progress(self._tally.progress())
-
-    def _loaded(self, call: asyncio.Task[None]) -> None:
-        self._under_way.discard(call)
-        self._room_again.set()
 
     def _break(self, error: Exception) -> None:
         self._broken = self._broken or error

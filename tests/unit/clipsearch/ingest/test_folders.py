@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from clipsearch.ingest import PictureFolder
-from clipsearch.ingest.folders import find_images
 from clipsearch.ingest.points import to_point
 
 
@@ -15,7 +14,7 @@ def test_pictures_are_found_at_any_depth_and_nothing_else(tmp_path: Path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "loop").symlink_to(tmp_path)
-    found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
+    found = [item.path.relative_to(tmp_path).as_posix() for item in PictureFolder(tmp_path).items()]
     assert found == ["b.JPG", "a/c.png", "a/deep/d.webp"]
 
 

@@ -29,7 +29,7 @@ from clipsearch.serving.errors import (
     to_status,
 )
 from clipsearch.serving.receiving.arrivals import Arrivals, Context
-from clipsearch.serving.receiving.requests import Check, Requests, Unary
+from clipsearch.serving.receiving.requests import Answers, Check, Requests
 from clipsearch.serving.security.auth import Guard
 from clipsearch.serving.service import Admit
 from clipsearch.serving.settings import MIB
@@ -59,11 +59,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Method:
-    """An RPC: its path, its series in the metrics, how it is answered, and what admits its calls."""
+    """An RPC: its path, its series in the metrics, what answers its calls, and what admits them."""
 
     path: str
     metrics: CallMetrics
-    unary: Unary
+    answer: Answers
     admit: Admit | None
 
 
@@ -113,48 +113,47 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         path = handler_call_details.method
         handler = self._handlers.get(path)
-        if handler is not None:
-            return handler
-        handler = await continuation(handler_call_details)
         if handler is None:
-            return None
-        if handler.unary_unary is None:
-            return self._guarded(handler, handler_call_details)
-        if path.startswith(HEALTH):
-            return _prompt(handler)
-        handler = self._handlers[path] = self._wrapped(handler, path)
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            if handler.unary_unary is None:
+                handler = self._stream(handler, path)
+            elif path.startswith(HEALTH):
+                handler = _prompt(handler)
+            else:
+                handler = self._unary(handler, path)
+            self._handlers[path] = handler
         return handler
 
-    def _wrapped(self, handler: Handler, path: str) -> Handler:
-        service = path.split("/")[1]
+    def _unary(self, handler: Handler, path: str) -> Handler:
         # The stubs know gRPC's threaded servers only.
-        unary = self._requests.unary(
+        answers = self._requests.answering(
             path, cast(Any, handler.unary_unary), cast(Any, handler.request_deserializer)
         )
-        method = _Method(path, self._metrics.of_method(path), unary, self.admits.get(service))
+        method = _Method(path, self._metrics.of_method(path), answers, self.admits.get(path.split("/")[1]))
 
         async def call(_requests: Any, context: Context) -> Any:
             return await self._call(method, context)
 
         return grpc.stream_unary_rpc_method_handler(call, response_serializer=handler.response_serializer)
 
-    def _guarded(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler:
-        """A stream, for those who may open it; health's, for everybody."""
-        try:
-            if self._guard is not None and not details.method.startswith(HEALTH):
-                self._guard.admit_stream(details.method, details.invocation_metadata or ())
-        except ServiceError as error:
-            return _refusing(error)
-        return self._counted(handler)
+    def _stream(self, handler: Handler, path: str) -> Handler:
+        """A stream, for those who may open it, where there is room for one more; health's, for everybody.
 
-    def _counted(self, handler: Handler) -> Handler:
-        """A stream, where there is room for one more. Its request is read here: waiting for it counts too."""
+        Its request is read here: waiting for it counts too.
+        """
         behaviour = cast(Any, handler.stream_stream or handler.unary_stream)
 
         async def stream(requests: Any, context: Context) -> None:
-            if self.open_streams >= MOST_STREAMS:
-                problem = f"{self.open_streams} streams are open, the limit is {MOST_STREAMS}"
-                await _abort(context, ResourceExhausted(problem, "TOO_MANY_CALLS", _STREAM_RETRY_S), "")
+            try:
+                if self._guard is not None and not path.startswith(HEALTH):
+                    self._guard.admit_stream(path, context.invocation_metadata() or ())
+                if self.open_streams >= MOST_STREAMS:
+                    problem = f"{self.open_streams} streams are open, the limit is {MOST_STREAMS}"
+                    raise ResourceExhausted(problem, "TOO_MANY_CALLS", _STREAM_RETRY_S)
+            except ServiceError as error:
+                await _abort(context, error)
             self.open_streams += 1
             try:
                 answers = behaviour(requests if handler.request_streaming else await context.read(), context)
@@ -216,7 +215,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self.in_progress += 1
         try:
             if left is not None:  # gRPC itself cancels the call at its deadline
-                return await self._requests.answer(method.unary, context, check)
+                return await method.answer(context, check)
             return await self._in_default_time(method, context, check)
         finally:
             self.in_progress -= 1
@@ -227,7 +226,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         try:
             async with asyncio.timeout_at(end) as scope:
                 limited = cast(Context, _WithDeadline(context, end))
-                return await self._requests.answer(method.unary, limited, check)
+                return await method.answer(limited, check)
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -260,21 +259,14 @@ def _prompt(handler: Handler) -> Handler:
                 request = await context.read()
         except TimeoutError:
             late = f"the request did not arrive within {CHECK_ARRIVES_S:g} s"
-            await _abort(context, DeadlineExceeded(late), "")
+            await _abort(context, DeadlineExceeded(late))
         if request is grpc.aio.EOF:
-            await _abort(context, InvalidArgument("request", "missing"), "")
+            await _abort(context, InvalidArgument("request", "missing"))
         return await check(request, context)
 
     return grpc.stream_unary_rpc_method_handler(
         call, handler.request_deserializer, handler.response_serializer
     )
-
-
-def _refusing(error: ServiceError) -> Handler:
-    async def refused(_requests: Any, context: Context) -> None:
-        await _abort(context, error, "")
-
-    return grpc.stream_unary_rpc_method_handler(refused)
 
 
 def _unexpected(method: str) -> ServiceError:
@@ -284,7 +276,7 @@ def _unexpected(method: str) -> ServiceError:
     return ServiceError(f"internal error, incident {incident}", "INTERNAL", {"incident": incident})
 
 
-async def _abort(context: Context, error: ServiceError, request_id: str) -> NoReturn:
+async def _abort(context: Context, error: ServiceError, request_id: str = "") -> NoReturn:
     status = to_status(error)
     if request_id:
         status.details.add().Pack(error_details_pb2.RequestInfo(request_id=request_id))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
@@ -79,29 +78,20 @@ class _Waiter:
 class Arrivals:
     """Requests that arrive or are being answered, of all calls of a server. Used from one event loop."""
 
-    def __init__(
-        self, budget: int, limit_s: float, received: Callable[[str], int | None] | None = None
-    ) -> None:
-        """`budget` is in bytes; a request has `limit_s` seconds to arrive.
-
-        `received` tells how many bytes have come on a connection, by gRPC's name of the caller.
-        """
+    def __init__(self, budget: int, limit_s: float) -> None:
+        """`budget` is in bytes; a request has `limit_s` seconds to arrive."""
         self.budget = budget
         self.held = 0
         """Bytes of memory of the requests that are being answered."""
         self._answering = 0
         self._released = asyncio.Event()
         self._limit_s = limit_s
-        self._received = received or Connections().received
-        self._arriving = 0
+        self._received = Connections().received
+        self.arriving = 0
+        """Bytes of requests that have not arrived whole, at the last look."""
         self._peers: dict[str, _Peer] = {}
         self._waiters: list[_Waiter] = []
         self._looking: asyncio.TimerHandle | None = None
-
-    @property
-    def arriving(self) -> int:
-        """Bytes of requests that have not arrived whole, at the last look."""
-        return self._arriving
 
     async def read(self, context: Context) -> bytes:
         """The bytes of a call's request, which count as held from then on: `hold`, `release`.
@@ -141,13 +131,15 @@ class Arrivals:
         Waits until there is room. A request that is alone may take more than the budget: it could never
         be served else. Raises ResourceExhausted.
         """
-        small = parsed <= self.budget // _SMALL
-        if self._answering and not small and self.held - arrived + parsed > self.budget:
-            end = time.monotonic() + self._limit_s
-            while self._answering and self.held - arrived + parsed > self.budget:
-                if not await _set_within(self._released, end):
-                    raise self._full()
-        self.held += parsed - arrived
+        more = parsed - arrived
+        if parsed > self.budget // _SMALL and self._answering and self.held + more > self.budget:
+            try:
+                async with asyncio.timeout(self._limit_s):
+                    while self._answering and self.held + more > self.budget:
+                        await self._released.wait()
+            except TimeoutError:
+                raise self._full() from None
+        self.held += more
         self._answering += 1
 
     def release(self, size: int, *, answered: bool) -> None:
@@ -196,7 +188,7 @@ class Arrivals:
         self._peers = {name: peer for name, peer in self._peers.items() if peer.arrivals}
         sizes = {peer: self._on_the_way(peer) for peer in self._peers.values()}
         heaviest = sorted(sizes, key=lambda peer: sizes[peer], reverse=True)
-        self._arriving = sum(sizes.values())
+        self.arriving = sum(sizes.values())
         room = self._room()
         if room > 0:
             self._let_in(max(_FEWEST, room // _EACH))
@@ -213,7 +205,7 @@ class Arrivals:
 
     def _room(self) -> int:
         """Bytes that may come in. Requests that are being answered leave a part to those that arrive."""
-        return max(self.budget - self.held, self.budget // _ALWAYS_FOR_ARRIVALS) - self._arriving
+        return max(self.budget - self.held, self.budget // _ALWAYS_FOR_ARRIVALS) - self.arriving
 
     def _let_in(self, count: int) -> None:
         """So many of those that wait, in the order of their coming.
@@ -237,17 +229,16 @@ class Arrivals:
         return max(0, received - at_start - (peer.whole - whole_then))
 
     def _end_oldest(self, peer: _Peer) -> None:
-        for arrival in peer.arrivals:
-            if arrival.ended is None:
-                _end(arrival, self._full())
-                return
+        oldest = next((arrival for arrival in peer.arrivals if arrival.ended is None), None)
+        if oldest is not None:
+            _end(oldest, self._full())
 
     def _on_their_way(self) -> list[_Arrival]:
         return [arrival for peer in self._peers.values() for arrival in peer.arrivals]
 
     def _full(self) -> ResourceExhausted:
         return ResourceExhausted(
-            f"{self.held + self._arriving} bytes of requests are in memory or on their way, "
+            f"{self.held + self.arriving} bytes of requests are in memory or on their way, "
             f"the limit is {self.budget}",
             "REQUEST_MEMORY_FULL",
             retry_after_s=_RETRY_S,
@@ -258,13 +249,3 @@ def _end(arrival: _Arrival, why: ServiceError) -> None:
     if arrival.ended is None:
         arrival.ended = why
         arrival.task.cancel()
-
-
-async def _set_within(event: asyncio.Event, end: float) -> bool:
-    """Waits for the event; False if `end` comes first."""
-    try:
-        async with asyncio.timeout_at(end):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True

@@ -58,9 +58,7 @@ class MessageCost:
     """Reckons messages of one kind; `most_elements` bounds lists by the full names of their fields."""
 
     def __init__(self, message: Descriptor, most_elements: Mapping[str, int]) -> None:
-        self._kinds: dict[str, _Kind] = {}
-        self._most = most_elements
-        self._kind = self._kind_of(message)
+        self._kind = _kind_of(message, most_elements, {})
 
     def of(self, data: bytes, most: int) -> int:
         """Bytes of memory that `data` will take when it is parsed, about.
@@ -73,23 +71,6 @@ class MessageCost:
             return self._kind.size + _WORST * len(data)
         return _Walk(data, most).message(self._kind, 0, len(data), 0)
 
-    def _kind_of(self, message: Descriptor) -> _Kind:
-        known = self._kinds.get(message.full_name)
-        if known is not None:
-            return known
-        entry = _MAP_ENTRY if message.GetOptions().map_entry else 0
-        kind = _Kind(_MESSAGE + _FIELD * len(message.fields) + entry)
-        self._kinds[message.full_name] = kind
-        for each in message.fields:
-            kind.fields[each.number] = _Field(
-                each.name,
-                self._kind_of(each.message_type) if each.message_type is not None else None,
-                each.is_repeated,
-                _NUMBER_BYTES.get(each.type, 0),
-                self._most.get(each.full_name),
-            )
-        return kind
-
 
 _NUMBER_BYTES = {
     FieldDescriptor.TYPE_STRING: -1,
@@ -101,6 +82,20 @@ _NUMBER_BYTES = {
     FieldDescriptor.TYPE_FIXED64: 8,
     FieldDescriptor.TYPE_SFIXED64: 8,
 }
+
+
+def _kind_of(message: Descriptor, most: Mapping[str, int], known: dict[str, _Kind]) -> _Kind:
+    kind = known.get(message.full_name)
+    if kind is None:
+        entry = _MAP_ENTRY if message.GetOptions().map_entry else 0
+        kind = known[message.full_name] = _Kind(_MESSAGE + _FIELD * len(message.fields) + entry)
+        for each in message.fields:
+            inner = None if each.message_type is None else _kind_of(each.message_type, most, known)
+            number_bytes = _NUMBER_BYTES.get(each.type, 0)
+            kind.fields[each.number] = _Field(
+                each.name, inner, each.is_repeated, number_bytes, most.get(each.full_name)
+            )
+    return kind
 
 
 class _Walk:

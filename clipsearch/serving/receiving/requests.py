@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from google.protobuf import descriptor_pool
@@ -24,15 +23,8 @@ _RECKONED_HERE = 128 * 1024
 
 # What a request must pass once it is read; raises a ServiceError.
 Check: TypeAlias = Callable[[Any], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Unary:
-    """How the requests of an RPC are decoded, what they cost, and how they are answered."""
-
-    decode: Callable[[bytes], Any]
-    cost: MessageCost
-    answer: Callable[[Any, Context], Awaitable[Any]]
+# Reads the request of a call and answers it.
+Answers: TypeAlias = Callable[[Context, Check | None], Awaitable[Any]]
 
 
 class Requests:
@@ -51,35 +43,36 @@ class Requests:
         # A thread of its own: it must not wait behind images.
         self._reckoner = ThreadPoolExecutor(1, "requests")
 
-    def unary(
+    def answering(
         self,
         path: str,
         answer: Callable[[Any, Context], Awaitable[Any]],
         decode: Callable[[bytes], Any],
-    ) -> Unary:
-        """What `answer` below needs of the RPC at `path`, /service/name."""
-        method = descriptor_pool.Default().FindMethodByName(path.lstrip("/").replace("/", "."))
-        return Unary(decode, MessageCost(method.input_type, self._most_elements), answer)
+    ) -> Answers:
+        """What takes the calls of the RPC at `path`, /service/name; a request counts as held meanwhile.
 
-    async def answer(self, unary: Unary, context: Context, check: Check | None) -> Any:
-        """Reads the call's request and answers it; its memory counts as held meanwhile.
-
-        Raises what `Arrivals` raises, InvalidArgument for what is no message or too much of one, and what
-        `check` and the RPC raise.
+        It raises what `Arrivals` raises, InvalidArgument for what is no message or too much of one, and what
+        the check and the RPC raise.
         """
-        data = await self._arrivals.read(context)
-        held, answered = len(data), False
-        try:
-            takes = await self._reckoned(unary.cost, data)
-            await self._arrivals.hold(held, takes)
-            held, answered = takes, True
-            request = _decoded(unary.decode, data)
-            del data
-            if check is not None:
-                check(request)
-            return await unary.answer(request, context)
-        finally:
-            self._arrivals.release(held, answered=answered)
+        method = descriptor_pool.Default().FindMethodByName(path.lstrip("/").replace("/", "."))
+        cost = MessageCost(method.input_type, self._most_elements)
+
+        async def answers(context: Context, check: Check | None) -> Any:
+            data = await self._arrivals.read(context)
+            held, answered = len(data), False
+            try:
+                takes = await self._reckoned(cost, data)
+                await self._arrivals.hold(held, takes)
+                held, answered = takes, True
+                request = _decoded(decode, data)
+                del data
+                if check is not None:
+                    check(request)
+                return await answer(request, context)
+            finally:
+                self._arrivals.release(held, answered=answered)
+
+        return answers
 
     async def _reckoned(self, cost: MessageCost, data: bytes) -> int:
         """What the request takes: the message, and the copies of texts and images that are made of it."""

@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from google.protobuf import any_pb2, duration_pb2
-from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 DOMAIN = "clipsearch"
@@ -24,16 +22,13 @@ class ServiceError(Exception):
     """An error with a gRPC status. `reason` is UPPER_SNAKE_CASE; `metadata` holds the facts by name."""
 
     code: int = code_pb2.INTERNAL
+    retry_after_s: float | None = None
 
     def __init__(self, message: str, reason: str, metadata: Mapping[str, str] | None = None) -> None:
         self.message = _short(message)
         super().__init__(self.message)
         self.reason = reason
         self.metadata = {name: _short(value) for name, value in (metadata or {}).items()}
-
-    def details(self) -> list[Message]:
-        """The messages that travel in `Status.details`."""
-        return [error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)]
 
 
 class InvalidArgument(ServiceError):
@@ -52,12 +47,6 @@ class InvalidArgument(ServiceError):
         super().__init__(f"{field}: {message}", reason, {"field": field, **(metadata or {})})
         self.field = _short(field)
         self.description = _short(message)
-
-    def details(self) -> list[Message]:  # noqa: D102
-        violation = error_details_pb2.BadRequest.FieldViolation(
-            field=self.field, description=self.description
-        )
-        return [*super().details(), error_details_pb2.BadRequest(field_violations=[violation])]
 
     def inside(self, prefix: str) -> InvalidArgument:
         """The same error one level up: `weight` inside `query[2]` is `query[2].weight`."""
@@ -128,9 +117,6 @@ class ResourceExhausted(ServiceError):
         super().__init__(message, reason)
         self.retry_after_s = retry_after_s
 
-    def details(self) -> list[Message]:  # noqa: D102
-        return [*super().details(), _retry_info(self.retry_after_s)]
-
 
 class Unauthenticated(ServiceError):
     """The caller did not say who it is, or nobody known."""
@@ -166,10 +152,6 @@ class Unavailable(ServiceError):
         super().__init__(message, f"{_upper(dependency)}_UNAVAILABLE", {"dependency": dependency})
         self.retry_after_s = retry_after_s
 
-    def details(self) -> list[Message]:  # noqa: D102
-        own = [] if self.retry_after_s is None else [_retry_info(self.retry_after_s)]
-        return [*super().details(), *own]
-
 
 @contextmanager
 def inside(path: str) -> Iterator[None]:
@@ -188,10 +170,15 @@ def inside(path: str) -> Iterator[None]:
 def to_status(error: ServiceError) -> status_pb2.Status:
     """The error as it travels: in a call's trailers or inside one item's result."""
     status = status_pb2.Status(code=error.code, message=error.message)
-    for detail in error.details():
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        status.details.append(packed)
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    status.details.add().Pack(info)
+    if isinstance(error, InvalidArgument):
+        violation = {"field": error.field, "description": error.description}
+        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    if error.retry_after_s is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(max(1, round(error.retry_after_s * 1000)))
+        status.details.add().Pack(retry)
     return status
 
 
@@ -200,12 +187,6 @@ def _short(text: str) -> str:
     if len(data) <= _MOST_BYTES:
         return text
     return data[:_MOST_BYTES].decode("utf-8", "ignore") + "..."
-
-
-def _retry_info(seconds: float) -> error_details_pb2.RetryInfo:
-    delay = duration_pb2.Duration()
-    delay.FromMilliseconds(max(1, round(seconds * 1000)))
-    return error_details_pb2.RetryInfo(retry_delay=delay)
 
 
 def _upper(words: str) -> str:

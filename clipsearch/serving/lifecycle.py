@@ -117,7 +117,11 @@ async def _serve(
     async with open_services(process) as services:
         await readiness.begin(services)
         calls.admits = {service.name: service.admit for service in services if service.admit is not None}
-        _register(server, services, readiness, settings)
+        health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
+        for service in services:
+            service.add(server)
+        if settings.reflection:
+            add_reflection(server, [health.SERVICE_NAME, *(service.name for service in services)])
         stop.heed_signals()
         await server.start()
         background = [readiness.watch(), _notice_end(server, stop.fail)]
@@ -199,16 +203,6 @@ def _bind(server: grpc.aio.Server, settings: ServingSettings) -> str:
             f"cannot listen on {address}: the port is in use, or the address is not one of this machine"
         ) from None
     return host_port(settings.host, port)
-
-
-def _register(
-    server: grpc.aio.Server, services: Sequence[Service], readiness: Readiness, settings: ServingSettings
-) -> None:
-    health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
-    for service in services:
-        service.add(server)
-    if settings.reflection:
-        add_reflection(server, [health.SERVICE_NAME, *(service.name for service in services)])
 
 
 @asynccontextmanager

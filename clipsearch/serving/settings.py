@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -171,11 +170,6 @@ def environment_names(cls: type[ServingSettings]) -> dict[str, str]:
     return {name: str(field.validation_alias or f"{prefix}{name}".upper()) for name, field in fields}
 
 
-def is_secret(field: FieldInfo) -> bool:
-    """Its value must not be shown."""
-    return SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ()))
-
-
 def _line(cls: type[ServingSettings], item: ErrorDetails) -> str:
     """One problem in one line that names the variable."""
     if not item["loc"]:
@@ -184,8 +178,9 @@ def _line(cls: type[ServingSettings], item: ErrorDetails) -> str:
     names = environment_names(cls)
     if item["type"] == "extra_forbidden":
         return f"{name.upper()}: no such setting{_hint(name, set(names.values()))}"
-    field = cls.model_fields.get(name)
-    got = "" if field is not None and is_secret(field) else f" (got {item.get('input')!r})"
+    kind = cls.model_fields[name].annotation if name in cls.model_fields else None
+    is_secret = SecretStr in (kind, *getattr(kind, "__args__", ()))
+    got = "" if is_secret else f" (got {item.get('input')!r})"
     return f"{names.get(name, name)}: {item['msg']}{got}"
 
 
@@ -206,23 +201,17 @@ def _hint(name: str, known: set[str]) -> str:
 
 def markdown_table(cls: type[ServingSettings]) -> str:
     """A row for each setting of `cls`: variable, default, meaning. docs/settings.md is made of it."""
-    names = environment_names(cls)
-    rows = [
-        f"| `{names[name]}` | {_default(field.get_default())} | {field.description or ''} |"
-        for name, field in cls.model_fields.items()
-    ]
-    return "\n".join(["| Variable | Default | Meaning |", "|---|---|---|", *rows]) + "\n"
+    names, rows = environment_names(cls), ["| Variable | Default | Meaning |", "|---|---|---|"]
+    for name, field in cls.model_fields.items():
+        default = _written(field.get_default())
+        rows.append(f"| `{names[name]}` | {f'`{default}`' if default else ''} | {field.description or ''} |")
+    return "\n".join(rows) + "\n"
 
 
 def effective(settings: ServingSettings) -> dict[str, str]:
     """Variable -> value in effect, as it would be written; secrets are masked, "" = not set."""
     names = environment_names(type(settings))
     return {variable: _written(getattr(settings, name)) for name, variable in names.items()}
-
-
-def _default(value: Any) -> str:
-    written = _written(value)
-    return f"`{written}`" if written else ""
 
 
 def _written(value: Any) -> str:

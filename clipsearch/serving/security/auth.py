@@ -63,7 +63,9 @@ class Guard:
             raise PermissionDenied(f"{method} is open to no token", "SCOPE_MISSING")
         token = _token(metadata)
         if token is None and self._grants.knows_certificates:
-            grant = self._grants.of_certificate(_identities(context))
+            # Of the client's certificate: subject alternative names, else the common name.
+            names = [name.decode("utf-8", "replace") for name in context.peer_identities() or ()]
+            grant = self._grants.of_certificate(names)
             if grant is None:
                 raise Unauthenticated("no token, and no certificate that is known here", "TOKEN_MISSING")
         else:
@@ -137,8 +139,3 @@ def _token(metadata: Metadata) -> str | None:
         return None
     kind, _, token = shown[0].partition(" ")
     return token.strip() if kind.lower() == "bearer" else None
-
-
-def _identities(context: grpc.aio.ServicerContext[Any, Any]) -> Iterable[str]:
-    """The names of the client's certificate: subject alternative names, else the common name."""
-    return [identity.decode("utf-8", "replace") for identity in context.peer_identities() or ()]

@@ -33,12 +33,16 @@ def _none(_request: Any) -> Iterable[str]:
     return ()
 
 
-def _collection(request: Any) -> Iterable[str]:
-    return (request.collection,)
+def _named(field: str, *others: str) -> Names:
+    """The names in these fields, but for others that are empty."""
+
+    def names(request: Any) -> Iterable[str]:
+        return (getattr(request, field), *filter(None, (getattr(request, other) for other in others)))
+
+    return names
 
 
-def _name(request: Any) -> Iterable[str]:
-    return (request.name,)
+_collection, _name = _named("collection"), _named("name")
 
 
 def _searched(request: Any) -> Iterable[str]:
@@ -47,14 +51,6 @@ def _searched(request: Any) -> Iterable[str]:
 
 def _grouped(request: Any) -> Iterable[str]:
     return (request.search.collection,)
-
-
-def _aliased(request: Any) -> Iterable[str]:
-    return (request.alias, request.collection) if request.collection else (request.alias,)
-
-
-def _linked(request: Any) -> Iterable[str]:
-    return (request.collection, request.successor) if request.successor else (request.collection,)
 
 
 PERMISSIONS: dict[str, Permission] = {
@@ -81,8 +77,8 @@ PERMISSIONS: dict[str, Permission] = {
     _COLLECTION + "CreateCollection": Permission(Scope.ADMIN, _name),
     _COLLECTION + "UpdateCollection": Permission(Scope.ADMIN, _name),
     _COLLECTION + "DeleteCollection": Permission(Scope.ADMIN, _name),
-    _COLLECTION + "UpdateAlias": Permission(Scope.ADMIN, _aliased),
-    _COLLECTION + "SetSuccessor": Permission(Scope.ADMIN, _linked),
+    _COLLECTION + "UpdateAlias": Permission(Scope.ADMIN, _named("alias", "collection")),
+    _COLLECTION + "SetSuccessor": Permission(Scope.ADMIN, _named("collection", "successor")),
     _COLLECTION + "CreatePayloadIndex": Permission(Scope.ADMIN, _collection),
     _COLLECTION + "DeletePayloadIndex": Permission(Scope.ADMIN, _collection),
 }

@@ -29,8 +29,6 @@ from clipsearch.serving.service import StartError
 
 _log = structlog.get_logger(__name__)
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.@:/-]+$")]
-
 
 class Scope(StrEnum):
     """What a token may do. None includes another."""
@@ -58,7 +56,7 @@ class Grant(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Name
+    name: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.@:/-]+$")]
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
     # A subject alternative name of the client's certificate; the common name if it has none.
     certificate: Annotated[str, StringConstraints(min_length=1)] | None = None
@@ -69,13 +67,9 @@ class Grant(BaseModel):
     tenant: Tenant | None = None
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Self:
+    def _fits_together(self) -> Self:
         if (self.sha256 is None) == (self.certificate is None):
             raise ValueError("sha256 or certificate, one of the two")
-        return self
-
-    @model_validator(mode="after")
-    def _no_tenant_is_admin(self) -> Self:
         if self.tenant is not None and Scope.ADMIN in self.scopes:
             raise ValueError("a tenant cannot have the scope admin: collections are not one tenant's")
         return self

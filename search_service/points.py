@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from clipsearch.serving.errors import FailedPrecondition
 from search_service.deadline import Deadline
@@ -184,49 +184,36 @@ class Points:
         return hits
 
     async def page(
-        self, listing: Listing, *, limit: int, cursor: str | None, order: Order | None, deadline: Deadline
+        self,
+        listing: Listing,
+        *,
+        limit: int,
+        cursor: str | None,
+        order: Order | Literal["random"] | None,
+        deadline: Deadline,
     ) -> Page:
-        """A page of points in the order of their UUIDs, or in that of a field's values.
+        """A page of points in the order of their UUIDs, or in that of a field's values; or so many at random.
 
         Raises FailedPrecondition if the field has not the payload index that this needs.
         """
-        spec, listing = await self._fitted(listing, deadline)
-        if order is None:
-            page = await self._store.scroll(
-                spec.name,
-                limit=limit,
-                cursor=cursor,
-                filter=listing.filter or None,
-                payload=listing.payload,
-                with_vectors=listing.with_vectors,
-                timeout=deadline.store(),
-            )
-        else:
+        spec = await self._resolve(listing.collection, deadline)
+        filter = fitted(listing.filter, spec.payload_indexes)
+        listing = replace(listing, collection=spec.name, filter=filter)
+        if isinstance(order, Order):
             check_index(spec, order.key, ORDER_TYPES, "order_by.key", "listed in the order of their values")
             by = order_by(order, index_type(spec.payload_indexes[order.key]))
             page = await ordered_page(self._store, listing, by, limit, cursor, deadline)
-        found = bool(page.points) or cursor is not None
-        await self._fields.check(spec, listing.filter, deadline, found=found)
+        elif order == "random":
+            found = await self._store.random(
+                spec.name, limit=limit, timeout=deadline.store(), **listing.wanted
+            )
+            page = Page(tuple(found), None)
+        else:
+            page = await self._store.scroll(
+                spec.name, limit=limit, cursor=cursor, timeout=deadline.store(), **listing.wanted
+            )
+        await self._fields.check(spec, filter, deadline, found=bool(page.points) or cursor is not None)
         return page
-
-    async def random(self, listing: Listing, *, limit: int, deadline: Deadline) -> Page:
-        """So many points at random, on one page."""
-        spec, listing = await self._fitted(listing, deadline)
-        points = await self._store.random(
-            spec.name,
-            limit=limit,
-            filter=listing.filter or None,
-            payload=listing.payload,
-            with_vectors=listing.with_vectors,
-            timeout=deadline.store(),
-        )
-        await self._fields.check(spec, listing.filter, deadline, found=bool(points))
-        return Page(tuple(points), None)
-
-    async def _fitted(self, listing: Listing, deadline: Deadline) -> tuple[CollectionSpec, Listing]:
-        spec = await self._resolve(listing.collection, deadline)
-        filter = fitted(listing.filter, spec.payload_indexes)
-        return spec, replace(listing, collection=spec.name, filter=filter)
 
     async def _resolve(self, collection: str, deadline: Deadline) -> CollectionSpec:
         return await self._store.resolve(collection, timeout=deadline.store())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from google.protobuf import struct_pb2, timestamp_pb2
@@ -249,8 +249,15 @@ def read_selection(proto: search_pb2.PayloadSelector) -> PayloadSelection:
     )
 
 
-def read_order(request: search_pb2.ListPointsRequest) -> Order | None:
-    """The order of a list, if it has one. Raises InvalidArgument."""
+def read_order(request: search_pb2.ListPointsRequest) -> Order | Literal["random"] | None:
+    """The order of a list, if it has one; "random": it is a sample. Raises InvalidArgument."""
+    if request.sample not in search_pb2.Sample.values():
+        raise InvalidArgument("sample", f"{request.sample} is none of this API's samples")
+    if request.sample:
+        for field, given in (("order_by", request.HasField("order_by")), ("page_token", request.page_token)):
+            if given:
+                raise InvalidArgument(field, "set together with sample, which has no order and no pages")
+        return "random"
     if not request.HasField("order_by"):
         return None
     proto = request.order_by
@@ -264,16 +271,6 @@ def read_order(request: search_pb2.ListPointsRequest) -> Order | None:
             start = read_time(proto.time, "order_by.time")
     descending = proto.direction == search_pb2.DIRECTION_DESC
     return Order(check_path(proto.key, "order_by.key"), descending, start)
-
-
-def is_sample(request: search_pb2.ListPointsRequest) -> bool:
-    """Whether a random sample is asked for. Raises InvalidArgument."""
-    if request.sample not in search_pb2.Sample.values():
-        raise InvalidArgument("sample", f"{request.sample} is none of this API's samples")
-    for field in ("order_by", "page_token"):
-        if request.sample and (request.HasField("order_by") if field == "order_by" else request.page_token):
-            raise InvalidArgument(field, "set together with sample, which has no order and no pages")
-    return request.sample == search_pb2.SAMPLE_RANDOM
 
 
 def finite(number: float, field: str) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -22,7 +23,6 @@ from search_service.api.point_proto import (
     check_format,
     check_ids,
     check_path,
-    is_sample,
     read_change,
     read_names,
     read_order,
@@ -40,7 +40,6 @@ from search_service.query.ordering import Listing
 from search_service.query.search import Search
 from search_service.settings import SearchSettings
 from search_service.stores.filters import Filter, matches_everything
-from search_service.stores.protocol import Page
 from search_service.write.upsert import Upsert, Write, WriteResult
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["SearchService"].full_name
@@ -49,8 +48,28 @@ _TURN_S = 0.01
 
 Proto = TypeVar("Proto", bound=Message)
 Read = TypeVar("Read")
-Answer = TypeVar("Answer")
+Rpc = TypeVar("Rpc", bound=Callable[..., Awaitable[Any]])
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def again_if_moved(rpc: Rpc) -> Rpc:
+    """Answers a call once more where a collection is gone that is none of those its request names.
+
+    An alias that moved on a moment ago led there. The store looks it up anew after a NotFound.
+    """
+
+    @wraps(rpc)
+    async def answer(servicer: SearchServicer, request: Any, context: Context) -> Any:
+        try:
+            return await rpc(servicer, request, context)
+        except NotFound as error:
+            searches = getattr(request, "searches", None) or [getattr(request, "search", request)]
+            names = {search.collection for search in searches}
+            if error.reason != "COLLECTION_NOT_FOUND" or error.metadata["collection"] in names:
+                raise
+            return await rpc(servicer, request, context)
+
+    return cast(Rpc, answer)
 
 
 class SearchServicer(search_pb2_grpc.SearchServiceServicer):
@@ -65,21 +84,21 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self._points = points
         self._settings = settings
 
+    @again_if_moved
     async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         """Finds points."""
         query = read_search(request, self._settings)
-        deadline = self._deadline(context)
-        [answer] = await again_if_moved({request.collection}, lambda: self._search.search([query], deadline))
+        [answer] = await self._search.search([query], self._deadline(context))
         return write_answer(answer, request.vector_format)
 
+    @again_if_moved
     async def SearchBatch(self, request: pb.SearchBatchRequest, context: Context) -> pb.SearchBatchResponse:
         """Several searches in one call."""
         check_count("searches", len(request.searches), self._settings.max_searches)
         queries = await _in_turns(
             request.searches, lambda search, i: read_search(search, self._settings, f"searches[{i}]")
         )
-        deadline, names = self._deadline(context), {search.collection for search in request.searches}
-        answers = await again_if_moved(names, lambda: self._search.search(queries, deadline))
+        answers = await self._search.search(queries, self._deadline(context))
         return pb.SearchBatchResponse(
             results=[
                 write_answer(answer, search.vector_format)
@@ -87,70 +106,50 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             ]
         )
 
+    @again_if_moved
     async def SearchGroups(
         self, request: pb.SearchGroupsRequest, context: Context
     ) -> pb.SearchGroupsResponse:
         """Finds the best points of each value of a field."""
-        query, deadline = read_groups(request, self._settings), self._deadline(context)
-        groups, answer = await again_if_moved(
-            {request.search.collection}, lambda: self._groups.search(query, deadline)
-        )
+        query = read_groups(request, self._settings)
+        groups, answer = await self._groups.search(query, self._deadline(context))
         return write_groups(groups, answer, request.search.vector_format)
 
+    @again_if_moved
     async def Upsert(self, request: pb.UpsertRequest, context: Context) -> pb.UpsertResponse:
         """Writes points."""
-        check_count("points", len(request.points), self._settings.max_points)
-        points = await _in_turns(
-            request.points, lambda point, i: read_point(point, f"points[{i}]", self._settings)
-        )
-        wait = request.wait if request.HasField("wait") else True
-        write = Write(request.collection, points, wait, _insert_only(request), request.fingerprint)
-        deadline = self._deadline(context)
-        results = await again_if_moved({request.collection}, lambda: self._upsert.upsert(write, deadline))
-        return pb.UpsertResponse(results=_results(request.points, results))
+        return pb.UpsertResponse(results=await self._write(request, context, _insert_only(request)))
 
+    @again_if_moved
     async def UpdateVectors(
         self, request: pb.UpdateVectorsRequest, context: Context
     ) -> pb.UpdateVectorsResponse:
         """Replaces vectors of points."""
-        check_count("points", len(request.points), self._settings.max_points)
-        points = await _in_turns(
-            request.points, lambda point, i: read_point(point, f"points[{i}]", self._settings)
-        )
-        wait = request.wait if request.HasField("wait") else True
-        changed = vectors_only(request.points, points)
-        write = Write(request.collection, changed, wait, False, request.fingerprint, vectors_only=True)
-        deadline = self._deadline(context)
-        results = await again_if_moved({request.collection}, lambda: self._upsert.upsert(write, deadline))
-        return pb.UpdateVectorsResponse(results=_results(request.points, results))
+        return pb.UpdateVectorsResponse(results=await self._write(request, context, only_vectors=True))
 
+    @again_if_moved
     async def DeleteVectors(
         self, request: pb.DeleteVectorsRequest, context: Context
     ) -> pb.DeleteVectorsResponse:
         """Removes vectors of points by id or by filter."""
         selector = self._selector(request, "to change all points, name their ids")
         names = read_names(request.vectors, "vectors")
-        deadline = self._deadline(context)
-        updated = await again_if_moved(
-            {request.collection},
-            lambda: self._points.delete_vectors(request.collection, selector, names, deadline),
+        updated = await self._points.delete_vectors(
+            request.collection, selector, names, self._deadline(context)
         )
         return pb.DeleteVectorsResponse(updated=updated)
 
+    @again_if_moved
     async def GetPoints(self, request: pb.GetPointsRequest, context: Context) -> pb.GetPointsResponse:
         """Reads points by id."""
         ids = check_ids(request.ids, "ids", self._settings)
         check_format(request.vector_format)
-        selection, deadline = read_selection(request.payload), self._deadline(context)
-        points = await again_if_moved(
-            {request.collection},
-            lambda: self._points.get(
-                request.collection,
-                ids,
-                payload=selection,
-                with_vectors=request.with_vectors,
-                deadline=deadline,
-            ),
+        points = await self._points.get(
+            request.collection,
+            ids,
+            payload=read_selection(request.payload),
+            with_vectors=request.with_vectors,
+            deadline=self._deadline(context),
         )
         found = {point.id for point in points}
         return pb.GetPointsResponse(
@@ -158,53 +157,50 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             missing=[id for id in dict.fromkeys(ids) if id not in found],
         )
 
+    @again_if_moved
     async def DeletePoints(
         self, request: pb.DeletePointsRequest, context: Context
     ) -> pb.DeletePointsResponse:
         """Deletes points by id or by filter."""
         selector = self._selector(request, "to delete all points, delete the collection")
-        deadline = self._deadline(context)
-        deleted = await again_if_moved(
-            {request.collection}, lambda: self._points.delete(request.collection, selector, deadline)
-        )
+        deleted = await self._points.delete(request.collection, selector, self._deadline(context))
         return pb.DeletePointsResponse(deleted=deleted)
 
+    @again_if_moved
     async def UpdatePayload(
         self, request: pb.UpdatePayloadRequest, context: Context
     ) -> pb.UpdatePayloadResponse:
         """Changes payloads of points by id or by filter."""
         selector = self._selector(request, "to change all points, name their ids")
         change = read_change(request, self._settings)
-        deadline = self._deadline(context)
-        updated = await again_if_moved(
-            {request.collection},
-            lambda: self._points.update_payload(request.collection, selector, change, deadline),
+        updated = await self._points.update_payload(
+            request.collection, selector, change, self._deadline(context)
         )
         return pb.UpdatePayloadResponse(updated=updated)
 
+    @again_if_moved
     async def CountPoints(self, request: pb.CountPointsRequest, context: Context) -> pb.CountPointsResponse:
         """Counts points."""
-        filter, deadline = read_filter(request.filter, self._settings), self._deadline(context)
-        count = await again_if_moved(
-            {request.collection}, lambda: self._points.count(request.collection, filter, deadline)
-        )
+        filter = read_filter(request.filter, self._settings)
+        count = await self._points.count(request.collection, filter, self._deadline(context))
         return pb.CountPointsResponse(count=count)
 
+    @again_if_moved
     async def Facet(self, request: pb.FacetRequest, context: Context) -> pb.FacetResponse:
         """Counts the values of a field."""
-        key = check_path(request.key, "key")
-        limit = check_limit(request.limit, self._settings)
-        filter, deadline = read_filter(request.filter, self._settings), self._deadline(context)
-        hits = await again_if_moved(
-            {request.collection},
-            lambda: self._points.facet(
-                request.collection, key, limit=limit, filter=filter, exact=request.exact, deadline=deadline
-            ),
+        hits = await self._points.facet(
+            request.collection,
+            check_path(request.key, "key"),
+            limit=check_limit(request.limit, self._settings),
+            filter=read_filter(request.filter, self._settings),
+            exact=request.exact,
+            deadline=self._deadline(context),
         )
         return pb.FacetResponse(
             hits=[pb.FacetHit(value=write_value(hit.value), count=hit.count) for hit in hits]
         )
 
+    @again_if_moved
     async def ListPoints(self, request: pb.ListPointsRequest, context: Context) -> pb.ListPointsResponse:
         """A page of points."""
         limit = request.page_size or _DEFAULT_PAGE_SIZE
@@ -219,21 +215,35 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             read_selection(request.payload),
             request.with_vectors,
         )
-        order, sample, deadline = read_order(request), is_sample(request), self._deadline(context)
-
-        async def read() -> Page:
-            if sample:
-                return await self._points.random(listing, limit=limit, deadline=deadline)
-            cursor = request.page_token or None
-            return await self._points.page(
-                listing, limit=limit, cursor=cursor, order=order, deadline=deadline
-            )
-
-        page = await again_if_moved({request.collection}, read)
+        page = await self._points.page(
+            listing,
+            limit=limit,
+            cursor=request.page_token or None,
+            order=read_order(request),
+            deadline=self._deadline(context),
+        )
         return pb.ListPointsResponse(
             points=[write_point(point, request.vector_format) for point in page.points],
             next_page_token=page.next_cursor or "",
         )
+
+    async def _write(
+        self,
+        request: pb.UpsertRequest | pb.UpdateVectorsRequest,
+        context: Context,
+        insert_only: bool = False,
+        only_vectors: bool = False,
+    ) -> list[pb.UpsertResult]:
+        check_count("points", len(request.points), self._settings.max_points)
+        points = await _in_turns(
+            request.points, lambda point, i: read_point(point, f"points[{i}]", self._settings)
+        )
+        if only_vectors:
+            points = vectors_only(request.points, points)
+        wait = request.wait if request.HasField("wait") else True
+        write = Write(request.collection, points, wait, insert_only, request.fingerprint, only_vectors)
+        results = await self._upsert.upsert(write, self._deadline(context))
+        return [_result(point.id, one) for point, one in zip(request.points, results, strict=True)]
 
     def _deadline(self, context: Context) -> Deadline:
         return Deadline.after(context.time_remaining(), self._settings.store_timeout_s)
@@ -266,30 +276,13 @@ async def _in_turns(protos: Sequence[Proto], read: Callable[[Proto, int], Read])
     return done
 
 
-async def again_if_moved(names: Collection[str], call: Callable[[], Awaitable[Answer]]) -> Answer:
-    """The call's answer; once more where a collection is gone that is none of the caller's `names`.
-
-    An alias that moved on a moment ago led there. The store looks it up anew after a NotFound.
-    """
-    try:
-        return await call()
-    except NotFound as error:
-        if error.reason != "COLLECTION_NOT_FOUND" or error.metadata["collection"] in names:
-            raise
-        return await call()
-
-
 def _insert_only(request: pb.UpsertRequest) -> bool:
     if request.update_mode not in pb.UpdateMode.values():
         raise InvalidArgument("update_mode", f"{request.update_mode} is none of this API's update modes")
     return request.update_mode == pb.UPDATE_MODE_INSERT_ONLY
 
 
-def _results(points: Sequence[pb.Point], results: Sequence[WriteResult]) -> list[pb.UpsertResult]:
-    return [_upsert_result(point.id, result) for point, result in zip(points, results, strict=True)]
-
-
-def _upsert_result(id: str, result: WriteResult) -> pb.UpsertResult:
+def _result(id: str, result: WriteResult) -> pb.UpsertResult:
     if isinstance(result, ServiceError):
         return pb.UpsertResult(id=id, status=to_status(result))
     return pb.UpsertResult(

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from clipsearch.serving.errors import InvalidArgument, Unavailable
 from search_service.deadline import Deadline
@@ -48,6 +49,11 @@ class Listing:
     filter: Filter
     payload: PayloadSelection
     with_vectors: bool
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """The same for the store's calls that list."""
+        return {"filter": self.filter or None, "payload": self.payload, "with_vectors": self.with_vectors}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +132,8 @@ class _Walk:
             self._listing.collection,
             replace(self._order, start=start),
             limit=limit,
-            filter=self._listing.filter or None,
-            payload=self._listing.payload,
-            with_vectors=self._listing.with_vectors,
             timeout=self._deadline.store(),
+            **self._listing.wanted,
         )
         pairs = zip(found.values, found.points, strict=True)
         return [_Entry(value, self._store.uuid(point.id), point) for value, point in pairs], found.more
@@ -137,17 +141,15 @@ class _Walk:
     async def equals(self, value: int | float, cursor: str | None, limit: int) -> list[_Entry]:
         """So many points that have a value, in the order of their UUIDs from `cursor` on."""
         filter = self._listing.filter
-        filter = replace(filter, must=(*filter.must, self._equal(value)))
+        equal = replace(self._listing, filter=replace(filter, must=(*filter.must, self._equal(value))))
         found: list[_Entry] = []
         while len(found) < limit:
             page = await self._store.scroll(
-                self._listing.collection,
+                equal.collection,
                 limit=limit - len(found),
                 cursor=cursor,
-                filter=filter,
-                payload=self._listing.payload,
-                with_vectors=self._listing.with_vectors,
                 timeout=self._deadline.store(),
+                **equal.wanted,
             )
             found += [_Entry(value, self._store.uuid(point.id), point) for point in page.points]
             cursor = page.next_cursor

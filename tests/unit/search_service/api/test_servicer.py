@@ -12,7 +12,7 @@ from google.protobuf import struct_pb2
 
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.search.v1 import collection_pb2, filter_pb2, search_pb2
-from clipsearch.serving.errors import NotFound
+from clipsearch.serving.errors import NotFound, ServiceError
 from search_service.api.servicer import again_if_moved
 from tests.unit.search_service.served import Client, parse, refusal, refused, unit, wire
 
@@ -333,26 +333,39 @@ def test_every_rpc_is_tried_by_a_test():
                 assert re.search(rf"\.{method.name}\(", sources), f"{method.full_name} is tried by no test"
 
 
-async def test_an_alias_that_moved_while_its_collection_was_deleted_fails_no_call():
+def failing_once(error: ServiceError):
+    """An RPC that answers only when it is called again, and how often it was called."""
     calls = []
 
-    async def call() -> str:
-        calls.append("call")
+    @again_if_moved
+    async def rpc(servicer, request, context) -> str:
+        calls.append(request)
         if len(calls) == 1:
-            raise NotFound("collection", "c-of-before")
+            raise error
         return "answer"
 
-    assert await again_if_moved({"c"}, call) == "answer"
+    return rpc, calls
 
 
+SEARCH = search_pb2.SearchRequest(collection="c")
+NAMING = [
+    SEARCH,
+    search_pb2.SearchGroupsRequest(search=SEARCH),
+    search_pb2.SearchBatchRequest(searches=[SEARCH, search_pb2.SearchRequest(collection="d")]),
+]
+
+
+@pytest.mark.parametrize("naming", NAMING)
+async def test_an_alias_that_moved_while_its_collection_was_deleted_fails_no_call(naming):
+    rpc, calls = failing_once(NotFound("collection", "c-of-before"))
+    assert await rpc(None, naming, None) == "answer"
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("naming", NAMING)
 @pytest.mark.parametrize("missing", [NotFound("collection", "c"), NotFound("point", "p")])
-async def test_what_the_caller_named_and_is_not_there_is_told_at_once(missing):
-    calls = []
-
-    async def call() -> None:
-        calls.append("call")
-        raise missing
-
+async def test_what_the_caller_named_and_is_not_there_is_told_at_once(naming, missing):
+    rpc, calls = failing_once(missing)
     with pytest.raises(NotFound):
-        await again_if_moved({"c"}, call)
+        await rpc(None, naming, None)
     assert len(calls) == 1

@@ -27,52 +27,15 @@ from search_service.stores.collection import (
     index_type,
 )
 
-_INDEX_TYPES: EnumNames[IndexType, pb.PayloadIndexType.ValueType] = EnumNames(
-    {
-        "keyword": pb.PAYLOAD_INDEX_TYPE_KEYWORD,
-        "integer": pb.PAYLOAD_INDEX_TYPE_INTEGER,
-        "float": pb.PAYLOAD_INDEX_TYPE_FLOAT,
-        "bool": pb.PAYLOAD_INDEX_TYPE_BOOL,
-        "datetime": pb.PAYLOAD_INDEX_TYPE_DATETIME,
-        "text": pb.PAYLOAD_INDEX_TYPE_TEXT,
-        "geo": pb.PAYLOAD_INDEX_TYPE_GEO,
-    }
+_INDEX_TYPES = EnumNames[IndexType, pb.PayloadIndexType.ValueType](IndexType, pb.PayloadIndexType)
+_QUANTIZATIONS = EnumNames[Quantization, pb.Quantization.ValueType](Quantization, pb.Quantization, "none")
+_ENCODINGS = EnumNames[BinaryEncoding, pb.BinaryEncoding.ValueType](
+    BinaryEncoding, pb.BinaryEncoding, "one_bit"
 )
-_QUANTIZATIONS: EnumNames[Quantization, pb.Quantization.ValueType] = EnumNames(
-    {
-        "none": pb.QUANTIZATION_NONE,
-        "scalar": pb.QUANTIZATION_SCALAR,
-        "binary": pb.QUANTIZATION_BINARY,
-        "product": pb.QUANTIZATION_PRODUCT,
-        "turbo": pb.QUANTIZATION_TURBO,
-    },
-    default="none",
+_QUERY_ENCODINGS = EnumNames[BinaryQueryEncoding, pb.BinaryQueryEncoding.ValueType](
+    BinaryQueryEncoding, pb.BinaryQueryEncoding, "default"
 )
-_ENCODINGS: EnumNames[BinaryEncoding, pb.BinaryEncoding.ValueType] = EnumNames(
-    {
-        "one_bit": pb.BINARY_ENCODING_ONE_BIT,
-        "one_and_half_bits": pb.BINARY_ENCODING_ONE_AND_HALF_BITS,
-        "two_bits": pb.BINARY_ENCODING_TWO_BITS,
-    },
-    default="one_bit",
-)
-_QUERY_ENCODINGS: EnumNames[BinaryQueryEncoding, pb.BinaryQueryEncoding.ValueType] = EnumNames(
-    {
-        "default": pb.BINARY_QUERY_ENCODING_DEFAULT,
-        "binary": pb.BINARY_QUERY_ENCODING_BINARY,
-        "scalar4bits": pb.BINARY_QUERY_ENCODING_SCALAR_4BITS,
-        "scalar8bits": pb.BINARY_QUERY_ENCODING_SCALAR_8BITS,
-    },
-    default="default",
-)
-_TOKENIZERS: EnumNames[Tokenizer, pb.TokenizerType.ValueType] = EnumNames(
-    {
-        "word": pb.TOKENIZER_TYPE_WORD,
-        "whitespace": pb.TOKENIZER_TYPE_WHITESPACE,
-        "prefix": pb.TOKENIZER_TYPE_PREFIX,
-    },
-    default="word",
-)
+_TOKENIZERS = EnumNames[Tokenizer, pb.TokenizerType.ValueType](Tokenizer, pb.TokenizerType, "word")
 _DEFAULT_COMPRESSION = 16
 _MAX_TOKEN_LEN = 1000
 # Those of Snowball, and those that have stop words, in the engines.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
 from google.protobuf import struct_pb2, timestamp_pb2
@@ -48,11 +48,17 @@ _ROUNDING = 1e-6
 
 
 class EnumNames(Generic[Name, Number]):
-    """The names that an API's enum goes by here, in both directions; `default`: that of its 0."""
+    """The names that an API's enum goes by here, in both directions.
 
-    def __init__(self, numbers: Mapping[Name, Number], default: Name | None = None) -> None:
-        self.numbers = dict(numbers)
-        self._names: dict[int, Name] = {number: name for name, number in numbers.items()}
+    `names` is a Literal of them, some of which the enum may lack; `default`: that of its 0.
+    """
+
+    def __init__(self, names: Any, enum: Any, default: Name | None = None) -> None:
+        prefix = enum.Name(0).removesuffix("UNSPECIFIED")
+        numbers = {name.removeprefix(prefix).replace("_", "").lower(): n for name, n in enum.items()}
+        known: dict[Name, str] = {name: name.replace("_", "") for name in get_args(names)}
+        self.numbers: dict[Name, Number] = {n: numbers[key] for n, key in known.items() if key in numbers}
+        self._names: dict[int, Name] = {number: name for name, number in self.numbers.items()}
         if default is not None:
             self._names[0] = default
 

@@ -44,35 +44,12 @@ _MAX_HNSW_EF = 4096
 _MAX_OVERSAMPLING = 100
 _MAX_WEIGHT = 100
 
-_TARGETS: EnumNames[Target, search_pb2.Target.ValueType] = EnumNames(
-    {
-        "image": search_pb2.TARGET_IMAGE,
-        "text": search_pb2.TARGET_TEXT,
-        "any": search_pb2.TARGET_ANY,
-        "words": search_pb2.TARGET_WORDS,
-    },
-    default="any",
+_TARGETS = EnumNames[Target, search_pb2.Target.ValueType](Target, search_pb2.Target, "any")
+_FUSIONS = EnumNames[Fusion, search_pb2.Fusion.ValueType](Fusion, search_pb2.Fusion, "calibrated")
+_STRATEGIES = EnumNames[Strategy, search_pb2.Strategy.ValueType](
+    Strategy, search_pb2.Strategy, "average_vector"
 )
-_FUSIONS: EnumNames[Fusion, search_pb2.Fusion.ValueType] = EnumNames(
-    {
-        "calibrated": search_pb2.FUSION_CALIBRATED,
-        "rrf": search_pb2.FUSION_RRF,
-        "dbsf": search_pb2.FUSION_DBSF,
-        "hybrid": search_pb2.FUSION_HYBRID,
-    },
-    default="calibrated",
-)
-_STRATEGIES: EnumNames[Strategy, search_pb2.Strategy.ValueType] = EnumNames(
-    {
-        "average_vector": search_pb2.STRATEGY_AVERAGE_VECTOR,
-        "best_score": search_pb2.STRATEGY_BEST_SCORE,
-        "sum_scores": search_pb2.STRATEGY_SUM_SCORES,
-    },
-    default="average_vector",
-)
-_KINDS: EnumNames[VectorName, search_pb2.TermKind.ValueType] = EnumNames(
-    {"image": search_pb2.TERM_KIND_IMAGE, "text": search_pb2.TERM_KIND_TEXT}
-)
+_KINDS = EnumNames[VectorName, search_pb2.TermKind.ValueType](VectorName, search_pb2.TermKind)
 
 
 def read_search(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str = "") -> Query:

@@ -21,8 +21,7 @@ from search_service.stores.questions import Boost, Mmr
 
 Target = Literal["image", "text", "any", "words"]
 Strategy = Literal["average_vector", "best_score", "sum_scores"]
-Method = Literal["rrf", "dbsf"]
-Fusion = Literal["calibrated", "hybrid"] | Method
+Fusion = Literal["calibrated", "rrf", "dbsf", "hybrid"]
 FUSION_DEPTH = 500
 """Points of each vector name that RRF and DBSF rank, however many are wanted: a point's share, and with it
 the order, depends on how many are."""

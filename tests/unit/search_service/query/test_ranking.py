@@ -70,7 +70,7 @@ def test_stored_terms_are_left_out_besides_the_callers_filter():
 
 
 @pytest.mark.parametrize("empty", ["image", "text"])
-@pytest.mark.parametrize("fusion", get_args(get_args(Fusion)[0]) + get_args(get_args(Fusion)[1]))
+@pytest.mark.parametrize("fusion", get_args(Fusion))
 def test_one_name_alone_keeps_its_cosines(empty, fusion):
     there = found(a=0.9, b=0.4, c=0.3)
     both = [[], there] if empty == "image" else [there, []]

@@ -21,9 +21,11 @@ from search_service.write.successors import Successors, on_each
 
 _MAX_DIMENSION = 65_535
 _MAX_FINGERPRINT = 256
-_M = range(4, 257)
-_EF_CONSTRUCT = range(4, 4097)
-_FULL_SCAN_KB = range(10, 100_000_001)
+_HNSW = {
+    "m": range(4, 257),
+    "ef_construct": range(4, 4097),
+    "full_scan_threshold_kb": range(10, 100_000_001),
+}
 _COMPRESSIONS = (4, 8, 16, 32, 64)
 _TURBO_BITS = (1.0, 1.5, 2.0, 4.0, 8.0)
 # A server would try to make millions of them.
@@ -109,21 +111,17 @@ class Collections:
 
         Raises NotFound; FailedPrecondition if there is another one.
         """
-        chain = await self._successors.chain(collection, deadline)
-
-        async def create(one: CollectionSpec) -> None:
-            await self._store.create_payload_index(one.name, key, index, timeout=deadline.store())
-
-        await on_each(chain, create)
+        await on_each(
+            await self._successors.chain(collection, deadline),
+            lambda one: self._store.create_payload_index(one.name, key, index, timeout=deadline.store()),
+        )
 
     async def delete_payload_index(self, collection: str, key: str, deadline: Deadline) -> None:
         """Removes the payload index of a field, of the successor too. Raises NotFound for the collection."""
-        chain = await self._successors.chain(collection, deadline)
-
-        async def delete(one: CollectionSpec) -> None:
-            await self._store.delete_payload_index(one.name, key, timeout=deadline.store())
-
-        await on_each(chain, delete)
+        await on_each(
+            await self._successors.chain(collection, deadline),
+            lambda one: self._store.delete_payload_index(one.name, key, timeout=deadline.store()),
+        )
 
     async def set_successor(self, collection: str, successor: str, deadline: Deadline) -> tuple[str, float]:
         """Makes `successor` get what is written to the collection ("" = nothing does any more).
@@ -164,9 +162,13 @@ def _check_spec(spec: CollectionSpec) -> None:
         raise InvalidArgument(
             "fingerprint", f"{len(spec.fingerprint)} characters, at most {_MAX_FINGERPRINT}"
         )
-    _check_range("hnsw.m", spec.hnsw_m, _M)
-    _check_range("hnsw.ef_construct", spec.hnsw_ef_construct, _EF_CONSTRUCT)
-    _check_range("hnsw.full_scan_threshold_kb", spec.hnsw_full_scan_threshold_kb, _FULL_SCAN_KB)
+    for name, allowed in _HNSW.items():
+        value = getattr(spec, f"hnsw_{name}")
+        if value and value not in allowed:
+            raise InvalidArgument(
+                f"hnsw.{name}",
+                f"{value}; {allowed.start} to {allowed.stop - 1}, or 0 for the engine's default",
+            )
     _check_quantization(spec.quantization_params)
     _check_optimizers(spec.optimizers)
     if spec.shard_number > _MAX_SHARDS:
@@ -192,13 +194,6 @@ def _check_optimizers(optimizers: Optimizers) -> None:
         ):  # NaN is not either
             allowed = f"at least {least}" if most is None else f"{least} to {most}"
             raise InvalidArgument(f"optimizers.{name}", f"{value:g}; {allowed}")
-
-
-def _check_range(field: str, value: int, allowed: range) -> None:
-    if value and value not in allowed:
-        raise InvalidArgument(
-            field, f"{value}; {allowed.start} to {allowed.stop - 1}, or 0 for the engine's default"
-        )
 
 
 def _check_quantization(params: QuantizationParams) -> None:

@@ -19,7 +19,7 @@ from clipsearch.serving.telemetry.tracing import Tracing
 from search_service.api import collections_servicer, servicer
 from search_service.breaker import Breaker
 from search_service.collections import Collections
-from search_service.encoder.client import Encoder, EncoderClient
+from search_service.encoder.client import EncoderClient
 from search_service.encoder.encoders import Encoders
 from search_service.metrics import SearchMetrics
 from search_service.points import Points
@@ -48,8 +48,8 @@ def services(
     store: VectorStore,
     calibrations: Calibrations,
     settings: SearchSettings,
-    encoder: Encoder,
-    second: Encoder | None = None,
+    encoder: EncoderClient,
+    second: EncoderClient | None = None,
 ) -> list[Service]:
     """Both services over one store and one encoder, or two while collections move to another model.
 
@@ -99,7 +99,7 @@ async def _open(settings: SearchSettings, process: Process) -> AsyncIterator[Seq
         store = await _open_store(settings)
         stack.push_async_callback(store.close)
         measured = SearchMetrics(process.metrics.registry)
-        encoders: list[Encoder] = []
+        encoders: list[EncoderClient] = []
         for name, address in (("encoder", settings.encoder), ("second_encoder", settings.second_encoder)):
             if address:
                 client = _connect(address, settings, process.traces)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar, cast
+from typing import TypeAlias, TypeVar, cast
 
 import grpc
 import numpy as np
@@ -81,28 +81,14 @@ class Encoding:
     weak_match_below: float = 0.0
 
 
-class Encoder(Protocol):
-    """What the search service asks of an encoder.
-
-    Raises Unavailable("encoder"), ResourceExhausted, DeadlineExceeded and, if the encoder refuses
-    or fails, FailedPrecondition or ServiceError.
-    """
-
-    async def ping(self) -> None:
-        """Returns if the encoder answers."""
-
-    async def model(self, deadline: Deadline) -> Model:
-        """The model that is loaded."""
-
-    async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
-        """Encodes texts and images, at least one of either."""
-
-
-class EncoderClient:
+class EncoderClient(Connection):
     """Calls the encoder service at `address` (host:port, or any gRPC target).
 
     No call waits longer than `timeout_s`. A connection is made at its first call, and again whenever
     it is lost; `interceptors` see every call, `token` is shown at each. `tls` None = plaintext.
+
+    Calls raise Unavailable("encoder"), ResourceExhausted, DeadlineExceeded and, if the encoder refuses
+    or fails, FailedPrecondition or ServiceError.
     """
 
     def __init__(
@@ -114,24 +100,16 @@ class EncoderClient:
         tls: ClientTls | None = None,
     ) -> None:
         """Raises CredentialsError."""
+        super().__init__(lambda: aio_channel(address, interceptors, tls), tls)
         self._address = address
         self._timeout_s = timeout_s
         self._shown = bearer(token)
-        self._connection = Connection(lambda: aio_channel(address, interceptors, tls), tls)
-
-    async def watch(self) -> None:
-        """Connects anew whenever the TLS files have changed, for ever."""
-        await self._connection.watch()
-
-    async def close(self) -> None:
-        """Closes the connections; calls in progress fail."""
-        await self._connection.close()
 
     async def ping(self) -> None:
         """Returns if the encoder answers. Logs no failure: it is asked all the time."""
         request = encoder_pb2.GetModelRequest()
         try:
-            await self._connection.stub.GetModel(request, timeout=self._timeout_s, metadata=self._shown)
+            await self.stub.GetModel(request, timeout=self._timeout_s, metadata=self._shown)
         except grpc.aio.AioRpcError as error:
             # A full encoder answers; health that gave up for it would take the searches of all away.
             if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -139,7 +117,7 @@ class EncoderClient:
 
     async def model(self, deadline: Deadline) -> Model:
         """The model that is loaded."""
-        answer = await self._call(self._connection.stub.GetModel, encoder_pb2.GetModelRequest(), deadline)
+        answer = await self._call(self.stub.GetModel, encoder_pb2.GetModelRequest(), deadline)
         return Model(answer.name, answer.fingerprint, answer.dimension)
 
     async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
@@ -157,13 +135,13 @@ class EncoderClient:
 
     async def _encode_texts(self, texts: list[str], deadline: Deadline) -> Encoding:
         request = encoder_pb2.EncodeTextRequest(texts=texts, format=_F32)
-        answer = await self._call(self._connection.stub.EncodeText, request, deadline)
+        answer = await self._call(self.stub.EncodeText, request, deadline)
         outcomes = _outcomes(answer.embeddings, len(texts))
         return Encoding(outcomes, [], answer.fingerprint, answer.weak_match_below)
 
     async def _encode_images(self, images: list[bytes], deadline: Deadline) -> Encoding:
         request = encoder_pb2.EncodeImageRequest(images=images, format=_F32)
-        answer = await self._call(self._connection.stub.EncodeImage, request, deadline)
+        answer = await self._call(self.stub.EncodeImage, request, deadline)
         return Encoding([], _outcomes(answer.embeddings, len(images)), answer.fingerprint)
 
     async def _call(
@@ -190,14 +168,12 @@ class EncoderClient:
 def _outcomes(embeddings: Sequence[encoder_pb2.Embedding], expected: int) -> list[Outcome]:
     if len(embeddings) != expected:
         raise Unavailable("encoder", f"the encoder answered {len(embeddings)} of {expected} inputs")
-    return [_outcome(embedding) for embedding in embeddings]
-
-
-def _outcome(embedding: encoder_pb2.Embedding) -> Outcome:
-    if embedding.HasField("error"):
-        return _item_error(embedding.error)
-    vector = np.frombuffer(embedding.vector.f32, dtype="<f4").astype(np.float32, copy=False)
-    return Encoded(vector, embedding.text.tokens_dropped)
+    return [
+        _item_error(embedding.error)
+        if embedding.HasField("error")
+        else Encoded(np.frombuffer(embedding.vector.f32, dtype="<f4"), embedding.text.tokens_dropped)
+        for embedding in embeddings
+    ]
 
 
 def _one_fingerprint(fingerprints: set[str]) -> str:

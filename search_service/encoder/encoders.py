@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from clipsearch.serving.errors import FingerprintMismatch, InvalidArgument, ServiceError, Unavailable
 from search_service.deadline import Deadline
-from search_service.encoder.client import Encoder, Encoding, Model
+from search_service.encoder.client import EncoderClient, Encoding, Model
 from search_service.stores.collection import CollectionSpec
 
 
@@ -23,7 +23,7 @@ class Encoders:
     only what needs it: that raises Unavailable("encoder"), and the message says which.
     """
 
-    def __init__(self, first: Encoder, second: Encoder | None = None) -> None:
+    def __init__(self, first: EncoderClient, second: EncoderClient | None = None) -> None:
         self._all = [_Known("", first)]
         if second is not None:
             self._all = [_Known("first", first), _Known("second", second)]
@@ -95,7 +95,7 @@ class _Known:
     `name`: of one of several, for errors; "" = it is the only one.
     """
 
-    def __init__(self, name: str, encoder: Encoder) -> None:
+    def __init__(self, name: str, encoder: EncoderClient) -> None:
         self._name = name
         self.encoder = encoder
         self.fingerprint = ""

@@ -6,19 +6,19 @@ the same beside a cosine, a calibrated score and a fusion by rank, which no form
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from clipsearch.serving.errors import InvalidArgument
 from search_service.deadline import Deadline
-from search_service.query.filters import EARTH_M, FieldChecks, fitted
+from search_service.query.filters import FieldChecks, fitted, of_kind
 from search_service.query.queries import Hit, Query
 from search_service.stores.collection import CollectionSpec, PayloadIndex
-from search_service.stores.filters import DatetimeRange, Filter, GeoPoint, GeoRadius, Range
+from search_service.stores.filters import Filter
 from search_service.stores.protocol import PayloadSelection
 from search_service.stores.questions import Boost, Nearer, Newer, Popular
+
+_KINDS = {Newer: "date", Nearer: "place", Popular: "number"}
 
 
 def candidate_query(query: Query) -> Query:
@@ -73,16 +73,10 @@ async def check_fields(
 
 def _fields(boosts: Sequence[Boost]) -> list[tuple[str, Filter]]:
     """Where in the request a boost's field stands, and a filter that takes it for what it should be."""
-    found = []
-    for index, boost in enumerate(boosts):
-        match boost.by:
-            case Newer(key):
-                first = datetime.min.replace(tzinfo=UTC)
-                found.append((f"boosts[{index}].newer.key", Filter(must=(DatetimeRange(key, gte=first),))))
-            case Nearer(key):
-                anywhere = GeoRadius(key, GeoPoint(0, 0), EARTH_M)
-                found.append((f"boosts[{index}].nearer.key", Filter(must=(anywhere,))))
-            case Popular(key):
-                least = -sys.float_info.max
-                found.append((f"boosts[{index}].popular.key", Filter(must=(Range(key, gte=least),))))
-    return found
+    return [
+        (
+            f"boosts[{index}].{type(boost.by).__name__.lower()}.key",
+            of_kind(boost.by.key, _KINDS[type(boost.by)]),
+        )
+        for index, boost in enumerate(boosts)
+    ]

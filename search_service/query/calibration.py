@@ -71,17 +71,20 @@ class Weighted:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Turns cosines of one query to one vector name into scores."""
+    """Turns cosines of one query to one vector name into scores.
+
+    `own`: the share of the query that is of the vectors' own kind.
+    """
 
     best: float
     best_spread: float
-    above: float
-    below: float
+    own: float
 
     def score(self, cosine: float) -> float:
         """How many spreads the cosine is above what unrelated queries find at best."""
         distance = (cosine - self.best) / self.best_spread
-        return distance * (self.above if distance > 0 else self.below)
+        other = _OTHER_ABOVE if distance > 0 else _OTHER_BELOW
+        return distance * (self.own + (1 - self.own) * other)
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ class Calibration:
         own = [kind == name for kind in kinds]
         if len(terms) == 1:
             [only] = figures
-            return _scale(only.best, only.best_spread, float(own[0]))
+            return Scale(only.best, only.best_spread, float(own[0]))
         weights = np.array([term.weight for term in terms])
         vectors = np.stack([term.vector for term in terms]).astype(np.float64)
         spreads = np.array([one.spread for one in figures])
@@ -147,9 +150,9 @@ class Calibration:
         mean = float((weights / spreads * means).sum()) / length
         best = np.array([one.best for one in figures])
         best_spreads = np.array([one.best_spread for one in figures])
-        return _scale(
+        return Scale(
             mean + spread * float((shares * (best - means) / spreads).sum()),
-            spread * float((shares * best_spreads / spreads).sum()),
+            max(spread * float((shares * best_spreads / spreads).sum()), 1e-6),
             float((shares * np.array(own)).sum()),
         )
 
@@ -207,10 +210,10 @@ def measured(asking: VectorSample, asked: VectorSample, count: int) -> Figures |
     if not len(queries) or not len(asked.ids):
         return None
     cosines = queries @ asked.vectors.T
-    own = [(row, ids[id]) for row, id in enumerate(asking.ids[:_QUERIES]) if id in ids]
     others = np.ones(cosines.shape, dtype=bool)
-    for row, column in own:
-        others[row, column] = False
+    for row, id in enumerate(asking.ids[:_QUERIES]):
+        if id in ids:
+            others[row, ids[id]] = False
     rows = others.any(axis=1)
     if not rows.any():
         return None
@@ -239,16 +242,6 @@ def _best(cosines: Floats, count: int) -> NDArray[np.float64]:
     best = np.minimum(tail[:, 0], extrapolated) + step * max(0.0, math.log(count / cosines.shape[1]))
     bounded: NDArray[np.float64] = np.minimum(best, 1.0)
     return bounded
-
-
-def _scale(best: float, best_spread: float, own: float) -> Scale:
-    """`own`: the share of the query that is of the vectors' own kind."""
-    return Scale(
-        best,
-        max(best_spread, 1e-6),
-        above=own + (1 - own) * _OTHER_ABOVE,
-        below=own + (1 - own) * _OTHER_BELOW,
-    )
 
 
 def _packed(vectors: Floats) -> dict[str, Any]:

@@ -62,7 +62,7 @@ _INDEXED: dict[IndexType, str] = {
 }
 _SAMPLE = 64  # points whose values are looked at before the engine is asked about all
 _MOST_KEPT = 1024
-EARTH_M = 25e6  # more than half of its circumference
+_EARTH_M = 25e6  # more than half of its circumference
 _SAID = {
     "number": "numbers",
     "word": "words",
@@ -293,7 +293,7 @@ class FieldChecks:
         page = await self.sample(collection, key, deadline)
         held = _kinds_of(value for point in page.points for value in values_at(point.payload, key))
         if page.points and page.next_cursor is not None and not held & wanted:
-            held |= {kind for kind in wanted if await self._some(collection, _of_kind(key, kind), deadline)}
+            held |= {kind for kind in wanted if await self._some(collection, of_kind(key, kind), deadline)}
         if len(self._seen) >= _MOST_KEPT:
             self._seen.clear()
         if held:
@@ -358,11 +358,12 @@ def _is_place(value: Mapping[str, object]) -> bool:
     )
 
 
-def _of_kind(key: str, kind: str) -> Filter:
+def of_kind(key: str, kind: str) -> Filter:
+    """That the field holds a value of this kind."""
     number = Range(key, gte=-sys.float_info.max)
     date = DatetimeRange(key, gte=datetime.min.replace(tzinfo=UTC))
     booleans = (MatchValue(key, True), MatchValue(key, False))
-    place = GeoRadius(key, GeoPoint(0, 0), EARTH_M)
+    place = GeoRadius(key, GeoPoint(0, 0), _EARTH_M)
     match kind:
         case "number":
             return Filter(must=(number,))

@@ -10,15 +10,14 @@ images, if their collections are of one model; one store call for each collectio
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, NotFound, inside
+from clipsearch.serving.errors import InvalidArgument, NotFound, inside
 from clipsearch.serving.together import together
-from search_service.deadline import Deadline
+from search_service.deadline import Deadline, store_within
 from search_service.encoder.client import Outcome
 from search_service.encoder.encoders import Encoders
 from search_service.query.boosts import boosted, candidate_query, check_fields, check_indexes
@@ -270,14 +269,11 @@ class Search:
 
     async def _calibrate(self, runs: Sequence[Run], deadline: Deadline) -> None:
         """The calibrations of the collections, where a search needs one: both names, or several terms."""
-        try:
-            async with asyncio.timeout(deadline.store()):
-                for run in runs:
-                    averages = run.query.strategy == "average_vector" and len(run.query.terms) > 1
-                    if run.joins or (averages and run.names):
-                        run.calibration = await self._calibrations.get(run.spec.name)
-        except TimeoutError:
-            raise DeadlineExceeded("the store did not answer in time") from None
+        async with store_within(deadline.store()):
+            for run in runs:
+                averages = run.query.strategy == "average_vector" and len(run.query.terms) > 1
+                if run.joins or (averages and run.names):
+                    run.calibration = await self._calibrations.get(run.spec.name)
 
     async def _neighbours(self, runs: Sequence[Run], deadline: Deadline) -> list[list[list[ScoredPoint]]]:
         """By search and vector name that it may find, the nearest points; one store call a collection."""

@@ -35,7 +35,7 @@ from search_service.stores.protocol import (
 )
 
 VECTORS = {"image": np.array([1, 0], np.float32), "text": np.array([0, 1], np.float32)}
-SCALES = {"image": Scale(0.6, 0.1, 1, 1), "text": Scale(0.1, 0.05, 0.25, 0.6)}
+SCALES = {"image": Scale(0.6, 0.1, own=1), "text": Scale(0.1, 0.05, own=0)}
 
 
 def query(**fields) -> Query:

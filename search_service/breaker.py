@@ -38,8 +38,7 @@ class Breaker:
         self._name = name
         self._unavailable = partial(Unavailable, name)
         self._on_change = on_change
-        self._open = False
-        self._problem = ""
+        self._problem = ""  # "" = none: calls are made
         self._answers = 0
         self._waiting: set[asyncio.Timeout] = set()
         on_change(True)
@@ -68,12 +67,16 @@ class Breaker:
         except (Unavailable, DeadlineExceeded) as error:
             self._failed(answers, error)
         else:
-            self._answered()
+            self._answers += 1
+            if self._problem:
+                self._problem = ""
+                _log.info("calls are made again", dependency=self._name)
+                self._on_change(True)
 
     @asynccontextmanager
     async def call(self) -> AsyncIterator[None]:
         """About a call. Raises Unavailable while the breaker is open, and as soon as it opens."""
-        if self._open:
+        if self._problem:
             raise self._refusal()
         try:
             async with asyncio.timeout(None) as waiting:
@@ -99,23 +102,15 @@ class Breaker:
     def _failed(self, answers: int, error: Unavailable | DeadlineExceeded) -> None:
         if self._answers != answers:
             return
-        self._problem = error.message
-        if not self._open:
-            self._open = True
-            _log.warning("calls are refused", dependency=self._name, problem=self._problem)
+        if not self._problem:
+            _log.warning("calls are refused", dependency=self._name, problem=error.message)
             self._on_change(False)
+        self._problem = error.message
         now = asyncio.get_running_loop().time()
         for waiting in self._waiting:
             waiting.reschedule(now)
         self._waiting.clear()
         raise error
-
-    def _answered(self) -> None:
-        self._answers += 1
-        if self._open:
-            self._open = False
-            _log.info("calls are made again", dependency=self._name)
-            self._on_change(True)
 
     def _refusal(self) -> Unavailable:
         return self._unavailable(self._problem, RETRY_AFTER_S)

@@ -124,50 +124,42 @@ def _connect(address: str, settings: SearchSettings, traces: Tracing) -> Encoder
             settings.encoder_timeout_s,
             traces.client,
             token.get_secret_value() if token is not None else None,
-            _tls(settings, "encoder") if settings.encoder_tls else None,
+            ClientTls(*settings.tls("encoder")) if settings.encoder_tls else None,
         )
     except CredentialsError as error:
         raise StartError(f"cannot connect to the encoder: {error}") from None
 
 
-def _tls(settings: SearchSettings, dependency: str) -> ClientTls:
-    files = ("ca", "certificate", "key", "server_name")
-    return ClientTls(*(getattr(settings, f"{dependency}_tls_{name}") for name in files))
-
-
 async def _open_store(settings: SearchSettings) -> VectorStore:
     """A Qdrant server if its URL is set, else Qdrant Edge in the data directory."""
-    try:
-        if settings.qdrant_url:
-            return _connect_store(settings)
+    if not settings.qdrant_url:
         maintenance = MaintenancePolicy(
-            index_threshold=settings.index_threshold,
-            quiet_s=settings.index_quiet_s,
-            busy_s=settings.index_busy_s,
+            settings.index_threshold, settings.index_quiet_s, settings.index_busy_s
         )
-        return await QdrantEdge.open(settings.data_dir, maintenance)
-    except CredentialsError as error:
-        raise StartError(f"cannot connect to Qdrant: {error}") from None
-    except OSError as error:
-        raise StartError(f"cannot use the data directory {settings.data_dir}: {error.strerror}") from error
-
-
-def _connect_store(settings: SearchSettings) -> VectorStore:
+        try:
+            return await QdrantEdge.open(settings.data_dir, maintenance)
+        except OSError as error:
+            raise StartError(
+                f"cannot use the data directory {settings.data_dir}: {error.strerror}"
+            ) from error
     # Here, because qdrant-client takes longer to load than the rest of the service together: a
     # service that is killed is away for as long as it takes to start.
     from search_service.stores.qdrant.store import QdrantServer
 
     key = settings.qdrant_api_key
-    return QdrantServer.connect(
-        settings.qdrant_url,
-        key.get_secret_value() if key is not None else None,
-        timeout=settings.store_timeout_s,
-        tls=_tls(settings, "qdrant"),
-        grpc_port=settings.qdrant_grpc_port,
-        channels=settings.qdrant_channels,
-        ordering=settings.qdrant_ordering,
-        consistency=settings.qdrant_consistency,
-    )
+    try:
+        return QdrantServer.connect(
+            settings.qdrant_url,
+            key.get_secret_value() if key is not None else None,
+            timeout=settings.store_timeout_s,
+            tls=ClientTls(*settings.tls("qdrant")),
+            grpc_port=settings.qdrant_grpc_port,
+            channels=settings.qdrant_channels,
+            ordering=settings.qdrant_ordering,
+            consistency=settings.qdrant_consistency,
+        )
+    except CredentialsError as error:
+        raise StartError(f"cannot connect to Qdrant: {error}") from None
 
 
 def main() -> None:

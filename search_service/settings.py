@@ -154,23 +154,20 @@ class SearchSettings(ServingSettings):
             f"{package}.CreateCollectionRequest.payload_indexes": MAX_INDEXES,
         }
 
+    def tls(self, dependency: str) -> tuple[Path | None, Path | None, Path | None, str]:
+        """CAs, certificate, its key and the server's name, of the TLS to the `encoder` or to `qdrant`."""
+        names = ("ca", "certificate", "key", "server_name")
+        return tuple(getattr(self, f"{dependency}_tls_{name}") for name in names)
+
     @model_validator(mode="after")
     def _no_tls_by_half(self) -> Self:
-        of_tls = (self.encoder_tls_ca, self.encoder_tls_certificate, self.encoder_tls_server_name)
-        if any(of_tls) and not self.encoder_tls:
-            raise ValueError("settings SEARCH_ENCODER_TLS_... need SEARCH_ENCODER_TLS=true")
-        of_qdrant = (
-            self.qdrant_tls_ca,
-            self.qdrant_tls_certificate,
-            self.qdrant_tls_key,
-            self.qdrant_tls_server_name,
-        )
-        if any(of_qdrant) and not self.qdrant_url.startswith("https://"):
-            raise ValueError("settings SEARCH_QDRANT_TLS_... need a QDRANT_URL with https://")
-        for tls, certificate, key in (
-            ("SEARCH_ENCODER_TLS", self.encoder_tls_certificate, self.encoder_tls_key),
-            ("SEARCH_QDRANT_TLS", self.qdrant_tls_certificate, self.qdrant_tls_key),
-        ):
+        encoder = ("encoder", self.encoder_tls, "SEARCH_ENCODER_TLS=true")
+        qdrant = ("qdrant", self.qdrant_url.startswith("https://"), "a QDRANT_URL with https://")
+        for dependency, used, needed in (encoder, qdrant):
+            _, certificate, key, _ = given = self.tls(dependency)
+            name = f"SEARCH_{dependency.upper()}_TLS"
+            if any(given) and not used:
+                raise ValueError(f"settings {name}_... need {needed}")
             if (certificate is None) != (key is None):
-                raise ValueError(f"{tls}_CERTIFICATE and {tls}_KEY belong together, one is not set")
+                raise ValueError(f"{name}_CERTIFICATE and {name}_KEY belong together, one is not set")
         return self

@@ -40,7 +40,7 @@ def test_a_wrong_variable_is_told_by_name(monkeypatch, name, value, told):
         load_settings(SearchSettings)
 
 
-@pytest.mark.parametrize("name", ["CA", "CERTIFICATE", "SERVER_NAME"])
+@pytest.mark.parametrize("name", ["CA", "CERTIFICATE", "KEY", "SERVER_NAME"])
 def test_tls_to_the_encoder_is_not_left_out_in_silence(monkeypatch, name):
     monkeypatch.setenv(f"SEARCH_ENCODER_TLS_{name}", "x")
     with pytest.raises(SettingsError, match="need SEARCH_ENCODER_TLS=true"):

@@ -116,18 +116,16 @@ class _Reader:
             case "filter":
                 return self.filter(proto.filter, f"{field}.filter", depth + 1, nested=nested)
             case "nested":
-                return self.nested(proto.nested, f"{field}.nested", depth + 1)
+                key = check_path(proto.nested.key, f"{field}.nested.key")
+                field = f"{field}.nested.filter"
+                filter = self.filter(proto.nested.filter, field, depth + 1, nested=True)
+                if matches_everything(filter):
+                    raise InvalidArgument(field, "matches every object", "FILTER_EMPTY")
+                return Nested(key, filter)
             case "has_vector":
                 return HasVector(check_vector_name(proto.has_vector, f"{field}.has_vector"))
             case _:
                 raise _unset(field, "field, is_empty, is_null, has_id, filter, nested, has_vector")
-
-    def nested(self, proto: filter_pb2.NestedCondition, field: str, depth: int) -> Nested:
-        key = check_path(proto.key, f"{field}.key")
-        filter = self.filter(proto.filter, f"{field}.filter", depth, nested=True)
-        if matches_everything(filter):
-            raise InvalidArgument(f"{field}.filter", "matches every object", "FILTER_EMPTY")
-        return Nested(key, filter)
 
     def field(self, proto: filter_pb2.FieldCondition, field: str) -> Condition:
         key = check_path(proto.key, f"{field}.key")
@@ -145,7 +143,8 @@ class _Reader:
             case "geo_bounding_box":
                 return _box(key, proto.geo_bounding_box, f"{field}.geo_bounding_box")
             case "values_count":
-                return ValuesCount(key, **_bounds(proto.values_count, f"{field}.values_count", _whole))
+                counts = _bounds(proto.values_count, f"{field}.values_count", lambda count, field: count)
+                return ValuesCount(key, **counts)
             case _:
                 raise _unset(
                     field, "match, range, datetime_range, geo_radius, geo_bounding_box, values_count"
@@ -161,10 +160,10 @@ class _Reader:
                 if not words.strip():
                     raise InvalidArgument(f"{field}.{kind}", "empty, or white space only")
                 return MatchText(key, words) if kind == "text" else MatchPhrase(key, words)
-            case "any_keyword" | "any_integer":
-                return MatchAny(key, self.values(getattr(proto, kind).values, f"{field}.{kind}.values"))
-            case "except_keyword" | "except_integer":
-                return MatchExcept(key, self.values(getattr(proto, kind).values, f"{field}.{kind}.values"))
+            case "any_keyword" | "any_integer" | "except_keyword" | "except_integer":
+                values = getattr(proto, kind).values
+                check_count(f"{field}.{kind}.values", len(values), self.limits.max_ids)
+                return (MatchAny if kind.startswith("any") else MatchExcept)(key, tuple(values))
             case _:
                 raise _unset(
                     field,
@@ -172,20 +171,12 @@ class _Reader:
                     "except_keyword, except_integer, phrase",
                 )
 
-    def values(self, values: Sequence[Any], field: str) -> tuple[Any, ...]:
-        check_count(field, len(values), self.limits.max_ids)
-        return tuple(values)
-
 
 def _bounds(proto: Any, field: str, read: Callable[[Any, str], Bound]) -> dict[str, Bound]:
     bounds = {name: read(getattr(proto, name), f"{field}.{name}") for name in _BOUNDS if proto.HasField(name)}
     if not bounds:
         raise InvalidArgument(field, f"has no bound; at least one of {', '.join(_BOUNDS)} must be set")
     return bounds
-
-
-def _whole(bound: int, field: str) -> int:
-    return bound
 
 
 def _radius(key: str, proto: filter_pb2.GeoRadius, field: str) -> GeoRadius:

@@ -1,10 +1,14 @@
-"""Searches as they travel: requests read, answers written.
+"""Searches as they travel, alone and grouped: requests read, answers written.
 
 Whatever is wrong with a request is told by its path.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from clipsearch.filters.paths import keys
 from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import InvalidArgument, inside
 from search_service.api.filter_proto import read_filter
@@ -14,13 +18,16 @@ from search_service.api.point_proto import (
     check_count,
     check_format,
     check_id,
+    check_path,
     finite,
     read_selection,
+    read_time,
     read_vector,
     write_payload,
+    write_value,
     write_vector,
 )
-from search_service.api.rescoring_proto import read_boosts, read_mmr
+from search_service.query.groups import Group, GroupQuery
 from search_service.query.queries import (
     FUSION_DEPTH,
     Answer,
@@ -35,14 +42,21 @@ from search_service.query.queries import (
     Term,
     TextTerm,
     VectorTerm,
+    check_weight,
 )
 from search_service.settings import SearchSettings
 from search_service.stores.protocol import VectorName
+from search_service.stores.questions import Boost, Mmr, Nearer, Newer, Popular
 
 _DEFAULT_LIMIT = 10
+_DEFAULT_GROUP_SIZE = 3
+_DIVERSITY = 0.5
+_CANDIDATES = 100
 _MAX_HNSW_EF = 4096
 _MAX_OVERSAMPLING = 100
 _MAX_WEIGHT = 100
+# Within, so that what it is to the engine, a float32, is neither 0 nor infinite.
+_LEAST_SCALE, _MOST_SCALE = 1e-9, 1e30
 
 _TARGETS = EnumNames[Target, search_pb2.Target.ValueType](Target, search_pb2.Target, "any")
 _FUSIONS = EnumNames[Fusion, search_pb2.Fusion.ValueType](Fusion, search_pb2.Fusion, "calibrated")
@@ -58,17 +72,34 @@ def read_search(proto: search_pb2.SearchRequest, limits: SearchSettings, path: s
         return _read(proto, limits, path)
 
 
-def check_limit(limit: int, limits: SearchSettings) -> int:
+def read_groups(proto: search_pb2.SearchGroupsRequest, limits: SearchSettings) -> GroupQuery:
+    """The search. Raises InvalidArgument."""
+    query = read_search(proto.search, limits, "search")
+    if query.offset:
+        raise InvalidArgument("search.offset", f"{query.offset}; groups have none, only a limit")
+    if query.mmr is not None:
+        raise InvalidArgument("search.mmr", "set together with group_by; groups have an order of their own")
+    size = proto.group_size or _DEFAULT_GROUP_SIZE
+    if query.limit * size > limits.max_limit:
+        raise InvalidArgument(
+            "group_size",
+            f"{query.limit} groups of {size} hits are {query.limit * size}, at most {limits.max_limit}",
+            "LIMIT_TOO_LARGE",
+        )
+    return GroupQuery(query, check_path(proto.group_by, "group_by"), size)
+
+
+def check_limit(limit: int, most: int, field: str = "limit") -> int:
     """How many are wanted, where 0 is for the default. Raises InvalidArgument."""
-    if limit > limits.max_limit:
-        raise InvalidArgument("limit", f"{limit}, at most {limits.max_limit}", "LIMIT_TOO_LARGE")
+    if limit > most:
+        raise InvalidArgument(field, f"{limit}, at most {most}", "LIMIT_TOO_LARGE")
     return limit or _DEFAULT_LIMIT
 
 
 def write_answer(answer: Answer, format: VectorFormat) -> search_pb2.SearchResponse:
     """The answer as it travels."""
     return search_pb2.SearchResponse(
-        hits=[write_hit(hit, answer.weak(hit), format) for hit in answer.hits],
+        hits=[_write_hit(hit, answer.weak(hit), format) for hit in answer.hits],
         fingerprint=answer.fingerprint,
         timings=search_pb2.SearchTimings(
             encode_ms=1000 * answer.timings.encode_s, store_ms=1000 * answer.timings.store_s
@@ -79,6 +110,22 @@ def write_answer(answer: Answer, format: VectorFormat) -> search_pb2.SearchRespo
         if answer.fusion is not None
         else search_pb2.FUSION_UNSPECIFIED,
         weak_match_below=answer.weak_match_below,
+    )
+
+
+def write_groups(
+    groups: Sequence[Group], answer: Answer, format: VectorFormat
+) -> search_pb2.SearchGroupsResponse:
+    """The groups as they travel."""
+    return search_pb2.SearchGroupsResponse(
+        groups=[
+            search_pb2.Group(
+                id=write_value(group.value),
+                hits=[_write_hit(hit, answer.weak(hit), format) for hit in group.hits],
+            )
+            for group in groups
+        ],
+        search=write_answer(answer, format),
     )
 
 
@@ -102,7 +149,7 @@ def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str) ->
             f"{oversampling}; 1 to {_MAX_OVERSAMPLING}, or 0 for the default",
         )
     limit = _limit(proto, target, fusion, limits)
-    boosts, boost_candidates = read_boosts(proto, proto.offset + limit, limits)
+    boosts, boost_candidates = _boosts(proto, proto.offset + limit, limits)
     if fusion == "hybrid":
         raise InvalidArgument("fusion", "FUSION_HYBRID is what answers say; searches ask for it by `hybrid`")
     hybrid = _hybrid(proto.hybrid, target) if proto.HasField("hybrid") else None
@@ -126,7 +173,7 @@ def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str) ->
         only_matches=proto.only_matches,
         path=path,
         strategy=strategy,
-        mmr=read_mmr(proto, proto.offset + limit, limits),
+        mmr=_mmr(proto, proto.offset + limit, limits),
         boosts=boosts,
         boost_candidates=boost_candidates,
         context=tuple(_pair(pair, f"context[{i}]", limits) for i, pair in enumerate(proto.context)),
@@ -179,7 +226,7 @@ def _term(proto: search_pb2.QueryTerm, field: str, limits: SearchSettings) -> Te
 
 
 def _limit(proto: search_pb2.SearchRequest, target: Target, fusion: Fusion, limits: SearchSettings) -> int:
-    limit = check_limit(proto.limit, limits)
+    limit = check_limit(proto.limit, limits.max_limit)
     if proto.offset + limit > limits.max_window:
         raise InvalidArgument(
             "offset",
@@ -200,7 +247,77 @@ def _limit(proto: search_pb2.SearchRequest, target: Target, fusion: Fusion, limi
     return limit
 
 
-def write_hit(hit: Hit, weak: bool, format: VectorFormat) -> search_pb2.Hit:
+def _mmr(proto: search_pb2.SearchRequest, end: int, limits: SearchSettings) -> Mmr | None:
+    """The diversity that is asked for; `end`: offset + limit. Raises InvalidArgument."""
+    if not proto.HasField("mmr"):
+        return None
+    diversity = proto.mmr.diversity if proto.mmr.HasField("diversity") else _DIVERSITY
+    if not 0 <= diversity <= 1:  # NaN is not either
+        raise InvalidArgument("mmr.diversity", f"{diversity:g}; 0 to 1")
+    candidates = proto.mmr.candidates_limit or max(_CANDIDATES, end)
+    return Mmr(diversity, _check_candidates("mmr.candidates_limit", candidates, end, limits))
+
+
+def _boosts(
+    proto: search_pb2.SearchRequest, end: int, limits: SearchSettings
+) -> tuple[tuple[Boost, ...], int]:
+    """The boosts, and how many hits they are for; `end`: offset + limit. Raises InvalidArgument."""
+    check_count("boosts", len(proto.boosts), limits.max_terms, least=0)
+    if not proto.boosts:
+        if proto.boost_candidates:
+            raise InvalidArgument("boost_candidates", f"{proto.boost_candidates}, and there are no boosts")
+        return (), 0
+    candidates = proto.boost_candidates or max(_CANDIDATES, end)
+    _check_candidates("boost_candidates", candidates, end, limits)
+    now = datetime.now(UTC)
+    return tuple(_boost(boost, f"boosts[{i}]", now) for i, boost in enumerate(proto.boosts)), candidates
+
+
+def _boost(proto: search_pb2.Boost, field: str, now: datetime) -> Boost:
+    weight = check_weight(proto.weight if proto.HasField("weight") else 1.0, f"{field}.weight")
+    by: Newer | Nearer | Popular
+    match proto.WhichOneof("by"):
+        case "newer":
+            newer, field = proto.newer, f"{field}.newer"
+            target = read_time(newer.target, f"{field}.target") if newer.HasField("target") else now
+            key = _key(newer.key, f"{field}.key")
+            by = Newer(key, target, _scale(newer.scale_s, f"{field}.scale_s"))
+        case "nearer":
+            nearer, field = proto.nearer, f"{field}.nearer"
+            for name, degrees, most in (("lat", nearer.lat, 90), ("lon", nearer.lon, 180)):
+                if not -most <= degrees <= most:  # NaN is not either
+                    raise InvalidArgument(f"{field}.{name}", f"{degrees:g}; -{most} to {most}")
+            key = _key(nearer.key, f"{field}.key")
+            by = Nearer(key, nearer.lat, nearer.lon, _scale(nearer.scale_m, f"{field}.scale_m"))
+        case "popular":
+            popular, field = proto.popular, f"{field}.popular"
+            by = Popular(_key(popular.key, f"{field}.key"), _scale(popular.scale, f"{field}.scale"))
+        case _:
+            raise InvalidArgument(field, "empty; exactly one of newer, nearer and popular must be set")
+    return Boost(weight, by)
+
+
+def _key(path: str, field: str) -> str:
+    if -1 in keys(check_path(path, field)):
+        raise InvalidArgument(field, f"{path!r} leads to several values; a boost looks at one", "KEY_INVALID")
+    return path
+
+
+def _scale(scale: float, field: str) -> float:
+    if not _LEAST_SCALE <= scale <= _MOST_SCALE:  # NaN is not either
+        raise InvalidArgument(field, f"{scale:g}; {_LEAST_SCALE:g} to {_MOST_SCALE:g}")
+    return scale
+
+
+def _check_candidates(field: str, candidates: int, end: int, limits: SearchSettings) -> int:
+    """Returns the candidates' number, if it is enough for offset + limit, and allowed."""
+    check_limit(candidates, limits.max_limit, field)
+    if candidates < end:
+        raise InvalidArgument(field, f"{candidates}, fewer than offset + limit, which is {end}")
+    return candidates
+
+
+def _write_hit(hit: Hit, weak: bool, format: VectorFormat) -> search_pb2.Hit:
     """A hit as it travels."""
     return search_pb2.Hit(
         id=hit.point.id,

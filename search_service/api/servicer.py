@@ -17,7 +17,6 @@ from clipsearch.search.v1 import search_pb2 as pb
 from clipsearch.search.v1 import search_pb2_grpc
 from clipsearch.serving.errors import InvalidArgument, NotFound, ServiceError, to_status
 from search_service.api.filter_proto import read_filter
-from search_service.api.group_proto import read_groups, write_groups
 from search_service.api.point_proto import (
     check_count,
     check_format,
@@ -32,7 +31,13 @@ from search_service.api.point_proto import (
     write_point,
     write_value,
 )
-from search_service.api.search_proto import check_limit, read_search, write_answer
+from search_service.api.search_proto import (
+    check_limit,
+    read_groups,
+    read_search,
+    write_answer,
+    write_groups,
+)
 from search_service.deadline import Deadline
 from search_service.points import Points
 from search_service.query.groups import Groups
@@ -191,7 +196,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         hits = await self._points.facet(
             request.collection,
             check_path(request.key, "key"),
-            limit=check_limit(request.limit, self._settings),
+            limit=check_limit(request.limit, self._settings.max_limit),
             filter=read_filter(request.filter, self._settings),
             exact=request.exact,
             deadline=self._deadline(context),
@@ -203,11 +208,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     @again_if_moved
     async def ListPoints(self, request: pb.ListPointsRequest, context: Context) -> pb.ListPointsResponse:
         """A page of points."""
-        limit = request.page_size or _DEFAULT_PAGE_SIZE
-        if limit > self._settings.max_page_size:
-            raise InvalidArgument(
-                "page_size", f"{limit}, at most {self._settings.max_page_size}", "LIMIT_TOO_LARGE"
-            )
+        most = self._settings.max_page_size
+        limit = check_limit(request.page_size or _DEFAULT_PAGE_SIZE, most, "page_size")
         check_format(request.vector_format)
         listing = Listing(
             request.collection,

@@ -34,6 +34,8 @@ FilterLike = Mapping[str, Any] | Sequence[str]
 """A filter as callers write it: Qdrant's JSON form, or expressions (`["price<20"]`)."""
 
 _CLAUSES = ("must", "should", "must_not")
+# What tells the kind of a condition; one that has none of them is a filter.
+_KINDS = ("readings", "key", "has_id", "is_empty", "is_null", "has_vector", "nested")
 # What a condition may say of its field, and a name that stands in it.
 _PREDICATES = {
     "match": "value",
@@ -90,34 +92,30 @@ def _condition(condition: Any, where: str) -> filter_pb2.Condition:
         raise FilterError(
             f"{where}: must be a condition such as {{'key': ..., 'match': ...}}, not {condition!r}"
         )
-    if "readings" in condition:
-        _only(condition, ("readings",), where)
-        readings = _filter({"should": condition["readings"]}, where)
-        readings.readings = True
-        return filter_pb2.Condition(filter=readings)
-    if "key" in condition:
+    kind = next((name for name in _KINDS if name in condition), "")
+    if kind == "key":
         return filter_pb2.Condition(field=_field(condition, where))
-    if "has_id" in condition:
-        _only(condition, ("has_id",), where)
-        return filter_pb2.Condition(
-            has_id=filter_pb2.HasId(ids=_strings(condition["has_id"], f"{where}.has_id"))
-        )
-    if "is_empty" in condition:
-        _only(condition, ("is_empty",), where)
-        return filter_pb2.Condition(is_empty=_path(condition["is_empty"], f"{where}.is_empty"))
-    if "is_null" in condition:
-        _only(condition, ("is_null",), where)
-        return filter_pb2.Condition(is_null=_path(condition["is_null"], f"{where}.is_null"))
-    if "has_vector" in condition:
-        _only(condition, ("has_vector",), where)
-        return filter_pb2.Condition(has_vector=_string(condition["has_vector"], f"{where}.has_vector"))
-    if "nested" in condition:
-        _only(condition, ("nested",), where)
-        nested = _object(condition["nested"], ("key", "filter"), f"{where}.nested")
-        inside = to_proto(nested["filter"], f"{where}.nested.filter")
-        key = _string(nested["key"], f"{where}.nested.key")
-        return filter_pb2.Condition(nested=filter_pb2.NestedCondition(key=key, filter=inside))
-    return filter_pb2.Condition(filter=_filter(condition, where))
+    if not kind:
+        return filter_pb2.Condition(filter=_filter(condition, where))
+    _only(condition, (kind,), where)
+    value, here = condition[kind], f"{where}.{kind}"
+    match kind:
+        case "readings":
+            readings = _filter({"should": value}, where)
+            readings.readings = True
+            return filter_pb2.Condition(filter=readings)
+        case "has_id":
+            return filter_pb2.Condition(has_id=filter_pb2.HasId(ids=_strings(value, here)))
+        case "is_empty":
+            return filter_pb2.Condition(is_empty=_path(value, here))
+        case "is_null":
+            return filter_pb2.Condition(is_null=_path(value, here))
+        case "has_vector":
+            return filter_pb2.Condition(has_vector=_string(value, here))
+    nested = _object(value, ("key", "filter"), here)
+    inside = to_proto(nested["filter"], f"{here}.filter")
+    key = _string(nested["key"], f"{here}.key")
+    return filter_pb2.Condition(nested=filter_pb2.NestedCondition(key=key, filter=inside))
 
 
 def _field(condition: Mapping[str, Any], where: str) -> filter_pb2.FieldCondition:
@@ -175,17 +173,12 @@ def _match_list(kind: str, values: Any, where: str) -> filter_pb2.Match:
         values = values.tolist()
     elif isinstance(values, Sequence) and not isinstance(values, str):
         values = [value.item() if isinstance(value, np.generic) else value for value in values]
+    listed: dict[str, Any] = {}
     if _is_list_of(values, int):
-        integers = filter_pb2.Integers(values=[_int64(value, where) for value in values])
-        return (
-            filter_pb2.Match(any_integer=integers)
-            if kind == "any"
-            else filter_pb2.Match(except_integer=integers)
-        )
-    keywords = filter_pb2.Keywords(values=_strings(values, where))
-    return (
-        filter_pb2.Match(any_keyword=keywords) if kind == "any" else filter_pb2.Match(except_keyword=keywords)
-    )
+        listed[f"{kind}_integer"] = filter_pb2.Integers(values=[_int64(value, where) for value in values])
+    else:
+        listed[f"{kind}_keyword"] = filter_pb2.Keywords(values=_strings(values, where))
+    return filter_pb2.Match(**listed)
 
 
 def _range(key: str, bounds: Mapping[str, Any], where: str) -> filter_pb2.FieldCondition:

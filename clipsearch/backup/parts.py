@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,28 +13,25 @@ from pyarrow import parquet
 
 from clipsearch.backup.manifest import BackupError
 from clipsearch.client.inputs import Point
-from clipsearch.client.types import StoredPoint, Vector
-
-_BYTES_A_NUMBER = 4
+from clipsearch.client.types import StoredPoint
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A point. `payload` is JSON with sorted keys, so that equal payloads are equal strings.
+    """A point. `payload` is JSON with sorted keys, vectors are the bytes of float32 [dimension], or None.
 
-    Vectors are float32 [dimension], or None.
+    So rows are equal where all is to the last bit.
     """
 
     id: str
     payload: str
-    image_vector: Vector | None
-    text_vector: Vector | None
+    image_vector: bytes | None
+    text_vector: bytes | None
 
     @property
-    def bytes(self) -> int:
-        """About what it takes in memory."""
-        vectors = (self.image_vector, self.text_vector)
-        return len(self.id) + len(self.payload) + sum(v.nbytes for v in vectors if v is not None)
+    def size(self) -> int:
+        """About the bytes that it takes in memory."""
+        return sum(len(cell or "") for cell in (self.id, self.payload, self.image_vector, self.text_vector))
 
     @property
     def bare(self) -> bool:
@@ -43,26 +40,20 @@ class Row:
 
     def to_point(self) -> Point:
         """The point to write."""
-        return Point(
-            self.id,
-            image_vector=self.image_vector,
-            text_vector=self.text_vector,
-            payload=json.loads(self.payload),
+        image, text = (
+            None if vector is None else np.frombuffer(vector, np.float32)
+            for vector in (self.image_vector, self.text_vector)
         )
-
-    def equals(self, other: Row) -> bool:
-        """Whether the two are the same to the last bit."""
-        return self._bits() == other._bits()
-
-    def _bits(self) -> tuple[object, ...]:
-        vectors = (self.image_vector, self.text_vector)
-        return self.id, self.payload, *(None if vector is None else vector.tobytes() for vector in vectors)
+        return Point(self.id, image_vector=image, text_vector=text, payload=json.loads(self.payload))
 
 
 def row_of(point: StoredPoint) -> Row:
     """A point that was read with its vectors."""
     payload = json.dumps(point.payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return Row(point.id, payload, point.image_vector, point.text_vector)
+    image, text = (
+        None if vector is None else vector.tobytes() for vector in (point.image_vector, point.text_vector)
+    )
+    return Row(point.id, payload, image, text)
 
 
 def encode(rows: Sequence[Row], dimension: int) -> bytes:
@@ -111,18 +102,14 @@ def _schema(dimension: int) -> Any:
     )
 
 
-def _column(vectors: Sequence[Vector | None], dimension: int) -> Any:
-    missing = np.array([vector is None for vector in vectors], bool)
-    numbers = np.zeros((len(vectors), dimension), np.float32)
-    for i, vector in enumerate(vectors):
-        if vector is not None:
-            numbers[i] = vector
-    return pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), dimension, mask=pa.array(missing))
+def _column(vectors: Sequence[bytes | None], dimension: int) -> Any:
+    missing = [vector is None for vector in vectors]
+    nothing = bytes(dimension * np.dtype(np.float32).itemsize)
+    numbers = np.frombuffer(b"".join(vector or nothing for vector in vectors), np.float32)
+    return pa.FixedSizeListArray.from_arrays(pa.array(numbers), dimension, mask=pa.array(missing))
 
 
-def _vectors(column: Any, dimension: int) -> Iterable[Vector | None]:
+def _vectors(column: Any, dimension: int) -> list[bytes | None]:
     lists = column.combine_chunks()
-    there = lists.is_valid().to_numpy(zero_copy_only=False)
-    numbers = lists.flatten().to_numpy().reshape(-1, dimension)  # of those that are there
-    found = iter(numbers)
-    return [next(found) if is_there else None for is_there in there]
+    numbers = iter(lists.flatten().to_numpy().reshape(-1, dimension))  # of those that are there
+    return [next(numbers).tobytes() if there else None for there in lists.is_valid().to_pylist()]

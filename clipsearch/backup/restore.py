@@ -216,7 +216,7 @@ class Restore:
                 wanted = {row.id: _stood_in(row, said.dimension) for row in batch}
                 ask = partial(self._client.get_points, name, list(wanted), with_vectors=True)
                 found = await self._calls.make(ask)
-                left = [point.id for point in found if row_of(point).equals(wanted[point.id])]
+                left = [point.id for point in found if row_of(point) == wanted[point.id]]
                 await self._bare(name, left)
 
     async def _bare(self, name: str, ids: Sequence[str]) -> None:
@@ -243,7 +243,7 @@ class Restore:
             wanted = {row.id: row for row in batch}
             ask = partial(self._client.get_points, name, list(wanted), with_vectors=True)
             for point in await self._calls.make(ask):
-                if not row_of(point).equals(wanted[point.id]):
+                if row_of(point) != wanted[point.id]:
                     return found, point.id
                 found += 1
         return found, ""
@@ -275,8 +275,8 @@ class Restore:
 
 def _stood_in(row: Row, dimension: int) -> Row:
     """A row without vectors, with one that stands in until the point is written."""
-    return replace(row, image_vector=np.eye(1, dimension, dtype=np.float32)[0])
+    return replace(row, image_vector=np.eye(1, dimension, dtype=np.float32).tobytes())
 
 
 def _size(row: Row) -> int:
-    return row.bytes
+    return row.size

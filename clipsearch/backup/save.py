@@ -96,7 +96,7 @@ class Save:
             page = await self._read(said.collection, token)
             new = [row_of(point) for point in await self._whole(said.collection, page.points)]
             rows += new
-            size += sum(row.bytes for row in new)
+            size += sum(row.size for row in new)
             token = page.next_token
             self._on_progress(said.points + len(rows), said.points_at_start)
             if not token:

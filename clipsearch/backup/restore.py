@@ -8,7 +8,7 @@ collection that holds a part of the backup, and nothing else, is an interrupted 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -159,16 +159,13 @@ class Restore:
         for part in said.parts:
             if there.get(part, 0) == part.points:
                 continue
-            batches: asyncio.Queue[Sequence[Row] | None] = asyncio.Queue()
-            for batch in batched(await self._rows(archive, said, part), _BATCH, _BATCH_BYTES, _size):
-                batches.put_nowait(batch)
-            for _ in range(_CONCURRENT):
-                batches.put_nowait(None)
+            batches = _batches(await self._rows(archive, said, part))
 
-            async def work(batches: asyncio.Queue[Sequence[Row] | None] = batches) -> None:
+            async def work(batches: Iterator[list[Row]] = batches) -> None:
                 nonlocal done
-                while (batch := await batches.get()) is not None:
-                    done += await self._send(batch, said, name)
+                for batch in batches:  # the next that no other worker has
+                    written = await self._send(batch, said, name)
+                    done += written
                     self._on_progress("restoring", done, said.points)
 
             try:
@@ -212,7 +209,7 @@ class Restore:
         """Bares the points that a restore which was stopped has left with what stood in."""
         for part in said.parts:
             rows = [row for row in await self._rows(archive, said, part) if row.bare]
-            for batch in batched(rows, _BATCH, _BATCH_BYTES, _size):
+            for batch in _batches(rows):
                 wanted = {row.id: _stood_in(row, said.dimension) for row in batch}
                 ask = partial(self._client.get_points, name, list(wanted), with_vectors=True)
                 found = await self._calls.make(ask)
@@ -239,7 +236,7 @@ class Restore:
     async def _compare(self, archive: Archive, said: Manifest, part: Part, name: str) -> tuple[int, str]:
         """How many points of a part the collection has, and one that differs there ("" = none)."""
         found = 0
-        for batch in batched(await self._rows(archive, said, part), _BATCH, _BATCH_BYTES, _size):
+        for batch in _batches(await self._rows(archive, said, part)):
             wanted = {row.id: row for row in batch}
             ask = partial(self._client.get_points, name, list(wanted), with_vectors=True)
             for point in await self._calls.make(ask):
@@ -273,10 +270,10 @@ class Restore:
         return tuple(here), taken
 
 
+def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    return batched(rows, _BATCH, _BATCH_BYTES, lambda row: row.size)
+
+
 def _stood_in(row: Row, dimension: int) -> Row:
     """A row without vectors, with one that stands in until the point is written."""
     return replace(row, image_vector=np.eye(1, dimension, dtype=np.float32).tobytes())
-
-
-def _size(row: Row) -> int:
-    return row.size

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from clipsearch.backup import restore
 from clipsearch.backup.archive import Archive
 from clipsearch.backup.manifest import BackupError, part_of
 from clipsearch.backup.restore import Restore
@@ -40,6 +41,19 @@ async def test_another_service_gets_all_of_it_bit_for_bit(here, there, tmp_path,
     assert after.options() == before.options()
     assert (after.model, after.fingerprint, after.hnsw_m) == ("fake", "fake-1", 24)
     assert (done.points, done.already, done.aliases, done.taken) == (202, 0, ("goods",), {})
+
+
+async def test_what_is_told_of_its_progress_ends_at_all_points(there, backup, monkeypatch):
+    monkeypatch.setattr(restore, "_BATCH", 2)  # several batches a part, and so several calls at once
+    told: list[tuple[int, int]] = []
+
+    def tell(step: str, done: int, total: int) -> None:
+        if step == "restoring":
+            told.append((done, total))
+
+    await Restore(there, backup, on_progress=tell).run()
+    assert told == sorted(told)
+    assert told[-1] == (202, 202)
 
 
 async def test_a_run_that_was_stopped_goes_on(here, there, backup):

@@ -32,8 +32,6 @@ _RETRY_S = 120.0
 # What a Qdrant server is set up for, and nothing elsewhere.
 _NO_CLUSTER: CollectionOptions = {"shard_number": 0, "replication_factor": 0, "write_consistency_factor": 0}
 
-OnProgress = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Restored:
@@ -62,7 +60,7 @@ class Restore:
         client: AsyncClient,
         path: Path,
         to: str = "",
-        on_progress: OnProgress = lambda step, done, total: None,
+        on_progress: Callable[[str, int, int], None] = lambda step, done, total: None,
     ) -> None:
         self._client = client
         self._path = path

@@ -25,8 +25,6 @@ _PART_BYTES = 32 << 20
 _PAGE = 256
 _RETRY_S = 120.0
 
-OnProgress = Callable[[int, int], None]
-
 
 class Save:
     """Backs a collection, given by name or alias, up to `path`: a new folder, or a file *.tar.
@@ -40,7 +38,7 @@ class Save:
         client: AsyncClient,
         collection: str,
         path: Path,
-        on_progress: OnProgress = lambda done, total: None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self._client = client
         self._named = collection

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +21,6 @@ _PAGE = 256
 _PAGE_BYTES = 8 << 20  # of vectors
 _ROWS = 4096
 _RETRY_S = 120.0
-
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ async def duplicates(
     collection: str,
     name: VectorName,
     above: float,
-    on_progress: OnProgress = lambda step, done, total: None,
+    on_progress: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> AsyncIterator[list[Member]]:
     """Groups of points whose vectors of that name are near one another, the largest first.
 
@@ -50,56 +48,39 @@ async def duplicates(
     """
     calls = Retrying(_RETRY_S)
     found = await calls.make(partial(client.get_collection, collection))
+    total = found.image_vectors if name == "image" else found.text_vectors
+    list_page = partial(
+        client.list_page,
+        found.name,
+        page_size=max(1, min(_PAGE, _PAGE_BYTES // (8 * found.dimension))),
+        payload=False,
+        with_vectors=True,
+    )
+    ids: list[str] = []
     with tempfile.TemporaryFile() as file:
-        reading = _Reading(client, calls, name, found.dimension)
-        total = found.image_vectors if name == "image" else found.text_vectors
-        await reading.read(found.name, file, lambda done: on_progress("reading", done, max(done, total)))
-        if len(reading.ids) < 2:
+        async for page in calls.pages(list_page):
+            for point in page:
+                vector = point.image_vector if name == "image" else point.text_vector
+                if vector is not None:
+                    file.write(vector.tobytes())
+                    ids.append(point.id)
+            on_progress("reading", len(ids), max(len(ids), total))
+        file.flush()
+        if len(ids) < 2:
             return
-        vectors = np.asarray(np.memmap(file, np.float32, "r", shape=(len(reading.ids), found.dimension)))
-        compared = partial(on_progress, "comparing")
-        groups = await asyncio.to_thread(_groups, vectors, above, compared)
+        vectors = np.asarray(np.memmap(file, np.float32, "r", shape=(len(ids), found.dimension)))
+        groups = await asyncio.to_thread(_groups, vectors, above, partial(on_progress, "comparing"))
         calls.renew()
         for group in groups:
             cosines = await asyncio.to_thread(_cosines, vectors, group)
+            known = dict(zip((ids[row] for row in group), cosines, strict=True))
             members = [
-                Member(point.id, cosine, point.payload)
-                for batch in batched(zip(group, cosines, strict=True), _PAGE)
-                for point, cosine in await reading.payloads(found.name, batch)
+                Member(point.id, known[point.id], point.payload)
+                for batch in batched(known, _PAGE)
+                for point in await calls.make(partial(client.get_points, found.name, batch))
             ]
             if len(members) > 1:  # some may have gone meanwhile
                 yield members
-
-
-class _Reading:
-    """The calls, and the ids of the vectors that were read, in order."""
-
-    def __init__(self, client: AsyncClient, calls: Retrying, name: VectorName, dimension: int) -> None:
-        self._client = client
-        self._calls = calls
-        self._name = name
-        self._page = max(1, min(_PAGE, _PAGE_BYTES // (8 * dimension)))
-        self.ids: list[str] = []
-
-    async def read(self, collection: str, file: BinaryIO, on_progress: Callable[[int], None]) -> None:
-        """Appends the collection's vectors of that name to the file."""
-        list_page = partial(
-            self._client.list_page, collection, page_size=self._page, payload=False, with_vectors=True
-        )
-        async for page in self._calls.pages(list_page):
-            for point in page:
-                vector = point.image_vector if self._name == "image" else point.text_vector
-                if vector is not None:
-                    file.write(vector.tobytes())
-                    self.ids.append(point.id)
-            on_progress(len(self.ids))
-        file.flush()
-
-    async def payloads(self, collection: str, batch: list[tuple[int, float]]) -> list[tuple[Any, float]]:
-        """Those of some points that are there yet, each with its cosine."""
-        cosines = {self.ids[position]: cosine for position, cosine in batch}
-        ask = partial(self._client.get_points, collection, list(cosines))
-        return [(point, cosines[point.id]) for point in await self._calls.make(ask)]
 
 
 def _groups(vectors: Vector, above: float, on_progress: Callable[[int, int], None]) -> list[Positions]:

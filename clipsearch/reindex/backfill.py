@@ -17,7 +17,7 @@ from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import Point
 from clipsearch.client.retrying import Retrying, reason
-from clipsearch.client.types import StoredPoint, UpsertResult
+from clipsearch.client.types import StoredPoint
 from clipsearch.reindex.sources import Fields, Lacking, source_of
 
 _PAGE = 256
@@ -96,21 +96,17 @@ class Backfill:
                     self._lack(source)
         given = [source for source in sources if isinstance(source, Point)]
         for batch in batched(given, len(given), _BATCH_BYTES, _image_size):
-            await self.calls.write(batch, self._insert, written=self._written, failed=self._failed)
+            await self.calls.write(
+                batch,
+                partial(self.client.upsert, self.new, insert_only=True),
+                written=lambda _, result: self._count("already" if result.skipped else "encoded"),
+                failed=lambda point, error: self._lack(Lacking(point.id, "failed", reason(error))),
+            )
         self._on_progress(self.progress)
 
     async def _work(self, batches: asyncio.Queue[Sequence[StoredPoint] | None]) -> None:
         while (batch := await batches.get()) is not None:
             await self.fill(batch)
-
-    async def _insert(self, points: Sequence[Point]) -> list[UpsertResult]:
-        return await self.client.upsert(self.new, points, insert_only=True)
-
-    def _written(self, point: Point, result: UpsertResult) -> None:
-        self._count("already" if result.skipped else "encoded")
-
-    def _failed(self, point: Point, error: ClipSearchError) -> None:
-        self._lack(Lacking(point.id, "failed", reason(error)))
 
     def _lack(self, lacking: Lacking) -> None:
         self.lacking[lacking.id] = lacking

@@ -344,14 +344,11 @@ def read_change(request: search_pb2.UpdatePayloadRequest, limits: SearchSettings
     if request.overwrite:
         return PayloadChange(fields, whole=True)
     given = {name: value for name, value in fields.items() if value is not None}
-    return PayloadChange(given, (*paths, *(_path_of(name) for name in fields.keys() - given.keys())))
-
-
-def _path_of(name: str) -> str:
-    path = quoted(name)
-    if path is None:
-        raise InvalidArgument(f"set.{name}", "must not be null: a field of this name cannot be removed")
-    return path
+    for name in fields.keys() - given.keys():
+        if (path := quoted(name)) is None:
+            raise InvalidArgument(f"set.{name}", "must not be null: a field of this name cannot be removed")
+        paths = (*paths, path)
+    return PayloadChange(given, paths)
 
 
 def _check_names(path: str, field: str) -> str:

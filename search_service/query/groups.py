@@ -86,7 +86,7 @@ class Groups:
 
     async def _walk(self, walk: _Walk, deadline: Deadline) -> Ranked:
         """Finds the groups, and then what is missing in them."""
-        query = walk.asked.query
+        query, key = walk.asked.query, walk.asked.key
         by_ranks = query.by_words or (query.target == "any" and query.fusion != "calibrated")
         limit = 2 * FUSION_DEPTH if by_ranks else query.limit * walk.asked.size
         if query.boosts:
@@ -99,14 +99,17 @@ class Groups:
             return first
         while more and not walk.has_all and limit <= _DEEPEST:
             before = len(walk.groups)
-            [others] = await self._search.rank([walk.part(limit, *walk.other_values())], deadline)
-            more = walk.take(others.hits, limit)
+            words = tuple(value for value in walk.groups if isinstance(value, str))
+            numbers = tuple(value for value in walk.groups if isinstance(value, int))
+            others = [MatchExcept(key, values) for values in (words, numbers) if values]
+            [found] = await self._search.rank([walk.part(limit, *others)], deadline)
+            more = walk.take(found.hits, limit)
             if len(walk.groups) == before:  # some points have no value for a group, or share known ones
                 limit *= 4
-        if short := walk.cut_off:
-            parts = [walk.part(walk.asked.size, MatchValue(walk.asked.key, v)) for v in short]
-            for value, own in zip(short, await self._search.rank(parts, deadline), strict=True):
-                walk.groups[value] = own.hits
+        short = [v for v, hits in walk.groups.items() if v in walk.cut and len(hits) < walk.asked.size]
+        parts = [walk.part(walk.asked.size, MatchValue(key, value)) for value in short]
+        for value, own in zip(short, await self._search.rank(parts, deadline), strict=True):
+            walk.groups[value] = own.hits
         return first
 
     async def _whole(self, walk: _Walk, deadline: Deadline) -> list[Group]:
@@ -137,17 +140,12 @@ class _Walk:
         self.asked = asked
         self.run = run
         self.groups: dict[str | int, list[Hit]] = {}
-        self._cut: set[str | int] = set()  # of lists that had an end before all points
+        self.cut: set[str | int] = set()  # those of lists that had an end before all points
 
     @property
     def has_all(self) -> bool:
         """Whether there are as many groups as are wanted."""
         return len(self.groups) == self.asked.query.limit
-
-    @property
-    def cut_off(self) -> list[str | int]:
-        """The groups that may go on behind the end of their list."""
-        return [v for v, hits in self.groups.items() if v in self._cut and len(hits) < self.asked.size]
 
     def part(self, limit: int, *conditions: Condition) -> Run:
         """The search for the first `limit` of the points that have the field, and meet the conditions."""
@@ -174,14 +172,8 @@ class _Walk:
                     group.append(hit)
         cut = len(hits) == limit
         if cut:
-            self._cut |= self.groups.keys() - before
+            self.cut |= self.groups.keys() - before
         return cut
-
-    def other_values(self) -> list[Condition]:
-        """That a point has a value without a group."""
-        words = tuple(value for value in self.groups if isinstance(value, str))
-        numbers = tuple(value for value in self.groups if isinstance(value, int))
-        return [MatchExcept(self.asked.key, values) for values in (words, numbers) if values]
 
 
 def _values(point: StoredPoint, key: str) -> list[str | int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import TypeAlias, TypeVar
 
 from clipsearch.serving.errors import NotFound, ServiceError
@@ -63,10 +63,7 @@ class Successors:
     @asynccontextmanager
     async def writing(self, collection: str, chain: Chain, deadline: Deadline) -> AsyncIterator[bool]:
         """The block is the only linked write. Yields False if the collection's links have changed since."""
-        if len(chain) == 1:
-            yield _names(await self.chain(collection, deadline)) == _names(chain)
-            return
-        async with self._order:
+        async with self._order if len(chain) > 1 else nullcontext():
             yield _names(await self.chain(collection, deadline)) == _names(chain)
 
     async def unheard(self, chain: Chain, deadline: Deadline) -> bool:

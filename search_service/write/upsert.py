@@ -127,7 +127,9 @@ class Upsert:
                 check_fingerprint(chain[0], write.fingerprint, "the request")
             there: frozenset[str] = frozenset()
             if write.insert_only and not done:
-                there = await self._there(chain[0], write, deadline)
+                ids = list({point.id for point in write.points if isinstance(point, NewPoint)})
+                if ids:  # those that are there need not be encoded
+                    there = await self._store.present(chain[0].name, ids, timeout=deadline.store())
                 prepared.clear()  # what was there may be gone
             if chain[0].fingerprint != own:
                 prepared.clear()  # an alias has moved
@@ -143,13 +145,6 @@ class Upsert:
             if not await self._successors.unheard(chain, deadline):
                 return done
             write = replace(write, collection=chain[0].name)
-
-    async def _there(self, spec: CollectionSpec, write: Write, deadline: Deadline) -> frozenset[str]:
-        """The ids of those points that are there already: they need not be encoded."""
-        ids = list({point.id for point in write.points if isinstance(point, NewPoint)})
-        if not ids:
-            return frozenset()
-        return await self._store.present(spec.name, ids, timeout=deadline.store())
 
     async def _prepare(
         self,
@@ -262,13 +257,12 @@ class Upsert:
                 return await self._store.update_vectors(
                     spec.name, ready, wait=write.wait, timeout=deadline.store()
                 )
-            there = await self._store.upsert(
+            return await self._store.upsert(
                 spec.name, ready, wait=write.wait, insert_only=write.insert_only, timeout=deadline.store()
             )
         finally:  # of a write that failed some may be there
             names = [name for point in ready for name in vector_names_of(point)]
             self._calibrations.wrote(spec.name, len(ready), set(names))
-        return there
 
     async def _encoded(
         self,

@@ -33,7 +33,6 @@ from search_service.query.queries import (
     Answer,
     Fusion,
     Hit,
-    Hybrid,
     ImageTerm,
     PointTerm,
     Query,
@@ -101,9 +100,7 @@ def write_answer(answer: Answer, format: VectorFormat) -> search_pb2.SearchRespo
     return search_pb2.SearchResponse(
         hits=[_write_hit(hit, answer.weak(hit), format) for hit in answer.hits],
         fingerprint=answer.fingerprint,
-        timings=search_pb2.SearchTimings(
-            encode_ms=1000 * answer.timings.encode_s, store_ms=1000 * answer.timings.store_s
-        ),
+        timings=search_pb2.SearchTimings(encode_ms=1000 * answer.encode_s, store_ms=1000 * answer.store_s),
         tokens_dropped=answer.tokens_dropped,
         fused=answer.fusion is not None,
         fusion=_FUSIONS.numbers[answer.fusion]
@@ -152,7 +149,7 @@ def _read(proto: search_pb2.SearchRequest, limits: SearchSettings, path: str) ->
     boosts, boost_candidates = _boosts(proto, proto.offset + limit, limits)
     if fusion == "hybrid":
         raise InvalidArgument("fusion", "FUSION_HYBRID is what answers say; searches ask for it by `hybrid`")
-    hybrid = _hybrid(proto.hybrid, target) if proto.HasField("hybrid") else None
+    hybrid = _hybrid(proto.hybrid, target) if proto.HasField("hybrid") else 0.0
     return Query(
         collection=proto.collection,
         terms=tuple(_term(term, f"query[{i}]", limits) for i, term in enumerate(proto.query)),
@@ -190,7 +187,7 @@ def _pair(proto: search_pb2.ContextPair, field: str, limits: SearchSettings) -> 
     )
 
 
-def _hybrid(proto: search_pb2.Hybrid, target: Target) -> Hybrid:
+def _hybrid(proto: search_pb2.Hybrid, target: Target) -> float:
     weight = proto.weight if proto.HasField("weight") else 1.0
     if not 0 < weight <= _MAX_WEIGHT:  # NaN is not either
         raise InvalidArgument(
@@ -198,7 +195,7 @@ def _hybrid(proto: search_pb2.Hybrid, target: Target) -> Hybrid:
         )
     if target == "words":
         raise InvalidArgument("hybrid", "joins words with vectors, and target words asks for words alone")
-    return Hybrid(weight)
+    return weight
 
 
 def _term(proto: search_pb2.QueryTerm, field: str, limits: SearchSettings) -> Term:

@@ -126,10 +126,17 @@ class EncoderClient(Connection):
             [self._encode_texts(batch, deadline) for batch in batched(texts, TEXTS_A_CALL, BYTES_A_CALL)]
             + [self._encode_images(batch, deadline) for batch in batched(images, IMAGES_A_CALL, BYTES_A_CALL)]
         )
+        fingerprints = {answer.fingerprint for answer in answers}
+        if len(fingerprints) > 1:
+            raise Unavailable(
+                "encoder",
+                "replicas of the encoder answered with different models "
+                f"({', '.join(sorted(fingerprints))}); try again when all of them run one",
+            )
         return Encoding(
             texts=[outcome for answer in answers for outcome in answer.texts],
             images=[outcome for answer in answers for outcome in answer.images],
-            fingerprint=_one_fingerprint({answer.fingerprint for answer in answers}),
+            fingerprint=fingerprints.pop(),
             weak_match_below=max(answer.weak_match_below for answer in answers),
         )
 
@@ -174,16 +181,6 @@ def _outcomes(embeddings: Sequence[encoder_pb2.Embedding], expected: int) -> lis
         else Encoded(np.frombuffer(embedding.vector.f32, dtype="<f4"), embedding.text.tokens_dropped)
         for embedding in embeddings
     ]
-
-
-def _one_fingerprint(fingerprints: set[str]) -> str:
-    if len(fingerprints) > 1:
-        raise Unavailable(
-            "encoder",
-            "replicas of the encoder answered with different models "
-            f"({', '.join(sorted(fingerprints))}); try again when all of them run one",
-        )
-    return fingerprints.pop()
 
 
 def _item_error(status: status_pb2.Status) -> InvalidArgument:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -141,15 +141,12 @@ class Calibration:
             return Scale(only.best, only.best_spread, float(own[0]))
         weights = np.array([term.weight for term in terms])
         vectors = np.stack([term.vector for term in terms]).astype(np.float64)
-        spreads = np.array([one.spread for one in figures])
+        means, spreads, best, best_spreads = np.array([astuple(one) for one in figures]).T
         length = max(float(np.linalg.norm((weights / spreads) @ vectors)), 1e-9)
         shares = weights**2 / (weights**2).sum()
         root = math.sqrt(float((weights**2).sum()))
         spread = max(float(np.linalg.norm(weights @ vectors)), 0.1 * root) / length
-        means = np.array([one.mean for one in figures])
         mean = float((weights / spreads * means).sum()) / length
-        best = np.array([one.best for one in figures])
-        best_spreads = np.array([one.best_spread for one in figures])
         return Scale(
             mean + spread * float((shares * (best - means) / spreads).sum()),
             max(spread * float((shares * best_spreads / spreads).sum()), 1e-6),

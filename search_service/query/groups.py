@@ -16,7 +16,7 @@ from clipsearch.filters.paths import values_at
 from clipsearch.serving.errors import InvalidArgument
 from search_service.deadline import Deadline
 from search_service.query.filters import FieldChecks
-from search_service.query.queries import FUSION_DEPTH, Answer, Hit, Query, Timings
+from search_service.query.queries import FUSION_DEPTH, Answer, Hit, Query
 from search_service.query.ranking import Ranked
 from search_service.query.search import Run, Search
 from search_service.stores.collection import CollectionSpec, index_type
@@ -67,8 +67,8 @@ class Groups:
         if not walk.groups:
             await self._check_field(run.spec, asked.key, deadline)
         groups = await self._whole(walk, deadline)
-        timings = Timings(encode_s, time.perf_counter() - begun - encode_s)
-        return groups, run.answer(replace(ranked, hits=[]), timings)
+        store_s = time.perf_counter() - begun - encode_s
+        return groups, run.answer(replace(ranked, hits=[]), encode_s, store_s)
 
     async def _check_field(self, spec: CollectionSpec, key: str, deadline: Deadline) -> None:
         """Raises InvalidArgument for a field that no point has, or that holds nothing to group by.

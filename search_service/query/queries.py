@@ -69,15 +69,11 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
-class Hybrid:
-    """Looks up the words of the texts too. `weight` of their ranking, that of the vectors being 1."""
-
-    weight: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
 class Query:
-    """One search. `path` is where it stands in the request, for errors: `searches[2]`, or ""."""
+    """One search. `path` is where it stands in the request, for errors: `searches[2]`, or "".
+
+    `hybrid`: what the ranking of the texts' words weighs, that of the vectors being 1; 0 = none is made.
+    """
 
     collection: str
     terms: tuple[Term, ...]
@@ -95,7 +91,7 @@ class Query:
     rescore: bool = True
     oversampling: float = 0.0
     only_matches: bool = False
-    hybrid: Hybrid | None = None
+    hybrid: float = 0.0
     path: str = ""
     strategy: Strategy = "average_vector"
     context: tuple[tuple[Term, Term], ...] = ()
@@ -123,7 +119,7 @@ class Query:
     @property
     def by_words(self) -> bool:
         """Whether words are looked up."""
-        return self.hybrid is not None or self.target == "words"
+        return self.hybrid > 0 or self.target == "words"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,25 +144,19 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Timings:
-    """Seconds spent waiting for the encoder and for the store, by all searches of a request together."""
-
-    encode_s: float
-    store_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """The hits, best first; `fusion`: whose scores they are, None = they are cosines or of a strategy.
 
     `tokens_dropped`: index of a term whose text was cut -> tokens that it lost. `weak_match_below`: of a
-    query of words alone, the cosine to images below which matches are weak.
+    query of words alone, the cosine to images below which matches are weak. `encode_s` and `store_s`: seconds
+    spent waiting for the encoder and for the store, by all searches of a request together.
     """
 
     hits: list[Hit]
     fusion: Fusion | None
     fingerprint: str
-    timings: Timings
+    encode_s: float
+    store_s: float
     tokens_dropped: dict[int, int] = field(default_factory=dict)
     weak_match_below: float = 0.0
     only_matches: bool = False
@@ -186,8 +176,14 @@ def check_query(query: Query) -> None:
     """
     weights = [term.weight for term in query.terms]
     if query.by_cosine or query.context:
-        if weights:
-            _check_weights(weights)
+        for index, weight in enumerate(weights):
+            check_weight(weight, f"query[{index}].weight")
+        if weights and all(weight < 0 for weight in weights):
+            raise InvalidArgument(
+                "query",
+                "all weights are negative; a search needs a term to look for, not only what to avoid",
+                "QUERY_NEGATIVE_ONLY",
+            )
     else:
         for index, weight in enumerate(weights):
             if abs(weight) != 1:
@@ -228,17 +224,6 @@ def check_weight(weight: float, field: str) -> float:
     if abs(weight) > _MOST:
         raise InvalidArgument(field, f"magnitude at most {_MOST:g}, is {weight:g}", "WEIGHT_INVALID")
     return weight
-
-
-def _check_weights(weights: Sequence[float]) -> None:
-    for index, weight in enumerate(weights):
-        check_weight(weight, f"query[{index}].weight")
-    if all(weight < 0 for weight in weights):
-        raise InvalidArgument(
-            "query",
-            "all weights are negative; a search needs a term to look for, not only what to avoid",
-            "QUERY_NEGATIVE_ONLY",
-        )
 
 
 def compose(vectors: Sequence[Vector], weights: Sequence[float]) -> Vector:

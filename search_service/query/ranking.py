@@ -123,14 +123,15 @@ async def nearest(
 ) -> list[list[ScoredPoint]]:
     """What `store.query` answers, ties in the order of ids. One call, and others only where a tie is cut."""
     wider = [_wider(query) for query in queries]
-    answers = await _asked(store, spec, wider, deadline)
+    asked = [with_defaults(query, spec) for query in wider]
+    answers = await store.query(spec.name, asked, timeout=deadline.store())
     found: list[list[ScoredPoint]] = []
-    for query, asked, answer in zip(queries, wider, answers, strict=True):
+    for query, wide, answer in zip(queries, wider, answers, strict=True):
         if query.mmr is not None:
             found.append(answer[query.offset :])
             continue
         before = bool(query.offset)
-        tied_after = len(answer) == asked.limit and answer[-2].score == answer[-1].score
+        tied_after = len(answer) == wide.limit and answer[-2].score == answer[-1].score
         tied_before = before and len(answer) > 1 and answer[0].score == answer[1].score
         # Of all that lie on the right sides of a context's pairs, too many to look at, the score is 0.
         endless = isinstance(query.vector, Context) and query.vector.target is None
@@ -161,17 +162,11 @@ async def _whole(
     end = query.offset + query.limit
     limit = 2 * end + 16
     while True:
-        [answer] = await _asked(store, spec, [replace(query, offset=0, limit=limit)], deadline)
+        asked = with_defaults(replace(query, offset=0, limit=limit), spec)
+        [answer] = await store.query(spec.name, [asked], timeout=deadline.store())
         if len(answer) < limit or answer[-1].score < answer[end - 1].score or limit >= _MOST_TIED:
             return _ordered(answer)[query.offset : end]
         limit *= 2
-
-
-async def _asked(
-    store: VectorStore, spec: CollectionSpec, queries: Sequence[VectorQuery], deadline: Deadline
-) -> list[list[ScoredPoint]]:
-    asked = [with_defaults(query, spec) for query in queries]
-    return await store.query(spec.name, asked, timeout=deadline.store())
 
 
 def candidates(spec: CollectionSpec) -> int:

@@ -33,7 +33,6 @@ from search_service.query.queries import (
     PointTerm,
     Query,
     TextTerm,
-    Timings,
     VectorTerm,
     check_query,
     compose,
@@ -80,11 +79,6 @@ class Run:
         return self.query.target == "any" and self.query.fusion == "calibrated"
 
     @property
-    def fusion(self) -> Fusion:
-        """What joins rankings, if there are several."""
-        return "hybrid" if self.query.hybrid else self.query.fusion
-
-    @property
     def names(self) -> tuple[VectorName, ...]:
         """Whose vectors are searched."""
         if self.query.target == "words":
@@ -106,13 +100,15 @@ class Run:
         """Gives a term its vector."""
         self.found[index] = Weighted(vector, self.query.all_terms[index][1].weight, kind)
 
-    def answer(self, ranked: Ranked, timings: Timings) -> Answer:
+    def answer(self, ranked: Ranked, encode_s: float, store_s: float) -> Answer:
         """The answer to the search."""
+        fusion: Fusion = "hybrid" if self.query.hybrid else self.query.fusion
         return Answer(
             ranked.hits,
-            self.fusion if ranked.fused else None,
+            fusion if ranked.fused else None,
             self.spec.fingerprint,
-            timings,
+            encode_s,
+            store_s,
             self.tokens_dropped,
             self.weak_match_below,
             self.query.only_matches,
@@ -178,8 +174,8 @@ class Search:
         begun = time.perf_counter()
         runs, encode_s = await self.prepare(queries, deadline)
         ranked = await self.rank(runs, deadline)
-        timings = Timings(encode_s, time.perf_counter() - begun - encode_s)
-        return [run.answer(one, timings) for run, one in zip(runs, ranked, strict=True)]
+        store_s = time.perf_counter() - begun - encode_s
+        return [run.answer(one, encode_s, store_s) for run, one in zip(runs, ranked, strict=True)]
 
     async def prepare(self, queries: Sequence[Query], deadline: Deadline) -> tuple[list[Run], float]:
         """The searches with all their vectors, and the seconds that encoding took."""

@@ -97,8 +97,7 @@ def with_words(query: Query, dense: Sequence[Hit], words: Sequence[ScoredPoint])
             for id, one in found.items()
         ]
     else:
-        weight = query.hybrid.weight if query.hybrid else 0.0
-        shares = {id: weight * one.share / (_K + ranks[id]) for id, one in found.items()}
+        shares = {id: query.hybrid * one.share / (_K + ranks[id]) for id, one in found.items()}
         hits = [_joined(hit, rank, found, ranks, shares) for rank, hit in enumerate(dense, start=1)]
         known = {hit.point.id for hit in dense}
         hits += [

@@ -11,7 +11,7 @@ from search_service.deadline import Deadline
 from search_service.encoder.client import Encoded, Encoding
 from search_service.encoder.encoders import Encoders
 from search_service.query.calibrations import Calibrations
-from search_service.query.queries import Hybrid, Query, Term, TextTerm
+from search_service.query.queries import Query, Term, TextTerm
 from search_service.query.search import Search
 from search_service.stores.filters import Filter, HasId, MatchValue
 from search_service.stores.protocol import (
@@ -184,8 +184,8 @@ async def test_hybrid_searches_find_what_words_or_vectors_miss(
     searches = [
         query(),
         query(target="words"),
-        query(hybrid=Hybrid()),
-        query(hybrid=Hybrid(), target="image"),
+        query(hybrid=1.0),
+        query(hybrid=1.0, target="image"),
     ]
     answers = await search.search(searches, Deadline.after(None, 30))
     first = [answer.hits[0].point.id if answer.hits else None for answer in answers]

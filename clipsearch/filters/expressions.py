@@ -5,7 +5,9 @@
                 FIELD[EXPRESSION][EXPRESSION]...: one object of a list matches all of them
                 {...}: a condition in Qdrant's JSON form
     FIELD       the path of a payload field, see clipsearch/filters/paths.py
-    OPERATOR    =  !=  <  <=  >  >=  ~ (has all of the words)  ~~ (has them in a row)  @ (see places.py)
+    OPERATOR    =  !=  <  <=  >  >=  ~ (has all of the words)  ~~ (has them in a row)  @ PLACE
+    PLACE       a circle, 56.95,24.1,5km, or a box, 57.1,23.9..56.8,24.4: latitude first, as on maps, and
+                from the north-western corner to the south-eastern one
     VALUE       "in quotes" or 'in quotes' (a quote inside is written twice), or bare
 
 A bare value is a number (7, 7.5, 1e3), true or false, a day or time (see clipsearch/filters/periods.py), or a
@@ -26,7 +28,6 @@ from typing import Any
 
 from clipsearch.filters.paths import PATH, quoted
 from clipsearch.filters.periods import conditions, period
-from clipsearch.filters.places import area
 
 BOUNDS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 EXACT_INTEGER = 2**53
@@ -39,7 +40,11 @@ _MEANT = {
     "==": "=", "===": "=", ":": "=", ":=": "=", "=>": ">=", "=<": "<=", "<>": "!=", "!==": "!=", "=!": "!=",
     "~=": "~", "=~": "~", "!<": ">=", "!>": "<=", "<<": "<", ">>": ">", "≠": "!=", "≤": "<=", "≥": ">=",
 }  # fmt: skip
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_DECIMAL = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_NUMBER = re.compile(rf"{_DECIMAL}(?:[eE][+-]?[0-9]+)?")
+_PLACE = rf"\s*({_DECIMAL})\s*,\s*({_DECIMAL})\s*"
+_CIRCLE = re.compile(rf"{_PLACE},\s*({_DECIMAL})\s*(km|m)\s*")
+_BOX = re.compile(rf"{_PLACE}\.\.{_PLACE}")
 _YEAR = re.compile(r"[1-9][0-9]{3}")
 _CODE = re.compile(r"[+-]?0[0-9]+")  # 0042 is more often a word than a number
 _JOINED = re.compile(r"(?:\s(?:and|or|&)\s+|[,;]\s*)[\w.-]+\s*(?:[=!<>]=?|~)|&&|\|\|", re.IGNORECASE)
@@ -257,10 +262,22 @@ def _count(expression: str, key: str, op: str, value: Value) -> dict[str, Any]:
 
 
 def _area(expression: str, key: str, value: Value) -> dict[str, Any]:
-    try:
-        return area(key, value.text)
-    except ValueError as error:
-        raise FilterError(f"{expression!r}: {error}") from None
+    if found := _CIRCLE.fullmatch(value.text):
+        lat, lon, radius, unit = found.groups()
+        metres = float(radius) * {"m": 1, "km": 1000}[unit]
+        return {"key": key, "geo_radius": {"center": _place(lat, lon), "radius": metres}}
+    if found := _BOX.fullmatch(value.text):
+        north, west, south, east = found.groups()
+        box = {"top_left": _place(north, west), "bottom_right": _place(south, east)}
+        return {"key": key, "geo_bounding_box": box}
+    raise FilterError(
+        f"{expression!r}: {value.text!r} is neither a circle such as 56.95,24.1,5km (latitude, longitude, "
+        "radius) nor a box such as 57.1,23.9..56.8,24.4 (north-western corner..south-eastern)"
+    )
+
+
+def _place(lat: str, lon: str) -> dict[str, float]:
+    return {"lat": float(lat), "lon": float(lon)}
 
 
 def _text(expression: str, key: str, kind: str, value: Value) -> dict[str, Any]:

@@ -39,11 +39,13 @@ from search_service.stores.protocol import (
     Context,
     Examples,
     PayloadSelection,
+    Question,
     ScoredPoint,
     Vector,
     VectorName,
     VectorQuery,
     VectorStore,
+    WordsQuery,
 )
 
 Least: TypeAlias = Mapping[VectorName, float]
@@ -119,14 +121,21 @@ def without_stored_terms(query: Query) -> Filter:
 
 
 async def nearest(
-    store: VectorStore, spec: CollectionSpec, queries: Sequence[VectorQuery], deadline: Deadline
+    store: VectorStore, spec: CollectionSpec, queries: Sequence[Question], deadline: Deadline
 ) -> list[list[ScoredPoint]]:
-    """What `store.query` answers, ties in the order of ids. One call, and others only where a tie is cut."""
-    wider = [_wider(query) for query in queries]
-    asked = [with_defaults(query, spec) for query in wider]
+    """What `store.query` answers, to vectors with ties in the order of ids.
+
+    One call, and others only where a tie is cut.
+    """
+    asked = [
+        query if isinstance(query, WordsQuery) else with_defaults(_wider(query), spec) for query in queries
+    ]
     answers = await store.query(spec.name, asked, timeout=deadline.store())
     found: list[list[ScoredPoint]] = []
-    for query, wide, answer in zip(queries, wider, answers, strict=True):
+    for query, wide, answer in zip(queries, asked, answers, strict=True):
+        if isinstance(query, WordsQuery):
+            found.append(answer)
+            continue
         if query.mmr is not None:
             found.append(answer[query.offset :])
             continue

@@ -38,7 +38,7 @@ from search_service.query.queries import (
     compose,
 )
 from search_service.query.ranking import Least, Ranked, fetched_at_once, nearest, rank, vector_queries
-from search_service.query.words import check_words, look_up, with_words
+from search_service.query.words import check_words, with_words, words_query
 from search_service.stores.checks import check_dimension, check_fingerprint
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.protocol import (
@@ -46,11 +46,11 @@ from search_service.stores.protocol import (
     Context,
     Examples,
     PayloadSelection,
+    Question,
     ScoredPoint,
     StoredPoint,
     Vector,
     VectorName,
-    VectorQuery,
     VectorStore,
 )
 
@@ -130,14 +130,23 @@ class Run:
         vectors = [self.found[i].vector for i in range(len(terms), len(query.all_terms))]
         return Context(tuple(zip(vectors[::2], vectors[1::2], strict=True)))
 
-    def questions(self, empty: frozenset[VectorName]) -> list[VectorQuery]:
-        """What the vector names are asked that are not `empty`. Raises InvalidArgument.
+    def questions(self, empty: frozenset[VectorName]) -> dict[str, Question]:
+        """What the vector names are asked that are not `empty`, by name; and of words, as "words"."""
+        asked: dict[str, Question] = {}
+        if self.names:
+            asked |= {
+                one.name: one for one in vector_queries(candidate_query(self.query), self.vectors(empty))
+            }
+        if self.query.by_words:
+            asked["words"] = words_query(self.query)
+        return asked
+
+    def vectors(self, empty: frozenset[VectorName]) -> dict[VectorName, Vector | Examples | Context]:
+        """What is asked of the vector names that are not `empty`. Raises InvalidArgument.
 
         Each term is divided by the spread of its kind's cosines to the vectors of the name, so that a weight
         means the same for words and for images.
         """
-        if not self.names:
-            return []
         terms, examples = self.weighted(), self.examples()
         vectors: dict[VectorName, Vector | Examples | Context] = {}
         with inside(self.query.path):
@@ -152,7 +161,7 @@ class Run:
                     weights = [term.weight / self.calibration.spread(term, name) for term in terms]
                 vector = compose([term.vector for term in terms], weights)
                 vectors[name] = vector if examples is None else replace(examples, target=vector)
-        return vector_queries(candidate_query(self.query), vectors)
+        return vectors
 
 
 class Search:
@@ -190,12 +199,16 @@ class Search:
 
     async def rank(self, runs: Sequence[Run], deadline: Deadline) -> list[Ranked]:
         """What each of `runs` finds; one call to the store for each collection."""
-        found = await self._neighbours(runs, deadline)
-        words = await look_up(self._store, [(run.spec.name, run.query) for run in runs], deadline)
+        questions = [run.questions(self._calibrations.empty(run.spec.name)) for run in runs]
+        answers: dict[str, Iterator[list[ScoredPoint]]] = {}
+        for name, spec in {run.spec.name: run.spec for run in runs}.items():
+            own = [asked for run, asked in zip(runs, questions, strict=True) if run.spec.name == name]
+            asked = [question for one in own for question in one.values()]
+            answers[name] = iter(await nearest(self._store, spec, asked, deadline) if asked else ())
         return await together(
             [
-                self._ranked(run, near, having, deadline)
-                for run, near, having in zip(runs, found, words, strict=True)
+                self._ranked(run, {name: next(answers[run.spec.name]) for name in asked}, deadline)
+                for run, asked in zip(runs, questions, strict=True)
             ]
         )
 
@@ -271,30 +284,10 @@ class Search:
                 if run.joins or (averages and run.names):
                     run.calibration = await self._calibrations.get(run.spec.name)
 
-    async def _neighbours(self, runs: Sequence[Run], deadline: Deadline) -> list[list[list[ScoredPoint]]]:
-        """By search and vector name that it may find, the nearest points; one store call a collection."""
-        questions = [run.questions(self._calibrations.empty(run.spec.name)) for run in runs]
-        answers: dict[str, Iterator[list[ScoredPoint]]] = {}
-        for name, spec in {run.spec.name: run.spec for run in runs}.items():
-            asked = [
-                q for run, own in zip(runs, questions, strict=True) if run.spec.name == name for q in own
-            ]
-            answers[name] = iter(await nearest(self._store, spec, asked, deadline) if asked else ())
-        found = [
-            {q.name: next(answers[run.spec.name]) for q in own}
-            for run, own in zip(runs, questions, strict=True)
-        ]
-        return [[own.get(name, []) for name in run.names] for run, own in zip(runs, found, strict=True)]
-
-    async def _ranked(
-        self,
-        run: Run,
-        found: Sequence[Sequence[ScoredPoint]],
-        words: Sequence[ScoredPoint],
-        deadline: Deadline,
-    ) -> Ranked:
-        """The page of hits, with all that was asked of them."""
-        query = run.query
+    async def _ranked(self, run: Run, answers: Mapping[str, list[ScoredPoint]], deadline: Deadline) -> Ranked:
+        """The page of hits, with all that was asked of them; `answers` by what `questions` calls them."""
+        query, words = run.query, answers.get("words", [])
+        found = [answers.get(name, []) for name in run.names]
         if run.joins and all(found) and (run.calibration is None or not run.calibration.both):
             # Written by another process, which has not measured them yet.
             run.calibration = await self._calibrations.renew(run.spec.name)

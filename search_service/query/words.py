@@ -19,15 +19,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clipsearch.serving.errors import FailedPrecondition, InvalidArgument
-from search_service.deadline import Deadline
 from search_service.query.queries import FUSION_DEPTH, Hit, Query, TextTerm
 from search_service.query.ranking import Ranked, without_stored_terms
 from search_service.stores.collection import CollectionSpec
-from search_service.stores.protocol import (
-    ScoredPoint,
-    VectorStore,
-    WordsQuery,
-)
+from search_service.stores.protocol import ScoredPoint, WordsQuery
 
 _K = 2
 _MOST_BYTES = 64 * 1024  # of a text; no encoder bounds those that are only looked up
@@ -63,24 +58,9 @@ def check_words(query: Query, spec: CollectionSpec) -> None:
         )
 
 
-async def look_up(
-    store: VectorStore, asked: Sequence[tuple[str, Query]], deadline: Deadline
-) -> list[list[ScoredPoint]]:
-    """For each query to a collection the points that have some of its words, if it asks for them."""
-    numbers: dict[str, list[int]] = {}
-    for number, (collection, query) in enumerate(asked):
-        if query.by_words:
-            numbers.setdefault(collection, []).append(number)
-    found: list[list[ScoredPoint]] = [[] for _ in asked]
-    for collection, own in numbers.items():
-        questions = [
-            WordsQuery(_words(query), FUSION_DEPTH, without_stored_terms(query) or None)
-            for query in (asked[number][1] for number in own)
-        ]
-        answers = await store.query(collection, questions, timeout=deadline.store())
-        for number, answer in zip(own, answers, strict=True):
-            found[number] = answer
-    return found
+def words_query(query: Query) -> WordsQuery:
+    """The question for the points that have some of the query's words."""
+    return WordsQuery(_words(query), FUSION_DEPTH, without_stored_terms(query) or None)
 
 
 def with_words(query: Query, dense: Sequence[Hit], words: Sequence[ScoredPoint]) -> Ranked:

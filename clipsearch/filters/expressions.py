@@ -126,7 +126,9 @@ def compared(
         return "must", _bound(expression, key, op, read[0], zone)
     if op in ("~", "~~"):
         kind = "text" if op == "~" else "phrase"
-        return "must", _either([_text(expression, key, kind, value) for value in read])
+        if not all(value.text.strip() for value in read):
+            raise FilterError(f"{expression!r}: ~ needs a word")
+        return "must", _either([{"key": key, "match": {kind: value.text}} for value in read])
     if op == "@":
         return "must", _either([_area(expression, key, value) for value in read])
     return ("must_not" if op == "!=" else "must"), _equality(expression, key, read, zone)
@@ -278,12 +280,6 @@ def _area(expression: str, key: str, value: Value) -> dict[str, Any]:
 
 def _place(lat: str, lon: str) -> dict[str, float]:
     return {"lat": float(lat), "lon": float(lon)}
-
-
-def _text(expression: str, key: str, kind: str, value: Value) -> dict[str, Any]:
-    if not value.text.strip():
-        raise FilterError(f"{expression!r}: ~ needs a word")
-    return {"key": key, "match": {kind: value.text}}
 
 
 def _equality(expression: str, key: str, values: Sequence[Value], zone: tzinfo | None) -> dict[str, Any]:

@@ -27,7 +27,6 @@ from search_service.api.point_proto import (
     read_order,
     read_point,
     read_selection,
-    vectors_only,
     write_point,
     write_value,
 )
@@ -237,11 +236,10 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         only_vectors: bool = False,
     ) -> list[pb.UpsertResult]:
         check_count("points", len(request.points), self._settings.max_points)
+        changed: set[str] | None = set() if only_vectors else None
         points = await _in_turns(
-            request.points, lambda point, i: read_point(point, f"points[{i}]", self._settings)
+            request.points, lambda point, i: read_point(point, f"points[{i}]", self._settings, changed)
         )
-        if only_vectors:
-            points = vectors_only(request.points, points)
         wait = request.wait if request.HasField("wait") else True
         write = Write(request.collection, points, wait, insert_only, request.fingerprint, only_vectors)
         results = await self._upsert.upsert(write, self._deadline(context))

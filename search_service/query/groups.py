@@ -47,7 +47,6 @@ class Groups:
     """Answers searches whose hits are grouped."""
 
     def __init__(self, store: VectorStore, search: Search) -> None:
-        self._store = store
         self._search = search
         self._fields = FieldChecks(store)
 
@@ -66,9 +65,15 @@ class Groups:
         ranked = await self._walk(walk, deadline)
         if not walk.groups:
             await self._check_field(run.spec, asked.key, deadline)
-        groups = await self._whole(walk, deadline)
+        ids = dict.fromkeys(hit.point.id for hits in walk.groups.values() for hit in hits)
+        points = await self._search.points(run, list(ids), deadline)
+        groups = [
+            Group(value, [replace(h, point=points[h.point.id]) for h in hits if h.point.id in points])
+            for value, hits in walk.groups.items()
+        ]
         store_s = time.perf_counter() - begun - encode_s
-        return groups, run.answer(replace(ranked, hits=[]), encode_s, store_s)
+        whole = [group for group in groups if group.hits]
+        return whole, run.answer(replace(ranked, hits=[]), encode_s, store_s)
 
     async def _check_field(self, spec: CollectionSpec, key: str, deadline: Deadline) -> None:
         """Raises InvalidArgument for a field that no point has, or that holds nothing to group by.
@@ -111,26 +116,6 @@ class Groups:
         for value, own in zip(short, await self._search.rank(parts, deadline), strict=True):
             walk.groups[value] = own.hits
         return first
-
-    async def _whole(self, walk: _Walk, deadline: Deadline) -> list[Group]:
-        """The groups, their points as the query wants them."""
-        query = walk.asked.query
-        ids = list(dict.fromkeys(hit.point.id for hits in walk.groups.values() for hit in hits))
-        if not ids:
-            return []
-        points = await self._store.get(
-            walk.run.spec.name,
-            ids,
-            payload=query.payload,
-            with_vectors=query.with_vectors,
-            timeout=deadline.store(),
-        )
-        there = {point.id: point for point in points}
-        groups = [
-            Group(value, [replace(h, point=there[h.point.id]) for h in hits if h.point.id in there])
-            for value, hits in walk.groups.items()
-        ]
-        return [group for group in groups if group.hits]
 
 
 class _Walk:

@@ -311,19 +311,23 @@ class Search:
             ranked = await self._boosted(run, ranked, deadline)
         elif not ranked.hits or fetched_at_once(query):
             return ranked
-        if not ranked.hits:
-            return ranked
+        points = await self.points(run, [hit.point.id for hit in ranked.hits], deadline)
+        # A point that was deleted since it was found is no hit any more.
+        there = [hit for hit in ranked.hits if hit.point.id in points]
+        return replace(ranked, hits=[replace(hit, point=points[hit.point.id]) for hit in there])
+
+    async def points(self, run: Run, ids: Sequence[str], deadline: Deadline) -> dict[str, StoredPoint]:
+        """Those points that are there, by id, as the query wants them."""
+        if not ids:
+            return {}
         points = await self._store.get(
             run.spec.name,
-            [hit.point.id for hit in ranked.hits],
-            payload=query.payload,
-            with_vectors=query.with_vectors,
+            ids,
+            payload=run.query.payload,
+            with_vectors=run.query.with_vectors,
             timeout=deadline.store(),
         )
-        whole = {point.id: point for point in points}
-        # A point that was deleted since it was found is no hit any more.
-        there = [hit for hit in ranked.hits if hit.point.id in whole]
-        return replace(ranked, hits=[replace(hit, point=whole[hit.point.id]) for hit in there])
+        return {point.id: point for point in points}
 
     async def _boosted(self, run: Run, ranked: Ranked, deadline: Deadline) -> Ranked:
         """The page of hits once their payloads have raised their scores."""

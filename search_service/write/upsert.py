@@ -6,7 +6,7 @@ Where the collection has a successor the same goes on for that one, with its own
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -94,6 +94,19 @@ class _Prepared:
 _Outcome: TypeAlias = _Prepared | ServiceError
 
 
+@dataclass(slots=True)
+class _Job:
+    """A write on its way. `there`: ids of its points that are there already, which need no vectors.
+
+    `prepared`: by fingerprint, what is to be stored for each point.
+    """
+
+    write: Write
+    deadline: Deadline
+    there: frozenset[str] = frozenset()
+    prepared: dict[str, list[_Outcome]] = field(default_factory=dict)
+
+
 class Upsert:
     """Writes points."""
 
@@ -118,72 +131,57 @@ class Upsert:
         was written, or, if the error says so, nothing on the successor. Where a successor came while it was
         written it goes to that one as well, and to the collection again, unless with `insert_only`.
         """
-        prepared: dict[str, list[_Outcome]] = {}
-        own = ""
+        job, collection, own = _Job(write, deadline), write.collection, ""
         done: list[WriteResult] = []
         while True:
-            chain = await self._successors.chain(write.collection, deadline)
+            chain = await self._successors.chain(collection, deadline)
             if write.fingerprint:
                 check_fingerprint(chain[0], write.fingerprint, "the request")
-            there: frozenset[str] = frozenset()
+            job.there = frozenset()
             if write.insert_only and not done:
                 ids = list({point.id for point in write.points if isinstance(point, NewPoint)})
-                if ids:  # those that are there need not be encoded
-                    there = await self._store.present(chain[0].name, ids, timeout=deadline.store())
-                prepared.clear()  # what was there may be gone
+                if ids:
+                    job.there = await self._store.present(chain[0].name, ids, timeout=deadline.store())
+                job.prepared.clear()  # what was there may be gone
             if chain[0].fingerprint != own:
-                prepared.clear()  # an alias has moved
+                job.prepared.clear()  # an alias has moved
             own = chain[0].fingerprint
-            await self._prepare(chain, write, there, prepared, deadline)
-            async with self._successors.writing(write.collection, chain, deadline) as unchanged:
+            await self._prepare(chain, job)
+            async with self._successors.writing(collection, chain, deadline) as unchanged:
                 if not unchanged:
                     continue
                 if done and write.insert_only:
-                    done = await self._copy_late(chain, write, prepared, done, deadline)
+                    done = await self._copy_late(chain, job, done)
                 else:
-                    done = _merged(done, await self._write(chain, write, there, prepared, deadline))
+                    done = _merged(done, await self._write(chain, job))
             if not await self._successors.unheard(chain, deadline):
                 return done
-            write = replace(write, collection=chain[0].name)
+            collection = chain[0].name
 
-    async def _prepare(
-        self,
-        chain: Chain,
-        write: Write,
-        there: frozenset[str],
-        prepared: dict[str, list[_Outcome]],
-        deadline: Deadline,
-    ) -> None:
-        """Makes what `prepared` lacks: by fingerprint, what is to be stored for each point not `there`."""
-        missing = {spec.fingerprint: spec for spec in reversed(chain) if spec.fingerprint not in prepared}
-        own, points = chain[0].fingerprint, write.points
+    async def _prepare(self, chain: Chain, job: _Job) -> None:
+        """Prepares the points for the models for which they are not yet."""
+        missing = {spec.fingerprint: spec for spec in reversed(chain) if spec.fingerprint not in job.prepared}
+        own, points = chain[0].fingerprint, job.write.points
         made = await together(
             [
-                self._encoded(points if print == own else _for_successor(points), there, spec, deadline)
+                self._encoded(points if print == own else _for_successor(points), spec, job)
                 for print, spec in missing.items()
             ]
         )
-        prepared.update(zip(missing, made, strict=True))
+        job.prepared.update(zip(missing, made, strict=True))
 
-    async def _write(
-        self,
-        chain: Chain,
-        write: Write,
-        there: frozenset[str],
-        prepared: dict[str, list[_Outcome]],
-        deadline: Deadline,
-    ) -> list[WriteResult]:
+    async def _write(self, chain: Chain, job: _Job) -> list[WriteResult]:
         """Writes what is ready, first to the collection, then to its successors."""
-        own = prepared[chain[0].fingerprint]
+        write, own = job.write, job.prepared[chain[0].fingerprint]
         last = {one.point.id: i for i, one in enumerate(own) if isinstance(one, _Prepared)}
-        new = {id: i for id, i in last.items() if id not in there}
-        skipped = there | await self._store_of(chain[0], write, own, new, deadline)
+        new = {id: i for id, i in last.items() if id not in job.there}
+        skipped = job.there | await self._store_of(chain[0], job, new, insert_only=write.insert_only)
         written = {id: i for id, i in new.items() if id not in skipped}
         taken = frozenset[str]() if write.insert_only else skipped
         lacking: dict[str, ServiceError] = {}
         for spec in chain[1:]:
             with on_successor(chain, spec):
-                lacking |= await self._copy(spec, write, prepared[spec.fingerprint], written, deadline)
+                lacking |= await self._copy(spec, job, written)
 
         def result(one: _Outcome) -> WriteResult:
             if isinstance(one, ServiceError):
@@ -196,97 +194,77 @@ class Upsert:
 
         return [result(one) for one in own]
 
-    async def _copy_late(
-        self,
-        chain: Chain,
-        write: Write,
-        prepared: dict[str, list[_Outcome]],
-        done: Sequence[WriteResult],
-        deadline: Deadline,
-    ) -> list[WriteResult]:
+    async def _copy_late(self, chain: Chain, job: _Job, done: Sequence[WriteResult]) -> list[WriteResult]:
         """Inserts what was inserted into successors too; others may have replaced it meanwhile."""
         late = list(done)
         for spec in chain[1:]:
-            copies = prepared[spec.fingerprint]
+            copies = job.prepared[spec.fingerprint]
             new = {}
-            for i, (point, result) in enumerate(zip(write.points, done, strict=True)):
+            for i, (point, result) in enumerate(zip(job.write.points, done, strict=True)):
                 if isinstance(point, NewPoint) and isinstance(result, Written) and not result.skipped:
                     new[point.id] = i
                     if isinstance(error := copies[i], ServiceError):
                         late[i] = replace(result, lacking=error)
             with on_successor(chain, spec):
-                await self._store_of(spec, write, copies, new, deadline)
+                await self._store_of(spec, job, new, insert_only=True)
         return late
 
     async def _copy(
-        self,
-        spec: CollectionSpec,
-        write: Write,
-        copies: Sequence[_Outcome],
-        written: dict[str, int],
-        deadline: Deadline,
+        self, spec: CollectionSpec, job: _Job, written: dict[str, int]
     ) -> dict[str, ServiceError]:
         """Writes to a successor; removes from it what it cannot have, and returns why."""
+        write, copies = job.write, job.prepared[spec.fingerprint]
         lacking = {id: one for id, i in written.items() if isinstance(one := copies[i], ServiceError)}
-        whole = replace(write, insert_only=False)
-        taken = await self._store_of(spec, whole, copies, written, deadline)
+        taken = await self._store_of(spec, job, written, insert_only=False)
         if not write.vectors_only:
             lacking |= {id: AlreadyExists("point", id) for id in taken}
-        if not write.vectors_only and lacking:
-            await self._store.delete(spec.name, list(lacking), timeout=deadline.store())
-        for names in _NAMES if write.vectors_only else ():
+            if lacking:
+                await self._store.delete(spec.name, list(lacking), timeout=job.deadline.store())
+            return lacking
+        for names in _NAMES:
             ids = [id for id in lacking if _names_given(write.points[written[id]]) == names]
             if ids:
-                await self._store.delete_vectors(spec.name, ids, names, timeout=deadline.store())
+                await self._store.delete_vectors(spec.name, ids, names, timeout=job.deadline.store())
         return lacking
 
     async def _store_of(
-        self,
-        spec: CollectionSpec,
-        write: Write,
-        outcomes: Sequence[_Outcome],
-        which: dict[str, int],
-        deadline: Deadline,
+        self, spec: CollectionSpec, job: _Job, which: dict[str, int], *, insert_only: bool
     ) -> frozenset[str]:
-        """Stores those outcomes whose positions are given, but for errors; returns the ids that were left."""
+        """Stores the points at these positions, but for errors; returns the ids that were left."""
+        outcomes = job.prepared[spec.fingerprint]
         ready = [one.point for i in which.values() if isinstance(one := outcomes[i], _Prepared)]
         if not ready:
             return frozenset()
+        wait, timeout = job.write.wait, job.deadline.store()
         try:
-            if write.vectors_only:
-                return await self._store.update_vectors(
-                    spec.name, ready, wait=write.wait, timeout=deadline.store()
-                )
+            if job.write.vectors_only:
+                return await self._store.update_vectors(spec.name, ready, wait=wait, timeout=timeout)
             return await self._store.upsert(
-                spec.name, ready, wait=write.wait, insert_only=write.insert_only, timeout=deadline.store()
+                spec.name, ready, wait=wait, insert_only=insert_only, timeout=timeout
             )
         finally:  # of a write that failed some may be there
             names = [name for point in ready for name in vector_names_of(point)]
             self._calibrations.wrote(spec.name, len(ready), set(names))
 
     async def _encoded(
-        self,
-        points: Sequence[NewPoint | ServiceError],
-        there: frozenset[str],
-        spec: CollectionSpec,
-        deadline: Deadline,
+        self, points: Sequence[NewPoint | ServiceError], spec: CollectionSpec, job: _Job
     ) -> list[_Outcome]:
         """What is to be stored for each point, or what is wrong with it; no vectors for those `there`.
 
         One encoder call, for images and texts that are no vectors already.
         """
-        new = [point for point in points if isinstance(point, NewPoint) and point.id not in there]
+        new = [point for point in points if isinstance(point, NewPoint) and point.id not in job.there]
         texts = [point.text for point in new if isinstance(point.text, str)]
         images = [point.image for point in new if isinstance(point.image, bytes)]
         encoding = Encoding([], [], spec.fingerprint)
         if texts or images:
-            encoding = await self._encoders.encode_for(spec, texts, images, deadline)
+            encoding = await self._encoders.encode_for(spec, texts, images, job.deadline)
         encoded_images, encoded_texts = iter(encoding.images), iter(encoding.texts)
 
         def outcome(point: NewPoint | ServiceError, path: str) -> _Outcome:
             if isinstance(point, ServiceError):
                 return point
-            if point.id in there:
+            if point.id in job.there:
                 return _Prepared(StoredPoint(point.id, {}), 0)
             image = next(encoded_images) if isinstance(point.image, bytes) else point.image
             text = next(encoded_texts) if isinstance(point.text, str) else point.text

@@ -259,12 +259,7 @@ class FieldChecks:
             if held:
                 raise _mismatch(field, key, held, wanted, condition)
             if deleting if excluding else misspelt and not found:
-                await self._unknown(spec.name, field, key, deadline)
-
-    async def check_known(self, spec: CollectionSpec, key: str, field: str, deadline: Deadline) -> None:
-        """Raises InvalidArgument of `field` if points are there, but none that has the payload field."""
-        if not await self._some(spec.name, Filter(must_not=(IsEmpty(key),)), deadline):
-            await self._unknown(spec.name, field, key, deadline)
+                await self.refuse_unknown(spec.name, field, key, deadline)
 
     async def sample(self, collection: str, key: str, deadline: Deadline) -> Page:
         """Some of the points that have the payload field, with its values; all, if there is no next page."""
@@ -273,7 +268,8 @@ class FieldChecks:
             collection, limit=_SAMPLE, filter=there, payload=its_values, timeout=deadline.store()
         )
 
-    async def _unknown(self, collection: str, field: str, key: str, deadline: Deadline) -> None:
+    async def refuse_unknown(self, collection: str, field: str, key: str, deadline: Deadline) -> None:
+        """Raises InvalidArgument of `field`, whose payload field no point has, if there are points."""
         if await self._store.count(collection, timeout=deadline.store()):
             raise InvalidArgument(
                 field,

@@ -82,7 +82,7 @@ class Groups:
         """
         page = await self._fields.sample(spec.name, key, deadline)
         if not page.points and key not in spec.payload_indexes:
-            await self._fields.check_known(spec, key, "group_by", deadline)
+            await self._fields.refuse_unknown(spec.name, "group_by", key, deadline)
         if page.points and not any(_values(point, key) for point in page.points):
             seen = (
                 "" if page.next_cursor is None else f" in the {len(page.points)} points that were looked at"

@@ -11,6 +11,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 
 from clipsearch.channel.batches import batched
 from clipsearch.client.types import StoredPoint, VectorName
@@ -19,6 +20,7 @@ from clipsearch.reindex.sources import Lacking
 
 _PAGE = 256
 _MOST_ROUNDS = 5
+_content = attrgetter("payload", "has_image", "has_text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,24 +101,19 @@ async def _pass(backfill: Backfill, samples: int) -> _Round:
     return found
 
 
-async def _look(backfill: Backfill, page: Sequence[StoredPoint]) -> tuple[list[str], list[str]]:
-    """Ids of a page's points that the new collection lacks, and of those that differ there."""
-    missing, differing = await _compared(backfill, page)
-    if missing or differing:  # a writer may have been between the two; both are read again
-        again = await _get(backfill, backfill.old, [*missing, *differing], payload=True)
-        missing, differing = await _compared(backfill, again)
-    return missing, differing
-
-
-async def _compared(backfill: Backfill, points: Sequence[StoredPoint]) -> tuple[list[str], list[str]]:
+async def _look(
+    backfill: Backfill, points: Sequence[StoredPoint], again: bool = True
+) -> tuple[list[str], list[str]]:
+    """Ids of the points that the new collection lacks, and of those that differ there."""
     copies = await _get(backfill, backfill.new, [point.id for point in points], payload=True)
     by_id = {copy.id: copy for copy in copies}
+    there = [point for point in points if point.id in by_id]
     missing = [point.id for point in points if point.id not in by_id]
-    return missing, [point.id for point in points if point.id in by_id and not _alike(point, by_id[point.id])]
-
-
-def _alike(one: StoredPoint, other: StoredPoint) -> bool:
-    return (one.payload, one.has_image, one.has_text) == (other.payload, other.has_image, other.has_text)
+    differing = [point.id for point in there if _content(point) != _content(by_id[point.id])]
+    if again and (missing or differing):  # a writer may have been between the two; both are read again
+        points = await _get(backfill, backfill.old, [*missing, *differing], payload=True)
+        return await _look(backfill, points, again=False)
+    return missing, differing
 
 
 async def _renew(backfill: Backfill, ids: Sequence[str], delete: bool) -> None:

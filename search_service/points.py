@@ -27,7 +27,7 @@ from search_service.stores.questions import FACET_TYPES, ORDER_TYPES, FacetHit
 from search_service.write.successors import Successors
 
 Change: TypeAlias = Callable[[CollectionSpec, Sequence[str]], Awaitable[int]]
-_UPDATED_AT_ONCE = 256
+_UPDATED_AT_ONCE = 256  # points, in one request to the store
 _OVERWRITTEN_AT_ONCE = 4 * 1024 * 1024  # bytes: the payload goes to the store once a point
 
 
@@ -102,11 +102,14 @@ class Points:
         The successor's are changed too, and not counted. Of a filter the points are changed some at a time,
         in the order of their UUIDs.
         """
+        size = _UPDATED_AT_ONCE
+        if change.whole:
+            size = max(1, min(size, _OVERWRITTEN_AT_ONCE // len(json.dumps(dict(change.set)))))
 
         async def update(one: CollectionSpec, ids: Sequence[str]) -> int:
             return await self._store.update_payload(one.name, ids, change, timeout=deadline.store())
 
-        return await self._change(collection, selector, update, _at_once(change), deadline)
+        return await self._change(collection, selector, update, size, deadline)
 
     async def delete_vectors(
         self,
@@ -217,10 +220,3 @@ class Points:
 
     async def _resolve(self, collection: str, deadline: Deadline) -> CollectionSpec:
         return await self._store.resolve(collection, timeout=deadline.store())
-
-
-def _at_once(change: PayloadChange) -> int:
-    """Of so many points the payload is changed in one request to the store."""
-    if not change.whole:
-        return _UPDATED_AT_ONCE
-    return max(1, min(_UPDATED_AT_ONCE, _OVERWRITTEN_AT_ONCE // len(json.dumps(dict(change.set)))))

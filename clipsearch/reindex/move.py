@@ -109,20 +109,16 @@ async def _make(client: AsyncClient, named: str, old: Collection, model: str, na
     except ClipSearchError as error:
         if error.code != "ALREADY_EXISTS":
             raise
-        return await _take(client, old, model, name)
+        made = await client.get_collection(name)
+        # An empty one may be of a run that was killed before it set the link.
+        fits = made.fingerprint != old.fingerprint and model in (made.model, made.fingerprint)
+        if made.name != name or made.points or not fits:
+            raise NotMovable(f"there is a collection {name!r} already; name another with --to") from None
+        return made
     if made.fingerprint == old.fingerprint:
         await client.delete_collection(name)
         raise NotMovable(f"{old.name!r} is of the model {old.model} ({old.fingerprint}) already")
     return made
-
-
-async def _take(client: AsyncClient, old: Collection, model: str, name: str) -> Collection:
-    """A collection of that name which is empty: made by a run that was killed before it set the link."""
-    there = await client.get_collection(name)
-    empty = there.name == name and not there.points
-    if empty and there.fingerprint != old.fingerprint and model in (there.model, there.fingerprint):
-        return there
-    raise NotMovable(f"there is a collection {name!r} already; name another with --to")
 
 
 def _and(aliases: Iterable[str]) -> str:

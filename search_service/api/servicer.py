@@ -122,7 +122,10 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     @again_if_moved
     async def Upsert(self, request: pb.UpsertRequest, context: Context) -> pb.UpsertResponse:
         """Writes points."""
-        return pb.UpsertResponse(results=await self._write(request, context, _insert_only(request)))
+        if request.update_mode not in pb.UpdateMode.values():
+            raise InvalidArgument("update_mode", f"{request.update_mode} is none of this API's update modes")
+        insert_only = request.update_mode == pb.UPDATE_MODE_INSERT_ONLY
+        return pb.UpsertResponse(results=await self._write(request, context, insert_only))
 
     @again_if_moved
     async def UpdateVectors(
@@ -274,12 +277,6 @@ async def _in_turns(protos: Sequence[Proto], read: Callable[[Proto, int], Read])
             await asyncio.sleep(0)
             turn = time.perf_counter()
     return done
-
-
-def _insert_only(request: pb.UpsertRequest) -> bool:
-    if request.update_mode not in pb.UpdateMode.values():
-        raise InvalidArgument("update_mode", f"{request.update_mode} is none of this API's update modes")
-    return request.update_mode == pb.UPDATE_MODE_INSERT_ONLY
 
 
 def _result(id: str, result: WriteResult) -> pb.UpsertResult:

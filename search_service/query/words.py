@@ -71,20 +71,17 @@ def with_words(query: Query, dense: Sequence[Hit], words: Sequence[ScoredPoint])
     """
     ranks = _ranks(words)
     found = {one.point.id: one for one in words}
-    if query.target == "words":
-        hits = [
-            Hit(one.point, one.score, "words", 0.0, words_rank=ranks[id], words_score=one.score)
-            for id, one in found.items()
-        ]
-    else:
-        shares = {id: query.hybrid * one.share / (_K + ranks[id]) for id, one in found.items()}
-        hits = [_joined(hit, rank, found, ranks, shares) for rank, hit in enumerate(dense, start=1)]
-        known = {hit.point.id for hit in dense}
-        hits += [
-            Hit(one.point, shares[id], "words", 0.0, words_rank=ranks[id], words_score=one.score)
-            for id, one in found.items()
-            if id not in known
-        ]
+    scores = {
+        id: one.score if query.target == "words" else query.hybrid * one.share / (_K + ranks[id])
+        for id, one in found.items()
+    }
+    hits = [_joined(hit, rank, found, ranks, scores) for rank, hit in enumerate(dense, start=1)]
+    known = {hit.point.id for hit in dense}
+    hits += [
+        Hit(one.point, scores[id], "words", 0.0, words_rank=ranks[id], words_score=one.score)
+        for id, one in found.items()
+        if id not in known
+    ]
     hits.sort(key=lambda hit: (-hit.score, not hit.words_rank, hit.point.id))
     if query.score_threshold is not None:
         hits = [hit for hit in hits if hit.score >= query.score_threshold]
@@ -109,13 +106,10 @@ def _joined(
 
 
 def _ranks(words: Sequence[ScoredPoint]) -> dict[str, int]:
-    ranks: dict[str, int] = {}
-    rank, last = 0, 0.0
+    places: dict[float, int] = {}
     for place, one in enumerate(sorted(words, key=lambda one: -one.score), start=1):
-        if place == 1 or one.score != last:
-            rank, last = place, one.score
-        ranks[one.point.id] = rank
-    return ranks
+        places.setdefault(one.score, place)
+    return {one.point.id: places[one.score] for one in words}
 
 
 def _words(query: Query) -> str:

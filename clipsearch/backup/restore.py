@@ -254,17 +254,16 @@ class Restore:
         here, taken = [], {}
         for alias in said.aliases:
             try:
-                found = await self._calls.make(partial(self._client.get_collection, alias))
+                leads_to = (await self._calls.make(partial(self._client.get_collection, alias))).name
             except ClipSearchError as error:
                 if error.code != "NOT_FOUND":
                     raise
                 await self._client.update_alias(alias, name)
+                leads_to = name
+            if leads_to == name:
                 here.append(alias)
             else:
-                if found.name == name:
-                    here.append(alias)
-                else:
-                    taken[alias] = found.name
+                taken[alias] = leads_to
         return tuple(here), taken
 
 

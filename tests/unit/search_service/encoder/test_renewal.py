@@ -10,10 +10,10 @@ import grpc
 import pytest
 import trustme
 
-from clipsearch.channel.credentials import ClientTls, channel_credentials
+from clipsearch.channel.credentials import ClientTls
 from clipsearch.encoder.v1 import encoder_pb2
-from search_service.encoder import connection as connection_module
-from search_service.encoder.connection import Connection
+from search_service.encoder import client as client_module
+from search_service.encoder.client import EncoderClient
 from tests.unit.clipsearch.serving.served import GET_MODEL, Running, running
 from tests.waiting import HANGS_S, until
 
@@ -32,13 +32,13 @@ class Connected:
     ca: trustme.CA
     server: Running
     tls: ClientTls
-    peer: Connection
+    peer: EncoderClient
     watching: asyncio.Task
 
 
 @pytest.fixture
 async def connected(tmp_path, monkeypatch) -> AsyncIterator[Connected]:
-    monkeypatch.setattr(connection_module, "POLL_S", 0.01)
+    monkeypatch.setattr(client_module, "POLL_S", 0.01)
     ca = trustme.CA()
     issued = ca.issue_cert("127.0.0.1")
     pair = (issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())
@@ -47,7 +47,7 @@ async def connected(tmp_path, monkeypatch) -> AsyncIterator[Connected]:
     ca.cert_pem.write_to_path(tls.ca)
     write(tls, ca.issue_cert("first.example.com"))
     async with running(credentials=credentials) as server:
-        peer = Connection(lambda: grpc.aio.secure_channel(server.address, channel_credentials(tls)), tls)
+        peer = EncoderClient(server.address, HANGS_S, tls=tls)
         watching = asyncio.create_task(peer.watch())
         yield Connected(ca, server, tls, peer, watching)
         watching.cancel()

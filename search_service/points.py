@@ -11,11 +11,12 @@ from clipsearch.serving.errors import FailedPrecondition
 from search_service.deadline import Deadline
 from search_service.query.calibrations import Calibrations
 from search_service.query.filters import FieldChecks, fitted
-from search_service.query.ordering import Listing, Order, order_by, ordered_page
+from search_service.query.ordering import Order, order_by, ordered_page
 from search_service.stores.checks import check_index
 from search_service.stores.collection import CollectionSpec, index_type
 from search_service.stores.filters import Filter, asks_for_vectors
 from search_service.stores.protocol import (
+    Listing,
     Page,
     PayloadChange,
     PayloadSelection,
@@ -142,16 +143,10 @@ class Points:
         spec = await self._resolve(collection, deadline)
         filter = fitted(selector, spec.payload_indexes)
         await self._fields.check(spec, filter, deadline, found=True, deleting=True)
+        listing = Listing(spec.name, filter, PayloadSelection(()))
         updated, cursor = 0, None
         while True:
-            page = await self._store.scroll(
-                spec.name,
-                limit=size,
-                cursor=cursor,
-                filter=filter,
-                payload=PayloadSelection(()),
-                timeout=deadline.store(),
-            )
+            page = await self._store.scroll(listing, limit=size, cursor=cursor, timeout=deadline.store())
             ids = [point.id for point in page.points]
             if ids:
                 updated += await self._change_ids(spec.name, ids, do, deadline)
@@ -207,14 +202,10 @@ class Points:
             by = order_by(order, index_type(spec.payload_indexes[order.key]))
             page = await ordered_page(self._store, listing, by, limit, cursor, deadline)
         elif order == "random":
-            found = await self._store.random(
-                spec.name, limit=limit, timeout=deadline.store(), **listing.wanted
-            )
+            found = await self._store.random(listing, limit=limit, timeout=deadline.store())
             page = Page(tuple(found), None)
         else:
-            page = await self._store.scroll(
-                spec.name, limit=limit, cursor=cursor, timeout=deadline.store(), **listing.wanted
-            )
+            page = await self._store.scroll(listing, limit=limit, cursor=cursor, timeout=deadline.store())
         await self._fields.check(spec, filter, deadline, found=bool(page.points) or cursor is not None)
         return page
 

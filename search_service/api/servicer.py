@@ -40,10 +40,10 @@ from search_service.api.search_proto import (
 from search_service.deadline import Deadline
 from search_service.points import Points
 from search_service.query.groups import Groups
-from search_service.query.ordering import Listing
 from search_service.query.search import Search
 from search_service.settings import SearchSettings
 from search_service.stores.filters import Filter, matches_everything
+from search_service.stores.protocol import Listing
 from search_service.write.upsert import Upsert, Write, WriteResult
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["SearchService"].full_name

@@ -47,7 +47,7 @@ from search_service.stores.filters import (
     Range,
     ValuesCount,
 )
-from search_service.stores.protocol import Page, PayloadSelection, VectorStore
+from search_service.stores.protocol import Listing, Page, PayloadSelection, VectorStore
 
 # What the fields of a payload index hold.
 _INDEXED: dict[IndexType, str] = {
@@ -265,7 +265,7 @@ class FieldChecks:
         """Some of the points that have the payload field, with its values; all, if there is no next page."""
         there, its_values = Filter(must_not=(IsEmpty(key),)), PayloadSelection(include=(key,))
         return await self._store.scroll(
-            collection, limit=_SAMPLE, filter=there, payload=its_values, timeout=deadline.store()
+            Listing(collection, there, its_values), limit=_SAMPLE, timeout=deadline.store()
         )
 
     async def refuse_unknown(self, collection: str, field: str, key: str, deadline: Deadline) -> None:
@@ -297,10 +297,8 @@ class FieldChecks:
         return held or (frozenset({"object"}) if page.points else held)
 
     async def _some(self, collection: str, filter: Filter, deadline: Deadline) -> bool:
-        nothing = PayloadSelection(include=())
-        page = await self._store.scroll(
-            collection, limit=1, filter=filter, payload=nothing, timeout=deadline.store()
-        )
+        listing = Listing(collection, filter, PayloadSelection(include=()))
+        page = await self._store.scroll(listing, limit=1, timeout=deadline.store())
         return bool(page.points)
 
 

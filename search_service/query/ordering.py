@@ -11,20 +11,14 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from clipsearch.serving.errors import InvalidArgument, Unavailable
 from search_service.deadline import Deadline
 from search_service.stores.checks import check_cursor
 from search_service.stores.codec import from_micros
 from search_service.stores.collection import IndexType
-from search_service.stores.filters import Condition, DatetimeRange, Filter, Range
-from search_service.stores.protocol import (
-    Page,
-    PayloadSelection,
-    StoredPoint,
-    VectorStore,
-)
+from search_service.stores.filters import Condition, DatetimeRange, Range
+from search_service.stores.protocol import Listing, Page, StoredPoint, VectorStore
 from search_service.stores.questions import OrderBy
 
 _MOST_TRIES = 3
@@ -39,21 +33,6 @@ class Order:
     key: str
     descending: bool = False
     start: float | datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Which points of a collection are listed, and what comes back of each."""
-
-    collection: str
-    filter: Filter
-    payload: PayloadSelection
-    with_vectors: bool
-
-    @property
-    def wanted(self) -> dict[str, Any]:
-        """The same for the store's calls that list."""
-        return {"filter": self.filter or None, "payload": self.payload, "with_vectors": self.with_vectors}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +107,8 @@ class _Walk:
 
     async def first(self, start: int | float | None, limit: int) -> tuple[list[_Entry], bool]:
         """So many points from a value on, equals in any order; and whether there may be more."""
-        found = await self._store.ordered(
-            self._listing.collection,
-            replace(self._order, start=start),
-            limit=limit,
-            timeout=self._deadline.store(),
-            **self._listing.wanted,
-        )
+        order, timeout = replace(self._order, start=start), self._deadline.store()
+        found = await self._store.ordered(self._listing, order, limit=limit, timeout=timeout)
         pairs = zip(found.values, found.points, strict=True)
         return [_Entry(value, self._store.uuid(point.id), point) for value, point in pairs], found.more
 
@@ -145,11 +119,7 @@ class _Walk:
         found: list[_Entry] = []
         while len(found) < limit:
             page = await self._store.scroll(
-                equal.collection,
-                limit=limit - len(found),
-                cursor=cursor,
-                timeout=self._deadline.store(),
-                **equal.wanted,
+                equal, limit=limit - len(found), cursor=cursor, timeout=self._deadline.store()
             )
             found += [_Entry(value, self._store.uuid(point.id), point) for point in page.points]
             cursor = page.next_cursor

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.filters import Filter, HasId, HasVector
 from search_service.stores.protocol import (
     ID_KEY,
     RESERVED_PREFIX,
     VECTOR_NAMES,
+    Listing,
     Page,
     PayloadSelection,
     StoredPoint,
@@ -83,21 +85,18 @@ def from_micros(micros: int) -> datetime:
 
 
 async def sampled(
-    scroll: Callable[..., Awaitable[Page]], name: VectorName, limit: int, dimension: int
+    scroll: Callable[..., Awaitable[Page]], spec: CollectionSpec, name: VectorName, limit: int
 ) -> VectorSample:
-    """Up to `limit` vectors of the name `name`, in pages of `scroll`, a store's of one collection."""
-    condition = Filter(must=(HasVector(name),))
+    """Up to `limit` vectors of the name `name`, in pages of `scroll`, a store's."""
+    listing = Listing(spec.name, Filter(must=(HasVector(name),)), NO_PAYLOAD, with_vectors=True)
     found: list[StoredPoint] = []
     cursor: str | None = None
     while len(found) < limit:
-        amount = min(limit - len(found), _SAMPLED_AT_ONCE)
-        page = await scroll(
-            limit=amount, cursor=cursor, filter=condition, payload=NO_PAYLOAD, with_vectors=True
-        )
+        page = await scroll(listing, limit=min(limit - len(found), _SAMPLED_AT_ONCE), cursor=cursor)
         # A point may have lost the vector between the filter and the reading.
         found += [point for point in page.points if getattr(point, name) is not None]
         cursor = page.next_cursor
         if cursor is None:
             break
     vectors = np.array([getattr(point, name) for point in found], np.float32)
-    return VectorSample(tuple(point.id for point in found), vectors.reshape(len(found), dimension))
+    return VectorSample(tuple(point.id for point in found), vectors.reshape(len(found), spec.dimension))

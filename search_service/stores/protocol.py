@@ -66,6 +66,16 @@ class PayloadSelection:
 
 
 @dataclass(frozen=True, slots=True)
+class Listing:
+    """Which points of a collection are listed, and what comes back of each."""
+
+    collection: str
+    filter: Filter = field(default_factory=Filter)
+    payload: PayloadSelection = PayloadSelection()
+    with_vectors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PayloadChange:
     """What becomes of a payload: `delete` (paths) goes, then `set` (top-level fields) comes.
 
@@ -313,28 +323,12 @@ class VectorStore(Protocol):
         """
 
     async def scroll(
-        self,
-        collection: str,
-        *,
-        limit: int,
-        cursor: str | None = None,
-        filter: Filter | None = None,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
+        self, listing: Listing, *, limit: int, cursor: str | None = None, timeout: float | None = None
     ) -> Page:
         """A page of points in the order of their UUIDs, from `cursor` (a UUID) on."""
 
     async def ordered(
-        self,
-        collection: str,
-        order: OrderBy,
-        *,
-        limit: int,
-        filter: Filter | None = None,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
+        self, listing: Listing, order: OrderBy, *, limit: int, timeout: float | None = None
     ) -> OrderedPoints:
         """The first points in the order of a field's values; one with several stands at each of them.
 
@@ -342,14 +336,7 @@ class VectorStore(Protocol):
         """
 
     async def random(
-        self,
-        collection: str,
-        *,
-        limit: int,
-        filter: Filter | None = None,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
+        self, listing: Listing, *, limit: int, timeout: float | None = None
     ) -> list[StoredPoint]:
         """So many points at random, each at most once; all that match, if they are fewer."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from clipsearch.filters.paths import keys
 from clipsearch.serving.errors import InvalidArgument, NotFound, PermissionDenied, ServiceError
@@ -22,6 +22,7 @@ from search_service.stores.codec import NO_PAYLOAD
 from search_service.stores.collection import CollectionInfo, CollectionSpec
 from search_service.stores.filters import Condition, Filter, HasId, HasVector, MatchExcept, MatchValue, Nested
 from search_service.stores.protocol import (
+    Listing,
     OrderedPoints,
     Page,
     PayloadChange,
@@ -35,6 +36,7 @@ from search_service.stores.protocol import (
 from search_service.stores.questions import Boost, FacetHit, OrderBy
 
 _OTHERS = "../"
+Asked = TypeVar("Asked", Listing, VectorQuery)
 
 
 def check_point(tenant: Tenant, id: str, payload: Mapping[str, Any], field: str) -> None:
@@ -169,7 +171,7 @@ class TenantStore:
             with_vectors=with_vectors,
             timeout=timeout,
         )
-        return [self._shown(point, payload) for point in found if self._owns(point)]
+        return self._shown_of(found, payload)
 
     async def present(
         self, collection: str, ids: Sequence[str], *, timeout: float | None = None
@@ -207,28 +209,12 @@ class TenantStore:
         return await self._store.count(collection, self._restricted(filter), timeout=timeout)
 
     async def scroll(
-        self,
-        collection: str,
-        *,
-        limit: int,
-        cursor: str | None = None,
-        filter: Filter | None = None,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
+        self, listing: Listing, *, limit: int, cursor: str | None = None, timeout: float | None = None
     ) -> Page:
         """A page of the tenant's points; its cursor is the UUID of one of them."""
-        page = await self._store.scroll(
-            collection,
-            limit=limit,
-            cursor=cursor,
-            filter=self._restricted(filter),
-            payload=self._with_field(payload),
-            with_vectors=with_vectors,
-            timeout=timeout,
-        )
-        own = tuple(self._shown(point, payload) for point in page.points if self._owns(point))
-        return Page(own, page.next_cursor)
+        own = self._own_of(listing)
+        page = await self._store.scroll(own, limit=limit, cursor=cursor, timeout=timeout)
+        return Page(tuple(self._shown_of(page.points, listing.payload)), page.next_cursor)
 
     async def facet(
         self,
@@ -245,50 +231,20 @@ class TenantStore:
         return await self._store.facet(collection, key, limit=limit, filter=own, exact=True, timeout=timeout)
 
     async def ordered(
-        self,
-        collection: str,
-        order: OrderBy,
-        *,
-        limit: int,
-        filter: Filter | None = None,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
+        self, listing: Listing, order: OrderBy, *, limit: int, timeout: float | None = None
     ) -> OrderedPoints:
         """The tenant's points in the order of a field's values."""
-        found = await self._store.ordered(
-            collection,
-            order,
-            limit=limit,
-            filter=self._restricted(filter),
-            payload=self._with_field(payload),
-            with_vectors=with_vectors,
-            timeout=timeout,
-        )
+        found = await self._store.ordered(self._own_of(listing), order, limit=limit, timeout=timeout)
         pairs = zip(found.values, found.points, strict=True)
-        own = [(value, self._shown(point, payload)) for value, point in pairs if self._owns(point)]
-        return OrderedPoints(tuple(value for value, _ in own), tuple(point for _, point in own), found.more)
+        values = tuple(value for value, point in pairs if self._owns(point))
+        return OrderedPoints(values, tuple(self._shown_of(found.points, listing.payload)), found.more)
 
     async def random(
-        self,
-        collection: str,
-        *,
-        limit: int,
-        filter: Filter | None = None,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
+        self, listing: Listing, *, limit: int, timeout: float | None = None
     ) -> list[StoredPoint]:
         """Some of the tenant's points."""
-        found = await self._store.random(
-            collection,
-            limit=limit,
-            filter=self._restricted(filter),
-            payload=self._with_field(payload),
-            with_vectors=with_vectors,
-            timeout=timeout,
-        )
-        return [self._shown(point, payload) for point in found if self._owns(point)]
+        found = await self._store.random(self._own_of(listing), limit=limit, timeout=timeout)
+        return self._shown_of(found, listing.payload)
 
     async def boosts(
         self,
@@ -316,11 +272,7 @@ class TenantStore:
         asked = [one for one in queries if isinstance(one, VectorQuery)]
         if len(asked) < len(queries):
             await self._refuse()
-        restricted = [
-            replace(one, filter=self._restricted(one.filter), payload=self._with_field(one.payload))
-            for one in asked
-        ]
-        answers = await self._store.query(collection, restricted, timeout=timeout)
+        answers = await self._store.query(collection, list(map(self._own_of, asked)), timeout=timeout)
         return [
             [replace(hit, point=self._shown(hit.point, one.payload)) for hit in hits if self._owns(hit.point)]
             for one, hits in zip(asked, answers, strict=True)
@@ -332,6 +284,10 @@ class TenantStore:
     ping = close = create_collection = update_collection = delete_collection = _refuse
     set_alias = set_successor = create_payload_index = delete_payload_index = _refuse
     update_vectors = delete_vectors = sample = calibration = set_calibration = _refuse
+
+    def _own_of(self, asked: Asked) -> Asked:
+        """What is asked for, of the tenant's points, with the field that says so."""
+        return replace(asked, filter=self._restricted(asked.filter), payload=self._with_field(asked.payload))
 
     def _restricted(self, filter: Filter | None) -> Filter:
         return Filter(must=(self._own, self._inner(filter)) if filter else (self._own,))
@@ -379,6 +335,9 @@ class TenantStore:
         if selection.include is None or self._tenant.field in selection.include:
             return selection
         return PayloadSelection((*selection.include, self._tenant.field))
+
+    def _shown_of(self, points: Sequence[StoredPoint], selection: PayloadSelection) -> list[StoredPoint]:
+        return [self._shown(point, selection) for point in points if self._owns(point)]
 
     def _shown(self, point: StoredPoint, selection: PayloadSelection) -> StoredPoint:
         """The point under its id for the tenant, with what was asked for of its payload."""

@@ -12,6 +12,7 @@ from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
+    Listing,
     StoredPoint,
     VectorQuery,
     VectorStore,
@@ -67,7 +68,7 @@ ITEMS = [
 
 
 async def ids_of(store: VectorStore, collection: str, condition: object) -> set[str]:
-    page = await store.scroll(collection, limit=100, filter=Filter(must=(condition,)))
+    page = await store.scroll(Listing(collection, Filter(must=(condition,))), limit=100)
     counted = await store.count(collection, Filter(must=(condition,)))
     assert counted == len(page.points)
     return {point.id for point in page.points}

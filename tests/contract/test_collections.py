@@ -15,7 +15,7 @@ from search_service.stores.collection import (
     TextIndex,
 )
 from search_service.stores.filters import GeoPoint, GeoRadius, MatchPhrase, MatchText, MatchValue, Range
-from search_service.stores.protocol import StoredPoint, VectorQuery
+from search_service.stores.protocol import Listing, StoredPoint, VectorQuery
 from tests.contract.shop import ITEMS, ids_of, search, spec, unit
 
 ENGLISH = TextIndex(
@@ -88,7 +88,7 @@ async def test_settings_are_changed_and_all_else_stays(store, shop):
         known = {name: getattr(after, name) for name in CHANGEABLE if getattr(before, name) in (0, 0.0)}
         assert after == replace(before, **known, optimizers=after.optimizers)
         assert await search(store, shop) == ["shirt", "shoes", "coat"]
-    assert len((await store.scroll(shop, limit=10)).points) == len(ITEMS)
+    assert len((await store.scroll(Listing(shop), limit=10)).points) == len(ITEMS)
 
 
 async def test_what_an_engine_cannot_change_is_refused_and_nothing_is_changed(store, store_kind):
@@ -134,7 +134,7 @@ async def test_a_deleted_collection_is_gone_with_its_aliases_and_its_name_free(s
         lambda s: s.count("contract-none"),
         lambda s: s.get("contract-none", ["a"]),
         lambda s: s.delete("contract-none", ["a"]),
-        lambda s: s.scroll("contract-none", limit=1),
+        lambda s: s.scroll(Listing("contract-none"), limit=1),
         lambda s: s.upsert("contract-none", ITEMS[:1]),
         lambda s: s.query("contract-none", [VectorQuery(unit(1), "image", 1)]),
         lambda s: s.set_alias("contract-alias", "contract-none"),

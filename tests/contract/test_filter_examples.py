@@ -15,11 +15,10 @@ from search_service.api.filter_proto import read_filter
 from search_service.deadline import Deadline
 from search_service.points import Points
 from search_service.query.calibrations import Calibrations
-from search_service.query.ordering import Listing
 from search_service.settings import SearchSettings
 from search_service.stores.collection import TextIndex
 from search_service.stores.filters import Filter, HasId, HasVector, MatchValue, Range
-from search_service.stores.protocol import PayloadSelection, StoredPoint
+from search_service.stores.protocol import Listing, PayloadSelection, StoredPoint
 from search_service.write.successors import Successors
 from tests import documents
 from tests.contract.shop import ids_of, spec, unit
@@ -66,7 +65,7 @@ async def goods(request, store):
 
     async def find(expression: str, zone: str = "UTC") -> set[str]:
         filter = read_filter(to_proto(parse_expressions([expression], ZoneInfo(zone))), SearchSettings())
-        asked, deadline = Listing(made.name, filter, PayloadSelection(), False), Deadline.after(30)
+        asked, deadline = Listing(made.name, filter), Deadline.after(30)
         page = await points.page(asked, limit=10, cursor=None, order=None, deadline=deadline)
         assert await points.count(made.name, filter, Deadline.after(30)) == len(page.points)
         return {point.id for point in page.points}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.filters import Filter, HasId, IsNull, Range
-from search_service.stores.protocol import StoredPoint, VectorQuery, VectorStore
+from search_service.stores.protocol import Listing, StoredPoint, VectorQuery, VectorStore
 from tests.contract.filter_model import matches
 from tests.contract.random_filters import DIMENSION, FIELDS, HALLS, filters, points, random_unit
 from tests.contract.shop import close_store, open_store
@@ -65,7 +65,7 @@ def test_every_store_finds_what_plain_python_finds(opened, store_kind, stored, a
             if store_kind == "server" and any(f"{kind}({unindexed}" in repr(filter) for kind in TEXTUAL):
                 continue
             expected = {point.id for point in stored if matches(point, filter)}
-            page = await store.scroll(collection, limit=100, filter=filter)
+            page = await store.scroll(Listing(collection, filter), limit=100)
             assert {point.id for point in page.points} == expected, filter
             assert await store.count(collection, filter) == len(expected), filter
             (hits,) = await store.query(
@@ -79,7 +79,7 @@ def test_every_store_finds_what_plain_python_finds(opened, store_kind, stored, a
                 [cosines[hit.point.id] for hit in hits], abs=1e-4
             )
             assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-        assert {p.id: p.payload for p in (await store.scroll(collection, limit=100)).points} == {
+        assert {p.id: p.payload for p in (await store.scroll(Listing(collection), limit=100)).points} == {
             p.id: p.payload for p in stored
         }
 

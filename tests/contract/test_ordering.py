@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from search_service.deadline import Deadline
-from search_service.query.ordering import Listing, Order, order_by, ordered_page
+from search_service.query.ordering import Order, order_by, ordered_page
 from search_service.stores.filters import Filter, MatchValue
 from search_service.stores.protocol import (
+    Listing,
     PayloadSelection,
     StoredPoint,
     point_uuid,
@@ -122,15 +123,15 @@ async def test_a_page_goes_on_where_it_ended_though_points_came_and_went(store, 
 async def test_a_random_sample_has_each_point_at_most_once(store, listed):
     even = Filter(must=(MatchValue("even", True),))
     for _ in range(5):
-        points = await store.random(listed, limit=8, filter=even, with_vectors=True)
+        points = await store.random(Listing(listed, even, with_vectors=True), limit=8)
         ids = {point.id for point in points}
         assert len(points) == len(ids) == 8
         for point in points:
             assert point.payload == payload(int(point.id[1:]))
             assert point.payload["even"]
             assert point.image is not None
-    everything = await store.random(listed, limit=100, payload=PayloadSelection(()))
+    everything = await store.random(Listing(listed, payload=PayloadSelection(())), limit=100)
     assert len({point.id for point in everything}) == POINTS
     assert all(point.payload == {} for point in everything)
-    several = [tuple(point.id for point in await store.random(listed, limit=3)) for _ in range(10)]
-    assert len(set(several)) > 1
+    several = [await store.random(Listing(listed), limit=3) for _ in range(10)]
+    assert len({tuple(point.id for point in points) for points in several}) > 1

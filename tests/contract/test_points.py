@@ -11,6 +11,7 @@ from clipsearch.serving.errors import InvalidArgument
 from search_service.stores.filters import Filter, HasId, HasVector, MatchValue, Range
 from search_service.stores.protocol import (
     VECTOR_NAMES,
+    Listing,
     PayloadChange,
     PayloadSelection,
     StoredPoint,
@@ -122,7 +123,7 @@ async def test_a_changed_payload_is_found_by_its_filter(store, shop):
     await store.update_payload(shop, ["coat", "shirt"], PayloadChange(set={"season": "winter"}))
     assert await store.count(shop, Filter(must=(MatchValue("season", "winter"),))) == 2
     await store.update_payload(shop, ["coat"], PayloadChange(delete=("season",)))
-    page = await store.scroll(shop, limit=10, filter=Filter(must=(MatchValue("season", "winter"),)))
+    page = await store.scroll(Listing(shop, Filter(must=(MatchValue("season", "winter"),))), limit=10)
     assert [point.id for point in page.points] == ["shirt"]
 
 
@@ -212,29 +213,31 @@ async def test_pages_follow_the_uuids_and_are_stable_under_writes(store, collect
     names = [f"p{n}" for n in range(30)]
     await store.upsert(collection, [StoredPoint(name, {}, image=unit(1)) for name in names])
     ordered = sorted(names, key=point_uuid)
-    first = await store.scroll(collection, limit=10)
+    first = await store.scroll(Listing(collection), limit=10)
     assert [point.id for point in first.points] == ordered[:10]
     await store.delete(collection, ordered[:5])
-    second = await store.scroll(collection, limit=10, cursor=first.next_cursor)
+    second = await store.scroll(Listing(collection), limit=10, cursor=first.next_cursor)
     assert [point.id for point in second.points] == ordered[10:20]
-    filtered = await store.scroll(collection, limit=3, filter=Filter(must=(HasId(tuple(names)),)))
+    filtered = await store.scroll(Listing(collection, Filter(must=(HasId(tuple(names)),))), limit=3)
     assert [point.id for point in filtered.points] == ordered[5:8]
 
 
 async def test_a_page_past_the_last_point_is_empty(store, shop):
-    page = await store.scroll(shop, limit=10, cursor="ffffffff-ffff-ffff-ffff-ffffffffffff")
+    page = await store.scroll(Listing(shop), limit=10, cursor="ffffffff-ffff-ffff-ffff-ffffffffffff")
     assert (page.points, page.next_cursor) == ((), None)
 
 
 async def test_a_bad_cursor_is_refused(store, collection):
     for cursor in ("", "x", "0", "../..", "{6f1e3c0a-0d5b-5a55-9c0e-2f6f0c1a7d11}"):
         with pytest.raises(InvalidArgument) as refused:
-            await store.scroll(collection, limit=1, cursor=cursor)
+            await store.scroll(Listing(collection), limit=1, cursor=cursor)
         assert refused.value.field == "page_token"
 
 
 async def test_a_page_can_leave_out_payload_and_bring_vectors(store, shop):
-    page = await store.scroll(shop, limit=10, payload=PayloadSelection(("shop.city",)), with_vectors=True)
+    page = await store.scroll(
+        Listing(shop, payload=PayloadSelection(("shop.city",)), with_vectors=True), limit=10
+    )
     points = {point.id: point for point in page.points}
     assert points["coat"].payload == {"shop": {"city": "Riga"}}
     assert points["hat"].payload == {}

@@ -20,6 +20,7 @@ from search_service.stores.filters import (
     MinShould,
 )
 from search_service.stores.protocol import (
+    Listing,
     PayloadChange,
     PayloadSelection,
     StoredPoint,
@@ -57,7 +58,7 @@ def acme(store) -> TenantStore:
 
 
 async def dump(store, collection) -> dict[str, tuple]:
-    page = await store.scroll(collection, limit=100, with_vectors=True)
+    page = await store.scroll(Listing(collection, with_vectors=True), limit=100)
     return {p.id: (p.payload, None if p.image is None else p.image.round(5).tolist()) for p in page.points}
 
 
@@ -99,7 +100,7 @@ async def test_payloads_are_changed_of_what_matches(store, mixed, change):
 
 
 async def test_a_tenant_reads_its_points_and_those_that_it_shares_under_ids_of_its_own(acme, mixed):
-    page = await acme.scroll(mixed, limit=100)
+    page = await acme.scroll(Listing(mixed), limit=100)
     assert sorted(point.id for point in page.points) == OWN
     ids = [
         *OWN,
@@ -145,7 +146,7 @@ async def test_a_tenant_counts_and_finds_its_points_alone(acme, mixed):
 async def test_pages_of_a_tenant_lead_through_its_points(acme, mixed):
     found, cursor = [], None
     while cursor is not None or not found:
-        page = await acme.scroll(mixed, limit=1, cursor=cursor)
+        page = await acme.scroll(Listing(mixed), limit=1, cursor=cursor)
         found += [point.id for point in page.points]
         cursor = page.next_cursor
     assert sorted(found) == OWN

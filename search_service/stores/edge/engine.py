@@ -49,6 +49,7 @@ from search_service.stores.edge.formulas import formula
 from search_service.stores.filters import Filter, HasId, HasVector
 from search_service.stores.protocol import (
     VECTOR_NAMES,
+    Listing,
     OrderedPoints,
     Page,
     PayloadChange,
@@ -282,64 +283,28 @@ class Engine:
         hits = self._shard.facet(asked).hits
         return [FacetHit(hit.value, hit.count) for hit in hits if hit.count]  # some no point has now
 
-    def scroll(
-        self,
-        limit: int,
-        cursor: str | None,
-        filter: Filter | None,
-        payload: PayloadSelection,
-        with_vectors: bool,
-    ) -> Page:
+    def scroll(self, listing: Listing, limit: int, cursor: str | None) -> Page:
         """A page in the order of the points' UUIDs."""
-        records, following = self._shard.scroll(
-            qe.ScrollRequest(
-                offset=cursor,
-                limit=limit,
-                filter=edge_filter(filter),
-                with_payload=payload_selector(payload),
-                with_vector=with_vectors,
-            )
-        )
+        asked = qe.ScrollRequest(offset=cursor, limit=limit, **_of(listing))
+        records, following = self._shard.scroll(asked)
         points = tuple(stored_point(record) for record in records)
         return Page(points, None if following is None else str(following))
 
-    def ordered(
-        self,
-        order: OrderBy,
-        limit: int,
-        filter: Filter | None,
-        payload: PayloadSelection,
-        with_vectors: bool,
-    ) -> OrderedPoints:
+    def ordered(self, listing: Listing, order: OrderBy, limit: int) -> OrderedPoints:
         """The first points in the order of an indexed field's values."""
         start: Any = order_start(order)
-        records, _ = self._shard.scroll(
-            qe.ScrollRequest(
-                limit=limit,
-                order_by=qe.OrderBy(
-                    order.key,
-                    qe.Direction.Desc if order.descending else qe.Direction.Asc,
-                    start.isoformat() if isinstance(start, datetime) else start,
-                ),
-                filter=edge_filter(filter),
-                with_payload=payload_selector(payload),
-                with_vector=with_vectors,
-            )
+        by = qe.OrderBy(
+            order.key,
+            qe.Direction.Desc if order.descending else qe.Direction.Asc,
+            start.isoformat() if isinstance(start, datetime) else start,
         )
+        records, _ = self._shard.scroll(qe.ScrollRequest(limit=limit, order_by=by, **_of(listing)))
         values: list[Any] = [record.order_value for record in records]
         return OrderedPoints(tuple(values), tuple(map(stored_point, records)), len(records) == limit)
 
-    def random(
-        self, limit: int, filter: Filter | None, payload: PayloadSelection, with_vectors: bool
-    ) -> list[StoredPoint]:
+    def random(self, listing: Listing, limit: int) -> list[StoredPoint]:
         """So many points at random."""
-        asked = qe.QueryRequest(
-            limit=limit,
-            query=qe.Sample.Random,
-            filter=edge_filter(filter),
-            with_payload=payload_selector(payload),
-            with_vector=with_vectors,
-        )
+        asked = qe.QueryRequest(limit=limit, query=qe.Sample.Random, **_of(listing))
         return [stored_point(point) for point in self._shard.query(asked)]
 
     def boosts(self, ids: Sequence[str], boosts: Sequence[Boost]) -> dict[str, float]:
@@ -357,6 +322,14 @@ class Engine:
         asked = [engine_query(query) for query in queries if askable(query)]
         answers = iter(self._shard.query_batch(qe.QueryBatchRequest(asked)) if asked else ())
         return [scored_points(query, next(answers)) if askable(query) else [] for query in queries]
+
+
+def _of(listing: Listing) -> dict[str, Any]:
+    return {
+        "filter": edge_filter(listing.filter),
+        "with_payload": payload_selector(listing.payload),
+        "with_vector": listing.with_vectors,
+    }
 
 
 def _kind(error: Exception) -> Any:

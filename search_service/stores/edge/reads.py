@@ -12,6 +12,7 @@ from search_service.stores.codec import NO_PAYLOAD, sampled
 from search_service.stores.edge.collection import EdgeCollection
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
+    Listing,
     OrderedPoints,
     Page,
     PayloadSelection,
@@ -64,58 +65,31 @@ class EdgeReads:
         return list(await self._read(collection, "facet", key, limit, filter, exact, timeout=timeout))
 
     async def scroll(
-        self,
-        collection: str,
-        *,
-        limit: int,
-        cursor: str | None = None,
-        filter: Filter | None = None,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
+        self, listing: Listing, *, limit: int, cursor: str | None = None, timeout: float | None = None
     ) -> Page:
         """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor."""
         check_cursor(cursor)
-        page: Page = await self._read(
-            collection, "scroll", limit, cursor, filter, payload, with_vectors, timeout=timeout
-        )
+        page: Page = await self._read(listing.collection, "scroll", listing, limit, cursor, timeout=timeout)
         return page
 
     async def ordered(
-        self,
-        collection: str,
-        order: OrderBy,
-        *,
-        limit: int,
-        filter: Filter | None = None,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
+        self, listing: Listing, order: OrderBy, *, limit: int, timeout: float | None = None
     ) -> OrderedPoints:
         found: OrderedPoints = await self._read(
-            collection, "ordered", order, limit, filter, payload, with_vectors, timeout=timeout
+            listing.collection, "ordered", listing, order, limit, timeout=timeout
         )
         return found
 
     async def random(
-        self,
-        collection: str,
-        *,
-        limit: int,
-        filter: Filter | None = None,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
+        self, listing: Listing, *, limit: int, timeout: float | None = None
     ) -> list[StoredPoint]:
-        return list(
-            await self._read(collection, "random", limit, filter, payload, with_vectors, timeout=timeout)
-        )
+        return list(await self._read(listing.collection, "random", listing, limit, timeout=timeout))
 
     async def sample(
         self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None
     ) -> VectorSample:
-        dimension = self._get(collection).spec.dimension
-        return await sampled(partial(self.scroll, collection, timeout=timeout), name, limit, dimension)
+        spec = self._get(collection).spec
+        return await sampled(partial(self.scroll, timeout=timeout), spec, name, limit)
 
     async def boosts(
         self,

@@ -20,6 +20,7 @@ from search_service.stores.checks import check_cursor
 from search_service.stores.codec import NO_PAYLOAD, order_start, payload_keys, sampled
 from search_service.stores.filters import Filter, HasId
 from search_service.stores.protocol import (
+    Listing,
     OrderedPoints,
     Page,
     PayloadSelection,
@@ -140,7 +141,6 @@ class ServerReads(ServerCollections):
         Those of one copy. Where they count exactly, nodes tell each other no more values than are asked for,
         so that sums are short: they are asked for more; and several copies are counted twice (1.18.3).
         """
-        limits = self._limits(collection)
         asked = max(_FACETS_ASKED, limit) if exact else limit
         found = await self._read_points(
             collection,
@@ -149,8 +149,8 @@ class ServerReads(ServerCollections):
                 collection,
                 key,
                 facet_filter=server_filter(filter),
-                limit=min(asked, limits.results or asked),
-                exact=exact and limits.allows_exact,
+                limit=self._at_most(collection, asked),
+                exact=exact and self._limits(collection).allows_exact,
                 consistency=ANY_COPY,
                 timeout=seconds,
             ),
@@ -159,119 +159,93 @@ class ServerReads(ServerCollections):
 
     async def _ids(self, collection: str, filter: Filter) -> AsyncIterator[list[str]]:
         """The ids of all points that match, page by page."""
-        cursor = None
+        listing, cursor = Listing(collection, filter, NO_PAYLOAD), None
         while True:
-            page = await self.scroll(
-                collection, limit=_READ_AT_ONCE, cursor=cursor, filter=filter, payload=NO_PAYLOAD
-            )
+            page = await self.scroll(listing, limit=_READ_AT_ONCE, cursor=cursor)
             yield [point.id for point in page.points]
             if (cursor := page.next_cursor) is None:
                 return
 
     async def scroll(
-        self,
-        collection: str,
-        *,
-        limit: int,
-        cursor: str | None = None,
-        filter: Filter | None = None,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
+        self, listing: Listing, *, limit: int, cursor: str | None = None, timeout: float | None = None
     ) -> Page:
         """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor.
 
-        Where several copies must agree on a read, its ids come from one copy, so that none is left out. As
-        many points at most as the collection's strict mode lets pass.
+        As many points at most as the collection's strict mode lets pass.
         """
         check_cursor(cursor)
-        ids_only = self._consistency != ANY_COPY
-        records, following = await self._read_points(
-            collection,
-            timeout,
-            lambda seconds: self._client.scroll(
-                collection,
-                limit=min(limit, self._limits(collection).results or limit),
-                offset=cursor,
-                scroll_filter=server_filter(filter),
-                with_payload=False if ids_only else payload_keys(payload),
-                with_vectors=with_vectors and not ids_only,
-                consistency=ANY_COPY,
-                timeout=seconds,
-            ),
-        )
-        if ids_only:
-            ids = [str(record.id) for record in records]
-            records = await self._retrieve(collection, ids, payload, with_vectors, timeout)
-        points = tuple(stored_point(record) for record in records)
+        limit = self._at_most(listing.collection, limit)
+        found, following = await self._listed(listing, limit, timeout, offset=cursor)
+        points = tuple(point for _, point in found if point is not None)
         return Page(points, None if following is None else str(following))
 
     async def ordered(
-        self,
-        collection: str,
-        order: OrderBy,
-        *,
-        limit: int,
-        filter: Filter | None = None,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
+        self, listing: Listing, order: OrderBy, *, limit: int, timeout: float | None = None
     ) -> OrderedPoints:
-        """The first points in the order of a field's values; as many at most as `scroll` gives.
-
-        Where several copies must agree on a read, the order is that of one copy.
-        """
-        ids_only = self._consistency != ANY_COPY
-        limit = min(limit, self._limits(collection).results or limit)
+        """The first points in the order of a field's values; as many at most as `scroll` gives."""
         by = models.OrderBy(
             key=order.key,
             direction=models.Direction.DESC if order.descending else models.Direction.ASC,
             start_from=order_start(order),
         )
-        records, _ = await self._read_points(
-            collection,
+        limit = self._at_most(listing.collection, limit)
+        found, _ = await self._listed(listing, limit, timeout, order_by=by)
+        there = [(listed.order_value or 0, point) for listed, point in found if point is not None]
+        values, points = tuple(value for value, _ in there), tuple(point for _, point in there)
+        return OrderedPoints(values, points, more=len(found) == limit)
+
+    async def _listed(
+        self,
+        listing: Listing,
+        limit: int,
+        timeout: float | None,
+        offset: str | None = None,
+        order_by: models.OrderBy | None = None,
+    ) -> tuple[list[tuple[models.Record, StoredPoint | None]], Any]:
+        """What one copy lists and the points, None for one that is gone by then; where the next page begins.
+
+        Where several copies must agree on a read, only the ids are that copy's, so that none is left out.
+        """
+        ids_only = self._consistency != ANY_COPY
+        records, following = await self._read_points(
+            listing.collection,
             timeout,
             lambda seconds: self._client.scroll(
-                collection,
+                listing.collection,
                 limit=limit,
-                order_by=by,
-                scroll_filter=server_filter(filter),
-                with_payload=False if ids_only else payload_keys(payload),
-                with_vectors=with_vectors and not ids_only,
+                offset=offset,
+                order_by=order_by,
+                scroll_filter=server_filter(listing.filter),
+                with_payload=not ids_only and payload_keys(listing.payload),
+                with_vectors=not ids_only and listing.with_vectors,
                 consistency=ANY_COPY,
                 timeout=seconds,
             ),
         )
-        more, values = len(records) == limit, [record.order_value or 0 for record in records]
-        if ids_only:
-            ids = [str(record.id) for record in records]
-            whole = await self._retrieve(collection, list(dict.fromkeys(ids)), payload, with_vectors, timeout)
-            there = {str(record.id): record for record in whole}
-            values = [value for value, id in zip(values, ids, strict=True) if id in there]
-            records = [there[id] for id in ids if id in there]
-        return OrderedPoints(tuple(values), tuple(map(stored_point, records)), more)
+        if not ids_only:
+            return [(record, stored_point(record)) for record in records], following
+        keys = [str(record.id) for record in records]
+        unique = list(dict.fromkeys(keys))
+        read = await self._retrieve(
+            listing.collection, unique, listing.payload, listing.with_vectors, timeout
+        )
+        there = {str(record.id): stored_point(record) for record in read}
+        return [(record, there.get(key)) for record, key in zip(records, keys, strict=True)], following
 
     async def random(
-        self,
-        collection: str,
-        *,
-        limit: int,
-        filter: Filter | None = None,
-        payload: PayloadSelection = PayloadSelection(),
-        with_vectors: bool = False,
-        timeout: float | None = None,
+        self, listing: Listing, *, limit: int, timeout: float | None = None
     ) -> list[StoredPoint]:
         """So many points at random; as many at most as the collection's strict mode lets pass."""
         found = await self._read_points(
-            collection,
+            listing.collection,
             timeout,
             lambda seconds: self._client.query_points(
-                collection,
+                listing.collection,
                 models.SampleQuery(sample=models.Sample.RANDOM),
-                query_filter=server_filter(filter),
-                limit=min(limit, self._limits(collection).results or limit),
-                with_payload=payload_keys(payload),
-                with_vectors=with_vectors,
+                query_filter=server_filter(listing.filter),
+                limit=self._at_most(listing.collection, limit),
+                with_payload=payload_keys(listing.payload),
+                with_vectors=listing.with_vectors,
                 consistency=self._consistency,
                 timeout=seconds,
             ),
@@ -283,7 +257,7 @@ class ServerReads(ServerCollections):
     ) -> VectorSample:
         """Up to `limit` vectors of the name, those of the points whose UUIDs come first."""
         spec = await self.resolve(collection, timeout=timeout)
-        return await sampled(partial(self.scroll, collection, timeout=timeout), name, limit, spec.dimension)
+        return await sampled(partial(self.scroll, timeout=timeout), spec, name, limit)
 
     async def boosts(
         self,
@@ -349,6 +323,10 @@ class ServerReads(ServerCollections):
         [hits] = await self.query(collection, [nearest], timeout=timeout)
         these = HasId(tuple(hit.point.id for hit in hits))
         return replace(query, filter=Filter(must=(these,)), score_threshold=None)
+
+    def _at_most(self, collection: str, limit: int) -> int:
+        """As many of them as the collection's strict mode lets pass."""
+        return min(limit, self._limits(collection).results or limit)
 
     async def _retrieve(
         self,

@@ -13,7 +13,7 @@ from clipsearch.serving.errors import DeadlineExceeded, ResourceExhausted, Unava
 from search_service.breaker import Breaker
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.filters import Filter, MatchValue
-from search_service.stores.protocol import StoredPoint, VectorQuery
+from search_service.stores.protocol import Listing, StoredPoint, VectorQuery
 from search_service.stores.qdrant.store import QdrantServer
 from tests.unit.search_service.stores.qdrant import COLLECTION, COUNT, Qdrant
 from tests.waiting import at_once, until
@@ -61,7 +61,7 @@ OPERATIONS: dict[str, tuple[CALL, str, int]] = {
         4,
     ),
     "count": (lambda store: store.count(COLLECTION), "Points/Count", 4),
-    "scroll": (lambda store: store.scroll(COLLECTION, limit=3), "Points/Scroll", 4),
+    "scroll": (lambda store: store.scroll(Listing(COLLECTION), limit=3), "Points/Scroll", 4),
     "query": (lambda store: store.query(COLLECTION, [QUESTION]), "Points/QueryBatch", 4),
 }
 EACH = pytest.mark.parametrize("operation", OPERATIONS)

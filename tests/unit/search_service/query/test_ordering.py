@@ -6,9 +6,8 @@ import pytest
 
 from clipsearch.serving.errors import Unavailable
 from search_service.deadline import Deadline
-from search_service.query.ordering import Listing, ordered_page
-from search_service.stores.filters import Filter
-from search_service.stores.protocol import OrderedPoints, Page, PayloadSelection, StoredPoint, point_uuid
+from search_service.query.ordering import ordered_page
+from search_service.stores.protocol import Listing, OrderedPoints, Page, StoredPoint, point_uuid
 from search_service.stores.questions import OrderBy
 
 
@@ -27,7 +26,7 @@ class Going:
 
 
 async def page(store: Going) -> Page:
-    listing = Listing("c", Filter(), PayloadSelection(), False)
+    listing = Listing("c")
     return await ordered_page(store, listing, OrderBy("n", "integer"), 10, None, Deadline.after(30))
 
 

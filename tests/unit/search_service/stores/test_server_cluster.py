@@ -14,6 +14,7 @@ from clipsearch.serving.errors import DeadlineExceeded, Unavailable
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.protocol import (
     ID_KEY,
+    Listing,
     StoredPoint,
     point_uuid,
 )
@@ -158,8 +159,9 @@ async def test_a_list_leaves_out_no_point_on_which_copies_do_not_agree(memory, m
         return found[1:] if isinstance(consistency, models.ReadConsistencyType) else found
 
     monkeypatch.setattr(client, "retrieve", copies_differ)
-    page = await store.scroll("old", limit=10, with_vectors=True)
-    ordered = await store.ordered("old", OrderBy("n", "integer"), limit=10, with_vectors=True)
+    old = Listing("old", with_vectors=True)
+    page = await store.scroll(old, limit=10)
+    ordered = await store.ordered(old, OrderBy("n", "integer"), limit=10)
     assert ordered.values == (1, 1)
     for points in (page.points, ordered.points):
         assert {(point.id, point.payload["n"], point.image is not None) for point in points} == {

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeAlias
 
 import grpc
-from qdrant_client import AsyncQdrantClient, models
+from qdrant_client import models
 
 from clipsearch.serving.errors import Unavailable
 from search_service.deadline import store_within
@@ -28,7 +28,7 @@ from search_service.stores.protocol import (
 from search_service.stores.qdrant.calls import Answer, Send
 from search_service.stores.qdrant.convert import server_filter, stored_point, uuids
 from search_service.stores.qdrant.errors import check_done
-from search_service.stores.qdrant.reads import Consistency, ServerReads
+from search_service.stores.qdrant.reads import ServerReads
 
 _NO_POINT = "no point with id"
 _MOST_TRIES = 3
@@ -37,18 +37,7 @@ Operations: TypeAlias = list[models.UpdateOperation]
 
 
 class ServerChanges(ServerReads):
-    """Changes. `ordering` is that of writes, the rest what ServerReads takes."""
-
-    def __init__(
-        self,
-        client: AsyncQdrantClient,
-        nodes: AsyncQdrantClient,
-        timeout: float,
-        ordering: models.WriteOrdering,
-        consistency: Consistency,
-    ) -> None:
-        super().__init__(client, nodes, timeout, consistency)
-        self._ordering = ordering
+    """How QdrantServer changes points."""
 
     async def update_payload(
         self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None

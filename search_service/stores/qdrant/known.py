@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from qdrant_client import AsyncQdrantClient, models
 
@@ -18,8 +18,13 @@ from clipsearch.serving.errors import DeadlineExceeded, FailedPrecondition, NotF
 from search_service.deadline import store_within
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.qdrant.calls import ServerCalls
+from search_service.stores.qdrant.copies import ANY_COPY
 from search_service.stores.qdrant.spec import Limits, read_calibration, read_limits, read_spec
 
+Ordering: TypeAlias = Literal["weak", "medium", "strong"]
+Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
+
+_WRITES_AT_ONCE = 8
 # How long aliases and settings may be taken from memory; they are asked for again, in the background,
 # when half of that has passed.
 FRESH_S = 1.0
@@ -43,14 +48,28 @@ class Known:
 
 
 class KnownCollections:
-    """Reads settings. `timeout` is the longest of a call, in seconds.
+    """Reads settings. `client` is for points, see QdrantServer for the other parameters.
 
     `nodes` has one connection to each node, on which calls in a row go to one node after the other.
     """
 
-    def __init__(self, nodes: AsyncQdrantClient, timeout: float) -> None:
-        self._nodes = nodes
+    def __init__(
+        self,
+        client: AsyncQdrantClient,
+        timeout: float = 30.0,
+        *,
+        ordering: Ordering = "weak",
+        consistency: Consistency = "one",
+        nodes: AsyncQdrantClient | None = None,
+    ) -> None:
+        self._client = client
+        self._nodes = nodes or client
+        self._ordering = models.WriteOrdering(ordering)
+        self._consistency: models.ReadConsistency = (
+            ANY_COPY if consistency == "one" else models.ReadConsistencyType(consistency)
+        )
         self._calls = ServerCalls(timeout, lambda collection: self._limits(collection).timeout)
+        self._writes = asyncio.Semaphore(_WRITES_AT_ONCE)
         self._known: dict[str, Known] = {}  # by the name that callers use, an alias as well
         self._asking: dict[tuple[str, int], asyncio.Task[Known]] = {}  # by name and generation
         self._generation = 0  # of what is known: answers to earlier questions may be of before a change

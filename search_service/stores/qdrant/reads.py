@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import grpc
-from qdrant_client import AsyncQdrantClient, models
+from qdrant_client import models
 
 from clipsearch.serving.errors import NotFound, Unavailable
 from search_service.deadline import store_within
@@ -45,28 +45,13 @@ from search_service.stores.qdrant.copies import ANY_COPY, agreed
 from search_service.stores.qdrant.formulas import formula
 from search_service.stores.questions import Boost, FacetHit, OrderBy
 
-Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
-
 _READ_AT_ONCE = 1000
 _FACETS_ASKED = 1000
 _TOO_FEW_COPIES = "does not have enough active replicas"
 
 
 class ServerReads(ServerCollections):
-    """Reads. `client` makes them, `nodes` asks about collections; see QdrantServer for the rest."""
-
-    def __init__(
-        self,
-        client: AsyncQdrantClient,
-        nodes: AsyncQdrantClient,
-        timeout: float,
-        consistency: Consistency,
-    ) -> None:
-        super().__init__(nodes, timeout)
-        self._client = client
-        self._consistency: models.ReadConsistency = (
-            ANY_COPY if consistency == "one" else models.ReadConsistencyType(consistency)
-        )
+    """What QdrantServer reads of points."""
 
     async def get(
         self,

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, TypeAlias
 
 import structlog
-from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as wire
+from qdrant_client import models
 
 from clipsearch.channel.credentials import ClientTls
 from search_service.stores.checks import check_points
@@ -24,11 +23,8 @@ from search_service.stores.qdrant.changes import ServerChanges
 from search_service.stores.qdrant.channel import check_release, open_client
 from search_service.stores.qdrant.convert import batches, server_filter, upsert_message, uuids
 from search_service.stores.qdrant.errors import check_done
-from search_service.stores.qdrant.reads import Consistency
+from search_service.stores.qdrant.known import Consistency, Ordering
 
-Ordering: TypeAlias = Literal["weak", "medium", "strong"]
-
-_WRITES_AT_ONCE = 8
 _log = structlog.get_logger(__name__)
 
 
@@ -40,19 +36,7 @@ class QdrantServer(ServerChanges):
     """
 
     shared = True
-
-    def __init__(
-        self,
-        client: AsyncQdrantClient,
-        timeout: float = 30.0,
-        *,
-        ordering: Ordering = "weak",
-        consistency: Consistency = "one",
-        nodes: AsyncQdrantClient | None = None,
-    ) -> None:
-        super().__init__(client, nodes or client, timeout, models.WriteOrdering(ordering), consistency)
-        self._writes = asyncio.Semaphore(_WRITES_AT_ONCE)
-        self._version = ""
+    _version = ""
 
     @classmethod
     def connect(

@@ -13,13 +13,9 @@ from search_service.stores.bm25 import WORDS, document, question, share
 from search_service.stores.codec import NO_PAYLOAD, from_engine, names_to_keep, payload_keys, to_payload
 from search_service.stores.collection import (
     USUAL_TEXT,
-    BinaryEncoding,
-    BinaryQueryEncoding,
     CollectionSpec,
-    IndexType,
     PayloadIndex,
     TextIndex,
-    Tokenizer,
 )
 from search_service.stores.edge.codec import PackedPoint
 from search_service.stores.filters import (
@@ -64,32 +60,6 @@ _M = 16
 _EF_CONSTRUCT = 100
 _FULL_SCAN_KB = 10_000
 
-_ENCODINGS: dict[BinaryEncoding, qe.BinaryQuantizationEncoding] = {
-    "one_bit": qe.BinaryQuantizationEncoding.OneBit,
-    "one_and_half_bits": qe.BinaryQuantizationEncoding.OneAndHalfBits,
-    "two_bits": qe.BinaryQuantizationEncoding.TwoBits,
-}
-_QUERY_ENCODINGS: dict[BinaryQueryEncoding, qe.BinaryQuantizationQueryEncoding] = {
-    "default": qe.BinaryQuantizationQueryEncoding.Default,
-    "binary": qe.BinaryQuantizationQueryEncoding.Binary,
-    "scalar4bits": qe.BinaryQuantizationQueryEncoding.Scalar4Bits,
-    "scalar8bits": qe.BinaryQuantizationQueryEncoding.Scalar8Bits,
-}
-_TOKENIZERS: dict[Tokenizer, qe.TokenizerType] = {
-    "word": qe.TokenizerType.Word,
-    "whitespace": qe.TokenizerType.Whitespace,
-    "prefix": qe.TokenizerType.Prefix,
-}
-_INDEX_SCHEMAS: dict[IndexType, Any] = {
-    "keyword": qe.PayloadSchemaType.Keyword,
-    "tenant": qe.KeywordIndexParams(is_tenant=True),
-    "integer": qe.PayloadSchemaType.Integer,
-    "float": qe.PayloadSchemaType.Float,
-    "bool": qe.PayloadSchemaType.Bool,
-    "datetime": qe.PayloadSchemaType.Datetime,
-    "geo": qe.PayloadSchemaType.Geo,
-}
-
 
 def engine_config(spec: CollectionSpec, index_threshold: int) -> qe.EdgeConfig:
     """The shard's settings. `index_threshold`: vectors of a segment worth an HNSW graph."""
@@ -128,8 +98,8 @@ def _quantization(spec: CollectionSpec) -> qe.QuantizationConfigType | None:
             )
         case "binary":
             return qe.BinaryQuantizationConfig(
-                encoding=_ENCODINGS[params.encoding],
-                query_encoding=_QUERY_ENCODINGS[params.query_encoding],
+                encoding=_named(qe.BinaryQuantizationEncoding, params.encoding),
+                query_encoding=_named(qe.BinaryQuantizationQueryEncoding, params.query_encoding),
                 memory=memory,
             )
         case "product":
@@ -142,25 +112,33 @@ def _quantization(spec: CollectionSpec) -> qe.QuantizationConfigType | None:
     return None
 
 
+def _named(kind: Any, name: str) -> Any:
+    """The member of one of the engine's enumerations: TwoBits for two_bits."""
+    return getattr(kind, name.title().replace("_", ""))
+
+
 def create_index(key: str, index: PayloadIndex) -> qe.UpdateOperation:
     """What adds a payload index to a shard."""
-    if index == "text" or isinstance(index, TextIndex):
-        schema = _text_index(USUAL_TEXT if index == "text" else index)
+    schema: Any
+    if index == "text":
+        schema = _text_index(USUAL_TEXT)
+    elif isinstance(index, TextIndex):
+        schema = _text_index(index)
+    elif index == "tenant":
+        schema = qe.KeywordIndexParams(is_tenant=True)
     else:
-        schema = _INDEX_SCHEMAS[index]
+        schema = _named(qe.PayloadSchemaType, index)
     return qe.UpdateOperation.create_field_index(key, schema)
 
 
 def _text_index(index: TextIndex) -> qe.TextIndexParams:
-    languages = {getattr(qe.Language, name.capitalize()) for name in index.stopword_languages}
+    languages = {_named(qe.Language, name) for name in index.stopword_languages}
     return qe.TextIndexParams(
-        tokenizer=_TOKENIZERS[index.tokenizer],
+        tokenizer=_named(qe.TokenizerType, index.tokenizer),
         lowercase=index.lowercase,
         min_token_len=index.min_token_len or None,
         max_token_len=index.max_token_len or None,
-        stemmer=qe.SnowballParams(getattr(qe.SnowballLanguage, index.stemmer.capitalize()))
-        if index.stemmer
-        else None,
+        stemmer=qe.SnowballParams(_named(qe.SnowballLanguage, index.stemmer)) if index.stemmer else None,
         stopwords=qe.StopwordsSet(languages, set(index.stopwords)) if languages or index.stopwords else None,
         phrase_matching=index.phrase_matching,
     )

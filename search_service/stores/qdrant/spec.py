@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from pydantic import TypeAdapter
 from qdrant_client import models
 
 from search_service.stores.bm25 import WORDS
@@ -29,21 +30,15 @@ _METADATA = "clipsearch"
 _SUCCESSOR = "clipsearch_successor"
 _CALIBRATION = "clipsearch_calibration"
 
-_INDEX_SCHEMAS: dict[IndexType, Any] = {
-    "keyword": models.PayloadSchemaType.KEYWORD,
-    "tenant": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
-    "integer": models.PayloadSchemaType.INTEGER,
-    "float": models.PayloadSchemaType.FLOAT,
-    "bool": models.PayloadSchemaType.BOOL,
-    "datetime": models.PayloadSchemaType.DATETIME,
-    "geo": models.PayloadSchemaType.GEO,
-}
+_QUANTIZATION: TypeAdapter[models.QuantizationConfig] = TypeAdapter(models.QuantizationConfig)
 
 
 def index_schema(index: PayloadIndex) -> Any:
     """What makes a payload index."""
+    if index == "tenant":
+        return models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
     if index != "text" and not isinstance(index, TextIndex):
-        return _INDEX_SCHEMAS[index]
+        return models.PayloadSchemaType(index)
     text = USUAL_TEXT if index == "text" else index
     stopwords = models.StopwordsSet(
         languages=[models.Language(name) for name in text.stopword_languages] or None,
@@ -103,24 +98,15 @@ def _words(on_disk: bool) -> models.SparseVectorParams:
 
 def alteration(spec: CollectionSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `update_collection`."""
-
-    def given(**names: str) -> dict[str, Any]:
-        return {name: changes[own] for name, own in names.items() if own in changes}
-
     arguments: dict[str, Any] = {}
-    hnsw = given(
-        m="hnsw_m",
-        ef_construct="hnsw_ef_construct",
-        full_scan_threshold="hnsw_full_scan_threshold_kb",
-        on_disk="hnsw_on_disk",
-    )
+    hnsw = {
+        name.removeprefix("hnsw_").removesuffix("_kb"): value
+        for name, value in changes.items()
+        if name.startswith("hnsw_")
+    }
     if hnsw:
         arguments["hnsw_config"] = models.HnswConfigDiff(**hnsw)
-    params = given(
-        replication_factor="replication_factor",
-        write_consistency_factor="write_consistency_factor",
-        on_disk_payload="on_disk_payload",
-    )
+    params = {name: changes[name] for name in models.CollectionParamsDiff.model_fields if name in changes}
     if params:
         arguments["collection_params"] = models.CollectionParamsDiff(**params)
     if "on_disk_vectors" in changes:
@@ -129,9 +115,7 @@ def alteration(spec: CollectionSpec, changes: Mapping[str, Any]) -> dict[str, An
         if spec.bm25_field:
             arguments["sparse_vectors_config"] = {WORDS: _words(changes["on_disk_vectors"])}
     if "quantization" in changes or "quantization_params" in changes:
-        changed = dataclasses.replace(
-            spec, **given(quantization="quantization", quantization_params="quantization_params")
-        )
+        changed = dataclasses.replace(spec, **changes)
         arguments["quantization_config"] = _quantization(changed) or models.Disabled.DISABLED
     if "optimizers" in changes:
         values = dataclasses.asdict(changes["optimizers"])
@@ -201,12 +185,13 @@ def _indexes(described: models.CollectionInfo) -> dict[str, PayloadIndex]:
     """Those of the types that clipsearch knows."""
     found: dict[str, PayloadIndex] = {}
     for key, info in (described.payload_schema or {}).items():
-        if info.data_type.value == "text":
+        kind: Any = info.data_type.value
+        if kind == "text":
             found[key] = _text_index(info.params)
         elif getattr(info.params, "is_tenant", False):
             found[key] = "tenant"
-        elif info.data_type.value in _INDEX_SCHEMAS:
-            found[key] = info.data_type.value
+        elif kind in get_args(IndexType):
+            found[key] = kind
     return found
 
 
@@ -250,45 +235,32 @@ def read_limits(described: models.CollectionInfo) -> Limits:
 
 
 def _quantization(spec: CollectionSpec) -> models.QuantizationConfig | None:
-    params, always_ram = spec.quantization_params, spec.quantization_params.always_ram
+    params = spec.quantization_params
+    config: dict[str, Any]
     match spec.quantization:
         case "scalar":
-            scalar = models.ScalarQuantizationConfig(
-                type=models.ScalarType.INT8, quantile=params.quantile or None, always_ram=always_ram
-            )
-            return models.ScalarQuantization(scalar=scalar)
+            config = {"type": "int8", "quantile": params.quantile or None}
         case "binary":
-            binary = models.BinaryQuantizationConfig(
-                encoding=models.BinaryQuantizationEncoding(params.encoding),
-                query_encoding=models.BinaryQuantizationQueryEncoding(params.query_encoding),
-                always_ram=always_ram,
-            )
-            return models.BinaryQuantization(binary=binary)
+            config = {"encoding": params.encoding, "query_encoding": params.query_encoding}
         case "product":
-            ratio = models.CompressionRatio(f"x{params.compression}")
-            product = models.ProductQuantizationConfig(compression=ratio, always_ram=always_ram)
-            return models.ProductQuantization(product=product)
+            config = {"compression": f"x{params.compression}"}
         case "turbo":
-            name = f"bits{params.bits:g}".replace(".", "_")  # bits1_5
-            bits = models.TurboQuantBitSize(name) if params.bits else None
-            turbo = models.TurboQuantQuantizationConfig(bits=bits, always_ram=always_ram)
-            return models.TurboQuantization(turbo=turbo)
-    return None
+            config = {"bits": f"bits{params.bits:g}".replace(".", "_") if params.bits else None}  # bits1_5
+        case "none":
+            return None
+    return _QUANTIZATION.validate_python({spec.quantization: {**config, "always_ram": params.always_ram}})
 
 
 def _read_quantization(config: Any) -> tuple[Quantization, QuantizationParams]:
     if config is None:
         return "none", QuantizationParams()
     ((kind, kept),) = config
-    given = kept.model_dump(mode="json", exclude_none=True)
-    read: dict[str, Any] = {"always_ram": given.get("always_ram", False)}
-    for name in ("encoding", "query_encoding"):
-        if name in given:
-            read[name] = given[name]
-    if "quantile" in given:
-        read["quantile"] = round(given["quantile"], 6)  # it has travelled as a float32
-    if "compression" in given:
-        read["compression"] = int(given["compression"].removeprefix("x"))
-    if "bits" in given:
-        read["bits"] = float(given["bits"].removeprefix("bits").replace("_", "."))
+    ours = {field.name for field in dataclasses.fields(QuantizationParams)}
+    read = kept.model_dump(mode="json", exclude_none=True, include=ours)
+    if "quantile" in read:
+        read["quantile"] = round(read["quantile"], 6)  # it has travelled as a float32
+    if "compression" in read:
+        read["compression"] = int(read["compression"].removeprefix("x"))
+    if "bits" in read:
+        read["bits"] = float(read["bits"].removeprefix("bits").replace("_", "."))
     return kind, QuantizationParams(**read)

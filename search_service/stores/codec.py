@@ -19,7 +19,6 @@ from search_service.stores.protocol import (
     Page,
     PayloadSelection,
     StoredPoint,
-    Vector,
     VectorName,
     VectorSample,
 )
@@ -59,14 +58,16 @@ def payload_keys(selection: PayloadSelection) -> bool | list[str]:
     return True if selection.include is None else [*selection.include, ID_KEY, VECTOR_NAMES_KEY]
 
 
-def from_engine(payload: Mapping[str, Any], vectors: Mapping[VectorName, Vector]) -> StoredPoint:
-    """The point as its caller knows it; without `vectors` it tells which there are all the same."""
-    names = payload[VECTOR_NAMES_KEY]
+def from_engine(payload: Mapping[str, Any] | None, vectors: Any) -> StoredPoint:
+    """The point as its caller knows it; without `vectors`, by name, it tells which there are all the same."""
+    kept = payload or {}
+    names = kept[VECTOR_NAMES_KEY]
+    given = {name: np.asarray(vectors[name], np.float32) for name in VECTOR_NAMES if name in (vectors or ())}
     return StoredPoint(
-        id=payload[ID_KEY],
-        payload={key: value for key, value in payload.items() if not key.startswith(RESERVED_PREFIX)},
-        image=vectors.get("image"),
-        text=vectors.get("text"),
+        id=kept[ID_KEY],
+        payload={key: value for key, value in kept.items() if not key.startswith(RESERVED_PREFIX)},
+        image=given.get("image"),
+        text=given.get("text"),
         has_image="image" in names,
         has_text="text" in names,
     )

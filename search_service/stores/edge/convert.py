@@ -47,7 +47,6 @@ from search_service.stores.protocol import (
     Question,
     ScoredPoint,
     StoredPoint,
-    Vector,
     VectorName,
     VectorQuery,
     WordsQuery,
@@ -216,15 +215,7 @@ def _keep_names(ids: Sequence[str]) -> list[qe.UpdateOperation]:
 
 def stored_point(record: qe.Record | qe.ScoredPoint, with_vectors: bool = True) -> StoredPoint:
     """The point as its caller knows it, with its vectors if the engine gave them."""
-    engine_vectors: Any = record.vector if with_vectors else None
-    vectors: dict[VectorName, Vector] = {}
-    if engine_vectors:
-        vectors = {
-            name: np.asarray(engine_vectors[name], dtype=np.float32)
-            for name in VECTOR_NAMES
-            if name in engine_vectors
-        }
-    return from_engine(record.payload or {}, vectors)
+    return from_engine(record.payload, record.vector if with_vectors else None)
 
 
 def payload_selector(selection: PayloadSelection) -> bool | qe.PayloadSelector:

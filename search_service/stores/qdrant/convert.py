@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from qdrant_client import grpc as wire
 from qdrant_client import models
 from qdrant_client.conversions.conversion import RestToGrpc, grpc_to_payload, payload_to_grpc
@@ -52,7 +51,6 @@ from search_service.stores.protocol import (
     ScoredPoint,
     StoredPoint,
     Vector,
-    VectorName,
     VectorQuery,
     WordsQuery,
     point_uuid,
@@ -225,7 +223,7 @@ def scored_points(query: Question, hits: Sequence[wire.ScoredPoint]) -> list[Sco
     """The answer to one question."""
     return [
         ScoredPoint(
-            from_engine(grpc_to_payload(hit.payload), _vectors(hit)),
+            from_engine(grpc_to_payload(hit.payload), _numbers(hit)),
             hit.score,
             share(query.words, _words_of(hit)) if isinstance(query, WordsQuery) else 1.0,
         )
@@ -233,14 +231,10 @@ def scored_points(query: Question, hits: Sequence[wire.ScoredPoint]) -> list[Sco
     ]
 
 
-def _vectors(hit: Any) -> dict[VectorName, Vector]:
-    named = hit.vectors.vectors.vectors
-    return {name: np.asarray(_numbers(named[name]), np.float32) for name in VECTOR_NAMES if name in named}
-
-
-def _numbers(vector: Any) -> Any:
-    """Servers before 1.17 answer with the numbers in the vector itself."""
-    return vector.dense.data if vector.HasField("dense") else vector.data
+def _numbers(hit: Any) -> dict[str, Any]:
+    """By vector name. Servers before 1.17 answer with the numbers in the vector itself."""
+    vectors = hit.vectors.vectors.vectors.items()
+    return {name: one.dense.data if one.HasField("dense") else one.data for name, one in vectors}
 
 
 def _words_of(hit: Any) -> list[int]:
@@ -250,13 +244,7 @@ def _words_of(hit: Any) -> list[int]:
 
 def stored_point(record: models.Record | models.ScoredPoint) -> StoredPoint:
     """The point as its caller knows it."""
-    engine_vectors: Any = record.vector or {}
-    vectors: dict[VectorName, Vector] = {
-        name: np.asarray(engine_vectors[name], dtype=np.float32)
-        for name in VECTOR_NAMES
-        if name in engine_vectors
-    }
-    return from_engine(record.payload or {}, vectors)
+    return from_engine(record.payload, record.vector)
 
 
 def server_filter(filter: Filter | None) -> models.Filter | None:

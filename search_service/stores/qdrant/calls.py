@@ -17,8 +17,8 @@ from search_service.deadline import store_within
 from search_service.stores.qdrant.errors import StoreRefuses, StoreUnsettled, store_errors
 
 Answer = TypeVar("Answer")
-# Makes a call, which the server is told to give up after so many seconds.
-Send: TypeAlias = Callable[[int], Awaitable[Answer]]
+# Makes a call, which the server is told to give up after `timeout` seconds.
+Send: TypeAlias = Callable[..., Awaitable[Answer]]
 
 # Before the second try, which goes to another node at once, the third, the fourth and those after.
 _PAUSES_S = (0.0, 0.1, 0.3, 0.5)
@@ -86,7 +86,7 @@ class ServerCalls:
     async def _sent(self, collection: str, send: Send[Answer], seconds: float) -> Answer:
         whole = max(1, math.ceil(seconds))
         with store_errors(collection):
-            return await send(min(whole, self._longest(collection) or whole))
+            return await send(timeout=min(whole, self._longest(collection) or whole))
 
     async def _first(self, send: Callable[[], Coroutine[Any, Any, Answer]], seconds: float) -> Answer:
         hedge_after = min(_HEDGE_AFTER_S, seconds / MOST_TRIES)

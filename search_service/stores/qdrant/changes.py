@@ -130,10 +130,10 @@ class ServerChanges(ServerReads):
     ) -> bool:
         """Makes the operations in one request; False where one names a point that is gone."""
 
-        async def send(seconds: int) -> list[models.UpdateResult] | None:
+        async def send(timeout: int) -> list[models.UpdateResult] | None:
             try:
                 return await self._client.batch_update_points(
-                    collection, operations, wait=wait, ordering=self._ordering, timeout=seconds
+                    collection, operations, wait=wait, ordering=self._ordering, timeout=timeout
                 )
             except grpc.aio.AioRpcError as error:
                 if _NO_POINT in (error.details() or "").lower():

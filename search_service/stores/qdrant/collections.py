@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from qdrant_client import models
@@ -69,10 +70,10 @@ class ServerCollections(KnownCollections):
         if spec.name in await self._aliases(timeout):
             raise AlreadyExists("collection", spec.name, taken_by="an alias")
 
-        async def create(seconds: int) -> None:
+        async def create(timeout: int) -> None:
             if await self._nodes.collection_exists(spec.name):
                 raise AlreadyExists("collection", spec.name)
-            await self._nodes.create_collection(spec.name, **creation(spec), timeout=seconds)
+            await self._nodes.create_collection(spec.name, **creation(spec), timeout=timeout)
             try:
                 for key, index in spec.payload_indexes.items():
                     await self._nodes.create_payload_index(spec.name, key, index_schema(index))
@@ -88,14 +89,10 @@ class ServerCollections(KnownCollections):
     ) -> None:
         """Changes settings; the server's optimizers do the rest."""
         spec = (await self._ask(collection, collection, timeout)).spec
-        arguments = alteration(spec, changes)
-        await self._calls.write(
-            collection,
-            timeout,
-            lambda seconds: self._nodes.update_collection(collection, **arguments, timeout=seconds),
-        )
+        change = partial(self._nodes.update_collection, collection, **alteration(spec, changes))
+        await self._calls.write(collection, timeout, change)
 
-        async def so_here(seconds: int) -> bool:
+        async def so_here(timeout: int) -> bool:
             found = read_spec(collection, await self._nodes.get_collection(collection))
             return found is not None and all(_is_set(getattr(found, n), v) for n, v in changes.items())
 
@@ -131,14 +128,11 @@ class ServerCollections(KnownCollections):
             if linked:
                 await self.set_successor(name, "", timeout=timeout)
 
-        async def delete(seconds: int) -> None:
-            # With the aliases that point at it by then.
-            await self._nodes.delete_collection(collection, timeout=seconds)
-
-        async def gone_here(seconds: int) -> bool:
+        async def gone_here(timeout: int) -> bool:
             return not await self._nodes.collection_exists(collection)
 
-        await self._calls.once(collection, timeout, delete)
+        # With the aliases that point at it by then.
+        await self._calls.once(collection, timeout, partial(self._nodes.delete_collection, collection))
         await self._seen_by_all(collection, timeout, gone_here)
         self._forget()
 
@@ -152,7 +146,7 @@ class ServerCollections(KnownCollections):
             if collection in aliases:
                 raise NotFound("collection", collection)
             if not previous and await self._calls.read(
-                alias, timeout, lambda _: self._nodes.collection_exists(alias)
+                alias, timeout, lambda timeout: self._nodes.collection_exists(alias)
             ):
                 raise AlreadyExists("alias", alias, taken_by="a collection")
             await self._ask(collection, collection, timeout)
@@ -160,13 +154,10 @@ class ServerCollections(KnownCollections):
             operations.append(models.CreateAliasOperation(create_alias=create))
         elif not previous:
             raise NotFound("alias", alias)
-        await self._calls.once(
-            alias,
-            timeout,
-            lambda seconds: self._nodes.update_collection_aliases(operations, timeout=seconds),
-        )
+        change = partial(self._nodes.update_collection_aliases, operations)
+        await self._calls.once(alias, timeout, change)
 
-        async def moved_here(seconds: int) -> bool:
+        async def moved_here(timeout: int) -> bool:
             found = (await self._nodes.get_aliases()).aliases
             return {a.alias_name: a.collection_name for a in found}.get(alias) == collection
 
@@ -182,7 +173,7 @@ class ServerCollections(KnownCollections):
         facts = successor_metadata(successor)
         await self._merge_metadata(collection, facts, timeout)
 
-        async def kept_here(seconds: int) -> bool:
+        async def kept_here(timeout: int) -> bool:
             kept = (await self._nodes.get_collection(collection)).config.metadata or {}
             return facts.items() <= kept.items()
 
@@ -199,32 +190,23 @@ class ServerCollections(KnownCollections):
             return
         if there is not None:
             raise index_conflict(collection, key, there, index)
-        result = await self._calls.write(
-            collection,
-            timeout,
-            lambda seconds: self._nodes.create_payload_index(
-                collection, key, index_schema(index), wait=True, timeout=seconds
-            ),
-        )
-        await self._index_changed(collection, key, timeout, result, there=True)
+        add = partial(self._nodes.create_payload_index, collection, key, index_schema(index), wait=True)
+        await self._change_index(collection, key, timeout, add, there=True)
 
     async def delete_payload_index(self, collection: str, key: str, *, timeout: float | None = None) -> None:
         """Removes the payload index of a field; nothing, if it has none."""
         if key not in (await self._ask(collection, collection, timeout)).spec.payload_indexes:
             return
-        result = await self._calls.write(
-            collection,
-            timeout,
-            lambda seconds: self._nodes.delete_payload_index(collection, key, wait=True, timeout=seconds),
-        )
-        await self._index_changed(collection, key, timeout, result, there=False)
+        remove = partial(self._nodes.delete_payload_index, collection, key, wait=True)
+        await self._change_index(collection, key, timeout, remove, there=False)
 
-    async def _index_changed(
-        self, collection: str, key: str, timeout: float | None, result: models.UpdateResult, *, there: bool
+    async def _change_index(
+        self, collection: str, key: str, timeout: float | None, change: Send[models.UpdateResult], there: bool
     ) -> None:
+        result = await self._calls.write(collection, timeout, change)
         check_done(result.status == models.UpdateStatus.COMPLETED)
 
-        async def seen_here(seconds: int) -> bool:
+        async def seen_here(timeout: int) -> bool:
             return (key in (await self._nodes.get_collection(collection)).payload_schema) is there
 
         await self._seen_by_all(collection, timeout, seen_here)
@@ -232,9 +214,8 @@ class ServerCollections(KnownCollections):
 
     async def _merge_metadata(self, collection: str, facts: dict[str, object], timeout: float | None) -> None:
         """The server merges the keys into those that are there, so writers of others lose nothing."""
-        await self._calls.write(
-            collection, timeout, lambda _: self._nodes.update_collection(collection, metadata=facts)
-        )
+        merge = partial(self._nodes.update_collection, collection, metadata=facts)
+        await self._calls.write(collection, timeout, merge)
 
     async def _seen_by_all(self, collection: str, timeout: float | None, seen: Send[bool]) -> None:
         """Waits until all nodes see a change, so that who reads next sees it; not for one that is away."""
@@ -249,7 +230,7 @@ class ServerCollections(KnownCollections):
                 await asyncio.sleep(0.01)
 
     async def _names(self, timeout: float | None) -> list[str]:
-        found = await self._calls.read("", timeout, lambda _: self._nodes.get_collections())
+        found = await self._calls.read("", timeout, lambda timeout: self._nodes.get_collections())
         return sorted(collection.name for collection in found.collections)
 
     async def _described(
@@ -272,12 +253,8 @@ class ServerCollections(KnownCollections):
 
         async def count(has: str | None) -> int:
             condition = models.Filter(must=[models.HasVectorCondition(has_vector=has)]) if has else None
-            counted = await self._calls.read(
-                name,
-                timeout,
-                lambda seconds: self._nodes.count(name, condition, exact=exact, timeout=seconds),
-            )
-            return counted.count
+            ask = partial(self._nodes.count, name, condition, exact=exact)
+            return (await self._calls.read(name, timeout, ask)).count
 
         points, *counts = await asyncio.gather(*(count(has) for has in (None, *VECTOR_NAMES)))
         total = sum(counts)

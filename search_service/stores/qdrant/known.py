@@ -104,7 +104,7 @@ class KnownCollections:
 
     async def _aliases(self, timeout: float | None) -> dict[str, str]:
         """The server's aliases: alias -> collection."""
-        found = await self._calls.read("", timeout, lambda _: self._nodes.get_aliases())
+        found = await self._calls.read("", timeout, lambda timeout: self._nodes.get_aliases())
         return {entry.alias_name: entry.collection_name for entry in found.aliases}
 
     async def _resolved(self, name: str, timeout: float | None) -> Known:
@@ -163,7 +163,9 @@ class KnownCollections:
         self, collection: str, called: str, timeout: float | None
     ) -> tuple[Known, models.CollectionInfo]:
         read_at = time.monotonic()
-        described = await self._calls.read(called, timeout, lambda _: self._nodes.get_collection(collection))
+        described = await self._calls.read(
+            called, timeout, lambda timeout: self._nodes.get_collection(collection)
+        )
         spec = read_spec(collection, described)
         if spec is None:
             raise FailedPrecondition(

@@ -79,14 +79,14 @@ class ServerReads(ServerCollections):
         keys = payload_keys(NO_PAYLOAD)
         ask = partial(self._client.retrieve, collection, uuids(ids), with_payload=keys)
 
-        async def read(seconds: int) -> list[models.Record]:
+        async def read(timeout: int) -> list[models.Record]:
             try:
-                return await ask(consistency=models.ReadConsistencyType.QUORUM, timeout=seconds)
+                return await ask(consistency=models.ReadConsistencyType.QUORUM, timeout=timeout)
             except grpc.aio.AioRpcError as error:
                 if _TOO_FEW_COPIES not in (error.details() or ""):
                     raise
                 # Those that are away are made anew of those that are there.
-                return await ask(consistency=ANY_COPY, timeout=seconds)
+                return await ask(consistency=ANY_COPY, timeout=timeout)
 
         found = await self._read_points(collection, timeout, read)
         return frozenset(stored_point(record).id for record in found)
@@ -103,13 +103,8 @@ class ServerReads(ServerCollections):
         if filter and not exact:
             async with store_within(timeout):
                 return sum([len(page) async for page in self._ids(collection, filter)])
-        condition = server_filter(filter)
-        counted = await self._read_points(
-            collection,
-            timeout,
-            lambda seconds: self._client.count(collection, condition, exact=exact, timeout=seconds),
-        )
-        return counted.count
+        count = partial(self._client.count, collection, server_filter(filter), exact=exact)
+        return (await self._read_points(collection, timeout, count)).count
 
     async def facet(
         self,
@@ -127,19 +122,16 @@ class ServerReads(ServerCollections):
         so that sums are short: they are asked for more; and several copies are counted twice (1.18.3).
         """
         asked = max(_FACETS_ASKED, limit) if exact else limit
-        found = await self._read_points(
+        count = partial(
+            self._client.facet,
             collection,
-            timeout,
-            lambda seconds: self._client.facet(
-                collection,
-                key,
-                facet_filter=server_filter(filter),
-                limit=self._at_most(collection, asked),
-                exact=exact and self._limits(collection).allows_exact,
-                consistency=ANY_COPY,
-                timeout=seconds,
-            ),
+            key,
+            facet_filter=server_filter(filter),
+            limit=self._at_most(collection, asked),
+            exact=exact and self._limits(collection).allows_exact,
+            consistency=ANY_COPY,
         )
+        found = await self._read_points(collection, timeout, count)
         return [FacetHit(hit.value, hit.count) for hit in found.hits if hit.count][:limit]
 
     async def _ids(self, collection: str, filter: Filter) -> AsyncIterator[list[str]]:
@@ -192,21 +184,18 @@ class ServerReads(ServerCollections):
         Where several copies must agree on a read, only the ids are that copy's, so that none is left out.
         """
         ids_only = self._consistency != ANY_COPY
-        records, following = await self._read_points(
+        ask = partial(
+            self._client.scroll,
             listing.collection,
-            timeout,
-            lambda seconds: self._client.scroll(
-                listing.collection,
-                limit=limit,
-                offset=offset,
-                order_by=order_by,
-                scroll_filter=server_filter(listing.filter),
-                with_payload=not ids_only and payload_keys(listing.payload),
-                with_vectors=not ids_only and listing.with_vectors,
-                consistency=ANY_COPY,
-                timeout=seconds,
-            ),
+            limit=limit,
+            offset=offset,
+            order_by=order_by,
+            scroll_filter=server_filter(listing.filter),
+            with_payload=not ids_only and payload_keys(listing.payload),
+            with_vectors=not ids_only and listing.with_vectors,
+            consistency=ANY_COPY,
         )
+        records, following = await self._read_points(listing.collection, timeout, ask)
         if not ids_only:
             return [(record, stored_point(record)) for record in records], following
         keys = [str(record.id) for record in records]
@@ -221,20 +210,17 @@ class ServerReads(ServerCollections):
         self, listing: Listing, *, limit: int, timeout: float | None = None
     ) -> list[StoredPoint]:
         """So many points at random; as many at most as the collection's strict mode lets pass."""
-        found = await self._read_points(
+        ask = partial(
+            self._client.query_points,
             listing.collection,
-            timeout,
-            lambda seconds: self._client.query_points(
-                listing.collection,
-                models.SampleQuery(sample=models.Sample.RANDOM),
-                query_filter=server_filter(listing.filter),
-                limit=self._at_most(listing.collection, limit),
-                with_payload=payload_keys(listing.payload),
-                with_vectors=listing.with_vectors,
-                consistency=self._consistency,
-                timeout=seconds,
-            ),
+            models.SampleQuery(sample=models.Sample.RANDOM),
+            query_filter=server_filter(listing.filter),
+            limit=self._at_most(listing.collection, limit),
+            with_payload=payload_keys(listing.payload),
+            with_vectors=listing.with_vectors,
+            consistency=self._consistency,
         )
+        found = await self._read_points(listing.collection, timeout, ask)
         return [stored_point(point) for point in found.points]
 
     async def sample(
@@ -255,19 +241,16 @@ class ServerReads(ServerCollections):
         """By id, the sum of the boosts of those points that exist."""
         keys = {point_uuid(id): id for id in ids}
         these = models.Filter(must=[models.HasIdCondition(has_id=list(keys))])
-        found = await self._read_points(
+        ask = partial(
+            self._client.query_points,
             collection,
-            timeout,
-            lambda seconds: self._client.query_points(
-                collection,
-                formula(boosts),
-                prefetch=models.Prefetch(filter=these, limit=len(keys)),
-                limit=len(keys),
-                with_payload=False,
-                consistency=self._consistency,
-                timeout=seconds,
-            ),
+            formula(boosts),
+            prefetch=models.Prefetch(filter=these, limit=len(keys)),
+            limit=len(keys),
+            with_payload=False,
+            consistency=self._consistency,
         )
+        found = await self._read_points(collection, timeout, ask)
         return {keys[str(point.id)]: point.score for point in found.points}
 
     async def query(
@@ -284,9 +267,9 @@ class ServerReads(ServerCollections):
         if not asked:
             return [[] for _ in queries]
 
-        async def ask(seconds: int) -> Any:
-            message = query_message(collection, asked, consistency=self._consistency, timeout=seconds)
-            return await self._client.grpc_points.QueryBatch(message, timeout=seconds)
+        async def ask(timeout: int) -> Any:
+            message = query_message(collection, asked, consistency=self._consistency, timeout=timeout)
+            return await self._client.grpc_points.QueryBatch(message, timeout=timeout)
 
         answers = (await self._read_points(collection, timeout, ask)).result
         if len(answers) != len(asked):
@@ -329,12 +312,9 @@ class ServerReads(ServerCollections):
         )
 
         async def read(asked: Sequence[str], consistency: models.ReadConsistency) -> dict[str, models.Record]:
-            records = await self._read_points(
-                collection,
-                None if timeout is None else max(0.0, end - time.monotonic()),
-                lambda seconds: ask(ids=list(asked), consistency=consistency, timeout=seconds),
-            )
-            return {str(record.id): record for record in records}
+            left = None if timeout is None else max(0.0, end - time.monotonic())
+            these = partial(ask, ids=list(asked), consistency=consistency)
+            return {str(record.id): record for record in await self._read_points(collection, left, these)}
 
         return await agreed(read, keys, consistency or self._consistency, end)
 

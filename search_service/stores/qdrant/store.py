@@ -65,7 +65,7 @@ class QdrantServer(ServerChanges):
 
     async def ping(self) -> None:
         """Raises Unavailable if no node of the server answers, or the one that does is too old."""
-        found = await self._calls.read("", None, lambda _: self._client.info())
+        found = await self._calls.read("", None, lambda timeout: self._client.info())
         if found.version != self._version:
             self._version = found.version
             _log.info("Qdrant server", version=found.version)
@@ -104,7 +104,7 @@ class QdrantServer(ServerChanges):
         if insert_only and ordering == models.WriteOrdering.WEAK:
             ordering = models.WriteOrdering.MEDIUM
 
-        async def send(batch: Sequence[StoredPoint], seconds: int) -> None:
+        async def send(batch: Sequence[StoredPoint], timeout: int) -> None:
             make = partial(
                 upsert_message,
                 collection,
@@ -113,12 +113,12 @@ class QdrantServer(ServerChanges):
                 insert_only=insert_only,
                 update_filter=update_filter,
                 ordering=ordering,
-                timeout=seconds,
+                timeout=timeout,
                 bm25_field=spec.bm25_field,
             )
             # Words take 3 ms for 64 KiB.
             message = await asyncio.to_thread(make) if spec.bm25_field else make()
-            answer = await self._client.grpc_points.Upsert(message, timeout=seconds)
+            answer = await self._client.grpc_points.Upsert(message, timeout=timeout)
             check_done(not wait or answer.result.status == wire.UpdateStatus.Completed)
 
         async def when_there_is_room(batch: Sequence[StoredPoint]) -> None:
@@ -147,12 +147,7 @@ class QdrantServer(ServerChanges):
         else:
             gone = models.PointIdsList(points=list(uuids(selector)))
             matched = len(await self.get(collection, selector, payload=NO_PAYLOAD, timeout=timeout))
-        result = await self._write(
-            collection,
-            timeout,
-            lambda seconds: self._client.delete(
-                collection, gone, wait=True, ordering=self._ordering, timeout=seconds
-            ),
-        )
+        delete = partial(self._client.delete, collection, gone, wait=True, ordering=self._ordering)
+        result = await self._write(collection, timeout, delete)
         check_done(result.status == models.UpdateStatus.COMPLETED)
         return matched

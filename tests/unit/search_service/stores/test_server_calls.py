@@ -22,7 +22,7 @@ class Nodes:
         self.calls = 0
         self.given_up = 0
 
-    async def __call__(self, seconds: int) -> object:
+    async def __call__(self, timeout: int) -> object:
         answer = self.answers[self.calls]
         self.calls += 1
         if answer is HANGS:
@@ -79,7 +79,7 @@ async def test_the_first_answer_counts_also_when_a_later_try_fails(monkeypatch):
     monkeypatch.setattr(calls, "_HEDGE_AFTER_S", 0.01)
     first, failed = True, asyncio.Event()
 
-    async def send(seconds: int) -> str:
+    async def send(timeout: int) -> str:
         nonlocal first
         if not first:
             failed.set()

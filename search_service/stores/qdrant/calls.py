@@ -12,9 +12,12 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias, TypeVar
 
+import grpc
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+
 from clipsearch.serving.errors import DeadlineExceeded, Unavailable
 from search_service.deadline import store_within
-from search_service.stores.qdrant.errors import StoreRefuses, StoreUnsettled, store_errors
+from search_service.stores.qdrant.errors import StoreRefuses, StoreUnsettled, store_error
 
 Answer = TypeVar("Answer")
 # Makes a call, which the server is told to give up after `timeout` seconds.
@@ -38,7 +41,7 @@ class ServerCalls:
 
     `longest` tells of a collection which timeout its server lets pass, None = any.
 
-    All methods raise what `store_errors` makes of the client's exceptions, and DeadlineExceeded.
+    All methods raise what `store_error` makes of the client's exceptions, and DeadlineExceeded.
     """
 
     def __init__(
@@ -85,8 +88,10 @@ class ServerCalls:
 
     async def _sent(self, collection: str, send: Send[Answer], seconds: float) -> Answer:
         whole = max(1, math.ceil(seconds))
-        with store_errors(collection):
+        try:
             return await send(timeout=min(whole, self._longest(collection) or whole))
+        except (grpc.aio.AioRpcError, ResourceExhaustedResponse) as error:
+            raise store_error(error, collection) from error
 
     async def _first(self, send: Callable[[], Coroutine[Any, Any, Answer]], seconds: float) -> Answer:
         hedge_after = min(_HEDGE_AFTER_S, seconds / MOST_TRIES)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import grpc
@@ -51,17 +50,7 @@ class ServerChanges(ServerReads):
                 collection, ids, lambda found: _payload_operations(found, change), True, timeout
             )
             if found and field and touches(change, field):
-                read = partial(
-                    self._retrieve,
-                    collection,
-                    uuids(ids),
-                    PayloadSelection((at_top(field),)),
-                    False,
-                    timeout,
-                    # One copy alone may not have heard of another writer's change yet.
-                    models.ReadConsistencyType.MAJORITY,
-                )
-                await keep_words(field, read, partial(self._send, collection, wait=True, timeout=timeout))
+                await self._keep_words(collection, ids, field, timeout)
         return len(found)
 
     async def update_vectors(
@@ -146,39 +135,40 @@ class ServerChanges(ServerReads):
         check_done(not wait or all(one.status == models.UpdateStatus.COMPLETED for one in results))
         return True
 
+    async def _keep_words(
+        self, collection: str, ids: Sequence[str], bm25_field: str, timeout: float | None
+    ) -> None:
+        """Gives those of the points that are still there the words of their payloads.
+
+        Another writer may change a payload between the reading of it and the writing of its words. Each looks
+        again after it has written words, so that whoever writes last has seen the last payload.
+        """
+        part = PayloadSelection((at_top(bm25_field),))
+        # One copy alone may not have heard of another writer's change yet.
+        most = models.ReadConsistencyType.MAJORITY
+        written: dict[str, models.SparseVector | None] = {}
+        while True:
+            found = await self._retrieve(collection, uuids(ids), part, False, timeout, most)
+            # 3 ms for 64 KiB: not on the event loop.
+            words = await asyncio.to_thread(_words_of, found, bm25_field)
+            stale = {id: own for id, own in words.items() if id not in written or written[id] != own}
+            if not stale:
+                return
+            if await self._send(collection, _word_operations(stale), wait=True, timeout=timeout):
+                written |= stale
+
     async def _write(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
         with self._forgetting():
             return await self._calls.write(collection, timeout, send)
 
 
-async def keep_words(
-    bm25_field: str,
-    read: Callable[[], Awaitable[Found]],
-    write: Callable[[Operations], Awaitable[bool]],
-) -> None:
-    """Gives points the words of their payloads. `read`: the points that are still there; `write` as `_send`.
-
-    Another writer may change a payload between the reading of it and the writing of its words. Each looks
-    again after it has written words, so that whoever writes last has seen the last payload.
-    """
-    written: dict[str, models.SparseVector | None] = {}
-    while True:
-        # 3 ms for 64 KiB: not on the event loop.
-        words = await asyncio.to_thread(_words_of, await read(), bm25_field)
-        stale = {id: own for id, own in words.items() if id not in written or written[id] != own}
-        if not stale:
-            return
-        if await write(_word_operations(stale)):
-            written |= stale
-
-
 def _words_of(found: Found, bm25_field: str) -> dict[str, models.SparseVector | None]:
-    return {str(record.id): _words(record, bm25_field) for record in found}
-
-
-def _words(record: models.Record, bm25_field: str) -> models.SparseVector | None:
-    vector = document(record.payload or {}, bm25_field)
-    return models.SparseVector(indices=vector.indices, values=vector.values) if vector else None
+    words: dict[str, models.SparseVector | None] = {}
+    for record in found:
+        own = document(record.payload or {}, bm25_field)
+        vector = models.SparseVector(indices=own.indices, values=own.values) if own else None
+        words[str(record.id)] = vector
+    return words
 
 
 def _word_operations(words: Mapping[str, models.SparseVector | None]) -> Operations:

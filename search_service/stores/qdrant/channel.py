@@ -13,8 +13,7 @@ from clipsearch.channel.credentials import ClientTls, CredentialsError, channel_
 from search_service.stores.qdrant.errors import StoreRefuses
 
 # The first release that keeps metadata with a collection.
-OLDEST = (1, 16)
-OLDEST_TEXT = ".".join(map(str, OLDEST))
+_OLDEST = [1, 16]
 
 _SERVICE_CONFIG: dict[str, list[dict[str, dict[str, str]]]] = {
     # A name with several addresses is a cluster: calls take turns on its nodes. gRPC's default, pick_first,
@@ -83,12 +82,8 @@ def _tls_options(tls: ClientTls | None) -> dict[str, bytes | str]:
 
 
 def check_release(version: str) -> None:
-    """Raises StoreRefuses for a server that is too old."""
-    if _release(version) < OLDEST:
-        raise StoreRefuses("store", f"Qdrant {version} is too old, {OLDEST_TEXT} or later is needed")
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """(1, 18) of "1.18.3"; of words, such as "dev", nothing is too old."""
-    numbers = [part for part in version.split(".")[:2] if part.isdecimal()]
-    return tuple(map(int, numbers)) if len(numbers) == 2 else OLDEST
+    """Raises StoreRefuses for a server that is too old, of which words, such as "dev", say nothing."""
+    numbers = [int(part) for part in version.split(".")[:2] if part.isdecimal()]
+    if len(numbers) == 2 and numbers < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        raise StoreRefuses("store", f"Qdrant {version} is too old, {oldest} or later is needed")

@@ -35,12 +35,12 @@ from search_service.stores.qdrant.calls import Send
 from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.known import FRESH_S, KnownCollections
 from search_service.stores.qdrant.spec import (
+    CALIBRATION,
+    SUCCESSOR,
     alteration,
-    calibration_metadata,
     creation,
     index_schema,
     read_spec,
-    successor_metadata,
 )
 
 # A cluster's nodes apply a change one after the other, on a healthy one within 25 ms. As reads take turns on
@@ -58,7 +58,7 @@ class ServerCollections(KnownCollections):
         self, collection: str, calibration: Mapping[str, Any], *, timeout: float | None = None
     ) -> None:
         """Keeps it in the collection's metadata. Other services know it when their nodes do."""
-        await self._merge_metadata(collection, calibration_metadata(calibration), timeout)
+        await self._merge_metadata(collection, {CALIBRATION: dict(calibration)}, timeout)
         self._generation += 1
         for name, known in self._known.items():
             if known.spec.name == collection:
@@ -141,7 +141,10 @@ class ServerCollections(KnownCollections):
         check_name("alias", alias)
         aliases = await self._aliases(timeout)
         previous = aliases.get(alias, "")
-        operations: list[models.AliasOperations] = [_delete_alias(alias)] if previous else []
+        operations: list[models.AliasOperations] = []
+        if previous:
+            delete = models.DeleteAlias(alias_name=alias)
+            operations.append(models.DeleteAliasOperation(delete_alias=delete))
         if collection is not None:
             if collection in aliases:
                 raise NotFound("collection", collection)
@@ -170,12 +173,11 @@ class ServerCollections(KnownCollections):
         await self._ask(collection, collection, timeout)
         if successor:
             await self._ask(successor, successor, timeout)
-        facts = successor_metadata(successor)
-        await self._merge_metadata(collection, facts, timeout)
+        await self._merge_metadata(collection, {SUCCESSOR: successor}, timeout)
 
         async def kept_here(timeout: int) -> bool:
             kept = (await self._nodes.get_collection(collection)).config.metadata or {}
-            return facts.items() <= kept.items()
+            return kept.get(SUCCESSOR) == successor
 
         await self._seen_by_all(collection, timeout, kept_here)
         self._forget()
@@ -277,7 +279,3 @@ def _is_set(found: Any, value: Any) -> bool:
     if not isinstance(value, Optimizers):
         return bool(found == value)
     return all(wanted in (None, getattr(found, name)) for name, wanted in asdict(value).items())
-
-
-def _delete_alias(alias: str) -> models.DeleteAliasOperation:
-    return models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import grpc
 from google.rpc import code_pb2
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
@@ -50,31 +47,20 @@ class StoreDataLoss(ServiceError):
     code = code_pb2.DATA_LOSS
 
 
-@contextmanager
-def store_errors(collection: str = "") -> Iterator[None]:
-    """Maps the client's exceptions; anything it does not know passes unchanged."""
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise _from_rpc(error, collection) from error
-    except ResourceExhaustedResponse as error:
-        raise ResourceExhausted(
-            "the store is busy", "STORE_BUSY", retry_after_s=error.retry_after_s
-        ) from error
-
-
 def check_done(done: bool) -> None:
     """Raises DeadlineExceeded: a server told to wait may give up waiting; the write goes on there."""
     if not done:
         raise DeadlineExceeded("the store has taken the write, but not finished it in time")
 
 
-def _from_rpc(error: grpc.aio.AioRpcError, collection: str) -> ServiceError:
-    """A server's answer, or gRPC's own where none came.
+def store_error(error: grpc.aio.AioRpcError | ResourceExhaustedResponse, collection: str) -> ServiceError:
+    """What a server answers, or gRPC where no answer came, as ours.
 
     INTERNAL is what a healthy node says while a peer is going or coming ("1 of 1 read operations
     failed", "Local shard 0 not found"): for callers the store is unavailable, and another node may answer.
     """
+    if isinstance(error, ResourceExhaustedResponse):
+        return ResourceExhausted("the store is busy", "STORE_BUSY", retry_after_s=error.retry_after_s)
     details = error.details() or ""
     words = details.lower()
     headers = {key for key, _ in (*(error.initial_metadata() or ()), *(error.trailing_metadata() or ()))}

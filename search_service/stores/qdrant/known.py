@@ -19,7 +19,7 @@ from search_service.deadline import store_within
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.qdrant.calls import ServerCalls
 from search_service.stores.qdrant.copies import ANY_COPY
-from search_service.stores.qdrant.spec import Limits, read_calibration, read_limits, read_spec
+from search_service.stores.qdrant.spec import CALIBRATION, Limits, read_limits, read_spec
 
 Ordering: TypeAlias = Literal["weak", "medium", "strong"]
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
@@ -173,7 +173,8 @@ class KnownCollections:
                 "COLLECTION_NOT_OURS",
                 {"collection": called},
             )
-        return Known(spec, read_limits(described), read_at, read_calibration(described)), described
+        calibration = (described.config.metadata or {}).get(CALIBRATION)
+        return Known(spec, read_limits(described), read_at, calibration), described
 
 
 def _likeness(answer: Known | BaseException) -> object:

@@ -27,8 +27,8 @@ from search_service.stores.protocol import VECTOR_NAMES
 # the field with the words, which never change, and facts that do. The server merges keys, so each of those
 # has one of its own.
 _METADATA = "clipsearch"
-_SUCCESSOR = "clipsearch_successor"
-_CALIBRATION = "clipsearch_calibration"
+SUCCESSOR = "clipsearch_successor"
+CALIBRATION = "clipsearch_calibration"
 
 _QUANTIZATION: TypeAdapter[models.QuantizationConfig] = TypeAdapter(models.QuantizationConfig)
 
@@ -125,22 +125,6 @@ def alteration(spec: CollectionSpec, changes: Mapping[str, Any]) -> dict[str, An
     return arguments
 
 
-def successor_metadata(successor: str) -> dict[str, Any]:
-    """The link to the successor, "" = none."""
-    return {_SUCCESSOR: successor}
-
-
-def calibration_metadata(calibration: Mapping[str, Any]) -> dict[str, Any]:
-    """What searches are calibrated by."""
-    return {_CALIBRATION: dict(calibration)}
-
-
-def read_calibration(described: models.CollectionInfo) -> Mapping[str, Any] | None:
-    """The same read again; None if there is none."""
-    kept: Mapping[str, Any] | None = (described.config.metadata or {}).get(_CALIBRATION)
-    return kept
-
-
 def read_spec(name: str, described: models.CollectionInfo) -> CollectionSpec | None:
     """The collection's settings, with the server's defaults; None if clipsearch did not make it."""
     config = described.config
@@ -168,7 +152,7 @@ def read_spec(name: str, described: models.CollectionInfo) -> CollectionSpec | N
         shard_number=config.params.shard_number or 0,
         replication_factor=config.params.replication_factor or 0,
         write_consistency_factor=config.params.write_consistency_factor or 0,
-        successor=kept.get(_SUCCESSOR, ""),
+        successor=kept.get(SUCCESSOR, ""),
         optimizers=_optimizers(config.optimizer_config),
     )
 

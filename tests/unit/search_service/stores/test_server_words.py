@@ -5,21 +5,23 @@ from __future__ import annotations
 from qdrant_client import models
 
 from search_service.stores.bm25 import document
-from search_service.stores.qdrant.changes import keep_words
+from search_service.stores.qdrant.store import QdrantServer
+from tests.local_qdrant import LocalQdrant
 
 
-class Server:
+class Server(QdrantServer):
     """Points with titles; `meanwhile` runs once, before the first words are written."""
 
     def __init__(self, meanwhile) -> None:
+        super().__init__(LocalQdrant())
         self.titles = {"1": "new", "2": "new"}
         self.words: dict[str, models.SparseVector] = {}
         self.meanwhile = meanwhile
 
-    async def read(self) -> list[models.Record]:
+    async def _retrieve(self, *_) -> list[models.Record]:
         return [models.Record(id=id, payload={"title": title}) for id, title in self.titles.items()]
 
-    async def write(self, operations) -> bool:
+    async def _send(self, _, operations, **__) -> bool:
         for operation in operations:
             if isinstance(operation, models.UpdateVectorsOperation):
                 meanwhile, self.meanwhile = self.meanwhile, lambda titles: None
@@ -31,7 +33,7 @@ class Server:
         return True
 
     async def change(self) -> dict[str, list[int]]:
-        await keep_words("title", self.read, self.write)
+        await self._keep_words("shop", list(self.titles), "title", None)
         return {id: self.words[id].indices for id in self.titles}
 
 

@@ -18,10 +18,10 @@ from clipsearch.serving.errors import DeadlineExceeded, FailedPrecondition, NotF
 from search_service.deadline import store_within
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.qdrant.calls import ServerCalls
-from search_service.stores.qdrant.copies import ANY_COPY
 from search_service.stores.qdrant.spec import CALIBRATION, Limits, read_limits, read_spec
 
 Ordering: TypeAlias = Literal["weak", "medium", "strong"]
+ANY_COPY = 1
 Consistency: TypeAlias = Literal["one", "majority", "quorum", "all"]
 
 _WRITES_AT_ONCE = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import grpc
 from qdrant_client import models
 
-from clipsearch.serving.errors import NotFound, Unavailable
+from clipsearch.serving.errors import DeadlineExceeded, NotFound, Unavailable
 from search_service.deadline import store_within
 from search_service.stores.bm25 import askable
 from search_service.stores.checks import check_cursor
@@ -41,12 +42,14 @@ from search_service.stores.qdrant.convert import (
     stored_point,
     uuids,
 )
-from search_service.stores.qdrant.copies import ANY_COPY, agreed
 from search_service.stores.qdrant.formulas import formula
+from search_service.stores.qdrant.known import ANY_COPY
 from search_service.stores.questions import Boost, FacetHit, OrderBy
 
 _READ_AT_ONCE = 1000
 _FACETS_ASKED = 1000
+# Qdrant needs far less than their sum to tell a node that has come back how it stands.
+_AGREE_AFTER_S = (0.05, 0.15, 0.3, 0.5)
 _TOO_FEW_COPIES = "does not have enough active replicas"
 
 
@@ -305,7 +308,13 @@ class ServerReads(ServerCollections):
         timeout: float | None,
         consistency: models.ReadConsistency | None = None,
     ) -> list[models.Record]:
-        """The points with these UUIDs, in their order; `consistency` None = that of all reads."""
+        """The points with these UUIDs, in their order; `consistency` None = that of all reads.
+
+        Copies that do not agree on one answer with nothing: while it is overwritten, where a node that was
+        away reads its own copy and has not heard yet that it is behind, or since a write of it failed
+        half-way. They are asked again for a second; what they do not agree on then is read from one copy.
+        """
+        consistency = consistency or self._consistency
         end = math.inf if timeout is None else time.monotonic() + timeout
         ask = partial(
             self._client.retrieve, collection, with_payload=payload_keys(payload), with_vectors=with_vectors
@@ -316,7 +325,22 @@ class ServerReads(ServerCollections):
             these = partial(ask, ids=list(asked), consistency=consistency)
             return {str(record.id): record for record in await self._read_points(collection, left, these)}
 
-        return await agreed(read, keys, consistency or self._consistency, end)
+        found = await read(keys, consistency)
+        missing = [key for key in keys if key not in found]
+        if missing and consistency != ANY_COPY:
+            doubtful = await read(missing, ANY_COPY)
+            for pause in _AGREE_AFTER_S:
+                if not doubtful or time.monotonic() + 2 * pause > end:
+                    break
+                await asyncio.sleep(pause)
+                try:
+                    again = await read(list(doubtful), consistency)
+                except (Unavailable, DeadlineExceeded):  # there is an answer already
+                    break
+                found |= again
+                doubtful = {key: record for key, record in doubtful.items() if key not in again}
+            found |= doubtful
+        return [found[key] for key in keys if key in found]
 
     async def _read_points(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
         with self._forgetting():

@@ -18,7 +18,7 @@ from search_service.stores.protocol import (
     StoredPoint,
     point_uuid,
 )
-from search_service.stores.qdrant import calls, copies, known
+from search_service.stores.qdrant import calls, known, reads
 from search_service.stores.qdrant.channel import open_client
 from search_service.stores.qdrant.store import QdrantServer
 from search_service.stores.questions import FacetHit, OrderBy
@@ -87,7 +87,7 @@ async def test_a_point_on_which_copies_do_not_agree_is_read_from_one_in_the_end(
         ]
 
     monkeypatch.setattr(client, "retrieve", copies_differ)
-    monkeypatch.setattr(copies, "_AGREE_AFTER_S", [0, 0])
+    monkeypatch.setattr(reads, "_AGREE_AFTER_S", [0, 0])
     [point] = await store.get("old", ["a", "b"])
     assert (point.id, point.payload["version"]) == ("a", version)
 
@@ -106,7 +106,7 @@ async def test_a_failure_while_copies_are_asked_again_leaves_the_answer_of_one(m
         return answer
 
     monkeypatch.setattr(client, "retrieve", copies_differ)
-    monkeypatch.setattr(copies, "_AGREE_AFTER_S", [0])
+    monkeypatch.setattr(reads, "_AGREE_AFTER_S", [0])
     monkeypatch.setattr(calls, "_PAUSES_S", (0.0,))
     [point] = await store.get("old", ["a"])
     assert point.id == "a"

@@ -30,15 +30,16 @@ from search_service.stores.collection import (
 )
 from search_service.stores.edge.codec import PackedPoint, ShardInfo
 from search_service.stores.edge.files import (
+    OUTDATED,
+    SPEC,
     disk_bytes,
     disk_errors,
     disk_full,
     free_bytes,
-    is_outdated,
     read_calibration,
-    set_outdated,
     sync_log,
-    write_spec,
+    write_json,
+    write_whole,
 )
 from search_service.stores.edge.process import Children, EngineFailed, EngineProcess, EngineStopped, whole
 from search_service.stores.filters import Filter
@@ -95,7 +96,7 @@ class EdgeCollection:
         self.written = Written()
         self.maintenance: asyncio.Task[None] | None = None
         self.closed = False
-        self.outdated = is_outdated(folder)  # its index was built by other settings
+        self.outdated = (folder / OUTDATED).exists()  # its index was built by other settings
         self._children = children
         self._maintain = maintain
         self._min_free_bytes = min_free_bytes
@@ -211,7 +212,7 @@ class EdgeCollection:
             if self.closed:
                 raise self._gone()
             with disk_errors():
-                await asyncio.to_thread(set_outdated, self.folder, True)
+                await asyncio.to_thread(write_whole, self.folder / OUTDATED, "")
             self.outdated = True
             await whole(self._save(dataclasses.replace(self.spec, **changes)))
             self._wrote(0)
@@ -221,7 +222,7 @@ class EdgeCollection:
         async with self.writing:
             if all(getattr(spec, name) == getattr(self.spec, name) for name in CHANGEABLE):
                 with disk_errors():
-                    await asyncio.to_thread(set_outdated, self.folder, False)
+                    await asyncio.to_thread((self.folder / OUTDATED).unlink, missing_ok=True)
                 self.outdated = False
 
     async def engine(self) -> EngineProcess:
@@ -374,7 +375,7 @@ class EdgeCollection:
 
     async def _save(self, spec: CollectionSpec) -> None:
         with disk_errors():
-            await asyncio.to_thread(write_spec, self.folder, spec)
+            await asyncio.to_thread(write_json, self.folder / SPEC, dataclasses.asdict(spec))
         self.spec = spec
 
     def _gone(self) -> NotFound:

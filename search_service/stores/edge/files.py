@@ -114,18 +114,6 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def remove_other_shards(folder: Path, shard: str) -> None:
-    """Removes what a crash left of shards that are not in use."""
-    for other in folder.glob("shard.*"):
-        if other.name != shard:
-            remove(other)
-
-
-def write_spec(folder: Path, spec: CollectionSpec) -> None:
-    """Replaces the settings of the collection in `folder`."""
-    write_json(folder / SPEC, dataclasses.asdict(spec))
-
-
 def read_calibration(folder: Path) -> dict[str, Any] | None:
     """The calibration of the collection in `folder`; None if there is none that can be read."""
     try:
@@ -135,19 +123,6 @@ def read_calibration(folder: Path) -> dict[str, Any] | None:
     return kept
 
 
-def is_outdated(folder: Path) -> bool:
-    """Whether the collection's index is to be built by other settings."""
-    return (folder / OUTDATED).exists()
-
-
-def set_outdated(folder: Path, outdated: bool) -> None:
-    """Notes that it is, durably, or that it is not any more."""
-    if outdated:
-        _write_whole(folder / OUTDATED, "")
-    else:
-        (folder / OUTDATED).unlink(missing_ok=True)
-
-
 def current_shard(folder: Path) -> str:
     """The name of the shard in use."""
     return (folder / CURRENT).read_text(encoding="utf-8").strip()
@@ -155,7 +130,7 @@ def current_shard(folder: Path) -> str:
 
 def set_current_shard(folder: Path, name: str) -> None:
     """Names the shard in use; from now on it is the collection. Its files must be durable."""
-    _write_whole(folder / CURRENT, name)
+    write_whole(folder / CURRENT, name)
 
 
 def free_bytes(path: Path) -> int:
@@ -175,14 +150,8 @@ def disk_bytes(folder: Path) -> int:
 
 def copy_shard(source: Path, target: Path) -> None:
     """Copies a shard that nobody writes to: holes stay holes, and what is written once is shared."""
-    for parent, _, names in os.walk(source):
-        there = target / Path(parent).relative_to(source)
-        there.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            if name in _WRITTEN_ONCE:
-                os.link(Path(parent) / name, there / name)
-            else:
-                _copy_sparse(Path(parent) / name, there / name)
+    shutil.rmtree(target, ignore_errors=True)  # of an attempt that could not clear up
+    shutil.copytree(source, target, copy_function=_link_or_copy)
 
 
 def sync_tree(folder: Path) -> None:
@@ -222,7 +191,7 @@ def publish(building: Path, folder: Path, spec: CollectionSpec) -> None:
 
     If that fails it has not got it.
     """
-    write_spec(building, spec)
+    write_json(building / SPEC, dataclasses.asdict(spec))
     set_current_shard(building, FIRST_SHARD)
     sync_tree(building)
     building.rename(folder)
@@ -234,11 +203,12 @@ def publish(building: Path, folder: Path, spec: CollectionSpec) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replaces a file, as `write_whole` does."""
+    write_whole(path, json.dumps(value, indent=2))
+
+
+def write_whole(path: Path, text: str) -> None:
     """Replaces a file: after a crash there is the old one or the new one."""
-    _write_whole(path, json.dumps(value, indent=2))
-
-
-def _write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.new")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -248,8 +218,11 @@ def _write_whole(path: Path, text: str) -> None:
     sync(path.parent)
 
 
-def _copy_sparse(source: Path, target: Path) -> None:
-    with source.open("rb", buffering=0) as reader, target.open("wb", buffering=0) as writer:
+def _link_or_copy(source: str, target: str) -> None:
+    if Path(source).name in _WRITTEN_ONCE:
+        Path(target).hardlink_to(source)
+        return
+    with Path(source).open("rb", buffering=0) as reader, Path(target).open("wb", buffering=0) as writer:
         size = os.fstat(reader.fileno()).st_size
         writer.truncate(size)
         end = 0

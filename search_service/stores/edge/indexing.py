@@ -135,7 +135,7 @@ async def rebuild(collection: EdgeCollection, children: Children, index_threshol
     try:
         async with collection.writing:
             await engine.call("flush")
-            await whole(asyncio.to_thread(_copy, folder / before, folder / shard))
+            await whole(asyncio.to_thread(copy_shard, folder / before, folder / shard))
             await engine.call("record", record)
         if not await _optimize(folder / shard, collection.spec, children, index_threshold):
             return False
@@ -196,11 +196,6 @@ async def _clear_up(folder: Path, engine: EngineProcess | None, shard: str, reco
     if engine is not None:
         await engine.stop(flush=False)
     await asyncio.to_thread(_remove, folder, shard, record)
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)  # of an attempt that could not clear up
-    copy_shard(source, target)
 
 
 def _remove(folder: Path, shard: str, record: Path) -> None:

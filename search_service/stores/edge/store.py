@@ -91,7 +91,9 @@ class QdrantEdge(EdgeReads):
         for folder in files.collection_folders(self._root):
             try:
                 spec, shard = sound(folder)
-                files.remove_other_shards(folder, shard)
+                for left in folder.glob("shard.*"):  # by a crash
+                    if left.name != shard:
+                        files.remove(left)
                 self._live[folder.name] = self._collection(folder, spec, shard)
             except (Damaged, OSError) as found:
                 damage = told(folder, found)

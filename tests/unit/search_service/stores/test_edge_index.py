@@ -156,7 +156,7 @@ async def test_changed_settings_are_built_soon_also_after_a_restart(tmp_path, sp
         asked = points(500)[7]
         (hits,) = await store.query("shop", [VectorQuery(asked.image, "image", 1)])
         assert hits[0].point.id == asked.id
-    assert not files.is_outdated(live.folder)
+    assert not (live.folder / files.OUTDATED).exists()
 
 
 async def test_what_is_written_meanwhile_is_in_the_new_index(tmp_path, spec, points, monkeypatch):

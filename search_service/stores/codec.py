@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from search_service.stores.collection import CollectionSpec
 from search_service.stores.filters import Filter, HasId, HasVector
 from search_service.stores.protocol import (
     ID_KEY,
     RESERVED_PREFIX,
     VECTOR_NAMES,
-    Listing,
-    Page,
     PayloadSelection,
     StoredPoint,
     VectorName,
-    VectorSample,
 )
 from search_service.stores.questions import OrderBy
 
 # Kept in the payload so that a read without vectors can tell which vectors a point has: "image text".
 # Words, because a list costs Qdrant Edge 8 us a point to take in, and a word 3.
 VECTOR_NAMES_KEY = f"{RESERVED_PREFIX}_sides"
-NO_PAYLOAD = PayloadSelection(())
-_SAMPLED_AT_ONCE = 128  # points; a search on Qdrant Edge waits for them, 3 ms
 
 
 def vector_names_of(point: StoredPoint) -> list[VectorName]:
@@ -83,21 +77,3 @@ def order_start(order: OrderBy) -> int | float | datetime | None:
 def from_micros(micros: int) -> datetime:
     """The time so many microseconds after the beginning of 1970. Raises OverflowError."""
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros)
-
-
-async def sampled(
-    scroll: Callable[..., Awaitable[Page]], spec: CollectionSpec, name: VectorName, limit: int
-) -> VectorSample:
-    """Up to `limit` vectors of the name `name`, in pages of `scroll`, a store's."""
-    listing = Listing(spec.name, Filter(must=(HasVector(name),)), NO_PAYLOAD, with_vectors=True)
-    found: list[StoredPoint] = []
-    cursor: str | None = None
-    while len(found) < limit:
-        page = await scroll(listing, limit=min(limit - len(found), _SAMPLED_AT_ONCE), cursor=cursor)
-        # A point may have lost the vector between the filter and the reading.
-        found += [point for point in page.points if getattr(point, name) is not None]
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    vectors = np.array([getattr(point, name) for point in found], np.float32)
-    return VectorSample(tuple(point.id for point in found), vectors.reshape(len(found), spec.dimension))

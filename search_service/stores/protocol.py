@@ -25,7 +25,7 @@ from search_service.stores.collection import (
     CollectionSpec,
     PayloadIndex,
 )
-from search_service.stores.filters import Filter
+from search_service.stores.filters import Filter, HasVector
 from search_service.stores.questions import Boost, FacetHit, Mmr, OrderBy
 
 Vector = NDArray[np.float32]
@@ -35,6 +35,7 @@ VECTOR_NAMES: tuple[VectorName, VectorName] = ("image", "text")
 ID_NAMESPACE = uuid.UUID("6f1e3c0a-0d5b-5a55-9c0e-2f6f0c1a7d11")
 ID_KEY = "_clipsearch_id"
 RESERVED_PREFIX = "_clipsearch"
+_SAMPLED_AT_ONCE = 128  # points; a search on Qdrant Edge waits for them, 3 ms
 
 
 def point_uuid(point_id: str) -> str:
@@ -63,6 +64,9 @@ class PayloadSelection:
     """Which fields of the payload come back: all (`include` is None), some, or none (`()`)."""
 
     include: tuple[str, ...] | None = None
+
+
+NO_PAYLOAD = PayloadSelection(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,7 @@ class VectorStore(Protocol):
     when the engine cannot be reached, ResourceExhausted when it is full or busy, and
     DeadlineExceeded past `timeout` seconds (None = the store's own default).
 
-    `shared`: other processes may write to it as well.
+    The stores derive from it: what both do alike is here. `shared`: other processes may write to it as well.
     """
 
     shared: bool
@@ -193,6 +197,7 @@ class VectorStore(Protocol):
 
     def uuid(self, point_id: str) -> str:
         """The UUID that a point of this id has in the order of `scroll`."""
+        return point_uuid(point_id)
 
     async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
         """The settings of a collection or of the collection behind an alias. Cheap: may be cached."""
@@ -347,6 +352,20 @@ class VectorStore(Protocol):
 
         UUIDs are hashes of ids, so this is a random sample, and the same at each asking.
         """
+        listing = Listing(collection, Filter(must=(HasVector(name),)), NO_PAYLOAD, with_vectors=True)
+        found: list[StoredPoint] = []
+        cursor: str | None = None
+        while len(found) < limit:
+            amount = min(limit - len(found), _SAMPLED_AT_ONCE)
+            page = await self.scroll(listing, limit=amount, cursor=cursor, timeout=timeout)
+            # A point may have lost the vector between the filter and the reading.
+            found += [point for point in page.points if getattr(point, name) is not None]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        dimension = (await self.resolve(collection, timeout=timeout)).dimension
+        vectors = np.array([getattr(point, name) for point in found], np.float32)
+        return VectorSample(tuple(point.id for point in found), vectors.reshape(len(found), dimension))
 
     async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
         """What `set_calibration` kept last, the same object until it changes; None = nothing. Cheap."""

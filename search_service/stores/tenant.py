@@ -18,10 +18,10 @@ from typing import Any, NoReturn, TypeVar
 from clipsearch.filters.paths import keys
 from clipsearch.serving.errors import InvalidArgument, NotFound, PermissionDenied, ServiceError
 from clipsearch.serving.security.tokens import Tenant
-from search_service.stores.codec import NO_PAYLOAD
 from search_service.stores.collection import CollectionInfo, CollectionSpec
 from search_service.stores.filters import Condition, Filter, HasId, HasVector, MatchExcept, MatchValue, Nested
 from search_service.stores.protocol import (
+    NO_PAYLOAD,
     Listing,
     OrderedPoints,
     Page,

@@ -10,7 +10,7 @@ import numpy as np
 import qdrant_edge as qe
 
 from search_service.stores.bm25 import WORDS, document, question, share
-from search_service.stores.codec import NO_PAYLOAD, from_engine, names_to_keep, payload_keys, to_payload
+from search_service.stores.codec import from_engine, names_to_keep, payload_keys, to_payload
 from search_service.stores.collection import (
     USUAL_TEXT,
     CollectionSpec,
@@ -39,6 +39,7 @@ from search_service.stores.filters import (
     ValuesCount,
 )
 from search_service.stores.protocol import (
+    NO_PAYLOAD,
     VECTOR_NAMES,
     Context,
     Examples,

@@ -28,7 +28,7 @@ from typing import IO, Any
 import qdrant_edge as qe
 
 from search_service.stores.bm25 import WORDS, askable, at_top, touches
-from search_service.stores.codec import NO_PAYLOAD, order_start
+from search_service.stores.codec import order_start
 from search_service.stores.collection import CollectionSpec, PayloadIndex
 from search_service.stores.edge.codec import Fault, PackedPoint, ShardInfo, encode, read
 from search_service.stores.edge.convert import (
@@ -48,6 +48,7 @@ from search_service.stores.edge.convert import (
 from search_service.stores.edge.formulas import formula
 from search_service.stores.filters import Filter, HasId, HasVector
 from search_service.stores.protocol import (
+    NO_PAYLOAD,
     VECTOR_NAMES,
     Listing,
     OrderedPoints,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from clipsearch.serving.errors import CollectionDamaged, NotFound
 from search_service.stores.checks import check_cursor
-from search_service.stores.codec import NO_PAYLOAD, sampled
 from search_service.stores.edge.collection import EdgeCollection
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
+    NO_PAYLOAD,
     Listing,
     OrderedPoints,
     Page,
@@ -19,13 +18,12 @@ from search_service.stores.protocol import (
     Question,
     ScoredPoint,
     StoredPoint,
-    VectorName,
-    VectorSample,
+    VectorStore,
 )
 from search_service.stores.questions import Boost, FacetHit, OrderBy
 
 
-class EdgeReads:
+class EdgeReads(VectorStore):
     """Reads of the collections in service."""
 
     _live: dict[str, EdgeCollection]
@@ -84,12 +82,6 @@ class EdgeReads:
         self, listing: Listing, *, limit: int, timeout: float | None = None
     ) -> list[StoredPoint]:
         return list(await self._read(listing.collection, "random", listing, limit, timeout=timeout))
-
-    async def sample(
-        self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None
-    ) -> VectorSample:
-        spec = self._get(collection).spec
-        return await sampled(partial(self.scroll, timeout=timeout), spec, name, limit)
 
     async def boosts(
         self,

@@ -48,7 +48,6 @@ from search_service.stores.protocol import (
     PayloadChange,
     StoredPoint,
     VectorName,
-    point_uuid,
 )
 
 _log = structlog.get_logger(__name__)
@@ -141,10 +140,6 @@ class QdrantEdge(EdgeReads):
         self._live.clear()
         self._pinging.shutdown(wait=False)
         self._lock.close()
-
-    def uuid(self, point_id: str) -> str:
-        """The same for everybody."""
-        return point_uuid(point_id)
 
     async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
         target = self._aliases.target(name)

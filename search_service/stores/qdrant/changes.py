@@ -13,10 +13,11 @@ from clipsearch.serving.errors import Unavailable
 from search_service.deadline import store_within
 from search_service.stores.bm25 import WORDS, at_top, document, touches
 from search_service.stores.checks import check_points
-from search_service.stores.codec import NO_PAYLOAD, VECTOR_NAMES_KEY, names_to_keep, vector_names_of
+from search_service.stores.codec import VECTOR_NAMES_KEY, names_to_keep, vector_names_of
 from search_service.stores.filters import Filter, HasId
 from search_service.stores.protocol import (
     ID_KEY,
+    NO_PAYLOAD,
     VECTOR_NAMES,
     PayloadChange,
     PayloadSelection,

@@ -15,7 +15,6 @@ from qdrant_client.conversions.conversion import RestToGrpc, grpc_to_payload, pa
 
 from search_service.stores.bm25 import WORDS, document, question, share
 from search_service.stores.codec import (
-    NO_PAYLOAD,
     from_engine,
     payload_keys,
     to_payload,
@@ -43,6 +42,7 @@ from search_service.stores.filters import (
 )
 from search_service.stores.protocol import (
     ID_KEY,
+    NO_PAYLOAD,
     VECTOR_NAMES,
     Context,
     Examples,

@@ -17,6 +17,7 @@ from qdrant_client import AsyncQdrantClient, models
 from clipsearch.serving.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from search_service.deadline import store_within
 from search_service.stores.collection import CollectionSpec
+from search_service.stores.protocol import VectorStore
 from search_service.stores.qdrant.calls import ServerCalls
 from search_service.stores.qdrant.spec import CALIBRATION, Limits, read_limits, read_spec
 
@@ -47,7 +48,7 @@ class Known:
     calibration: Mapping[str, Any] | None = None
 
 
-class KnownCollections:
+class KnownCollections(VectorStore):
     """Reads settings. `client` is for points, see QdrantServer for the other parameters.
 
     `nodes` has one connection to each node, on which calls in a row go to one node after the other.
@@ -75,11 +76,13 @@ class KnownCollections:
         self._generation = 0  # of what is known: answers to earlier questions may be of before a change
 
     async def close(self) -> None:
-        """Ends what is still asked in the background."""
+        """Ends what is still asked in the background, and the connections."""
         tasks = list(self._asking.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for client in {self._client, self._nodes}:
+            await client.close()
 
     async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
         """The settings of a collection, by name or alias; at most FRESH_S old.

@@ -18,9 +18,10 @@ from clipsearch.serving.errors import DeadlineExceeded, NotFound, Unavailable
 from search_service.deadline import store_within
 from search_service.stores.bm25 import askable
 from search_service.stores.checks import check_cursor
-from search_service.stores.codec import NO_PAYLOAD, order_start, payload_keys, sampled
+from search_service.stores.codec import order_start, payload_keys
 from search_service.stores.filters import Filter, HasId
 from search_service.stores.protocol import (
+    NO_PAYLOAD,
     Listing,
     OrderedPoints,
     Page,
@@ -28,9 +29,7 @@ from search_service.stores.protocol import (
     Question,
     ScoredPoint,
     StoredPoint,
-    VectorName,
     VectorQuery,
-    VectorSample,
     point_uuid,
 )
 from search_service.stores.qdrant.calls import Answer, Send
@@ -225,13 +224,6 @@ class ServerReads(ServerCollections):
         )
         found = await self._read_points(listing.collection, timeout, ask)
         return [stored_point(point) for point in found.points]
-
-    async def sample(
-        self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None
-    ) -> VectorSample:
-        """Up to `limit` vectors of the name, those of the points whose UUIDs come first."""
-        spec = await self.resolve(collection, timeout=timeout)
-        return await sampled(partial(self.scroll, timeout=timeout), spec, name, limit)
 
     async def boosts(
         self,

@@ -16,9 +16,8 @@ from qdrant_client import models
 
 from clipsearch.channel.credentials import ClientTls
 from search_service.stores.checks import check_points
-from search_service.stores.codec import NO_PAYLOAD
 from search_service.stores.filters import Filter
-from search_service.stores.protocol import StoredPoint, point_uuid
+from search_service.stores.protocol import NO_PAYLOAD, StoredPoint
 from search_service.stores.qdrant.changes import ServerChanges
 from search_service.stores.qdrant.channel import check_release, open_client
 from search_service.stores.qdrant.convert import batches, server_filter, upsert_message, uuids
@@ -59,10 +58,6 @@ class QdrantServer(ServerChanges):
         client, nodes = (open_client(url, api_key, timeout, tls, grpc_port, n) for n in (channels, 1))
         return cls(client, timeout, ordering=ordering, consistency=consistency, nodes=nodes)
 
-    def uuid(self, point_id: str) -> str:
-        """The same for everybody."""
-        return point_uuid(point_id)
-
     async def ping(self) -> None:
         """Raises Unavailable if no node of the server answers, or the one that does is too old."""
         found = await self._calls.read("", None, lambda timeout: self._client.info())
@@ -70,12 +65,6 @@ class QdrantServer(ServerChanges):
             self._version = found.version
             _log.info("Qdrant server", version=found.version)
         check_release(found.version)
-
-    async def close(self) -> None:
-        """Closes the connections."""
-        await super().close()
-        for client in {self._client, self._nodes}:
-            await client.close()
 
     async def upsert(
         self,

@@ -24,7 +24,7 @@ from search_service.stores.protocol import (
     VectorName,
     VectorStore,
 )
-from search_service.stores.questions import FACET_TYPES, ORDER_TYPES, FacetHit
+from search_service.stores.questions import FACET_TYPES, ORDER_TYPES, FacetHit, FacetQuery
 from search_service.write.successors import Successors
 
 Change: TypeAlias = Callable[[CollectionSpec, Sequence[str]], Awaitable[int]]
@@ -175,9 +175,8 @@ class Points:
         spec = await self._resolve(collection, deadline)
         check_index(spec, key, FACET_TYPES, "key", "counted by their values")
         filter = fitted(filter, spec.payload_indexes)
-        hits = await self._store.facet(
-            spec.name, key, limit=limit, filter=filter or None, exact=exact, timeout=deadline.store()
-        )
+        asked = FacetQuery(key, limit, filter, exact)
+        hits = await self._store.facet(spec.name, asked, timeout=deadline.store())
         await self._fields.check(spec, filter, deadline, found=bool(hits), misspelt=True)
         return hits
 

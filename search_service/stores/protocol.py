@@ -26,7 +26,7 @@ from search_service.stores.collection import (
     PayloadIndex,
 )
 from search_service.stores.filters import Filter, HasVector
-from search_service.stores.questions import Boost, FacetHit, Mmr, OrderBy
+from search_service.stores.questions import Boost, FacetHit, FacetQuery, Mmr, OrderBy
 
 Vector = NDArray[np.float32]
 VectorName = Literal["image", "text"]
@@ -313,14 +313,7 @@ class VectorStore(Protocol):
     ) -> int: ...
 
     async def facet(
-        self,
-        collection: str,
-        key: str,
-        *,
-        limit: int,
-        filter: Filter | None = None,
-        exact: bool = False,
-        timeout: float | None = None,
+        self, collection: str, asked: FacetQuery, *, timeout: float | None = None
     ) -> list[FacetHit]:
         """The most frequent values of a field, of equally many the smaller first.
 

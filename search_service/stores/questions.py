@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from search_service.stores.collection import IndexType
+from search_service.stores.filters import Filter
 
 FACET_TYPES: frozenset[IndexType] = frozenset({"keyword", "tenant", "integer", "bool"})
 """Types of the payload indexes that engines count values in."""
@@ -66,6 +67,16 @@ class OrderBy:
     type: IndexType
     descending: bool = False
     start: int | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FacetQuery:
+    """Which values of a field are the most frequent, and in how many points that match? May be estimated."""
+
+    key: str
+    limit: int
+    filter: Filter | None = None
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from search_service.stores.protocol import (
     VectorQuery,
     VectorStore,
 )
-from search_service.stores.questions import Boost, FacetHit, OrderBy
+from search_service.stores.questions import Boost, FacetHit, FacetQuery, OrderBy
 
 _OTHERS = "../"
 Asked = TypeVar("Asked", Listing, VectorQuery)
@@ -217,18 +217,11 @@ class TenantStore:
         return Page(tuple(self._shown_of(page.points, listing.payload)), page.next_cursor)
 
     async def facet(
-        self,
-        collection: str,
-        key: str,
-        *,
-        limit: int,
-        filter: Filter | None = None,
-        exact: bool = False,
-        timeout: float | None = None,
+        self, collection: str, asked: FacetQuery, *, timeout: float | None = None
     ) -> list[FacetHit]:
         """Values of the tenant's points, exactly: estimates are made of everybody's."""
-        own = self._restricted(filter)
-        return await self._store.facet(collection, key, limit=limit, filter=own, exact=True, timeout=timeout)
+        own = replace(asked, filter=self._restricted(asked.filter), exact=True)
+        return await self._store.facet(collection, own, timeout=timeout)
 
     async def ordered(
         self, listing: Listing, order: OrderBy, *, limit: int, timeout: float | None = None

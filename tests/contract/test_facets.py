@@ -6,6 +6,7 @@ import pytest
 
 from search_service.stores.filters import Filter, MatchValue, Range
 from search_service.stores.protocol import PayloadChange, StoredPoint
+from search_service.stores.questions import FacetQuery
 from tests.contract.shop import spec, unit
 
 GOODS = [
@@ -41,7 +42,7 @@ async def goods(store) -> str:
 @pytest.mark.parametrize("exact", [True, False])
 async def test_the_most_frequent_values_come_first_and_of_equals_the_smaller(store, goods, exact):
     async def counts(key: str, limit: int = 10, filter: Filter | None = None) -> list[tuple]:
-        hits = await store.facet(goods, key, limit=limit, filter=filter, exact=exact)
+        hits = await store.facet(goods, FacetQuery(key, limit, filter, exact))
         return [(hit.value, hit.count) for hit in hits]
 
     assert await counts("brand") == [("acme", 2), ("beta", 1), ("zeta", 1)]
@@ -60,10 +61,10 @@ async def test_the_most_frequent_values_come_first_and_of_equals_the_smaller(sto
 
 async def test_a_change_is_counted(store, goods):
     await store.update_payload(goods, ["p0"], PayloadChange(set={"brand": "zeta", "sold": False}))
-    assert [(h.value, h.count) for h in await store.facet(goods, "brand", limit=1, exact=True)] == [
+    assert [(h.value, h.count) for h in await store.facet(goods, FacetQuery("brand", 1, exact=True))] == [
         ("zeta", 2)
     ]
-    assert [(h.value, h.count) for h in await store.facet(goods, "sold", limit=2, exact=True)] == [
+    assert [(h.value, h.count) for h in await store.facet(goods, FacetQuery("sold", 2, exact=True))] == [
         (False, 3),
         (True, 2),
     ]

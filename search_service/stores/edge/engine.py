@@ -61,7 +61,7 @@ from search_service.stores.protocol import (
     VectorName,
     point_uuid,
 )
-from search_service.stores.questions import Boost, FacetHit, OrderBy
+from search_service.stores.questions import Boost, FacetHit, FacetQuery, OrderBy
 
 WRITES = frozenset(
     {
@@ -278,10 +278,11 @@ class Engine:
         """How many points match, exactly."""
         return self._shard.count(qe.CountRequest(exact=True, filter=edge_filter(filter)))
 
-    def facet(self, key: str, limit: int, filter: Filter | None, exact: bool) -> list[FacetHit]:
+    def facet(self, asked: FacetQuery) -> list[FacetHit]:
         """The most frequent values of an indexed field."""
-        asked = qe.FacetRequest(key, limit=limit, exact=exact, filter=edge_filter(filter))
-        hits = self._shard.facet(asked).hits
+        condition = edge_filter(asked.filter)
+        request = qe.FacetRequest(asked.key, limit=asked.limit, exact=asked.exact, filter=condition)
+        hits = self._shard.facet(request).hits
         return [FacetHit(hit.value, hit.count) for hit in hits if hit.count]  # some no point has now
 
     def scroll(self, listing: Listing, limit: int, cursor: str | None) -> Page:

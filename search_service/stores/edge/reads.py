@@ -20,7 +20,7 @@ from search_service.stores.protocol import (
     StoredPoint,
     VectorStore,
 )
-from search_service.stores.questions import Boost, FacetHit, OrderBy
+from search_service.stores.questions import Boost, FacetHit, FacetQuery, OrderBy
 
 
 class EdgeReads(VectorStore):
@@ -51,16 +51,9 @@ class EdgeReads(VectorStore):
         return int(await self._read(collection, "count", filter, timeout=timeout))
 
     async def facet(
-        self,
-        collection: str,
-        key: str,
-        *,
-        limit: int,
-        filter: Filter | None = None,
-        exact: bool = False,
-        timeout: float | None = None,
+        self, collection: str, asked: FacetQuery, *, timeout: float | None = None
     ) -> list[FacetHit]:
-        return list(await self._read(collection, "facet", key, limit, filter, exact, timeout=timeout))
+        return list(await self._read(collection, "facet", asked, timeout=timeout))
 
     async def scroll(
         self, listing: Listing, *, limit: int, cursor: str | None = None, timeout: float | None = None

@@ -43,7 +43,7 @@ from search_service.stores.qdrant.convert import (
 )
 from search_service.stores.qdrant.formulas import formula
 from search_service.stores.qdrant.known import ANY_COPY
-from search_service.stores.questions import Boost, FacetHit, OrderBy
+from search_service.stores.questions import Boost, FacetHit, FacetQuery, OrderBy
 
 _READ_AT_ONCE = 1000
 _FACETS_ASKED = 1000
@@ -109,32 +109,25 @@ class ServerReads(ServerCollections):
         return (await self._read_points(collection, timeout, count)).count
 
     async def facet(
-        self,
-        collection: str,
-        key: str,
-        *,
-        limit: int,
-        filter: Filter | None = None,
-        exact: bool = False,
-        timeout: float | None = None,
+        self, collection: str, asked: FacetQuery, *, timeout: float | None = None
     ) -> list[FacetHit]:
         """The most frequent values: as many, and exactly, as the collection's strict mode lets pass.
 
         Those of one copy. Where they count exactly, nodes tell each other no more values than are asked for,
         so that sums are short: they are asked for more; and several copies are counted twice (1.18.3).
         """
-        asked = max(_FACETS_ASKED, limit) if exact else limit
+        limit = max(_FACETS_ASKED, asked.limit) if asked.exact else asked.limit
         count = partial(
             self._client.facet,
             collection,
-            key,
-            facet_filter=server_filter(filter),
-            limit=self._at_most(collection, asked),
-            exact=exact and self._limits(collection).allows_exact,
+            asked.key,
+            facet_filter=server_filter(asked.filter),
+            limit=self._at_most(collection, limit),
+            exact=asked.exact and self._limits(collection).allows_exact,
             consistency=ANY_COPY,
         )
         found = await self._read_points(collection, timeout, count)
-        return [FacetHit(hit.value, hit.count) for hit in found.hits if hit.count][:limit]
+        return [FacetHit(hit.value, hit.count) for hit in found.hits if hit.count][: asked.limit]
 
     async def _ids(self, collection: str, filter: Filter) -> AsyncIterator[list[str]]:
         """The ids of all points that match, page by page."""

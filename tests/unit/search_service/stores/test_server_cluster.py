@@ -21,7 +21,7 @@ from search_service.stores.protocol import (
 from search_service.stores.qdrant import calls, known, reads
 from search_service.stores.qdrant.channel import open_client
 from search_service.stores.qdrant.store import QdrantServer
-from search_service.stores.questions import FacetHit, OrderBy
+from search_service.stores.questions import FacetHit, FacetQuery, OrderBy
 from tests.local_qdrant import LocalQdrant
 from tests.unit.search_service.stores.qdrant import Qdrant
 
@@ -181,4 +181,4 @@ async def test_values_are_counted_on_one_copy(memory, monkeypatch):
         return await count(*args, **options)
 
     monkeypatch.setattr(client, "facet", counted)
-    assert await store.facet("old", "n", limit=5, exact=True) == [FacetHit(1, 2)]
+    assert await store.facet("old", FacetQuery("n", 5, exact=True)) == [FacetHit(1, 2)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -45,11 +46,9 @@ def check_cursor(cursor: str | None) -> None:
     """Raises InvalidArgument for a cursor that no page ended with."""
     if cursor is None:
         return
-    try:
+    with suppress(ValueError):
         if str(uuid.UUID(cursor)) == cursor:
             return
-    except ValueError:
-        pass
     raise InvalidArgument("page_token", f"{cursor[:80]!r} is not a token of ListPoints", "PAGE_TOKEN_INVALID")
 
 

@@ -111,8 +111,7 @@ class TenantStore:
             except NotFound:  # deleted meanwhile
                 continue
             except ServiceError as error:
-                damaged = replace(info, points=0, image_vectors=0, text_vectors=0, damage=error.message)
-                found.append(_without_sizes(damaged))
+                found.append(CollectionInfo(info.spec, 0, 0, 0, 0.0, 0, info.aliases, error.message))
         return found
 
     async def _counted(self, info: CollectionInfo, timeout: float | None) -> CollectionInfo:
@@ -122,7 +121,7 @@ class TenantStore:
         points, images, texts = await asyncio.gather(
             *(self.count(info.spec.name, kind, timeout=timeout) for kind in kinds)
         )
-        return _without_sizes(replace(info, points=points, image_vectors=images, text_vectors=texts))
+        return CollectionInfo(info.spec, points, images, texts, 0.0, 0, info.aliases)
 
     async def upsert(
         self,
@@ -338,7 +337,3 @@ class TenantStore:
         if selection.include is not None and all(keys(path)[0] != field for path in selection.include):
             payload = {key: value for key, value in payload.items() if key != field}
         return replace(point, id=self._shown_id(point.id), payload=payload)
-
-
-def _without_sizes(info: CollectionInfo) -> CollectionInfo:
-    return replace(info, indexed_share=0.0, disk_bytes=0)

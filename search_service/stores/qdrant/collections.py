@@ -97,7 +97,6 @@ class ServerCollections(KnownCollections):
             return found is not None and all(_is_set(getattr(found, n), v) for n, v in changes.items())
 
         await self._seen_by_all(collection, timeout, so_here)
-        self._forget()
 
     async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
         """The collection as it stands. Raises NotFound for an alias."""
@@ -134,7 +133,6 @@ class ServerCollections(KnownCollections):
         # With the aliases that point at it by then.
         await self._calls.once(collection, timeout, partial(self._nodes.delete_collection, collection))
         await self._seen_by_all(collection, timeout, gone_here)
-        self._forget()
 
     async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
         """Points `alias` at a collection, or removes it, in one step; returns where it pointed."""
@@ -165,7 +163,6 @@ class ServerCollections(KnownCollections):
             return {a.alias_name: a.collection_name for a in found}.get(alias) == collection
 
         await self._seen_by_all(alias, timeout, moved_here)
-        self._forget()
         return previous
 
     async def set_successor(self, collection: str, successor: str, *, timeout: float | None = None) -> float:
@@ -180,7 +177,6 @@ class ServerCollections(KnownCollections):
             return kept.get(SUCCESSOR) == successor
 
         await self._seen_by_all(collection, timeout, kept_here)
-        self._forget()
         return FRESH_S
 
     async def create_payload_index(
@@ -212,7 +208,6 @@ class ServerCollections(KnownCollections):
             return (key in (await self._nodes.get_collection(collection)).payload_schema) is there
 
         await self._seen_by_all(collection, timeout, seen_here)
-        self._forget()
 
     async def _merge_metadata(self, collection: str, facts: dict[str, object], timeout: float | None) -> None:
         """The server merges the keys into those that are there, so writers of others lose nothing."""
@@ -220,7 +215,10 @@ class ServerCollections(KnownCollections):
         await self._calls.write(collection, timeout, merge)
 
     async def _seen_by_all(self, collection: str, timeout: float | None, seen: Send[bool]) -> None:
-        """Waits until all nodes see a change, so that who reads next sees it; not for one that is away."""
+        """Waits until all nodes see a change, so that who reads next sees it; not for one that is away.
+
+        Nor is what was known before the change taken from memory then.
+        """
         end = time.monotonic() + min(_ALL_SEE_IT_WITHIN_S, timeout or _ALL_SEE_IT_WITHIN_S)
         in_a_row = 0
         while in_a_row < _SEEN_IN_A_ROW and (left := end - time.monotonic()) > 0:
@@ -230,6 +228,7 @@ class ServerCollections(KnownCollections):
                 in_a_row = 0
             if not in_a_row:
                 await asyncio.sleep(0.01)
+        self._forget()
 
     async def _names(self, timeout: float | None) -> list[str]:
         found = await self._calls.read("", timeout, lambda timeout: self._nodes.get_collections())

@@ -1,33 +1,53 @@
 """QdrantServer: a Qdrant server (or cluster), over gRPC.
 
 In steps, each a class over the one before: what is known of collections (known.py), the collections
-themselves (collections.py), reads (reads.py), changes (changes.py), and here how points are written.
+themselves (collections.py), reads (reads.py), and here how points are written and changed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeAlias
 
+import grpc
 import structlog
 from qdrant_client import grpc as wire
 from qdrant_client import models
 
 from clipsearch.channel.credentials import ClientTls
+from clipsearch.serving.errors import Unavailable
+from search_service.deadline import store_within
+from search_service.stores.bm25 import WORDS, at_top, document, touches
 from search_service.stores.checks import check_points
-from search_service.stores.filters import Filter
-from search_service.stores.protocol import NO_PAYLOAD, StoredPoint
-from search_service.stores.qdrant.changes import ServerChanges
+from search_service.stores.codec import VECTOR_NAMES_KEY, names_to_keep, vector_names_of
+from search_service.stores.filters import Filter, HasId
+from search_service.stores.protocol import (
+    ID_KEY,
+    NO_PAYLOAD,
+    VECTOR_NAMES,
+    PayloadChange,
+    PayloadSelection,
+    StoredPoint,
+    VectorName,
+    point_uuid,
+)
+from search_service.stores.qdrant.calls import Answer, Send
 from search_service.stores.qdrant.channel import check_release, open_client
-from search_service.stores.qdrant.convert import batches, server_filter, upsert_message, uuids
+from search_service.stores.qdrant.convert import batches, server_filter, stored_point, upsert_message, uuids
 from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.known import Consistency, Ordering
+from search_service.stores.qdrant.reads import ServerReads
 
+_NO_POINT = "no point with id"
+_MOST_TRIES = 3
+Found: TypeAlias = Sequence[models.Record]
+Operations: TypeAlias = list[models.UpdateOperation]
 _log = structlog.get_logger(__name__)
 
 
-class QdrantServer(ServerChanges):
+class QdrantServer(ServerReads):
     """VectorStore on a server. Make one with `connect`; nothing is sent before the first call.
 
     `timeout` is the longest that one call may take, in seconds. `ordering` of writes and
@@ -140,3 +160,218 @@ class QdrantServer(ServerChanges):
         result = await self._write(collection, timeout, delete)
         check_done(result.status == models.UpdateStatus.COMPLETED)
         return matched
+
+    async def update_payload(
+        self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None
+    ) -> int:
+        """Changes the payloads of those of `ids` that exist and match, in one request; returns how many."""
+        if change.update_filter is not None:
+            ids = list(await self._matching(collection, ids, change.update_filter, timeout))
+        field = (await self.resolve(collection, timeout=timeout)).bm25_field
+        async with store_within(timeout):
+            found = await self._change(
+                collection, ids, lambda found: _payload_operations(found, change), True, timeout
+            )
+            if found and field and touches(change, field):
+                await self._keep_words(collection, ids, field, timeout)
+        return len(found)
+
+    async def update_vectors(
+        self,
+        collection: str,
+        points: Sequence[StoredPoint],
+        *,
+        wait: bool = True,
+        timeout: float | None = None,
+    ) -> frozenset[str]:
+        """Gives those of the points that exist new vectors, in one request; returns the ids of the others."""
+        check_points(await self.resolve(collection, timeout=timeout), points)
+        given = {point.id: point for point in points}
+        found = await self._change(
+            collection,
+            list(given),
+            lambda found: _vector_operations([given[stored_point(one).id] for one in found]),
+            wait,
+            timeout,
+        )
+        return frozenset(given) - {stored_point(one).id for one in found}
+
+    async def delete_vectors(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        names: Sequence[VectorName],
+        *,
+        timeout: float | None = None,
+    ) -> int:
+        """Removes vectors of those of `ids` that exist, in one request; returns how many do."""
+
+        def operations(found: Found) -> Operations:
+            return _deletion_of_vectors([stored_point(one).id for one in found], names)
+
+        return len(await self._change(collection, ids, operations, True, timeout))
+
+    async def _matching(
+        self, collection: str, ids: Sequence[str], filter: Filter, timeout: float | None
+    ) -> frozenset[str]:
+        """Those of `ids` that exist and match."""
+        condition = Filter(must=(HasId(tuple(ids)), filter))
+        async with store_within(timeout):
+            return frozenset([id async for page in self._ids(collection, condition) for id in page])
+
+    async def _change(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        operations: Callable[[Found], Operations],
+        wait: bool,
+        timeout: float | None,
+    ) -> Found:
+        """Makes the operations for those of `ids` that exist, which it returns.
+
+        One that is gone by then spoils a change of vectors for all: they are looked for again.
+        """
+        for _ in range(_MOST_TRIES):
+            there = await self._retrieve(collection, uuids(ids), NO_PAYLOAD, False, timeout)
+            if not there or await self._send(collection, operations(there), wait=wait, timeout=timeout):
+                return there
+        raise Unavailable("store", "points went again and again while they were to be changed; try again")
+
+    async def _send(
+        self, collection: str, operations: Operations, *, wait: bool, timeout: float | None
+    ) -> bool:
+        """Makes the operations in one request; False where one names a point that is gone."""
+
+        async def send(timeout: int) -> list[models.UpdateResult] | None:
+            try:
+                return await self._client.batch_update_points(
+                    collection, operations, wait=wait, ordering=self._ordering, timeout=timeout
+                )
+            except grpc.aio.AioRpcError as error:
+                if _NO_POINT in (error.details() or "").lower():
+                    return None
+                raise
+
+        results = await self._write(collection, timeout, send)
+        if results is None:
+            return False
+        check_done(not wait or all(one.status == models.UpdateStatus.COMPLETED for one in results))
+        return True
+
+    async def _keep_words(
+        self, collection: str, ids: Sequence[str], bm25_field: str, timeout: float | None
+    ) -> None:
+        """Gives those of the points that are still there the words of their payloads.
+
+        Another writer may change a payload between the reading of it and the writing of its words. Each looks
+        again after it has written words, so that whoever writes last has seen the last payload.
+        """
+        part = PayloadSelection((at_top(bm25_field),))
+        # One copy alone may not have heard of another writer's change yet.
+        most = models.ReadConsistencyType.MAJORITY
+        written: dict[str, models.SparseVector | None] = {}
+        while True:
+            found = await self._retrieve(collection, uuids(ids), part, False, timeout, most)
+            # 3 ms for 64 KiB: not on the event loop.
+            words = await asyncio.to_thread(_words_of, found, bm25_field)
+            stale = {id: own for id, own in words.items() if id not in written or written[id] != own}
+            if not stale:
+                return
+            if await self._send(collection, _word_operations(stale), wait=True, timeout=timeout):
+                written |= stale
+
+    async def _write(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
+        with self._forgetting():
+            return await self._calls.write(collection, timeout, send)
+
+
+def _words_of(found: Found, bm25_field: str) -> dict[str, models.SparseVector | None]:
+    words: dict[str, models.SparseVector | None] = {}
+    for record in found:
+        own = document(record.payload or {}, bm25_field)
+        vector = models.SparseVector(indices=own.indices, values=own.values) if own else None
+        words[str(record.id)] = vector
+    return words
+
+
+def _word_operations(words: Mapping[str, models.SparseVector | None]) -> Operations:
+    """What gives points their words, and takes those of points that have none any more."""
+    operations: Operations = []
+    points = [models.PointVectors(id=id, vector={WORDS: own}) for id, own in words.items() if own]
+    if points:
+        update = models.UpdateVectors(points=points)
+        operations.append(models.UpdateVectorsOperation(update_vectors=update))
+    wordless = [id for id, own in words.items() if not own]
+    if wordless:
+        # By a filter, because a point that is gone meanwhile is an error where it is named.
+        there = models.Filter(must=[models.HasIdCondition(has_id=list(wordless))])
+        delete = models.DeleteVectors(filter=there, vector=[WORDS])
+        operations.append(models.DeleteVectorsOperation(delete_vectors=delete))
+    return operations
+
+
+def _payload_operations(found: Found, change: PayloadChange) -> Operations:
+    """What changes these points' payloads; they were read with the parts that are the store's own.
+
+    By filters, because a point that is gone meanwhile is an error where it is named.
+    """
+    matching = server_filter(change.update_filter)
+    only = [] if matching is None else [matching]
+    if change.whole:
+        return [_overwrite(record, change, only) for record in found]
+    there = models.Filter(must=[models.HasIdCondition(has_id=[record.id for record in found]), *only])
+    operations: Operations = []
+    if change.delete:
+        keys = models.DeletePayload(keys=list(change.delete), filter=there)
+        operations.append(models.DeletePayloadOperation(delete_payload=keys))
+    if change.set:
+        values = models.SetPayload(payload=dict(change.set), filter=there)
+        operations.append(models.SetPayloadOperation(set_payload=values))
+    return operations
+
+
+def _overwrite(
+    record: models.Record, change: PayloadChange, only: Sequence[models.Filter]
+) -> models.UpdateOperation:
+    """Not of a point that was written with other vectors meanwhile: it was replaced as a whole."""
+    kept = record.payload or {}
+    own = {key: kept[key] for key in (ID_KEY, VECTOR_NAMES_KEY)}
+    names = kept[VECTOR_NAMES_KEY].split()
+    has = {name: models.HasVectorCondition(has_vector=name) for name in VECTOR_NAMES}
+    there = models.Filter(
+        must=[
+            models.HasIdCondition(has_id=[record.id]),
+            *(has[name] for name in VECTOR_NAMES if name in names),
+            *only,
+        ],
+        must_not=[has[name] for name in VECTOR_NAMES if name not in names],
+    )
+    values = models.SetPayload(payload={**change.set, **own}, filter=there)
+    return models.OverwritePayloadOperation(overwrite_payload=values)
+
+
+def _vector_operations(points: Sequence[StoredPoint]) -> Operations:
+    """What gives points that are there their new vectors."""
+    vectors = [
+        models.PointVectors(
+            id=point_uuid(point.id),
+            vector={name: getattr(point, name).tolist() for name in vector_names_of(point)},
+        )
+        for point in points
+    ]
+    update = models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=vectors))
+    return [update, *_keep_names([point.id for point in points])]
+
+
+def _deletion_of_vectors(ids: Sequence[str], names: Sequence[VectorName]) -> Operations:
+    """What removes vectors of points, if they are there."""
+    there = server_filter(Filter(must=(HasId(tuple(ids)),)))
+    gone = models.DeleteVectors(filter=there, vector=list(names))
+    return [models.DeleteVectorsOperation(delete_vectors=gone), *_keep_names(ids)]
+
+
+def _keep_names(ids: Sequence[str]) -> Operations:
+    return [
+        models.SetPayloadOperation(set_payload=models.SetPayload(payload=names, filter=server_filter(which)))
+        for which, names in names_to_keep(ids)
+    ]

@@ -41,7 +41,6 @@ from search_service.stores.filters import (
     ValuesCount,
 )
 from search_service.stores.protocol import (
-    ID_KEY,
     NO_PAYLOAD,
     VECTOR_NAMES,
     Context,
@@ -55,10 +54,6 @@ from search_service.stores.protocol import (
     WordsQuery,
     point_uuid,
 )
-
-# As an `update_filter`: of the points that are there only those that match are replaced, and none of
-# ours does. Servers have it since 1.16, as they have metadata, without which no collection is ours.
-_NO_POINT = models.Filter(must=[models.IsEmptyCondition(is_empty=models.PayloadField(key=ID_KEY))])
 
 _STRATEGIES = {
     "best_score": wire.RecommendStrategy.BestScore,
@@ -83,26 +78,8 @@ def batches(points: Sequence[StoredPoint], dimension: int) -> Iterator[list[Stor
         yield last[start : start + size]
 
 
-def upsert_message(
-    collection: str,
-    points: Sequence[StoredPoint],
-    *,
-    wait: bool,
-    insert_only: bool,
-    update_filter: Filter | None,
-    ordering: models.WriteOrdering,
-    timeout: int,
-    bm25_field: str,
-) -> wire.UpsertPoints:
-    """Writes points in one request, with the words of the field if one is named."""
-    replaced = _NO_POINT if insert_only else server_filter(update_filter)
-    asked = wire.UpsertPoints(
-        collection_name=collection,
-        wait=wait,
-        ordering=RestToGrpc.convert_write_ordering(ordering),
-        update_filter=None if replaced is None else RestToGrpc.convert_filter(replaced),
-        timeout=timeout,
-    )
+def add_points(asked: wire.UpsertPoints, points: Sequence[StoredPoint], bm25_field: str) -> None:
+    """Adds points to a request to write, with the words of the field if one is named."""
     for point in points:
         # In place, because a message that is given to another is copied.
         names = vector_names_of(point)
@@ -114,7 +91,6 @@ def upsert_message(
             sparse = message.vectors.vectors.vectors[WORDS].sparse
             sparse.indices.extend(words.indices)
             sparse.values.extend(words.values)
-    return asked
 
 
 def query_message(
@@ -130,9 +106,8 @@ def query_message(
 
 
 def _query_points(collection: str, query: Question) -> wire.QueryPoints:
-    condition = server_filter(query.filter)
     if isinstance(query, WordsQuery):
-        return _words_query(collection, query, condition)
+        return _words_query(collection, query)
     params = wire.SearchParams(exact=query.exact, hnsw_ef=query.hnsw_ef or None)
     if query.oversampling or not query.rescore:  # rescoring is the server's default
         params.quantization.rescore = query.rescore
@@ -141,7 +116,7 @@ def _query_points(collection: str, query: Question) -> wire.QueryPoints:
     message = wire.QueryPoints(
         collection_name=collection,
         using=query.name,
-        filter=None if condition is None else RestToGrpc.convert_filter(condition),
+        filter=wire_filter(query.filter),
         limit=query.limit,
         offset=query.offset or None,
         score_threshold=query.score_threshold,
@@ -184,11 +159,11 @@ def _fill_vector(message: Any, vector: Vector) -> None:
     message.dense.MergeFromString(_packed(vector))
 
 
-def _words_query(collection: str, query: WordsQuery, condition: models.Filter | None) -> wire.QueryPoints:
+def _words_query(collection: str, query: WordsQuery) -> wire.QueryPoints:
     message = wire.QueryPoints(
         collection_name=collection,
         using=WORDS,
-        filter=None if condition is None else RestToGrpc.convert_filter(condition),
+        filter=wire_filter(query.filter),
         limit=query.limit,
         with_payload=_payload_selector(NO_PAYLOAD),
         with_vectors=wire.WithVectorsSelector(include=wire.VectorsSelector(names=[WORDS])),
@@ -245,6 +220,12 @@ def _words_of(hit: Any) -> list[int]:
 def stored_point(record: models.Record | models.ScoredPoint) -> StoredPoint:
     """The point as its caller knows it."""
     return from_engine(record.payload, record.vector)
+
+
+def wire_filter(filter: Filter | None) -> wire.Filter | None:
+    """The same in a message."""
+    condition = server_filter(filter)
+    return None if condition is None else RestToGrpc.convert_filter(condition)
 
 
 def server_filter(filter: Filter | None) -> models.Filter | None:

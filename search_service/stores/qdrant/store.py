@@ -15,6 +15,7 @@ import grpc
 import structlog
 from qdrant_client import grpc as wire
 from qdrant_client import models
+from qdrant_client.conversions.conversion import RestToGrpc
 
 from clipsearch.channel.credentials import ClientTls
 from clipsearch.serving.errors import Unavailable
@@ -22,7 +23,7 @@ from search_service.deadline import store_within
 from search_service.stores.bm25 import WORDS, at_top, document, touches
 from search_service.stores.checks import check_points
 from search_service.stores.codec import VECTOR_NAMES_KEY, names_to_keep, vector_names_of
-from search_service.stores.filters import Filter, HasId
+from search_service.stores.filters import Filter, HasId, IsEmpty
 from search_service.stores.protocol import (
     ID_KEY,
     NO_PAYLOAD,
@@ -35,11 +36,21 @@ from search_service.stores.protocol import (
 )
 from search_service.stores.qdrant.calls import Answer, Send
 from search_service.stores.qdrant.channel import check_release, open_client
-from search_service.stores.qdrant.convert import batches, server_filter, stored_point, upsert_message, uuids
+from search_service.stores.qdrant.convert import (
+    add_points,
+    batches,
+    server_filter,
+    stored_point,
+    uuids,
+    wire_filter,
+)
 from search_service.stores.qdrant.errors import check_done
 from search_service.stores.qdrant.known import Consistency, Ordering
 from search_service.stores.qdrant.reads import ServerReads
 
+# As an `update_filter`: of the points that are there only those that match are replaced. Servers have it
+# since 1.16, as they have metadata, without which no collection is ours.
+_NO_POINT_OF_OURS = Filter(must=(IsEmpty(ID_KEY),))
 _NO_POINT = "no point with id"
 _MOST_TRIES = 3
 Found: TypeAlias = Sequence[models.Record]
@@ -113,20 +124,20 @@ class QdrantServer(ServerReads):
         if insert_only and ordering == models.WriteOrdering.WEAK:
             ordering = models.WriteOrdering.MEDIUM
 
+        replaced = wire_filter(_NO_POINT_OF_OURS if insert_only else update_filter)
+
         async def send(batch: Sequence[StoredPoint], timeout: int) -> None:
-            make = partial(
-                upsert_message,
-                collection,
-                batch,
+            message = wire.UpsertPoints(
+                collection_name=collection,
                 wait=wait,
-                insert_only=insert_only,
-                update_filter=update_filter,
-                ordering=ordering,
+                ordering=RestToGrpc.convert_write_ordering(ordering),
+                update_filter=replaced,
                 timeout=timeout,
-                bm25_field=spec.bm25_field,
             )
-            # Words take 3 ms for 64 KiB.
-            message = await asyncio.to_thread(make) if spec.bm25_field else make()
+            if spec.bm25_field:  # words take 3 ms for 64 KiB
+                await asyncio.to_thread(add_points, message, batch, spec.bm25_field)
+            else:
+                add_points(message, batch, "")
             answer = await self._client.grpc_points.Upsert(message, timeout=timeout)
             check_done(not wait or answer.result.status == wire.UpdateStatus.Completed)
 

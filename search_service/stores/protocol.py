@@ -286,12 +286,7 @@ class VectorStore(Protocol):
         """
 
     async def update_vectors(
-        self,
-        collection: str,
-        points: Sequence[StoredPoint],
-        *,
-        wait: bool = True,
-        timeout: float | None = None,
+        self, collection: str, points: Sequence[StoredPoint], *, wait: bool, timeout: float | None = None
     ) -> frozenset[str]:
         """Gives those of the points that exist the vectors they have here; all else of them stays.
 

@@ -163,10 +163,9 @@ async def vectors_of(store, collection: str, id: str) -> dict[str, np.ndarray | 
 
 async def test_one_vector_is_replaced_and_all_else_stays(store, shop):
     changed = [StoredPoint("coat", {}, image=unit(1, 2)), StoredPoint("hat", {}, image=unit(3))]
+    nobody = StoredPoint("nobody", {}, text=unit(1))
     for _ in range(2):  # doing it again is safe
-        assert await store.update_vectors(shop, [*changed, StoredPoint("nobody", {}, text=unit(1))]) == {
-            "nobody"
-        }
+        assert await store.update_vectors(shop, [*changed, nobody], wait=True) == {"nobody"}
     coat, hat = await vectors_of(store, shop, "coat"), await vectors_of(store, shop, "hat")
     np.testing.assert_allclose([coat["image"], coat["text"]], [unit(1, 2), unit(0, 1, 1)], atol=1e-6)
     np.testing.assert_allclose([hat["image"], hat["text"]], [unit(3), unit(0, 1)], atol=1e-6)
@@ -187,13 +186,15 @@ async def test_a_vector_is_removed_and_the_point_stays(store, shop):
     assert (await store.get(shop, ["shirt"]))[0].payload == ITEMS[0].payload
     assert await store.delete_vectors(shop, ["hat"], ["image", "text"]) == 1
     assert await vectors_of(store, shop, "hat") == {"image": None, "text": None}
-    assert await store.update_vectors(shop, [StoredPoint("shirt", {}, text=unit(2))]) == frozenset()
+    assert (
+        await store.update_vectors(shop, [StoredPoint("shirt", {}, text=unit(2))], wait=True) == frozenset()
+    )
     assert (await vectors_of(store, shop, "shirt"))["text"] is not None
 
 
 async def test_writers_of_different_vectors_at_once_lose_nothing(store, shop):
     await asyncio.gather(
-        store.update_vectors(shop, [StoredPoint("hat", {}, image=unit(1))]),
+        store.update_vectors(shop, [StoredPoint("hat", {}, image=unit(1))], wait=True),
         store.update_payload(shop, ["hat"], PayloadChange(set={"new": 1})),
         store.delete_vectors(shop, ["hat"], ["text"]),
     )
@@ -205,7 +206,7 @@ async def test_writers_of_different_vectors_at_once_lose_nothing(store, shop):
 async def test_a_vector_of_another_dimension_replaces_none(store, shop):
     changed = [StoredPoint("hat", {}, image=unit(1)), StoredPoint("coat", {}, text=np.ones(3, np.float32))]
     with pytest.raises(InvalidArgument, match=r"points\[1\]\.text_vector"):
-        await store.update_vectors(shop, changed)
+        await store.update_vectors(shop, changed, wait=True)
     assert (await vectors_of(store, shop, "hat"))["image"] is None
 
 

@@ -216,7 +216,7 @@ async def test_what_is_not_restricted_is_refused(acme, mixed):
         acme.set_alias("a", mixed),
         acme.sample(mixed, "image", 10),
         acme.calibration(mixed),
-        acme.update_vectors(mixed, [ANOTHER]),
+        acme.update_vectors(mixed, [ANOTHER], wait=True),
         acme.delete_vectors(mixed, ["1.jpg"], ["image"]),
         acme.query(mixed, [VectorQuery(unit(1), "image", 10), WordsQuery("shoes", 10)]),
     ):

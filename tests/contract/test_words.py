@@ -111,7 +111,7 @@ async def test_words_follow_every_write(store, goods):
     assert await looked_up(store, goods, "ladle") == ["knife"]
     await store.upsert(goods, [StoredPoint("knife", {"title": "a pan"}, image=unit(1))], insert_only=True)
     assert await looked_up(store, goods, "pan") == []
-    await store.update_vectors(goods, [StoredPoint("knife", {}, image=unit(2), text=unit(1))])
+    await store.update_vectors(goods, [StoredPoint("knife", {}, image=unit(2), text=unit(1))], wait=True)
     await store.delete_vectors(goods, ["knife"], ["image"])
     assert await looked_up(store, goods, "ladle") == ["knife"]
     await store.delete(goods, ["knife"])

@@ -298,12 +298,7 @@ class QdrantEdge(EdgeReads):
         return int(await live.write("update_payload", tuple(ids), change, timeout=timeout))
 
     async def update_vectors(
-        self,
-        collection: str,
-        points: Sequence[StoredPoint],
-        *,
-        wait: bool = True,
-        timeout: float | None = None,
+        self, collection: str, points: Sequence[StoredPoint], *, wait: bool, timeout: float | None = None
     ) -> frozenset[str]:
         live = self._get(collection)
         check_points(live.spec, points)

@@ -188,12 +188,7 @@ class QdrantServer(ServerReads):
         return len(found)
 
     async def update_vectors(
-        self,
-        collection: str,
-        points: Sequence[StoredPoint],
-        *,
-        wait: bool = True,
-        timeout: float | None = None,
+        self, collection: str, points: Sequence[StoredPoint], *, wait: bool, timeout: float | None = None
     ) -> frozenset[str]:
         """Gives those of the points that exist new vectors, in one request; returns the ids of the others."""
         check_points(await self.resolve(collection, timeout=timeout), points)

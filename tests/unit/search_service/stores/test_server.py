@@ -86,12 +86,6 @@ async def test_a_slow_server_meets_the_callers_deadline_to_the_fraction_of_a_sec
         await store.query("x", [QUESTION], timeout=0.4)
 
 
-async def test_reads_are_tried_again(store, qdrant):
-    qdrant.failures = [(grpc.StatusCode.UNAVAILABLE, "")] * 2
-    assert await store.count("x") == 7
-    assert len(qdrant.asked) == 3
-
-
 def points(count: int) -> list[StoredPoint]:
     return [StoredPoint(f"p{n}", {"n": n}, image=np.array([1, 0], np.float32)) for n in range(count)]
 
@@ -132,12 +126,6 @@ async def test_a_write_fails_with_its_first_part_that_fails(store, qdrant, colle
     with pytest.raises(ResourceExhausted):
         await store.upsert(collection, points(4000))
     assert len(qdrant.asked) < 16, "the rest is given up"
-
-
-async def test_upserts_are_tried_again(store, qdrant, collection):
-    qdrant.failures = [(grpc.StatusCode.UNAVAILABLE, "")]
-    await store.upsert(collection, points(1))
-    assert len(qdrant.asked) == 2
 
 
 async def test_the_server_is_told_to_give_up_when_the_caller_does(store, qdrant, collection):

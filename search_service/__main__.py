@@ -27,10 +27,10 @@ from search_service.query.calibrations import Calibrations
 from search_service.query.groups import Groups
 from search_service.query.search import Search
 from search_service.settings import SearchSettings
-from search_service.stores.callers import for_callers
 from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import VectorStore
+from search_service.stores.tenant import for_callers
 from search_service.write.successors import Successors
 from search_service.write.upsert import Upsert
 

@@ -1,7 +1,7 @@
 """What a vector store does, in plain values; the two implementations promise the same.
 
-Between them and those who ask stand, from the outside: callers.py (whose call it is), tenant.py (what of it
-a tenant sees), and the breaker, which all calls pass.
+Between them and those who ask stand, from the outside: tenant.py (whose call it is, and what of it a tenant
+sees), and the breaker, which all calls pass.
 
 A collection holds two named vectors a point, `image` and `text`, both cosine, both optional.
 Vectors handed in are L2-normalised float32 of the collection's dimension; payloads are JSON.

@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from clipsearch.filters.paths import keys
 from clipsearch.serving.errors import InvalidArgument, NotFound, PermissionDenied, ServiceError
 from clipsearch.serving.security.tokens import Tenant
+from clipsearch.serving.telemetry.current_call import current_call
 from search_service.stores.collection import CollectionInfo, CollectionSpec
 from search_service.stores.filters import Condition, Filter, HasId, HasVector, MatchExcept, MatchValue, Nested
 from search_service.stores.protocol import (
@@ -37,6 +38,23 @@ from search_service.stores.questions import Boost, FacetHit, FacetQuery, OrderBy
 
 _OTHERS = "../"
 Asked = TypeVar("Asked", Listing, VectorQuery)
+
+
+def for_callers(store: VectorStore) -> VectorStore:
+    """The store, restricted in each call to what its caller's token allows. Of no use outside of calls."""
+    return cast(VectorStore, _ForCallers(store))
+
+
+class _ForCallers:
+    def __init__(self, store: VectorStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        call = current_call()
+        if call is None:
+            raise RuntimeError("no call is being served: nobody knows what it may reach")
+        store = self._store if call.tenant is None else TenantStore(self._store, call.tenant)
+        return getattr(store, name)
 
 
 def check_point(tenant: Tenant, id: str, payload: Mapping[str, Any], field: str) -> None:

@@ -14,8 +14,8 @@ from clipsearch.ingest import Ingest, PictureFolder
 from clipsearch.search.v1 import collection_pb2, search_pb2
 from clipsearch.serving.security.auth import Guard
 from clipsearch.serving.security.tokens import Grants, Scope
-from search_service.stores.callers import for_callers
 from search_service.stores.edge.store import QdrantEdge
+from search_service.stores.tenant import for_callers
 from tests.unit.clipsearch.serving.served import TokenMaker
 from tests.unit.search_service.served import (
     Client,

@@ -22,7 +22,7 @@ Failure = tuple[grpc.StatusCode, str]
 
 
 @dataclass
-class Qdrant:
+class Qdrant(grpc.aio.ServerInterceptor):
     """`failures` are told one a call, first those of the RPC (`Points/Count`), then those of any.
 
     `down` RPCs fail always with UNAVAILABLE. `asked` and `calls` are what came in, over the connections
@@ -55,7 +55,7 @@ class Qdrant:
 
     async def start(self) -> None:
         """Serves, on the same port as before if there was one."""
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.aio.server(interceptors=[self], options=[("grpc.so_reuseport", 0)])
         wire.add_PointsServicer_to_server(_Points(self), self._server)
         wire.add_CollectionsServicer_to_server(_Collections(self), self._server)
         wire.add_QdrantServicer_to_server(_Root(self), self._server)
@@ -72,8 +72,19 @@ class Qdrant:
             await self._server.stop(None)
             self._server = None
 
-    async def take(self, rpc: str, request: Any, context: Any) -> None:
-        """Notes a call, and fails it if so told."""
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        """Every call is noted first, and fails if so told."""
+        handler = await continuation(details)
+
+        async def answer(request: Any, context: Any) -> Any:
+            await self._take(details.method.removeprefix("/qdrant."), request, context)
+            return await handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, handler.request_deserializer, handler.response_serializer
+        )
+
+    async def _take(self, rpc: str, request: Any, context: Any) -> None:
         self.calls[rpc] += 1
         self.asked.append(request)
         self.metadata = dict(context.invocation_metadata())
@@ -97,7 +108,6 @@ class _Root(wire.QdrantServicer):
         self._qdrant = qdrant
 
     async def HealthCheck(self, request, context):
-        await self._qdrant.take("Qdrant/HealthCheck", request, context)
         return wire.HealthCheckReply(title="qdrant", version=self._qdrant.version)
 
 
@@ -106,34 +116,22 @@ class _Points(wire.PointsServicer):
         self._qdrant = qdrant
 
     async def Count(self, request, context):
-        await self._qdrant.take("Points/Count", request, context)
         return wire.CountResponse(result=wire.CountResult(count=COUNT))
 
     async def Get(self, request, context):
-        await self._qdrant.take("Points/Get", request, context)
         return wire.GetResponse()
 
     async def Scroll(self, request, context):
-        await self._qdrant.take("Points/Scroll", request, context)
         return wire.ScrollResponse()
 
     async def QueryBatch(self, request, context):
-        await self._qdrant.take("Points/QueryBatch", request, context)
         count = len(request.query_points) - self._qdrant.short_by
         return wire.QueryBatchResponse(result=[wire.BatchResult() for _ in range(count)])
 
     async def Upsert(self, request, context):
-        return await self._written("Points/Upsert", request, context)
-
-    async def Delete(self, request, context):
-        return await self._written("Points/Delete", request, context)
-
-    async def CreateFieldIndex(self, request, context):
-        return await self._written("Points/CreateFieldIndex", request, context)
-
-    async def _written(self, rpc, request, context):
-        await self._qdrant.take(rpc, request, context)
         return wire.PointsOperationResponse(result=wire.UpdateResult(status=self._qdrant.status))
+
+    Delete = CreateFieldIndex = Upsert
 
 
 class _Collections(wire.CollectionsServicer):
@@ -141,7 +139,6 @@ class _Collections(wire.CollectionsServicer):
         self._qdrant = qdrant
 
     async def Get(self, request, context):
-        await self._qdrant.take("Collections/Get", request, context)
         sizes = {side: wire.VectorParams(size=2, distance=wire.Distance.Cosine) for side in ("image", "text")}
         params = wire.CollectionParams(
             vectors_config=wire.VectorsConfig(params_map=wire.VectorParamsMap(map=sizes))
@@ -163,43 +160,33 @@ class _Collections(wire.CollectionsServicer):
         )
 
     async def List(self, request, context):
-        await self._qdrant.take("Collections/List", request, context)
         described = wire.CollectionDescription(name=COLLECTION)
         return wire.ListCollectionsResponse(collections=[described])
 
     async def ListAliases(self, request, context):
-        await self._qdrant.take("Collections/ListAliases", request, context)
         aliases = self._qdrant.aliases.items()
         described = [wire.AliasDescription(alias_name=a, collection_name=c) for a, c in aliases]
         return wire.ListAliasesResponse(aliases=described)
 
     async def CollectionExists(self, request, context):
-        await self._qdrant.take("Collections/CollectionExists", request, context)
         exists = request.collection_name == COLLECTION and not self._qdrant.deleted
         return wire.CollectionExistsResponse(result=wire.CollectionExists(exists=exists))
 
     async def Create(self, request, context):
-        return await self._changed("Collections/Create", request, context)
+        return wire.CollectionOperationResponse(result=True)
 
     async def Update(self, request, context):
-        done = await self._changed("Collections/Update", request, context)
         self._qdrant.kept.update(request.metadata)
-        return done
+        return wire.CollectionOperationResponse(result=True)
 
     async def Delete(self, request, context):
-        done = await self._changed("Collections/Delete", request, context)
         self._qdrant.deleted = True
-        return done
+        return wire.CollectionOperationResponse(result=True)
 
     async def UpdateAliases(self, request, context):
-        done = await self._changed("Collections/UpdateAliases", request, context)
         for action in request.actions:
             if action.HasField("create_alias"):
                 self._qdrant.aliases[action.create_alias.alias_name] = action.create_alias.collection_name
             else:
                 self._qdrant.aliases.pop(action.delete_alias.alias_name, None)
-        return done
-
-    async def _changed(self, rpc, request, context):
-        await self._qdrant.take(rpc, request, context)
         return wire.CollectionOperationResponse(result=True)

@@ -308,9 +308,9 @@ def _condition(condition: Condition) -> qe.ConditionType:
         case MatchValue(key, value):
             return qe.FieldCondition(key, match=qe.MatchValue(value))
         case MatchAny(key, values):
-            return qe.FieldCondition(key, match=qe.MatchAny(_list(values)))
+            return qe.FieldCondition(key, match=qe.MatchAny(list(values)))  # type: ignore[arg-type]
         case MatchExcept(key, values):
-            return qe.FieldCondition(key, match=qe.MatchExcept(_list(values)))
+            return qe.FieldCondition(key, match=qe.MatchExcept(list(values)))  # type: ignore[arg-type]
         case MatchText(key, text):
             return qe.FieldCondition(key, match=qe.MatchText(text))
         case MatchPhrase(key, phrase):
@@ -351,7 +351,3 @@ def _condition(condition: Condition) -> qe.ConditionType:
 
 def _place(place: GeoPoint) -> qe.GeoPoint:
     return qe.GeoPoint(lon=place.lon, lat=place.lat)
-
-
-def _list(values: tuple[str, ...] | tuple[int, ...]) -> list[str] | list[int]:
-    return list(values)  # type: ignore[return-value]  # all of one type, as the tuple says

@@ -156,9 +156,8 @@ def copy_shard(source: Path, target: Path) -> None:
 
 def sync_tree(folder: Path) -> None:
     """Makes every file below `folder`, and its name, durable."""
-    for parent, _, names in os.walk(folder):
-        for name in [*names, "."]:
-            sync(Path(parent) / name)
+    for path in (folder, *folder.rglob("*")):
+        sync(path)
 
 
 def sync(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from urllib.parse import urlsplit
 
@@ -15,14 +14,10 @@ from search_service.stores.qdrant.errors import StoreRefuses
 # The first release that keeps metadata with a collection.
 _OLDEST = [1, 16]
 
-_SERVICE_CONFIG: dict[str, list[dict[str, dict[str, str]]]] = {
+_OPTIONS: dict[str, str | int] = {
     # A name with several addresses is a cluster: calls take turns on its nodes. gRPC's default, pick_first,
     # would send every call to the first.
-    "loadBalancingConfig": [{"round_robin": {}}],
-}
-
-_OPTIONS: dict[str, str | int] = {
-    "grpc.service_config": json.dumps(_SERVICE_CONFIG),
+    "grpc.service_config": '{"loadBalancingConfig": [{"round_robin": {}}]}',
     # server_calls makes calls again; two layers of it would multiply.
     "grpc.enable_retries": 0,
     **OWN_CONNECTION,

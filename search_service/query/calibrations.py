@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,14 @@ class Calibrations:
         if not (kept.both or known.counted or known.task or self._store.shared):
             self._start(collection, force=False)  # it may be of before a crash
         return kept
+
+    async def counts(self, collection: str) -> Mapping[VectorName, int]:
+        """By name, how many vectors there are, within a factor of two; nothing if that is not known yet.
+
+        Raises what the store does.
+        """
+        kept = await self._kept(collection)
+        return {} if kept is None else kept.counts
 
     def empty(self, collection: str) -> frozenset[VectorName]:
         """The names of which the collection has no vectors; nothing is known where others write too."""

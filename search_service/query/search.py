@@ -204,7 +204,8 @@ class Search:
         for name, spec in {run.spec.name: run.spec for run in runs}.items():
             own = [asked for run, asked in zip(runs, questions, strict=True) if run.spec.name == name]
             asked = [question for one in own for question in one.values()]
-            answers[name] = iter(await nearest(self._store, spec, asked, deadline) if asked else ())
+            counts = await self._calibrations.counts(name)
+            answers[name] = iter(await nearest(self._store, spec, counts, asked, deadline) if asked else ())
         return await together(
             [
                 self._ranked(run, {name: next(answers[run.spec.name]) for name in asked}, deadline)

@@ -75,11 +75,13 @@ async def write(store, calibrations: Calibrations, first: int, count: int, names
 async def counts(calibrations: Calibrations) -> dict[str, int]:
     calibration = await calibrations.get("c")
     assert calibration is not None
+    assert await calibrations.counts("c") == calibration.counts
     return dict(calibration.counts)
 
 
 async def test_nothing_is_known_of_an_empty_collection_or_one_that_is_not_there(calibrations):
     assert await calibrations.get("c") is None
+    assert await calibrations.counts("c") == {}
     with pytest.raises(NotFound):
         await calibrations.get("nowhere")
 

@@ -131,7 +131,7 @@ BINARY = spec("binary")
 @pytest.mark.parametrize(("quantization", "params"), COMPRESSED)
 def test_every_compression_that_there_is_fetches_more(quantization, params):
     made = spec(quantization, **params)
-    asked = with_defaults(QUERY, made)
+    asked = with_defaults(QUERY, made, {})
     assert asked.oversampling * QUERY.limit == pytest.approx(candidates(made))
     assert asked.rescore
     assert asked.oversampling > 1
@@ -140,16 +140,22 @@ def test_every_compression_that_there_is_fetches_more(quantization, params):
 @pytest.mark.parametrize("ef_construct", [0, 100])  # of Edge and of a server, where nothing was said
 def test_whole_vectors_are_fetched_once_with_a_smaller_beam_than_the_engines(ef_construct):
     assert candidates(spec("none")) == 0
-    asked = with_defaults(QUERY, replace(spec("none"), hnsw_ef_construct=ef_construct))
+    asked = with_defaults(QUERY, replace(spec("none"), hnsw_ef_construct=ef_construct), {})
     assert asked == replace(QUERY, hnsw_ef=asked.hnsw_ef)
     assert QUERY.limit < asked.hnsw_ef < 100
+
+
+@pytest.mark.parametrize(("count", "beam"), [(10, 48), (100_000, 48), (1_000_000, 96), (10_000_000, 192)])
+def test_more_vectors_are_searched_with_a_wider_beam(count, beam):
+    counts = {QUERY.name: count, "text" if QUERY.name == "image" else "image": 10**9}
+    assert with_defaults(QUERY, spec("none"), counts).hnsw_ef == beam
 
 
 @pytest.mark.parametrize("said", [{"hnsw_ef": 20}, {"exact": True}])
 def test_a_beam_that_the_caller_or_the_collection_says_stands(said):
     query = replace(QUERY, **said)
-    assert with_defaults(query, spec("none")) is query
-    assert with_defaults(QUERY, replace(spec("none"), hnsw_ef_construct=400)) is QUERY
+    assert with_defaults(query, spec("none"), {}) is query
+    assert with_defaults(QUERY, replace(spec("none"), hnsw_ef_construct=400), {}) is QUERY
 
 
 @pytest.mark.parametrize(
@@ -157,17 +163,17 @@ def test_a_beam_that_the_caller_or_the_collection_says_stands(said):
 )
 def test_what_the_caller_says_stands(said):
     query = replace(QUERY, **said)
-    assert with_defaults(query, BINARY) is query
+    assert with_defaults(query, BINARY, {}) is query
 
 
 def test_lists_of_every_length_come_of_the_same_candidates_up_to_a_quarter_of_them():
     fetched = {
-        round((offset + limit) * with_defaults(asked, BINARY).oversampling)
+        round((offset + limit) * with_defaults(asked, BINARY, {}).oversampling)
         for limit, offset in ((1, 0), (10, 0), (50, 100), (160, 0))
         for asked in [replace(QUERY, limit=limit, offset=offset)]
     }
     assert fetched == {candidates(BINARY)}
-    assert with_defaults(replace(QUERY, limit=500), BINARY).oversampling == 4
+    assert with_defaults(replace(QUERY, limit=500), BINARY, {}).oversampling == 4
 
 
 # One ranking of two

@@ -9,6 +9,8 @@ import pytest
 
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.search.v1 import collection_pb2, search_pb2
+from search_service.query.calibrations import Calibrations
+from search_service.stores.edge.store import QdrantEdge
 from tests.unit.search_service.served import (
     CONTEXT,
     DIMENSION,
@@ -93,6 +95,24 @@ async def test_an_exact_search_and_its_parameters_pass(client: Client):
         exact=True, hnsw_ef=64, quantization_rescore=False, quantization_oversampling=2
     )
     assert ids(await client.search(term("first"), target=IMAGE, limit=1, params=params)) == ["p0"]
+
+
+async def test_the_beam_is_wider_where_the_collection_holds_more_vectors(client: Client, monkeypatch):
+    beams: list[int] = []
+    query = QdrantEdge.query
+
+    async def spied(self, collection, queries, **options):
+        beams.extend(asked.hnsw_ef for asked in queries)
+        return await query(self, collection, queries, **options)
+
+    async def million(self, collection):
+        return {"image": 1_000_000}
+
+    monkeypatch.setattr(QdrantEdge, "query", spied)
+    await client.search(term("first"), target=IMAGE)
+    monkeypatch.setattr(Calibrations, "counts", million)
+    await client.search(term("first"), target=IMAGE)
+    assert beams == [48, 96]
 
 
 async def test_filters_narrow_the_answer(client: Client):

@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from clipsearch.client import inputs
-from clipsearch.client.enums import (
+from clipsearch.client.convert import (
     ENCODINGS,
     INDEX_TYPES,
     QUANTIZATIONS,

@@ -1,4 +1,4 @@
-"""Plain values to proto requests. No I/O but reading the images that are given as paths.
+"""Plain values to the search service's requests. No I/O but reading the images that are given as paths.
 
 Raises TypeError and ValueError (FilterError for filters) where a value cannot be sent at all; what the
 service can judge is left to it.
@@ -6,13 +6,12 @@ service can judge is left to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
-from clipsearch.channel.batches import batched
 from clipsearch.client import convert, inputs
-from clipsearch.client.enums import FUSIONS, STRATEGIES, TARGETS, choice
+from clipsearch.client.convert import FUSIONS, STRATEGIES, TARGETS, choice
 from clipsearch.client.errors import ArgumentError, ArgumentTypeError
 from clipsearch.client.inputs import (
     Boost,
@@ -25,18 +24,13 @@ from clipsearch.client.inputs import (
     Target,
     Term,
     VectorLike,
-    image_bytes,
     message,
 )
-from clipsearch.encoder.v1 import encoder_pb2, vector_pb2
+from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.filters.convert import FilterLike, to_proto
 from clipsearch.search.v1 import filter_pb2, search_pb2
 
 F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
-# Longer lists go in several requests; these are within the encoder's default limits.
-_TEXTS_A_REQUEST = 128
-_IMAGES_A_REQUEST = 32
-_IMAGE_BYTES_A_REQUEST = 32 * 1024 * 1024
 
 
 def search(
@@ -353,48 +347,6 @@ def list_points(
     )
 
 
-def model() -> encoder_pb2.GetModelRequest:
-    """The model that the encoder runs."""
-    return encoder_pb2.GetModelRequest()
-
-
-def encode_texts(texts: Iterable[str]) -> Iterator[encoder_pb2.EncodeTextRequest]:
-    """L2-normalised float32 [len(texts), dimension]; long lists go in several calls.
-
-    Raises ClipSearchError for the first text that cannot be encoded, naming it.
-    """
-    given = inputs.strings(texts, "texts", "texts")
-    for batch in batched(given, _TEXTS_A_REQUEST):
-        yield encoder_pb2.EncodeTextRequest(texts=batch, format=F32)
-
-
-def encode_images(images: Iterable[ImageLike]) -> Iterator[encoder_pb2.EncodeImageRequest]:
-    """L2-normalised float32 [images, dimension]; long lists go in several calls.
-
-    Raises ClipSearchError for the first image that cannot be encoded, naming it.
-    """
-    for batch in _image_batches(images):
-        yield encoder_pb2.EncodeImageRequest(images=batch, format=F32)
-
-
-def classify(
-    images: Iterable[ImageLike], labels: Iterable[str], *, prompt_template: str | Sequence[str] = ""
-) -> Iterator[encoder_pb2.ClassifyRequest]:
-    """Which label fits each image best? Long lists of images go in several calls.
-
-    Default prompt: "a photo of a {}"; of several templates the vectors are averaged. An image that cannot
-    be read has an error and no labels.
-    """
-    choices = inputs.strings(labels, "labels", "labels")
-    prompt: dict[str, Any]
-    if isinstance(prompt_template, str):
-        prompt = {"prompt_template": inputs.string(prompt_template, "prompt_template")}
-    else:
-        prompt = {"prompt_templates": inputs.strings(prompt_template, "prompt_template", "templates")}
-    for batch in _image_batches(images):
-        yield encoder_pb2.ClassifyRequest(images=batch, labels=choices, **prompt)
-
-
 def optional_filter(filter: FilterLike | None) -> filter_pb2.Filter | None:
     """The filter as it travels, or nothing."""
     return None if filter is None else to_proto(filter)
@@ -408,13 +360,6 @@ def payload_selector(payload: bool | Sequence[str]) -> search_pb2.PayloadSelecto
         return search_pb2.PayloadSelector(none=True)
     fields = inputs.strings(payload, "payload", "fields (or True, or False)", ordered=False)
     return search_pb2.PayloadSelector(include=fields) if fields else search_pb2.PayloadSelector(none=True)
-
-
-def _image_batches(images: Iterable[ImageLike]) -> Iterator[list[bytes]]:
-    """The images' bytes, read as they are asked for."""
-    given = enumerate(inputs.listed(images, "images", "images"))
-    files = (image_bytes(image, f"images[{i}]") for i, image in given)
-    return batched(files, _IMAGES_A_REQUEST, _IMAGE_BYTES_A_REQUEST)
 
 
 def _selector(

@@ -9,14 +9,15 @@ from typing import Any, Literal, TypeVar
 from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 
-from clipsearch.client.convert import array, payload
-from clipsearch.client.enums import (
+from clipsearch.client.convert import (
     ENCODINGS,
     FUSIONS,
     INDEX_TYPES,
     QUANTIZATIONS,
     QUERY_ENCODINGS,
     TOKENIZERS,
+    array,
+    payload,
 )
 from clipsearch.client.errors import ClipSearchError, from_status
 from clipsearch.client.inputs import PayloadIndex, TextIndex

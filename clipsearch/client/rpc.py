@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from clipsearch.channel.credentials import ClientTls, bearer
-from clipsearch.client import collection_requests, requests, responses
+from clipsearch.client import collection_requests, encoder_requests, requests, responses
 from clipsearch.client.errors import ClipSearchError, from_rpc_error
 
 P = ParamSpec("P")
@@ -139,7 +139,7 @@ SET_SUCCESSOR = Rpc(collection_requests.set_successor, responses.settles_after)
 CREATE_PAYLOAD_INDEX = Rpc(collection_requests.create_payload_index, responses.nothing)
 DELETE_PAYLOAD_INDEX = Rpc(collection_requests.delete_payload_index, responses.nothing)
 
-MODEL = Rpc(requests.model, responses.model)
-ENCODE_TEXTS = BatchedRpc(requests.encode_texts, responses.vectors)
-ENCODE_IMAGES = BatchedRpc(requests.encode_images, responses.vectors)
-CLASSIFY = BatchedRpc(requests.classify, responses.classifications)
+MODEL = Rpc(encoder_requests.model, responses.model)
+ENCODE_TEXTS = BatchedRpc(encoder_requests.encode_texts, responses.vectors)
+ENCODE_IMAGES = BatchedRpc(encoder_requests.encode_images, responses.vectors)
+CLASSIFY = BatchedRpc(encoder_requests.classify, responses.classifications)

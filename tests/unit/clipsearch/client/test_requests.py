@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from clipsearch import Nearer, Newer, Point, Popular, Term, TextIndex
-from clipsearch.client import collection_requests, requests, responses
+from clipsearch.client import collection_requests, encoder_requests, requests, responses
 from clipsearch.client.errors import ArgumentError
 from clipsearch.search.v1 import collection_pb2 as pb
 from clipsearch.search.v1 import search_pb2
@@ -86,16 +86,16 @@ def test_payloads_are_on_disk_unless_told_otherwise():
 
 def test_images_go_in_calls_of_a_size_that_the_encoder_takes():
     images = [bytes([n]) for n in range(70)]
-    encoded = list(requests.encode_images(iter(images)))
+    encoded = list(encoder_requests.encode_images(iter(images)))
     assert [len(request.images) for request in encoded] == [32, 32, 6]
     labels = iter(["cat", "dog"])
-    classified = list(requests.classify(iter(images), labels))
+    classified = list(encoder_requests.classify(iter(images), labels))
     assert [image for request in classified for image in request.images] == images
     assert [len(request.images) for request in classified] == [32, 32, 6]
     assert all(request.labels == ["cat", "dog"] for request in classified)
     large = [bytes(20 * 1024 * 1024)] * 2
-    assert [len(request.images) for request in requests.classify(large, ["cat"])] == [1, 1]
-    assert list(requests.classify([], ["cat"])) == []
+    assert [len(request.images) for request in encoder_requests.classify(large, ["cat"])] == [1, 1]
+    assert list(encoder_requests.classify([], ["cat"])) == []
 
 
 @pytest.mark.parametrize("fusion", ["calibrated", "rrf", "dbsf"])

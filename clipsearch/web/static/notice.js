@@ -4,6 +4,8 @@ import { button, make, plain } from "./dom.js";
 
 const OPTIONS = { a: { search: "server", encoder: "encoder" }, b: { search: "compare-server", encoder: "compare-encoder" } };
 
+const AGAIN_MS = 4000; // until a search that a service was not there for is made again
+
 /** A server's sentence, as one begins on a page. */
 export const spelt = (message) => plain(message.charAt(0).toUpperCase() + message.slice(1));
 
@@ -38,7 +40,10 @@ export function advice(side, name, reason) {
   }
 }
 
-/** An ApiError, or any other, as a notice; `retry()` is offered where it can help. */
+/**
+ * An ApiError, or any other, as a notice; `retry()` is offered where it can help. Where a service was not there it is
+ * called as long as the notice is shown.
+ */
 export function failure(error, retry) {
   const parts = [make("p", {}, spelt(error.message))];
   const again = retry ? button("Try again", retry, { class: "strong" }) : null;
@@ -65,7 +70,10 @@ export function failure(error, retry) {
     title = "This cannot be searched";
   }
   if (error.field) parts.push(make("p", { class: "dim" }, `Field: ${plain(error.field)}`));
-  return notice("error", title, ...parts);
+  const made = notice("error", title, ...parts);
+  // No banner tells when it is back: the search service hears of its encoder a moment later than this page.
+  if (error.status === 503 && retry) setTimeout(() => made.isConnected && retry(), AGAIN_MS);
+  return made;
 }
 
 /** Says when it is worth trying again, and then lets. */

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from clipsearch.serving.errors import InvalidArgument, NotFound, inside
+from clipsearch.serving.errors import InvalidArgument, NotFound, ServiceError, inside
 from clipsearch.serving.together import together
 from search_service.deadline import Deadline, store_within
 from search_service.encoder.client import Outcome
@@ -53,6 +53,8 @@ from search_service.stores.protocol import (
     VectorName,
     VectorStore,
 )
+
+_HINT_S = 0.05  # what is in memory takes none of it
 
 What = TypeVar("What", TextTerm, ImageTerm, VectorTerm, PointTerm)
 
@@ -204,7 +206,7 @@ class Search:
         for name, spec in {run.spec.name: run.spec for run in runs}.items():
             own = [asked for run, asked in zip(runs, questions, strict=True) if run.spec.name == name]
             asked = [question for one in own for question in one.values()]
-            counts = await self._calibrations.counts(name)
+            counts = await self._counts(name, deadline)
             answers[name] = iter(await nearest(self._store, spec, counts, asked, deadline) if asked else ())
         return await together(
             [
@@ -212,6 +214,14 @@ class Search:
                 for run, asked in zip(runs, questions, strict=True)
             ]
         )
+
+    async def _counts(self, collection: str, deadline: Deadline) -> Mapping[VectorName, int]:
+        """By name, about how many vectors there are: a hint, for which no search fails or waits long."""
+        try:
+            async with store_within(deadline.left(_HINT_S)):
+                return await self._calibrations.counts(collection)
+        except ServiceError:
+            return {}
 
     async def _begin(self, queries: Sequence[Query], deadline: Deadline) -> list[Run]:
         """Finds the collections, and what is wrong before anything is computed."""

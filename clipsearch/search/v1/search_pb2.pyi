@@ -361,8 +361,9 @@ class SearchParams(_message.Message):
     exact: _builtins.bool
     """Compare with every vector instead of using the index."""
     hnsw_ef: _builtins.int
-    """Size of the beam in the HNSW index, at most 4096. 0 = 48, or the collection's `hnsw.ef_construct` where
-    that is not 0 or 100; the engine's default with a quantised collection.
+    """Size of the beam in the HNSW index, at most 4096. 0 = 48 up to 100,000 vectors of the name and twice as much
+    for every ten times as many, or the collection's `hnsw.ef_construct` where that is not 0 or 100; the
+    engine's default with a quantised collection.
     """
     quantization_rescore: _builtins.bool
     """With a quantised collection: compare the best again with the original vectors. Default: true."""

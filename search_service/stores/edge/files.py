@@ -151,7 +151,14 @@ def disk_bytes(folder: Path) -> int:
 def copy_shard(source: Path, target: Path) -> None:
     """Copies a shard that nobody writes to: holes stay holes, and what is written once is shared."""
     shutil.rmtree(target, ignore_errors=True)  # of an attempt that could not clear up
-    shutil.copytree(source, target, copy_function=_link_or_copy)
+    for parent, _, names in os.walk(source):
+        there = target / Path(parent).relative_to(source)
+        there.mkdir(parents=True)
+        for name in names:
+            if name in _WRITTEN_ONCE:
+                os.link(Path(parent) / name, there / name)
+            else:
+                _copy_sparse(Path(parent) / name, there / name)
 
 
 def sync_tree(folder: Path) -> None:
@@ -217,11 +224,8 @@ def write_whole(path: Path, text: str) -> None:
     sync(path.parent)
 
 
-def _link_or_copy(source: str, target: str) -> None:
-    if Path(source).name in _WRITTEN_ONCE:
-        Path(target).hardlink_to(source)
-        return
-    with Path(source).open("rb", buffering=0) as reader, Path(target).open("wb", buffering=0) as writer:
+def _copy_sparse(source: Path, target: Path) -> None:
+    with source.open("rb", buffering=0) as reader, target.open("wb", buffering=0) as writer:
         size = os.fstat(reader.fileno()).st_size
         writer.truncate(size)
         end = 0

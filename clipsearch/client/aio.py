@@ -87,15 +87,19 @@ def _method(
 def _paged(call: rpc.Rpc[P, Page]) -> Callable[Concatenate[_AsyncCaller, P], AsyncIterator[StoredPoint]]:
     """The method of a client that makes the call for one page after the other."""
 
-    async def method(self: _AsyncCaller, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[StoredPoint]:
-        request: Any = call.request(*args, **kwargs)
-        while True:
-            page = call.read(await self._call(request))
-            for point in page.points:
-                yield point
-            if not page.next_token:
-                return
-            request.page_token = page.next_token
+    def method(self: _AsyncCaller, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[StoredPoint]:
+        request: Any = call.request(*args, **kwargs)  # now, not when the first point is asked for
+
+        async def points() -> AsyncIterator[StoredPoint]:
+            while True:
+                page = call.read(await self._call(request))
+                for point in page.points:
+                    yield point
+                if not page.next_token:
+                    return
+                request.page_token = page.next_token
+
+        return points()
 
     rpc.describe(method, call, "AsyncIterator[StoredPoint]")
     return method

@@ -59,13 +59,17 @@ def _paged(call: rpc.Rpc[P, Page]) -> Callable[Concatenate[_Caller, P], Iterator
     """The method of a client that makes the call for one page after the other."""
 
     def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[StoredPoint]:
-        request: Any = call.request(*args, **kwargs)
-        while True:
-            page = call.read(self._call(request))
-            yield from page.points
-            if not page.next_token:
-                return
-            request.page_token = page.next_token
+        request: Any = call.request(*args, **kwargs)  # now, not when the first point is asked for
+
+        def points() -> Iterator[StoredPoint]:
+            while True:
+                page = call.read(self._call(request))
+                yield from page.points
+                if not page.next_token:
+                    return
+                request.page_token = page.next_token
+
+        return points()
 
     rpc.describe(method, call, "Iterator[StoredPoint]")
     return method

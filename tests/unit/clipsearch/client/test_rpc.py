@@ -38,3 +38,12 @@ def test_both_clients_have_the_same_methods_that_notebooks_can_describe(blocking
         assert ours.__doc__
         assert theirs.__doc__
     assert str(inspect.signature(Client().count)).startswith("(collection: 'str', *, filter: 'FilterLike")
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    "given", [{}, {"collection": "shop", "nonsense": 1}, {"collection": "shop", "filter": "price<"}]
+)
+async def test_what_is_wrong_with_a_list_of_points_is_told_before_the_first_is_asked_for(kind, given):
+    with pytest.raises((TypeError, ValueError)):
+        kind().list_points(**given)

@@ -220,7 +220,9 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise BundleError(f"{folder} is not a model bundle: it has no {MANIFEST}") from None
-    except (ValidationError, ValueError) as error:
+    except ValueError as error:
+        if isinstance(error, ValidationError) and any("format_version" in e["loc"] for e in error.errors()):
+            raise BundleError(f"{path} is of another format than 2; export the model again") from None
         raise BundleError(f"{path} is not a valid manifest: {error}") from None
 
 

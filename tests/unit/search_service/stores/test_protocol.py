@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import uuid
+from inspect import isfunction
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from search_service.stores.collection import CollectionSpec
+from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import ID_NAMESPACE, Page, StoredPoint, VectorStore, point_uuid
+from search_service.stores.qdrant.store import QdrantServer
 
 VECTOR = np.array([1, 0], np.float32)
+SHARED = {"uuid", "sample"}
+
+
+@pytest.mark.parametrize("store", [QdrantEdge, QdrantServer])
+def test_a_store_has_all_that_the_protocol_asks_for_itself(store):
+    asked = {name for name, found in vars(VectorStore).items() if isfunction(found) and name[0] != "_"}
+    assert {name for name in asked if getattr(store, name) is getattr(VectorStore, name)} == SHARED
 
 
 @given(st.text(min_size=1))

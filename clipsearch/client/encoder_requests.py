@@ -1,4 +1,4 @@
-"""Plain values to the encoder's requests, likewise; long lists go in several."""
+"""Plain values to the encoder's requests; long lists go in several."""
 
 from __future__ import annotations
 

@@ -107,7 +107,8 @@ def describe(method: Callable[..., Any], call: Rpc[P, Any] | BatchedRpc[P, Any],
     """
     own, request = inspect.signature(method), inspect.signature(call.request)
     myself = next(iter(own.parameters.values())).replace(annotation=inspect.Parameter.empty)
-    method.__name__, method.__doc__ = call.request.__name__, call.request.__doc__
+    method.__name__ = method.__qualname__ = call.request.__name__  # of a coroutine that nobody awaits, too
+    method.__doc__ = call.request.__doc__
     method.__signature__ = request.replace(  # type: ignore[attr-defined]
         parameters=[myself, *request.parameters.values()],
         return_annotation=returns or inspect.signature(call.read).return_annotation,

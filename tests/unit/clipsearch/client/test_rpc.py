@@ -35,6 +35,8 @@ def test_both_clients_have_the_same_methods_that_notebooks_can_describe(blocking
         mine, other = (inspect.signature(method).parameters.values() for method in (ours, theirs))
         assert [(one.name, one.kind) for one in mine] == [(one.name, one.kind) for one in other]
         assert ours.__name__ == theirs.__name__ == name
+        assert ours.__qualname__.endswith(name)
+        assert theirs.__qualname__.endswith(name)
         assert ours.__doc__
         assert theirs.__doc__
     assert str(inspect.signature(Client().count)).startswith("(collection: 'str', *, filter: 'FilterLike")

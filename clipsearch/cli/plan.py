@@ -55,7 +55,7 @@ def plan(
     """Says what a load needs: replicas, Qdrant nodes and shards, memory, disk; with and without quantisation.
 
     CPU needs come from a profile that was measured with one model on one machine, bytes from Qdrant's
-    documented formulas. With SimPy (pip install 'clipsearch[plan]') the latency is simulated too.
+    documented formulas. With SimPy (pip install 'clipsearch\\[plan]') the latency is simulated too.
 
     Examples:
 

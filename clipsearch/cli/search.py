@@ -98,7 +98,7 @@ def search(
 
       clipsearch search "a mug" -c shop --group-by brand --group-size 2
 
-      clipsearch search "a mug" --filter 'place@56.95,24.1,5km' --filter 'shops[city=Riga][open=true]'
+      clipsearch search "a mug" --filter 'place@56.95,24.1,5km' --filter 'shops\\[city=Riga]\\[open=true]'
 
       clipsearch search "a giraffe" --only-matches
 

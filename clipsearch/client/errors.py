@@ -36,13 +36,16 @@ class ClipSearchError(Exception):
         metadata: Mapping[str, str] | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(code, message)  # what pickle makes it of again, between processes
         self.code = code
         self.message = message
         self.reason = reason
         self.field = field
         self.metadata = dict(metadata or {})
         self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return self.message
 
     def about(self, item: str) -> ClipSearchError:
         """The same error, its message led by the item that it happened to.

@@ -84,12 +84,14 @@ class Calibrations:
         return kept
 
     async def counts(self, collection: str) -> Mapping[VectorName, int]:
-        """By name, how many vectors there are, within a factor of two; nothing if that is not known yet.
+        """By name, about how many vectors there are, as was heard last; nothing if that is not known yet.
 
-        Raises what the store does.
+        Raises what the store does, which is asked where nothing was heard.
         """
-        kept = await self._kept(collection)
-        return {} if kept is None else kept.counts
+        known = self._known[collection]
+        if known.calibration is None:
+            await self._kept(collection)
+        return known.calibration.counts if known.calibration else {}
 
     def empty(self, collection: str) -> frozenset[VectorName]:
         """The names of which the collection has no vectors; nothing is known where others write too."""
@@ -190,7 +192,7 @@ class Calibrations:
         except ServiceError as error:
             _log.warning("a calibration was not kept", collection=collection, problem=error.message)
         else:
-            known.unkept = None
+            known.calibration, known.unkept = measured, None
 
     async def _kept(self, collection: str) -> Calibration | None:
         known = self._known[collection]

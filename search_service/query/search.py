@@ -54,7 +54,7 @@ from search_service.stores.protocol import (
     VectorStore,
 )
 
-_HINT_S = 0.05  # what is in memory takes none of it
+_HINT_S = 0.05
 
 What = TypeVar("What", TextTerm, ImageTerm, VectorTerm, PointTerm)
 
@@ -218,6 +218,7 @@ class Search:
     async def _counts(self, collection: str, deadline: Deadline) -> Mapping[VectorName, int]:
         """By name, about how many vectors there are: a hint, for which no search fails or waits long."""
         try:
+            # What is known takes no time; a store may have to be asked once.
             async with store_within(deadline.left(_HINT_S)):
                 return await self._calibrations.counts(collection)
         except ServiceError:

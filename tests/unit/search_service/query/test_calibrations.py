@@ -155,6 +155,27 @@ async def test_a_restart_goes_on_with_what_was_measured(store, tmp_path, calibra
     await again.close()
 
 
+async def test_how_many_vectors_there_are_is_known_without_asking_the_store(store, calibrations, monkeypatch):
+    asked = []
+    read = store.calibration
+
+    async def counting(*arguments: Any, **options: Any) -> Any:
+        asked.append(arguments)
+        return await read(*arguments, **options)
+
+    monkeypatch.setattr(store, "calibration", counting, raising=False)
+    await write(store, calibrations, 0, 20)
+    await calibrations.get("c")
+    await write(store, calibrations, 20, 60)
+    await calibrations.get("c")
+    asked.clear()
+    assert await calibrations.counts("c") == {"image": 80, "text": 80}
+    assert asked == []
+    other = Calibrations(store, 10)  # of another process
+    assert [await other.counts("c") for _ in range(2)] == 2 * [{"image": 80, "text": 80}]
+    assert len(asked) == 1
+
+
 async def test_what_another_service_has_kept_is_taken(store, calibrations):
     other = Calibrations(store, 10)
     await write(store, other, 0, 20)

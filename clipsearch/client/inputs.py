@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, TypeVar
+from typing import Any, Literal, ParamSpec, SupportsIndex, TypeAlias, TypedDict, TypeVar
 
 from numpy.typing import NDArray
 from PIL import Image
@@ -27,6 +27,7 @@ ImageLike = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Imag
 VectorLike = NDArray[Any] | Sequence[float]
 
 Item = TypeVar("Item")
+P = ParamSpec("P")
 _ONE = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, Mapping)
 
 CONTENT_HASH = "content_hash"
@@ -292,17 +293,20 @@ def whole(given: Any, argument: str, least: int = 0) -> None:
         raise ArgumentError(f"{argument}: must {bound}, is {given}")
 
 
-def message(kind: Callable[..., Item], called: Callable[[str], str] = str, /, **fields: Any) -> Item:
+def message(
+    kind: Callable[P, Item], called: Callable[[str], str] = str, /, *args: P.args, **fields: P.kwargs
+) -> Item:
     """A message of these fields; `called` tells the argument that a field is of.
 
     protobuf raises TypeError and ValueError without saying which field cannot hold its value; this says it.
     """
     try:
-        return kind(**fields)
+        return kind(*args, **fields)
     except (TypeError, ValueError):
+        part: Callable[..., Item] = kind  # with one field at a time
         for name, value in fields.items():
             try:
-                kind(**{name: value})
+                part(**{name: value})
             except (TypeError, ValueError) as error:
                 raise unfit(error, f"{called(name)}: {error}, is {_said(value)}") from None
         raise

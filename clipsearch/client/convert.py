@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from os import PathLike, fspath
-from typing import Any, SupportsFloat
+from typing import Any, SupportsFloat, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -36,6 +36,9 @@ from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.filters.expressions import EXACT_INTEGER
 from clipsearch.search.v1 import collection_pb2, search_pb2
 
+Name = TypeVar("Name", bound=str)
+Value = TypeVar("Value")
+
 
 def _words(enum: Any) -> dict[Any, Any]:
     """By the value's name without what all begin with; 0 is "unspecified" and has no word."""
@@ -43,24 +46,30 @@ def _words(enum: Any) -> dict[Any, Any]:
     return {name.removeprefix(prefix).lower(): value for name, value in enum.items() if value}
 
 
-TARGETS = _words(search_pb2.Target)
-STRATEGIES = _words(search_pb2.Strategy)
-KINDS = _words(search_pb2.TermKind)
-FUSIONS = _words(search_pb2.Fusion)
-INDEX_TYPES = {
+TARGETS: dict[inputs.Target, search_pb2.Target.ValueType] = _words(search_pb2.Target)
+STRATEGIES: dict[inputs.Strategy, search_pb2.Strategy.ValueType] = _words(search_pb2.Strategy)
+KINDS: dict[inputs.Kind, search_pb2.TermKind.ValueType] = _words(search_pb2.TermKind)
+FUSIONS: dict[inputs.Fusion, search_pb2.Fusion.ValueType] = _words(search_pb2.Fusion)
+INDEX_TYPES: dict[inputs.IndexType, collection_pb2.PayloadIndexType.ValueType] = {
     "tenant": collection_pb2.PAYLOAD_INDEX_TYPE_KEYWORD,  # and `is_tenant`
     **_words(collection_pb2.PayloadIndexType),
 }
-QUANTIZATIONS = _words(collection_pb2.Quantization)
-TOKENIZERS = _words(collection_pb2.TokenizerType)
-ENCODINGS = _words(collection_pb2.BinaryEncoding)
-QUERY_ENCODINGS: dict[Any, Any] = {
+QUANTIZATIONS: dict[inputs.Quantization, collection_pb2.Quantization.ValueType] = _words(
+    collection_pb2.Quantization
+)
+TOKENIZERS: dict[inputs.Tokenizer, collection_pb2.TokenizerType.ValueType] = _words(
+    collection_pb2.TokenizerType
+)
+ENCODINGS: dict[inputs.BinaryEncoding, collection_pb2.BinaryEncoding.ValueType] = _words(
+    collection_pb2.BinaryEncoding
+)
+QUERY_ENCODINGS: dict[inputs.BinaryQueryEncoding, collection_pb2.BinaryQueryEncoding.ValueType] = {
     word.replace("scalar_", "scalar"): value
     for word, value in _words(collection_pb2.BinaryQueryEncoding).items()
 }
 
 
-def choice(field: str, value: Any, known: Mapping[Any, Any]) -> Any:
+def choice(field: str, value: Name, known: Mapping[Name, Value]) -> Value:
     """What stands for a word of the caller. Raises ValueError for one that is not known."""
     if not isinstance(value, str) or value not in known:
         raise ArgumentError(f"{field}: {value!r} is none of {', '.join(known)}")

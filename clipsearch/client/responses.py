@@ -47,7 +47,7 @@ _MATCHED: dict[int, VectorName | Literal["words"]] = {
     search_pb2.TARGET_WORDS: "words",
 }
 _FUSION_NAMES = {value: name for name, value in FUSIONS.items()}
-_INDEX_NAMES: dict[int, PayloadIndex] = {value: name for name, value in INDEX_TYPES.items()}
+_INDEX_NAMES = {value: name for name, value in INDEX_TYPES.items()}
 _TOKENIZER_NAMES = {value: name for name, value in TOKENIZERS.items()}
 _ENCODING_NAMES = {value: name for name, value in ENCODINGS.items()}
 _QUERY_ENCODING_NAMES = {value: name for name, value in QUERY_ENCODINGS.items()}

@@ -27,7 +27,7 @@ Answer = TypeVar("Answer")
 _LARGE_BYTES = 1 << 20
 
 
-class _AsyncCaller(rpc.Caller):
+class _AsyncCaller(rpc.Caller[grpc.aio.Channel]):
     def _connect(self, tls: ClientTls | None) -> grpc.aio.Channel:
         return connection.aio_channel(self.address, tls=tls)
 

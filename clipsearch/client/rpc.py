@@ -19,9 +19,10 @@ from clipsearch.client.errors import ClipSearchError, from_rpc_error
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
+Channel = TypeVar("Channel", grpc.Channel, grpc.aio.Channel)
 
 
-class Caller:
+class Caller(Generic[Channel]):
     """A channel to one service. `timeout` is each call's deadline, in seconds.
 
     `token` is shown at each call. `tls` None = plaintext. Making one raises CredentialsError.
@@ -41,10 +42,10 @@ class Caller:
         self.address = address or self._default
         self._timeout = timeout
         self._metadata = bearer(token)
-        self._channel = self._connect(tls)
+        self._channel: Channel = self._connect(tls)
         self._methods: dict[type[Message], Callable[..., Any]] = {}
 
-    def _connect(self, tls: ClientTls | None) -> Any:
+    def _connect(self, tls: ClientTls | None) -> Channel:
         raise NotImplementedError
 
     def _method(self, request: Message) -> Callable[..., Any]:

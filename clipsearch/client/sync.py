@@ -23,7 +23,7 @@ P = ParamSpec("P")
 Answer = TypeVar("Answer")
 
 
-class _Caller(rpc.Caller):
+class _Caller(rpc.Caller[grpc.Channel]):
     def _connect(self, tls: ClientTls | None) -> grpc.Channel:
         return connection.channel(self.address, tls)
 

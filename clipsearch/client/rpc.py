@@ -1,5 +1,6 @@
 """The calls of both services, each once: how a request is made of what the caller gives, how the answer is
-read. `sync` and `aio` make methods of them, with the request's parameters and description.
+read. `sync` and `aio` make methods of them, with the request's parameters and description; their clients
+derive from `Caller`, which holds the channel and finds the RPC of a request.
 """
 
 from __future__ import annotations

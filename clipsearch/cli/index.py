@@ -114,8 +114,18 @@ def index(
     from clipsearch.cli.index_source import check_failures, open_source
 
     check_failures(failures, source, ids, checkpoint)
-    columns = {"id": id, "path": path, "text": text, "payload": payload, "type": type}
-    what = open_source(source, allow_empty=prune > 0, **columns, ids=ids, side=side, exclude=exclude)
+    what = open_source(
+        source,
+        allow_empty=prune > 0,
+        id=id,
+        path=path,
+        text=text,
+        payload=payload,
+        type=type,
+        ids=ids,
+        side=side,
+        exclude=exclude,
+    )
     pruning = Pruning(prune, yes)
     with obeying_interrupts() as stops:
         report = asyncio.run(

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args
 
 from clipsearch.cli.options import by_name
 from clipsearch.cli.problems import Problem
 
 if TYPE_CHECKING:
+    from clipsearch.client.types import VectorName
     from clipsearch.ingest import Source
 
 
-def open_source(source: Path, *, allow_empty: bool = False, **options: Any) -> Source:
+class SourceOptions(TypedDict, total=False):
+    """The options of `clipsearch index` that say how to read a source."""
+
+    id: str | None
+    path: str | None
+    text: str | None
+    payload: Sequence[str] | None
+    type: Sequence[str] | None
+    ids: Path | None
+    side: VectorName | None
+    exclude: Sequence[str] | None
+
+
+def open_source(source: Path, *, allow_empty: bool = False, **options: Unpack[SourceOptions]) -> Source:
     """The source at a path; with `allow_empty` it may be missing, or hold nothing.
 
-    `options` are those of `clipsearch index` that say how to read it: id, path, text, payload, type, ids,
-    side, exclude. Raises Problem for options that do not go with it, and SourceError.
+    Raises Problem for options that do not go with it, and SourceError.
     """
     from clipsearch.ingest import ItemList, PictureFolder, VectorFile
     from clipsearch.ingest.folders import IMAGE_SUFFIXES
     from clipsearch.ingest.source import path_text
     from clipsearch.ingest.tables.table import SUFFIXES
-
-    read = options.get
 
     def only(what: str, *fitting: str) -> None:
         for option, value in {**options, "prune": allow_empty}.items():
@@ -36,7 +48,7 @@ def open_source(source: Path, *, allow_empty: bool = False, **options: Any) -> S
         raise Problem(f"{path_text(source)}: no such file or folder")
     if source.is_dir() or (missing and suffix not in {*SUFFIXES, ".npy"}):
         only("a folder of images", "exclude", "prune")
-        return PictureFolder(source, exclude=read("exclude") or (), allow_empty=allow_empty)
+        return PictureFolder(source, exclude=options.get("exclude") or (), allow_empty=allow_empty)
     if suffix in IMAGE_SUFFIXES:
         folder = path_text(source.parent)
         raise Problem(
@@ -47,19 +59,19 @@ def open_source(source: Path, *, allow_empty: bool = False, **options: Any) -> S
         only("vectors", "ids", "side", "id", "payload")
         return VectorFile(
             source,
-            side=read("side") or "image",
-            ids=read("ids"),
-            id=read("id") or "id",
-            payload=read("payload") or None,
+            side=options.get("side") or "image",
+            ids=options.get("ids"),
+            id=options.get("id") or "id",
+            payload=options.get("payload") or None,
         )
     only("a list", "id", "path", "text", "payload", "type", "prune")
     return ItemList(
         source,
-        id=read("id"),
-        path=read("path"),
-        text=read("text"),
-        payload=read("payload") or None,
-        types=by_name(map(_type, read("type") or ()), "--type"),
+        id=options.get("id"),
+        path=options.get("path"),
+        text=options.get("text"),
+        payload=options.get("payload") or None,
+        types=by_name(map(_type, options.get("type") or ()), "--type"),
         allow_empty=allow_empty,
     )
 

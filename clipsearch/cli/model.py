@@ -15,7 +15,7 @@ from clipsearch.cli.problems import Commands, Problem
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from encoder_service.bundle import Manifest, ParityCheck
+    from encoder_service.bundle import Manifest, ParityCheck, Precision
 
 app = typer.Typer(
     cls=Commands,
@@ -253,15 +253,16 @@ def checks_table(checks: list[ParityCheck]) -> Table:
     return result
 
 
-def _precisions(names: str) -> list[Any]:
+def _precisions(names: str) -> list[Precision]:
+    known: dict[str, Precision] = {"fp32": "fp32", "int8": "int8", "fp16": "fp16"}
     chosen = [name.strip() for name in names.split(",")]
-    if unknown := [name for name in chosen if name not in ("fp32", "int8", "fp16")]:
+    if unknown := [name for name in chosen if name not in known]:
         raise typer.BadParameter(
             f"{', '.join(unknown)}: there are fp32, int8 and fp16", param_hint="--precision"
         )
     if "fp32" not in chosen:
         raise typer.BadParameter("fp32 is always part of it: fp32,int8", param_hint="--precision")
-    return list(dict.fromkeys(chosen))
+    return list(dict.fromkeys(known[name] for name in chosen))
 
 
 def known_models() -> list[dict[str, Any]]:

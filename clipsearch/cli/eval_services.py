@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -45,8 +45,8 @@ async def own_rows(
 ) -> list[Row]:
     """The rows of every model; each is compared with its exact search in fp32, where the bundle has that.
 
-    Without `precisions` each bundle runs in its own choice. Raises Problem, SourceError, OSError and
-    ClipSearchError.
+    Without `precisions` each bundle runs in its own choice. Raises Problem, BundleError, SourceError, OSError
+    and ClipSearchError.
     """
     rows: list[Row] = []
     for number, model in enumerate(models):
@@ -61,11 +61,12 @@ async def own_rows(
                 # Without its cache a text takes its time each time that it is asked for.
                 "ENCODER_TEXT_CACHE_MB": "0",
             }
-            ask = partial(evaluate, name=COLLECTION, asking=asking, label=name, precision=label)
             compared = quantizations if pair in pairs else ()
             say(f"{name}, {label}: starting its services")
             with processes.service("encoder", ["--model", str(model)], folder, settings) as encoder:
-                made = await _precision_rows(source, compared, efs, ask, encoder, folder, reference)
+                made = await _precision_rows(
+                    source, asking, compared, efs, encoder, folder, name, label, reference
+                )
             reference = reference or made[0]
             rows += made
     return rows
@@ -73,11 +74,13 @@ async def own_rows(
 
 async def _precision_rows(
     source: Source,
+    asking: Asking,
     quantizations: Sequence[Quantization],
     efs: Sequence[int],
-    ask: Callable[..., Awaitable[list[Row]]],
     encoder: processes.Running,
     folder: Path,
+    model: str,
+    precision: str,
     reference: Row | None,
 ) -> list[Row]:
     """The rows of a model in one precision: of its vectors as they are, and of copies, each compressed."""
@@ -85,9 +88,18 @@ async def _precision_rows(
 
     async def measure(client: AsyncClient, search: processes.Running, efs: Sequence[int]) -> None:
         await _until_indexed(client)
-        best = reference or (rows[0] if rows else None)
-        memory = partial(processes.memory_bytes, encoder, search)
-        rows.extend(await ask(client, efs=efs, reference=best, memory=memory))
+        rows.extend(
+            await evaluate(
+                client,
+                COLLECTION,
+                asking,
+                efs=efs,
+                label=model,
+                precision=precision,
+                reference=reference or (rows[0] if rows else None),
+                memory=partial(processes.memory_bytes, encoder, search),
+            )
+        )
 
     async with _search(encoder, folder, "none") as (first, client):
         report = await index_source(source, COLLECTION, first.address)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from clipsearch.client.aio import AsyncClient
-from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.errors import ArgumentError, ClipSearchError
 from clipsearch.client.inputs import Point
 from clipsearch.client.retrying import Retrying, is_about_content, reason
 from clipsearch.client.types import Collection, StoredPoint, UpsertResult
@@ -219,7 +219,7 @@ class Batches:
         points = [job.point for job in jobs]
         try:
             return await self.client.upsert(self.collection.name, points, fingerprint=self.fingerprint)
-        except ValueError as error:  # what cannot be put into a request is some point's fault
+        except ArgumentError as error:  # what cannot be put into a request is some point's fault
             raise ClipSearchError("INVALID_ARGUMENT", str(error)) from None
 
     def _written(self, job: _Job, result: UpsertResult) -> None:
@@ -279,7 +279,7 @@ def _read(items: list[Item]) -> tuple[list[_Job], list[tuple[Item, str]]]:
     for item in items:
         try:
             read.append(_Job([item], to_point(item)))
-        except ValueError as error:
+        except ArgumentError as error:
             failures.append((item, str(error)))
         except RecursionError:
             failures.append((item, "payload: too many lists and dicts inside one another"))

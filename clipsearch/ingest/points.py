@@ -16,6 +16,7 @@ import numpy as np
 
 from clipsearch.channel.connection import MAX_MESSAGE_BYTES
 from clipsearch.client.convert import plain
+from clipsearch.client.errors import ArgumentError
 from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, Point
 from clipsearch.files import open_regular
 from clipsearch.ingest.source import Item, digest_of, path_text
@@ -34,12 +35,12 @@ Changes = Mapping[str, Any]
 """What becomes of a payload: new values by key; None = the key goes. Empty: it is as it should be."""
 
 
-class BadItem(ValueError):
+class BadItem(ArgumentError):
     """The item cannot be sent; the message says why."""
 
 
 def to_point(item: Item) -> Point:
-    """The point to write. Reads the image. Raises ValueError and OSError with the reason."""
+    """The point to write. Reads the image. Raises ArgumentError and OSError with the reason."""
     if item.problem:
         raise BadItem(item.problem)
     if item.path is None and item.text is None and item.is_encoded:
@@ -164,7 +165,7 @@ def json_value(value: Any, where: str) -> Any:
     """A cell as a payload holds it: as `clipsearch.client.convert` has it, and what means "no value" as None.
 
     That is NaN in any type, and a time that is none. A time of day is its ISO 8601 text, a duration
-    its seconds. Raises ValueError for what a payload cannot hold, or not exactly.
+    its seconds. Raises ArgumentError for what a payload cannot hold, or not exactly.
     """
     if isinstance(value, str | int | None):  # nearly all
         return plain(value, where)

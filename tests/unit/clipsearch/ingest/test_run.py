@@ -18,6 +18,7 @@ from clipsearch.ingest import (
     ItemList,
     PictureFolder,
     Progress,
+    batch,
 )
 from clipsearch.serving.errors import InvalidArgument, ResourceExhausted
 
@@ -156,6 +157,17 @@ async def test_what_cannot_be_sent_fails_alone(client, folder):
     assert "cannot be a path" in reasons["nor this"][1]
     assert "gone.jpg: No such file" in reasons["gone"][1]
     assert {failure.id for failure in told} == set(reasons)
+
+
+@pytest.mark.parametrize("where", ["to_point", "upsert"])
+async def test_a_fault_of_our_own_is_no_fault_of_an_item(client, folder, monkeypatch, where):
+    def fail(*_, **__):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(batch if where == "to_point" else client, where, fail)
+    rows = write_rows(folder / "list.jsonl", [{"text": "a mug"}])
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="a bug")):
+        await load_list(client, rows)
 
 
 async def test_a_service_with_a_smaller_limit_is_learned(fake, client, folder):

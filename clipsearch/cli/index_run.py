@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from clipsearch.cli.output import cut, is_terminal, plain, progress_bar, stderr
+from clipsearch.cli.output import is_terminal, plain, progress_bar, stderr
 from clipsearch.cli.problems import Problem
-from clipsearch.display.text import counted
+from clipsearch.display.text import counted, cut
 
 if TYPE_CHECKING:
     from types import FrameType

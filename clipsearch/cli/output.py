@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from clipsearch.display.text import cut
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
     from rich.table import Table
 
 _PIPE_WIDTH = 100_000  # in a pipe or a file a line is as long as what it says
-
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -117,11 +118,6 @@ def describe(payload: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{key}={cut(str(value), 120)}" for key, value in payload.items() if key not in BOOKKEEPING
     )
-
-
-def cut(text: str, most: int) -> str:
-    """At most so many characters of a text."""
-    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def size(count: int) -> str:

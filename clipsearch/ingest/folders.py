@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -70,7 +70,7 @@ class LeftOut:
     special: Counter[str] = field(default_factory=Counter)
     excluded: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
-    links: dict[Path, str] = field(default_factory=dict)
+    links: list[Path] = field(default_factory=list)
     unreadable: dict[Path, str] = field(default_factory=dict)
 
     @property
@@ -91,11 +91,11 @@ class LeftOut:
         if self.hidden:
             said.append(f"{self.hidden:,} hidden left out (name begins with a dot)")
         if self.links:
-            said.append(f"{counted(len(self.links), 'folder')} left out, being a link: {_paths(self.links)}")
+            named = _first([path_text(path) for path in self.links])
+            said.append(f"{counted(len(self.links), 'folder')} left out, being a link: {named}")
         if self.unreadable:
-            said.append(
-                f"{counted(len(self.unreadable), 'folder')} cannot be read: {_paths(self.unreadable)}"
-            )
+            named = _first([f"{path_text(path)} ({why})" for path, why in self.unreadable.items()])
+            said.append(f"{counted(len(self.unreadable), 'folder')} cannot be read: {named}")
         return said
 
 
@@ -172,7 +172,7 @@ class PictureFolder:
                     passed.hidden += 1
                 elif _is_folder(entry):
                     if entry.is_symlink():
-                        passed.links[path] = ""
+                        passed.links.append(path)
                     else:
                         folders.append(path)
                 elif path.suffix.lower() not in IMAGE_SUFFIXES:
@@ -249,10 +249,6 @@ def _counts(counted: Counter[str]) -> str:
     """The most frequent: `2 .doc, 1 .txt`."""
     ordered = sorted(counted.items(), key=lambda one: (-one[1], one[0]))
     return _first([f"{count:,} {name}" for name, count in ordered])
-
-
-def _paths(folders: Mapping[Path, str]) -> str:
-    return _first([path_text(path) + (f" ({why})" if why else "") for path, why in folders.items()])
 
 
 def _first(named: Sequence[str]) -> str:

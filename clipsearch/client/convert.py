@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -78,11 +77,6 @@ def choice(field: str, value: Name, known: Mapping[Name, Value]) -> Value:
 
 # A level of a dict is three messages inside one another, and protobuf reads a hundred.
 _MOST_DEEP = 30
-_BOOSTS: dict[type, Any] = {
-    Newer: search_pb2.Newer,
-    Nearer: search_pb2.Nearer,
-    Popular: search_pb2.Popular,
-}
 
 
 def f32(numbers: VectorLike, where: str) -> bytes:
@@ -284,17 +278,23 @@ def fill_term(proto: search_pb2.QueryTerm, term: Term, where: str) -> None:
 
 def fill_boost(proto: search_pb2.Boost, boost: Any, where: str) -> None:
     """Puts a boost into its message. Raises TypeError, naming where it stands."""
-    kind = _BOOSTS.get(type(boost))
-    if kind is None:
+    if not isinstance(boost, inputs.Boost):
         raise ArgumentTypeError(
             f"{where}: must be Newer, Nearer or Popular, is of type {type(boost).__name__}"
         )
-    given = {field.name: getattr(boost, field.name) for field in fields(boost)}
-    weight = given.pop("weight")
-    string(boost.key, f"{where}.key")
-    by = message(kind, f"{where}.{{}}".format, **given)
-    name = type(boost).__name__.lower()
-    proto.CopyFrom(message(search_pb2.Boost, f"{where}.{{}}".format, weight=weight, **{name: by}))
+    called = f"{where}.{{}}".format
+    key = string(boost.key, called("key"))
+    match boost:
+        case Newer(scale_s=scale_s):
+            target: Any = boost.target  # protobuf takes a datetime
+            newer = message(search_pb2.Newer, called, key=key, scale_s=scale_s, target=target)
+            proto.newer.CopyFrom(newer)
+        case Nearer(lat=lat, lon=lon, scale_m=scale_m):
+            nearer = message(search_pb2.Nearer, called, key=key, lat=lat, lon=lon, scale_m=scale_m)
+            proto.nearer.CopyFrom(nearer)
+        case Popular(scale=scale):
+            proto.popular.CopyFrom(message(search_pb2.Popular, called, key=key, scale=scale))
+    proto.weight = _real(boost.weight, called("weight"))
 
 
 def fill_pair(proto: search_pb2.ContextPair, pair: Any, where: str) -> None:
@@ -312,11 +312,11 @@ def fill_pair(proto: search_pb2.ContextPair, pair: Any, where: str) -> None:
 
 def hybrid(weight: bool | float) -> search_pb2.Hybrid | None:
     """Whether words are looked up too, or with what weight. Raises TypeError for what is neither."""
-    if isinstance(weight, bool):
+    if isinstance(weight, bool | np.bool_):
         return search_pb2.Hybrid() if weight else None
-    if not isinstance(weight, int | float):
+    if not isinstance(weight, SupportsFloat):
         raise ArgumentTypeError(f"hybrid: must be True, False or a weight, is {weight!r}")
-    return search_pb2.Hybrid(weight=weight)
+    return search_pb2.Hybrid(weight=float(weight))
 
 
 def order(key: str | None, descending: bool, start: float | datetime | None) -> search_pb2.OrderBy | None:
@@ -336,6 +336,6 @@ def order(key: str | None, descending: bool, start: float | datetime | None) -> 
 
 def _real(given: Any, where: str) -> float:
     """A number. NumPy's are numbers too; true and false are none."""
-    if isinstance(given, bool) or not isinstance(given, SupportsFloat):
+    if isinstance(given, bool | np.bool_) or not isinstance(given, SupportsFloat):
         raise ArgumentTypeError(f"{where}: must be a number, is {given!r}")
     return float(given)

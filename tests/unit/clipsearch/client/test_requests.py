@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from clipsearch import Nearer, Newer, Point, Popular, Term, TextIndex
@@ -185,6 +186,14 @@ def test_boosts_travel():
         requests.search("c", text="words", boosts=["newer"])
 
 
+def test_a_boost_of_a_derived_class_travels_as_what_it_is_derived_from():
+    class Fresh(Newer):
+        pass
+
+    [fresh] = requests.search("c", text="words", boosts=[Fresh("made", 60)]).boosts
+    assert (fresh.newer.key, fresh.newer.scale_s) == ("made", 60)
+
+
 def test_diversity_travels():
     asked = requests.search("c", text="words", diversity=0, diversity_candidates=50).mmr
     assert (asked.HasField("diversity"), asked.diversity, asked.candidates_limit) == (True, 0, 50)
@@ -195,7 +204,13 @@ def test_diversity_travels():
 
 @pytest.mark.parametrize(
     ("given", "sent"),
-    [(False, None), (True, search_pb2.Hybrid()), (0.5, search_pb2.Hybrid(weight=0.5))],
+    [
+        (False, None),
+        (True, search_pb2.Hybrid()),
+        (np.False_, None),
+        (0.5, search_pb2.Hybrid(weight=0.5)),
+        (np.float32(0.5), search_pb2.Hybrid(weight=0.5)),
+    ],
 )
 def test_a_search_looks_words_up_too_if_it_is_told_to(given, sent):
     request = requests.search("c", "KX-4711", hybrid=given)
@@ -233,7 +248,9 @@ def test_what_words_found_comes_back():
         ],
         (lambda: requests.search("c", query=[Term("a", weight="much")]), "query[0].weight"),
         (lambda: requests.search("c", query=[Term(vector="abc")]), "query[0].vector"),
+        (lambda: requests.search("c", query=[Term("a", weight=np.True_)]), "query[0].weight"),
         (lambda: requests.search("c", boosts=[Popular("price", "much")]), "boosts[0].scale"),
+        (lambda: requests.search("c", boosts=[Popular("price", 1, weight="much")]), "boosts[0].weight"),
         (lambda: requests.search("c", boosts=[Newer("made", 1, target="now")]), "boosts[0].target"),
         (lambda: requests.upsert("c", [Point("p", image_vector="abc")]), "point 'p': image_vector"),
         (lambda: requests.list_page("c", page_size=-1), "page_size"),

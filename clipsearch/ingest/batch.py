@@ -64,9 +64,9 @@ class Batches:
     congestion: CongestionControl
     tally: Tally
     leftovers: Leftovers | None
-    _met: set[int] = field(default_factory=set)
-    _in_flight: set[str] = field(default_factory=set)
-    _released: asyncio.Event = field(default_factory=asyncio.Event)
+    _met: set[int] = field(init=False, default_factory=set)
+    _in_flight: set[str] = field(init=False, default_factory=set)
+    _released: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
     async def index(self, batch: Sequence[Item], finished: Checkpoint | tuple[()]) -> None:
         """Deals with every item of the batch; `finished` are the positions that a checkpoint calls so.

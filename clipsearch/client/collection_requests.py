@@ -6,7 +6,6 @@ Raises TypeError and ValueError where a value cannot be sent at all; what the se
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
 from typing import Any
 
 from clipsearch.client import inputs
@@ -222,12 +221,20 @@ def _payload_index(field: str, index: PayloadIndex) -> collection_pb2.PayloadInd
         proto.is_tenant = index == "tenant"
         return proto
     proto.type = INDEX_TYPES["text"]
-    params = {each.name: getattr(index, each.name) for each in fields(index)}
-    params["tokenizer"] = choice(f"{where}: tokenizer", index.tokenizer, TOKENIZERS)
-    languages = params.pop("stopword_languages")
-    params["stopwords"] = collection_pb2.Stopwords(
-        languages=inputs.strings(languages, f"{where}: stopword_languages", "languages", ordered=False),
-        custom=inputs.strings(index.stopwords, f"{where}: stopwords", "words", ordered=False),
+    languages = inputs.strings(
+        index.stopword_languages, f"{where}: stopword_languages", "languages", ordered=False
     )
-    proto.text.CopyFrom(message(collection_pb2.TextIndexParams, lambda name: f"{where}: {name}", **params))
+    words = inputs.strings(index.stopwords, f"{where}: stopwords", "words", ordered=False)
+    params = message(
+        collection_pb2.TextIndexParams,
+        lambda name: f"{where}: {name}",
+        tokenizer=choice(f"{where}: tokenizer", index.tokenizer, TOKENIZERS),
+        lowercase=index.lowercase,
+        min_token_len=index.min_token_len,
+        max_token_len=index.max_token_len,
+        stemmer=index.stemmer,
+        stopwords=collection_pb2.Stopwords(languages=languages, custom=words),
+        phrase_matching=index.phrase_matching,
+    )
+    proto.text.CopyFrom(params)
     return proto

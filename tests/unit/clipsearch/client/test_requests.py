@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -77,6 +78,12 @@ def test_the_options_of_a_text_index_travel_and_come_back():
     request = collection_requests.create_collection("c", payload_indexes={"a": index, "b": "geo"})
     found = responses.collection(pb.Collection(payload_indexes=request.payload_indexes))
     assert found.payload_indexes == {"a": index, "b": "geo"}
+
+    @dataclass(frozen=True)
+    class Titles(TextIndex):
+        note: str = "of the caller's own"
+
+    assert collection_requests.create_payload_index("c", "a", Titles("prefix")).index.text.tokenizer
     with pytest.raises(TypeError, match="must be a list of words"):
         collection_requests.create_payload_index("c", "a", TextIndex(stopwords="the"))
 

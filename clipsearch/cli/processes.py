@@ -103,7 +103,7 @@ def memory_bytes(*services: Running) -> int | None:
         with suppress(OSError):  # it has ended
             if os.getsid(int(process.name)) in sessions:
                 pages += int((process / "statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") or None
+    return pages * os.sysconf("SC_PAGE_SIZE") if pages else None
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def reindex(
             good = verification.complete and not (evaluation and evaluation["below"])
             swapped = bool(move.alias) and good and not no_swap
             if swapped and not yes:
-                question = f"Point {move.alias!r} at {new!r} now?"
+                question = f"Point {move.alias!r} at {new!r} now?"  # nothing else waits on this loop
                 swapped = not json and sys.stdin.isatty() and typer.confirm(question, err=True)
             if swapped:
                 await swap(client, move, keep_old_current=keep_old_current)

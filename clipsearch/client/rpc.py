@@ -102,7 +102,9 @@ class BatchedRpc(Generic[P, Answer]):
     read: Callable[[Any, int], list[Answer]]
 
 
-def describe(method: Callable[..., Any], call: Rpc[P, Any] | BatchedRpc[P, Any], returns: Any = None) -> None:
+def describe(
+    method: Callable[..., Any], call: Rpc[P, Any] | BatchedRpc[P, Any], returns: str | None = None
+) -> None:
     """Gives a method that makes the call its name, description and parameters, as `help` shows them.
 
     `returns` None = what `read` does.

@@ -11,7 +11,6 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from operator import attrgetter
 
 from clipsearch.channel.batches import batched
 from clipsearch.client.types import StoredPoint, VectorName
@@ -20,7 +19,6 @@ from clipsearch.reindex.sources import Lacking
 
 _PAGE = 256
 _MOST_ROUNDS = 5
-_content = attrgetter("payload", "has_image", "has_text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +112,10 @@ async def _look(
         points = await _get(backfill, backfill.old, [*missing, *differing], payload=True)
         return await _look(backfill, points, again=False)
     return missing, differing
+
+
+def _content(point: StoredPoint) -> tuple[object, bool, bool]:
+    return point.payload, point.has_image, point.has_text
 
 
 async def _renew(backfill: Backfill, ids: Sequence[str], delete: bool) -> None:

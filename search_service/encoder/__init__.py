@@ -1,1 +1,1 @@
-"""The encoder service as seen from here: its client, and which encoder a collection needs."""
+"""The encoder service as seen from here: its client, its connection, and which encoder a collection needs."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeAlias, TypeVar, cast
 
 import grpc
@@ -17,9 +15,8 @@ from grpc_status import rpc_status
 
 from clipsearch.channel.batches import batched
 from clipsearch.channel.connection import aio_channel
-from clipsearch.channel.credentials import ClientTls, CredentialsError, bearer
+from clipsearch.channel.credentials import ClientTls, bearer
 from clipsearch.encoder.v1 import encoder_pb2, vector_pb2
-from clipsearch.encoder.v1.encoder_pb2_grpc import EncoderServiceStub
 from clipsearch.serving.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -28,10 +25,10 @@ from clipsearch.serving.errors import (
     ServiceError,
     Unavailable,
 )
-from clipsearch.serving.security.files import POLL_S, Watched
 from clipsearch.serving.telemetry.current_call import forwarded
 from clipsearch.serving.together import together
 from search_service.deadline import Deadline
+from search_service.encoder.connection import Connection
 from search_service.stores.protocol import Vector
 
 # What one call carries at most, within the encoder's default limits. Longer lists go in several
@@ -42,8 +39,6 @@ BYTES_A_CALL = 32 * 1024 * 1024
 
 # For an encoder that is full without saying for how long: at its limit of concurrent calls.
 _RETRY_AFTER_S = 0.5
-# Calls in progress on the connection before get this long to finish.
-_GRACE_S = 60.0
 
 _log = structlog.get_logger(__name__)
 _F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
@@ -86,15 +81,11 @@ class Encoding:
     weak_match_below: float = 0.0
 
 
-class EncoderClient:
+class EncoderClient(Connection):
     """Calls the encoder service at `address` (host:port, or any gRPC target).
 
     No call waits longer than `timeout_s`. A connection is made at its first call, and again whenever
     it is lost; `interceptors` see every call, `token` is shown at each. `tls` None = plaintext.
-
-    Channels keep the credentials that they were made with, and a client certificate that is renewed every
-    day would be the expired one at the next reconnection: after the files of `tls` have changed `stub` is on
-    a new channel.
 
     Calls raise Unavailable("encoder"), ResourceExhausted, DeadlineExceeded and, if the encoder refuses
     or fails, FailedPrecondition or ServiceError.
@@ -109,42 +100,10 @@ class EncoderClient:
         tls: ClientTls | None = None,
     ) -> None:
         """Raises CredentialsError."""
-        self._connect = partial(aio_channel, address, interceptors, tls)
-        self._files = Watched(tls.paths() if tls is not None else [])
-        self._closing: set[asyncio.Task[None]] = set()
-        self._open()
+        super().__init__(lambda: aio_channel(address, interceptors, tls), tls)
         self._address = address
         self._timeout_s = timeout_s
         self._shown = bearer(token)
-
-    def _open(self) -> None:
-        self._channel = self._connect()
-        self.stub = EncoderServiceStub(self._channel)
-
-    async def watch(self) -> None:
-        """Connects anew whenever the TLS files have changed, for ever."""
-        while True:
-            await asyncio.sleep(POLL_S)
-            if await asyncio.to_thread(self._files.changed):
-                self._reconnect()
-
-    def _reconnect(self) -> None:
-        before = self._channel
-        try:
-            self._open()
-        except CredentialsError as error:
-            _log.error("the client's TLS files have changed and are not usable", problem=str(error))
-            return
-        _log.info("connecting with new TLS files")
-        closing = asyncio.create_task(before.close(_GRACE_S))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
-
-    async def close(self) -> None:
-        """Closes the connection; calls in progress fail."""
-        for task in self._closing:
-            task.cancel()
-        await self._channel.close()
 
     async def ping(self) -> None:
         """Returns if the encoder answers. Logs no failure: it is asked all the time."""

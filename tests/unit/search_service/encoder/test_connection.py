@@ -12,7 +12,7 @@ import trustme
 
 from clipsearch.channel.credentials import ClientTls
 from clipsearch.encoder.v1 import encoder_pb2
-from search_service.encoder import client as client_module
+from search_service.encoder import connection as connection_module
 from search_service.encoder.client import EncoderClient
 from tests.unit.clipsearch.serving.served import GET_MODEL, Running, running
 from tests.waiting import HANGS_S, until
@@ -38,7 +38,7 @@ class Connected:
 
 @pytest.fixture
 async def connected(tmp_path, monkeypatch) -> AsyncIterator[Connected]:
-    monkeypatch.setattr(client_module, "POLL_S", 0.01)
+    monkeypatch.setattr(connection_module, "POLL_S", 0.01)
     ca = trustme.CA()
     issued = ca.issue_cert("127.0.0.1")
     pair = (issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())

@@ -38,7 +38,7 @@ class Breaker:
         self._name = name
         self._unavailable = partial(Unavailable, name)
         self._on_change = on_change
-        self._problem = ""  # "" = none: calls are made
+        self._problem: str | None = None  # why calls are refused; None = they are made
         self._answers = 0
         self._waiting: set[asyncio.Timeout] = set()
         on_change(True)
@@ -68,15 +68,15 @@ class Breaker:
             self._failed(answers, error)
         else:
             self._answers += 1
-            if self._problem:
-                self._problem = ""
+            if self._problem is not None:
+                self._problem = None
                 _log.info("calls are made again", dependency=self._name)
                 self._on_change(True)
 
     @asynccontextmanager
     async def call(self) -> AsyncIterator[None]:
         """About a call. Raises Unavailable while the breaker is open, and as soon as it opens."""
-        if self._problem:
+        if self._problem is not None:
             raise self._refusal()
         try:
             async with asyncio.timeout(None) as waiting:
@@ -102,7 +102,7 @@ class Breaker:
     def _failed(self, answers: int, error: Unavailable | DeadlineExceeded) -> None:
         if self._answers != answers:
             return
-        if not self._problem:
+        if self._problem is None:
             _log.warning("calls are refused", dependency=self._name, problem=error.message)
             self._on_change(False)
         self._problem = error.message
@@ -113,7 +113,8 @@ class Breaker:
         raise error
 
     def _refusal(self) -> Unavailable:
-        return self._unavailable(self._problem, RETRY_AFTER_S)
+        # It may have closed again since it gave up a call.
+        return self._unavailable(self._problem or f"the {self._name} does not answer", RETRY_AFTER_S)
 
 
 class _Guarded:

@@ -92,6 +92,18 @@ async def test_after_a_failed_probe_calls_are_refused_at_once_until_one_succeeds
     assert told == [True, False, True]
 
 
+async def test_a_probe_that_fails_without_a_word_opens_it_too(told):
+    breaker = Breaker("store", told.append)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            async with breaker.probe():
+                raise Unavailable("store", "")
+    with pytest.raises(Unavailable, match="the store does not answer"):
+        async with breaker.call():
+            pytest.fail("the dependency was asked all the same")
+    assert told == [True, False]
+
+
 async def test_calls_under_way_are_given_up_when_it_opens(guarded, store):
     store.mode = "frozen"
     calls = [asyncio.create_task(guarded.count("hats")) for _ in range(3)]

@@ -36,13 +36,8 @@ _QUERY_ENCODINGS = EnumNames[BinaryQueryEncoding, pb.BinaryQueryEncoding.ValueTy
     BinaryQueryEncoding, pb.BinaryQueryEncoding, "default"
 )
 _TOKENIZERS = EnumNames[Tokenizer, pb.TokenizerType.ValueType](Tokenizer, pb.TokenizerType, "word")
-# What is called the same in messages and in a CollectionSpec.
-_SAME = ("name", "dimension", "fingerprint", "model", "on_disk_vectors")
-_CLUSTER = ("shard_number", "replication_factor", "write_consistency_factor")
-_HNSW = ("m", "ef_construct", "full_scan_threshold_kb", "on_disk")
-_TEXT = ("min_token_len", "max_token_len", "stemmer", "phrase_matching")  # in a TextIndex
+# What can change of a collection, but for what has a message of its own.
 _CHANGED = ("on_disk_vectors", "on_disk_payload", "replication_factor", "write_consistency_factor")
-_COUNTED = ("points", "image_vectors", "text_vectors", "indexed_share", "disk_bytes", "damage")
 _DEFAULT_COMPRESSION = 16
 _MAX_TOKEN_LEN = 1000
 # Those of Snowball, and those that have stop words, in the engines.
@@ -61,12 +56,22 @@ def read_spec(request: pb.CreateCollectionRequest) -> CollectionSpec:
     """The collection to create, its values not judged yet. Raises InvalidArgument."""
     quantization = _QUANTIZATIONS.name(request.quantization, "quantization")
     return CollectionSpec(
-        **{name: getattr(request, name) for name in (*_SAME, *_CLUSTER)},
-        **{f"hnsw_{name}": getattr(request.hnsw, name) for name in _HNSW},
+        name=request.name,
+        dimension=request.dimension,
+        fingerprint=request.fingerprint,
+        model=request.model,
         payload_indexes=_read_indexes(request.payload_indexes),
+        hnsw_m=request.hnsw.m,
+        hnsw_ef_construct=request.hnsw.ef_construct,
+        hnsw_full_scan_threshold_kb=request.hnsw.full_scan_threshold_kb,
+        hnsw_on_disk=request.hnsw.on_disk,
         quantization=quantization,
         quantization_params=_read_params(quantization, request.quantization_params),
+        on_disk_vectors=request.on_disk_vectors,
         on_disk_payload=request.on_disk_payload if request.HasField("on_disk_payload") else True,
+        shard_number=request.shard_number,
+        replication_factor=request.replication_factor,
+        write_consistency_factor=request.write_consistency_factor,
         bm25_field=check_path(request.bm25_field, "bm25_field") if request.bm25_field else "",
     )
 
@@ -141,11 +146,14 @@ def _read_text_index(proto: pb.TextIndexParams, field: str) -> TextIndex:
     if proto.stemmer:
         _check_language(proto.stemmer, _STEMMED, f"{field}.stemmer")
     return TextIndex(
-        **{name: getattr(proto, name) for name in _TEXT},
         tokenizer=_TOKENIZERS.name(proto.tokenizer, f"{field}.tokenizer"),
         lowercase=proto.lowercase if proto.HasField("lowercase") else True,
+        min_token_len=least,
+        max_token_len=most,
+        stemmer=proto.stemmer,
         stopword_languages=tuple(sorted(set(proto.stopwords.languages))),
         stopwords=tuple(sorted(set(words))),
+        phrase_matching=proto.phrase_matching,
     )
 
 
@@ -161,9 +169,13 @@ def _write_index(key: str, index: PayloadIndex) -> pb.PayloadIndex:
     if isinstance(index, TextIndex):
         proto.text.CopyFrom(
             pb.TextIndexParams(
-                **{name: getattr(index, name) for name in (*_TEXT, "lowercase")},
                 tokenizer=_TOKENIZERS.numbers[index.tokenizer],
+                lowercase=index.lowercase,
+                min_token_len=index.min_token_len,
+                max_token_len=index.max_token_len,
+                stemmer=index.stemmer,
                 stopwords=pb.Stopwords(languages=index.stopword_languages, custom=index.stopwords),
+                phrase_matching=index.phrase_matching,
             )
         )
     return proto
@@ -172,19 +184,36 @@ def _write_index(key: str, index: PayloadIndex) -> pb.PayloadIndex:
 def write_collection(info: CollectionInfo) -> pb.Collection:
     """The collection as it travels."""
     spec = info.spec
-    own = (*_SAME, "on_disk_payload", "bm25_field", "successor")
-    said: dict[str, Any] = {name: getattr(spec, name) for name in own}
-    said |= {name: getattr(spec, name) or 1 for name in _CLUSTER}
-    said |= {name: getattr(info, name) for name in _COUNTED}
     return pb.Collection(
-        **said,
+        name=spec.name,
+        fingerprint=spec.fingerprint,
+        model=spec.model,
+        dimension=spec.dimension,
+        points=info.points,
+        image_vectors=info.image_vectors,
+        text_vectors=info.text_vectors,
+        indexed_share=info.indexed_share,
+        disk_bytes=info.disk_bytes,
         aliases=sorted(info.aliases),
         payload_indexes=[
             _write_index(key, spec.payload_indexes[key]) for key in sorted(spec.payload_indexes)
         ],
-        hnsw=pb.HnswConfig(**{name: getattr(spec, f"hnsw_{name}") for name in _HNSW}),
+        hnsw=pb.HnswConfig(
+            m=spec.hnsw_m,
+            ef_construct=spec.hnsw_ef_construct,
+            full_scan_threshold_kb=spec.hnsw_full_scan_threshold_kb,
+            on_disk=spec.hnsw_on_disk,
+        ),
         quantization=_QUANTIZATIONS.numbers[spec.quantization],
         quantization_params=_write_params(spec),
+        on_disk_vectors=spec.on_disk_vectors,
+        on_disk_payload=spec.on_disk_payload,
+        shard_number=spec.shard_number or 1,
+        replication_factor=spec.replication_factor or 1,
+        write_consistency_factor=spec.write_consistency_factor or 1,
+        bm25_field=spec.bm25_field,
+        successor=spec.successor,
+        damage=info.damage,
         default_candidates=candidates(spec),
         optimizers=None
         if spec.optimizers == Optimizers()
@@ -221,9 +250,14 @@ def _read_params(quantization: Quantization, proto: pb.QuantizationParams) -> Qu
 def _write_params(spec: CollectionSpec) -> pb.QuantizationParams | None:
     if spec.quantization == "none":
         return None
-    params = dataclasses.asdict(spec.quantization_params)
-    encoding, query_encoding = params.pop("encoding"), params.pop("query_encoding")
+    params = spec.quantization_params
+    proto = pb.QuantizationParams(
+        always_ram=params.always_ram,
+        quantile=params.quantile,
+        compression=params.compression,
+        bits=params.bits,
+    )
     if spec.quantization == "binary":
-        params["encoding"] = _ENCODINGS.numbers[encoding]
-        params["query_encoding"] = _QUERY_ENCODINGS.numbers[query_encoding]
-    return pb.QuantizationParams(**params)
+        proto.encoding = _ENCODINGS.numbers[params.encoding]
+        proto.query_encoding = _QUERY_ENCODINGS.numbers[params.query_encoding]
+    return proto

@@ -27,7 +27,9 @@ from search_service.stores.collection import (
     index_type,
 )
 
-_INDEX_TYPES = EnumNames[IndexType, pb.PayloadIndexType.ValueType](IndexType, pb.PayloadIndexType)
+_INDEX_TYPES = EnumNames[IndexType, pb.PayloadIndexType.ValueType](
+    IndexType, pb.PayloadIndexType, lacking={"tenant"}
+)
 _QUANTIZATIONS = EnumNames[Quantization, pb.Quantization.ValueType](Quantization, pb.Quantization, "none")
 _ENCODINGS = EnumNames[BinaryEncoding, pb.BinaryEncoding.ValueType](
     BinaryEncoding, pb.BinaryEncoding, "one_bit"

@@ -7,9 +7,9 @@ that integer matches and integer indexes find them; on the way back they are flo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
 from google.protobuf import struct_pb2, timestamp_pb2
@@ -33,6 +33,9 @@ from search_service.stores.protocol import (
 from search_service.stores.tenant import check_change, check_point, prefix
 from search_service.write.upsert import NewPoint
 
+if TYPE_CHECKING:
+    from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
+
 VectorFormat: TypeAlias = "vector_pb2.VectorFormat.ValueType"
 Name = TypeVar("Name", bound=str)
 Number = TypeVar("Number", bound=int)
@@ -50,14 +53,26 @@ _ROUNDING = 1e-6
 class EnumNames(Generic[Name, Number]):
     """The names that an API's enum goes by here, in both directions.
 
-    `names` is a Literal of them, some of which the enum may lack; `default`: that of its 0.
+    `names` is a Literal of them, and of those that the enum is `lacking`; `default`: that of its 0.
     """
 
-    def __init__(self, names: Any, enum: Any, default: Name | None = None) -> None:
-        prefix = enum.Name(0).removesuffix("UNSPECIFIED")
-        numbers = {name.removeprefix(prefix).replace("_", "").lower(): n for name, n in enum.items()}
-        known: dict[Name, str] = {name: name.replace("_", "") for name in get_args(names)}
-        self.numbers: dict[Name, Number] = {n: numbers[key] for n, key in known.items() if key in numbers}
+    def __init__(
+        self,
+        names: Any,
+        enum: _EnumTypeWrapper[Number],
+        default: Name | None = None,
+        lacking: Collection[Name] = (),
+    ) -> None:
+        """Raises ValueError unless every name has a member and every member a name."""
+        (zero, _), *members = enum.items()
+        prefix = zero.removesuffix("UNSPECIFIED")
+        numbers = {name.removeprefix(prefix).replace("_", "").lower(): number for name, number in members}
+        known: dict[str, Name] = {
+            name.replace("_", ""): name for name in get_args(names) if name not in lacking
+        }
+        if odd := known.keys() ^ numbers.keys():
+            raise ValueError(f"{prefix}...: {', '.join(sorted(odd))} on one side only")
+        self.numbers: dict[Name, Number] = {name: numbers[key] for key, name in known.items()}
         self._names: dict[int, Name] = {number: name for name, number in self.numbers.items()}
         if default is not None:
             self._names[0] = default

@@ -1,14 +1,17 @@
-"""Paths into payloads; held against the engine's own reading of them."""
+"""Paths into payloads, held against the engine's own reading of them; names of enums."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import pytest
 import qdrant_edge
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.point_proto import check_path
+from search_service.api.point_proto import EnumNames, check_path
 
 GOOD = ["a", "a.b", "a-b", "_x", "1", "größe", "tags[]", "a[0].b", "a[0][1]", '"a b"', '"a.b".c[]']
 BAD = [
@@ -63,3 +66,22 @@ def test_whatever_is_taken_the_engine_takes_too(key):
     except InvalidArgument:
         return
     assert engine_takes(key)
+
+
+def test_names_of_an_enum_are_its_members_and_what_it_lacks_is_said():
+    names = EnumNames(Literal["image", "text", "sound"], search_pb2.TermKind, lacking={"sound"})
+    assert names.numbers == {"image": search_pb2.TERM_KIND_IMAGE, "text": search_pb2.TERM_KIND_TEXT}
+    assert names.name(search_pb2.TERM_KIND_TEXT, "kind") == "text"
+
+
+@pytest.mark.parametrize(
+    ("names", "lacking", "odd"),
+    [
+        (Literal["image", "text", "sound"], (), "sound"),
+        (Literal["image"], (), "text"),
+        (Literal["image", "text"], {"text"}, "text"),
+    ],
+)
+def test_a_name_without_a_member_and_a_member_without_a_name_are_told(names, lacking, odd):
+    with pytest.raises(ValueError, match=rf"TERM_KIND_\.\.\.: {odd} "):
+        EnumNames(names, search_pb2.TermKind, lacking=lacking)

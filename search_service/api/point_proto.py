@@ -136,13 +136,8 @@ def check_format(format: VectorFormat) -> VectorFormat:
     return format
 
 
-def read_point(
-    proto: search_pb2.Point, field: str, limits: SearchSettings, changed: set[str] | None = None
-) -> NewPoint | InvalidArgument:
-    """The point at `field` (`points[3]`) of a request, or what is wrong with it.
-
-    `changed`: of a request that changes nothing but vectors, the ids of the points before, to which it adds.
-    """
+def read_point(proto: search_pb2.Point, field: str, limits: SearchSettings) -> NewPoint | InvalidArgument:
+    """The point at `field` (`points[3]`) of a request, or what is wrong with it."""
     try:
         id = check_id(proto.id, f"{field}.id", limits)
         image, text = _given(proto, "image", field), _given(proto, "text", field)
@@ -154,16 +149,27 @@ def read_point(
         if (tenant := current_tenant()) is not None:
             check_point(tenant, id, payload, field)
             check_id(f"{prefix(tenant)}{id}", f"{field}.id", limits)  # as which it is stored
-        if changed is not None and payload:
-            raise InvalidArgument(f"{field}.payload", "set, but only vectors change; UpdatePayload does")
-        if changed is not None and id in changed:
-            raise InvalidArgument(f"{field}.id", f"{id!r} is given twice", "ID_REPEATED")
         return NewPoint(id, payload, image, text)
     except InvalidArgument as error:
         return error
-    finally:
-        if changed is not None:
-            changed.add(proto.id)
+
+
+def vectors_only(
+    protos: Sequence[search_pb2.Point], points: Sequence[NewPoint | InvalidArgument]
+) -> list[NewPoint | InvalidArgument]:
+    """The points of a request that changes nothing but vectors, or what is wrong with them."""
+    checked: list[NewPoint | InvalidArgument] = []
+    seen: set[str] = set()
+    for i, (proto, point) in enumerate(zip(protos, points, strict=True)):
+        if isinstance(point, NewPoint) and point.payload:
+            point = InvalidArgument(
+                f"points[{i}].payload", "set, but only vectors change; UpdatePayload does"
+            )
+        elif isinstance(point, NewPoint) and point.id in seen:
+            point = InvalidArgument(f"points[{i}].id", f"{point.id!r} is given twice", "ID_REPEATED")
+        seen.add(proto.id)
+        checked.append(point)
+    return checked
 
 
 def read_names(names: Sequence[str], field: str) -> tuple[VectorName, ...]:

@@ -27,6 +27,7 @@ from search_service.api.point_proto import (
     read_order,
     read_point,
     read_selection,
+    vectors_only,
     write_point,
     write_value,
 )
@@ -125,7 +126,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         if request.update_mode not in pb.UpdateMode.values():
             raise InvalidArgument("update_mode", f"{request.update_mode} is none of this API's update modes")
         insert_only = request.update_mode == pb.UPDATE_MODE_INSERT_ONLY
-        return pb.UpsertResponse(results=await self._write(request, context, insert_only))
+        return pb.UpsertResponse(results=await self._write(request, context, insert_only=insert_only))
 
     @again_if_moved
     async def UpdateVectors(
@@ -235,16 +236,20 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self,
         request: pb.UpsertRequest | pb.UpdateVectorsRequest,
         context: Context,
+        *,
         insert_only: bool = False,
         only_vectors: bool = False,
     ) -> list[pb.UpsertResult]:
         check_count("points", len(request.points), self._settings.max_points)
-        changed: set[str] | None = set() if only_vectors else None
         points = await _in_turns(
-            request.points, lambda point, i: read_point(point, f"points[{i}]", self._settings, changed)
+            request.points, lambda point, i: read_point(point, f"points[{i}]", self._settings)
         )
+        if only_vectors:
+            points = vectors_only(request.points, points)
         wait = request.wait if request.HasField("wait") else True
-        write = Write(request.collection, points, wait, insert_only, request.fingerprint, only_vectors)
+        write = Write(
+            request.collection, points, wait, insert_only, request.fingerprint, vectors_only=only_vectors
+        )
         results = await self._upsert.upsert(write, self._deadline(context))
         return [_result(point.id, one) for point, one in zip(request.points, results, strict=True)]
 

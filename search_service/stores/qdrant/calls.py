@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
@@ -20,8 +20,15 @@ from search_service.deadline import store_within
 from search_service.stores.qdrant.errors import StoreRefuses, StoreUnsettled, store_error
 
 Answer = TypeVar("Answer")
-# Makes a call, which the server is told to give up after `timeout` seconds.
-Send: TypeAlias = Callable[..., Awaitable[Answer]]
+Sent = TypeVar("Sent", covariant=True)
+
+
+class Send(Protocol[Sent]):
+    """Makes a call, as the client's methods do when their other arguments are given."""
+
+    def __call__(self, *, timeout: int) -> Awaitable[Sent]:
+        """The server is told to give it up after `timeout` seconds."""
+
 
 # Before the second try, which goes to another node at once, the third, the fourth and those after.
 _PAUSES_S = (0.0, 0.1, 0.3, 0.5)

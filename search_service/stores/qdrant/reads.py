@@ -147,9 +147,8 @@ class ServerReads(ServerCollections):
         """
         check_cursor(cursor)
         limit = self._at_most(listing.collection, limit)
-        found, following = await self._listed(listing, limit, timeout, offset=cursor)
-        points = tuple(point for _, point in found if point is not None)
-        return Page(points, None if following is None else str(following))
+        found, next_cursor = await self._listed(listing, limit, timeout, offset=cursor)
+        return Page(tuple(point for _, point in found if point is not None), next_cursor)
 
     async def ordered(
         self, listing: Listing, order: OrderBy, *, limit: int, timeout: float | None = None
@@ -173,7 +172,7 @@ class ServerReads(ServerCollections):
         timeout: float | None,
         offset: str | None = None,
         order_by: models.OrderBy | None = None,
-    ) -> tuple[list[tuple[models.Record, StoredPoint | None]], Any]:
+    ) -> tuple[list[tuple[models.Record, StoredPoint | None]], str | None]:
         """What one copy lists and the points, None for one that is gone by then; where the next page begins.
 
         Where several copies must agree on a read, only the ids are that copy's, so that none is left out.
@@ -191,15 +190,16 @@ class ServerReads(ServerCollections):
             consistency=ANY_COPY,
         )
         records, following = await self._read_points(listing.collection, timeout, ask)
+        next_cursor = None if following is None else str(following)
         if not ids_only:
-            return [(record, stored_point(record)) for record in records], following
+            return [(record, stored_point(record)) for record in records], next_cursor
         keys = [str(record.id) for record in records]
         unique = list(dict.fromkeys(keys))
         read = await self._retrieve(
             listing.collection, unique, listing.payload, listing.with_vectors, timeout
         )
         there = {str(record.id): stored_point(record) for record in read}
-        return [(record, there.get(key)) for record, key in zip(records, keys, strict=True)], following
+        return [(record, there.get(key)) for record, key in zip(records, keys, strict=True)], next_cursor
 
     async def random(
         self, listing: Listing, *, limit: int, timeout: float | None = None

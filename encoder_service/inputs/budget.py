@@ -63,7 +63,12 @@ class MemoryBudget:
             return None if self._waiting[self._kind(size)] else self._grant(size)
 
     async def take(self, size: int) -> Reservation:
-        """`size` bytes, at most `most`, in turn. Cancelling the call gives up the place."""
+        """`size` bytes, at most `most`, in turn. Cancelling the call gives up the place.
+
+        Raises ValueError for more, which would keep all that comes after it waiting for ever.
+        """
+        if size > self.most:
+            raise ValueError(f"{size} of at most {self.most} bytes")
         if (at_once := self.try_take(size)) is not None:
             return at_once
         waiter = _Waiter(size, asyncio.get_running_loop())

@@ -81,6 +81,8 @@ def _norm(graph: ir.Graph, name: str) -> set[ir.Node]:
             continue
         tail.add(node)
         open_ends += node.inputs
+    if not any(node.op_type in ("ReduceL2", "ReduceSum") for node in tail):
+        raise ExportError(f"{name} does not end in an L2 norm")
     return tail
 
 

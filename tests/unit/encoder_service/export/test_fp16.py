@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -121,10 +122,16 @@ def test_what_masks_scores_stays_a_mask(tmp_path: Path) -> None:
     np.testing.assert_allclose(run(tmp_path / "half.onnx", x=x), [[0.6, 0.8]], atol=1e-3)
 
 
-def test_a_graph_without_a_norm_at_its_end_is_refused(tmp_path: Path) -> None:
-    product = write(tmp_path / "graph.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": WEIGHT})
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [helper.make_node("MatMul", ["x", "w"], ["t"]), helper.make_node("Div", ["t", "w"], ["y"])],
+    ],
+)
+def test_a_graph_without_a_norm_at_its_end_is_refused(nodes: list[Any], tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="does not end in an L2 norm"):
-        to_fp16(product, tmp_path / "half.onnx")
+        to_fp16(write(tmp_path / "graph.onnx", nodes, {"w": WEIGHT}), tmp_path / "half.onnx")
 
 
 def test_one_vector_that_is_off_fails_fp16_and_not_int8() -> None:

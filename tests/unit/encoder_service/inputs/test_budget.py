@@ -8,7 +8,7 @@ import random
 import pytest
 
 from encoder_service.inputs.budget import MemoryBudget, Reservation
-from tests.waiting import settled
+from tests.waiting import at_once, settled
 
 
 def taken(budget: MemoryBudget, size: int) -> Reservation:
@@ -28,6 +28,11 @@ def test_what_is_given_back_is_there_again() -> None:
     budget.give_back(small)
     assert budget.used == 0
     taken(budget, 700)
+
+
+async def test_more_than_there_will_ever_be_is_not_waited_for() -> None:
+    with pytest.raises(ValueError, match="701 of at most 700"):
+        at_once(MemoryBudget(800).take(701))
 
 
 async def test_large_images_wait_in_turn_and_a_later_one_that_would_fit_does_not_overtake() -> None:

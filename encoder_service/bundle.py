@@ -180,6 +180,11 @@ def graph_file(tower: Tower, precision: Precision) -> str:
     return f"{tower}.{precision}.onnx"
 
 
+def is_fp16(graph: Path) -> bool:
+    """Whether a graph computes in fp16, by its file name."""
+    return graph.name.endswith(".fp16.onnx")
+
+
 def file_entry(path: Path) -> FileEntry:
     """Size and SHA-256 of a file."""
     with path.open("rb") as f:

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from encoder_service.bundle import Manifest, Precision, TextRules, Tower, Vectors, decode_vector
+from encoder_service.bundle import Manifest, Precision, TextRules, Tower, Vectors, decode_vector, is_fp16
 from encoder_service.inputs.texts import Tokens, pad
 from encoder_service.runtime.providers import ProviderName, SessionError, check_placement, provider_options
 
@@ -50,7 +50,7 @@ class OnnxSession:
         """
         options = _options(threads)
         # On x86 its layout pass, which is for float32, dies of a transposed fp16 product (onnxruntime#28392).
-        without = ["NchwcTransformer"] if provider == "cpu" and ".fp16." in path.name else None
+        without = ["NchwcTransformer"] if provider == "cpu" and is_fp16(path) else None
         if provider == "cuda":
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             ort.preload_dlls()  # the loader does not look where pip puts CUDA's and cuDNN's libraries

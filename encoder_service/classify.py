@@ -33,12 +33,18 @@ def prompt_bytes(template: str, labels: Sequence[str]) -> list[int]:
 
 
 def check_prompts(
-    field: str, templates: Sequence[str], labels: Sequence[str], most: int, most_bytes: int, most_in_all: int
+    field: str,
+    templates: Sequence[str],
+    labels: Sequence[str],
+    *,
+    most: int,
+    most_bytes: int,
+    most_bytes_in_all: int,
 ) -> None:
     """Raises InvalidArgument unless every label, and every prompt that they would make, may be encoded.
 
     `field` is where the templates stand in the request; of several it is a list. `most` prompts are allowed,
-    of `most_bytes` bytes of UTF-8 each and `most_in_all` together. No prompt is made.
+    of `most_bytes` bytes of UTF-8 each and `most_bytes_in_all` together. No prompt is made.
     """
     known: dict[str, int] = {}
     for index, template in enumerate(templates):
@@ -69,8 +75,9 @@ def check_prompts(
             if size > most_bytes:
                 message = f"its prompt would have {size} bytes, the limit is {most_bytes}"
                 raise _too_large(f"labels[{index}]", message, size)
-    if total > most_in_all:
-        raise _too_large("labels", f"all prompts would have {total} bytes, the limit is {most_in_all}", total)
+    if total > most_bytes_in_all:
+        message = f"all prompts would have {total} bytes, the limit is {most_bytes_in_all}"
+        raise _too_large("labels", message, total)
 
 
 def _too_large(field: str, message: str, size: int) -> InvalidArgument:

@@ -88,8 +88,14 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         if not templates:
             templates, field = [request.prompt_template or DEFAULT_TEMPLATE], "prompt_template"
         _check_count(field, len(templates), settings.max_labels)
-        bounds = settings.queue_texts, settings.max_text_bytes, settings.max_prompt_bytes
-        check_prompts(field, templates, labels, *bounds)
+        check_prompts(
+            field,
+            templates,
+            labels,
+            most=settings.queue_texts,
+            most_bytes=settings.max_text_bytes,
+            most_bytes_in_all=settings.max_prompt_bytes,
+        )
         results = await classify(self._encoder, list(request.images), labels, templates, deadline_of(context))
         return pb.ClassifyResponse(
             classifications=[_classification(result) for result in results],

@@ -63,9 +63,9 @@ def test_the_length_is_that_of_the_prompt_that_would_be_made(template, label):
 
 def test_all_of_them_together_are_bounded_too():
     labels = [f"{number:04}" * 10 for number in range(100)]
-    check_prompts("prompt_template", ["{}"], labels, 100, 40, 4000)
+    check_prompts("prompt_template", ["{}"], labels, most=100, most_bytes=40, most_bytes_in_all=4000)
     with pytest.raises(InvalidArgument, match="labels: all prompts would have 4000 bytes, the limit is 3999"):
-        check_prompts("prompt_template", ["{}"], labels, 100, 40, 3999)
+        check_prompts("prompt_template", ["{}"], labels, most=100, most_bytes=40, most_bytes_in_all=3999)
 
 
 def test_a_product_of_template_and_labels_is_never_made():
@@ -73,13 +73,22 @@ def test_a_product_of_template_and_labels_is_never_made():
     template = "{}" * 32_000  # the prompts would have 320 GB
     tracemalloc.start()
     with pytest.raises(InvalidArgument, match=r"labels\[0\]: its prompt would have 1600160000 bytes"):
-        check_prompts("prompt_template", [template], labels, 1000, 64 * 1024, 1024 * 1024)
+        check_prompts(
+            "prompt_template",
+            [template],
+            labels,
+            most=1000,
+            most_bytes=64 * 1024,
+            most_bytes_in_all=1024 * 1024,
+        )
     assert tracemalloc.get_traced_memory()[1] < 2_000_000
     tracemalloc.stop()
 
 
 def test_templates_and_labels_together_make_no_more_prompts_than_may_wait():
     templates = [f"{n} {{}}" for n in range(4)]
-    check_prompts("prompt_templates", templates, ["a", "b"], 8, 200, 1000)
+    check_prompts("prompt_templates", templates, ["a", "b"], most=8, most_bytes=200, most_bytes_in_all=1000)
     with pytest.raises(InvalidArgument, match="4 templates with 2 labels make 8 prompts, 7 are allowed"):
-        check_prompts("prompt_templates", templates, ["a", "b"], 7, 200, 1000)
+        check_prompts(
+            "prompt_templates", templates, ["a", "b"], most=7, most_bytes=200, most_bytes_in_all=1000
+        )

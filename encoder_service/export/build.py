@@ -18,7 +18,8 @@ from encoder_service.bundle import (
 )
 from encoder_service.export import ExportError, Progress, golden
 from encoder_service.export.dual_encoder import DualEncoder
-from encoder_service.export.output import bundle_folder, known_answer
+from encoder_service.export.known_answer import known_answer
+from encoder_service.export.output import bundle_folder
 from encoder_service.export.sources.load import load, load_random
 from encoder_service.export.sources.tokenizer import tokenizer_json
 from encoder_service.export.verify import check_bundle, report

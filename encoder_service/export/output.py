@@ -1,7 +1,4 @@
-"""The folder that a bundle is written into: all of it or nothing, and never over something else.
-
-And what the graphs in it answer, for servers to meet it again.
-"""
+"""The folder that a bundle is written into: all of it or nothing, and never over something else."""
 
 from __future__ import annotations
 
@@ -11,21 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from encoder_service.bundle import (
-    KNOWN_TEXT,
-    MANIFEST,
-    ImageRules,
-    KnownAnswer,
-    Precision,
-    TextRules,
-    encode_vector,
-    graph_file,
-    known_answer_pixels,
-)
+from encoder_service.bundle import MANIFEST
 from encoder_service.export import ExportError
-from encoder_service.inputs.texts import TextTokenizer
-from encoder_service.machine import available_cpus
-from encoder_service.runtime.session import OnnxSession, plain_images, plain_texts
 
 
 @contextmanager
@@ -54,15 +38,3 @@ def bundle_folder(out: Path) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def known_answer(folder: Path, image: ImageRules, text: TextRules, text_precision: Precision) -> KnownAnswer:
-    """What a bundle's graphs give for KNOWN_TEXT and `known_answer_pixels`."""
-    images = OnnxSession(folder / graph_file("image", "fp32"), "cpu", available_cpus())
-    texts = OnnxSession(folder / graph_file("text", text_precision), "cpu", available_cpus())
-    tokens = TextTokenizer(folder, text).encode([KNOWN_TEXT])
-    return KnownAnswer(
-        text=KNOWN_TEXT,
-        text_vector=encode_vector(plain_texts(texts, text).run(tokens)[0]),
-        image_vector=encode_vector(plain_images(images).run([known_answer_pixels(image.size)])[0]),
-    )

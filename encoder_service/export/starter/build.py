@@ -31,7 +31,8 @@ from encoder_service.bundle import (
     write_manifest,
 )
 from encoder_service.export import Progress
-from encoder_service.export.output import bundle_folder, known_answer
+from encoder_service.export.known_answer import known_answer
+from encoder_service.export.output import bundle_folder
 from encoder_service.export.parity import MIN_MEAN_COSINE, check, cosines
 from encoder_service.export.starter.image import LOOKS, SIZE, image_graph
 from encoder_service.export.starter.parts import PARTS, Parts, read_parts

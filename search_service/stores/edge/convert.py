@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import qdrant_edge as qe
@@ -53,6 +53,8 @@ from search_service.stores.protocol import (
     WordsQuery,
     point_uuid,
 )
+
+Kind = TypeVar("Kind")
 
 _BYTES_A_NUMBER = 4
 # The engine's defaults; they cannot be left out when another setting of HNSW is given.
@@ -112,9 +114,10 @@ def _quantization(spec: CollectionSpec) -> qe.QuantizationConfigType | None:
     return None
 
 
-def _named(kind: Any, name: str) -> Any:
+def _named(kind: type[Kind], name: str) -> Kind:
     """The member of one of the engine's enumerations: TwoBits for two_bits."""
-    return getattr(kind, name.title().replace("_", ""))
+    member: Kind = getattr(kind, name.title().replace("_", ""))
+    return member
 
 
 def create_index(key: str, index: PayloadIndex) -> qe.UpdateOperation:

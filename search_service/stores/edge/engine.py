@@ -287,7 +287,13 @@ class Engine:
 
     def scroll(self, listing: Listing, limit: int, cursor: str | None) -> Page:
         """A page in the order of the points' UUIDs."""
-        asked = qe.ScrollRequest(offset=cursor, limit=limit, **_of(listing))
+        asked = qe.ScrollRequest(
+            offset=cursor,
+            limit=limit,
+            filter=edge_filter(listing.filter),
+            with_payload=payload_selector(listing.payload),
+            with_vector=listing.with_vectors,
+        )
         records, following = self._shard.scroll(asked)
         points = tuple(stored_point(record) for record in records)
         return Page(points, None if following is None else str(following))
@@ -300,13 +306,26 @@ class Engine:
             qe.Direction.Desc if order.descending else qe.Direction.Asc,
             start.isoformat() if isinstance(start, datetime) else start,
         )
-        records, _ = self._shard.scroll(qe.ScrollRequest(limit=limit, order_by=by, **_of(listing)))
+        asked = qe.ScrollRequest(
+            limit=limit,
+            order_by=by,
+            filter=edge_filter(listing.filter),
+            with_payload=payload_selector(listing.payload),
+            with_vector=listing.with_vectors,
+        )
+        records, _ = self._shard.scroll(asked)
         values: list[Any] = [record.order_value for record in records]
         return OrderedPoints(tuple(values), tuple(map(stored_point, records)), len(records) == limit)
 
     def random(self, listing: Listing, limit: int) -> list[StoredPoint]:
         """So many points at random."""
-        asked = qe.QueryRequest(limit=limit, query=qe.Sample.Random, **_of(listing))
+        asked = qe.QueryRequest(
+            limit=limit,
+            query=qe.Sample.Random,
+            filter=edge_filter(listing.filter),
+            with_payload=payload_selector(listing.payload),
+            with_vector=listing.with_vectors,
+        )
         return [stored_point(point) for point in self._shard.query(asked)]
 
     def boosts(self, ids: Sequence[str], boosts: Sequence[Boost]) -> dict[str, float]:
@@ -324,14 +343,6 @@ class Engine:
         asked = [engine_query(query) for query in queries if askable(query)]
         answers = iter(self._shard.query_batch(qe.QueryBatchRequest(asked)) if asked else ())
         return [scored_points(query, next(answers)) if askable(query) else [] for query in queries]
-
-
-def _of(listing: Listing) -> dict[str, Any]:
-    return {
-        "filter": edge_filter(listing.filter),
-        "with_payload": payload_selector(listing.payload),
-        "with_vector": listing.with_vectors,
-    }
 
 
 def _kind(error: Exception) -> Any:

@@ -134,7 +134,9 @@ async def _open_store(settings: SearchSettings) -> VectorStore:
     """A Qdrant server if its URL is set, else Qdrant Edge in the data directory."""
     if not settings.qdrant_url:
         maintenance = MaintenancePolicy(
-            settings.index_threshold, settings.index_quiet_s, settings.index_busy_s
+            index_threshold=settings.index_threshold,
+            quiet_s=settings.index_quiet_s,
+            busy_s=settings.index_busy_s,
         )
         try:
             return await QdrantEdge.open(settings.data_dir, maintenance)

@@ -154,18 +154,23 @@ class SearchSettings(ServingSettings):
             f"{package}.CreateCollectionRequest.payload_indexes": MAX_INDEXES,
         }
 
-    def tls(self, dependency: str) -> tuple[Path | None, Path | None, Path | None, str]:
-        """CAs, certificate, its key and the server's name, of the TLS to the `encoder` or to `qdrant`."""
-        names = ("ca", "certificate", "key", "server_name")
-        return tuple(getattr(self, f"{dependency}_tls_{name}") for name in names)
+    def tls(
+        self, dependency: Literal["encoder", "qdrant"]
+    ) -> tuple[Path | None, Path | None, Path | None, str]:
+        """CAs, certificate, its key and the server's name, of the TLS to this dependency."""
+        if dependency == "encoder":
+            files = self.encoder_tls_ca, self.encoder_tls_certificate, self.encoder_tls_key
+            return *files, self.encoder_tls_server_name
+        files = self.qdrant_tls_ca, self.qdrant_tls_certificate, self.qdrant_tls_key
+        return *files, self.qdrant_tls_server_name
 
     @model_validator(mode="after")
     def _no_tls_by_half(self) -> Self:
-        encoder = ("encoder", self.encoder_tls, "SEARCH_ENCODER_TLS=true")
-        qdrant = ("qdrant", self.qdrant_url.startswith("https://"), "a QDRANT_URL with https://")
-        for dependency, used, needed in (encoder, qdrant):
-            _, certificate, key, _ = given = self.tls(dependency)
-            name = f"SEARCH_{dependency.upper()}_TLS"
+        encoder = ("SEARCH_ENCODER_TLS", self.encoder_tls, "SEARCH_ENCODER_TLS=true", self.tls("encoder"))
+        https = self.qdrant_url.startswith("https://")
+        qdrant = ("SEARCH_QDRANT_TLS", https, "a QDRANT_URL with https://", self.tls("qdrant"))
+        for name, used, needed, given in (encoder, qdrant):
+            _, certificate, key, _ = given
             if any(given) and not used:
                 raise ValueError(f"settings {name}_... need {needed}")
             if (certificate is None) != (key is None):

@@ -129,7 +129,7 @@ class TenantStore:
             except NotFound:  # deleted meanwhile
                 continue
             except ServiceError as error:
-                found.append(CollectionInfo(info.spec, 0, 0, 0, 0.0, 0, info.aliases, error.message))
+                found.append(replace(_unsized(info, 0, 0, 0), damage=error.message))
         return found
 
     async def _counted(self, info: CollectionInfo, timeout: float | None) -> CollectionInfo:
@@ -139,7 +139,7 @@ class TenantStore:
         points, images, texts = await asyncio.gather(
             *(self.count(info.spec.name, kind, timeout=timeout) for kind in kinds)
         )
-        return CollectionInfo(info.spec, points, images, texts, 0.0, 0, info.aliases)
+        return _unsized(info, points, images, texts)
 
     async def upsert(
         self,
@@ -355,3 +355,16 @@ class TenantStore:
         if selection.include is not None and all(keys(path)[0] != field for path in selection.include):
             payload = {key: value for key, value in payload.items() if key != field}
         return replace(point, id=self._shown_id(point.id), payload=payload)
+
+
+def _unsized(info: CollectionInfo, points: int, images: int, texts: int) -> CollectionInfo:
+    """The collection with so many points and vectors, those of a tenant; its sizes are everybody's."""
+    return CollectionInfo(
+        spec=info.spec,
+        points=points,
+        image_vectors=images,
+        text_vectors=texts,
+        indexed_share=0.0,
+        disk_bytes=0,
+        aliases=info.aliases,
+    )

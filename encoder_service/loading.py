@@ -214,7 +214,9 @@ def _open_graph(
     asked = settings.image_precision if tower == "image" else settings.text_precision
     precision, reason = choose_precision(manifest, tower, asked, provider)
     path = settings.model / graph_file(tower, precision)
-    session = OnnxSession(path, provider, threads, settings.gpu_device, settings.gpu_memory_mb)
+    session = OnnxSession(
+        path, provider, threads, device=settings.gpu_device, memory_mb=settings.gpu_memory_mb
+    )
     return _Graph(session, provider, provider_reason, precision, reason)
 
 

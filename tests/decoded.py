@@ -24,4 +24,4 @@ def prepare_image(
     data: bytes, rules: ImageRules, *, max_bytes: int = 20 * MIB, max_memory: int = 1024 * MIB
 ) -> Prepared:
     """Opens and decodes. Raises as `open_image`."""
-    return Prepared(*decode(open_image(data, rules, max_bytes, max_memory), rules))
+    return Prepared(*decode(open_image(data, rules, max_bytes=max_bytes, max_memory=max_memory), rules))

@@ -135,7 +135,7 @@ class Decoding:
         start = time.monotonic()
         opened = None
         try:
-            opened = open_image(data, self._rules, self._max_bytes, self.budget.most)
+            opened = open_image(data, self._rules, max_bytes=self._max_bytes, max_memory=self.budget.most)
             reservation = reservation or self.budget.try_take(opened.memory)
             if reservation is None:
                 return opened.memory
@@ -152,7 +152,7 @@ class Decoding:
             self.budget.give_back(reservation)
 
 
-def open_image(data: bytes, rules: ImageRules, max_bytes: int, max_memory: int) -> OpenedImage:
+def open_image(data: bytes, rules: ImageRules, *, max_bytes: int, max_memory: int) -> OpenedImage:
     """Reads the header of a file of at most `max_bytes` that takes at most `max_memory` bytes to decode.
 
     Raises InputError with the reason IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_UNSUPPORTED_FORMAT,

@@ -99,7 +99,9 @@ def _no_cuda(there: Sequence[str]) -> str:
     return _CPU_WHEEL
 
 
-def provider_options(provider: ProviderName, device: int, memory_mb: int) -> list[tuple[str, dict[str, str]]]:
+def provider_options(
+    provider: ProviderName, *, device: int, memory_mb: int
+) -> list[tuple[str, dict[str, str]]]:
     """The provider with its options, as ONNX Runtime takes them; `memory_mb` 0 = no limit."""
     if provider == "cpu":
         return [(PROVIDERS["cpu"], {})]

@@ -41,7 +41,7 @@ class OnnxSession:
     """
 
     def __init__(
-        self, path: Path, provider: ProviderName, threads: int, device: int = 0, memory_mb: int = 0
+        self, path: Path, provider: ProviderName, threads: int, *, device: int = 0, memory_mb: int = 0
     ) -> None:
         """Loads and optimises the graph; all of it runs on the provider.
 
@@ -55,7 +55,7 @@ class OnnxSession:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             ort.preload_dlls()  # the loader does not look where pip puts CUDA's and cuDNN's libraries
         try:
-            providers = provider_options(provider, device, memory_mb)
+            providers = provider_options(provider, device=device, memory_mb=memory_mb)
             self.onnx = ort.InferenceSession(
                 str(path), options, providers=providers, enable_fallback=False, disabled_optimizers=without
             )

@@ -278,7 +278,7 @@ async def test_texts_never_wait_behind_images(toy_bundle: Path, monkeypatch: pyt
     """Every decoding thread is held, and far more texts come than are tokenised on the loop."""
     free = threading.Event()
 
-    def held(*_: object) -> None:
+    def held(*_: object, **__: object) -> None:
         assert free.wait(30)
         raise InputError("IMAGE_INVALID", "it was held long enough")
 

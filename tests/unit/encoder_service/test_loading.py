@@ -178,10 +178,10 @@ async def test_what_a_card_cannot_run_goes_to_the_cpu_only_by_auto(
     monkeypatch.setattr(loading, "choose_provider", lambda asked, device: ("cuda", "a card"))
     opened = loading.OnnxSession
 
-    def open_on(path: Path, provider: str, *rest: Any) -> Any:
+    def open_on(path: Path, provider: str, *rest: Any, **card: int) -> Any:
         if provider == "cuda":
             raise SessionError(f"{path.name}: ArgMax would run on the CPU")
-        return opened(path, provider, *rest)
+        return opened(path, provider, *rest, **card)
 
     monkeypatch.setattr(loading, "OnnxSession", open_on)
     if provider == "cuda":
@@ -198,7 +198,7 @@ async def test_a_card_gets_batches_of_few_shapes(toy_bundle: Path, monkeypatch: 
     opened = loading.OnnxSession
     monkeypatch.setattr(loading, "choose_provider", lambda asked, device: ("cuda", "a card"))
     monkeypatch.setattr(
-        loading, "OnnxSession", lambda path, provider, threads, *rest: opened(path, "cpu", threads)
+        loading, "OnnxSession", lambda path, provider, threads, **card: opened(path, "cpu", threads)
     )
     texts = [f"a red {'dog ' * n}photo" for n in range(1, 9)] * 3
     pixels = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)

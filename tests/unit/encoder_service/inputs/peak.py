@@ -20,7 +20,7 @@ from tests.unit.encoder_service.inputs.corpus import bmp, bmp_rle, oriented, png
 from tests.unit.encoder_service.inputs.tiff_file import tiff
 
 RULES = ImageRules(size=224, resize="crop")
-LIMITS = 10**9, 10**11
+LIMITS = {"max_bytes": 10**9, "max_memory": 10**11}
 
 
 def kinds(width: int, height: int) -> Iterator[tuple[str, bytes]]:
@@ -96,7 +96,7 @@ def _measured(data: bytes) -> tuple[int, int]:
     """Bytes said and bytes taken."""
     before = _status("VmRSS:")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is counted from here
-    opened = open_image(data, RULES, *LIMITS)
+    opened = open_image(data, RULES, **LIMITS)
     said = opened.memory
     decode(opened, RULES)
     return said, _status("VmHWM:") - before
@@ -105,5 +105,5 @@ def _measured(data: bytes) -> tuple[int, int]:
 if __name__ == "__main__":
     small = dict(kinds(160, 120))
     for data in small.values():  # what libraries take once is not the image's
-        decode(open_image(data, RULES, *LIMITS), RULES)
+        decode(open_image(data, RULES, **LIMITS), RULES)
     print(json.dumps({name: _measured(data) for name, data in kinds(1280, 960)}))

@@ -164,7 +164,8 @@ def test_a_tile_larger_than_its_image_counts_in_full() -> None:
 
 def test_a_jpeg_that_is_scaled_while_it_is_decoded_is_cheap_and_one_in_passes_is_not() -> None:
     """The header alone decides, so the pixels need not be there."""
-    cheap = open_image(resized_jpeg(saved(NOISE, "JPEG"), 16_000, 12_500), RULES, MIB, 64 * MIB)
+    data = resized_jpeg(saved(NOISE, "JPEG"), 16_000, 12_500)
+    cheap = open_image(data, RULES, max_bytes=MIB, max_memory=64 * MIB)
     assert cheap.image.size == (2000, 1563)
     dear = resized_jpeg(saved(NOISE, "JPEG", progressive=True), 16_000, 12_500)
     assert refusal(dear, max_memory=64 * MIB) == "IMAGE_TOO_MANY_PIXELS"
@@ -200,7 +201,7 @@ def progressive(scans: int) -> bytes:
 
 def test_scans_of_a_progressive_jpeg_count_with_its_pixels() -> None:
     data = progressive(1000)
-    assert open_image(data, RULES, MIB, 1024 * MIB).container.seconds < 0.1
+    assert open_image(data, RULES, max_bytes=MIB, max_memory=1024 * MIB).container.seconds < 0.1
     prepare_image(data, RULES)
     with pytest.raises(InputError, match=r"about \d+ s of a core, the limit is 10 s") as caught:
         prepare_image(resized_jpeg(data, 12_000, 9_000), RULES, max_memory=10_000 * MIB)

@@ -116,11 +116,11 @@ def test_a_card_that_cannot_be_used_is_told_in_cudas_words() -> None:
 
 
 def test_cuda_is_bounded_and_exact() -> None:
-    [(name, options)] = provider_options("cuda", 2, 4096)
+    [(name, options)] = provider_options("cuda", device=2, memory_mb=4096)
     assert name == CUDA
     assert (options["device_id"], options["gpu_mem_limit"]) == ("2", str(4 * 2**30))
     assert (options["use_tf32"], options["enable_skip_layer_norm_strict_mode"]) == ("0", "1")
-    assert "gpu_mem_limit" not in provider_options("cuda", 0, 0)[0][1]
+    assert "gpu_mem_limit" not in provider_options("cuda", device=0, memory_mb=0)[0][1]
 
 
 def placed(first: str, **nodes: list[str]) -> Any:

@@ -18,7 +18,7 @@ _OPTIONS: dict[str, str | int] = {
     # A name with several addresses is a cluster: calls take turns on its nodes. gRPC's default, pick_first,
     # would send every call to the first.
     "grpc.service_config": '{"loadBalancingConfig": [{"round_robin": {}}]}',
-    # server_calls makes calls again; two layers of it would multiply.
+    # calls.py makes calls again; two layers of it would multiply.
     "grpc.enable_retries": 0,
     **OWN_CONNECTION,
     # A server that comes back is found within seconds; gRPC's own default grows to 2 minutes.

@@ -20,7 +20,7 @@ from clipsearch.backup.manifest import BackupError, Manifest, Part
 from clipsearch.backup.parts import Row, decode, row_of
 from clipsearch.channel.batches import batched
 from clipsearch.client.aio import AsyncClient
-from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.errors import ArgumentError, ClipSearchError
 from clipsearch.client.inputs import CollectionOptions
 from clipsearch.client.retrying import Retrying, reason
 from clipsearch.client.types import Collection, UpsertResult
@@ -139,10 +139,11 @@ class Restore:
     async def _there(self, archive: Archive, said: Manifest, name: str) -> dict[Part, int]:
         """The points that the collection has, by part. Raises BackupError if it has others."""
         there: dict[Part, int] = {}
-        await self._finish(archive, said, name)
         other = "restore under another name with --to, or delete it first"
         for part in said.parts:
-            found, differing = await self._compare(archive, said, part, name)
+            rows = await self._rows(archive, said, part)
+            await self._bare(rows, said, name)  # what a restore that was stopped has left
+            found, differing = await self._compare(rows, name)
             if differing:
                 raise BackupError(f"{name!r} is not empty: {differing!r} is not as in the backup; {other}")
             there[part] = found
@@ -179,16 +180,15 @@ class Restore:
 
         async def insert(rows: Sequence[Row]) -> list[UpsertResult]:
             # A point without any vector can be kept, and not written: it gets one, and loses it again.
-            bare = [row.id for row in rows if row.bare]
             whole = [_stood_in(row, said.dimension) if row.bare else row for row in rows]
             points = [row.to_point() for row in whole]
             try:
                 results = await self._client.upsert(
                     name, points, insert_only=True, fingerprint=said.fingerprint
                 )
-            except ValueError as error:  # deeper than a client sends
+            except ArgumentError as error:  # deeper than a client sends
                 raise BackupError(f"cannot be written: {error}") from None
-            await self._bare(name, bare)
+            await self._bare(rows, said, name)
             return results
 
         def note(row: Row, result: UpsertResult) -> None:
@@ -203,26 +203,24 @@ class Restore:
         await self._calls.write(rows, insert, written=note, failed=refuse)
         return written
 
-    async def _finish(self, archive: Archive, said: Manifest, name: str) -> None:
-        """Bares the points that a restore which was stopped has left with what stood in."""
-        for part in said.parts:
-            rows = [row for row in await self._rows(archive, said, part) if row.bare]
-            for batch in _batches(rows):
-                wanted = {row.id: _stood_in(row, said.dimension) for row in batch}
-                ask = partial(self._client.get_points, name, list(wanted), with_vectors=True)
-                found = await self._calls.make(ask)
-                left = [point.id for point in found if row_of(point) == wanted[point.id]]
-                await self._bare(name, left)
+    async def _bare(self, rows: Sequence[Row], said: Manifest, name: str) -> None:
+        """Takes away what stands in for vectors that rows do not have; a point of another writer stays.
 
-    async def _bare(self, name: str, ids: Sequence[str]) -> None:
-        if ids:
-            await self._calls.make(partial(self._client.delete_vectors, name, ids, vectors=["image"]))
+        Only what that one writes between the reading and the removal could lose its image vector.
+        """
+        for batch in _batches([row for row in rows if row.bare]):
+            wanted = {row.id: _stood_in(row, said.dimension) for row in batch}
+            ask = partial(self._client.get_points, name, list(wanted), with_vectors=True)
+            found = await self._calls.make(ask)
+            ids = [point.id for point in found if row_of(point) == wanted[point.id]]
+            if ids:
+                await self._calls.make(partial(self._client.delete_vectors, name, ids, vectors=["image"]))
 
     async def _verify(self, archive: Archive, said: Manifest, name: str) -> None:
         """Raises BackupError unless the collection is what the backup is, to the last bit."""
         done = 0
         for part in said.parts:
-            found, differing = await self._compare(archive, said, part, name)
+            found, differing = await self._compare(await self._rows(archive, said, part), name)
             if differing or found < part.points:
                 what = f"{differing!r} is not as in the backup" if differing else "points are missing"
                 raise BackupError(f"{name!r} is not what was backed up: {what}; does somebody write to it?")
@@ -231,10 +229,10 @@ class Restore:
         if (count := await self._count(name)) != said.points:
             raise BackupError(f"{name!r} holds {count:,} points, the backup {said.points:,}")
 
-    async def _compare(self, archive: Archive, said: Manifest, part: Part, name: str) -> tuple[int, str]:
-        """How many points of a part the collection has, and one that differs there ("" = none)."""
+    async def _compare(self, rows: Sequence[Row], name: str) -> tuple[int, str]:
+        """How many of these points the collection has, and one that differs there ("" = none)."""
         found = 0
-        for batch in _batches(await self._rows(archive, said, part)):
+        for batch in _batches(rows):
             wanted = {row.id: row for row in batch}
             ask = partial(self._client.get_points, name, list(wanted), with_vectors=True)
             for point in await self._calls.make(ask):

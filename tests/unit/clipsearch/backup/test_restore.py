@@ -92,6 +92,21 @@ async def test_a_run_that_was_stopped_while_a_point_still_had_a_stand_in_goes_on
     assert await everything(there, NAME) == await everything(here, NAME)
 
 
+async def test_a_point_that_somebody_else_writes_meanwhile_keeps_its_vector(there, backup):
+    mine = Point("p5", image_vector=vector(1), payload={"n": 5})
+
+    async def overtaken(collection, points, **options):
+        results = await there.upsert(collection, points, **options)
+        if mine.id in [point.id for point in points]:
+            await there.upsert(collection, [mine])
+        return results
+
+    with pytest.raises(BackupError, match="'p5' is not as in the backup"):
+        await Restore(Instead(there, upsert=overtaken), backup).run()
+    [kept] = await there.get_points(NAME, [mine.id])
+    assert kept.has_image
+
+
 def flip(path: Path, place: int) -> None:
     content = bytearray(path.read_bytes())
     content[place] ^= 1

@@ -60,10 +60,14 @@ def duplicates(
     groups = points = compared = broken = 0
     more = ""
 
+    def read(count: int) -> None:
+        nonlocal compared
+        compared = count
+
     async def run() -> None:
         nonlocal groups, points, broken
         async with connect_async(server) as client:
-            async for group in find(client, collection, target, above, show):
+            async for group in find(client, collection, target, above, bars, read):
                 if groups < MOST_GROUPS:
                     first.append(group)
                 groups, points = groups + 1, points + len(group)
@@ -80,12 +84,6 @@ def duplicates(
                     print(json_text.dumps(line), flush=True)
 
     with step_bars() as bars:
-
-        def show(step: str, done: int, total: int) -> None:
-            nonlocal compared
-            compared = done if step == "reading" else compared
-            bars(step, done, total)
-
         asyncio.run(run())
     if html is not None:
         write_page(collection, above, first, groups - len(first), html)

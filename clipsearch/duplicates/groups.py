@@ -38,13 +38,14 @@ async def duplicates(
     name: VectorName,
     above: float,
     on_progress: Callable[[str, int, int], None] = lambda step, done, total: None,
+    on_read: Callable[[int], None] = lambda points: None,
 ) -> AsyncIterator[list[Member]]:
     """Groups of points whose vectors of that name are near one another, the largest first.
 
     Two points are near where their cosine is at least `above`, and a group is what such pairs connect: two
     of its points may be less near. The first is the one that is near to the most. All points are compared,
-    no index is asked. Vectors lie in a temporary file; memory holds a quarter of them. Raises
-    ClipSearchError and OSError.
+    no index is asked. `on_read` is told of how many points, once. Vectors lie in a temporary file; memory
+    holds a quarter of them. Raises ClipSearchError and OSError.
     """
     calls = Retrying(_RETRY_S)
     found = await calls.make(partial(client.get_collection, collection))
@@ -66,6 +67,7 @@ async def duplicates(
                     ids.append(point.id)
             on_progress("reading", len(ids), max(len(ids), total))
         file.flush()
+        on_read(len(ids))
         if len(ids) < 2:
             return
         vectors = np.asarray(np.memmap(file, np.float32, "r", shape=(len(ids), found.dimension)))

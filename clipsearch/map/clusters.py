@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clipsearch.client.types import Vector
 from clipsearch.map.projection import Positions
-from clipsearch.map.sample import IMAGE, TEXT, Sample
+from clipsearch.map.sample import Sample
 
 NONE = -1
 EVERYDAY_WORDS = Path(__file__).with_name("words.txt")
@@ -68,7 +68,7 @@ def name_clusters(
 ) -> list[Cluster]:
     """Each cluster's size and the words nearest to its middle, told apart from the other clusters.
 
-    The middle is compared less the mean of all middles of its modality, and words less the mean
+    The middle is compared less the mean of all that its modality has in clusters, and words less the mean
     word: what every image, or every word, has in common names nothing.
     """
     from sklearn.preprocessing import normalize
@@ -79,12 +79,12 @@ def name_clusters(
         return [Cluster(int(size)) for size in sizes]
     directions = normalize(words.vectors - words.vectors.mean(axis=0))
     scores = np.zeros((count, len(words.words)), np.float32)
-    for side in (IMAGE, TEXT):
+    for side in np.unique(sample.side[labels != NONE]):
         rows = (sample.side == side) & (labels != NONE)
-        for cluster in np.unique(labels[rows]):
-            members = rows & (labels == cluster)
-            away = vectors[members].mean(axis=0) - vectors[rows].mean(axis=0)
-            scores[cluster] += members.sum() / sizes[cluster] * (normalize([away])[0] @ directions.T)
+        mean = vectors[rows].mean(axis=0)
+        clusters, members = np.unique(labels[rows], return_counts=True)
+        away = [vectors[rows & (labels == cluster)].mean(axis=0) - mean for cluster in clusters]
+        scores[clusters] += (members / sizes[clusters])[:, None] * (normalize(away) @ directions.T)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :_NAMES]
     return [
         Cluster(int(size), tuple(words.words[i] for i in row)) for size, row in zip(sizes, best, strict=True)

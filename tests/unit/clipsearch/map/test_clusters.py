@@ -7,6 +7,7 @@ import pytest
 
 from clipsearch.map import clusters
 from clipsearch.map.clusters import NONE, Words, find_clusters, name_clusters, read_words
+from clipsearch.map.sample import TEXT
 from tests.unit.clipsearch.map.made import DIMENSION, islands
 
 
@@ -33,14 +34,19 @@ def test_too_few_positions_have_no_clusters():
     assert set(find_clusters(blobs(5))) == {NONE}
 
 
-def test_clusters_get_the_words_that_set_them_apart():
+@pytest.mark.filterwarnings("error")  # such as of the mean of nothing
+@pytest.mark.parametrize(
+    ("between", "size"), [(None, 40), (TEXT, 20)], ids=["both modalities", "images alone"]
+)
+def test_clusters_get_the_words_that_set_them_apart(between, size):
     sample = islands(each=20, kinds=3)
     labels = np.array([int(value[-1]) for value in sample.values("kind")], np.int32)
+    labels[sample.side == between] = NONE
     names = ["zero", "one", "two", "nothing"]
     words = Words(names, np.eye(DIMENSION, dtype=np.float32)[[0, 1, 2, 9]])
     named = name_clusters(sample, sample.vectors, labels, words)
     assert [cluster.words[0] for cluster in named] == ["zero", "one", "two"]
-    assert [cluster.size for cluster in named] == [40, 40, 40]
+    assert [cluster.size for cluster in named] == [size] * 3
 
 
 def test_without_words_clusters_have_sizes_alone(sample):

@@ -66,6 +66,7 @@ def refuse_a_search(
     status: int = 429,
     reason: str = "RATE_LIMITED",
     message: str = "more calls than you may make",
+    service: str | None = "search",
 ) -> None:
     """Searches for a cat and has that refused: each time, or so many `times`."""
     page.watch.expected.append(f"status of {status}")  # type: ignore[attr-defined]
@@ -74,7 +75,7 @@ def refuse_a_search(
         "message": message,
         "field": None,
         "side": "a",
-        "service": "search",
+        "service": service,
         "retry_after_s": retry_after_s,
     }
     page.route(

@@ -64,6 +64,29 @@ def test_a_service_that_is_away_is_not_called_busy(visit, reason, starts):
     expect(told).to_have_count(0)
 
 
+def test_a_service_that_says_when_it_is_back_is_not_asked_before(visit):
+    page = visit(f"/?collection={PHOTOS}")
+    page.clock.install()
+    refuse_a_search(page, 60, status=503, reason="STORE_UNAVAILABLE", times=1)
+    told = page.get_by_role("alert")
+    expect(told).to_contain_text("It can be tried again in 60 s")
+    page.clock.run_for(50_000)
+    expect(told).to_contain_text("It can be tried again in 10 s")
+    page.clock.run_for(11_000)
+    expect(page.locator("[data-id]").first).to_have_attribute("data-id", "chelsea.png")  # by itself
+
+
+def test_what_is_too_much_at_once_is_left_to_the_reader(visit):
+    page = visit(f"/?collection={PHOTOS}")
+    page.clock.install()
+    refuse_a_search(page, 1, status=503, reason="TOO_MANY_UPLOADS", service=None, times=1)
+    told = page.get_by_role("alert")
+    expect(told.get_by_role("heading")).to_have_text("Too much at once")
+    page.clock.run_for(60_000)
+    told.get_by_role("button", name="Try again").click()
+    expect(page.locator("[data-id]").first).to_have_attribute("data-id", "chelsea.png")
+
+
 def test_the_pages_own_server_is_gone(visit):
     page = visit(f"/?collection={PHOTOS}")
     page.watch.expected.append("ERR_FAILED")

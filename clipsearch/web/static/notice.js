@@ -4,7 +4,7 @@ import { button, make, plain } from "./dom.js";
 
 const OPTIONS = { a: { search: "server", encoder: "encoder" }, b: { search: "compare-server", encoder: "compare-encoder" } };
 
-const AGAIN_MS = 4000; // until a search that a service was not there for is made again
+const AGAIN_MS = 4000; // at least, until a search that a service was not there for is made again
 
 /** A server's sentence, as one begins on a page. */
 export const spelt = (message) => plain(message.charAt(0).toUpperCase() + message.slice(1));
@@ -48,6 +48,7 @@ export function failure(error, retry) {
   const parts = [make("p", {}, spelt(error.message))];
   const again = retry ? button("Try again", retry, { class: "strong" }) : null;
   let title = "That did not work";
+  let wait = null;
   if (error.status === 0) {
     title = "The page's server is gone";
     parts.push(make("p", {}, "Start it again, then try again:"), command("clipsearch web"), again);
@@ -58,6 +59,8 @@ export function failure(error, retry) {
     const service = error.service ?? "search";
     title = error.status === 503 ? `The ${service} service is not available` : `The ${service} service did not answer in time`;
     parts.push(advice(error.side ?? "a", service, error.reason), error.retryAfter === null ? again : countdown(error.retryAfter, retry));
+    // No banner tells when it is back: the search service hears of its encoder a moment later than this page.
+    if (error.status === 503 && retry) wait = Math.max(AGAIN_MS, 1000 * (error.retryAfter ?? 0));
   } else if (error.status === 403) {
     title = "Your token may not do this";
   } else if (error.status === 404) {
@@ -71,8 +74,7 @@ export function failure(error, retry) {
   }
   if (error.field) parts.push(make("p", { class: "dim" }, `Field: ${plain(error.field)}`));
   const made = notice("error", title, ...parts);
-  // No banner tells when it is back: the search service hears of its encoder a moment later than this page.
-  if (error.status === 503 && retry) setTimeout(() => made.isConnected && retry(), AGAIN_MS);
+  if (wait !== null) setTimeout(() => made.isConnected && retry(), wait);
   return made;
 }
 

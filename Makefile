@@ -26,7 +26,7 @@ CHECKOV    := 3.3.30
 CHECKOV_READY := $(VENV)-checkov/.ready-$(CHECKOV)
 
 .DEFAULT_GOAL := help
-.PHONY: needs-qdrant help demo web test test-fast test-web soak pictures lint torture test-qdrant chaos drain fuzz fuzz-gateway bounds overload \
+.PHONY: needs-qdrant help demo web test test-fast test-web soak screenshots lint torture test-qdrant chaos drain fuzz fuzz-gateway bounds overload \
 	bench bench-encoder bench-search bench-peers bench-gpu bench-qdrant bench-gateway bench-map models-check models-speed quality load load-ui deploy-check needs-buildah images-check release-check model \
 	serve protos clean
 .SILENT:
@@ -64,8 +64,8 @@ soak: $(FULL_READY) ##+ the long runs (SHARE=0.1: a tenth of each; PART=torture:
 test-web: $(FULL_READY) ##+ the search page and the map in a real browser (Chromium)
 	$(PYTEST) tests/browser $(ARGS)
 
-pictures: $(FULL_READY) build/models/starter/manifest.json ##+ make the pictures in docs/ anew, of the demo in Chromium
-	$(BIN)/python -m tests.browser.pictures
+screenshots: $(FULL_READY) build/models/starter/manifest.json ##+ make the screenshots in docs/ anew, of the demo in Chromium
+	$(BIN)/python -m tests.browser.screenshots
 
 lint: $(FULL_READY) ## format check, lint, types, import contracts, protos
 	echo "== ruff";         $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .

@@ -1,4 +1,4 @@
-"""The pictures in docs/: `clipsearch demo --web` as it comes, seen in Chromium. `make pictures` runs this."""
+"""The screenshots in docs/, of `clipsearch demo --web` in Chromium. `make screenshots` runs this."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _START_S = 180.0
 
 
 def main() -> None:
-    """Writes both pictures. Raises SystemExit if there is no Chromium, or a picture is too large."""
+    """Writes both. Raises SystemExit if there is no Chromium, or one is too large."""
     path = chromium_path()
     if path is None:
         raise SystemExit("no Chromium is installed")
@@ -34,7 +34,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE, device_scale_factor=SCALE)
         page.goto(f"{url}?collection=words-and-photographs&q=a+vehicle&q=outer+space&w=-0.5&target=image")
-        _wait_for_pictures(page)
+        _wait_for_images(page)
         _save(page, "search.webp")
         page.goto(f"{url}map/0/")
         page.locator(".scatterlayer .point").first.wait_for()
@@ -74,19 +74,19 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
         time.sleep(0.1)
 
 
-def _wait_for_pictures(page: Page) -> None:
+def _wait_for_images(page: Page) -> None:
     page.locator("[data-id] img").first.wait_for()
     page.locator(".choices[aria-busy]").first.wait_for(state="detached")
     page.wait_for_load_state("networkidle")
 
 
 def _save(page: Page, name: str) -> None:
-    picture = io.BytesIO()
-    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(picture, "WEBP", quality=82, method=6)
-    if len(picture.getvalue()) > MOST_BYTES:
-        raise SystemExit(f"{name} has {len(picture.getvalue()):,} bytes, more than {MOST_BYTES:,}")
-    (OUT / name).write_bytes(picture.getvalue())
-    print(f"{OUT / name}: {len(picture.getvalue()):,} bytes")
+    shot = io.BytesIO()
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(shot, "WEBP", quality=82, method=6)
+    if len(shot.getvalue()) > MOST_BYTES:
+        raise SystemExit(f"{name} has {len(shot.getvalue()):,} bytes, more than {MOST_BYTES:,}")
+    (OUT / name).write_bytes(shot.getvalue())
+    print(f"{OUT / name}: {len(shot.getvalue()):,} bytes")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.errors import ArgumentError, ClipSearchError
+from clipsearch.filters.expressions import FilterError
 
 Service = Literal["search", "encoder"]
 
@@ -85,7 +86,7 @@ def asking(
         yield
     except ClipSearchError as error:
         raise from_service(error, side, service, page_field) from None
-    except ValueError as error:
+    except (ArgumentError, FilterError) as error:
         raise bad(None, str(error)) from None
 
 

@@ -6,9 +6,11 @@ import base64
 
 import pytest
 
+from clipsearch.client.errors import ArgumentError
 from clipsearch.encoder.v1 import encoder_pb2
+from clipsearch.filters.expressions import FilterError
 from clipsearch.search.v1 import collection_pb2, search_pb2
-from clipsearch.web.errors import WebError, answer
+from clipsearch.web.errors import WebError, answer, asking
 from clipsearch.web.settings import Side
 from tests.unit.clipsearch.web.fakes import picture, status
 
@@ -79,6 +81,14 @@ def test_hits_are_grouped(page, told):
     told.errors["SearchGroups"] = status("INVALID_ARGUMENT", "X", "no", "search.query[0].text")
     refused = page.post("/api/search", json={**SEARCH, "group_by": "brand"})
     assert error_of(refused)["field"] == "terms[0].text"
+
+
+def test_only_what_cannot_be_sent_is_the_callers_fault():
+    for error in (ArgumentError("limit: must be 1 or more, is 0"), FilterError("filter: is empty")):
+        with pytest.raises(WebError, match=str(error)), asking("a", "search"):
+            raise error
+    with pytest.raises(ValueError, match="a bug"), asking("a", "search"):
+        raise ValueError("a bug")
 
 
 def test_a_search_asks_the_encoder_nothing(page, told):

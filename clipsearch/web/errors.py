@@ -130,11 +130,17 @@ _SIGNS = {
 
 def answer(error: WebError) -> Response:
     """The error as it travels."""
-    told = {name: getattr(error, name) for name in ("reason", "message", "field", "side", "service")}
-    body = {"error": {**told, "retry_after_s": error.retry_after}}
+    told = {
+        "reason": error.reason,
+        "message": error.message,
+        "field": error.field,
+        "side": error.side,
+        "service": error.service,
+        "retry_after_s": error.retry_after,
+    }
     headers = {"retry-after": str(max(1, math.ceil(error.retry_after)))} if error.retry_after else None
     # ASCII: a message may quote what is no valid Unicode.
-    return Response(json.dumps(body), error.status, headers, "application/json")
+    return Response(json.dumps({"error": told}), error.status, headers, "application/json")
 
 
 async def on_web_error(_: Request, error: Exception) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlencode
@@ -18,9 +18,16 @@ _TEXTS = ("text", "caption", "title")
 
 def collection(found: Collection, model: Model | None) -> dict[str, Any]:
     """A collection in a list to choose from."""
-    told = ("name", "aliases", "points", "image_vectors", "text_vectors", "fingerprint", "model", "damage")
     return {
-        **_fields(found, (*told, "bm25_field")),
+        "name": found.name,
+        "aliases": found.aliases,
+        "points": found.points,
+        "image_vectors": found.image_vectors,
+        "text_vectors": found.text_vectors,
+        "fingerprint": found.fingerprint,
+        "model": found.model,
+        "damage": found.damage,
+        "bm25_field": found.bm25_field,
         "indexes": {
             field: index if isinstance(index, str) else "text"
             for field, index in found.payload_indexes.items()
@@ -31,8 +38,13 @@ def collection(found: Collection, model: Model | None) -> dict[str, Any]:
 
 def model(found: Model) -> dict[str, Any]:
     """An encoder's model."""
-    told = ("name", "fingerprint", "dimension", "pretrained")
-    return {**_fields(found, told), "weak_match_below": number(found.weak_match_below)}
+    return {
+        "name": found.name,
+        "fingerprint": found.fingerprint,
+        "dimension": found.dimension,
+        "pretrained": found.pretrained,
+        "weak_match_below": number(found.weak_match_below),
+    }
 
 
 def hits(
@@ -101,18 +113,19 @@ def _hit(hit: Hit) -> dict[str, Any]:
     written = next((v for name in _TEXTS if isinstance(v := hit.payload.get(name), str) and v.strip()), None)
     name = PurePath(path_of(hit) or "").name
     return {
-        **_fields(hit, ("id", "matched", "weak", "image_rank", "text_rank", "words_rank")),
+        "id": hit.id,
         "score": number(hit.score),
         "cosine": number(hit.cosine),
+        "matched": hit.matched,
+        "weak": hit.weak,
         "payload": payload(hit.payload),
         "title": text(name or written or hit.id),
         "text": text(written) if written else None,
+        "image_rank": hit.image_rank,
+        "text_rank": hit.text_rank,
+        "words_rank": hit.words_rank,
         "words_score": number(hit.words_score),
     }
-
-
-def _fields(value: object, names: Iterable[str]) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in names}
 
 
 def _group(group: Group) -> dict[str, Any]:

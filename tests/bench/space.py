@@ -35,16 +35,17 @@ def main() -> None:
         with ServiceProcess("search", folder, **data) as service:
             with Client(service.address) as client:
                 fill(client)
-            seconds, peak_mb = run(service.address, folder / "out")
+            seconds, cpu_seconds, peak_mb = run(service.address, folder / "out")
     figures = {
         "vectors": VECTORS,
         "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu_seconds, 1),
         "peak_rss_mb": round(peak_mb),
         "machine": describe(["numpy", "pacmap", "scikit-learn", "plotly"]),
     }
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"{VECTORS:,} vectors: {seconds:.0f} s, {peak_mb:.0f} MB at most")
+    print(f"{VECTORS:,} vectors: {seconds:.0f} s, {cpu_seconds:.0f} s of CPU, {peak_mb:.0f} MB at most")
 
 
 def fill(client: Client) -> None:
@@ -76,8 +77,8 @@ def fill(client: Client) -> None:
             raise failed[0]
 
 
-def run(address: str, out: Path) -> tuple[float, float]:
-    """Seconds and peak memory, MB, of the command."""
+def run(address: str, out: Path) -> tuple[float, float, float]:
+    """Seconds, seconds of CPU and peak memory, MB, of the command."""
     flags = ["--points", str(VECTORS), "--server", address, "--encoder", "127.0.0.1:9", "--out", str(out)]
     begun = time.perf_counter()
     process = subprocess.Popen(cli("map", "many", *flags))
@@ -90,7 +91,8 @@ def run(address: str, out: Path) -> tuple[float, float]:
         time.sleep(0.2)
     if status:
         raise SystemExit(f"clipsearch map failed with status {status}")
-    return time.perf_counter() - begun, usage.ru_maxrss * 1024 / 1e6
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return time.perf_counter() - begun, cpu_seconds, usage.ru_maxrss * 1024 / 1e6
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +21,9 @@ from clipsearch.cli.options import (
     json_values,
 )
 from clipsearch.cli.output import print_json, stderr
+
+if TYPE_CHECKING:
+    from clipsearch.client.sync import Client
 
 _IDS_A_CALL = 1000
 
@@ -50,6 +54,8 @@ def update(
     json: Json = False,
 ) -> None:
     """Changes payloads of points, or single vectors, by id or by filter. What is not named here stays.
+
+    A row of a list whose vectors were changed is written again when that list is indexed the next time.
 
     Exit code 0 when everything named was there, 1 when an id is not or nothing matches.
 
@@ -85,8 +91,12 @@ def update(
             if result.error is not None and result.error.reason != "POINT_NOT_FOUND":
                 raise result.error
             updated = int(result.error is None)
+            if updated:
+                _differ_from_lists(client, collection, {"must": [{"has_id": unique}]})
         for batch in [] if vectors else [None] if matching else batched(unique, _IDS_A_CALL):
             if remove_vector:
+                # First: the filter may ask for the vector.
+                _differ_from_lists(client, collection, matching or {"must": [{"has_id": batch}]})
                 updated += client.delete_vectors(collection, batch, filter=matching, vectors=remove_vector)
                 continue
             updated += client.update_payload(
@@ -100,3 +110,11 @@ def update(
         stderr().print(text + (f", {missing:,} not there" if missing else ""))
     if missing or not updated:
         raise typer.Exit(1)
+
+
+def _differ_from_lists(client: Client, collection: str, named: Mapping[str, Any]) -> None:
+    """Lets rows of lists that match no longer pass for what their lists say: indexing compares a hash."""
+    from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM
+
+    of_lists = {**named, "must_not": [*named.get("must_not", ()), {"is_empty": INDEXED_FROM}]}
+    client.update_payload(collection, filter=of_lists, set={CONTENT_HASH: ""})

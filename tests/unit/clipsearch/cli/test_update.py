@@ -1,0 +1,74 @@
+"""`clipsearch update` on a real search server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from clipsearch.cli import app
+from clipsearch.client.aio import AsyncClient
+from clipsearch.client.inputs import Point
+from clipsearch.ingest import Ingest, IngestReport, ItemList
+from search_service.settings import SearchSettings
+from tests.unit.search_service.served import FakeEncoder, serving
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[AsyncClient]:
+    """Of a search server with the empty collection `shop`."""
+    encoder = FakeEncoder()
+    await encoder.start()
+    async with (
+        serving(tmp_path / "data", encoder.address, SearchSettings()) as served,
+        AsyncClient(served.address, timeout=10) as client,
+    ):
+        await client.create_collection("shop")
+        yield client
+    await encoder.stop()
+
+
+async def update(client: AsyncClient, *words: str) -> tuple[int, str]:
+    """Exit code, and what is said. In a thread: the server's loop is this one's."""
+    command = ["update", *words, "-c", "shop", "--server", client.address]
+    told = await asyncio.to_thread(CliRunner().invoke, app, command)
+    return told.exit_code, told.stderr
+
+
+async def index(client: AsyncClient, file: Path, **columns: str) -> IngestReport:
+    return await Ingest(client, "shop", ItemList(file, **columns)).run()
+
+
+@pytest.mark.parametrize("id", ["sku", None], ids=["ids of its own", "no ids"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("--text", "a blue teapot"),
+        ("--remove-vector", "text"),
+        ("--filter", "price>5", "--remove-vector", "text"),
+    ],
+)
+async def test_a_row_whose_vectors_were_changed_is_written_again(client, tmp_path, id, change):
+    file = tmp_path / "goods.csv"
+    file.write_text("sku,title,price\nmug,a red mug,7\nlamp,a lamp,2\n")
+    columns = {"id": id, "text": "title"}
+    await index(client, file, **columns)
+    before = {point.id: point async for point in client.list_points("shop", with_vectors=True)}
+    mug = next(point.id for point in before.values() if point.payload["price"] == 7)
+    assert await update(client, *([] if "--filter" in change else [mug]), *change) == (0, "1 updated\n")
+    report = await index(client, file, **columns)
+    assert (report.indexed, report.already) == (1, 1)
+    (point,) = await client.get_points("shop", [mug], with_vectors=True)
+    assert point.payload == before[mug].payload
+    assert point.text_vector.tolist() == before[mug].text_vector.tolist()
+    assert (await index(client, file, **columns)).already == 2
+
+
+async def test_payloads_of_points_that_no_list_has_stay_as_they_are(client):
+    await client.upsert("shop", [Point("mug", text="a mug", payload={"price": 7})])
+    assert await update(client, "mug", "--text", "a blue teapot") == (0, "1 updated\n")
+    (point,) = await client.get_points("shop", ["mug"])
+    assert point.payload == {"price": 7}

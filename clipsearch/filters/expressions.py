@@ -44,6 +44,7 @@ _DECIMAL = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _NUMBER = re.compile(rf"{_DECIMAL}(?:[eE][+-]?[0-9]+)?")
 _PLACE = rf"\s*({_DECIMAL})\s*,\s*({_DECIMAL})\s*"
 _CIRCLE = re.compile(rf"{_PLACE},\s*({_DECIMAL})\s*(km|m)\s*")
+_CENTRE = re.compile(rf"{_PLACE}(?:,(?P<radius>[^,]*))?")
 _BOX = re.compile(rf"{_PLACE}\.\.{_PLACE}")
 _YEAR = re.compile(r"[1-9][0-9]{3}")
 _CODE = re.compile(r"[+-]?0[0-9]+")  # 0042 is more often a word than a number
@@ -272,9 +273,15 @@ def _area(expression: str, key: str, value: Value) -> dict[str, Any]:
         north, west, south, east = found.groups()
         box = {"top_left": _place(north, west), "bottom_right": _place(south, east)}
         return {"key": key, "geo_bounding_box": box}
+    wrong = f"{value.text!r} is no place"
+    if found := _CENTRE.fullmatch(value.text):
+        radius = (found["radius"] or "").strip()
+        wrong = (
+            f"the radius {radius!r} is no number of m or km" if radius else f"{value.text!r} has no radius"
+        )
     raise FilterError(
-        f"{expression!r}: {value.text!r} is neither a circle such as 56.95,24.1,5km (latitude, longitude, "
-        "radius) nor a box such as 57.1,23.9..56.8,24.4 (north-western corner..south-eastern)"
+        f"{expression!r}: {wrong}; write a circle such as 56.95,24.1,5km (latitude, longitude, radius) "
+        "or a box such as 57.1,23.9..56.8,24.4 (north-western corner..south-eastern)"
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from clipsearch.cli.access import connect_async
-from clipsearch.cli.options import DEFAULT_SERVER, Json, NamedCollection, Server
+from clipsearch.cli.options import DEFAULT_SERVER, Json, NamedCollection, Server, a_path
 from clipsearch.cli.output import plain, print_json, stderr, step_bars
 from clipsearch.cli.problems import need
 from clipsearch.display.text import counted
@@ -26,7 +26,10 @@ Answer = TypeVar("Answer")
 def backup(
     collection: NamedCollection,
     path: Annotated[
-        Path, typer.Argument(metavar="DIR|FILE", help="A new folder, or a file whose name ends in .tar.")
+        Path,
+        typer.Argument(
+            parser=a_path, metavar="DIR|FILE", help="A new folder, or a file whose name ends in .tar."
+        ),
     ],
     server: Server = DEFAULT_SERVER,
     json: Json = False,
@@ -63,7 +66,9 @@ def backup(
 
 
 def restore(
-    path: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="What `clipsearch backup` wrote.")],
+    path: Annotated[
+        Path, typer.Argument(parser=a_path, metavar="DIR|FILE", help="What `clipsearch backup` wrote.")
+    ],
     to: Annotated[
         str,
         typer.Option(metavar="NAME", help="Name of the collection.", show_default="the one that it had"),

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from clipsearch.cli.access import access
-from clipsearch.cli.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Collection, Json, Server
+from clipsearch.cli.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Collection, Json, Server, a_path
 from clipsearch.cli.output import print_json
 
 
@@ -18,6 +18,8 @@ def index(
     source: Annotated[
         Path,
         typer.Argument(
+            parser=a_path,
+            metavar="SOURCE",
             help="A folder of images, a list (.jsonl, .csv, .tsv, .parquet), or vectors (.npy).",
         ),
     ],
@@ -79,11 +81,14 @@ def index(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="For lists and vectors: notes what is done; a later run goes on from there."
+            parser=a_path,
+            metavar="FILE",
+            help="For lists and vectors: notes what is done; a later run goes on from there.",
         ),
     ] = None,
     failures: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every failure there, as JSON lines.")
+        Path | None,
+        typer.Option(parser=a_path, metavar="FILE", help="Write every failure there, as JSON lines."),
     ] = None,
     collection: Collection = DEFAULT_COLLECTION,
     server: Server = DEFAULT_SERVER,

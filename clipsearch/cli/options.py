@@ -46,6 +46,13 @@ DEFAULT_ENCODER = "127.0.0.1:50051"
 DEFAULT_COLLECTION = "images"
 
 
+def a_path(text: str) -> Path:
+    """A path as it was typed; an empty one would be the current folder. Raises BadParameter."""
+    if not text:
+        raise typer.BadParameter("the path is empty; write . for the current folder")
+    return Path(text)
+
+
 def conditions(filter: Sequence[str] | None) -> dict[str, Any] | None:
     """What `--filter` says, for the client. Days and times are those of this machine's time zone.
 

@@ -87,6 +87,21 @@ def test_a_name_that_an_option_gives_twice_is_refused(words, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ("index", ""),
+        ("index", ".", "--checkpoint", ""),
+        ("index", ".", "--failures", ""),
+        ("backup", "c", ""),
+        ("restore", ""),
+    ],
+)
+def test_an_empty_path_is_not_taken_for_the_current_folder(words):
+    told = CliRunner().invoke(app, [*words, "--server", "127.0.0.1:1"])
+    assert (told.exit_code, "the path is empty" in told.stderr) == (2, True), told.output
+
+
+@pytest.mark.parametrize(
     "words", [("search", "a mug", "--group-size", "2"), ("duplicates", "c", "--json", "--ids")]
 )
 def test_an_option_that_would_be_passed_over_is_refused(words):

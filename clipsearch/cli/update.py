@@ -17,6 +17,7 @@ from clipsearch.cli.options import (
     Filter,
     Json,
     Server,
+    by_name,
     conditions,
     json_values,
 )
@@ -32,7 +33,9 @@ def update(
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of the points.")] = None,
     set: Annotated[
         list[str] | None,
-        typer.Option(metavar="FIELD=VALUE", help="Give a field a value (JSON, or else a text); repeatable."),
+        typer.Option(
+            metavar="FIELD=VALUE", help="Give a field at the top a value (JSON, or else a text); repeatable."
+        ),
     ] = None,
     unset: Annotated[
         list[str] | None, typer.Option(metavar="FIELD", help="Remove a field; repeatable.")
@@ -79,7 +82,8 @@ def update(
         raise typer.BadParameter("give --set and --unset, or --image and --text, or --remove-vector")
     if overwrite and (unset or not set):
         raise typer.BadParameter("give --overwrite with --set alone")
-    fields = json_values(set, "--set", "FIELD=VALUE")
+    given = json_values(set, "--set", "FIELD=VALUE")
+    fields = by_name(((_top_level(field), value) for field, value in given.items()), "--set")
     from clipsearch.client.inputs import Point
 
     matching = conditions(filter)
@@ -110,6 +114,20 @@ def update(
         stderr().print(text + (f", {missing:,} not there" if missing else ""))
     if missing or not updated:
         raise typer.Exit(1)
+
+
+def _top_level(path: str) -> str:
+    """The name of the field that a path means, as in --unset and in filters. Raises BadParameter."""
+    from clipsearch.filters.paths import keys
+
+    name, *inside = keys(path)
+    if inside:
+        raise typer.BadParameter(
+            f"{path!r} leads into {name!r}, and only fields at the top are set: give all of {name!r}, "
+            f"as JSON, or quote a name that has dots or brackets in it ('\"{path}\"=...')",
+            param_hint="--set",
+        )
+    return str(name)
 
 
 def _differ_from_lists(client: Client, collection: str, named: Mapping[str, Any]) -> None:

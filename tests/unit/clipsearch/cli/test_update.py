@@ -67,6 +67,25 @@ async def test_a_row_whose_vectors_were_changed_is_written_again(client, tmp_pat
     assert (await index(client, file, **columns)).already == 2
 
 
+async def test_set_and_unset_mean_the_same_field(client):
+    await client.upsert("shop", [Point("mug", text="a mug", payload={"a": {"b": 1}})])
+    for words, payload in (
+        (["--set", '"a.b"=2', "--set", "unit price=3"], {"a": {"b": 1}, "a.b": 2, "unit price": 3}),
+        (["--unset", '"a.b"', "--unset", '"unit price"'], {"a": {"b": 1}}),
+        (["--unset", "a.b"], {"a": {}}),
+        (["--set", 'a={"b": 2}'], {"a": {"b": 2}}),
+    ):
+        assert await update(client, "mug", *words) == (0, "1 updated\n")
+        (point,) = await client.get_points("shop", ["mug"])
+        assert point.payload == payload
+
+
+@pytest.mark.parametrize("path", ["a.b", "a.b.c", "a[0]", "a[].b"])
+def test_a_path_into_a_field_cannot_be_set(path):
+    told = CliRunner().invoke(app, ["update", "mug", "--set", f"{path}=1", "--server", "127.0.0.1:1"])
+    assert (told.exit_code, f"'{path}' leads into 'a'" in told.stderr) == (2, True), told.output
+
+
 async def test_payloads_of_points_that_no_list_has_stay_as_they_are(client):
     await client.upsert("shop", [Point("mug", text="a mug", payload={"price": 7})])
     assert await update(client, "mug", "--text", "a blue teapot") == (0, "1 updated\n")

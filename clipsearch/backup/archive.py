@@ -13,6 +13,8 @@ from clipsearch.backup.manifest import BackupError, Manifest, Part, from_json, p
 from clipsearch.files import open_regular, write_whole
 
 TAR = ".tar"
+# What people take for files, and what would be folders of these names.
+_OTHER_FILES = {".7z", ".bz2", ".gz", ".json", ".parquet", ".rar", ".tgz", ".xz", ".zip", ".zst"}
 
 
 class Archive:
@@ -84,13 +86,19 @@ class Writing:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.folder = path.with_name(f"{path.name}.unfinished") if path.suffix == TAR else path
+        self.folder = path.with_name(f"{path.name}.unfinished") if path.suffix.lower() == TAR else path
 
     def begun(self) -> Manifest | None:
         """The manifest of a run that was stopped; None = there was none.
 
-        Raises BackupError where something else lies in the way, and OSError.
+        Raises BackupError for the name of another kind of file and where something lies in the way, and
+        OSError.
         """
+        if self.path.suffix.lower() in _OTHER_FILES:
+            raise BackupError(
+                f"{self.path}: a backup is a folder, or a file whose name ends in {TAR}, "
+                f"and no {self.path.suffix}"
+            )
         if self.folder != self.path and self.path.exists():
             raise BackupError(f"{self.path} exists; give the backup another name")
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -152,3 +152,17 @@ async def test_an_empty_collection_has_a_backup_too(there, tmp_path):
     await there.create_collection("empty", dimension=4, fingerprint="f", model="toy")
     said = await Save(there, "empty", tmp_path / "b").run()
     assert (said.parts, said.settings["model"]) == ((), "toy")
+
+
+@pytest.mark.parametrize("name", ["b.zip", "b.tar.gz", "b.TGZ", "b.parquet"])
+async def test_a_folder_is_not_called_like_another_kind_of_file(here, tmp_path, name):
+    with pytest.raises(BackupError, match=r"a folder, or a file whose name ends in \.tar, and no \.\w+$"):
+        await Save(here, NAME, tmp_path / name).run()
+    assert not (tmp_path / name).exists()
+
+
+async def test_a_tar_file_may_have_capitals_and_a_folder_any_other_dot(here, tmp_path):
+    for name in ("B.TAR", "shop.2024-05"):
+        await Save(here, NAME, tmp_path / name).run()
+        assert len(ids(tmp_path / name)) == 202
+    assert (tmp_path / "B.TAR").is_file()

@@ -76,9 +76,10 @@ class Restore:
             if not said.finished:
                 raise BackupError(f"{self._path} is not finished; run the backup again, it goes on")
             said.options()
+            name = self._to or said.collection
+            await self._find(name)  # a wrong address is told at once
             await asyncio.to_thread(self._check, archive, said)
             self._calls.renew()  # that may have taken hours
-            name = self._to or said.collection
             collection = await self._collection(said, name)
             there = await self._there(archive, said, name) if collection.points else {}
             await self._write(archive, said, name, there)
@@ -105,11 +106,8 @@ class Restore:
 
     async def _collection(self, said: Manifest, name: str) -> Collection:
         """The collection to fill: made like that of the backup, or found, and of the same model."""
-        try:
-            found = await self._calls.make(partial(self._client.get_collection, name))
-        except ClipSearchError as error:
-            if error.code != "NOT_FOUND":
-                raise
+        found = await self._calls.make(partial(self._find, name))
+        if found is None:
             return await self._make(said, name)
         if found.name != name:
             raise BackupError(f"{name!r} is an alias of {found.name!r}; restore under another name with --to")
@@ -121,6 +119,14 @@ class Restore:
         if found.successor:
             raise BackupError(f"{name!r} has the successor {found.successor!r}; remove that link first")
         return found
+
+    async def _find(self, name: str) -> Collection | None:
+        try:
+            return await self._client.get_collection(name)
+        except ClipSearchError as error:
+            if error.code != "NOT_FOUND":
+                raise
+            return None
 
     async def _make(self, said: Manifest, name: str) -> Collection:
         options = said.options()

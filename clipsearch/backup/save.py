@@ -49,7 +49,7 @@ class Save:
 
     async def run(self) -> Manifest:
         """Works until the last point. Raises BackupError, ClipSearchError and OSError."""
-        collection = await self._calls.make(partial(self._client.get_collection, self._named))
+        collection = await self._client.get_collection(self._named)  # a wrong address is told at once
         said = await asyncio.to_thread(self._go_on, collection)
         if said is None:
             said = Manifest(

@@ -47,8 +47,8 @@ async def duplicates(
     no index is asked. `on_read` is told of how many points, once. Vectors lie in a temporary file; memory
     holds a quarter of them. Raises ClipSearchError and OSError.
     """
+    found = await client.get_collection(collection)  # a wrong address is told at once
     calls = Retrying(_RETRY_S)
-    found = await calls.make(partial(client.get_collection, collection))
     total = found.image_vectors if name == "image" else found.text_vectors
     list_page = partial(
         client.list_page,

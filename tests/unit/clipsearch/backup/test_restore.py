@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import shutil
@@ -16,11 +17,14 @@ from clipsearch.backup.archive import Archive
 from clipsearch.backup.manifest import BackupError, part_of
 from clipsearch.backup.restore import Restore
 from clipsearch.backup.save import Save
+from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import Point
+from clipsearch.duplicates.groups import duplicates
 from tests.unit.clipsearch.backup.conftest import NAME, ODD, Instead, everything, vector
 from tests.unit.clipsearch.backup.test_save import Stopped, stopped
 from tests.unit.search_service.served import DIMENSION
+from tests.waiting import HANGS_S
 
 
 @pytest.fixture
@@ -244,3 +248,15 @@ async def test_what_the_service_does_not_take_is_named(here, there, backup):
 
     with pytest.raises(BackupError, match=r"'p9' cannot be written: .*9 bytes, at most 8; once the service"):
         await Restore(Instead(there, upsert=strict), backup).run()
+
+
+async def test_a_service_that_is_not_there_is_told_without_waiting_for_it(backup, tmp_path):
+    async with AsyncClient("127.0.0.1:1") as away:
+        for job in (
+            Save(away, NAME, tmp_path / "other").run(),
+            Restore(away, backup).run(),
+            anext(duplicates(away, NAME, "image", 0.9)),
+        ):
+            with pytest.raises(ClipSearchError) as refused:
+                await asyncio.wait_for(job, HANGS_S)
+            assert refused.value.reason == "SERVER_UNREACHABLE"

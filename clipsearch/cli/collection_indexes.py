@@ -30,6 +30,9 @@ def index(
     apart. After text come its options: tokenizer (word, whitespace, prefix), lowercase, min_token_len,
     max_token_len, stemmer (english, ...), stopword_languages, stopwords (several with +), phrase_matching.
 
+    Exit code 0 when all is as it was asked for, 1 when a field had no index to remove and gets none. To
+    remove one, the token needs to search, too.
+
     Examples:
 
       clipsearch collections index shop brand=keyword place=geo
@@ -42,12 +45,20 @@ def index(
     if not indexes and not remove:
         raise typer.BadParameter("give FIELD=TYPE, or --remove")
     with connect(server) as client:
-        for field in remove or []:
+        there = client.get_collection(collection).payload_indexes if remove else {}
+        missing = set[str]()
+        for field in dict.fromkeys(remove or ()):
             client.delete_payload_index(collection, field)
-            stderr().print(f"{plain(field)} has no index now")
+            if field in there:
+                stderr().print(f"{plain(field)} has no index now")
+            else:
+                missing.add(field)
+                stderr().print(f"{plain(field)} had no index")
         for field, made in indexes.items():
             client.create_payload_index(collection, field, made)
             stderr().print(f"{plain(field)} has an index now: {plain(written(made))}")
+    if missing - indexes.keys():
+        raise typer.Exit(1)
 
 
 def read_indexes(declared: Sequence[str], option: str) -> dict[str, PayloadIndex]:

@@ -188,8 +188,9 @@ def say(*lines: str) -> None:
 def show(move: Move, progress: Progress, verification: Verification, comparison: Comparison | None) -> None:
     """Counts and what is lacking to stderr, the comparison to stdout."""
     lacking = verification.lacking
+    bare = f"{progress.bare:,} without vectors, " if progress.bare else ""
     say(
-        f"{progress.encoded:,} encoded, {progress.already:,} there already, {len(lacking):,} lacking; "
+        f"{progress.encoded:,} encoded, {bare}{progress.already:,} there already, {len(lacking):,} lacking; "
         f"{verification.removed:,} deleted meanwhile and removed, {verification.renewed:,} made anew",
         *(f"  {one.kind} {one.id}: {one.reason}" for one in lacking[:_SHOWN_LACKING]),
         *(f"  differs {id}" for id in verification.differing[:_SHOWN_LACKING]),
@@ -258,6 +259,7 @@ def as_json(
         "points": verification.points,
         "encoded": progress.encoded,
         "already": progress.already,
+        "without_vectors": progress.bare,
         "lacking": [asdict(one) for one in verification.lacking],
         "differing": verification.differing,
         "removed": verification.removed,

@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+import numpy as np
+
 from clipsearch.channel.batches import batched
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import Point
 from clipsearch.client.retrying import Retrying, reason
-from clipsearch.client.types import StoredPoint
+from clipsearch.client.types import StoredPoint, UpsertResult
 from clipsearch.reindex.sources import Fields, Lacking, source_of
 
 _PAGE = 256
@@ -31,16 +33,17 @@ _RETRY_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Points encoded and written, there already, and lacking."""
+    """Points encoded and written, there already, lacking, and `bare`: carried over without vectors."""
 
     encoded: int = 0
     already: int = 0
     lacking: int = 0
+    bare: int = 0
 
     @property
     def done(self) -> int:
         """Points dealt with."""
-        return self.encoded + self.already + self.lacking
+        return self.encoded + self.already + self.lacking + self.bare
 
 
 class Backfill:
@@ -83,9 +86,11 @@ class Backfill:
 
     async def fill(self, points: Sequence[StoredPoint]) -> None:
         """Writes those of some points of the old collection that the new one has not got."""
-        sources = await asyncio.to_thread(lambda: [source_of(point, self._fields) for point in points])
         for point in points:
             self.lacking.pop(point.id, None)
+        await self._write_bare([point for point in points if not _has_vectors(point)])
+        whole = [point for point in points if _has_vectors(point)]
+        sources = await asyncio.to_thread(lambda: [source_of(point, self._fields) for point in whole])
         lacking = [source for source in sources if isinstance(source, Lacking)]
         if lacking:  # a writer may have given it, to both
             ask = partial(self.client.get_points, self.new, [source.id for source in lacking], payload=False)
@@ -104,6 +109,32 @@ class Backfill:
             )
         self._on_progress(self.progress)
 
+    async def _write_bare(self, points: Sequence[StoredPoint]) -> None:
+        """Writes points without vectors; as only others can be written, each gets one and loses it again.
+
+        One that a writer gives it in between goes with it; it differs then, when the two are compared.
+        """
+        if not points:
+            return
+        new = await self.calls.make(partial(self.client.get_collection, self.new))
+        stand_in = np.eye(1, new.dimension, dtype=np.float32)[0]
+        written: list[str] = []
+
+        def note(point: Point, result: UpsertResult) -> None:
+            self._count("already" if result.skipped else "bare")
+            if not result.skipped:
+                written.append(point.id)
+
+        await self.calls.write(
+            [Point(point.id, image_vector=stand_in, payload=point.payload) for point in points],
+            partial(self.client.upsert, self.new, insert_only=True),
+            written=note,
+            failed=lambda point, error: self._lack(Lacking(point.id, "failed", reason(error))),
+        )
+        if written:
+            strip = partial(self.client.delete_vectors, self.new, written, vectors=["image"])
+            await self.calls.make(strip)
+
     async def _work(self, batches: asyncio.Queue[Sequence[StoredPoint] | None]) -> None:
         while (batch := await batches.get()) is not None:
             await self.fill(batch)
@@ -112,8 +143,12 @@ class Backfill:
         self.lacking[lacking.id] = lacking
         self._count("lacking")
 
-    def _count(self, outcome: Literal["encoded", "already", "lacking"], points: int = 1) -> None:
+    def _count(self, outcome: Literal["encoded", "already", "lacking", "bare"], points: int = 1) -> None:
         self.progress = replace(self.progress, **{outcome: getattr(self.progress, outcome) + points})
+
+
+def _has_vectors(point: StoredPoint) -> bool:
+    return point.has_image or point.has_text
 
 
 def _image_size(point: Point) -> int:

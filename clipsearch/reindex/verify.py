@@ -89,7 +89,8 @@ async def _pass(backfill: Backfill, samples: int) -> _Round:
         found.missing += missing
         found.differing += differing
         odd = {*missing, *differing}
-        _sample(found, [point for point in page if point.id not in odd], samples, draw)
+        alike = [p for p in page if p.id not in odd and (p.has_image or p.has_text)]
+        _sample(found, alike, samples, draw)
     async for page in backfill.calls.pages(partial(list_page, backfill.new, payload=False)):
         ids = [point.id for point in page]
         for _ in range(2):  # what was written since the page was read is there the second time

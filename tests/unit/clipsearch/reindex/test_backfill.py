@@ -87,6 +87,19 @@ async def test_points_that_cannot_be_made_again_are_listed_and_do_not_stop_the_o
     assert backfill.progress == Progress(encoded=70, lacking=2)
 
 
+async def test_points_without_vectors_are_carried_over_as_they_are(client, encoders, backfill):
+    bare = [f"p{n}" for n in range(20)]
+    await client.delete_vectors("old", bare, vectors=["text"])
+    await backfill.run()
+    assert backfill.progress == Progress(encoded=50, bare=20)
+    assert await points(client, "new") == await points(client, "old")
+    found = {point.id: (point.has_image, point.has_text) async for point in client.list_points("new")}
+    assert {id for id, has in found.items() if has == (False, False)} == set(bare)
+    again = Backfill(client, "old", "new")
+    await again.run()
+    assert again.progress == Progress(already=70)
+
+
 async def test_a_busy_encoder_is_waited_for(client, encoders, backfill):
     encoders[1].error = ResourceExhausted("full", "QUEUE_FULL", retry_after_s=0.1)
     running = asyncio.create_task(backfill.run())

@@ -62,6 +62,17 @@ async def test_what_cannot_be_made_is_listed_and_a_stale_copy_does_not_stay(clie
     assert await client.get_points("new", ["p5"]) == []
 
 
+async def test_points_without_vectors_are_alike_and_no_samples_and_a_stand_in_does_not_stay(client, filled):
+    await client.delete_vectors("old", [f"p{n}" for n in range(38)], vectors=["text"])
+    # As a run leaves it that was killed before it took the vector that stood in.
+    await client.upsert("new", [Point("p5", image_vector=unit(1), payload={"text": "text 5"})])
+    done = await verify(filled, samples=10)
+    assert (done.renewed, done.complete) == (38, True)
+    assert sorted(done.samples, key=lambda one: one.id) == [Sample("p38", "text"), Sample("p39", "text")]
+    assert await alike(client)
+    assert (await client.get_collection("new")).image_vectors == 0
+
+
 async def test_pages_are_compared_to_the_last(client, filled):
     await client.upsert("old", [words(n) for n in range(100, 300)])
     await client.upsert("old", [words(n) for n in range(300, 500)])

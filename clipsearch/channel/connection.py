@@ -53,14 +53,21 @@ _SERVICE_CONFIG = {
 _HERE = r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?"
 _LOOPBACK = re.compile(rf"^(ipv[46]:)?{_HERE}(,{_HERE})*$")
 _WITH_SCHEME = re.compile(r"^((unix|ipv4|ipv6):|[a-z0-9-]+://)")
+_URL = re.compile(r"^https?://([^/]*)", re.IGNORECASE)
+_PORT = re.compile(r":([0-9]+)$")
+_MOST_PORT = 65535
+
+
+class AddressError(ValueError):
+    """What is given as a service's address can be none; the message says what to write."""
 
 
 def channel(address: str, tls: ClientTls | None = None) -> grpc.Channel:
     """A channel to `host:port`, or to any gRPC target; it connects at the first call.
 
-    `tls` None = plaintext. Raises CredentialsError.
+    `tls` None = plaintext. Raises CredentialsError and AddressError.
     """
-    target, options = _target(address), channel_arguments(address)
+    target, options = grpc_target(address), channel_arguments(address)
     if tls is None:
         return grpc.insecure_channel(target, options)
     return grpc.secure_channel(target, channel_credentials(tls), [*options, *channel_options(tls)])
@@ -72,7 +79,7 @@ def aio_channel(
     tls: ClientTls | None = None,
 ) -> grpc.aio.Channel:
     """The same for asyncio; belongs to the running loop."""
-    target, options, seen_by = _target(address), channel_arguments(address), list(interceptors)
+    target, options, seen_by = grpc_target(address), channel_arguments(address), list(interceptors)
     if tls is None:
         return grpc.aio.insecure_channel(target, options, interceptors=seen_by)
     options += channel_options(tls)
@@ -93,7 +100,17 @@ def host_port(host: str, port: int) -> str:
     return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
 
 
-def _target(address: str) -> str:
+def grpc_target(address: str) -> str:
+    """The address as gRPC takes it, which would look for a host named http, and take a port modulo 65536.
+
+    Raises AddressError.
+    """
+    if url := _URL.match(address):
+        raise AddressError(f"{address!r} is a URL; the address of a service is {url[1] or 'host:port'}")
+    if not address:
+        raise AddressError("the address of a service is host:port, not empty")
+    if (port := _PORT.search(address)) and int(port[1]) > _MOST_PORT:
+        raise AddressError(f"{address!r}: there is no port {port[1]}, at most {_MOST_PORT}")
     return address if _WITH_SCHEME.match(address) else f"dns:///{address}"
 
 

@@ -28,6 +28,7 @@ _EXTRAS = {
 # Errors whose message is for whoever typed the command. By name: to import them takes the packages of all.
 _EXPECTED = {
     "clipsearch.backup.manifest.BackupError",
+    "clipsearch.channel.connection.AddressError",
     "clipsearch.channel.credentials.CredentialsError",
     "clipsearch.cli.problems.Problem",
     "clipsearch.client.errors.ArgumentError",

@@ -128,15 +128,19 @@ def serve_page(
 ) -> None:
     """Serves the page until Ctrl-C or SIGTERM.
 
-    Raises Problem for a map's folder without a page and if the port is taken, CredentialsError and OSError.
+    Raises Problem for a map's folder without a page and if the port is taken, AddressError,
+    CredentialsError and OSError.
     """
-    from clipsearch.channel.connection import host_port, is_loopback
+    from clipsearch.channel.connection import grpc_target, host_port, is_loopback
     from clipsearch.channel.credentials import channel_credentials
     from clipsearch.web.app import create_app
     from clipsearch.web.routes.maps import map_page_in
     from clipsearch.web.server import listen, serve
     from clipsearch.web.settings import WebSettings
 
+    for side in sides.values():
+        for address in filter(None, (side.search, side.encoder)):
+            grpc_target(address)  # that it can be none is said now, and not by a trace
     pages = []
     for folder in maps:
         page = map_page_in(folder)

@@ -26,7 +26,8 @@ Channel = TypeVar("Channel", grpc.Channel, grpc.aio.Channel)
 class Caller(Generic[Channel]):
     """A channel to one service. `timeout` is each call's deadline, in seconds.
 
-    `token` is shown at each call. `tls` None = plaintext. Making one raises CredentialsError.
+    `token` is shown at each call. `tls` None = plaintext. Making one raises CredentialsError and
+    AddressError.
     """
 
     _kind: str

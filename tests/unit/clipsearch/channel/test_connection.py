@@ -80,6 +80,22 @@ async def test_targets_with_and_without_a_scheme(scheme):
         assert await method(b"", timeout=5) == b""
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://127.0.0.1:50052", "is a URL; the address of a service is 127.0.0.1:50052"),
+        ("HTTPS://search.example.com/v1", "is a URL; the address of a service is search.example.com"),
+        ("localhost:99999", "there is no port 99999, at most 65535"),
+        ("dns:///[::1]:65536", "there is no port 65536, at most 65535"),
+        ("", "host:port, not empty"),
+    ],
+)
+def test_what_can_be_no_address_is_refused_with_what_to_write(address, said):
+    with pytest.raises(connection.AddressError) as refused:
+        connection.channel(address)
+    assert said in str(refused.value)
+
+
 async def test_several_addresses_share_the_calls_and_stand_in_for_one_another():
     async with running() as one, running() as two:
         async with connection.aio_channel(f"ipv4:{one.address},{two.address}") as channel:

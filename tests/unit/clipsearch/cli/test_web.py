@@ -109,3 +109,9 @@ def test_without_the_extra_it_is_named_and_no_other():
     done = subprocess.run([sys.executable, "-c", run], check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert "error: this needs uvicorn: pip install 'clipsearch[web]'" in done.stderr
+
+
+def test_an_address_that_can_be_none_is_told(served):
+    code, said = run("--compare-server", "http://127.0.0.1:50062")
+    assert (code, served) == (1, [])
+    assert said.endswith("is a URL; the address of a service is 127.0.0.1:50062")

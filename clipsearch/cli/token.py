@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+_OPTIONS = {"name": "--name", "scopes": "--scope", "rate_per_s": "--rate", "tenant": "--tenant"}
+
 app = typer.Typer(no_args_is_help=True, help="Makes tokens for callers.")
 
 
@@ -72,6 +74,8 @@ def create(
         )
     except ValidationError as error:
         problem = error.errors()[0]
-        raise typer.BadParameter(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+        field, *inside = [str(name) for name in problem["loc"] if isinstance(name, str)] or [""]
+        said = ": ".join([*inside, problem["msg"].removeprefix("Value error, ")])
+        raise typer.BadParameter(said, param_hint=_OPTIONS.get(field)) from None
     typer.echo(f"token of {name} (it is not shown again): {token}", err=True)
     typer.echo(line(grant))

@@ -38,12 +38,12 @@ def test_the_line_on_stdout_makes_the_token_on_stderr_valid(tmp_path: Path):
     [
         (["--name", "shop"], "--scope"),
         (["--scope", "search"], "--name"),
-        (["--name", "shop", "--scope", "read"], "scopes"),
-        (["--name", "two words", "--scope", "search"], "name"),
-        (["--name", "shop", "--scope", "search", "--rate", "-1"], "rate_per_s"),
+        (["--name", "shop", "--scope", "read"], "for --scope: Input"),
+        (["--name", "two words", "--scope", "search"], "for --name: String"),
+        (["--name", "shop", "--scope", "search", "--rate", "-1"], "for --rate: Input"),
         (["--name", "shop", "--scope", "search", "--tenant", "acme"], "FIELD=VALUE"),
-        (["--name", "shop", "--scope", "search", "--tenant", "shop="], "tenant.value"),
-        (["--name", "shop", "--scope", "admin", "--tenant", "shop=acme"], "scope admin"),
+        (["--name", "shop", "--scope", "search", "--tenant", "shop="], "for --tenant: value: String"),
+        (["--name", "shop", "--scope", "admin", "--tenant", "shop=acme"], "Invalid value: a tenant cannot"),
     ],
 )
 def test_what_is_wrong_is_named_and_no_token_is_shown(arguments, problem):

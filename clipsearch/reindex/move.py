@@ -49,7 +49,7 @@ async def begin(client: AsyncClient, named: str, model: str, to: str = "", alias
             # Set just before the swap. What is mended in the new one must not go back to the old one.
             await client.set_successor(new.name, None)
     else:
-        new = await _make(client, named, old, model, to or default_name(old, model))
+        new = await _make(client, old, model, to or default_name(old, model))
     # Also if it is set: the run before may have been killed while other replicas did not know yet.
     await asyncio.sleep(await client.set_successor(old.name, new.name))
     return Move(old, new, alias, resumed=new.name == old.successor)
@@ -100,9 +100,11 @@ def _is_resumed(old: Collection, new: Collection, model: str, to: str) -> bool:
     return True
 
 
-async def _make(client: AsyncClient, named: str, old: Collection, model: str, name: str) -> Collection:
+async def _make(client: AsyncClient, old: Collection, model: str, name: str) -> Collection:
     if name == old.name:
-        raise NotMovable(f"{named!r} is {name!r} already")
+        raise NotMovable(
+            f"the new collection cannot be {name!r}, the old one; give it another name with --to"
+        )
     options: CollectionOptions = {**old.options(), "model": model, "dimension": 0, "fingerprint": ""}
     try:
         made = await client.create_collection(name, **options)

@@ -52,7 +52,7 @@ async def test_what_cannot_be_moved_is_told_and_left_as_it_was(client: AsyncClie
 
 async def test_a_collection_does_not_move_to_itself(client: AsyncClient):
     await client.update_alias("alias", "old")
-    with pytest.raises(NotMovable, match="'alias' is 'old' already"):
+    with pytest.raises(NotMovable, match="cannot be 'old', the old one; give it another name"):
         await begin(client, "alias", "two", to="old")
 
 

@@ -57,7 +57,7 @@ class ItemList:
         self._payload = payload
         self._types = dict(types or {})
         self._allow_empty = allow_empty
-        self._roles = {role: name or role for role, name in self._named.items()}
+        self._roles = {role: role if name is None else name for role, name in self._named.items()}
         self._renamed: dict[str, str] = {}
         self._table: Table | None = None
         self._total: int | None = None
@@ -132,7 +132,7 @@ class ItemList:
     def _check_columns(self, columns: tuple[str, ...]) -> None:
         if not columns:
             return  # no row can be read, and each says why
-        for name in (*(name for name in self._named.values() if name), *(self._payload or ())):
+        for name in (*(name for name in self._named.values() if name is not None), *(self._payload or ())):
             if name not in columns:
                 raise SourceError(f"{self._file}: no column {name!r}; {found(columns)}")
         if not {self._roles["path"], self._roles["text"]} & set(columns):

@@ -142,6 +142,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     ("name", "content", "options", "complaint"),
     [
         ("a.jsonl", '{"text": "a"}\n', {"id": "sku"}, r"no column 'sku'; columns are text"),
+        ("a.jsonl", '{"text": "a", "id": 1}\n', {"id": ""}, r"no column ''; columns are text, id"),
         ("a.jsonl", '{"title": "a"}\n', {}, r"no column of paths or texts is named; columns are title"),
         ("a.jsonl", '{"text": "a", "content_hash": 1}\n', {}, r"column 'content_hash' has a reserved name"),
         ("a.jsonl", '{"text": "a", "indexed_from": 1}\n', {}, r"column 'indexed_from' has a reserved name"),

@@ -57,6 +57,7 @@ def write_whole(path: Path, content: bytes, *, to_disk: bool = False) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         new.replace(path)
-    except OSError:
+    except OSError as error:
+        error.filename = str(path)  # nobody has heard of the other one
         new.unlink(missing_ok=True)
         raise

@@ -45,6 +45,13 @@ async def test_what_was_saved_is_read_again_also_by_people(tmp_path):
     }
 
 
+async def test_a_folder_that_is_not_there_is_told_by_the_name_that_was_given(tmp_path):
+    path = tmp_path / "nowhere" / "c.json"
+    with pytest.raises(FileNotFoundError) as refused:
+        await Checkpoint.open(path, SOURCE, a_collection()).save()
+    assert refused.value.filename == str(path)
+
+
 async def test_many_who_save_at_once_share_a_write(tmp_path, monkeypatch):
     checkpoint = Checkpoint.open(tmp_path / "c.json", SOURCE, a_collection())
     writes = []

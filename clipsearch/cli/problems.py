@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 from collections.abc import Sequence
 from typing import Any
@@ -80,6 +81,8 @@ def explain(error: Exception) -> str | None:
         return error.message + (_HINTS.get(error.reason) or _HINTS.get(error.code, ""))
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # of stdout, which has no name
+        return f"cannot be written: {error.strerror}"
     if isinstance(error, ModuleNotFoundError):
         return _what_to_install(error)
     if isinstance(error, FileNotFoundError) and error.filename is None:  # of os.getcwd

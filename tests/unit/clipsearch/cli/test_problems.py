@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -23,6 +26,15 @@ def test_errors_that_are_derived_from_one_are_told_and_faults_are_not():
     assert explain(EmptySource("no rows")) == "no rows"
     assert explain(ValueError("a bug")) is None
     assert explain(ModuleNotFoundError("No module named 'nobody'", name="nobody")) is None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_under_stdout_is_told_in_one_line():
+    command = [sys.executable, "-m", "clipsearch.cli", "token", "create", "--name", "a", "--scope", "search"]
+    with Path("/dev/full").open("w") as full:
+        told = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    *_, last = told.stderr.splitlines()
+    assert (told.returncode, last) == (1, "error: cannot be written: No space left on device")
 
 
 def test_a_fault_of_the_client_stays_a_fault():

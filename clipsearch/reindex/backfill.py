@@ -112,7 +112,7 @@ class Backfill:
     async def _write_bare(self, points: Sequence[StoredPoint]) -> None:
         """Writes points without vectors; as only others can be written, each gets one and loses it again.
 
-        One that a writer gives it in between goes with it; it differs then, when the two are compared.
+        It is taken away only where it still stands: a writer may have given the point another one.
         """
         if not points:
             return
@@ -131,8 +131,16 @@ class Backfill:
             written=note,
             failed=lambda point, error: self._lack(Lacking(point.id, "failed", reason(error))),
         )
-        if written:
-            strip = partial(self.client.delete_vectors, self.new, written, vectors=["image"])
+        if not written:
+            return
+        found = await self.calls.make(partial(self.client.get_points, self.new, written, with_vectors=True))
+        standing = [
+            point.id
+            for point in found
+            if point.image_vector is not None and np.array_equal(point.image_vector, stand_in)
+        ]
+        if standing:
+            strip = partial(self.client.delete_vectors, self.new, standing, vectors=["image"])
             await self.calls.make(strip)
 
     async def _work(self, batches: asyncio.Queue[Sequence[StoredPoint] | None]) -> None:

@@ -100,6 +100,26 @@ async def test_points_without_vectors_are_carried_over_as_they_are(client, encod
     assert again.progress == Progress(already=70)
 
 
+async def test_a_vector_that_a_writer_gives_meanwhile_is_not_taken_for_the_stand_in(
+    client, backfill, monkeypatch
+):
+    await client.upsert("old", [Point("p3", text="text 3")])
+    await client.delete_points("new", ["p3"])
+    await client.delete_vectors("old", ["p3"], vectors=["text"])
+    upsert = client.upsert
+
+    async def overtaken(collection, points, **options):
+        results = await upsert(collection, points, **options)
+        if [point.id for point in points] == ["p3"]:
+            await upsert("old", [Point("p3", image=b"written meanwhile")])
+        return results
+
+    monkeypatch.setattr(client, "upsert", overtaken)
+    await backfill.run()
+    (found,) = await client.get_points("new", ["p3"])
+    assert found.has_image
+
+
 async def test_a_busy_encoder_is_waited_for(client, encoders, backfill):
     encoders[1].error = ResourceExhausted("full", "QUEUE_FULL", retry_after_s=0.1)
     running = asyncio.create_task(backfill.run())

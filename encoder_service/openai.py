@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from clipsearch.encoder.v1 import openai_pb2 as pb
 from clipsearch.encoder.v1 import openai_pb2_grpc
+from clipsearch.serving.deadline import deadline
 from clipsearch.serving.errors import InvalidArgument
-from clipsearch.serving.service import deadline_of
 from clipsearch.serving.together import together
 from encoder_service.encoder import Encoded, Encoder, Outcome
 from encoder_service.inputs.texts import TextInput
@@ -51,7 +51,7 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
         """Encodes texts and images; the first that cannot be encoded fails the call."""
         self._check(request)
         inputs = self._inputs(request.input)
-        encoded = await self._encode(inputs, deadline_of(context))
+        encoded = await self._encode(inputs, deadline())
         as_base64 = request.encoding_format == "base64"
         tokens = sum(one.input.tokens for one in encoded if isinstance(one.input, TextInput))
         return pb.CreateEmbeddingsResponse(

@@ -73,9 +73,7 @@ def services(
         Points(reached, successors, calibrations),
         settings,
     )
-    collections = collections_servicer.CollectionServicer(
-        Collections(reached, encoders, successors), settings.store_timeout_s
-    )
+    collections = collections_servicer.CollectionServicer(Collections(reached, encoders, successors))
     return [
         Service(
             servicer.SERVICE_NAME,
@@ -111,7 +109,7 @@ async def _open(settings: SearchSettings, process: Process) -> AsyncIterator[Seq
         watch = asyncio.create_task(measured.watch_collections(store))
         stack.callback(watch.cancel)
         store = Breaker("store", partial(measured.up, "store")).guarded(store, measured.timer("store"))
-        calibrations = Calibrations(store, settings.store_timeout_s)
+        calibrations = Calibrations(store)
         stack.push_async_callback(calibrations.close)
         yield services(store, calibrations, settings, *encoders)
 
@@ -139,7 +137,7 @@ async def _open_store(settings: SearchSettings) -> VectorStore:
             busy_s=settings.index_busy_s,
         )
         try:
-            return await QdrantEdge.open(settings.data_dir, maintenance)
+            return await QdrantEdge.open(settings.data_dir, maintenance, settings.store_timeout_s)
         except OSError as error:
             raise StartError(
                 f"cannot use the data directory {settings.data_dir}: {error.strerror}"

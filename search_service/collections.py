@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from clipsearch.serving.errors import CollectionDamaged, InvalidArgument
-from search_service.deadline import Deadline
 from search_service.encoder.encoders import Encoders
 from search_service.stores.collection import (
     CollectionInfo,
@@ -42,7 +41,7 @@ class Collections:
         self._encoders = encoders
         self._successors = successors
 
-    async def create(self, spec: CollectionSpec, deadline: Deadline) -> CollectionInfo:
+    async def create(self, spec: CollectionSpec) -> CollectionInfo:
         """Creates a collection; with dimension 0 and fingerprint "" it is one for an encoder's model.
 
         That is the one that `spec.model` names, by name or fingerprint; "" = the first encoder's. With a
@@ -52,93 +51,91 @@ class Collections:
         """
         _check_spec(spec)
         if not spec.dimension:
-            model = await self._encoders.model(deadline, spec.model)
+            model = await self._encoders.model(spec.model)
             spec = dataclasses.replace(
                 spec, dimension=model.dimension, fingerprint=model.fingerprint, model=model.name
             )
-        await self._store.create_collection(spec, timeout=deadline.store())
-        return await self._store.get_collection(spec.name, timeout=deadline.store())
+        await self._store.create_collection(spec)
+        return await self._store.get_collection(spec.name)
 
     async def update(
-        self, name: str, changes_of: Callable[[CollectionSpec], Mapping[str, Any]], deadline: Deadline
+        self, name: str, changes_of: Callable[[CollectionSpec], Mapping[str, Any]]
     ) -> CollectionInfo:
         """Changes settings of a collection, by name or alias, as `changes_of` says from those that it has.
 
         Raises NotFound, InvalidArgument, and FailedPrecondition for what the engine cannot change.
         """
-        spec = await self._store.resolve(name, timeout=deadline.store())
+        spec = await self._store.resolve(name)
         changes = changes_of(spec)
         _check_spec(dataclasses.replace(spec, model="", **changes))
-        await self._store.update_collection(spec.name, changes, timeout=deadline.store())
-        return await self._store.get_collection(spec.name, timeout=deadline.store())
+        await self._store.update_collection(spec.name, changes)
+        return await self._store.get_collection(spec.name)
 
-    async def get(self, name: str, deadline: Deadline) -> CollectionInfo:
+    async def get(self, name: str) -> CollectionInfo:
         """Describes the collection of that name or alias. Raises NotFound."""
-        spec = await self._store.resolve(name, timeout=deadline.store())
-        return await self._store.get_collection(spec.name, timeout=deadline.store())
+        spec = await self._store.resolve(name)
+        return await self._store.get_collection(spec.name)
 
-    async def all(self, deadline: Deadline) -> list[CollectionInfo]:
+    async def all(self) -> list[CollectionInfo]:
         """All collections, by name."""
-        infos = await self._store.list_collections(timeout=deadline.store())
+        infos = await self._store.list_collections()
         return sorted(infos, key=lambda info: info.spec.name)
 
-    async def delete(self, name: str, deadline: Deadline) -> None:
+    async def delete(self, name: str) -> None:
         """Deletes a collection, damaged or not, and its aliases.
 
         Raises NotFound, InvalidArgument for an alias.
         """
         try:
-            await self._require_own_name(name, "name", deadline)
+            await self._require_own_name(name, "name")
         except CollectionDamaged as error:
             if error.collection != name:
                 raise
-        await self._store.delete_collection(name, timeout=deadline.store())
+        await self._store.delete_collection(name)
 
-    async def set_alias(self, alias: str, collection: str, deadline: Deadline) -> str:
+    async def set_alias(self, alias: str, collection: str) -> str:
         """Points `alias` at a collection ("" removes it); returns where it pointed ("" = nowhere).
 
         Raises InvalidArgument, NotFound for an unknown collection, AlreadyExists if a collection
         has the alias's name.
         """
         if collection:
-            await self._require_own_name(collection, "collection", deadline)
-        return await self._store.set_alias(alias, collection or None, timeout=deadline.store())
+            await self._require_own_name(collection, "collection")
+        return await self._store.set_alias(alias, collection or None)
 
-    async def create_payload_index(
-        self, collection: str, key: str, index: PayloadIndex, deadline: Deadline
-    ) -> None:
+    async def create_payload_index(self, collection: str, key: str, index: PayloadIndex) -> None:
         """Adds a payload index, to the successor too.
 
         Raises NotFound; FailedPrecondition if there is another one.
         """
         await on_each(
-            await self._successors.chain(collection, deadline),
-            lambda one: self._store.create_payload_index(one.name, key, index, timeout=deadline.store()),
+            await self._successors.chain(collection),
+            lambda one: self._store.create_payload_index(one.name, key, index),
         )
 
-    async def delete_payload_index(self, collection: str, key: str, deadline: Deadline) -> None:
+    async def delete_payload_index(self, collection: str, key: str) -> None:
         """Removes the payload index of a field, of the successor too. Raises NotFound for the collection."""
         await on_each(
-            await self._successors.chain(collection, deadline),
-            lambda one: self._store.delete_payload_index(one.name, key, timeout=deadline.store()),
+            await self._successors.chain(collection),
+            lambda one: self._store.delete_payload_index(one.name, key),
         )
 
-    async def set_successor(self, collection: str, successor: str, deadline: Deadline) -> tuple[str, float]:
+    async def set_successor(self, collection: str, successor: str) -> tuple[str, float]:
         """Makes `successor` get what is written to the collection ("" = nothing does any more).
 
         Returns the successor before ("" = none), and the seconds until other replicas of the service
         are sure to know. Raises NotFound; InvalidArgument for an alias, and for the collection itself.
         """
-        before = await self._require_own_name(collection, "collection", deadline)
+        before = await self._require_own_name(collection, "collection")
         if successor:
-            await self._require_own_name(successor, "successor", deadline)
+            await self._require_own_name(successor, "successor")
         if successor == collection:
             raise InvalidArgument("successor", f"{successor!r} is the collection itself")
-        settles_s = await self._store.set_successor(collection, successor, timeout=deadline.store())
+        settles_s = await self._store.set_successor(collection, successor)
         return before.successor, settles_s
 
-    async def _require_own_name(self, name: str, field: str, deadline: Deadline) -> CollectionSpec:
-        spec = await self._store.resolve(name, timeout=deadline.store())
+    async def _require_own_name(self, name: str, field: str) -> CollectionSpec:
+        spec = await self._store.resolve(name)
         if spec.name != name:
             raise InvalidArgument(
                 field,

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from clipsearch.serving.errors import FailedPrecondition
-from search_service.deadline import Deadline
 from search_service.query.calibrations import Calibrations
 from search_service.query.filters import FieldChecks, fitted
 from search_service.query.ordering import Order, order_by, ordered_page
@@ -52,27 +51,19 @@ class Points:
         self._fields = FieldChecks(store)
 
     async def get(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        *,
-        payload: PayloadSelection,
-        with_vectors: bool,
-        deadline: Deadline,
+        self, collection: str, ids: Sequence[str], *, payload: PayloadSelection, with_vectors: bool
     ) -> list[StoredPoint]:
         """Those of `ids` that exist, in their order, without repeats."""
-        spec = await self._resolve(collection, deadline)
-        return await self._store.get(
-            spec.name, ids, payload=payload, with_vectors=with_vectors, timeout=deadline.store()
-        )
+        spec = await self._resolve(collection)
+        return await self._store.get(spec.name, ids, payload=payload, with_vectors=with_vectors)
 
-    async def delete(self, collection: str, selector: Sequence[str] | Filter, deadline: Deadline) -> int:
+    async def delete(self, collection: str, selector: Sequence[str] | Filter) -> int:
         """Deletes by ids or by filter; returns how many points existed and are gone.
 
         The successor's are deleted too, and not counted. Raises FailedPrecondition for a filter by vectors
         where there is a successor.
         """
-        spec = await self._resolve(collection, deadline)
+        spec = await self._resolve(collection)
         if isinstance(selector, Filter):
             selector = fitted(selector, spec.payload_indexes)
             if spec.successor and asks_for_vectors(selector):
@@ -82,21 +73,21 @@ class Points:
                     "SUCCESSOR_DIFFERS",
                     {"field": "filter", "collection": spec.name, "successor": spec.successor},
                 )
-            await self._fields.check(spec, selector, deadline, found=True, deleting=True)
+            await self._fields.check(spec, selector, found=True, deleting=True)
             collection = spec.name  # what it was checked against: an alias may move meanwhile
 
         async def delete(one: CollectionSpec) -> int:
-            gone = await self._store.delete(one.name, selector, timeout=deadline.store())
+            gone = await self._store.delete(one.name, selector)
             self._calibrations.wrote(one.name, gone)
             return gone
 
-        deleted = await self._successors.write(collection, deadline, delete)
+        deleted = await self._successors.write(collection, delete)
         if not deleted and isinstance(selector, Filter):
-            await self._fields.check(spec, selector, deadline, found=False)
+            await self._fields.check(spec, selector, found=False)
         return deleted
 
     async def update_payload(
-        self, collection: str, selector: Sequence[str] | Filter, change: PayloadChange, deadline: Deadline
+        self, collection: str, selector: Sequence[str] | Filter, change: PayloadChange
     ) -> int:
         """Changes payloads of points by ids or by filter; returns how many points there were.
 
@@ -108,105 +99,93 @@ class Points:
             size = max(1, min(size, _OVERWRITTEN_AT_ONCE // len(json.dumps(dict(change.set)))))
 
         async def update(one: CollectionSpec, ids: Sequence[str]) -> int:
-            return await self._store.update_payload(one.name, ids, change, timeout=deadline.store())
+            return await self._store.update_payload(one.name, ids, change)
 
-        return await self._change(collection, selector, update, size, deadline)
+        return await self._change(collection, selector, update, size)
 
     async def delete_vectors(
-        self,
-        collection: str,
-        selector: Sequence[str] | Filter,
-        names: Sequence[VectorName],
-        deadline: Deadline,
+        self, collection: str, selector: Sequence[str] | Filter, names: Sequence[VectorName]
     ) -> int:
         """Removes vectors of points by ids or by filter, as `update_payload` changes payloads."""
 
         async def delete(one: CollectionSpec, ids: Sequence[str]) -> int:
-            found = await self._store.delete_vectors(one.name, ids, names, timeout=deadline.store())
+            found = await self._store.delete_vectors(one.name, ids, names)
             self._calibrations.wrote(one.name, found)
             return found
 
-        return await self._change(collection, selector, delete, _UPDATED_AT_ONCE, deadline)
+        return await self._change(collection, selector, delete, _UPDATED_AT_ONCE)
 
-    async def _change(
-        self, collection: str, selector: Sequence[str] | Filter, do: Change, size: int, deadline: Deadline
-    ) -> int:
+    async def _change(self, collection: str, selector: Sequence[str] | Filter, do: Change, size: int) -> int:
         """Does it to `size` points at a time, and in the successors too; returns how many there were."""
         if not isinstance(selector, Filter):
             ids = list(dict.fromkeys(selector))
             return sum(
                 [
-                    await self._change_ids(collection, ids[first : first + size], do, deadline)
+                    await self._change_ids(collection, ids[first : first + size], do)
                     for first in range(0, len(ids), size)
                 ]
             )
-        spec = await self._resolve(collection, deadline)
+        spec = await self._resolve(collection)
         filter = fitted(selector, spec.payload_indexes)
-        await self._fields.check(spec, filter, deadline, found=True, deleting=True)
+        await self._fields.check(spec, filter, found=True, deleting=True)
         listing = Listing(spec.name, filter, PayloadSelection(()))
         updated, cursor = 0, None
         while True:
-            page = await self._store.scroll(listing, limit=size, cursor=cursor, timeout=deadline.store())
+            page = await self._store.scroll(listing, limit=size, cursor=cursor)
             ids = [point.id for point in page.points]
             if ids:
-                updated += await self._change_ids(spec.name, ids, do, deadline)
+                updated += await self._change_ids(spec.name, ids, do)
             cursor = page.next_cursor
             if cursor is None:
                 break
         if not updated:
-            await self._fields.check(spec, filter, deadline, found=False)
+            await self._fields.check(spec, filter, found=False)
         return updated
 
-    async def _change_ids(self, collection: str, ids: Sequence[str], do: Change, deadline: Deadline) -> int:
-        return await self._successors.write(collection, deadline, lambda one: do(one, ids))
+    async def _change_ids(self, collection: str, ids: Sequence[str], do: Change) -> int:
+        return await self._successors.write(collection, lambda one: do(one, ids))
 
-    async def count(self, collection: str, filter: Filter, deadline: Deadline) -> int:
+    async def count(self, collection: str, filter: Filter) -> int:
         """How many points match, exactly."""
-        spec = await self._resolve(collection, deadline)
+        spec = await self._resolve(collection)
         filter = fitted(filter, spec.payload_indexes)
-        matching = await self._store.count(spec.name, filter or None, timeout=deadline.store())
-        await self._fields.check(spec, filter, deadline, found=bool(matching))
+        matching = await self._store.count(spec.name, filter or None)
+        await self._fields.check(spec, filter, found=bool(matching))
         return matching
 
     async def facet(
-        self, collection: str, key: str, *, limit: int, filter: Filter, exact: bool, deadline: Deadline
+        self, collection: str, key: str, *, limit: int, filter: Filter, exact: bool
     ) -> list[FacetHit]:
         """The most frequent values of a field. Raises FailedPrecondition without the index it needs."""
-        spec = await self._resolve(collection, deadline)
+        spec = await self._resolve(collection)
         check_index(spec, key, FACET_TYPES, "key", "counted by their values")
         filter = fitted(filter, spec.payload_indexes)
         asked = FacetQuery(key, limit, filter, exact)
-        hits = await self._store.facet(spec.name, asked, timeout=deadline.store())
-        await self._fields.check(spec, filter, deadline, found=bool(hits), misspelt=True)
+        hits = await self._store.facet(spec.name, asked)
+        await self._fields.check(spec, filter, found=bool(hits), misspelt=True)
         return hits
 
     async def page(
-        self,
-        listing: Listing,
-        *,
-        limit: int,
-        cursor: str | None,
-        order: Order | Literal["random"] | None,
-        deadline: Deadline,
+        self, listing: Listing, *, limit: int, cursor: str | None, order: Order | Literal["random"] | None
     ) -> Page:
         """A page of points in the order of their UUIDs, or in that of a field's values; or so many at random.
 
         Raises FailedPrecondition if the field has not the payload index that this needs.
         """
-        spec = await self._resolve(listing.collection, deadline)
+        spec = await self._resolve(listing.collection)
         filter = fitted(listing.filter, spec.payload_indexes)
         listing = replace(listing, collection=spec.name, filter=filter)
         if isinstance(order, Order):
             check_index(spec, order.key, ORDER_TYPES, "order_by.key", "listed in the order of their values")
             by = order_by(order, index_type(spec.payload_indexes[order.key]))
-            page = await ordered_page(self._store, listing, by, limit, cursor, deadline)
+            page = await ordered_page(self._store, listing, by, limit, cursor)
         elif order == "random":
-            found = await self._store.random(listing, limit=limit, timeout=deadline.store())
+            found = await self._store.random(listing, limit=limit)
             page = Page(tuple(found), None)
         else:
-            page = await self._store.scroll(listing, limit=limit, cursor=cursor, timeout=deadline.store())
-        await self._fields.check(spec, filter, deadline, found=bool(page.points) or cursor is not None)
+            page = await self._store.scroll(listing, limit=limit, cursor=cursor)
+        await self._fields.check(spec, filter, found=bool(page.points) or cursor is not None)
         return page
 
-    async def _resolve(self, collection: str, deadline: Deadline) -> CollectionSpec:
-        return await self._store.resolve(collection, timeout=deadline.store())
+    async def _resolve(self, collection: str) -> CollectionSpec:
+        return await self._store.resolve(collection)

@@ -20,6 +20,7 @@ import grpc
 import structlog
 from google.rpc import error_details_pb2
 
+from clipsearch.serving.deadline import deadline_at
 from clipsearch.serving.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -212,41 +213,29 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 retry_after_s=max(_SHORTEST_RETRY_S, self._mean_s),
             )
         start = time.monotonic()
+        end = start + (self._deadline_s if left is None else left)
         self.in_progress += 1
         try:
-            if left is not None:  # gRPC itself cancels the call at its deadline
-                return await method.answer(context, check)
-            return await self._in_default_time(method, context, check)
+            with deadline_at(end):
+                if left is not None:  # gRPC itself cancels the call at its deadline
+                    return await method.answer(context, check)
+                return await self._in_default_time(method, context, check, end)
         finally:
             self.in_progress -= 1
             self._mean_s += _NEWEST * (time.monotonic() - start - self._mean_s)
 
-    async def _in_default_time(self, method: _Method, context: Context, check: Check | None) -> Any:
-        end = time.monotonic() + self._deadline_s  # the clock of the loop too
+    async def _in_default_time(
+        self, method: _Method, context: Context, check: Check | None, end: float
+    ) -> Any:
         try:
-            async with asyncio.timeout_at(end) as scope:
-                limited = cast(Context, _WithDeadline(context, end))
-                return await method.answer(limited, check)
+            async with asyncio.timeout_at(end) as scope:  # the loop's clock is the same
+                return await method.answer(context, check)
         except TimeoutError:
             if not scope.expired():
                 raise
             raise DeadlineExceeded(
                 f"the call set no deadline and took longer than the default of {self._deadline_s:g} s"
             ) from None
-
-
-class _WithDeadline:
-    """A call's context, but for its deadline: `end` on the clock of the running loop."""
-
-    def __init__(self, context: Context, end: float) -> None:
-        self._context = context
-        self._end = end
-
-    def time_remaining(self) -> float:
-        return max(0.0, self._end - time.monotonic())
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
 
 
 def _prompt(handler: Handler) -> Handler:

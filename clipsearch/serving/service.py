@@ -1,12 +1,10 @@
-"""What `lifecycle` is told of a gRPC service that it is to serve, and what a servicer asks of a call."""
+"""What `lifecycle` is told of a gRPC service that it is to serve."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import grpc
 
@@ -34,9 +32,3 @@ class Service:
     ready: Probe | None = None
     unready_after_s: float = 0.0
     admit: Admit | None = None
-
-
-def deadline_of(context: grpc.aio.ServicerContext[Any, Any]) -> float:
-    """The caller's deadline in seconds of time.monotonic(); infinity where there is none."""
-    left = context.time_remaining()
-    return math.inf if left is None else time.monotonic() + left

@@ -12,7 +12,6 @@ from clipsearch.search.v1 import collection_pb2_grpc
 from search_service.api.collection_proto import read_changes, read_index, read_spec, write_collection
 from search_service.api.point_proto import check_path
 from search_service.collections import Collections
-from search_service.deadline import Deadline
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CollectionService"].full_name
 
@@ -20,63 +19,56 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
-    """Answers CollectionService. `store_timeout_s` is the longest wait for one answer of the store."""
+    """Answers CollectionService."""
 
-    def __init__(self, collections: Collections, store_timeout_s: float) -> None:
+    def __init__(self, collections: Collections) -> None:
         self._collections = collections
-        self._store_timeout_s = store_timeout_s
 
     async def CreateCollection(
         self, request: pb.CreateCollectionRequest, context: Context
     ) -> pb.CreateCollectionResponse:
         """Creates a collection."""
-        info = await self._collections.create(read_spec(request), self._deadline(context))
+        info = await self._collections.create(read_spec(request))
         return pb.CreateCollectionResponse(collection=write_collection(info))
 
     async def GetCollection(
         self, request: pb.GetCollectionRequest, context: Context
     ) -> pb.GetCollectionResponse:
         """Describes a collection."""
-        info = await self._collections.get(request.name, self._deadline(context))
+        info = await self._collections.get(request.name)
         return pb.GetCollectionResponse(collection=write_collection(info))
 
     async def UpdateCollection(
         self, request: pb.UpdateCollectionRequest, context: Context
     ) -> pb.UpdateCollectionResponse:
         """Changes settings of a collection."""
-        info = await self._collections.update(
-            request.name, lambda spec: read_changes(request, spec), self._deadline(context)
-        )
+        info = await self._collections.update(request.name, lambda spec: read_changes(request, spec))
         return pb.UpdateCollectionResponse(collection=write_collection(info))
 
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: Context
     ) -> pb.ListCollectionsResponse:
         """Lists all collections."""
-        infos = await self._collections.all(self._deadline(context))
+        infos = await self._collections.all()
         return pb.ListCollectionsResponse(collections=[write_collection(info) for info in infos])
 
     async def DeleteCollection(
         self, request: pb.DeleteCollectionRequest, context: Context
     ) -> pb.DeleteCollectionResponse:
         """Deletes a collection."""
-        await self._collections.delete(request.name, self._deadline(context))
+        await self._collections.delete(request.name)
         return pb.DeleteCollectionResponse()
 
     async def UpdateAlias(self, request: pb.UpdateAliasRequest, context: Context) -> pb.UpdateAliasResponse:
         """Sets or removes an alias."""
-        previous = await self._collections.set_alias(
-            request.alias, request.collection, self._deadline(context)
-        )
+        previous = await self._collections.set_alias(request.alias, request.collection)
         return pb.UpdateAliasResponse(previous_collection=previous)
 
     async def SetSuccessor(
         self, request: pb.SetSuccessorRequest, context: Context
     ) -> pb.SetSuccessorResponse:
         """Sets or removes the collection that gets every write too."""
-        previous, settles_s = await self._collections.set_successor(
-            request.collection, request.successor, self._deadline(context)
-        )
+        previous, settles_s = await self._collections.set_successor(request.collection, request.successor)
         return pb.SetSuccessorResponse(previous_successor=previous, settles_after_s=settles_s)
 
     async def CreatePayloadIndex(
@@ -84,7 +76,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
     ) -> pb.CreatePayloadIndexResponse:
         """Adds a payload index."""
         key, index = read_index(request.index, "index")
-        await self._collections.create_payload_index(request.collection, key, index, self._deadline(context))
+        await self._collections.create_payload_index(request.collection, key, index)
         return pb.CreatePayloadIndexResponse()
 
     async def DeletePayloadIndex(
@@ -92,8 +84,5 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
     ) -> pb.DeletePayloadIndexResponse:
         """Removes a payload index."""
         key = check_path(request.field, "field")
-        await self._collections.delete_payload_index(request.collection, key, self._deadline(context))
+        await self._collections.delete_payload_index(request.collection, key)
         return pb.DeletePayloadIndexResponse()
-
-    def _deadline(self, context: Context) -> Deadline:
-        return Deadline.after(context.time_remaining(), self._store_timeout_s)

@@ -38,7 +38,6 @@ from search_service.api.search_proto import (
     write_answer,
     write_groups,
 )
-from search_service.deadline import Deadline
 from search_service.points import Points
 from search_service.query.groups import Groups
 from search_service.query.search import Search
@@ -93,7 +92,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         """Finds points."""
         query = read_search(request, self._settings)
-        [answer] = await self._search.search([query], self._deadline(context))
+        [answer] = await self._search.search([query])
         return write_answer(answer, request.vector_format)
 
     @again_if_moved
@@ -103,7 +102,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         queries = await _in_turns(
             request.searches, lambda search, i: read_search(search, self._settings, f"searches[{i}]")
         )
-        answers = await self._search.search(queries, self._deadline(context))
+        answers = await self._search.search(queries)
         return pb.SearchBatchResponse(
             results=[
                 write_answer(answer, search.vector_format)
@@ -117,7 +116,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     ) -> pb.SearchGroupsResponse:
         """Finds the best points of each value of a field."""
         query = read_groups(request, self._settings)
-        groups, answer = await self._groups.search(query, self._deadline(context))
+        groups, answer = await self._groups.search(query)
         return write_groups(groups, answer, request.search.vector_format)
 
     @again_if_moved
@@ -142,9 +141,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         """Removes vectors of points by id or by filter."""
         selector = self._selector(request, "to change all points, name their ids")
         names = read_names(request.vectors, "vectors")
-        updated = await self._points.delete_vectors(
-            request.collection, selector, names, self._deadline(context)
-        )
+        updated = await self._points.delete_vectors(request.collection, selector, names)
         return pb.DeleteVectorsResponse(updated=updated)
 
     @again_if_moved
@@ -157,7 +154,6 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             ids,
             payload=read_selection(request.payload),
             with_vectors=request.with_vectors,
-            deadline=self._deadline(context),
         )
         found = {point.id for point in points}
         return pb.GetPointsResponse(
@@ -171,7 +167,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     ) -> pb.DeletePointsResponse:
         """Deletes points by id or by filter."""
         selector = self._selector(request, "to delete all points, delete the collection")
-        deleted = await self._points.delete(request.collection, selector, self._deadline(context))
+        deleted = await self._points.delete(request.collection, selector)
         return pb.DeletePointsResponse(deleted=deleted)
 
     @again_if_moved
@@ -181,16 +177,14 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         """Changes payloads of points by id or by filter."""
         selector = self._selector(request, "to change all points, name their ids")
         change = read_change(request, self._settings)
-        updated = await self._points.update_payload(
-            request.collection, selector, change, self._deadline(context)
-        )
+        updated = await self._points.update_payload(request.collection, selector, change)
         return pb.UpdatePayloadResponse(updated=updated)
 
     @again_if_moved
     async def CountPoints(self, request: pb.CountPointsRequest, context: Context) -> pb.CountPointsResponse:
         """Counts points."""
         filter = read_filter(request.filter, self._settings)
-        count = await self._points.count(request.collection, filter, self._deadline(context))
+        count = await self._points.count(request.collection, filter)
         return pb.CountPointsResponse(count=count)
 
     @again_if_moved
@@ -202,7 +196,6 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             limit=check_limit(request.limit, self._settings.max_limit),
             filter=read_filter(request.filter, self._settings),
             exact=request.exact,
-            deadline=self._deadline(context),
         )
         return pb.FacetResponse(
             hits=[pb.FacetHit(value=write_value(hit.value), count=hit.count) for hit in hits]
@@ -221,11 +214,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             request.with_vectors,
         )
         page = await self._points.page(
-            listing,
-            limit=limit,
-            cursor=request.page_token or None,
-            order=read_order(request),
-            deadline=self._deadline(context),
+            listing, limit=limit, cursor=request.page_token or None, order=read_order(request)
         )
         return pb.ListPointsResponse(
             points=[write_point(point, request.vector_format) for point in page.points],
@@ -250,11 +239,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         write = Write(
             request.collection, points, wait, insert_only, request.fingerprint, vectors_only=only_vectors
         )
-        results = await self._upsert.upsert(write, self._deadline(context))
+        results = await self._upsert.upsert(write)
         return [_result(point.id, one) for point, one in zip(request.points, results, strict=True)]
-
-    def _deadline(self, context: Context) -> Deadline:
-        return Deadline.after(context.time_remaining(), self._settings.store_timeout_s)
 
     def _selector(
         self,

@@ -27,7 +27,7 @@ from clipsearch.serving.errors import (
 )
 from clipsearch.serving.telemetry.current_call import forwarded
 from clipsearch.serving.together import together
-from search_service.deadline import Deadline
+from search_service.deadline import time_left
 from search_service.encoder.connection import Connection
 from search_service.stores.protocol import Vector
 
@@ -109,22 +109,22 @@ class EncoderClient(Connection):
         """Returns if the encoder answers. Logs no failure: it is asked all the time."""
         request = encoder_pb2.GetModelRequest()
         try:
-            await self.stub.GetModel(request, timeout=self._timeout_s, metadata=self._shown)
+            await self.stub.GetModel(request, metadata=self._shown)
         except grpc.aio.AioRpcError as error:
             # A full encoder answers; health that gave up for it would take the searches of all away.
             if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                 raise _call_error(error, self._timeout_s) from None
 
-    async def model(self, deadline: Deadline) -> Model:
+    async def model(self) -> Model:
         """The model that is loaded."""
-        answer = await self._call(self.stub.GetModel, encoder_pb2.GetModelRequest(), deadline)
+        answer = await self._call(self.stub.GetModel, encoder_pb2.GetModelRequest())
         return Model(answer.name, answer.fingerprint, answer.dimension)
 
-    async def encode(self, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline) -> Encoding:
+    async def encode(self, texts: Sequence[str], images: Sequence[bytes]) -> Encoding:
         """Encodes texts and images, at least one of either."""
         answers = await together(
-            [self._encode_texts(batch, deadline) for batch in batched(texts, TEXTS_A_CALL, BYTES_A_CALL)]
-            + [self._encode_images(batch, deadline) for batch in batched(images, IMAGES_A_CALL, BYTES_A_CALL)]
+            [self._encode_texts(batch) for batch in batched(texts, TEXTS_A_CALL, BYTES_A_CALL)]
+            + [self._encode_images(batch) for batch in batched(images, IMAGES_A_CALL, BYTES_A_CALL)]
         )
         fingerprints = {answer.fingerprint for answer in answers}
         if len(fingerprints) > 1:
@@ -140,24 +140,21 @@ class EncoderClient(Connection):
             weak_match_below=max(answer.weak_match_below for answer in answers),
         )
 
-    async def _encode_texts(self, texts: list[str], deadline: Deadline) -> Encoding:
+    async def _encode_texts(self, texts: list[str]) -> Encoding:
         request = encoder_pb2.EncodeTextRequest(texts=texts, format=_F32)
-        answer = await self._call(self.stub.EncodeText, request, deadline)
+        answer = await self._call(self.stub.EncodeText, request)
         outcomes = _outcomes(answer.embeddings, len(texts))
         return Encoding(outcomes, [], answer.fingerprint, answer.weak_match_below)
 
-    async def _encode_images(self, images: list[bytes], deadline: Deadline) -> Encoding:
+    async def _encode_images(self, images: list[bytes]) -> Encoding:
         request = encoder_pb2.EncodeImageRequest(images=images, format=_F32)
-        answer = await self._call(self.stub.EncodeImage, request, deadline)
+        answer = await self._call(self.stub.EncodeImage, request)
         return Encoding([], _outcomes(answer.embeddings, len(images)), answer.fingerprint)
 
     async def _call(
-        self,
-        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
-        request: Request,
-        deadline: Deadline,
+        self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request
     ) -> Response:
-        timeout_s = deadline.left(at_most=self._timeout_s)
+        timeout_s = time_left(self._timeout_s)
         try:
             return await method(request, timeout=timeout_s, metadata=(*self._shown, *forwarded()))
         except grpc.aio.AioRpcError as error:

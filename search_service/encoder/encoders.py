@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from clipsearch.serving.errors import FingerprintMismatch, InvalidArgument, ServiceError, Unavailable
-from search_service.deadline import Deadline
 from search_service.encoder.client import EncoderClient, Encoding, Model
 from search_service.stores.collection import CollectionSpec
 
@@ -29,26 +28,26 @@ class Encoders:
             self._all = [_Known("first", first), _Known("second", second)]
 
     async def encode_for(
-        self, spec: CollectionSpec, texts: Sequence[str], images: Sequence[bytes], deadline: Deadline
+        self, spec: CollectionSpec, texts: Sequence[str], images: Sequence[bytes]
     ) -> Encoding:
         """Encodes with the encoder of the collection's model. Raises FingerprintMismatch if none has it."""
         for _ in self._all:  # twice, of two: one may have got another model just now
-            known = await self._of(spec, deadline)
+            known = await self._of(spec)
             with known.named():
-                encoding = await known.encoder.encode(texts, images, deadline)
+                encoding = await known.encoder.encode(texts, images)
             known.fingerprint = encoding.fingerprint
             if encoding.fingerprint == spec.fingerprint:
                 return encoding
         raise FingerprintMismatch(spec.name, spec.fingerprint, encoding.fingerprint)
 
-    async def model(self, deadline: Deadline, wanted: str = "") -> Model:
+    async def model(self, wanted: str = "") -> Model:
         """The model of that name or fingerprint; "" = the first encoder's.
 
         Raises InvalidArgument naming `model` if there is none, or two of one name.
         """
         if not wanted:
-            return await self._all[0].ask(deadline)
-        models, away = await self._ask(deadline)
+            return await self._all[0].ask()
+        models, away = await self._ask()
         found = [model for model in models if wanted in (model.fingerprint, model.name)]
         if len({model.fingerprint for model in found}) == 1:
             return found[0]
@@ -58,7 +57,7 @@ class Encoders:
         what = "the name of two models" if found else "no model of the encoders"
         raise InvalidArgument("model", f"{wanted!r} is {what}; there are {known}", "MODEL_UNKNOWN")
 
-    async def _of(self, spec: CollectionSpec, deadline: Deadline) -> _Known:
+    async def _of(self, spec: CollectionSpec) -> _Known:
         """The encoder whose model filled the collection; asks them if none is known to."""
         if len(self._all) == 1:
             return self._all[0]
@@ -66,7 +65,7 @@ class Encoders:
         away: ServiceError | None = None
         for asked in (False, True):
             if asked:
-                models, away = await self._ask(deadline)
+                models, away = await self._ask()
             for known in self._all:
                 if known.fingerprint == spec.fingerprint:
                     return known
@@ -75,9 +74,9 @@ class Encoders:
         fingerprints = " and ".join(model.fingerprint for model in models)
         raise FingerprintMismatch(spec.name, spec.fingerprint, fingerprints)
 
-    async def _ask(self, deadline: Deadline) -> tuple[list[Model], ServiceError | None]:
+    async def _ask(self) -> tuple[list[Model], ServiceError | None]:
         """The models of the encoders that answer, and why one of them does not."""
-        answers = await asyncio.gather(*(known.ask(deadline) for known in self._all), return_exceptions=True)
+        answers = await asyncio.gather(*(known.ask() for known in self._all), return_exceptions=True)
         models, away = [], None
         for answer in answers:
             if isinstance(answer, Model):
@@ -100,10 +99,10 @@ class _Known:
         self.encoder = encoder
         self.fingerprint = ""
 
-    async def ask(self, deadline: Deadline) -> Model:
+    async def ask(self) -> Model:
         """Its model."""
         with self.named():
-            model = await self.encoder.model(deadline)
+            model = await self.encoder.model()
         self.fingerprint = model.fingerprint
         return model
 

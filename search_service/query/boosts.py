@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from clipsearch.serving.errors import InvalidArgument
-from search_service.deadline import Deadline
 from search_service.query.filters import FieldChecks, fitted, of_kind
 from search_service.query.queries import Hit, Query
 from search_service.stores.collection import CollectionSpec, PayloadIndex
@@ -57,16 +56,14 @@ def check_indexes(boosts: Sequence[Boost], indexes: Mapping[str, PayloadIndex]) 
             raise error.at(field) from None
 
 
-async def check_fields(
-    fields: FieldChecks, spec: CollectionSpec, boosts: Sequence[Boost], deadline: Deadline
-) -> None:
+async def check_fields(fields: FieldChecks, spec: CollectionSpec, boosts: Sequence[Boost]) -> None:
     """Raises InvalidArgument for a boost by a field that no point has, or that holds another type.
 
     To be asked where no hit was boosted.
     """
     for field, filter in _fields(boosts):
         try:
-            await fields.check(spec, filter, deadline, found=False, misspelt=True)
+            await fields.check(spec, filter, found=False, misspelt=True)
         except InvalidArgument as error:
             raise error.at(field) from None
 

@@ -13,12 +13,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from clipsearch.serving.errors import NotFound, ServiceError
+from search_service.deadline import store_within
 from search_service.query.calibration import SAMPLE, Calibration, measure
 from search_service.stores.protocol import (
     VECTOR_NAMES,
@@ -60,14 +62,13 @@ class _Collection:
 
 
 class Calibrations:
-    """Calibrations of the collections of `store`; one answer of it may take `timeout_s`.
+    """Calibrations of the collections of `store`.
 
     What was written is measured when nothing has been written for `quiet_s`.
     """
 
-    def __init__(self, store: VectorStore, timeout_s: float, quiet_s: float = 0.1) -> None:
+    def __init__(self, store: VectorStore, *, quiet_s: float = 0.1) -> None:
         self._store = store
-        self._timeout_s = timeout_s
         self._quiet_s = quiet_s
         self._known: defaultdict[str, _Collection] = defaultdict(_Collection)
         self._asking: set[asyncio.Task[None]] = set()
@@ -99,7 +100,7 @@ class Calibrations:
             await self._kept(collection)
         elif _now() - known.asked >= _COUNTS_FOR_S:
             known.asked = _now()
-            asking = asyncio.create_task(self._ask_again(collection))
+            asking = asyncio.create_task(self._ask_again(collection), context=Context())
             self._asking.add(asking)
             asking.add_done_callback(self._asking.discard)
         return known.calibration.counts if known.calibration else {}
@@ -108,9 +109,9 @@ class Calibrations:
         """The names of which the collection has no vectors; nothing is known where others write too."""
         return frozenset() if self._store.shared else self._known[collection].empty
 
-    async def sample(self, collection: str, name: VectorName, *, timeout: float | None) -> VectorSample:
+    async def sample(self, collection: str, name: VectorName) -> VectorSample:
         """Vectors of a name, of all that the collection holds, whoever asks."""
-        return await self._store.sample(collection, name, SAMPLE, timeout=timeout)
+        return await self._store.sample(collection, name, SAMPLE)
 
     async def renew(self, collection: str) -> Calibration | None:
         """Measures it anew."""
@@ -160,7 +161,8 @@ class Calibrations:
         known = self._known[collection]
         known.stop_timer()
         known.failed = False
-        known.task = asyncio.create_task(self._measure(collection, force))
+        # In a context of its own: it is nobody's call, and bound by nobody's deadline.
+        known.task = asyncio.create_task(self._measure(collection, force), context=Context())
         known.task.add_done_callback(lambda task: self._ended(collection, known, task))
         return known.task
 
@@ -181,7 +183,7 @@ class Calibrations:
         known = self._known[collection]
         written = known.written
         before = await self._kept(collection)
-        info = await self._store.get_collection(collection, timeout=self._timeout_s)
+        info = await self._store.get_collection(collection)
         counts: dict[VectorName, int] = {"image": info.image_vectors, "text": info.text_vectors}
         known.counted = True
         if known.written == written:  # nothing came meanwhile
@@ -191,14 +193,13 @@ class Calibrations:
             known.room = _room(before, counts)
         if not any(counts.values()) or not (force or before is None or _changed(before, counts)):
             return
-        samples = {
-            name: await self.sample(collection, name, timeout=self._timeout_s) for name in VECTOR_NAMES
-        }
+        samples = {name: await self.sample(collection, name) for name in VECTOR_NAMES}
         known.unkept = measured = await asyncio.to_thread(measure, samples, counts)
         known.room = _room(measured, counts)
         try:
             # A cluster of which most nodes are away can be searched, and keeps nothing.
-            await self._store.set_calibration(collection, measured.to_json(), timeout=_KEPT_WITHIN_S)
+            async with store_within(_KEPT_WITHIN_S):
+                await self._store.set_calibration(collection, measured.to_json())
         except NotFound:
             raise
         except ServiceError as error:
@@ -215,7 +216,7 @@ class Calibrations:
         known.asked = _now()
         if known.unkept is not None:
             return known.unkept
-        read = await self._store.calibration(collection, timeout=self._timeout_s)
+        read = await self._store.calibration(collection)
         if read is None:
             known.calibration = None
         elif read is not known.read:

@@ -14,7 +14,6 @@ from dataclasses import replace
 import numpy as np
 
 from clipsearch.serving.errors import FailedPrecondition
-from search_service.deadline import Deadline
 from search_service.encoder.client import Encoded
 from search_service.encoder.encoders import Encoders
 from search_service.query.calibration import Calibration, Weighted, measured
@@ -55,7 +54,6 @@ class Chance:
         calibration: Calibration,
         terms: Sequence[Weighted],
         names: Sequence[VectorName],
-        deadline: Deadline,
     ) -> dict[VectorName, float]:
         """For each of the vector names, the cosine of the terms' sum from which on it is no chance.
 
@@ -70,18 +68,16 @@ class Chance:
                 {"field": "only_matches", "collection": spec.name},
             )
         if "text" in kinds and "image" in names and not calibration.counts["text"]:
-            calibration = await self._with_words(spec, calibration, deadline)
+            calibration = await self._with_words(spec, calibration)
         return {name: calibration.scale(terms, name).best for name in names}
 
-    async def _with_words(
-        self, spec: CollectionSpec, calibration: Calibration, deadline: Deadline
-    ) -> Calibration:
+    async def _with_words(self, spec: CollectionSpec, calibration: Calibration) -> Calibration:
         """With the figures of words among images, which are measured anew whenever the others were."""
         before, known = self._words.get(spec.name, (None, calibration))
         if before is calibration:
             return known
-        images = await self._calibrations.sample(spec.name, "image", timeout=deadline.store())
-        encoding = await self._encoders.encode_for(spec, WORDS, (), deadline)
+        images = await self._calibrations.sample(spec.name, "image")
+        encoding = await self._encoders.encode_for(spec, WORDS, ())
         vectors = [one.vector for one in encoding.texts if isinstance(one, Encoded)]
         words = VectorSample(("",) * len(vectors), np.stack(vectors))  # of no point
         if figures := measured(words, images, calibration.counts["image"]):

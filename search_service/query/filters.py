@@ -18,7 +18,6 @@ from clipsearch.filters.paths import values_at
 from clipsearch.serving.errors import InvalidArgument
 from clipsearch.serving.security.tokens import Tenant
 from clipsearch.serving.telemetry.current_call import current_tenant
-from search_service.deadline import Deadline
 from search_service.stores.collection import (
     USUAL_TEXT,
     CollectionSpec,
@@ -237,7 +236,6 @@ class FieldChecks:
         self,
         spec: CollectionSpec,
         filter: Filter,
-        deadline: Deadline,
         *,
         found: bool,
         misspelt: bool = False,
@@ -253,24 +251,22 @@ class FieldChecks:
             if key in spec.payload_indexes or (found and clauses == {"must"}):
                 continue
             wanted = _kinds(condition)
-            held = await self._held(spec.name, key, wanted, deadline)
+            held = await self._held(spec.name, key, wanted)
             if held & wanted:
                 continue
             if held:
                 raise _mismatch(field, key, held, wanted, condition)
             if deleting if excluding else misspelt and not found:
-                await self.refuse_unknown(spec.name, field, key, deadline)
+                await self.refuse_unknown(spec.name, field, key)
 
-    async def sample(self, collection: str, key: str, deadline: Deadline) -> Page:
+    async def sample(self, collection: str, key: str) -> Page:
         """Some of the points that have the payload field, with its values; all, if there is no next page."""
         there, its_values = Filter(must_not=(IsEmpty(key),)), PayloadSelection(include=(key,))
-        return await self._store.scroll(
-            Listing(collection, there, its_values), limit=_SAMPLE, timeout=deadline.store()
-        )
+        return await self._store.scroll(Listing(collection, there, its_values), limit=_SAMPLE)
 
-    async def refuse_unknown(self, collection: str, field: str, key: str, deadline: Deadline) -> None:
+    async def refuse_unknown(self, collection: str, field: str, key: str) -> None:
         """Raises InvalidArgument of `field`, whose payload field no point has, if there are points."""
-        if await self._store.count(collection, timeout=deadline.store()):
+        if await self._store.count(collection):
             raise InvalidArgument(
                 field,
                 f"no point of collection {collection!r} has a field {key!r}, and it has no payload index",
@@ -278,27 +274,25 @@ class FieldChecks:
                 {"key": key, "collection": collection},
             )
 
-    async def _held(
-        self, collection: str, key: str, wanted: frozenset[str], deadline: Deadline
-    ) -> frozenset[str]:
+    async def _held(self, collection: str, key: str, wanted: frozenset[str]) -> frozenset[str]:
         """The kinds of values that the field holds; all of `wanted` that it holds are among them."""
         seen = current_tenant(), collection, key
         held = self._seen.get(seen, frozenset())
         if held & wanted:
             return held
-        page = await self.sample(collection, key, deadline)
+        page = await self.sample(collection, key)
         held = _kinds_of(value for point in page.points for value in values_at(point.payload, key))
         if page.points and page.next_cursor is not None and not held & wanted:
-            held |= {kind for kind in wanted if await self._some(collection, of_kind(key, kind), deadline)}
+            held |= {kind for kind in wanted if await self._some(collection, of_kind(key, kind))}
         if len(self._seen) >= _MOST_KEPT:
             self._seen.clear()
         if held:
             self._seen[seen] = held
         return held or (frozenset({"object"}) if page.points else held)
 
-    async def _some(self, collection: str, filter: Filter, deadline: Deadline) -> bool:
+    async def _some(self, collection: str, filter: Filter) -> bool:
         listing = Listing(collection, filter, PayloadSelection(include=()))
-        page = await self._store.scroll(listing, limit=1, timeout=deadline.store())
+        page = await self._store.scroll(listing, limit=1)
         return bool(page.points)
 
 

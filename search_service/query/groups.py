@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 from clipsearch.filters.paths import values_at
 from clipsearch.serving.errors import InvalidArgument
-from search_service.deadline import Deadline
 from search_service.query.filters import FieldChecks
 from search_service.query.queries import FUSION_DEPTH, Answer, Hit, Query
 from search_service.query.ranking import Ranked
@@ -50,23 +49,23 @@ class Groups:
         self._search = search
         self._fields = FieldChecks(store)
 
-    async def search(self, asked: GroupQuery, deadline: Deadline) -> tuple[list[Group], Answer]:
+    async def search(self, asked: GroupQuery) -> tuple[list[Group], Answer]:
         """The groups in the order of their best hits, and the search's answer without hits.
 
         Raises what a search does, and InvalidArgument for a field that no point has, or that holds
         neither words nor whole numbers.
         """
         begun = time.perf_counter()
-        [run], encode_s = await self._search.prepare([asked.query], deadline)
+        [run], encode_s = await self._search.prepare([asked.query])
         index = run.spec.payload_indexes.get(asked.key)
         if index not in (None, "keyword", "tenant", "integer"):
             raise _mismatch(asked.key, f"has a payload index of type {index_type(index)}")
         walk = _Walk(asked, run)
-        ranked = await self._walk(walk, deadline)
+        ranked = await self._walk(walk)
         if not walk.groups:
-            await self._check_field(run.spec, asked.key, deadline)
+            await self._check_field(run.spec, asked.key)
         ids = dict.fromkeys(hit.point.id for hits in walk.groups.values() for hit in hits)
-        points = await self._search.points(run, list(ids), deadline)
+        points = await self._search.points(run, list(ids))
         groups = [
             Group(value, [replace(h, point=points[h.point.id]) for h in hits if h.point.id in points])
             for value, hits in walk.groups.items()
@@ -75,21 +74,21 @@ class Groups:
         whole = [group for group in groups if group.hits]
         return whole, run.answer(replace(ranked, hits=[]), encode_s, store_s)
 
-    async def _check_field(self, spec: CollectionSpec, key: str, deadline: Deadline) -> None:
+    async def _check_field(self, spec: CollectionSpec, key: str) -> None:
         """Raises InvalidArgument for a field that no point has, or that holds nothing to group by.
 
         By some of the points, whatever the search has found: the field is wrong for all searches or for none.
         """
-        page = await self._fields.sample(spec.name, key, deadline)
+        page = await self._fields.sample(spec.name, key)
         if not page.points and key not in spec.payload_indexes:
-            await self._fields.refuse_unknown(spec.name, "group_by", key, deadline)
+            await self._fields.refuse_unknown(spec.name, "group_by", key)
         if page.points and not any(_values(point, key) for point in page.points):
             seen = (
                 "" if page.next_cursor is None else f" in the {len(page.points)} points that were looked at"
             )
             raise _mismatch(key, f"holds neither{seen}")
 
-    async def _walk(self, walk: _Walk, deadline: Deadline) -> Ranked:
+    async def _walk(self, walk: _Walk) -> Ranked:
         """Finds the groups, and then what is missing in them."""
         query, key = walk.asked.query, walk.asked.key
         by_ranks = query.by_words or (query.target == "any" and query.fusion != "calibrated")
@@ -97,7 +96,7 @@ class Groups:
         if query.boosts:
             limit = query.boost_candidates
         part = walk.part(limit)
-        [first] = await self._search.rank([part], deadline)
+        [first] = await self._search.rank([part])
         walk.run = replace(walk.run, calibration=part.calibration)  # measured meanwhile, if it had none
         more = walk.take(first.hits, limit)
         if by_ranks or query.boosts:
@@ -107,13 +106,13 @@ class Groups:
             words = tuple(value for value in walk.groups if isinstance(value, str))
             numbers = tuple(value for value in walk.groups if isinstance(value, int))
             others = [MatchExcept(key, values) for values in (words, numbers) if values]
-            [found] = await self._search.rank([walk.part(limit, *others)], deadline)
+            [found] = await self._search.rank([walk.part(limit, *others)])
             more = walk.take(found.hits, limit)
             if len(walk.groups) == before:  # some points have no value for a group, or share known ones
                 limit *= 4
         short = [v for v, hits in walk.groups.items() if v in walk.cut and len(hits) < walk.asked.size]
         parts = [walk.part(walk.asked.size, MatchValue(key, value)) for value in short]
-        for value, own in zip(short, await self._search.rank(parts, deadline), strict=True):
+        for value, own in zip(short, await self._search.rank(parts), strict=True):
             walk.groups[value] = own.hits
         return first
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from clipsearch.serving.errors import InvalidArgument, Unavailable
-from search_service.deadline import Deadline
 from search_service.stores.checks import check_cursor
 from search_service.stores.codec import from_micros
 from search_service.stores.collection import IndexType
@@ -66,10 +65,10 @@ def order_by(order: Order, type: IndexType) -> OrderBy:
 
 
 async def ordered_page(
-    store: VectorStore, listing: Listing, order: OrderBy, limit: int, token: str | None, deadline: Deadline
+    store: VectorStore, listing: Listing, order: OrderBy, limit: int, token: str | None
 ) -> Page:
     """A page that begins where `token` says. Raises InvalidArgument for one that no page ended with."""
-    walk = _Walk(store, listing, order, deadline)
+    walk = _Walk(store, listing, order)
     wanted = limit + 1  # the last of them begins the next page
     found: list[_Entry] = []
     start, more, tries = order.start, True, 0
@@ -99,16 +98,15 @@ async def ordered_page(
 class _Walk:
     """The two kinds of lists that a page is made of."""
 
-    def __init__(self, store: VectorStore, listing: Listing, order: OrderBy, deadline: Deadline) -> None:
+    def __init__(self, store: VectorStore, listing: Listing, order: OrderBy) -> None:
         self._store = store
         self._listing = listing
         self._order = order
-        self._deadline = deadline
 
     async def first(self, start: int | float | None, limit: int) -> tuple[list[_Entry], bool]:
         """So many points from a value on, equals in any order; and whether there may be more."""
-        order, timeout = replace(self._order, start=start), self._deadline.store()
-        found = await self._store.ordered(self._listing, order, limit=limit, timeout=timeout)
+        order = replace(self._order, start=start)
+        found = await self._store.ordered(self._listing, order, limit=limit)
         pairs = zip(found.values, found.points, strict=True)
         return [_Entry(value, self._store.uuid(point.id), point) for value, point in pairs], found.more
 
@@ -118,9 +116,7 @@ class _Walk:
         equal = replace(self._listing, filter=replace(filter, must=(*filter.must, self._equal(value))))
         found: list[_Entry] = []
         while len(found) < limit:
-            page = await self._store.scroll(
-                equal, limit=limit - len(found), cursor=cursor, timeout=self._deadline.store()
-            )
+            page = await self._store.scroll(equal, limit=limit - len(found), cursor=cursor)
             found += [_Entry(value, self._store.uuid(point.id), point) for point in page.points]
             cursor = page.next_cursor
             if cursor is None:

@@ -30,7 +30,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from search_service.deadline import Deadline
 from search_service.query.calibration import Scale
 from search_service.query.queries import FUSION_DEPTH, Fusion, Hit, PointTerm, Query
 from search_service.stores.collection import BinaryEncoding, CollectionSpec
@@ -122,11 +121,7 @@ def without_stored_terms(query: Query) -> Filter:
 
 
 async def nearest(
-    store: VectorStore,
-    spec: CollectionSpec,
-    counts: Mapping[VectorName, int],
-    queries: Sequence[Question],
-    deadline: Deadline,
+    store: VectorStore, spec: CollectionSpec, counts: Mapping[VectorName, int], queries: Sequence[Question]
 ) -> list[list[ScoredPoint]]:
     """What `store.query` answers, to vectors with ties in the order of ids.
 
@@ -136,7 +131,7 @@ async def nearest(
         query if isinstance(query, WordsQuery) else with_defaults(_wider(query), spec, counts)
         for query in queries
     ]
-    answers = await store.query(spec.name, asked, timeout=deadline.store())
+    answers = await store.query(spec.name, asked)
     found: list[list[ScoredPoint]] = []
     for query, wide, answer in zip(queries, asked, answers, strict=True):
         if isinstance(query, WordsQuery):
@@ -151,7 +146,7 @@ async def nearest(
         # Of all that lie on the right sides of a context's pairs, too many to look at, the score is 0.
         endless = isinstance(query.vector, Context) and query.vector.target is None
         if (tied_after or tied_before) and not endless:
-            found.append(await _whole(store, spec, counts, query, deadline))
+            found.append(await _whole(store, spec, counts, query))
         else:
             found.append(_ordered(answer[before:])[: query.limit])
     return found
@@ -171,18 +166,14 @@ def _wider(query: VectorQuery) -> VectorQuery:
 
 
 async def _whole(
-    store: VectorStore,
-    spec: CollectionSpec,
-    counts: Mapping[VectorName, int],
-    query: VectorQuery,
-    deadline: Deadline,
+    store: VectorStore, spec: CollectionSpec, counts: Mapping[VectorName, int], query: VectorQuery
 ) -> list[ScoredPoint]:
     """The same from the first point on, down to the last of those that the page's end ties with."""
     end = query.offset + query.limit
     limit = 2 * end + 16
     while True:
         asked = with_defaults(replace(query, offset=0, limit=limit), spec, counts)
-        [answer] = await store.query(spec.name, [asked], timeout=deadline.store())
+        [answer] = await store.query(spec.name, [asked])
         if len(answer) < limit or answer[-1].score < answer[end - 1].score or limit >= _MOST_TIED:
             return _ordered(answer)[query.offset : end]
         limit *= 2

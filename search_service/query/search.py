@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from clipsearch.serving.errors import InvalidArgument, NotFound, ServiceError, inside
 from clipsearch.serving.together import together
-from search_service.deadline import Deadline, store_within
+from search_service.deadline import store_within
 from search_service.encoder.client import Outcome
 from search_service.encoder.encoders import Encoders
 from search_service.query.boosts import boosted, candidate_query, check_fields, check_indexes
@@ -176,71 +176,69 @@ class Search:
         self._chance = Chance(calibrations, encoders)
         self._fields = FieldChecks(store)
 
-    async def search(self, queries: Sequence[Query], deadline: Deadline) -> list[Answer]:
+    async def search(self, queries: Sequence[Query]) -> list[Answer]:
         """One answer a query, in order; the first query that is wrong fails them all.
 
         Raises InvalidArgument, NotFound (collection or point), FingerprintMismatch,
         FailedPrecondition and what the encoder and the store raise.
         """
         begun = time.perf_counter()
-        runs, encode_s = await self.prepare(queries, deadline)
-        ranked = await self.rank(runs, deadline)
+        runs, encode_s = await self.prepare(queries)
+        ranked = await self.rank(runs)
         store_s = time.perf_counter() - begun - encode_s
         return [run.answer(one, encode_s, store_s) for run, one in zip(runs, ranked, strict=True)]
 
-    async def prepare(self, queries: Sequence[Query], deadline: Deadline) -> tuple[list[Run], float]:
+    async def prepare(self, queries: Sequence[Query]) -> tuple[list[Run], float]:
         """The searches with all their vectors, and the seconds that encoding took."""
-        runs = await self._begin(queries, deadline)
-        await self._fetch(runs, deadline)
+        runs = await self._begin(queries)
+        await self._fetch(runs)
         begun = encoded = time.perf_counter()
         if any(map(_needs_encoder, runs)):
-            await self._encode(runs, deadline)
+            await self._encode(runs)
             encoded = time.perf_counter()
-        await self._calibrate(runs, deadline)
+        await self._calibrate(runs)
         return runs, encoded - begun
 
-    async def rank(self, runs: Sequence[Run], deadline: Deadline) -> list[Ranked]:
+    async def rank(self, runs: Sequence[Run]) -> list[Ranked]:
         """What each of `runs` finds; one call to the store for each collection."""
         questions = [run.questions(self._calibrations.empty(run.spec.name)) for run in runs]
         answers: dict[str, Iterator[list[ScoredPoint]]] = {}
         for name, spec in {run.spec.name: run.spec for run in runs}.items():
             own = [asked for run, asked in zip(runs, questions, strict=True) if run.spec.name == name]
             asked = [question for one in own for question in one.values()]
-            counts = await self._counts(name, deadline)
-            answers[name] = iter(await nearest(self._store, spec, counts, asked, deadline) if asked else ())
+            counts = await self._counts(name)
+            answers[name] = iter(await nearest(self._store, spec, counts, asked) if asked else ())
         return await together(
             [
-                self._ranked(run, {name: next(answers[run.spec.name]) for name in asked}, deadline)
+                self._ranked(run, {name: next(answers[run.spec.name]) for name in asked})
                 for run, asked in zip(runs, questions, strict=True)
             ]
         )
 
-    async def _counts(self, collection: str, deadline: Deadline) -> Mapping[VectorName, int]:
+    async def _counts(self, collection: str) -> Mapping[VectorName, int]:
         """By name, about how many vectors there are: a hint, for which no search fails or waits long."""
         try:
             # What is known takes no time; a store may have to be asked once.
-            async with store_within(deadline.left(_HINT_S)):
+            async with store_within(_HINT_S):
                 return await self._calibrations.counts(collection)
         except ServiceError:
             return {}
 
-    async def _begin(self, queries: Sequence[Query], deadline: Deadline) -> list[Run]:
+    async def _begin(self, queries: Sequence[Query]) -> list[Run]:
         """Finds the collections, and what is wrong before anything is computed."""
         specs: dict[str, CollectionSpec] = {}
         runs = []
         for query in queries:
             with inside(query.path):
                 if query.collection not in specs:
-                    specs[query.collection] = await self._store.resolve(
-                        query.collection, timeout=deadline.store()
-                    )
+                    specs[query.collection] = await self._store.resolve(query.collection)
                 spec = specs[query.collection]
                 run = Run(replace(query, filter=fitted(query.filter, spec.payload_indexes)), spec)
                 _check(run)
             runs.append(run)
         return runs
 
-    async def _fetch(self, runs: Sequence[Run], deadline: Deadline) -> None:
+    async def _fetch(self, runs: Sequence[Run]) -> None:
         """The vectors of the stored points among the terms."""
         wanted: dict[str, dict[str, None]] = {}  # collection -> its ids, each once, in order
         for run in runs:
@@ -250,11 +248,7 @@ class Search:
             (collection, point.id): point
             for collection, ids in wanted.items()
             for point in await self._store.get(
-                collection,
-                list(ids),
-                payload=PayloadSelection(include=()),
-                with_vectors=True,
-                timeout=deadline.store(),
+                collection, list(ids), payload=PayloadSelection(include=()), with_vectors=True
             )
         }
         for run in runs:
@@ -263,20 +257,20 @@ class Search:
                     path = run.query.all_terms[i][0]
                     run.put(i, *_vector_of(points.get((run.spec.name, stored.id)), stored, path))
 
-    async def _encode(self, runs: Sequence[Run], deadline: Deadline) -> None:
+    async def _encode(self, runs: Sequence[Run]) -> None:
         """The vectors of texts and images; one encoder call a model."""
         models: dict[str, list[Run]] = {}
         for run in runs:
             if _needs_encoder(run):
                 models.setdefault(run.spec.fingerprint, []).append(run)
-        await together([self._encode_alike(alike, deadline) for alike in models.values()])
+        await together([self._encode_alike(alike) for alike in models.values()])
 
-    async def _encode_alike(self, runs: Sequence[Run], deadline: Deadline) -> None:
+    async def _encode_alike(self, runs: Sequence[Run]) -> None:
         """The same for searches of collections of one model."""
         texts = [(run, i, what.text) for run in runs for i, what in run.terms(TextTerm)]
         images = [(run, i, what.data) for run in runs for i, what in run.terms(ImageTerm)]
         encoding = await self._encoders.encode_for(
-            runs[0].spec, [text for *_, text in texts], [data for *_, data in images], deadline
+            runs[0].spec, [text for *_, text in texts], [data for *_, data in images]
         )
         for run in runs:
             # The bound is one of texts against images; an image in the query lies nearer to all images.
@@ -288,15 +282,15 @@ class Search:
         for (run, i, _), outcome in zip(images, encoding.images, strict=True):
             run.settle(i, "image", outcome)
 
-    async def _calibrate(self, runs: Sequence[Run], deadline: Deadline) -> None:
+    async def _calibrate(self, runs: Sequence[Run]) -> None:
         """The calibrations of the collections, where a search needs one: both names, or several terms."""
-        async with store_within(deadline.store()):
+        async with store_within():
             for run in runs:
                 averages = run.query.strategy == "average_vector" and len(run.query.terms) > 1
                 if run.joins or (averages and run.names):
                     run.calibration = await self._calibrations.get(run.spec.name)
 
-    async def _ranked(self, run: Run, answers: Mapping[str, list[ScoredPoint]], deadline: Deadline) -> Ranked:
+    async def _ranked(self, run: Run, answers: Mapping[str, list[ScoredPoint]]) -> Ranked:
         """The page of hits, with all that was asked of them; `answers` by what `questions` calls them."""
         query, words = run.query, answers.get("words", [])
         found = [answers.get(name, []) for name in run.names]
@@ -307,7 +301,7 @@ class Search:
         if run.joins and run.calibration is not None and run.calibration.both:
             terms = run.weighted()
             scales = {name: run.calibration.scale(terms, name) for name in VECTOR_NAMES}
-        least = await self._least(run, found, deadline) if query.only_matches and run.names else {}
+        least = await self._least(run, found) if query.only_matches and run.names else {}
         if query.by_words:
             deep = replace(query, offset=0, limit=FUSION_DEPTH, score_threshold=None)
             ranked = with_words(candidate_query(query), rank(deep, found, scales, least).hits, words)
@@ -318,41 +312,37 @@ class Search:
         if query.filter:
             anything = any(found) or bool(words)
             with inside(query.path):
-                await self._fields.check(run.spec, query.filter, deadline, found=anything, misspelt=True)
+                await self._fields.check(run.spec, query.filter, found=anything, misspelt=True)
         if query.boosts:
-            ranked = await self._boosted(run, ranked, deadline)
+            ranked = await self._boosted(run, ranked)
         elif not ranked.hits or fetched_at_once(query):
             return ranked
-        points = await self.points(run, [hit.point.id for hit in ranked.hits], deadline)
+        points = await self.points(run, [hit.point.id for hit in ranked.hits])
         # A point that was deleted since it was found is no hit any more.
         there = [hit for hit in ranked.hits if hit.point.id in points]
         return replace(ranked, hits=[replace(hit, point=points[hit.point.id]) for hit in there])
 
-    async def points(self, run: Run, ids: Sequence[str], deadline: Deadline) -> dict[str, StoredPoint]:
+    async def points(self, run: Run, ids: Sequence[str]) -> dict[str, StoredPoint]:
         """Those points that are there, by id, as the query wants them."""
         if not ids:
             return {}
         points = await self._store.get(
-            run.spec.name,
-            ids,
-            payload=run.query.payload,
-            with_vectors=run.query.with_vectors,
-            timeout=deadline.store(),
+            run.spec.name, ids, payload=run.query.payload, with_vectors=run.query.with_vectors
         )
         return {point.id: point for point in points}
 
-    async def _boosted(self, run: Run, ranked: Ranked, deadline: Deadline) -> Ranked:
+    async def _boosted(self, run: Run, ranked: Ranked) -> Ranked:
         """The page of hits once their payloads have raised their scores."""
         query, ids = run.query, [hit.point.id for hit in ranked.hits]
         added: Mapping[str, float] = {}
         if ids:
-            added = await self._store.boosts(run.spec.name, ids, query.boosts, timeout=deadline.store())
+            added = await self._store.boosts(run.spec.name, ids, query.boosts)
         if not any(added.values()):
             with inside(query.path):
-                await check_fields(self._fields, run.spec, query.boosts, deadline)
+                await check_fields(self._fields, run.spec, query.boosts)
         return replace(ranked, hits=boosted(query, ranked.hits, added))
 
-    async def _least(self, run: Run, found: Sequence[Sequence[ScoredPoint]], deadline: Deadline) -> Least:
+    async def _least(self, run: Run, found: Sequence[Sequence[ScoredPoint]]) -> Least:
         """The least cosines of what is no chance, of the vector names that found something."""
         names = [name for name, own in zip(run.names, found, strict=True) if own]
         known = run.calibration or await self._calibrations.get(run.spec.name)
@@ -361,7 +351,7 @@ class Search:
         if known is None:  # all has been deleted
             return {}
         with inside(run.query.path):
-            return await self._chance.least(run.spec, known, run.weighted(), names, deadline)
+            return await self._chance.least(run.spec, known, run.weighted(), names)
 
 
 def _check(run: Run) -> None:

@@ -182,7 +182,7 @@ class VectorStore(Protocol):
     Raises NotFound for an unknown collection, CollectionDamaged for one whose files cannot be used (which
     can be deleted all the same), AlreadyExists for a taken name, Unavailable("store")
     when the engine cannot be reached, ResourceExhausted when it is full or busy, and
-    DeadlineExceeded past `timeout` seconds (None = the store's own default).
+    DeadlineExceeded when it takes too long for the caller (`clipsearch.serving.deadline`) or the store.
 
     The stores derive from it: what both do alike is here. `shared`: other processes may write to it as well.
     """
@@ -199,43 +199,39 @@ class VectorStore(Protocol):
         """The UUID that a point of this id has in the order of `scroll`."""
         return point_uuid(point_id)
 
-    async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
+    async def resolve(self, name: str) -> CollectionSpec:
         """The settings of a collection or of the collection behind an alias. Cheap: may be cached."""
 
-    async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None: ...
+    async def create_collection(self, spec: CollectionSpec) -> None: ...
 
-    async def update_collection(
-        self, collection: str, changes: Mapping[str, Any], *, timeout: float | None = None
-    ) -> None:
+    async def update_collection(self, collection: str, changes: Mapping[str, Any]) -> None:
         """Changes settings, by their names in CHANGEABLE; what they ask for is built in the background.
 
         Raises FailedPrecondition for what the engine cannot change, and changes nothing then.
         """
 
-    async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo: ...
+    async def get_collection(self, collection: str) -> CollectionInfo: ...
 
-    async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
+    async def list_collections(self) -> list[CollectionInfo]:
         """All collections, damaged ones too."""
 
-    async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
+    async def delete_collection(self, collection: str) -> None:
         """Deletes the collection, the aliases that point at it and the links to it as a successor."""
 
-    async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
+    async def set_alias(self, alias: str, collection: str | None) -> str:
         """Points `alias` at a collection, or removes it (None). Returns where it pointed ("" = nowhere)."""
 
-    async def set_successor(self, collection: str, successor: str, *, timeout: float | None = None) -> float:
+    async def set_successor(self, collection: str, successor: str) -> float:
         """Keeps `successor` ("" = none) in the collection's settings.
 
         Returns for how many seconds other processes over the same store may still go by the settings
         of before; a write that begins later in this process sees the new ones.
         """
 
-    async def create_payload_index(
-        self, collection: str, key: str, index: PayloadIndex, *, timeout: float | None = None
-    ) -> None:
+    async def create_payload_index(self, collection: str, key: str, index: PayloadIndex) -> None:
         """Adds a payload index; FailedPrecondition if the field has another one."""
 
-    async def delete_payload_index(self, collection: str, key: str, *, timeout: float | None = None) -> None:
+    async def delete_payload_index(self, collection: str, key: str) -> None:
         """Removes the payload index of a field; nothing, if it has none."""
 
     async def upsert(
@@ -246,7 +242,6 @@ class VectorStore(Protocol):
         wait: bool = True,
         insert_only: bool = False,
         update_filter: Filter | None = None,
-        timeout: float | None = None,
     ) -> frozenset[str]:
         """Writes points, each whole. With `wait`, returns when they are durable and findable.
 
@@ -263,79 +258,53 @@ class VectorStore(Protocol):
         *,
         payload: PayloadSelection = PayloadSelection(),
         with_vectors: bool = False,
-        timeout: float | None = None,
     ) -> list[StoredPoint]:
         """Those of `ids` that exist, in the order of `ids`, without repeats."""
 
-    async def present(
-        self, collection: str, ids: Sequence[str], *, timeout: float | None = None
-    ) -> frozenset[str]:
+    async def present(self, collection: str, ids: Sequence[str]) -> frozenset[str]:
         """Those of `ids` whose points are there to stay: not what a failed write left on some copies."""
 
-    async def delete(
-        self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
-    ) -> int:
+    async def delete(self, collection: str, selector: Sequence[str] | Filter) -> int:
         """Deletes by ids or by filter; returns how many points existed and are gone."""
 
-    async def update_payload(
-        self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None
-    ) -> int:
+    async def update_payload(self, collection: str, ids: Sequence[str], change: PayloadChange) -> int:
         """Changes the payloads of those of `ids` that exist; returns how many do. Vectors stay.
 
         Writers of other fields at the same time lose nothing. Doing it again is safe.
         """
 
     async def update_vectors(
-        self, collection: str, points: Sequence[StoredPoint], *, wait: bool, timeout: float | None = None
+        self, collection: str, points: Sequence[StoredPoint], *, wait: bool
     ) -> frozenset[str]:
         """Gives those of the points that exist the vectors they have here; all else of them stays.
 
         Returns the ids of those that do not exist. Doing it again is safe.
         """
 
-    async def delete_vectors(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        names: Sequence[VectorName],
-        *,
-        timeout: float | None = None,
-    ) -> int:
+    async def delete_vectors(self, collection: str, ids: Sequence[str], names: Sequence[VectorName]) -> int:
         """Removes vectors of those of `ids` that exist; returns how many do. Doing it again is safe."""
 
-    async def count(
-        self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
-    ) -> int: ...
+    async def count(self, collection: str, filter: Filter | None = None) -> int: ...
 
-    async def facet(
-        self, collection: str, asked: FacetQuery, *, timeout: float | None = None
-    ) -> list[FacetHit]:
+    async def facet(self, collection: str, asked: FacetQuery) -> list[FacetHit]:
         """The most frequent values of a field, of equally many the smaller first.
 
         The field has a payload index of a type in FACET_TYPES.
         """
 
-    async def scroll(
-        self, listing: Listing, *, limit: int, cursor: str | None = None, timeout: float | None = None
-    ) -> Page:
+    async def scroll(self, listing: Listing, *, limit: int, cursor: str | None = None) -> Page:
         """A page of points in the order of their UUIDs, from `cursor` (a UUID) on."""
 
-    async def ordered(
-        self, listing: Listing, order: OrderBy, *, limit: int, timeout: float | None = None
-    ) -> OrderedPoints:
+    async def ordered(self, listing: Listing, order: OrderBy, *, limit: int) -> OrderedPoints:
         """The first points in the order of a field's values; one with several stands at each of them.
 
         The field has a payload index of a type in ORDER_TYPES; points without a value in it are left out.
         """
 
-    async def random(
-        self, listing: Listing, *, limit: int, timeout: float | None = None
-    ) -> list[StoredPoint]:
+    async def random(self, listing: Listing, *, limit: int) -> list[StoredPoint]:
         """So many points at random, each at most once; all that match, if they are fewer."""
 
-    async def sample(
-        self, collection: str, name: VectorName, limit: int, *, timeout: float | None = None
-    ) -> VectorSample:
+    async def sample(self, collection: str, name: VectorName, limit: int) -> VectorSample:
         """Up to `limit` vectors of the name `name`: those of the points whose UUIDs come first.
 
         UUIDs are hashes of ids, so this is a random sample, and the same at each asking.
@@ -345,37 +314,26 @@ class VectorStore(Protocol):
         cursor: str | None = None
         while len(found) < limit:
             amount = min(limit - len(found), _SAMPLED_AT_ONCE)
-            page = await self.scroll(listing, limit=amount, cursor=cursor, timeout=timeout)
+            page = await self.scroll(listing, limit=amount, cursor=cursor)
             # A point may have lost the vector between the filter and the reading.
             found += [point for point in page.points if getattr(point, name) is not None]
             cursor = page.next_cursor
             if cursor is None:
                 break
-        dimension = (await self.resolve(collection, timeout=timeout)).dimension
+        dimension = (await self.resolve(collection)).dimension
         vectors = np.array([getattr(point, name) for point in found], np.float32)
         return VectorSample(tuple(point.id for point in found), vectors.reshape(len(found), dimension))
 
-    async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
+    async def calibration(self, collection: str) -> Mapping[str, Any] | None:
         """What `set_calibration` kept last, the same object until it changes; None = nothing. Cheap."""
 
-    async def set_calibration(
-        self, collection: str, calibration: Mapping[str, Any], *, timeout: float | None = None
-    ) -> None:
+    async def set_calibration(self, collection: str, calibration: Mapping[str, Any]) -> None:
         """Keeps a JSON object with the collection, for every process over the store, until it is deleted."""
 
-    async def boosts(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        boosts: Sequence[Boost],
-        *,
-        timeout: float | None = None,
-    ) -> dict[str, float]:
+    async def boosts(self, collection: str, ids: Sequence[str], boosts: Sequence[Boost]) -> dict[str, float]:
         """By id, the sum of the boosts of those points that exist."""
 
-    async def query(
-        self, collection: str, queries: Sequence[Question], *, timeout: float | None = None
-    ) -> list[list[ScoredPoint]]:
+    async def query(self, collection: str, queries: Sequence[Question]) -> list[list[ScoredPoint]]:
         """Answers several questions in one call; each list best first.
 
         To words, a list of points without their payloads, some of the words in each of them; it is empty

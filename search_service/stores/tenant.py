@@ -112,33 +112,31 @@ class TenantStore:
         """That of the id which the store knows."""
         return self._store.uuid(self._inner_id(point_id))
 
-    async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
+    async def resolve(self, name: str) -> CollectionSpec:
         """The settings, which are the same for everybody."""
-        return await self._store.resolve(name, timeout=timeout)
+        return await self._store.resolve(name)
 
-    async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
+    async def get_collection(self, collection: str) -> CollectionInfo:
         """With the tenant's own counts; what its points take, and how many are indexed, nobody knows."""
-        return await self._counted(await self._store.get_collection(collection, timeout=timeout), timeout)
+        return await self._counted(await self._store.get_collection(collection))
 
-    async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
+    async def list_collections(self) -> list[CollectionInfo]:
         """The same of all collections."""
         found = []
-        for info in await self._store.list_collections(timeout=timeout):
+        for info in await self._store.list_collections():
             try:
-                found.append(await self._counted(info, timeout))
+                found.append(await self._counted(info))
             except NotFound:  # deleted meanwhile
                 continue
             except ServiceError as error:
                 found.append(replace(_unsized(info, 0, 0, 0), damage=error.message))
         return found
 
-    async def _counted(self, info: CollectionInfo, timeout: float | None) -> CollectionInfo:
+    async def _counted(self, info: CollectionInfo) -> CollectionInfo:
         if info.damage:
             return info
         kinds = (None, Filter(must=(HasVector("image"),)), Filter(must=(HasVector("text"),)))
-        points, images, texts = await asyncio.gather(
-            *(self.count(info.spec.name, kind, timeout=timeout) for kind in kinds)
-        )
+        points, images, texts = await asyncio.gather(*(self.count(info.spec.name, kind) for kind in kinds))
         return _unsized(info, points, images, texts)
 
     async def upsert(
@@ -149,7 +147,6 @@ class TenantStore:
         wait: bool = True,
         insert_only: bool = False,
         update_filter: Filter | None = None,
-        timeout: float | None = None,
     ) -> frozenset[str]:
         """Writes points as the tenant's; returns those ids too that are there and not the tenant's alone."""
         for i, point in enumerate(points):
@@ -167,7 +164,6 @@ class TenantStore:
             wait=wait,
             insert_only=insert_only,
             update_filter=replaced,
-            timeout=timeout,
         )
         return frozenset(map(self._shown_id, left))
 
@@ -178,38 +174,27 @@ class TenantStore:
         *,
         payload: PayloadSelection = PayloadSelection(),
         with_vectors: bool = False,
-        timeout: float | None = None,
     ) -> list[StoredPoint]:
         """Those of `ids` that exist and are the tenant's."""
         found = await self._store.get(
-            collection,
-            self._inner_ids(ids),
-            payload=self._with_field(payload),
-            with_vectors=with_vectors,
-            timeout=timeout,
+            collection, self._inner_ids(ids), payload=self._with_field(payload), with_vectors=with_vectors
         )
         return self._shown_of(found, payload)
 
-    async def present(
-        self, collection: str, ids: Sequence[str], *, timeout: float | None = None
-    ) -> frozenset[str]:
+    async def present(self, collection: str, ids: Sequence[str]) -> frozenset[str]:
         """The same of those that are there to stay."""
-        there = await self._store.present(collection, self._inner_ids(ids), timeout=timeout)
-        own = await self.get(collection, ids, payload=NO_PAYLOAD, timeout=timeout)
+        there = await self._store.present(collection, self._inner_ids(ids))
+        own = await self.get(collection, ids, payload=NO_PAYLOAD)
         return frozenset(map(self._shown_id, there)) & {point.id for point in own}
 
-    async def delete(
-        self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
-    ) -> int:
+    async def delete(self, collection: str, selector: Sequence[str] | Filter) -> int:
         """Deletes those that are the tenant's alone."""
         if not isinstance(selector, Filter):
             selector = Filter(must=(HasId(tuple(selector)),))
         own = Filter(must=(self._only_own, self._inner(selector)))
-        return await self._store.delete(collection, own, timeout=timeout)
+        return await self._store.delete(collection, own)
 
-    async def update_payload(
-        self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None
-    ) -> int:
+    async def update_payload(self, collection: str, ids: Sequence[str], change: PayloadChange) -> int:
         """Changes those that are the tenant's alone, and leaves them so."""
         check_change(self._tenant, change)
         fields = {**change.set, self._tenant.field: self._tenant.value} if change.whole else change.set
@@ -217,64 +202,45 @@ class TenantStore:
         if change.update_filter is not None:
             own = Filter(must=(own, self._inner(change.update_filter)))
         change = replace(change, set=fields, update_filter=own)
-        return await self._store.update_payload(collection, self._inner_ids(ids), change, timeout=timeout)
+        return await self._store.update_payload(collection, self._inner_ids(ids), change)
 
-    async def count(
-        self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
-    ) -> int:
+    async def count(self, collection: str, filter: Filter | None = None) -> int:
         """How many of the tenant's points match."""
-        return await self._store.count(collection, self._restricted(filter), timeout=timeout)
+        return await self._store.count(collection, self._restricted(filter))
 
-    async def scroll(
-        self, listing: Listing, *, limit: int, cursor: str | None = None, timeout: float | None = None
-    ) -> Page:
+    async def scroll(self, listing: Listing, *, limit: int, cursor: str | None = None) -> Page:
         """A page of the tenant's points; its cursor is the UUID of one of them."""
         own = self._own_of(listing)
-        page = await self._store.scroll(own, limit=limit, cursor=cursor, timeout=timeout)
+        page = await self._store.scroll(own, limit=limit, cursor=cursor)
         return Page(tuple(self._shown_of(page.points, listing.payload)), page.next_cursor)
 
-    async def facet(
-        self, collection: str, asked: FacetQuery, *, timeout: float | None = None
-    ) -> list[FacetHit]:
+    async def facet(self, collection: str, asked: FacetQuery) -> list[FacetHit]:
         """Values of the tenant's points, exactly: estimates are made of everybody's."""
         own = replace(asked, filter=self._restricted(asked.filter), exact=True)
-        return await self._store.facet(collection, own, timeout=timeout)
+        return await self._store.facet(collection, own)
 
-    async def ordered(
-        self, listing: Listing, order: OrderBy, *, limit: int, timeout: float | None = None
-    ) -> OrderedPoints:
+    async def ordered(self, listing: Listing, order: OrderBy, *, limit: int) -> OrderedPoints:
         """The tenant's points in the order of a field's values."""
-        found = await self._store.ordered(self._own_of(listing), order, limit=limit, timeout=timeout)
+        found = await self._store.ordered(self._own_of(listing), order, limit=limit)
         pairs = zip(found.values, found.points, strict=True)
         values = tuple(value for value, point in pairs if self._owns(point))
         return OrderedPoints(values, tuple(self._shown_of(found.points, listing.payload)), found.more)
 
-    async def random(
-        self, listing: Listing, *, limit: int, timeout: float | None = None
-    ) -> list[StoredPoint]:
+    async def random(self, listing: Listing, *, limit: int) -> list[StoredPoint]:
         """Some of the tenant's points."""
-        found = await self._store.random(self._own_of(listing), limit=limit, timeout=timeout)
+        found = await self._store.random(self._own_of(listing), limit=limit)
         return self._shown_of(found, listing.payload)
 
-    async def boosts(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        boosts: Sequence[Boost],
-        *,
-        timeout: float | None = None,
-    ) -> dict[str, float]:
+    async def boosts(self, collection: str, ids: Sequence[str], boosts: Sequence[Boost]) -> dict[str, float]:
         """What the payloads of the tenant's points add."""
-        own = await self.get(collection, ids, payload=NO_PAYLOAD, timeout=timeout)
+        own = await self.get(collection, ids, payload=NO_PAYLOAD)
         if not own:
             return {}
         inner = self._inner_ids([point.id for point in own])
-        added = await self._store.boosts(collection, inner, boosts, timeout=timeout)
+        added = await self._store.boosts(collection, inner, boosts)
         return {self._shown_id(id): boost for id, boost in added.items()}
 
-    async def query(
-        self, collection: str, queries: Sequence[Question], *, timeout: float | None = None
-    ) -> list[list[ScoredPoint]]:
+    async def query(self, collection: str, queries: Sequence[Question]) -> list[list[ScoredPoint]]:
         """Answers questions from the tenant's points.
 
         None by words: how rare a word is, which scores tell, is that of the whole collection.
@@ -282,7 +248,7 @@ class TenantStore:
         asked = [one for one in queries if isinstance(one, VectorQuery)]
         if len(asked) < len(queries):
             await self._refuse()
-        answers = await self._store.query(collection, list(map(self._own_of, asked)), timeout=timeout)
+        answers = await self._store.query(collection, list(map(self._own_of, asked)))
         return [
             [replace(hit, point=self._shown(hit.point, one.payload)) for hit in hits if self._owns(hit.point)]
             for one, hits in zip(asked, answers, strict=True)

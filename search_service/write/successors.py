@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import TypeAlias, TypeVar
 
 from clipsearch.serving.errors import NotFound, ServiceError
-from search_service.deadline import Deadline
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.protocol import VectorStore
 
@@ -29,51 +28,49 @@ class Successors:
         self._store = store
         self._order = asyncio.Lock()
 
-    async def chain(self, collection: str, deadline: Deadline) -> Chain:
+    async def chain(self, collection: str) -> Chain:
         """What a write to the collection, by name or alias, goes to. Raises NotFound for the first only."""
         found = {}
-        spec = await self._resolve(collection, deadline)
+        spec = await self._resolve(collection)
         while True:
             found[spec.name] = spec
             if not spec.successor or spec.successor in found:  # linked in a circle, for a way back
                 return tuple(found.values())
             try:
-                spec = await self._resolve(spec.successor, deadline)
+                spec = await self._resolve(spec.successor)
             except NotFound:  # deleted just now; the link goes with it
                 return tuple(found.values())
 
-    async def write(
-        self, collection: str, deadline: Deadline, do: Callable[[CollectionSpec], Awaitable[Result]]
-    ) -> Result:
+    async def write(self, collection: str, do: Callable[[CollectionSpec], Awaitable[Result]]) -> Result:
         """Does a write to all of the collection's chain; its result on the collection itself.
 
         `do` is called once more where the collection has got successors meanwhile.
         """
         results: list[Result] = []
         while True:
-            chain = await self.chain(collection, deadline)
-            async with self.writing(collection, chain, deadline) as unchanged:
+            chain = await self.chain(collection)
+            async with self.writing(collection, chain) as unchanged:
                 if not unchanged:
                     continue
                 results.append(await on_each(chain, do))
-            if not await self.unheard(chain, deadline):
+            if not await self.unheard(chain):
                 return results[0]
             collection = chain[0].name
 
     @asynccontextmanager
-    async def writing(self, collection: str, chain: Chain, deadline: Deadline) -> AsyncIterator[bool]:
+    async def writing(self, collection: str, chain: Chain) -> AsyncIterator[bool]:
         """The block is the only linked write. Yields False if the collection's links have changed since."""
         async with self._order if len(chain) > 1 else nullcontext():
-            yield _names(await self.chain(collection, deadline)) == _names(chain)
+            yield _names(await self.chain(collection)) == _names(chain)
 
-    async def unheard(self, chain: Chain, deadline: Deadline) -> bool:
+    async def unheard(self, chain: Chain) -> bool:
         """True if the collection that was written has got successors since that are not in `chain`.
 
         A write may take longer than `settles_after_s`: what fills the new successor may have passed its
         points before they were there.
         """
         try:
-            later = await self.chain(chain[0].name, deadline)
+            later = await self.chain(chain[0].name)
         except NotFound:  # deleted just now
             return False
         except ServiceError as error:
@@ -84,8 +81,8 @@ class Successors:
             raise
         return not {*_names(later)} <= {*_names(chain)}
 
-    async def _resolve(self, name: str, deadline: Deadline) -> CollectionSpec:
-        return await self._store.resolve(name, timeout=deadline.store())
+    async def _resolve(self, name: str) -> CollectionSpec:
+        return await self._store.resolve(name)
 
 
 async def on_each(chain: Chain, do: Callable[[CollectionSpec], Awaitable[Result]]) -> Result:

@@ -19,7 +19,6 @@ from clipsearch.serving.errors import (
     ServiceError,
 )
 from clipsearch.serving.together import together
-from search_service.deadline import Deadline
 from search_service.encoder.client import Encoded, Encoding, Outcome
 from search_service.encoder.encoders import Encoders
 from search_service.query.calibrations import Calibrations
@@ -102,7 +101,6 @@ class _Job:
     """
 
     write: Write
-    deadline: Deadline
     there: frozenset[str] = frozenset()
     prepared: dict[str, list[_Outcome]] = field(default_factory=dict)
 
@@ -122,7 +120,7 @@ class Upsert:
         self._encoders = encoders
         self._successors = successors
 
-    async def upsert(self, write: Write, deadline: Deadline) -> list[WriteResult]:
+    async def upsert(self, write: Write) -> list[WriteResult]:
         """One result a point, in order.
 
         Of several good points with one id the last is written; with `insert_only` none that is there, and
@@ -131,30 +129,30 @@ class Upsert:
         was written, or, if the error says so, nothing on the successor. Where a successor came while it was
         written it goes to that one as well, and to the collection again, unless with `insert_only`.
         """
-        job, collection, own = _Job(write, deadline), write.collection, ""
+        job, collection, own = _Job(write), write.collection, ""
         done: list[WriteResult] = []
         while True:
-            chain = await self._successors.chain(collection, deadline)
+            chain = await self._successors.chain(collection)
             if write.fingerprint:
                 check_fingerprint(chain[0], write.fingerprint, "the request")
             job.there = frozenset()
             if write.insert_only and not done:
                 ids = list({point.id for point in write.points if isinstance(point, NewPoint)})
                 if ids:
-                    job.there = await self._store.present(chain[0].name, ids, timeout=deadline.store())
+                    job.there = await self._store.present(chain[0].name, ids)
                 job.prepared.clear()  # what was there may be gone
             if chain[0].fingerprint != own:
                 job.prepared.clear()  # an alias has moved
             own = chain[0].fingerprint
             await self._prepare(chain, job)
-            async with self._successors.writing(collection, chain, deadline) as unchanged:
+            async with self._successors.writing(collection, chain) as unchanged:
                 if not unchanged:
                     continue
                 if done and write.insert_only:
                     done = await self._copy_late(chain, job, done)
                 else:
                     done = _merged(done, await self._write(chain, job))
-            if not await self._successors.unheard(chain, deadline):
+            if not await self._successors.unheard(chain):
                 return done
             collection = chain[0].name
 
@@ -219,12 +217,12 @@ class Upsert:
         if not write.vectors_only:
             lacking |= {id: AlreadyExists("point", id) for id in taken}
             if lacking:
-                await self._store.delete(spec.name, list(lacking), timeout=job.deadline.store())
+                await self._store.delete(spec.name, list(lacking))
             return lacking
         for names in _NAMES:
             ids = [id for id in lacking if _names_given(write.points[written[id]]) == names]
             if ids:
-                await self._store.delete_vectors(spec.name, ids, names, timeout=job.deadline.store())
+                await self._store.delete_vectors(spec.name, ids, names)
         return lacking
 
     async def _store_of(
@@ -235,13 +233,11 @@ class Upsert:
         ready = [one.point for i in which.values() if isinstance(one := outcomes[i], _Prepared)]
         if not ready:
             return frozenset()
-        wait, timeout = job.write.wait, job.deadline.store()
+        wait = job.write.wait
         try:
             if job.write.vectors_only:
-                return await self._store.update_vectors(spec.name, ready, wait=wait, timeout=timeout)
-            return await self._store.upsert(
-                spec.name, ready, wait=wait, insert_only=insert_only, timeout=timeout
-            )
+                return await self._store.update_vectors(spec.name, ready, wait=wait)
+            return await self._store.upsert(spec.name, ready, wait=wait, insert_only=insert_only)
         finally:  # of a write that failed some may be there
             names = [name for point in ready for name in vector_names_of(point)]
             self._calibrations.wrote(spec.name, len(ready), set(names))
@@ -258,7 +254,7 @@ class Upsert:
         images = [point.image for point in new if isinstance(point.image, bytes)]
         encoding = Encoding([], [], spec.fingerprint)
         if texts or images:
-            encoding = await self._encoders.encode_for(spec, texts, images, job.deadline)
+            encoding = await self._encoders.encode_for(spec, texts, images)
         encoded_images, encoded_texts = iter(encoding.images), iter(encoding.texts)
 
         def outcome(point: NewPoint | ServiceError, path: str) -> _Outcome:

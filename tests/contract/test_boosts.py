@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from search_service.deadline import Deadline
 from search_service.encoder.encoders import Encoders
 from search_service.query.calibrations import Calibrations
 from search_service.query.queries import Query, Term, VectorTerm
@@ -72,14 +71,14 @@ async def test_boosts_are_added_to_the_scores_of_a_search(store, collection, tar
         collection,
         [StoredPoint(f"p{i}", {"sold": i % 7}, image=image[i], text=text[i]) for i in range(count)],
     )
-    calibrations = Calibrations(store, 30)
+    calibrations = Calibrations(store)
     calibrations.wrote(collection, count, VECTOR_NAMES)
     search = Search(store, Encoders(NoEncoder()), calibrations)
 
     async def ask(**fields):
         terms = (Term(VectorTerm(vectors(9, 1)[0], "text")),)
         query = Query(collection, terms, target, fusion=fusion, **fields)
-        [answer] = await search.search([query], Deadline.after(30))
+        [answer] = await search.search([query])
         return answer.hits
 
     plain = {hit.point.id: hit.score for hit in await ask(limit=20)}

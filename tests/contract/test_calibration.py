@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search_service.deadline import Deadline
 from search_service.encoder.encoders import Encoders
 from search_service.query.calibrations import Calibrations
 from search_service.query.queries import PointTerm, Query, Term, VectorTerm
@@ -82,7 +81,7 @@ FUSIONS = ("calibrated", "rrf", "dbsf")
 @pytest.fixture
 async def search(store, collection):
     await store.upsert(collection, mixed(POINTS))
-    calibrations = Calibrations(store, 30)
+    calibrations = Calibrations(store)
     calibrations.wrote(collection, POINTS, VECTOR_NAMES)
     yield Search(store, Encoders(NoEncoder()), calibrations)
     await calibrations.close()
@@ -130,7 +129,7 @@ async def test_a_shorter_list_is_the_beginning_of_a_longer_and_pages_make_up_the
             limit: int, offset: int = 0, numbers=numbers, target=target, fusion=fusion, only=only
         ) -> list[tuple]:
             asked = Query(collection, terms(numbers), target, only, limit, offset, fusion=fusion)
-            [answer] = await search.search([asked], Deadline.after(30))
+            [answer] = await search.search([asked])
             scores = [hit.score for hit in answer.hits]
             assert scores == sorted(scores, reverse=True)
             # qdrant-client's local mode has other last bits at each asking.
@@ -147,12 +146,12 @@ async def test_a_shorter_list_is_the_beginning_of_a_longer_and_pages_make_up_the
 async def test_equals_of_one_vector_come_in_the_order_of_their_ids(store, collection, count):
     one = vectors(0, 1)[0]
     await store.upsert(collection, [StoredPoint(f"p{i:03}", {}, image=one) for i in range(count)])
-    calibrations = Calibrations(store, 30)
+    calibrations = Calibrations(store)
     search = Search(store, Encoders(NoEncoder()), calibrations)
     expected = [f"p{i:03}" for i in range(count)]
     for target in ("image", "any"):
         for offset in range(0, count, 4):
             asked = Query(collection, (Term(VectorTerm(one)),), target, limit=4, offset=offset)
-            [answer] = await search.search([asked], Deadline.after(30))
+            [answer] = await search.search([asked])
             assert [hit.point.id for hit in answer.hits] == expected[offset : offset + 4]
     await calibrations.close()

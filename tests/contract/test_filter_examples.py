@@ -12,7 +12,6 @@ from clipsearch.filters.convert import to_proto
 from clipsearch.filters.expressions import FilterError, parse_expressions
 from clipsearch.serving.errors import InvalidArgument
 from search_service.api.filter_proto import read_filter
-from search_service.deadline import Deadline
 from search_service.points import Points
 from search_service.query.calibrations import Calibrations
 from search_service.settings import SearchSettings
@@ -61,13 +60,13 @@ async def goods(request, store):
     await store.upsert(
         made.name, [StoredPoint(name, payload, image=unit(1)) for name, payload in GOODS.items()]
     )
-    points = Points(store, Successors(store), Calibrations(store, 30))
+    points = Points(store, Successors(store), Calibrations(store))
 
     async def find(expression: str, zone: str = "UTC") -> set[str]:
         filter = read_filter(to_proto(parse_expressions([expression], ZoneInfo(zone))), SearchSettings())
-        asked, deadline = Listing(made.name, filter), Deadline.after(30)
-        page = await points.page(asked, limit=10, cursor=None, order=None, deadline=deadline)
-        assert await points.count(made.name, filter, Deadline.after(30)) == len(page.points)
+        asked = Listing(made.name, filter)
+        page = await points.page(asked, limit=10, cursor=None, order=None)
+        assert await points.count(made.name, filter) == len(page.points)
         return {point.id for point in page.points}
 
     return find
@@ -111,14 +110,14 @@ async def test_a_name_of_any_characters_is_selected_indexed_and_filtered(store):
 async def test_a_deletion_by_a_misspelt_field_deletes_nothing(store):
     made = spec()
     await store.create_collection(made)
-    points = Points(store, Successors(store), Calibrations(store, 30))
+    points = Points(store, Successors(store), Calibrations(store))
     misspelt = read_filter(to_proto("barnd!=acme"), SearchSettings())
-    assert await points.delete(made.name, misspelt, Deadline.after(30)) == 0  # of an empty collection
+    assert await points.delete(made.name, misspelt) == 0  # of an empty collection
     await store.upsert(made.name, [StoredPoint("p", {"brand": "acme"}, image=unit(1))])
     for expression in ("barnd!=acme", "brand!=5"):
         filter = read_filter(to_proto(expression), SearchSettings())
         with pytest.raises(InvalidArgument):
-            await points.delete(made.name, filter, Deadline.after(30))
+            await points.delete(made.name, filter)
     assert await store.count(made.name) == 1
 
 
@@ -140,6 +139,6 @@ async def test_paths_go_into_lists_and_objects(store, collection):
 
 @pytest.mark.parametrize("condition", [HasId(("p",)), HasVector("text")])
 async def test_readings_of_what_compares_no_field_are_no_error(store, collection, condition):
-    points = Points(store, Successors(store), Calibrations(store, 30))
+    points = Points(store, Successors(store), Calibrations(store))
     filter = Filter(must=(Filter(should=(condition,), readings=True),))
-    assert await points.count(collection, filter, Deadline.after(30)) == 0
+    assert await points.count(collection, filter) == 0

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pytest
 
 from clipsearch.serving.errors import InvalidArgument
-from search_service.deadline import Deadline
 from search_service.encoder.encoders import Encoders
 from search_service.query.calibrations import Calibrations
 from search_service.query.groups import GroupQuery, Groups
@@ -58,7 +57,7 @@ async def searching(store):
             for i in range(POINTS)
         ],
     )
-    calibrations = Calibrations(store, 30)
+    calibrations = Calibrations(store)
     calibrations.wrote(made.name, POINTS, VECTOR_NAMES)
     search = Search(store, Encoders(NoEncoder()), calibrations)
     yield made.name, search, Groups(store, search)
@@ -94,13 +93,13 @@ async def test_groups_are_those_of_the_whole_ranking(searching, target, fusion):
     collection, search, groups = searching
     for only in (Filter(), Filter(must=(Range("n", gte=40),))):
         asked = Query(collection, QUERY, target, only, 2 * POINTS, fusion=fusion)
-        [whole] = await search.search([asked], Deadline.after(30))
+        [whole] = await search.search([asked])
         for field, values_of in FIELDS.items():
             if fusion != "calibrated" and field in ("rare", "mixed"):
                 continue  # the ranks of points with the field are others than among all points
             for limit, size in ((1, 1), (2, 3), (10, 2), (30, 20)):
                 query = GroupQuery(Query(collection, QUERY, target, only, limit, fusion=fusion), field, size)
-                found, answer = await groups.search(query, Deadline.after(30))
+                found, answer = await groups.search(query)
                 by_hand = grouped(whole.hits, values_of, limit, size)
                 assert [(g.value, [hit.point.id for hit in g.hits]) for g in found] == by_hand, field
                 assert (answer.hits, answer.fusion) == ([], whole.fusion)
@@ -109,7 +108,7 @@ async def test_groups_are_those_of_the_whole_ranking(searching, target, fusion):
 async def test_hits_come_with_what_is_asked_of_them(searching):
     collection, _, groups = searching
     query = Query(collection, QUERY, "image", limit=2, payload=PayloadSelection(("n",)), with_vectors=True)
-    found, _ = await groups.search(GroupQuery(query, "year", 2), Deadline.after(30))
+    found, _ = await groups.search(GroupQuery(query, "year", 2))
     hits = [hit for group in found for hit in group.hits]
     assert len(hits) == 4
     for hit in hits:
@@ -117,7 +116,7 @@ async def test_hits_come_with_what_is_asked_of_them(searching):
         assert hit.point.image is not None
     above = (hits[0].score + max(hit.score for hit in hits[1:])) / 2
     bounded = GroupQuery(Query(collection, QUERY, "image", score_threshold=above), "year", 2)
-    found, _ = await groups.search(bounded, Deadline.after(30))
+    found, _ = await groups.search(bounded)
     assert [hit.point.id for group in found for hit in group.hits] == [hits[0].point.id]
 
 
@@ -127,5 +126,5 @@ async def test_a_field_with_nothing_to_group_by_is_told_whatever_is_found(search
     query = Query(collection, QUERY, "image", score_threshold=lowest)
     for field, reason in (("shop", "GROUP_TYPE_MISMATCH"), ("colour", "FILTER_FIELD_UNKNOWN")):
         with pytest.raises(InvalidArgument) as refused:
-            await groups.search(GroupQuery(query, field, 2), Deadline.after(30))
+            await groups.search(GroupQuery(query, field, 2))
         assert (refused.value.reason, refused.value.field) == (reason, "group_by")

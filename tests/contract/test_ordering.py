@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from search_service.deadline import Deadline
 from search_service.query.ordering import Order, order_by, ordered_page
 from search_service.stores.filters import Filter, MatchValue
 from search_service.stores.protocol import (
@@ -89,7 +88,6 @@ async def test_pages_in_the_order_of_a_field_hold_every_point_once(store, listed
                 order_by(order, TYPES[key]),
                 size,
                 token,
-                Deadline.after(30),
             )
             assert len(page.points) <= size
             ids += [point.id for point in page.points]
@@ -110,13 +108,13 @@ async def test_a_page_goes_on_where_it_ended_though_points_came_and_went(store, 
     listing = Listing(listed, Filter(), PayloadSelection(), with_vectors=True)
     order = order_by(Order("year"), "integer")
     whole = expected("year", Order("year"), False)
-    first = await ordered_page(store, listing, order, 5, None, Deadline.after(30))
+    first = await ordered_page(store, listing, order, 5, None)
     assert [point.id for point in first.points] == whole[:5]
     assert first.points[0].payload == payload(int(whole[0][1:]))
     assert first.points[0].image is not None
     await store.delete(listed, [*whole[:3], whole[5]])
     await store.upsert(listed, [StoredPoint(f"new{i}", {"year": 1999}, image=unit(1)) for i in range(3)])
-    second = await ordered_page(store, listing, order, 5, first.next_cursor, Deadline.after(30))
+    second = await ordered_page(store, listing, order, 5, first.next_cursor)
     assert [point.id for point in second.points] == whole[6:11]
 
 

@@ -7,7 +7,6 @@ import asyncio
 import numpy as np
 import pytest
 
-from search_service.deadline import Deadline
 from search_service.encoder.client import Encoded, Encoding
 from search_service.encoder.encoders import Encoders
 from search_service.query.calibrations import Calibrations
@@ -153,7 +152,7 @@ async def test_the_field_may_lie_in_lists_of_objects(store):
 class Meaning:
     """An encoder that knows what a sofa is, and takes everything else for bread."""
 
-    async def encode(self, texts, images, deadline) -> Encoding:
+    async def encode(self, texts, images) -> Encoding:
         sofa, bread = unit(1, 2), unit(1, 1)
         vectors = [Encoded(sofa if "sit" in text or "knife" in text else bread) for text in texts]
         return Encoding(vectors, [], "f" * 32)
@@ -161,7 +160,7 @@ class Meaning:
 
 @pytest.fixture
 async def search(store):
-    calibrations = Calibrations(store, 30)
+    calibrations = Calibrations(store)
     yield Search(store, Encoders(Meaning()), calibrations)
     await calibrations.close()
 
@@ -187,7 +186,7 @@ async def test_hybrid_searches_find_what_words_or_vectors_miss(
         query(hybrid=1.0),
         query(hybrid=1.0, target="image"),
     ]
-    answers = await search.search(searches, Deadline.after(None, 30))
+    answers = await search.search(searches)
     first = [answer.hits[0].point.id if answer.hits else None for answer in answers]
     assert first == [by_vectors, by_words, meant, meant]
     assert [answer.fusion for answer in answers] == [None, None, "hybrid", "hybrid"]

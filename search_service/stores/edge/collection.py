@@ -46,7 +46,6 @@ from search_service.stores.filters import Filter
 
 _log = structlog.get_logger(__name__)
 _PING_S = 1.0
-_TIMEOUT_S = 30.0  # of a call whose caller sets none
 _SIZE_S = 5.0  # of the look at how large the files are; a list waits for that of each collection
 _START_S = 60.0  # for an engine that is started while the collection is closed
 _DEATHS = 2  # of engines, one after the other, that were opening the files: then it is the files
@@ -84,6 +83,7 @@ class EdgeCollection:
         children: Children,
         maintain: Maintain,
         min_free_bytes: int,
+        timeout: float,
         *,
         spare: EngineProcess | None = None,
         damage: str = "",
@@ -100,6 +100,7 @@ class EdgeCollection:
         self._children = children
         self._maintain = maintain
         self._min_free_bytes = min_free_bytes
+        self._timeout = timeout
         self._breaker = Breaker("store")
         self._engine: EngineProcess | None = None
         self._spare = spare  # or the one that is being opened
@@ -120,26 +121,26 @@ class EdgeCollection:
         """Why the files cannot be used, or the engine could not open them a moment ago; "" = not known."""
         return self._damage if time.monotonic() < self._damaged_until else ""
 
-    async def read(self, method: str, *arguments: Any, timeout: float | None) -> Any:
+    async def read(self, method: str, *arguments: Any) -> Any:
         """What `method` of the engine answers. Raises DeadlineExceeded."""
-        async with self._breaker.call(), store_within(_TIMEOUT_S if timeout is None else timeout):
+        async with self._breaker.call(), store_within(self._timeout):
             return await self._ask(method, *arguments)
 
-    async def info(self, *, timeout: float | None) -> tuple[ShardInfo, int]:
+    async def info(self) -> tuple[ShardInfo, int]:
         """The collection as it stands, and the bytes that it takes on the disk. Raises DeadlineExceeded."""
-        async with self._breaker.call(), store_within(_TIMEOUT_S if timeout is None else timeout):
+        async with self._breaker.call(), store_within(self._timeout):
             found = await self._ask("info")
             with disk_errors():
                 async with store_within(_SIZE_S):
                     return found, await asyncio.to_thread(disk_bytes, self.folder)
 
-    async def write(self, method: str, *arguments: Any, timeout: float | None, points: int = 0) -> Any:
+    async def write(self, method: str, *arguments: Any, points: int = 0) -> Any:
         """Does one write, which replaces so many points or less, and returns its result, once it is durable.
 
         Raises ResourceExhausted if the disk is nearly full, and DeadlineExceeded; the write may be done all
         the same then.
         """
-        async with self._writes(timeout):
+        async with self._writes():
             async with self.writing:
                 self._wrote(points)
                 result = await self._ask(method, *arguments)
@@ -147,13 +148,7 @@ class EdgeCollection:
         return result
 
     async def upsert(
-        self,
-        points: Sequence[PackedPoint],
-        insert_only: bool,
-        update_filter: Filter | None,
-        *,
-        durable: bool,
-        timeout: float | None,
+        self, points: Sequence[PackedPoint], insert_only: bool, update_filter: Filter | None, *, durable: bool
     ) -> frozenset[str]:
         """Writes points. With `insert_only` or `update_filter` some that are there stay; returns their ids.
 
@@ -161,7 +156,7 @@ class EdgeCollection:
         so that a search waits for two of them and not for all.
         """
         batches = [points[start : start + _BATCH] for start in range(0, len(points), _BATCH)]
-        async with self._writes(timeout):
+        async with self._writes():
             async with self.writing:
                 self._wrote(len(points))
                 there = await self._upsert_in_turn(batches, insert_only, update_filter)
@@ -169,11 +164,9 @@ class EdgeCollection:
                 await self._flush_log()
         return frozenset[str]().union(*there)
 
-    async def create_payload_index(
-        self, key: str, index: PayloadIndex, *, timeout: float | None
-    ) -> PayloadIndex:
+    async def create_payload_index(self, key: str, index: PayloadIndex) -> PayloadIndex:
         """Adds an index, unless the field has one; returns the one there now."""
-        async with self._writes(timeout), self.writing:
+        async with self._writes(), self.writing:
             there = self.spec.payload_indexes
             if key not in there:
                 self._wrote(0)
@@ -183,9 +176,9 @@ class EdgeCollection:
                 await whole(self._save(dataclasses.replace(self.spec, payload_indexes=indexes)))
         return self.spec.payload_indexes[key]
 
-    async def delete_payload_index(self, key: str, *, timeout: float | None) -> None:
+    async def delete_payload_index(self, key: str) -> None:
         """Removes a field's index, if it has one."""
-        async with self._writes(timeout), self.writing:
+        async with self._writes(), self.writing:
             if key in self.spec.payload_indexes:
                 self._wrote(0)
                 await self._ask("delete_payload_index", key)
@@ -343,7 +336,7 @@ class EdgeCollection:
         return there
 
     @asynccontextmanager
-    async def _writes(self, timeout: float | None) -> AsyncIterator[None]:
+    async def _writes(self) -> AsyncIterator[None]:
         """About a write, with what it waits for."""
         try:
             free = free_bytes(self.folder)
@@ -352,7 +345,7 @@ class EdgeCollection:
             raise CollectionDamaged(self.spec.name, f"{place} cannot be read: {error.strerror}") from error
         if free < self._min_free_bytes:
             raise disk_full()
-        async with self._breaker.call(), store_within(_TIMEOUT_S if timeout is None else timeout):
+        async with self._breaker.call(), store_within(self._timeout):
             yield
 
     def _wrote(self, points: int) -> None:

@@ -35,61 +35,37 @@ class EdgeReads(VectorStore):
         *,
         payload: PayloadSelection = PayloadSelection(),
         with_vectors: bool = False,
-        timeout: float | None = None,
     ) -> list[StoredPoint]:
-        return list(await self._read(collection, "get", tuple(ids), payload, with_vectors, timeout=timeout))
+        return list(await self._read(collection, "get", tuple(ids), payload, with_vectors))
 
-    async def present(
-        self, collection: str, ids: Sequence[str], *, timeout: float | None = None
-    ) -> frozenset[str]:
-        found = await self.get(collection, ids, payload=NO_PAYLOAD, timeout=timeout)
+    async def present(self, collection: str, ids: Sequence[str]) -> frozenset[str]:
+        found = await self.get(collection, ids, payload=NO_PAYLOAD)
         return frozenset(point.id for point in found)
 
-    async def count(
-        self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
-    ) -> int:
-        return int(await self._read(collection, "count", filter, timeout=timeout))
+    async def count(self, collection: str, filter: Filter | None = None) -> int:
+        return int(await self._read(collection, "count", filter))
 
-    async def facet(
-        self, collection: str, asked: FacetQuery, *, timeout: float | None = None
-    ) -> list[FacetHit]:
-        return list(await self._read(collection, "facet", asked, timeout=timeout))
+    async def facet(self, collection: str, asked: FacetQuery) -> list[FacetHit]:
+        return list(await self._read(collection, "facet", asked))
 
-    async def scroll(
-        self, listing: Listing, *, limit: int, cursor: str | None = None, timeout: float | None = None
-    ) -> Page:
+    async def scroll(self, listing: Listing, *, limit: int, cursor: str | None = None) -> Page:
         """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor."""
         check_cursor(cursor)
-        page: Page = await self._read(listing.collection, "scroll", listing, limit, cursor, timeout=timeout)
+        page: Page = await self._read(listing.collection, "scroll", listing, limit, cursor)
         return page
 
-    async def ordered(
-        self, listing: Listing, order: OrderBy, *, limit: int, timeout: float | None = None
-    ) -> OrderedPoints:
-        found: OrderedPoints = await self._read(
-            listing.collection, "ordered", listing, order, limit, timeout=timeout
-        )
+    async def ordered(self, listing: Listing, order: OrderBy, *, limit: int) -> OrderedPoints:
+        found: OrderedPoints = await self._read(listing.collection, "ordered", listing, order, limit)
         return found
 
-    async def random(
-        self, listing: Listing, *, limit: int, timeout: float | None = None
-    ) -> list[StoredPoint]:
-        return list(await self._read(listing.collection, "random", listing, limit, timeout=timeout))
+    async def random(self, listing: Listing, *, limit: int) -> list[StoredPoint]:
+        return list(await self._read(listing.collection, "random", listing, limit))
 
-    async def boosts(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        boosts: Sequence[Boost],
-        *,
-        timeout: float | None = None,
-    ) -> dict[str, float]:
-        return dict(await self._read(collection, "boosts", tuple(ids), tuple(boosts), timeout=timeout))
+    async def boosts(self, collection: str, ids: Sequence[str], boosts: Sequence[Boost]) -> dict[str, float]:
+        return dict(await self._read(collection, "boosts", tuple(ids), tuple(boosts)))
 
-    async def query(
-        self, collection: str, queries: Sequence[Question], *, timeout: float | None = None
-    ) -> list[list[ScoredPoint]]:
-        return list(await self._read(collection, "query", tuple(queries), timeout=timeout))
+    async def query(self, collection: str, queries: Sequence[Question]) -> list[list[ScoredPoint]]:
+        return list(await self._read(collection, "query", tuple(queries)))
 
     def _get(self, collection: str) -> EdgeCollection:
         live = self._live.get(collection)
@@ -99,5 +75,5 @@ class EdgeReads(VectorStore):
             raise CollectionDamaged(collection, live.damage)
         return live
 
-    async def _read(self, collection: str, method: str, *arguments: Any, timeout: float | None) -> Any:
-        return await self._get(collection).read(method, *arguments, timeout=timeout)
+    async def _read(self, collection: str, method: str, *arguments: Any) -> Any:
+        return await self._get(collection).read(method, *arguments)

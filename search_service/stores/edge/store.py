@@ -58,10 +58,11 @@ class QdrantEdge(EdgeReads):
 
     shared = False
 
-    def __init__(self, root: Path, lock: IO[str], policy: MaintenancePolicy) -> None:
+    def __init__(self, root: Path, lock: IO[str], policy: MaintenancePolicy, timeout: float) -> None:
         self._root = root
         self._lock = lock
         self._policy = policy
+        self._timeout = timeout
         self._children = Children(lock.fileno())
         self._maintenance = Maintenance(self._children, policy)
         self._live: dict[str, EdgeCollection] = {}
@@ -71,14 +72,17 @@ class QdrantEdge(EdgeReads):
         self._changing = asyncio.Lock()  # one creation, deletion or alias change at a time
 
     @classmethod
-    async def open(cls, root: Path, policy: MaintenancePolicy = MaintenancePolicy()) -> QdrantEdge:
+    async def open(
+        cls, root: Path, policy: MaintenancePolicy = MaintenancePolicy(), timeout: float = 30.0
+    ) -> QdrantEdge:
         """Opens or makes the store; engines start when their collection is first asked.
 
+        No call waits for longer than `timeout` seconds.
         Raises StartError if another process has it open; OSError if the directory cannot be used.
         """
         lock = await asyncio.to_thread(files.open_root, root)
         try:
-            store = cls(root, lock, policy)
+            store = cls(root, lock, policy, timeout)
             await asyncio.to_thread(store._look)
         except BaseException:
             lock.close()
@@ -103,7 +107,7 @@ class QdrantEdge(EdgeReads):
 
     def _collection(self, folder: Path, spec: CollectionSpec, shard: str, **more: Any) -> EdgeCollection:
         maintain, min_free = self._maintenance.run, self._policy.min_free_bytes
-        return EdgeCollection(folder, spec, shard, self._children, maintain, min_free, **more)
+        return EdgeCollection(folder, spec, shard, self._children, maintain, min_free, self._timeout, **more)
 
     async def ping(self) -> None:
         """Returns if the directory is there, and any engine that runs answers.
@@ -141,14 +145,14 @@ class QdrantEdge(EdgeReads):
         self._pinging.shutdown(wait=False)
         self._lock.close()
 
-    async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
+    async def resolve(self, name: str) -> CollectionSpec:
         target = self._aliases.target(name)
         if target in self._live:
             return self._get(target).spec
         self._aliases.check(name)
         raise NotFound("collection", name)
 
-    async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None:
+    async def create_collection(self, spec: CollectionSpec) -> None:
         """Creates a collection; after a crash there is all of it or nothing. Raises AlreadyExists."""
         check_name("name", spec.name)
         check_no_cluster(spec)
@@ -178,17 +182,15 @@ class QdrantEdge(EdgeReads):
         await asyncio.to_thread(files.publish, building, folder, spec)
         self._live[spec.name] = self._collection(folder, spec, files.FIRST_SHARD, spare=engine)
 
-    async def update_collection(
-        self, collection: str, changes: Mapping[str, Any], *, timeout: float | None = None
-    ) -> None:
+    async def update_collection(self, collection: str, changes: Mapping[str, Any]) -> None:
         """Keeps the settings; the next index, which is begun soon, is built by them."""
         live = self._get(collection)
         check_changes(live.spec, changes)
         await live.update(changes)
 
-    async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
+    async def get_collection(self, collection: str) -> CollectionInfo:
         live = self._get(collection)
-        info, disk_bytes = await live.info(timeout=timeout)
+        info, disk_bytes = await live.info()
         vectors = info.image_vectors + info.text_vectors
         return CollectionInfo(
             spec=live.spec,
@@ -200,11 +202,11 @@ class QdrantEdge(EdgeReads):
             aliases=self._aliases.of(collection),
         )
 
-    async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
+    async def list_collections(self) -> list[CollectionInfo]:
         found = []
         for name in sorted(self._live):
             try:
-                found.append(await self.get_collection(name, timeout=timeout))
+                found.append(await self.get_collection(name))
             except NotFound:  # deleted meanwhile
                 continue
             except ServiceError as error:
@@ -213,7 +215,7 @@ class QdrantEdge(EdgeReads):
                 found.append(CollectionInfo(unknown, 0, 0, 0, 0.0, 0, self._aliases.of(name), damage))
         return found
 
-    async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
+    async def delete_collection(self, collection: str) -> None:
         async with self._changing:
             if collection not in self._live:
                 raise NotFound("collection", collection)
@@ -238,7 +240,7 @@ class QdrantEdge(EdgeReads):
                 raise
             await asyncio.to_thread(files.remove, doomed)
 
-    async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
+    async def set_alias(self, alias: str, collection: str | None) -> str:
         """Points `alias` at a collection, or removes it; returns where it pointed. Raises NotFound."""
         check_name("alias", alias)
         async with self._changing:
@@ -250,7 +252,7 @@ class QdrantEdge(EdgeReads):
                 raise NotFound("alias", alias)
             return await self._aliases.point(alias, collection)
 
-    async def set_successor(self, collection: str, successor: str, *, timeout: float | None = None) -> float:
+    async def set_successor(self, collection: str, successor: str) -> float:
         """Keeps the successor in the collection's settings; nobody else goes by older ones."""
         async with self._changing:
             if successor:
@@ -258,16 +260,14 @@ class QdrantEdge(EdgeReads):
             await self._get(collection).set_successor(successor)
         return 0.0
 
-    async def create_payload_index(
-        self, collection: str, key: str, index: PayloadIndex, *, timeout: float | None = None
-    ) -> None:
+    async def create_payload_index(self, collection: str, key: str, index: PayloadIndex) -> None:
         live = self._get(collection)
-        there = await live.create_payload_index(key, index, timeout=timeout)
+        there = await live.create_payload_index(key, index)
         if there != index:
             raise index_conflict(collection, key, there, index)
 
-    async def delete_payload_index(self, collection: str, key: str, *, timeout: float | None = None) -> None:
-        await self._get(collection).delete_payload_index(key, timeout=timeout)
+    async def delete_payload_index(self, collection: str, key: str) -> None:
+        await self._get(collection).delete_payload_index(key)
 
     async def upsert(
         self,
@@ -277,52 +277,38 @@ class QdrantEdge(EdgeReads):
         wait: bool = True,
         insert_only: bool = False,
         update_filter: Filter | None = None,
-        timeout: float | None = None,
     ) -> frozenset[str]:
         """Writes points, each whole; findable on return, and with `wait` durable."""
         live = self._get(collection)
         check_points(live.spec, points)
         packed = [pack_point(point) for point in points]
-        return await live.upsert(packed, insert_only, update_filter, durable=wait, timeout=timeout)
+        return await live.upsert(packed, insert_only, update_filter, durable=wait)
 
-    async def delete(
-        self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
-    ) -> int:
+    async def delete(self, collection: str, selector: Sequence[str] | Filter) -> int:
         what = selector if isinstance(selector, Filter) else tuple(selector)
-        return int(await self._get(collection).write("delete", what, timeout=timeout))
+        return int(await self._get(collection).write("delete", what))
 
-    async def update_payload(
-        self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None
-    ) -> int:
+    async def update_payload(self, collection: str, ids: Sequence[str], change: PayloadChange) -> int:
         live = self._get(collection)
-        return int(await live.write("update_payload", tuple(ids), change, timeout=timeout))
+        return int(await live.write("update_payload", tuple(ids), change))
 
     async def update_vectors(
-        self, collection: str, points: Sequence[StoredPoint], *, wait: bool, timeout: float | None = None
+        self, collection: str, points: Sequence[StoredPoint], *, wait: bool
     ) -> frozenset[str]:
         live = self._get(collection)
         check_points(live.spec, points)
         packed = [pack_point(point) for point in points]
-        return frozenset(await live.write("update_vectors", packed, timeout=timeout, points=len(packed)))
+        return frozenset(await live.write("update_vectors", packed, points=len(packed)))
 
-    async def delete_vectors(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        names: Sequence[VectorName],
-        *,
-        timeout: float | None = None,
-    ) -> int:
+    async def delete_vectors(self, collection: str, ids: Sequence[str], names: Sequence[VectorName]) -> int:
         live = self._get(collection)
-        return int(await live.write("delete_vectors", tuple(ids), tuple(names), timeout=timeout))
+        return int(await live.write("delete_vectors", tuple(ids), tuple(names)))
 
-    async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
+    async def calibration(self, collection: str) -> Mapping[str, Any] | None:
         """The calibration that is kept in the collection's folder."""
         return self._get(collection).calibration
 
-    async def set_calibration(
-        self, collection: str, calibration: Mapping[str, Any], *, timeout: float | None = None
-    ) -> None:
+    async def set_calibration(self, collection: str, calibration: Mapping[str, Any]) -> None:
         """Keeps it there; what a crash loses is measured anew."""
         live = self._get(collection)
         with files.disk_errors():

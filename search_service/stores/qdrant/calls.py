@@ -16,7 +16,7 @@ import grpc
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 
 from clipsearch.serving.errors import DeadlineExceeded, Unavailable
-from search_service.deadline import store_within
+from search_service.deadline import store_within, time_left
 from search_service.stores.qdrant.errors import StoreRefuses, StoreUnsettled, store_error
 
 Answer = TypeVar("Answer")
@@ -58,17 +58,17 @@ class ServerCalls:
         self._longest = longest
         self._hedges = 0
 
-    async def once(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
+    async def once(self, collection: str, send: Send[Answer]) -> Answer:
         """A call whose second try would answer otherwise."""
-        return await self._bounded(timeout, lambda seconds: self._sent(collection, send, seconds))
+        return await self._bounded(lambda seconds: self._sent(collection, send, seconds))
 
-    async def read(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
+    async def read(self, collection: str, send: Send[Answer]) -> Answer:
         """The first answer that comes."""
         return await self._bounded(
-            timeout, lambda seconds: self._first(lambda: self._sent(collection, send, seconds), seconds)
+            lambda seconds: self._first(lambda: self._sent(collection, send, seconds), seconds)
         )
 
-    async def write(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
+    async def write(self, collection: str, send: Send[Answer]) -> Answer:
         """A write that leaves the same behind when it is made twice; a try has half of the time left."""
 
         async def tried(seconds: float) -> Answer:
@@ -86,10 +86,10 @@ class ServerCalls:
                     continue
             return await self._sent(collection, send, seconds)
 
-        return await self._bounded(timeout, tried)
+        return await self._bounded(tried)
 
-    async def _bounded(self, timeout: float | None, make: Callable[[float], Awaitable[Answer]]) -> Answer:
-        seconds = self._timeout if timeout is None else min(timeout, self._timeout)
+    async def _bounded(self, make: Callable[[float], Awaitable[Answer]]) -> Answer:
+        seconds = time_left(self._timeout)
         async with store_within(seconds):
             return await make(seconds)
 

@@ -6,8 +6,8 @@ Those that are somebody else's are neither listed nor touched, see known.py.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from clipsearch.serving.errors import (
     ServiceError,
     Unavailable,
 )
+from search_service.deadline import store_within
 from search_service.stores.bm25 import WORDS
 from search_service.stores.checks import check_name, index_conflict
 from search_service.stores.collection import (
@@ -54,20 +55,18 @@ _DESCRIBED_WITHIN_S = 2.0
 class ServerCollections(KnownCollections):
     """What QdrantServer does with collections as a whole."""
 
-    async def set_calibration(
-        self, collection: str, calibration: Mapping[str, Any], *, timeout: float | None = None
-    ) -> None:
+    async def set_calibration(self, collection: str, calibration: Mapping[str, Any]) -> None:
         """Keeps it in the collection's metadata. Other services know it when their nodes do."""
-        await self._merge_metadata(collection, {CALIBRATION: dict(calibration)}, timeout)
+        await self._merge_metadata(collection, {CALIBRATION: dict(calibration)})
         self._generation += 1
         for name, known in self._known.items():
             if known.spec.name == collection:
                 self._known[name] = replace(known, calibration=calibration)
 
-    async def create_collection(self, spec: CollectionSpec, *, timeout: float | None = None) -> None:
+    async def create_collection(self, spec: CollectionSpec) -> None:
         """Creates a collection and its payload indexes, or nothing. Raises AlreadyExists."""
         check_name("name", spec.name)
-        if spec.name in await self._aliases(timeout):
+        if spec.name in await self._aliases():
             raise AlreadyExists("collection", spec.name, taken_by="an alias")
 
         async def create(timeout: int) -> None:
@@ -81,63 +80,60 @@ class ServerCollections(KnownCollections):
                 await self._nodes.delete_collection(spec.name)
                 raise
 
-        await self._calls.once(spec.name, timeout, create)
+        await self._calls.once(spec.name, create)
         self._forget()
 
-    async def update_collection(
-        self, collection: str, changes: Mapping[str, Any], *, timeout: float | None = None
-    ) -> None:
+    async def update_collection(self, collection: str, changes: Mapping[str, Any]) -> None:
         """Changes settings; the server's optimizers do the rest."""
-        spec = (await self._ask(collection, collection, timeout)).spec
+        spec = (await self._ask(collection, collection)).spec
         change = partial(self._nodes.update_collection, collection, **alteration(spec, changes))
-        await self._calls.write(collection, timeout, change)
+        await self._calls.write(collection, change)
 
         async def so_here(timeout: int) -> bool:
             found = read_spec(collection, await self._nodes.get_collection(collection))
             return found is not None and all(_is_set(getattr(found, n), v) for n, v in changes.items())
 
-        await self._seen_by_all(collection, timeout, so_here)
+        await self._seen_by_all(collection, so_here)
 
-    async def get_collection(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
+    async def get_collection(self, collection: str) -> CollectionInfo:
         """The collection as it stands. Raises NotFound for an alias."""
-        aliases = await self._aliases(timeout)
+        aliases = await self._aliases()
         if collection in aliases:
             raise NotFound("collection", collection)
-        return await self._describe(collection, aliases, timeout, exact=True)
+        return await self._describe(collection, aliases, exact=True)
 
-    async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
+    async def list_collections(self) -> list[CollectionInfo]:
         """All collections made by clipsearch, by name; one that cannot be described says why."""
-        aliases = await self._aliases(timeout)
-        names = await self._names(timeout)
-        within = min(_DESCRIBED_WITHIN_S, timeout or _DESCRIBED_WITHIN_S)
-        infos = await asyncio.gather(*(self._described(name, aliases, within) for name in names))
+        aliases = await self._aliases()
+        names = await self._names()
+        infos = await asyncio.gather(*(self._described(name, aliases) for name in names))
         return [info for info in infos if info is not None]
 
-    async def delete_collection(self, collection: str, *, timeout: float | None = None) -> None:
+    async def delete_collection(self, collection: str) -> None:
         """Deletes the collection, the aliases that point at it and the links to it as a successor."""
-        aliases = await self._aliases(timeout)
+        aliases = await self._aliases()
         if collection in aliases:
             raise NotFound("collection", collection)
-        await self._ask(collection, collection, timeout)
-        for name in await self._names(timeout):
+        await self._ask(collection, collection)
+        for name in await self._names():
             try:
-                linked = (await self._ask(name, name, timeout)).spec.successor == collection
+                linked = (await self._ask(name, name)).spec.successor == collection
             except ServiceError:
                 continue  # gone meanwhile, or not ours: no link to mend
             if linked:
-                await self.set_successor(name, "", timeout=timeout)
+                await self.set_successor(name, "")
 
         async def gone_here(timeout: int) -> bool:
             return not await self._nodes.collection_exists(collection)
 
         # With the aliases that point at it by then.
-        await self._calls.once(collection, timeout, partial(self._nodes.delete_collection, collection))
-        await self._seen_by_all(collection, timeout, gone_here)
+        await self._calls.once(collection, partial(self._nodes.delete_collection, collection))
+        await self._seen_by_all(collection, gone_here)
 
-    async def set_alias(self, alias: str, collection: str | None, *, timeout: float | None = None) -> str:
+    async def set_alias(self, alias: str, collection: str | None) -> str:
         """Points `alias` at a collection, or removes it, in one step; returns where it pointed."""
         check_name("alias", alias)
-        aliases = await self._aliases(timeout)
+        aliases = await self._aliases()
         previous = aliases.get(alias, "")
         operations: list[models.AliasOperations] = []
         if previous:
@@ -147,115 +143,111 @@ class ServerCollections(KnownCollections):
             if collection in aliases:
                 raise NotFound("collection", collection)
             if not previous and await self._calls.read(
-                alias, timeout, lambda timeout: self._nodes.collection_exists(alias)
+                alias, lambda timeout: self._nodes.collection_exists(alias)
             ):
                 raise AlreadyExists("alias", alias, taken_by="a collection")
-            await self._ask(collection, collection, timeout)
+            await self._ask(collection, collection)
             create = models.CreateAlias(collection_name=collection, alias_name=alias)
             operations.append(models.CreateAliasOperation(create_alias=create))
         elif not previous:
             raise NotFound("alias", alias)
         change = partial(self._nodes.update_collection_aliases, operations)
-        await self._calls.once(alias, timeout, change)
+        await self._calls.once(alias, change)
 
         async def moved_here(timeout: int) -> bool:
             found = (await self._nodes.get_aliases()).aliases
             return {a.alias_name: a.collection_name for a in found}.get(alias) == collection
 
-        await self._seen_by_all(alias, timeout, moved_here)
+        await self._seen_by_all(alias, moved_here)
         return previous
 
-    async def set_successor(self, collection: str, successor: str, *, timeout: float | None = None) -> float:
+    async def set_successor(self, collection: str, successor: str) -> float:
         """Keeps the successor in the collection's metadata; other services know within FRESH_S."""
-        await self._ask(collection, collection, timeout)
+        await self._ask(collection, collection)
         if successor:
-            await self._ask(successor, successor, timeout)
-        await self._merge_metadata(collection, {SUCCESSOR: successor}, timeout)
+            await self._ask(successor, successor)
+        await self._merge_metadata(collection, {SUCCESSOR: successor})
 
         async def kept_here(timeout: int) -> bool:
             kept = (await self._nodes.get_collection(collection)).config.metadata or {}
             return kept.get(SUCCESSOR) == successor
 
-        await self._seen_by_all(collection, timeout, kept_here)
+        await self._seen_by_all(collection, kept_here)
         return FRESH_S
 
-    async def create_payload_index(
-        self, collection: str, key: str, index: PayloadIndex, *, timeout: float | None = None
-    ) -> None:
+    async def create_payload_index(self, collection: str, key: str, index: PayloadIndex) -> None:
         """Adds a payload index; FailedPrecondition if the field has another one."""
-        there = (await self._ask(collection, collection, timeout)).spec.payload_indexes.get(key)
+        there = (await self._ask(collection, collection)).spec.payload_indexes.get(key)
         if there == index:
             return
         if there is not None:
             raise index_conflict(collection, key, there, index)
         add = partial(self._nodes.create_payload_index, collection, key, index_schema(index), wait=True)
-        await self._change_index(collection, key, timeout, add, there=True)
+        await self._change_index(collection, key, add, there=True)
 
-    async def delete_payload_index(self, collection: str, key: str, *, timeout: float | None = None) -> None:
+    async def delete_payload_index(self, collection: str, key: str) -> None:
         """Removes the payload index of a field; nothing, if it has none."""
-        if key not in (await self._ask(collection, collection, timeout)).spec.payload_indexes:
+        if key not in (await self._ask(collection, collection)).spec.payload_indexes:
             return
         remove = partial(self._nodes.delete_payload_index, collection, key, wait=True)
-        await self._change_index(collection, key, timeout, remove, there=False)
+        await self._change_index(collection, key, remove, there=False)
 
     async def _change_index(
-        self, collection: str, key: str, timeout: float | None, change: Send[models.UpdateResult], there: bool
+        self, collection: str, key: str, change: Send[models.UpdateResult], there: bool
     ) -> None:
-        result = await self._calls.write(collection, timeout, change)
+        result = await self._calls.write(collection, change)
         check_done(result.status == models.UpdateStatus.COMPLETED)
 
         async def seen_here(timeout: int) -> bool:
             return (key in (await self._nodes.get_collection(collection)).payload_schema) is there
 
-        await self._seen_by_all(collection, timeout, seen_here)
+        await self._seen_by_all(collection, seen_here)
 
-    async def _merge_metadata(self, collection: str, facts: dict[str, object], timeout: float | None) -> None:
+    async def _merge_metadata(self, collection: str, facts: dict[str, object]) -> None:
         """The server merges the keys into those that are there, so writers of others lose nothing."""
         merge = partial(self._nodes.update_collection, collection, metadata=facts)
-        await self._calls.write(collection, timeout, merge)
+        await self._calls.write(collection, merge)
 
-    async def _seen_by_all(self, collection: str, timeout: float | None, seen: Send[bool]) -> None:
+    async def _seen_by_all(self, collection: str, seen: Send[bool]) -> None:
         """Waits until all nodes see a change, so that who reads next sees it; not for one that is away.
 
         Nor is what was known before the change taken from memory then.
         """
-        end = time.monotonic() + min(_ALL_SEE_IT_WITHIN_S, timeout or _ALL_SEE_IT_WITHIN_S)
         in_a_row = 0
-        while in_a_row < _SEEN_IN_A_ROW and (left := end - time.monotonic()) > 0:
-            try:
-                in_a_row = in_a_row + 1 if await self._calls.once(collection, left, seen) else 0
-            except (Unavailable, DeadlineExceeded, NotFound):
-                in_a_row = 0
-            if not in_a_row:
-                await asyncio.sleep(0.01)
+        with suppress(DeadlineExceeded):
+            async with store_within(_ALL_SEE_IT_WITHIN_S):
+                while in_a_row < _SEEN_IN_A_ROW:
+                    try:
+                        in_a_row = in_a_row + 1 if await self._calls.once(collection, seen) else 0
+                    except (Unavailable, DeadlineExceeded, NotFound):
+                        in_a_row = 0
+                    if not in_a_row:
+                        await asyncio.sleep(0.01)
         self._forget()
 
-    async def _names(self, timeout: float | None) -> list[str]:
-        found = await self._calls.read("", timeout, lambda timeout: self._nodes.get_collections())
+    async def _names(self) -> list[str]:
+        found = await self._calls.read("", lambda timeout: self._nodes.get_collections())
         return sorted(collection.name for collection in found.collections)
 
-    async def _described(
-        self, name: str, aliases: Mapping[str, str], timeout: float | None
-    ) -> CollectionInfo | None:
+    async def _described(self, name: str, aliases: Mapping[str, str]) -> CollectionInfo | None:
         """With what is wrong with it; None for one that is not ours, or gone since it was listed."""
         try:
-            return await self._describe(name, aliases, timeout, exact=False)
+            async with store_within(_DESCRIBED_WITHIN_S):
+                return await self._describe(name, aliases, exact=False)
         except (NotFound, FailedPrecondition):
             return None
         except ServiceError as error:  # it is being made or deleted, or has lost its only copy
             return CollectionInfo(CollectionSpec(name, 0, ""), 0, 0, 0, 0.0, 0, damage=error.message)
 
-    async def _describe(
-        self, name: str, aliases: Mapping[str, str], timeout: float | None, *, exact: bool
-    ) -> CollectionInfo:
+    async def _describe(self, name: str, aliases: Mapping[str, str], *, exact: bool) -> CollectionInfo:
         """Its counts are estimates unless `exact`, and where its strict mode forbids to count."""
-        known, described = await self._read(name, name, timeout)
+        known, described = await self._read(name, name)
         exact = exact and known.limits.allows_exact
 
         async def count(has: str | None) -> int:
             condition = models.Filter(must=[models.HasVectorCondition(has_vector=has)]) if has else None
             ask = partial(self._nodes.count, name, condition, exact=exact)
-            return (await self._calls.read(name, timeout, ask)).count
+            return (await self._calls.read(name, ask)).count
 
         points, *counts = await asyncio.gather(*(count(has) for has in (None, *VECTOR_NAMES)))
         total = sum(counts)

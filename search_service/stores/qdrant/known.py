@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -69,6 +70,7 @@ class KnownCollections(VectorStore):
         self._consistency: models.ReadConsistency = (
             ANY_COPY if consistency == "one" else models.ReadConsistencyType(consistency)
         )
+        self._timeout = timeout
         self._calls = ServerCalls(timeout, lambda collection: self._limits(collection).timeout)
         self._writes = asyncio.Semaphore(_WRITES_AT_ONCE)
         self._known: dict[str, Known] = {}  # by the name that callers use, an alias as well
@@ -84,16 +86,16 @@ class KnownCollections(VectorStore):
         for client in {self._client, self._nodes}:
             await client.close()
 
-    async def resolve(self, name: str, *, timeout: float | None = None) -> CollectionSpec:
+    async def resolve(self, name: str) -> CollectionSpec:
         """The settings of a collection, by name or alias; at most FRESH_S old.
 
         Raises FailedPrecondition for a collection that clipsearch did not make.
         """
-        return (await self._resolved(name, timeout)).spec
+        return (await self._resolved(name)).spec
 
-    async def calibration(self, collection: str, *, timeout: float | None = None) -> Mapping[str, Any] | None:
+    async def calibration(self, collection: str) -> Mapping[str, Any] | None:
         """What `set_calibration` kept last, here or elsewhere, at most FRESH_S old."""
-        return (await self._resolved(collection, timeout)).calibration
+        return (await self._resolved(collection)).calibration
 
     def _limits(self, collection: str) -> Limits:
         """What the server permits for the collection, as far as it is known."""
@@ -105,23 +107,24 @@ class KnownCollections(VectorStore):
         self._generation += 1
         self._known.clear()
 
-    async def _aliases(self, timeout: float | None) -> dict[str, str]:
+    async def _aliases(self) -> dict[str, str]:
         """The server's aliases: alias -> collection."""
-        found = await self._calls.read("", timeout, lambda timeout: self._nodes.get_aliases())
+        found = await self._calls.read("", lambda timeout: self._nodes.get_aliases())
         return {entry.alias_name: entry.collection_name for entry in found.aliases}
 
-    async def _resolved(self, name: str, timeout: float | None) -> Known:
+    async def _resolved(self, name: str) -> Known:
         known = self._known.get(name)
         age = time.monotonic() - known.read_at if known else FRESH_S
         asking = name, self._generation
         if age > FRESH_S / 2 and asking not in self._asking:
-            # As long as the store's calls may take: others wait with it whose deadlines are later.
-            task = self._asking[asking] = asyncio.create_task(self._look_up(name))
+            # In a context of its own, as long as the store's calls may take: others wait with it whose
+            # deadlines are later.
+            task = self._asking[asking] = asyncio.create_task(self._look_up(name), context=Context())
             task.add_done_callback(lambda done: self._asked(*asking, done))
         if known and age < FRESH_S:
             return known
         # Shielded: one caller who goes must not take the answer from those who wait with it.
-        async with store_within(timeout):
+        async with store_within(self._timeout):
             return await asyncio.shield(self._asking[asking])
 
     def _asked(self, name: str, generation: int, task: asyncio.Task[Known]) -> None:
@@ -156,19 +159,15 @@ class KnownCollections(VectorStore):
         return known
 
     async def _look_up_once(self, name: str) -> Known:
-        return await self._ask((await self._aliases(None)).get(name, name), name, None)
+        return await self._ask((await self._aliases()).get(name, name), name)
 
-    async def _ask(self, collection: str, called: str, timeout: float | None) -> Known:
+    async def _ask(self, collection: str, called: str) -> Known:
         """Reads the settings. Raises NotFound of `called`; FailedPrecondition for somebody else's."""
-        return (await self._read(collection, called, timeout))[0]
+        return (await self._read(collection, called))[0]
 
-    async def _read(
-        self, collection: str, called: str, timeout: float | None
-    ) -> tuple[Known, models.CollectionInfo]:
+    async def _read(self, collection: str, called: str) -> tuple[Known, models.CollectionInfo]:
         read_at = time.monotonic()
-        described = await self._calls.read(
-            called, timeout, lambda timeout: self._nodes.get_collection(collection)
-        )
+        described = await self._calls.read(called, lambda timeout: self._nodes.get_collection(collection))
         spec = read_spec(collection, described)
         if spec is None:
             raise FailedPrecondition(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import grpc
 from qdrant_client import models
 
 from clipsearch.serving.errors import DeadlineExceeded, NotFound, Unavailable
-from search_service.deadline import store_within
+from search_service.deadline import store_within, time_left
 from search_service.stores.bm25 import askable
 from search_service.stores.checks import check_cursor
 from search_service.stores.codec import order_start, payload_keys
@@ -62,15 +61,12 @@ class ServerReads(ServerCollections):
         *,
         payload: PayloadSelection = PayloadSelection(),
         with_vectors: bool = False,
-        timeout: float | None = None,
     ) -> list[StoredPoint]:
         """Those of `ids` that exist, in their order."""
-        found = await self._retrieve(collection, uuids(ids), payload, with_vectors, timeout)
+        found = await self._retrieve(collection, uuids(ids), payload, with_vectors)
         return [stored_point(record) for record in found]
 
-    async def present(
-        self, collection: str, ids: Sequence[str], *, timeout: float | None = None
-    ) -> frozenset[str]:
+    async def present(self, collection: str, ids: Sequence[str]) -> frozenset[str]:
         """Those of `ids` whose points most copies of their shard have, and alike.
 
         A write that failed half-way leaves its point on one copy: taken for there, it would stay on that one.
@@ -90,12 +86,10 @@ class ServerReads(ServerCollections):
                 # Those that are away are made anew of those that are there.
                 return await ask(consistency=ANY_COPY, timeout=timeout)
 
-        found = await self._read_points(collection, timeout, read)
+        found = await self._read_points(collection, read)
         return frozenset(stored_point(record).id for record in found)
 
-    async def count(
-        self, collection: str, filter: Filter | None = None, *, timeout: float | None = None
-    ) -> int:
+    async def count(self, collection: str, filter: Filter | None = None) -> int:
         """How many points match, exactly.
 
         Where the collection's strict mode forbids to count: an estimate of all points, and those that match
@@ -103,14 +97,12 @@ class ServerReads(ServerCollections):
         """
         exact = self._limits(collection).allows_exact
         if filter and not exact:
-            async with store_within(timeout):
+            async with store_within(self._timeout):
                 return sum([len(page) async for page in self._ids(collection, filter)])
         count = partial(self._client.count, collection, server_filter(filter), exact=exact)
-        return (await self._read_points(collection, timeout, count)).count
+        return (await self._read_points(collection, count)).count
 
-    async def facet(
-        self, collection: str, asked: FacetQuery, *, timeout: float | None = None
-    ) -> list[FacetHit]:
+    async def facet(self, collection: str, asked: FacetQuery) -> list[FacetHit]:
         """The most frequent values: as many, and exactly, as the collection's strict mode lets pass.
 
         Those of one copy. Where they count exactly, nodes tell each other no more values than are asked for,
@@ -126,7 +118,7 @@ class ServerReads(ServerCollections):
             exact=asked.exact and self._limits(collection).allows_exact,
             consistency=ANY_COPY,
         )
-        found = await self._read_points(collection, timeout, count)
+        found = await self._read_points(collection, count)
         return [FacetHit(hit.value, hit.count) for hit in found.hits if hit.count][: asked.limit]
 
     async def _ids(self, collection: str, filter: Filter) -> AsyncIterator[list[str]]:
@@ -138,21 +130,17 @@ class ServerReads(ServerCollections):
             if (cursor := page.next_cursor) is None:
                 return
 
-    async def scroll(
-        self, listing: Listing, *, limit: int, cursor: str | None = None, timeout: float | None = None
-    ) -> Page:
+    async def scroll(self, listing: Listing, *, limit: int, cursor: str | None = None) -> Page:
         """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor.
 
         As many points at most as the collection's strict mode lets pass.
         """
         check_cursor(cursor)
         limit = self._at_most(listing.collection, limit)
-        found, next_cursor = await self._listed(listing, limit, timeout, offset=cursor)
+        found, next_cursor = await self._listed(listing, limit, offset=cursor)
         return Page(tuple(point for _, point in found if point is not None), next_cursor)
 
-    async def ordered(
-        self, listing: Listing, order: OrderBy, *, limit: int, timeout: float | None = None
-    ) -> OrderedPoints:
+    async def ordered(self, listing: Listing, order: OrderBy, *, limit: int) -> OrderedPoints:
         """The first points in the order of a field's values; as many at most as `scroll` gives."""
         by = models.OrderBy(
             key=order.key,
@@ -160,18 +148,13 @@ class ServerReads(ServerCollections):
             start_from=order_start(order),
         )
         limit = self._at_most(listing.collection, limit)
-        found, _ = await self._listed(listing, limit, timeout, order_by=by)
+        found, _ = await self._listed(listing, limit, order_by=by)
         there = [(listed.order_value or 0, point) for listed, point in found if point is not None]
         values, points = tuple(value for value, _ in there), tuple(point for _, point in there)
         return OrderedPoints(values, points, more=len(found) == limit)
 
     async def _listed(
-        self,
-        listing: Listing,
-        limit: int,
-        timeout: float | None,
-        offset: str | None = None,
-        order_by: models.OrderBy | None = None,
+        self, listing: Listing, limit: int, offset: str | None = None, order_by: models.OrderBy | None = None
     ) -> tuple[list[tuple[models.Record, StoredPoint | None]], str | None]:
         """What one copy lists and the points, None for one that is gone by then; where the next page begins.
 
@@ -189,21 +172,17 @@ class ServerReads(ServerCollections):
             with_vectors=not ids_only and listing.with_vectors,
             consistency=ANY_COPY,
         )
-        records, following = await self._read_points(listing.collection, timeout, ask)
+        records, following = await self._read_points(listing.collection, ask)
         next_cursor = None if following is None else str(following)
         if not ids_only:
             return [(record, stored_point(record)) for record in records], next_cursor
         keys = [str(record.id) for record in records]
         unique = list(dict.fromkeys(keys))
-        read = await self._retrieve(
-            listing.collection, unique, listing.payload, listing.with_vectors, timeout
-        )
+        read = await self._retrieve(listing.collection, unique, listing.payload, listing.with_vectors)
         there = {str(record.id): stored_point(record) for record in read}
         return [(record, there.get(key)) for record, key in zip(records, keys, strict=True)], next_cursor
 
-    async def random(
-        self, listing: Listing, *, limit: int, timeout: float | None = None
-    ) -> list[StoredPoint]:
+    async def random(self, listing: Listing, *, limit: int) -> list[StoredPoint]:
         """So many points at random; as many at most as the collection's strict mode lets pass."""
         ask = partial(
             self._client.query_points,
@@ -215,17 +194,10 @@ class ServerReads(ServerCollections):
             with_vectors=listing.with_vectors,
             consistency=self._consistency,
         )
-        found = await self._read_points(listing.collection, timeout, ask)
+        found = await self._read_points(listing.collection, ask)
         return [stored_point(point) for point in found.points]
 
-    async def boosts(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        boosts: Sequence[Boost],
-        *,
-        timeout: float | None = None,
-    ) -> dict[str, float]:
+    async def boosts(self, collection: str, ids: Sequence[str], boosts: Sequence[Boost]) -> dict[str, float]:
         """By id, the sum of the boosts of those points that exist."""
         keys = {point_uuid(id): id for id in ids}
         these = models.Filter(must=[models.HasIdCondition(has_id=list(keys))])
@@ -238,15 +210,13 @@ class ServerReads(ServerCollections):
             with_payload=False,
             consistency=self._consistency,
         )
-        found = await self._read_points(collection, timeout, ask)
+        found = await self._read_points(collection, ask)
         return {keys[str(point.id)]: point.score for point in found.points}
 
-    async def query(
-        self, collection: str, queries: Sequence[Question], *, timeout: float | None = None
-    ) -> list[list[ScoredPoint]]:
+    async def query(self, collection: str, queries: Sequence[Question]) -> list[list[ScoredPoint]]:
         """Answers several questions in one request; each list best first, or as MMR chooses."""
         queries = [
-            await self._with_candidates(collection, query, timeout)
+            await self._with_candidates(collection, query)
             if isinstance(query, VectorQuery) and query.mmr
             else query
             for query in queries
@@ -259,24 +229,22 @@ class ServerReads(ServerCollections):
             message = query_message(collection, asked, consistency=self._consistency, timeout=timeout)
             return await self._client.grpc_points.QueryBatch(message, timeout=timeout)
 
-        answers = (await self._read_points(collection, timeout, ask)).result
+        answers = (await self._read_points(collection, ask)).result
         if len(answers) != len(asked):
             raise Unavailable("store", f"the store answered {len(answers)} of {len(asked)} questions")
         found = iter(answers)
         return [scored_points(query, next(found).result) if askable(query) else [] for query in queries]
 
-    async def _with_candidates(
-        self, collection: str, query: VectorQuery, timeout: float | None
-    ) -> VectorQuery:
+    async def _with_candidates(self, collection: str, query: VectorQuery) -> VectorQuery:
         """The question with MMR's candidates by name.
 
         Of several shards a server takes for candidates whichever come first, and not the nearest (1.18.3).
         """
-        if query.mmr is None or (await self.resolve(collection, timeout=timeout)).shard_number < 2:
+        if query.mmr is None or (await self.resolve(collection)).shard_number < 2:
             return query
         limit = query.mmr.candidates
         nearest = replace(query, limit=limit, offset=0, mmr=None, payload=NO_PAYLOAD, with_vectors=False)
-        [hits] = await self.query(collection, [nearest], timeout=timeout)
+        [hits] = await self.query(collection, [nearest])
         these = HasId(tuple(hit.point.id for hit in hits))
         return replace(query, filter=Filter(must=(these,)), score_threshold=None)
 
@@ -290,7 +258,6 @@ class ServerReads(ServerCollections):
         keys: Sequence[str],
         payload: PayloadSelection,
         with_vectors: bool,
-        timeout: float | None,
         consistency: models.ReadConsistency | None = None,
     ) -> list[models.Record]:
         """The points with these UUIDs, in their order; `consistency` None = that of all reads.
@@ -300,15 +267,14 @@ class ServerReads(ServerCollections):
         half-way. They are asked again for a second; what they do not agree on then is read from one copy.
         """
         consistency = consistency or self._consistency
-        end = math.inf if timeout is None else time.monotonic() + timeout
+        end = time.monotonic() + time_left()
         ask = partial(
             self._client.retrieve, collection, with_payload=payload_keys(payload), with_vectors=with_vectors
         )
 
         async def read(asked: Sequence[str], consistency: models.ReadConsistency) -> dict[str, models.Record]:
-            left = None if timeout is None else max(0.0, end - time.monotonic())
             these = partial(ask, ids=list(asked), consistency=consistency)
-            return {str(record.id): record for record in await self._read_points(collection, left, these)}
+            return {str(record.id): record for record in await self._read_points(collection, these)}
 
         found = await read(keys, consistency)
         missing = [key for key in keys if key not in found]
@@ -327,9 +293,9 @@ class ServerReads(ServerCollections):
             found |= doubtful
         return [found[key] for key in keys if key in found]
 
-    async def _read_points(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
+    async def _read_points(self, collection: str, send: Send[Answer]) -> Answer:
         with self._forgetting():
-            return await self._calls.read(collection, timeout, send)
+            return await self._calls.read(collection, send)
 
     @contextmanager
     def _forgetting(self) -> Iterator[None]:

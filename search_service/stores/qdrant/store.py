@@ -91,7 +91,7 @@ class QdrantServer(ServerReads):
 
     async def ping(self) -> None:
         """Raises Unavailable if no node of the server answers, or the one that does is too old."""
-        found = await self._calls.read("", None, lambda timeout: self._client.info())
+        found = await self._calls.read("", lambda timeout: self._client.info())
         if found.version != self._version:
             self._version = found.version
             _log.info("Qdrant server", version=found.version)
@@ -105,7 +105,6 @@ class QdrantServer(ServerReads):
         wait: bool = True,
         insert_only: bool = False,
         update_filter: Filter | None = None,
-        timeout: float | None = None,
     ) -> frozenset[str]:
         """Writes points, each whole, in requests of 256, of which a few are on their way at a time.
 
@@ -113,11 +112,11 @@ class QdrantServer(ServerReads):
         as well, the server sees to that; it is told as written. Inserts of one point go through one node, or
         two of its copies could each keep another writer's. With `update_filter` it is asked afterwards.
         """
-        spec = await self.resolve(collection, timeout=timeout)
+        spec = await self.resolve(collection)
         check_points(spec, points)
         there: frozenset[str] = frozenset()
         if insert_only:
-            there = await self.present(collection, [point.id for point in points], timeout=timeout)
+            there = await self.present(collection, [point.id for point in points])
             points = [point for point in points if point.id not in there]
 
         ordering = self._ordering
@@ -143,7 +142,7 @@ class QdrantServer(ServerReads):
 
         async def when_there_is_room(batch: Sequence[StoredPoint]) -> None:
             async with self._writes:
-                await self._write(collection, timeout, partial(send, batch))
+                await self._write(collection, partial(send, batch))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -154,98 +153,77 @@ class QdrantServer(ServerReads):
         if update_filter is None or insert_only:
             return there
         others = Filter(must_not=(update_filter,))
-        return await self._matching(collection, [point.id for point in points], others, timeout)
+        return await self._matching(collection, [point.id for point in points], others)
 
-    async def delete(
-        self, collection: str, selector: Sequence[str] | Filter, *, timeout: float | None = None
-    ) -> int:
+    async def delete(self, collection: str, selector: Sequence[str] | Filter) -> int:
         """Deletes by ids or by filter; returns how many points matched just before."""
         gone: models.PointsSelector
         if isinstance(selector, Filter):
             gone = models.FilterSelector(filter=server_filter(selector) or models.Filter())
-            matched = await self.count(collection, selector, timeout=timeout)
+            matched = await self.count(collection, selector)
         else:
             gone = models.PointIdsList(points=list(uuids(selector)))
-            matched = len(await self.get(collection, selector, payload=NO_PAYLOAD, timeout=timeout))
+            matched = len(await self.get(collection, selector, payload=NO_PAYLOAD))
         delete = partial(self._client.delete, collection, gone, wait=True, ordering=self._ordering)
-        result = await self._write(collection, timeout, delete)
+        result = await self._write(collection, delete)
         check_done(result.status == models.UpdateStatus.COMPLETED)
         return matched
 
-    async def update_payload(
-        self, collection: str, ids: Sequence[str], change: PayloadChange, *, timeout: float | None = None
-    ) -> int:
+    async def update_payload(self, collection: str, ids: Sequence[str], change: PayloadChange) -> int:
         """Changes the payloads of those of `ids` that exist and match, in one request; returns how many."""
         if change.update_filter is not None:
-            ids = list(await self._matching(collection, ids, change.update_filter, timeout))
-        field = (await self.resolve(collection, timeout=timeout)).bm25_field
-        async with store_within(timeout):
+            ids = list(await self._matching(collection, ids, change.update_filter))
+        field = (await self.resolve(collection)).bm25_field
+        async with store_within(self._timeout):
             found = await self._change(
-                collection, ids, lambda found: _payload_operations(found, change), True, timeout
+                collection, ids, lambda found: _payload_operations(found, change), True
             )
             if found and field and touches(change, field):
-                await self._keep_words(collection, ids, field, timeout)
+                await self._keep_words(collection, ids, field)
         return len(found)
 
     async def update_vectors(
-        self, collection: str, points: Sequence[StoredPoint], *, wait: bool, timeout: float | None = None
+        self, collection: str, points: Sequence[StoredPoint], *, wait: bool
     ) -> frozenset[str]:
         """Gives those of the points that exist new vectors, in one request; returns the ids of the others."""
-        check_points(await self.resolve(collection, timeout=timeout), points)
+        check_points(await self.resolve(collection), points)
         given = {point.id: point for point in points}
         found = await self._change(
             collection,
             list(given),
             lambda found: _vector_operations([given[stored_point(one).id] for one in found]),
             wait,
-            timeout,
         )
         return frozenset(given) - {stored_point(one).id for one in found}
 
-    async def delete_vectors(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        names: Sequence[VectorName],
-        *,
-        timeout: float | None = None,
-    ) -> int:
+    async def delete_vectors(self, collection: str, ids: Sequence[str], names: Sequence[VectorName]) -> int:
         """Removes vectors of those of `ids` that exist, in one request; returns how many do."""
 
         def operations(found: Found) -> Operations:
             return _deletion_of_vectors([stored_point(one).id for one in found], names)
 
-        return len(await self._change(collection, ids, operations, True, timeout))
+        return len(await self._change(collection, ids, operations, True))
 
-    async def _matching(
-        self, collection: str, ids: Sequence[str], filter: Filter, timeout: float | None
-    ) -> frozenset[str]:
+    async def _matching(self, collection: str, ids: Sequence[str], filter: Filter) -> frozenset[str]:
         """Those of `ids` that exist and match."""
         condition = Filter(must=(HasId(tuple(ids)), filter))
-        async with store_within(timeout):
+        async with store_within(self._timeout):
             return frozenset([id async for page in self._ids(collection, condition) for id in page])
 
     async def _change(
-        self,
-        collection: str,
-        ids: Sequence[str],
-        operations: Callable[[Found], Operations],
-        wait: bool,
-        timeout: float | None,
+        self, collection: str, ids: Sequence[str], operations: Callable[[Found], Operations], wait: bool
     ) -> Found:
         """Makes the operations for those of `ids` that exist, which it returns.
 
         One that is gone by then spoils a change of vectors for all: they are looked for again.
         """
         for _ in range(_MOST_TRIES):
-            there = await self._retrieve(collection, uuids(ids), NO_PAYLOAD, False, timeout)
-            if not there or await self._send(collection, operations(there), wait=wait, timeout=timeout):
+            there = await self._retrieve(collection, uuids(ids), NO_PAYLOAD, False)
+            if not there or await self._send(collection, operations(there), wait=wait):
                 return there
         raise Unavailable("store", "points went again and again while they were to be changed; try again")
 
-    async def _send(
-        self, collection: str, operations: Operations, *, wait: bool, timeout: float | None
-    ) -> bool:
+    async def _send(self, collection: str, operations: Operations, *, wait: bool) -> bool:
         """Makes the operations in one request; False where one names a point that is gone."""
 
         async def send(timeout: int) -> list[models.UpdateResult] | None:
@@ -258,15 +236,13 @@ class QdrantServer(ServerReads):
                     return None
                 raise
 
-        results = await self._write(collection, timeout, send)
+        results = await self._write(collection, send)
         if results is None:
             return False
         check_done(not wait or all(one.status == models.UpdateStatus.COMPLETED for one in results))
         return True
 
-    async def _keep_words(
-        self, collection: str, ids: Sequence[str], bm25_field: str, timeout: float | None
-    ) -> None:
+    async def _keep_words(self, collection: str, ids: Sequence[str], bm25_field: str) -> None:
         """Gives those of the points that are still there the words of their payloads.
 
         Another writer may change a payload between the reading of it and the writing of its words. Each looks
@@ -277,18 +253,18 @@ class QdrantServer(ServerReads):
         most = models.ReadConsistencyType.MAJORITY
         written: dict[str, models.SparseVector | None] = {}
         while True:
-            found = await self._retrieve(collection, uuids(ids), part, False, timeout, most)
+            found = await self._retrieve(collection, uuids(ids), part, False, most)
             # 3 ms for 64 KiB: not on the event loop.
             words = await asyncio.to_thread(_words_of, found, bm25_field)
             stale = {id: own for id, own in words.items() if id not in written or written[id] != own}
             if not stale:
                 return
-            if await self._send(collection, _word_operations(stale), wait=True, timeout=timeout):
+            if await self._send(collection, _word_operations(stale), wait=True):
                 written |= stale
 
-    async def _write(self, collection: str, timeout: float | None, send: Send[Answer]) -> Answer:
+    async def _write(self, collection: str, send: Send[Answer]) -> Answer:
         with self._forgetting():
-            return await self._calls.write(collection, timeout, send)
+            return await self._calls.write(collection, send)
 
 
 def _words_of(found: Found, bm25_field: str) -> dict[str, models.SparseVector | None]:

@@ -226,7 +226,7 @@ async def serving(
     encoders = [EncoderClient(address, settings.encoder_timeout_s) for address in addresses]
     calls = CallInterceptor(requests(most_elements=settings.most_elements), guard=guard)
     server = grpc.aio.server(interceptors=[calls], options=OWN_PORT)
-    calibrations = Calibrations(store, settings.store_timeout_s)
+    calibrations = Calibrations(store)
     for service in services(store, calibrations, settings, *encoders):
         service.add(server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -34,7 +34,7 @@ async def search(encoder, tmp_path) -> AsyncIterator[search_pb2_grpc.SearchServi
     client = EncoderClient(encoder.address, timeout_s=30)
     server = grpc.aio.server(interceptors=[CallInterceptor()], options=OWN_PORT)
     guarded = Breaker("store").guarded(store)
-    calibrations = Calibrations(guarded, 10)
+    calibrations = Calibrations(guarded)
     for service in services(guarded, calibrations, SearchSettings(), Breaker("encoder").guarded(client)):
         service.add(server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from search_service.deadline import Deadline
 from search_service.points import Points
 from search_service.query.calibrations import Calibrations
 from search_service.stores.collection import CollectionSpec
@@ -21,7 +20,7 @@ async def test_a_filter_deletes_from_the_collection_that_it_was_checked_against(
         await store.create_collection(CollectionSpec(name, 2, "f", payload_indexes={"n": "integer"}))
         await store.upsert(name, [StoredPoint("a", {"n": 1}, image=VECTOR)])
     await store.set_alias("alias", "before")
-    points = Points(store, Successors(store), Calibrations(store, 30))
+    points = Points(store, Successors(store), Calibrations(store))
     check = points._fields.check
 
     async def and_the_alias_moves(*args, **options):
@@ -29,6 +28,6 @@ async def test_a_filter_deletes_from_the_collection_that_it_was_checked_against(
         await store.set_alias("alias", "after")
 
     monkeypatch.setattr(points._fields, "check", and_the_alias_moves)
-    assert await points.delete("alias", Filter(must=(MatchValue("n", 1),)), Deadline.after(30)) == 1
+    assert await points.delete("alias", Filter(must=(MatchValue("n", 1),))) == 1
     assert (await store.count("before"), await store.count("after")) == (0, 1)
     await store.close()

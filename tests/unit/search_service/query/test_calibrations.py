@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
@@ -10,6 +11,7 @@ from unittest.mock import AsyncMock
 import numpy as np
 import pytest
 
+from clipsearch.serving.deadline import deadline_at
 from clipsearch.serving.errors import NotFound, Unavailable
 from search_service.query import calibrations as calibrations_module
 from search_service.query.calibration import Calibration
@@ -52,7 +54,7 @@ async def store(tmp_path: Path):
 
 @pytest.fixture
 async def calibrations(store):
-    made = Calibrations(store, 10)
+    made = Calibrations(store)
     yield made
     await made.close()
 
@@ -86,8 +88,15 @@ async def test_nothing_is_known_of_an_empty_collection_or_one_that_is_not_there(
         await calibrations.get("nowhere")
 
 
+async def test_what_a_call_wrote_is_measured_though_its_deadline_has_passed(store, calibrations):
+    await store.upsert("c", points(0, 20))
+    with deadline_at(time.monotonic()):
+        calibrations.wrote("c", 20, VECTOR_NAMES)
+    await until(lambda: store.sampled == 2)
+
+
 async def test_a_load_is_measured_once_nothing_more_comes(store):
-    calibrations = Calibrations(store, 10, quiet_s=3600)
+    calibrations = Calibrations(store, quiet_s=3600)
     for n in range(8):
         await write(store, calibrations, 20 * n, 20)
     assert store.sampled == 0
@@ -146,7 +155,7 @@ async def test_a_restart_goes_on_with_what_was_measured(store, tmp_path, calibra
     await calibrations.get("c")
     await store.close()
     again = CountingStore(await QdrantEdge.open(tmp_path / "data"))
-    restarted = Calibrations(again, 10)
+    restarted = Calibrations(again)
     after = await restarted.get("c")
     assert (after.to_json(), again.sampled) == (before.to_json(), 0)
     await again.upsert("c", points(39, 1))
@@ -171,7 +180,7 @@ async def test_how_many_vectors_there_are_is_known_without_asking_the_store(stor
     asked.clear()
     assert await calibrations.counts("c") == {"image": 80, "text": 80}
     assert asked == []
-    other = Calibrations(store, 10)  # of another process
+    other = Calibrations(store)  # of another process
     assert [await other.counts("c") for _ in range(2)] == 2 * [{"image": 80, "text": 80}]
     assert len(asked) == 1
 
@@ -179,7 +188,7 @@ async def test_how_many_vectors_there_are_is_known_without_asking_the_store(stor
 async def test_how_many_vectors_others_have_written_is_heard_after_a_while_and_waited_for_by_nobody(
     store, calibrations, monkeypatch
 ):
-    other = Calibrations(store, 10)  # of another process
+    other = Calibrations(store)  # of another process
     await write(store, other, 0, 20)
     await other.get("c")
     assert (await calibrations.counts("c"))["image"] == 20
@@ -207,7 +216,7 @@ async def test_what_was_heard_is_answered_with_while_the_store_is_away(store, ca
 
 
 async def test_what_another_service_has_kept_is_taken(store, calibrations):
-    other = Calibrations(store, 10)
+    other = Calibrations(store)
     await write(store, other, 0, 20)
     kept = (await other.get("c")).to_json()
     assert (await calibrations.get("c")).to_json() == kept
@@ -253,7 +262,7 @@ async def test_what_the_store_cannot_keep_is_used_all_the_same(store, calibratio
 
 async def test_a_load_that_never_ends_is_measured_all_the_same(store, monkeypatch):
     monkeypatch.setattr(calibrations_module, "_LONGEST_LOAD_S", 0)
-    loaded = Calibrations(store, 10, quiet_s=2)
+    loaded = Calibrations(store, quiet_s=2)
     await write(store, loaded, 0, 1)
     until_measured = asyncio.create_task(until(lambda: store.sampled))
     while not until_measured.done():
@@ -264,7 +273,7 @@ async def test_a_load_that_never_ends_is_measured_all_the_same(store, monkeypatc
 
 
 async def test_what_is_due_is_measured_before_the_end(store):
-    ending = Calibrations(store, 10, quiet_s=3600)
+    ending = Calibrations(store, quiet_s=3600)
     await write(store, ending, 0, 20)
     await ending.close()
     assert store.sampled == 2
@@ -314,7 +323,7 @@ async def test_what_was_kept_before_a_crash_is_held_against_the_vectors_that_are
     await store.upsert("c", points(0, 3, ["image"]))
     await calibrations.get("c")
     await store.upsert("c", points(3, 3, ["text"]))  # of which nobody was told
-    restarted = Calibrations(store, 10)
+    restarted = Calibrations(store)
     await restarted.get("c")
     await restarted.get("c")  # which waits for the count
     assert restarted.empty("c") == frozenset()

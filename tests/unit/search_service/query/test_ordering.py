@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from clipsearch.serving.errors import Unavailable
-from search_service.deadline import Deadline
 from search_service.query.ordering import ordered_page
 from search_service.stores.protocol import Listing, OrderedPoints, Page, StoredPoint, point_uuid
 from search_service.stores.questions import OrderBy
@@ -27,7 +26,7 @@ class Going:
 
 async def page(store: Going) -> Page:
     listing = Listing("c")
-    return await ordered_page(store, listing, OrderBy("n", "integer"), 10, None, Deadline.after(30))
+    return await ordered_page(store, listing, OrderBy("n", "integer"), 10, None)
 
 
 async def test_a_list_whose_points_are_all_gone_is_asked_for_again():

@@ -5,10 +5,12 @@ import errno
 import os
 import signal
 import threading
+import time
 
 import pytest
 from structlog.testing import capture_logs
 
+from clipsearch.serving.deadline import deadline_at
 from clipsearch.serving.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -186,12 +188,12 @@ async def test_a_slow_engine_meets_the_deadline_and_what_waited_does_not_reach_i
     await store.create_collection(spec)
     engine = await store._live["shop"].engine()
     os.kill(engine._process.pid, signal.SIGSTOP)
-    with pytest.raises(DeadlineExceeded):
-        await store.count("shop", timeout=0.05)
+    with pytest.raises(DeadlineExceeded), deadline_at(time.monotonic() + 0.05):
+        await store.count("shop")
     ahead = [asyncio.create_task(store.count("shop")) for _ in range(4)]
     await until(lambda: len(engine._waiting) == 4)
-    with pytest.raises(DeadlineExceeded):
-        await store.upsert("shop", points(5), timeout=0.05)
+    with pytest.raises(DeadlineExceeded), deadline_at(time.monotonic() + 0.05):
+        await store.upsert("shop", points(5))
     os.kill(engine._process.pid, signal.SIGCONT)
     assert await asyncio.gather(*ahead, store.count("shop")) == [0] * 5
 

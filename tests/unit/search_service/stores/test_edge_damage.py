@@ -16,7 +16,6 @@ from prometheus_client import CollectorRegistry
 
 from clipsearch.serving.errors import AlreadyExists, CollectionDamaged, FailedPrecondition, NotFound
 from search_service.collections import Collections
-from search_service.deadline import Deadline
 from search_service.metrics import SearchMetrics
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge.damage import Damaged, sound
@@ -250,9 +249,9 @@ async def test_the_service_deletes_it_and_counts_the_others(root):
     assert registry.get_sample_value("clipsearch_collection_points", {"collection": "shop"}) is None
     collections = Collections(store, None, Successors(store))  # type: ignore[arg-type]
     with pytest.raises(CollectionDamaged):
-        await collections.delete("the-shop", Deadline.after(30))
-    await collections.delete("shop", Deadline.after(30))
-    assert [info.spec.name for info in await collections.all(Deadline.after(30))] == ["well"]
+        await collections.delete("the-shop")
+    await collections.delete("shop")
+    assert [info.spec.name for info in await collections.all()] == ["well"]
     watch.cancel()
     await store.close()
 
@@ -289,7 +288,7 @@ async def test_its_link_as_a_successor_goes_with_it(root):
     (root / "collections" / "shop" / "current").unlink()
     store = await QdrantEdge.open(root)
     with pytest.raises(CollectionDamaged, match="'shop'"):
-        await Successors(store).chain("well", Deadline.after(30))
+        await Successors(store).chain("well")
     await store.delete_collection("shop")
-    assert len(await Successors(store).chain("well", Deadline.after(30))) == 1
+    assert len(await Successors(store).chain("well")) == 1
     await store.close()

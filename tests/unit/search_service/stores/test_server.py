@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
+import time
 
 import grpc
 import numpy as np
 import pytest
 from qdrant_client import grpc as wire
 
+from clipsearch.serving.deadline import deadline, deadline_at
 from clipsearch.serving.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -82,8 +85,21 @@ async def test_a_server_that_is_not_there_is_unavailable():
 
 async def test_a_slow_server_meets_the_callers_deadline_to_the_fraction_of_a_second(store, qdrant):
     qdrant.go_on.clear()
-    with pytest.raises(DeadlineExceeded):
-        await store.query("x", [QUESTION], timeout=0.4)
+    with pytest.raises(DeadlineExceeded), deadline_at(time.monotonic() + 0.4):
+        await store.query("x", [QUESTION])
+
+
+async def test_settings_are_asked_for_those_with_later_deadlines_as_well(store, monkeypatch):
+    deadlines: list[float] = []
+
+    async def look_up(name: str) -> Known:
+        deadlines.append(deadline())
+        return Known(CollectionSpec(name, 2, "f"), Limits(), float("inf"))
+
+    monkeypatch.setattr(store, "_look_up", look_up)
+    with deadline_at(time.monotonic() + 60):
+        assert (await store.resolve("x")).name == "x"
+    assert deadlines == [math.inf]
 
 
 def points(count: int) -> list[StoredPoint]:
@@ -130,8 +146,8 @@ async def test_a_write_fails_with_its_first_part_that_fails(store, qdrant, colle
 
 async def test_the_server_is_told_to_give_up_when_the_caller_does(store, qdrant, collection):
     qdrant.go_on.clear()
-    with pytest.raises(DeadlineExceeded):
-        await store.upsert(collection, points(300), timeout=0.4)
+    with pytest.raises(DeadlineExceeded), deadline_at(time.monotonic() + 0.4):
+        await store.upsert(collection, points(300))
     await until(lambda: qdrant.at_once == 0)  # cancelled on the server too
 
 
@@ -207,8 +223,8 @@ async def test_a_count_page_by_page_meets_the_callers_deadline(store, qdrant, co
     spec = CollectionSpec(collection, 2, "f")
     store._known[collection] = Known(spec, Limits(allows_exact=False), float("inf"))
     qdrant.go_on.clear()
-    with pytest.raises(DeadlineExceeded):
-        await store.count(collection, Filter(must=(MatchValue("a", 1),)), timeout=0.1)
+    with pytest.raises(DeadlineExceeded), deadline_at(time.monotonic() + 0.1):
+        await store.count(collection, Filter(must=(MatchValue("a", 1),)))
 
 
 async def test_a_server_that_is_too_old_is_told(store, qdrant):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
+from clipsearch.serving.deadline import deadline_at
 from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from search_service.stores.qdrant import calls
 from search_service.stores.qdrant.calls import MOST_TRIES, ServerCalls
@@ -42,14 +44,14 @@ AWAY = Unavailable("store", "the store cannot be reached")
 @pytest.mark.parametrize("method", ["read", "write"])
 async def test_a_node_that_is_away_costs_a_try(method):
     nodes = Nodes(AWAY, AWAY, "answer")
-    assert await getattr(ServerCalls(30), method)("x", None, nodes) == "answer"
+    assert await getattr(ServerCalls(30), method)("x", nodes) == "answer"
 
 
 @pytest.mark.parametrize("method", ["read", "write"])
 async def test_a_wrong_request_is_wrong_on_every_node(method):
     nodes = Nodes(InvalidArgument("request", "wrong"))
     with pytest.raises(InvalidArgument):
-        await getattr(ServerCalls(30), method)("x", None, nodes)
+        await getattr(ServerCalls(30), method)("x", nodes)
     assert nodes.calls == 1
 
 
@@ -57,7 +59,7 @@ async def test_a_wrong_request_is_wrong_on_every_node(method):
 async def test_tries_end(method):
     nodes = Nodes(*[AWAY] * 10)
     with pytest.raises(Unavailable):
-        await getattr(ServerCalls(30), method)("x", None, nodes)
+        await getattr(ServerCalls(30), method)("x", nodes)
     assert nodes.calls == MOST_TRIES
 
 
@@ -65,13 +67,13 @@ async def test_tries_end(method):
 async def test_what_a_cluster_cannot_do_yet_is_tried_until_it_can(method, monkeypatch):
     monkeypatch.setattr(calls, "_PAUSES_S", (0.0,))
     nodes = Nodes(*[StoreUnsettled("store", "1 of 2 read operations failed")] * 20, "answer")
-    assert await getattr(ServerCalls(30), method)("x", None, nodes) == "answer"
+    assert await getattr(ServerCalls(30), method)("x", nodes) == "answer"
 
 
 async def test_a_read_that_hangs_is_asked_of_another_node_and_then_given_up(monkeypatch):
     monkeypatch.setattr(calls, "_HEDGE_AFTER_S", 0.01)
     nodes = Nodes(HANGS, "answer")
-    assert await ServerCalls(30).read("x", None, nodes) == "answer"
+    assert await ServerCalls(30).read("x", nodes) == "answer"
     assert (nodes.calls, nodes.given_up) == (2, 1)
 
 
@@ -88,24 +90,25 @@ async def test_the_first_answer_counts_also_when_a_later_try_fails(monkeypatch):
         await failed.wait()
         return "slow answer"
 
-    assert await ServerCalls(30).read("x", None, send) == "slow answer"
+    assert await ServerCalls(30).read("x", send) == "slow answer"
 
 
 async def test_a_write_that_hangs_is_given_up_before_it_is_made_again():
     nodes = Nodes(HANGS, "answer")
-    assert await ServerCalls(30).write("x", 2, nodes) == "answer"
+    with deadline_at(time.monotonic() + 2):
+        assert await ServerCalls(30).write("x", nodes) == "answer"
     assert (nodes.calls, nodes.given_up) == (2, 1)
 
 
 @pytest.mark.parametrize("method", ["once", "read", "write"])
 async def test_no_try_outlives_the_deadline(method):
     nodes = Nodes(*[HANGS] * 10)
-    with pytest.raises(DeadlineExceeded):
-        await getattr(ServerCalls(30), method)("x", 0.05, nodes)
+    with pytest.raises(DeadlineExceeded), deadline_at(time.monotonic() + 0.05):
+        await getattr(ServerCalls(30), method)("x", nodes)
     assert nodes.given_up == nodes.calls
 
 
 async def test_what_answers_otherwise_the_second_time_is_made_once():
     nodes = Nodes(AWAY)
     with pytest.raises(Unavailable):
-        await ServerCalls(30).once("x", None, nodes)
+        await ServerCalls(30).once("x", nodes)

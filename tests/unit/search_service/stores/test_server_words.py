@@ -33,7 +33,7 @@ class Server(QdrantServer):
         return True
 
     async def change(self) -> dict[str, list[int]]:
-        await self._keep_words("shop", list(self.titles), "title", None)
+        await self._keep_words("shop", list(self.titles), "title")
         return {id: self.words[id].indices for id in self.titles}
 
 

@@ -89,7 +89,6 @@ async def classify(
     images: Sequence[bytes],
     labels: Sequence[str],
     templates: Sequence[str],
-    deadline: float,
 ) -> list[list[LabelScore] | InvalidArgument]:
     """The labels of each image, best first, or why there are none. For what `check_prompts` lets through.
 
@@ -99,13 +98,13 @@ async def classify(
     """
     # Labels first: they are few and mostly known already, and a bad one costs no decoding.
     texts = [template.replace(PLACE, label) for label in labels for template in templates]
-    prompts = await encoder.encode_texts(texts, deadline)
+    prompts = await encoder.encode_texts(texts)
     rows = []
     for index, prompt in enumerate(prompts):
         if isinstance(prompt, InvalidArgument):
             raise InvalidArgument(f"labels[{index // len(templates)}]", prompt.description, prompt.reason)
         rows.append(prompt.vector)
-    outcomes = await encoder.encode_images(images, deadline)
+    outcomes = await encoder.encode_images(images)
     means: NDArray[np.float32] = np.stack(rows).reshape(len(labels), len(templates), -1).mean(axis=1)
     norms = np.linalg.norm(means, axis=1, keepdims=True)
     label_vectors = means / np.maximum(norms, np.finfo(np.float32).tiny)

@@ -17,6 +17,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.serving.deadline import deadline
 from clipsearch.serving.errors import InvalidArgument, ResourceExhausted
 from encoder_service.bundle import Manifest, Precision, Tower
 from encoder_service.inputs.errors import InputError
@@ -79,8 +80,8 @@ class TextTower:
 class Encoder:
     """Encodes with one model.
 
-    Deadlines are seconds of time.monotonic(), math.inf = none. Admission refuses what would miss its own, the
-    queue goes by them, and whoever calls cancels the call when one has passed.
+    Admission refuses what would miss the call's deadline, the queue goes by it, and whoever calls cancels the
+    call when it has passed.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Encoder:
         self.texts = texts
         self._observe = observe
 
-    async def encode_images(self, images: Sequence[bytes], deadline: float) -> list[Outcome]:
+    async def encode_images(self, images: Sequence[bytes]) -> list[Outcome]:
         """One outcome an image, in order.
 
         Raises ResourceExhausted, DeadlineExceeded, Unavailable.
@@ -116,8 +117,8 @@ class Encoder:
                 group.submit([image.pixels], [image.digest])
 
         with (
-            tower.admission.admit(len(images), sum(map(len, images)), deadline) as done,
-            tower.batcher.group(deadline, done) as group,
+            tower.admission.admit(len(images), sum(map(len, images)), deadline()) as done,
+            tower.batcher.group(deadline(), done) as group,
         ):
             try:
                 await tower.decoding.decode_each(images, take)
@@ -129,21 +130,21 @@ class Encoder:
         self._observe("image", answers)
         return answers
 
-    async def encode_pixels(self, pixels: NDArray[np.uint8], deadline: float) -> list[Outcome]:
+    async def encode_pixels(self, pixels: NDArray[np.uint8]) -> list[Outcome]:
         """One outcome an image of uint8 [count, size, size, 3]. Raises as `encode_images`."""
         tower = self.images
         size = self.manifest.image.size
         raw = ImageInput(size, size, "RAW")
         with (
-            tower.admission.admit(len(pixels), pixels.nbytes, deadline) as done,
-            tower.batcher.group(deadline, done) as group,
+            tower.admission.admit(len(pixels), pixels.nbytes, deadline()) as done,
+            tower.batcher.group(deadline(), done) as group,
         ):
             group.submit(list(pixels))
             outcomes: list[Outcome] = [_encoded(computed, raw) for computed in await group.answers()]
         self._observe("image", outcomes)
         return outcomes
 
-    async def encode_texts(self, texts: Sequence[str], deadline: float) -> list[Outcome]:
+    async def encode_texts(self, texts: Sequence[str]) -> list[Outcome]:
         """One outcome a text, in order. Raises as `encode_images`."""
         outcomes: dict[str, Encoded | InputError] = {}
         fresh: list[str] = []
@@ -159,17 +160,17 @@ class Encoder:
             else:
                 outcomes[text] = Encoded(known.vector, known.input)
         if fresh:
-            outcomes.update(await self._fresh_texts(fresh, deadline))
+            outcomes.update(await self._fresh_texts(fresh))
         # A text that is there twice was encoded once.
         self._observe("text", [_placed(outcome, "texts") for outcome in outcomes.values()])
         return [_placed(outcomes[text], f"texts[{index}]") for index, text in enumerate(texts)]
 
-    async def _fresh_texts(self, texts: list[str], deadline: float) -> dict[str, Encoded | InputError]:
+    async def _fresh_texts(self, texts: list[str]) -> dict[str, Encoded | InputError]:
         tower = self.texts
         size = sum(len(text.encode()) for text in texts)
         with (
-            tower.admission.admit(len(texts), size, deadline) as done,
-            tower.batcher.group(deadline, done) as group,
+            tower.admission.admit(len(texts), size, deadline()) as done,
+            tower.batcher.group(deadline(), done) as group,
         ):
             start = time.monotonic()
             ids = await tower.tokenizer.tokenise(texts, tower.tokenisers)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from clipsearch.encoder.v1 import openai_pb2 as pb
 from clipsearch.encoder.v1 import openai_pb2_grpc
-from clipsearch.serving.deadline import deadline
 from clipsearch.serving.errors import InvalidArgument
 from clipsearch.serving.together import together
 from encoder_service.encoder import Encoded, Encoder, Outcome
@@ -51,7 +50,7 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
         """Encodes texts and images; the first that cannot be encoded fails the call."""
         self._check(request)
         inputs = self._inputs(request.input)
-        encoded = await self._encode(inputs, deadline())
+        encoded = await self._encode(inputs)
         as_base64 = request.encoding_format == "base64"
         tokens = sum(one.input.tokens for one in encoded if isinstance(one.input, TextInput))
         return pb.CreateEmbeddingsResponse(
@@ -94,7 +93,7 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
             )
         return [_input(f"input[{index}]", one, most_bytes) for index, one in enumerate(values)]
 
-    async def _encode(self, inputs: Sequence[_Input], deadline: float) -> list[Encoded]:
+    async def _encode(self, inputs: Sequence[_Input]) -> list[Encoded]:
         texts = [content for _, content in inputs if isinstance(content, str)]
         images = [content for _, content in inputs if isinstance(content, bytes)]
         for kind, count, limit in (
@@ -106,8 +105,8 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
                     "input", f"{count} {kind}, at most {limit} are allowed", "COUNT_OUT_OF_RANGE"
                 )
         work = [
-            *([self._encoder.encode_texts(texts, deadline)] if texts else []),
-            *([self._encoder.encode_images(images, deadline)] if images else []),
+            *([self._encoder.encode_texts(texts)] if texts else []),
+            *([self._encoder.encode_images(images)] if images else []),
         ]
         done = await together(work)
         of_texts, of_images = iter(done[0] if texts else []), iter(done[-1] if images else [])

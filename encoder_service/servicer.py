@@ -10,7 +10,6 @@ import numpy as np
 
 from clipsearch.encoder.v1 import encoder_pb2 as pb
 from clipsearch.encoder.v1 import encoder_pb2_grpc, vector_pb2
-from clipsearch.serving.deadline import deadline
 from clipsearch.serving.errors import InvalidArgument, to_status
 from encoder_service.classify import DEFAULT_TEMPLATE, LabelScore, check_prompts, classify
 from encoder_service.encoder import Encoded, Encoder, Outcome
@@ -51,7 +50,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     async def EncodeText(self, request: pb.EncodeTextRequest, context: Context) -> pb.EncodeTextResponse:  # noqa: N802
         """Encodes texts."""
         _check_count("texts", len(request.texts), self._settings.max_texts)
-        outcomes = await self._encoder.encode_texts(list(request.texts), deadline())
+        outcomes = await self._encoder.encode_texts(list(request.texts))
         return pb.EncodeTextResponse(
             embeddings=[_embedding(outcome, request.format) for outcome in outcomes],
             fingerprint=self._encoder.manifest.fingerprint,
@@ -64,10 +63,10 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         if request.HasField("raw"):
             if request.images:
                 raise InvalidArgument("raw", "set together with images; one request has one of them")
-            outcomes = await self._encoder.encode_pixels(self._pixels(request.raw), deadline())
+            outcomes = await self._encoder.encode_pixels(self._pixels(request.raw))
         else:
             _check_count("images", len(request.images), self._settings.max_images)
-            outcomes = await self._encoder.encode_images(list(request.images), deadline())
+            outcomes = await self._encoder.encode_images(list(request.images))
         return pb.EncodeImageResponse(
             embeddings=[_embedding(outcome, request.format) for outcome in outcomes],
             fingerprint=self._encoder.manifest.fingerprint,
@@ -96,7 +95,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             most_bytes=settings.max_text_bytes,
             most_bytes_in_all=settings.max_prompt_bytes,
         )
-        results = await classify(self._encoder, list(request.images), labels, templates, deadline())
+        results = await classify(self._encoder, list(request.images), labels, templates)
         return pb.ClassifyResponse(
             classifications=[_classification(result) for result in results],
             fingerprint=self._encoder.manifest.fingerprint,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from tokenizers import normalizers
 
+from clipsearch.serving.deadline import deadline_at
 from clipsearch.serving.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted
 from encoder_service.bundle import read_manifest
 from encoder_service.encoder import Encoded, Encoder, ImageTower, Outcome, Running, TextTower
@@ -119,7 +119,7 @@ def vector_of(outcome: Outcome) -> list[float]:
 
 async def test_images_come_back_in_order_with_what_was_done(parts: Parts, jpeg: Jpeg) -> None:
     images = [jpeg((index * 10, 0, 0)) for index in range(20)]
-    outcomes = await parts.encoder.encode_images(images, math.inf)
+    outcomes = await parts.encoder.encode_images(images)
     rules = parts.encoder.manifest.image
     for data, outcome in zip(images, outcomes, strict=True):
         assert vector_of(outcome) == unit_vector(prepare_image(data, rules).pixels).tolist()
@@ -129,9 +129,7 @@ async def test_images_come_back_in_order_with_what_was_done(parts: Parts, jpeg: 
 
 
 async def test_a_bad_image_fails_alone_and_names_its_place(parts: Parts, jpeg: Jpeg) -> None:
-    outcomes = await parts.encoder.encode_images(
-        [jpeg(), b"nothing", b"", jpeg((0, 0, 9)), b"nothing"], math.inf
-    )
+    outcomes = await parts.encoder.encode_images([jpeg(), b"nothing", b"", jpeg((0, 0, 9)), b"nothing"])
     assert [isinstance(outcome, Encoded) for outcome in outcomes] == [True, False, False, True, False]
     errors = [outcome for outcome in outcomes if isinstance(outcome, InvalidArgument)]
     assert [(error.field, error.reason) for error in errors] == [
@@ -144,8 +142,8 @@ async def test_a_bad_image_fails_alone_and_names_its_place(parts: Parts, jpeg: J
 async def test_equal_inputs_in_flight_are_computed_once(parts: Parts, jpeg: Jpeg) -> None:
     parts.image.free.clear()
     parts.text.free.clear()
-    images = [asyncio.create_task(parts.encoder.encode_images([jpeg(), jpeg()], math.inf)) for _ in range(3)]
-    texts = [asyncio.create_task(parts.encoder.encode_texts(["a cat"], math.inf)) for _ in range(5)]
+    images = [asyncio.create_task(parts.encoder.encode_images([jpeg(), jpeg()])) for _ in range(3)]
+    texts = [asyncio.create_task(parts.encoder.encode_texts(["a cat"])) for _ in range(5)]
     await until(lambda: waiters(parts.encoder.images) == 6 and waiters(parts.encoder.texts) == 5)
     parts.image.free.set()
     parts.text.free.set()
@@ -157,7 +155,7 @@ async def test_equal_inputs_in_flight_are_computed_once(parts: Parts, jpeg: Jpeg
 
 async def test_texts_come_back_in_order_and_bad_ones_fail_alone(parts: Parts) -> None:
     texts = ["a cat", "\u2800\u3164\u200b\ufe0f ", "a dog", "x" * 1001, "a cat", "cat " * 40]
-    outcomes = await parts.encoder.encode_texts(texts, math.inf)
+    outcomes = await parts.encoder.encode_texts(texts)
     assert vector_of(outcomes[0]) == vector_of(outcomes[4]) != vector_of(outcomes[2])
     failed = {outcome.field: outcome.reason for outcome in outcomes if isinstance(outcome, InvalidArgument)}
     assert failed == {"texts[1]": "TEXT_EMPTY", "texts[3]": "TEXT_TOO_LARGE"}
@@ -166,8 +164,8 @@ async def test_texts_come_back_in_order_and_bad_ones_fail_alone(parts: Parts) ->
 
 
 async def test_a_text_seen_before_does_not_reach_the_session_again(parts: Parts) -> None:
-    first = await parts.encoder.encode_texts(["a cat", "a dog"], math.inf)
-    again = await parts.encoder.encode_texts(["a dog", "a cat", "a dog"], math.inf)
+    first = await parts.encoder.encode_texts(["a cat", "a dog"])
+    again = await parts.encoder.encode_texts(["a dog", "a cat", "a dog"])
     assert [vector_of(outcome) for outcome in again] == [vector_of(first[i]) for i in (1, 0, 1)]
     assert parts.text.rows == 2
     assert (parts.cache.hits, parts.cache.misses) == (2, 2)
@@ -182,22 +180,22 @@ async def test_memory_that_runs_out_refuses_the_call_for_a_moment(
     with monkeypatch.context() as patch:
         patch.setattr(images_module, "decode", fail)
         with pytest.raises(ResourceExhausted) as caught:
-            await parts.encoder.encode_images([jpeg(), jpeg((1, 2, 3))], math.inf)
+            await parts.encoder.encode_images([jpeg(), jpeg((1, 2, 3))])
     assert (caught.value.reason, caught.value.retry_after_s) == ("OUT_OF_MEMORY", 1.0)
-    assert isinstance((await parts.encoder.encode_images([jpeg()], math.inf))[0], Encoded)
+    assert isinstance((await parts.encoder.encode_images([jpeg()]))[0], Encoded)
 
 
 async def test_a_call_that_is_cancelled_leaves_no_work_behind(parts: Parts, jpeg: Jpeg) -> None:
     parts.image.free.clear()
     parts.text.free.clear()
     blocker = [
-        asyncio.create_task(parts.encoder.encode_images([jpeg((1, 2, 3))], math.inf)),
-        asyncio.create_task(parts.encoder.encode_texts(["blue"], math.inf)),
+        asyncio.create_task(parts.encoder.encode_images([jpeg((1, 2, 3))])),
+        asyncio.create_task(parts.encoder.encode_texts(["blue"])),
     ]
     await until(lambda: parts.image.rows == parts.text.rows == 1)
     calls = [
-        asyncio.create_task(parts.encoder.encode_images([jpeg((c, 9, 9)) for c in range(10)], math.inf)),
-        asyncio.create_task(parts.encoder.encode_texts(["a cat", "a dog"], math.inf)),
+        asyncio.create_task(parts.encoder.encode_images([jpeg((c, 9, 9)) for c in range(10)])),
+        asyncio.create_task(parts.encoder.encode_texts(["a cat", "a dog"])),
     ]
     await until(lambda: parts.encoder.images.admission.items == 11)
     await until(lambda: parts.encoder.texts.admission.items == 3)
@@ -207,8 +205,8 @@ async def test_a_call_that_is_cancelled_leaves_no_work_behind(parts: Parts, jpeg
     parts.image.free.set()
     parts.text.free.set()
     await asyncio.gather(*blocker)
-    await parts.encoder.encode_images([jpeg((3, 2, 1))], math.inf)
-    await parts.encoder.encode_texts(["red"], math.inf)
+    await parts.encoder.encode_images([jpeg((3, 2, 1))])
+    await parts.encoder.encode_texts(["red"])
     assert (parts.image.rows, parts.text.rows) == (2, 2)
 
 
@@ -216,26 +214,24 @@ async def test_a_call_whose_deadline_has_passed_costs_neither_decoding_nor_infer
     parts: Parts, jpeg: Jpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("encoder_service.inputs.images.open_image", lambda *_: pytest.fail("it was decoded"))
-    past = time.monotonic() - 1
-    with pytest.raises(DeadlineExceeded):
-        await parts.encoder.encode_images([jpeg()], past)
-    with pytest.raises(DeadlineExceeded):
-        await parts.encoder.encode_texts(["a cat"], past)
+    with deadline_at(time.monotonic() - 1):
+        with pytest.raises(DeadlineExceeded):
+            await parts.encoder.encode_images([jpeg()])
+        with pytest.raises(DeadlineExceeded):
+            await parts.encoder.encode_texts(["a cat"])
     assert (parts.image.rows, parts.text.rows) == (0, 0)
 
 
 async def test_a_full_queue_refuses_before_it_decodes_and_recovers(toy_bundle: Path, jpeg: Jpeg) -> None:
     async with open_parts(toy_bundle, queue=4) as parts:
         parts.image.free.clear()
-        inside = asyncio.create_task(
-            parts.encoder.encode_images([jpeg((c, 0, 0)) for c in range(4)], math.inf)
-        )
+        inside = asyncio.create_task(parts.encoder.encode_images([jpeg((c, 0, 0)) for c in range(4)]))
         await until(lambda: parts.encoder.images.admission.items == 4)
         with pytest.raises(ResourceExhausted, match="5 images would be in work, the limit is 4"):
-            await parts.encoder.encode_images([jpeg()], math.inf)
+            await parts.encoder.encode_images([jpeg()])
         parts.image.free.set()
         await inside
-        assert isinstance((await parts.encoder.encode_images([jpeg()], math.inf))[0], Encoded)
+        assert isinstance((await parts.encoder.encode_images([jpeg()]))[0], Encoded)
 
 
 async def test_a_vector_that_is_not_finite_is_an_error_and_never_cached(
@@ -245,8 +241,8 @@ async def test_a_vector_that_is_not_finite_is_an_error_and_never_cached(
     with monkeypatch.context() as patch:
         patch.setattr(parts.text, "run", lambda inputs: nothing)
         with pytest.raises(ArithmeticError, match="not finite"):
-            await parts.encoder.encode_texts(["a cat"], math.inf)
-    assert isinstance((await parts.encoder.encode_texts(["a cat"], math.inf))[0], Encoded)
+            await parts.encoder.encode_texts(["a cat"])
+    assert isinstance((await parts.encoder.encode_texts(["a cat"]))[0], Encoded)
 
 
 async def test_decoding_long_texts_and_sessions_never_run_on_the_loops_thread(
@@ -268,8 +264,8 @@ async def test_decoding_long_texts_and_sessions_never_run_on_the_loops_thread(
     watch("decoding", images_module, "decode")
     watch("hashing", images_module.hashlib, "sha256")
     watch("tokenising", parts.encoder.texts.tokenizer, "encode")
-    await parts.encoder.encode_images([jpeg()], math.inf)
-    await parts.encoder.encode_texts(["cat " * 200 + str(n) for n in range(10)], math.inf)
+    await parts.encoder.encode_images([jpeg()])
+    await parts.encoder.encode_texts(["cat " * 200 + str(n) for n in range(10)])
     assert len(threads) == 5
     assert threading.main_thread() not in threads.values()
 
@@ -284,12 +280,10 @@ async def test_texts_never_wait_behind_images(toy_bundle: Path, monkeypatch: pyt
 
     monkeypatch.setattr("encoder_service.inputs.images.open_image", held)
     async with open_parts(toy_bundle) as parts:
-        images = asyncio.create_task(
-            parts.encoder.encode_images([bytes([n]) for n in range(1, 21)], math.inf)
-        )
+        images = asyncio.create_task(parts.encoder.encode_images([bytes([n]) for n in range(1, 21)]))
         texts = ["cat " * 20 + str(n) for n in range(103)]
         try:
-            answers = await asyncio.wait_for(parts.encoder.encode_texts(texts, math.inf), 20)
+            answers = await asyncio.wait_for(parts.encoder.encode_texts(texts), 20)
             assert not images.done()
         finally:
             free.set()
@@ -300,7 +294,7 @@ async def test_texts_never_wait_behind_images(toy_bundle: Path, monkeypatch: pyt
 async def test_a_text_that_the_tokenizer_drops_fails_alone(parts: Parts) -> None:
     tokenizer = parts.encoder.texts.tokenizer._tokenizer
     tokenizer.normalizer = normalizers.Replace("~", "")
-    outcomes = await parts.encoder.encode_texts(["a cat", "~", "\u200b"], math.inf)
+    outcomes = await parts.encoder.encode_texts(["a cat", "~", "\u200b"])
     assert isinstance(outcomes[0], Encoded)
     errors = [outcome for outcome in outcomes[1:] if isinstance(outcome, InvalidArgument)]
     assert [(error.field, error.reason) for error in errors] == [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -205,9 +204,7 @@ async def test_a_card_gets_batches_of_few_shapes(toy_bundle: Path, monkeypatch: 
 
     async def vectors(**changes: object) -> list[np.ndarray]:
         async with open_encoder(settings(toy_bundle, **changes)) as encoder:
-            outcomes = await asyncio.gather(
-                encoder.encode_pixels(pixels, math.inf), encoder.encode_texts(texts, math.inf)
-            )
+            outcomes = await asyncio.gather(encoder.encode_pixels(pixels), encoder.encode_texts(texts))
         return [outcome.vector for group in outcomes for outcome in group if isinstance(outcome, Encoded)]
 
     with capture_logs() as logs:

@@ -53,8 +53,8 @@ async def test_the_model_the_queues_and_the_cache_are_read_as_they_stand(registr
     async with open_encoder(EncoderSettings(model=toy_bundle)) as encoder:
         metrics = EncoderMetrics(registry)
         metrics.watch(encoder)
-        await encoder.encode_texts(["a cat", "a dog"], math.inf)
-        await encoder.encode_texts(["a cat"], math.inf)
+        await encoder.encode_texts(["a cat", "a dog"])
+        await encoder.encode_texts(["a cat"])
         model = {
             "name": "toy",
             "fingerprint": encoder.manifest.fingerprint,

@@ -7,7 +7,6 @@ fp32 holds for it too (measured: largest difference 4.5e-8).
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -134,10 +133,10 @@ async def _compare(model: Model, threads: ThreadPoolExecutor, mix: Mix) -> None:
         )
         for _ in range(2):  # the second time some come from the cache
             text_answers = asyncio.gather(
-                *(encoder.encode_texts([TEXTS[i] for i in call], math.inf) for call in mix.texts)
+                *(encoder.encode_texts([TEXTS[i] for i in call]) for call in mix.texts)
             )
             image_answers = asyncio.gather(
-                *(encoder.encode_images([model.images[i] for i in call], math.inf) for call in mix.images)
+                *(encoder.encode_images([model.images[i] for i in call]) for call in mix.images)
             )
             _agree(mix.texts, await text_answers, model.text_vectors)
             _agree(mix.images, await image_answers, model.image_vectors)

@@ -23,7 +23,7 @@ from search_service.encoder.client import EncoderClient
 from search_service.encoder.encoders import Encoders
 from search_service.metrics import SearchMetrics
 from search_service.points import Points
-from search_service.query.calibrations import Calibrations
+from search_service.query.calibration_cache import CalibrationCache
 from search_service.query.groups import Groups
 from search_service.query.search import Search
 from search_service.settings import SearchSettings
@@ -46,7 +46,7 @@ def run(settings: SearchSettings) -> None:
 
 def services(
     store: VectorStore,
-    calibrations: Calibrations,
+    calibrations: CalibrationCache,
     settings: SearchSettings,
     encoder: EncoderClient,
     second: EncoderClient | None = None,
@@ -109,7 +109,7 @@ async def _open(settings: SearchSettings, process: Process) -> AsyncIterator[Seq
         watch = asyncio.create_task(measured.watch_collections(store))
         stack.callback(watch.cancel)
         store = Breaker("store", partial(measured.up, "store")).guarded(store, measured.timer("store"))
-        calibrations = Calibrations(store)
+        calibrations = CalibrationCache(store)
         stack.push_async_callback(calibrations.close)
         yield services(store, calibrations, settings, *encoders)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from clipsearch.serving.errors import FailedPrecondition
-from search_service.query.calibrations import Calibrations
+from search_service.query.calibration_cache import CalibrationCache
 from search_service.query.filters import FieldChecks, fitted
 from search_service.query.ordering import Order, order_by, ordered_page
 from search_service.stores.checks import check_index
@@ -43,7 +43,7 @@ class Points:
         self,
         store: VectorStore,
         successors: Successors,
-        calibrations: Calibrations,
+        calibrations: CalibrationCache,
     ) -> None:
         self._store = store
         self._successors = successors

@@ -18,7 +18,7 @@ import numpy as np
 from clipsearch.backup.archive import Archive
 from clipsearch.backup.manifest import BackupError, Manifest, Part
 from clipsearch.backup.parts import Row, decode, row_of
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ArgumentError, ClipSearchError
 from clipsearch.client.inputs import CollectionOptions

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from clipsearch.cli.access import connect
 from clipsearch.cli.options import (
     DEFAULT_COLLECTION,

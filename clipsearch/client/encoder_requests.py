@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from clipsearch.client import inputs
 from clipsearch.client.inputs import ImageLike, image_bytes
 from clipsearch.encoder.v1 import encoder_pb2, vector_pb2

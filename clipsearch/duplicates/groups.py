@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.retrying import Retrying
 from clipsearch.client.types import Vector, VectorName

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.retrying import Retrying
 from clipsearch.eval.queries import Asked, Query

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
 
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.inputs import Search
 from clipsearch.client.retrying import Retrying

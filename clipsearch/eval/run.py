@@ -14,7 +14,7 @@ from clipsearch.client.retrying import Retrying
 from clipsearch.client.types import Collection
 from clipsearch.eval.answers import find_answers
 from clipsearch.eval.ask import Ranking, p50_ms, rankings, search
-from clipsearch.eval.made import of_captions, of_folders
+from clipsearch.eval.generated import of_captions, of_folders
 from clipsearch.eval.measures import Interval, Values, interval, overlap, per_query
 from clipsearch.eval.queries import Query, read_queries
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from clipsearch.channel.credentials import ClientTls
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError

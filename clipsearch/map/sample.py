@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from clipsearch.client.sync import Client
 from clipsearch.client.types import Collection, Vector
 from clipsearch.filters.convert import FilterLike

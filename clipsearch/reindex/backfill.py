@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import Point

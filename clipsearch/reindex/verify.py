@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from clipsearch.client.types import StoredPoint, VectorName
 from clipsearch.reindex.backfill import Backfill
 from clipsearch.reindex.sources import Lacking

@@ -20,6 +20,7 @@ import grpc
 import structlog
 from google.rpc import error_details_pb2
 
+from clipsearch.serving.current_call import begin_call
 from clipsearch.serving.deadline import deadline_at
 from clipsearch.serving.errors import (
     DeadlineExceeded,
@@ -34,7 +35,6 @@ from clipsearch.serving.receiving.requests import Answers, Check, Requests
 from clipsearch.serving.security.auth import Guard
 from clipsearch.serving.service import Admit
 from clipsearch.serving.settings import MIB
-from clipsearch.serving.telemetry.current_call import begin_call
 from clipsearch.serving.telemetry.metrics import CallMetrics, Metrics
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"

@@ -21,6 +21,7 @@ from clipsearch.web.errors import WebError, on_fault, on_http_error, on_web_erro
 from clipsearch.web.guard import Guard
 from clipsearch.web.images.images import Images
 from clipsearch.web.images.roots import Roots
+from clipsearch.web.parts import Gone, Parts
 from clipsearch.web.routes.classify import classify
 from clipsearch.web.routes.maps import map_page
 from clipsearch.web.routes.search import search
@@ -28,7 +29,6 @@ from clipsearch.web.routes.state import sign_in, sign_out, state
 from clipsearch.web.routes.thumb import thumb
 from clipsearch.web.routes.values import values
 from clipsearch.web.settings import WebSettings
-from clipsearch.web.web import Gone, Web
 
 STATIC = Path(__file__).parent / "static"
 _GONE = 499
@@ -45,7 +45,7 @@ def create_app(settings: WebSettings, on_ready: Callable[[], None] = lambda: Non
     async def life(app: Starlette) -> AsyncIterator[None]:
         clients = Clients(settings)
         images = Images(roots)
-        app.state.web = Web(settings, clients, Access(settings, clients), Bodies(), images)
+        app.state.web = Parts(settings, clients, Access(settings, clients), Bodies(), images)
         on_ready()
         try:
             yield

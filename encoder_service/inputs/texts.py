@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from encoder_service.bundle import TOKENIZER, BundleError, TextRules
 from encoder_service.inputs.errors import InputError, too_much
 

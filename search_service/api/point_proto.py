@@ -17,8 +17,8 @@ from google.protobuf import struct_pb2, timestamp_pb2
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.filters.paths import PATH, keys, quoted
 from clipsearch.search.v1 import search_pb2
+from clipsearch.serving.current_call import current_tenant
 from clipsearch.serving.errors import InvalidArgument
-from clipsearch.serving.telemetry.current_call import current_tenant
 from search_service.query.ordering import Order
 from search_service.settings import MAX_INCLUDED, SearchSettings
 from search_service.stores.protocol import (

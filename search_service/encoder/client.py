@@ -13,10 +13,11 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from clipsearch.channel.connection import aio_channel
 from clipsearch.channel.credentials import ClientTls, bearer
 from clipsearch.encoder.v1 import encoder_pb2, vector_pb2
+from clipsearch.serving.current_call import forwarded
 from clipsearch.serving.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -25,7 +26,6 @@ from clipsearch.serving.errors import (
     ServiceError,
     Unavailable,
 )
-from clipsearch.serving.telemetry.current_call import forwarded
 from clipsearch.serving.together import together
 from search_service.deadline import time_left
 from search_service.encoder.connection import Connection

@@ -10,7 +10,7 @@ import structlog
 
 from clipsearch.channel.credentials import ClientTls, CredentialsError
 from clipsearch.encoder.v1.encoder_pb2_grpc import EncoderServiceStub
-from clipsearch.serving.security.files import POLL_S, Watched
+from clipsearch.serving.security.file_watch import POLL_S, Watched
 
 # Calls in progress on the connection before get this long to finish.
 _GRACE_S = 60.0

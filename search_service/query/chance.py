@@ -17,7 +17,7 @@ from clipsearch.serving.errors import FailedPrecondition
 from search_service.encoder.client import Encoded
 from search_service.encoder.encoders import Encoders
 from search_service.query.calibration import Calibration, Weighted, measured
-from search_service.query.calibrations import Calibrations
+from search_service.query.calibration_cache import CalibrationCache
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.protocol import VectorName, VectorSample
 
@@ -43,7 +43,7 @@ WORDS = tuple(words.strip() for words in _THINGS.split(","))
 class Chance:
     """Tells the least cosines. What words find among the images of a collection is kept in memory."""
 
-    def __init__(self, calibrations: Calibrations, encoders: Encoders) -> None:
+    def __init__(self, calibrations: CalibrationCache, encoders: Encoders) -> None:
         self._calibrations = calibrations
         self._encoders = encoders
         self._words: dict[str, tuple[Calibration, Calibration]] = {}

@@ -15,9 +15,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from clipsearch.filters.paths import values_at
+from clipsearch.serving.current_call import current_tenant
 from clipsearch.serving.errors import InvalidArgument
 from clipsearch.serving.security.tokens import Tenant
-from clipsearch.serving.telemetry.current_call import current_tenant
 from search_service.stores.collection import (
     USUAL_TEXT,
     CollectionSpec,

@@ -22,7 +22,7 @@ from search_service.encoder.client import Outcome
 from search_service.encoder.encoders import Encoders
 from search_service.query.boosts import boosted, candidate_query, check_fields, check_indexes
 from search_service.query.calibration import Calibration, Weighted
-from search_service.query.calibrations import Calibrations
+from search_service.query.calibration_cache import CalibrationCache
 from search_service.query.chance import Chance
 from search_service.query.filters import FieldChecks, fitted
 from search_service.query.queries import (
@@ -169,7 +169,7 @@ class Run:
 class Search:
     """Answers searches."""
 
-    def __init__(self, store: VectorStore, encoders: Encoders, calibrations: Calibrations) -> None:
+    def __init__(self, store: VectorStore, encoders: Encoders, calibrations: CalibrationCache) -> None:
         self._store = store
         self._encoders = encoders
         self._calibrations = calibrations

@@ -16,9 +16,9 @@ from dataclasses import replace
 from typing import Any, NoReturn, TypeVar, cast
 
 from clipsearch.filters.paths import keys
+from clipsearch.serving.current_call import current_call
 from clipsearch.serving.errors import InvalidArgument, NotFound, PermissionDenied, ServiceError
 from clipsearch.serving.security.tokens import Tenant
-from clipsearch.serving.telemetry.current_call import current_call
 from search_service.stores.collection import CollectionInfo, CollectionSpec
 from search_service.stores.filters import Condition, Filter, HasId, HasVector, MatchExcept, MatchValue, Nested
 from search_service.stores.protocol import (

@@ -21,7 +21,7 @@ from clipsearch.serving.errors import (
 from clipsearch.serving.together import together
 from search_service.encoder.client import Encoded, Encoding, Outcome
 from search_service.encoder.encoders import Encoders
-from search_service.query.calibrations import Calibrations
+from search_service.query.calibration_cache import CalibrationCache
 from search_service.stores.checks import check_dimension, check_fingerprint
 from search_service.stores.codec import vector_names_of
 from search_service.stores.collection import CollectionSpec
@@ -113,7 +113,7 @@ class Upsert:
         store: VectorStore,
         encoders: Encoders,
         successors: Successors,
-        calibrations: Calibrations,
+        calibrations: CalibrationCache,
     ) -> None:
         self._store = store
         self._calibrations = calibrations

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from search_service.encoder.encoders import Encoders
-from search_service.query.calibrations import Calibrations
+from search_service.query.calibration_cache import CalibrationCache
 from search_service.query.queries import Query, Term, VectorTerm
 from search_service.query.search import Search
 from search_service.stores.protocol import VECTOR_NAMES, StoredPoint
@@ -71,7 +71,7 @@ async def test_boosts_are_added_to_the_scores_of_a_search(store, collection, tar
         collection,
         [StoredPoint(f"p{i}", {"sold": i % 7}, image=image[i], text=text[i]) for i in range(count)],
     )
-    calibrations = Calibrations(store)
+    calibrations = CalibrationCache(store)
     calibrations.wrote(collection, count, VECTOR_NAMES)
     search = Search(store, Encoders(NoEncoder()), calibrations)
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from search_service.encoder.encoders import Encoders
-from search_service.query.calibrations import Calibrations
+from search_service.query.calibration_cache import CalibrationCache
 from search_service.query.queries import PointTerm, Query, Term, VectorTerm
 from search_service.query.search import Search
 from search_service.stores.filters import Filter, MatchValue
@@ -81,7 +81,7 @@ FUSIONS = ("calibrated", "rrf", "dbsf")
 @pytest.fixture
 async def search(store, collection):
     await store.upsert(collection, mixed(POINTS))
-    calibrations = Calibrations(store)
+    calibrations = CalibrationCache(store)
     calibrations.wrote(collection, POINTS, VECTOR_NAMES)
     yield Search(store, Encoders(NoEncoder()), calibrations)
     await calibrations.close()
@@ -146,7 +146,7 @@ async def test_a_shorter_list_is_the_beginning_of_a_longer_and_pages_make_up_the
 async def test_equals_of_one_vector_come_in_the_order_of_their_ids(store, collection, count):
     one = vectors(0, 1)[0]
     await store.upsert(collection, [StoredPoint(f"p{i:03}", {}, image=one) for i in range(count)])
-    calibrations = Calibrations(store)
+    calibrations = CalibrationCache(store)
     search = Search(store, Encoders(NoEncoder()), calibrations)
     expected = [f"p{i:03}" for i in range(count)]
     for target in ("image", "any"):

@@ -8,7 +8,7 @@ import pytest
 
 from clipsearch.serving.errors import InvalidArgument
 from search_service.encoder.encoders import Encoders
-from search_service.query.calibrations import Calibrations
+from search_service.query.calibration_cache import CalibrationCache
 from search_service.query.groups import GroupQuery, Groups
 from search_service.query.queries import Query, Term, VectorTerm
 from search_service.query.search import Search
@@ -57,7 +57,7 @@ async def searching(store):
             for i in range(POINTS)
         ],
     )
-    calibrations = Calibrations(store)
+    calibrations = CalibrationCache(store)
     calibrations.wrote(made.name, POINTS, VECTOR_NAMES)
     search = Search(store, Encoders(NoEncoder()), calibrations)
     yield made.name, search, Groups(store, search)

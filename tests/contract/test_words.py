@@ -9,7 +9,7 @@ import pytest
 
 from search_service.encoder.client import Encoded, Encoding
 from search_service.encoder.encoders import Encoders
-from search_service.query.calibrations import Calibrations
+from search_service.query.calibration_cache import CalibrationCache
 from search_service.query.queries import Query, Term, TextTerm
 from search_service.query.search import Search
 from search_service.stores.filters import Filter, HasId, MatchValue
@@ -160,7 +160,7 @@ class Meaning:
 
 @pytest.fixture
 async def search(store):
-    calibrations = Calibrations(store)
+    calibrations = CalibrationCache(store)
     yield Search(store, Encoders(Meaning()), calibrations)
     await calibrations.close()
 

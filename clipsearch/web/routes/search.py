@@ -12,15 +12,15 @@ from starlette.responses import JSONResponse, Response
 
 from clipsearch.client.inputs import SearchOptions
 from clipsearch.client.types import Group
-from clipsearch.web import shown
+from clipsearch.web import results
 from clipsearch.web.errors import asking
+from clipsearch.web.parts import Parts, parts_of, while_wanted
 from clipsearch.web.requests import PageFilter, SearchAsked, read
-from clipsearch.web.web import Web, web_of, while_wanted
 
 
 async def search(request: Request) -> Response:
     """The hits for weighted terms. The search ends when the browser goes."""
-    web = web_of(request)
+    web = parts_of(request)
     async with web.bodies.read(request) as body:
         asked = await asyncio.to_thread(read, SearchAsked, body)
         del body
@@ -28,7 +28,7 @@ async def search(request: Request) -> Response:
         return await while_wanted(request, _answered(web, asked, token))
 
 
-async def _answered(web: Web, asked: SearchAsked, token: str | None) -> Response:
+async def _answered(web: Parts, asked: SearchAsked, token: str | None) -> Response:
     started = time.perf_counter()
     filter = PageFilter(asked.filter, asked.time_zone)
     services = web.clients.of(asked.side, token)
@@ -56,10 +56,10 @@ async def _answered(web: Web, asked: SearchAsked, token: str | None) -> Response
             found = await services.search.search_groups(asked.collection, group_by=asked.group_by, **options)
             groups = list(found)
             result = replace(found.search, hits=tuple(hit for group in groups for hit in group.hits))
-    with_images = await web.images.shown([shown.path_of(hit) for hit in result])
+    with_images = await web.images.shown([results.path_of(hit) for hit in result])
 
     def answer() -> Response:
-        hits = shown.hits(
+        hits = results.hits(
             result,
             side=asked.side,
             collection=asked.collection,
@@ -69,6 +69,6 @@ async def _answered(web: Web, asked: SearchAsked, token: str | None) -> Response
         )
         total = (time.perf_counter() - started) * 1000
         took = {"encode": result.encode_ms, "store": result.store_ms, "total": total}
-        return JSONResponse({**hits, "took_ms": {name: shown.number(ms) for name, ms in took.items()}})
+        return JSONResponse({**hits, "took_ms": {name: results.number(ms) for name, ms in took.items()}})
 
     return await asyncio.to_thread(answer)  # a hundred large payloads would hold up the loop

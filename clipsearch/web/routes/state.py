@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse, Response
 
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.types import Collection
-from clipsearch.web import shown
+from clipsearch.web import results
 from clipsearch.web.clients import Services
 from clipsearch.web.errors import NAMES, Service, WebError, from_service
+from clipsearch.web.parts import parts_of, while_wanted
 from clipsearch.web.requests import MAX_NAME, TokenAsked, read
-from clipsearch.web.web import web_of, while_wanted
 
 VERSION = version("clipsearch")
 _WAIT_S = 3.0
@@ -32,7 +32,7 @@ async def state(request: Request) -> Response:
 
     `collection` (repeated) names collections for a token that may not list them.
     """
-    web = web_of(request)
+    web = parts_of(request)
     named = [name[:MAX_NAME] for name in request.query_params.getlist("collection")[:_MOST_NAMED]]
     own = web.access.own(request)
     try:
@@ -69,8 +69,8 @@ async def _side(services: Services, named: Sequence[str]) -> dict[str, Any]:
     search["ok"] = search["reason"] in ("", "COLLECTION_FORBIDDEN")
     return {
         "search": search,
-        "encoder": {**encoder, "model": None if model is None else shown.model(model)},
-        "collections": [shown.collection(found, model) for found in collections or ()],
+        "encoder": {**encoder, "model": None if model is None else results.model(model)},
+        "collections": [results.collection(found, model) for found in collections or ()],
     }
 
 
@@ -110,7 +110,7 @@ async def _collection(services: Services, name: str) -> Collection | None:
 
 async def sign_in(request: Request) -> Response:
     """204, or 401 if the services do not know the token."""
-    web = web_of(request)
+    web = parts_of(request)
     async with web.bodies.read(request) as body:
         asked = read(TokenAsked, body)
     await while_wanted(request, web.access.check_sign_in(asked.token))
@@ -122,5 +122,5 @@ async def sign_in(request: Request) -> Response:
 async def sign_out(request: Request) -> Response:
     """204."""
     response = Response(status_code=204)
-    web_of(request).access.sign_out(response)
+    parts_of(request).access.sign_out(response)
     return response

@@ -8,14 +8,14 @@ from starlette.responses import Response
 from clipsearch.web.clients import Services
 from clipsearch.web.errors import WebError, asking, bad
 from clipsearch.web.images.images import SIZES, SmallImage
-from clipsearch.web.web import Web, query, web_of, while_wanted
+from clipsearch.web.parts import Parts, parts_of, query, while_wanted
 
 _CACHED_S = 300
 
 
 async def thumb(request: Request) -> Response:
     """image/webp; 404 where the point names no image under a root."""
-    web = web_of(request)
+    web = parts_of(request)
     size = request.query_params.get("size", str(SIZES[0]))
     if size not in map(str, SIZES):
         raise bad("size", f"size: must be one of {', '.join(map(str, SIZES))}")
@@ -27,7 +27,7 @@ async def thumb(request: Request) -> Response:
     return Response(small.data, headers=headers, media_type="image/webp")
 
 
-async def _small(web: Web, request: Request, token: str | None, size: int) -> SmallImage:
+async def _small(web: Parts, request: Request, token: str | None, size: int) -> SmallImage:
     services = web.clients.of(request.query_params.get("side", "a"), token)
     path = await path_of(services, query(request, "collection"), query(request, "id"))
     return await web.images.small(path, size)

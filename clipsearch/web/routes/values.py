@@ -6,15 +6,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clipsearch.web.errors import asking
-from clipsearch.web.shown import MAX_CHARACTERS
-from clipsearch.web.web import query, web_of, while_wanted
+from clipsearch.web.parts import parts_of, query, while_wanted
+from clipsearch.web.results import MAX_CHARACTERS
 
 MOST_VALUES = 100
 
 
 async def values(request: Request) -> Response:
     """The most frequent first."""
-    web = web_of(request)
+    web = parts_of(request)
     services = web.clients.of(request.query_params.get("side", "a"), web.access.token(request))
     collection, field = query(request, "collection"), query(request, "field")
     with asking(services.side, "search", lambda name: "field" if name == "key" else name):

@@ -25,7 +25,7 @@ from clipsearch.serving.errors import InvalidArgument, ServiceError, to_status
 from clipsearch.serving.security.auth import Guard
 from search_service.__main__ import services
 from search_service.encoder.client import EncoderClient
-from search_service.query.calibrations import Calibrations
+from search_service.query.calibration_cache import CalibrationCache
 from search_service.settings import SearchSettings
 from search_service.stores.edge.store import QdrantEdge
 from tests.ports import OWN_PORT
@@ -226,7 +226,7 @@ async def serving(
     encoders = [EncoderClient(address, settings.encoder_timeout_s) for address in addresses]
     calls = CallInterceptor(requests(most_elements=settings.most_elements), guard=guard)
     server = grpc.aio.server(interceptors=[calls], options=OWN_PORT)
-    calibrations = Calibrations(store)
+    calibrations = CalibrationCache(store)
     for service in services(store, calibrations, settings, *encoders):
         service.add(server)
     port = server.add_insecure_port("127.0.0.1:0")

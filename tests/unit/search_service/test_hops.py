@@ -17,7 +17,7 @@ from search_service import deadline
 from search_service.__main__ import services
 from search_service.breaker import Breaker
 from search_service.encoder.client import EncoderClient
-from search_service.query.calibrations import Calibrations
+from search_service.query.calibration_cache import CalibrationCache
 from search_service.settings import SearchSettings
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge.store import QdrantEdge
@@ -34,7 +34,7 @@ async def search(encoder, tmp_path) -> AsyncIterator[search_pb2_grpc.SearchServi
     client = EncoderClient(encoder.address, timeout_s=30)
     server = grpc.aio.server(interceptors=[CallInterceptor()], options=OWN_PORT)
     guarded = Breaker("store").guarded(store)
-    calibrations = Calibrations(guarded)
+    calibrations = CalibrationCache(guarded)
     for service in services(guarded, calibrations, SearchSettings(), Breaker("encoder").guarded(client)):
         service.add(server)
     port = server.add_insecure_port("127.0.0.1:0")

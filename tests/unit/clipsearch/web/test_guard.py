@@ -50,7 +50,7 @@ def test_every_answer_bears_the_headers(page, method, path, options, status):
 
 
 def test_a_fault_of_the_server_bears_them_too_and_tells_nothing(page, monkeypatch):
-    monkeypatch.setattr("clipsearch.web.shown.hits", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("clipsearch.web.results.hits", lambda *_, **__: 1 / 0)
     answer = page.post("/api/search", json=SEARCH)
     assert answer.status_code == 500
     assert answer.json()["error"]["reason"] == "INTERNAL"

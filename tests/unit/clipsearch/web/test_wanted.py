@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from starlette.requests import Request
 
-from clipsearch.web import web as wanted
+from clipsearch.web import parts as wanted
 from clipsearch.web.errors import WebError
-from clipsearch.web.web import Gone, while_wanted
+from clipsearch.web.parts import Gone, while_wanted
 
 
 def request(leave: asyncio.Event) -> Request:

@@ -14,10 +14,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from clipsearch.search.v1 import collection_pb2, search_pb2
 from clipsearch.serving.calls import CallInterceptor
+from clipsearch.serving.current_call import current_tenant
 from clipsearch.serving.security.auth import Guard
 from clipsearch.serving.security.permissions import PERMISSIONS, Permission
 from clipsearch.serving.security.tokens import Grants, Scope, sha256
-from clipsearch.serving.telemetry.current_call import current_tenant
 from tests.fuzz.rpcs import by_path, path, request_class
 from tests.unit.clipsearch.serving.http2 import status
 from tests.unit.clipsearch.serving.served import (

@@ -13,9 +13,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from clipsearch.encoder.v1 import encoder_pb2
 from clipsearch.serving.calls import CallInterceptor
+from clipsearch.serving.current_call import name_call
 from clipsearch.serving.errors import InvalidArgument, Unavailable
 from clipsearch.serving.service import StartError
-from clipsearch.serving.telemetry.current_call import name_call
 from clipsearch.serving.telemetry.tracing import tracing
 from tests.ports import OWN_PORT
 from tests.unit.clipsearch.serving.served import call, running

@@ -11,7 +11,7 @@ import pytest
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.search.v1 import collection_pb2, search_pb2
 from clipsearch.serving.errors import Unavailable
-from search_service.query.calibrations import Calibrations
+from search_service.query.calibration_cache import CalibrationCache
 from search_service.stores.edge.store import QdrantEdge
 from tests.unit.search_service.served import (
     CONTEXT,
@@ -112,7 +112,7 @@ async def test_the_beam_is_wider_where_the_collection_holds_more_vectors(client:
 
     monkeypatch.setattr(QdrantEdge, "query", spied)
     await client.search(term("first"), target=IMAGE)
-    monkeypatch.setattr(Calibrations, "counts", million)
+    monkeypatch.setattr(CalibrationCache, "counts", million)
     await client.search(term("first"), target=IMAGE)
     assert beams == [48, 96]
 
@@ -124,7 +124,7 @@ async def test_no_search_waits_for_how_many_vectors_there_are(client: Client, mo
             raise Unavailable("store", "away")
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(Calibrations, "counts", counts)
+    monkeypatch.setattr(CalibrationCache, "counts", counts)
     assert ids(await client.search(term("first"), target=IMAGE, limit=1)) == ["p0"]
 
 

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 
 
 @given(items=st.lists(st.binary(max_size=12)), most=st.integers(1, 5), most_bytes=st.integers(1, 20))

@@ -61,8 +61,8 @@ class _Collection:
         self.timer = None
 
 
-class Calibrations:
-    """Calibrations of the collections of `store`.
+class CalibrationCache:
+    """CalibrationCache of the collections of `store`.
 
     What was written is measured when nothing has been written for `quiet_s`.
     """

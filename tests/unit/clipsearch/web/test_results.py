@@ -7,13 +7,15 @@ import json
 import pytest
 
 from clipsearch.client.types import Classification, LabelScore
-from clipsearch.web import shown
+from clipsearch.web import results
 from tests.unit.clipsearch.found import a_hit, a_result
 
 
 def shown_hits(*hits, limit=10, with_images=(), **about):
     result = a_result(*hits, tokens_dropped={0: 3}, **about)
-    return shown.hits(result, side="a", collection="my shop", limit=limit, with_images=frozenset(with_images))
+    return results.hits(
+        result, side="a", collection="my shop", limit=limit, with_images=frozenset(with_images)
+    )
 
 
 def test_a_hit_more_than_asked_for_says_that_there_are_more():
@@ -84,9 +86,9 @@ def test_hostile_payloads_are_bounded_and_valid(payload):
 
 def test_a_payload_of_usual_size_is_whole():
     payload = {"a": 1, "b": [1.5, True, None, "x"], "c": {"d": {"e": "f"}}, "g": {}}
-    assert shown.payload(payload) == payload
+    assert results.payload(payload) == payload
 
 
 def test_scores_that_are_no_numbers():
     labels = Classification((LabelScore("a", float("nan"), 0.25),))
-    assert shown.classification(labels) == {"scores": [{"label": "a", "probability": None, "cosine": 0.25}]}
+    assert results.classification(labels) == {"scores": [{"label": "a", "probability": None, "cosine": 0.25}]}

@@ -11,9 +11,9 @@ import pytest
 import structlog
 from google.rpc import error_details_pb2
 
+from clipsearch.serving.current_call import forwarded, name_call
 from clipsearch.serving.deadline import deadline
 from clipsearch.serving.errors import NotFound
-from clipsearch.serving.telemetry.current_call import forwarded, name_call
 from tests.unit.clipsearch.serving.served import GET_MODEL, call, detail, running
 from tests.waiting import until
 

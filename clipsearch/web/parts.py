@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Web:
+class Parts:
     """The parts of the server."""
 
     settings: WebSettings
@@ -33,9 +33,9 @@ class Web:
     images: Images
 
 
-def web_of(request: Request) -> Web:
+def parts_of(request: Request) -> Parts:
     """The parts of the server that a request came to."""
-    return cast(Web, request.app.state.web)
+    return cast(Parts, request.app.state.web)
 
 
 def query(request: Request, name: str) -> str:

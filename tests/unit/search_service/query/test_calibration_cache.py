@@ -13,9 +13,9 @@ import pytest
 
 from clipsearch.serving.deadline import deadline_at
 from clipsearch.serving.errors import NotFound, Unavailable
-from search_service.query import calibrations as calibrations_module
+from search_service.query import calibration_cache as cache_module
 from search_service.query.calibration import Calibration
-from search_service.query.calibrations import Calibrations
+from search_service.query.calibration_cache import CalibrationCache
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import VECTOR_NAMES, StoredPoint
@@ -54,7 +54,7 @@ async def store(tmp_path: Path):
 
 @pytest.fixture
 async def calibrations(store):
-    made = Calibrations(store)
+    made = CalibrationCache(store)
     yield made
     await made.close()
 
@@ -69,12 +69,12 @@ def points(first: int, count: int, names=VECTOR_NAMES) -> list[StoredPoint]:
     return [StoredPoint(str(first + i), {}, **{name: vector() for name in names}) for i in range(count)]
 
 
-async def write(store, calibrations: Calibrations, first: int, count: int, names=VECTOR_NAMES) -> None:
+async def write(store, calibrations: CalibrationCache, first: int, count: int, names=VECTOR_NAMES) -> None:
     await store.upsert("c", points(first, count, names))
     calibrations.wrote("c", count, names)
 
 
-async def counts(calibrations: Calibrations) -> dict[str, int]:
+async def counts(calibrations: CalibrationCache) -> dict[str, int]:
     calibration = await calibrations.get("c")
     assert calibration is not None
     assert await calibrations.counts("c") == calibration.counts
@@ -96,7 +96,7 @@ async def test_what_a_call_wrote_is_measured_though_its_deadline_has_passed(stor
 
 
 async def test_a_load_is_measured_once_nothing_more_comes(store):
-    calibrations = Calibrations(store, quiet_s=3600)
+    calibrations = CalibrationCache(store, quiet_s=3600)
     for n in range(8):
         await write(store, calibrations, 20 * n, 20)
     assert store.sampled == 0
@@ -155,7 +155,7 @@ async def test_a_restart_goes_on_with_what_was_measured(store, tmp_path, calibra
     await calibrations.get("c")
     await store.close()
     again = CountingStore(await QdrantEdge.open(tmp_path / "data"))
-    restarted = Calibrations(again)
+    restarted = CalibrationCache(again)
     after = await restarted.get("c")
     assert (after.to_json(), again.sampled) == (before.to_json(), 0)
     await again.upsert("c", points(39, 1))
@@ -180,7 +180,7 @@ async def test_how_many_vectors_there_are_is_known_without_asking_the_store(stor
     asked.clear()
     assert await calibrations.counts("c") == {"image": 80, "text": 80}
     assert asked == []
-    other = Calibrations(store)  # of another process
+    other = CalibrationCache(store)  # of another process
     assert [await other.counts("c") for _ in range(2)] == 2 * [{"image": 80, "text": 80}]
     assert len(asked) == 1
 
@@ -188,7 +188,7 @@ async def test_how_many_vectors_there_are_is_known_without_asking_the_store(stor
 async def test_how_many_vectors_others_have_written_is_heard_after_a_while_and_waited_for_by_nobody(
     store, calibrations, monkeypatch
 ):
-    other = Calibrations(store)  # of another process
+    other = CalibrationCache(store)  # of another process
     await write(store, other, 0, 20)
     await other.get("c")
     assert (await calibrations.counts("c"))["image"] == 20
@@ -197,7 +197,7 @@ async def test_how_many_vectors_others_have_written_is_heard_after_a_while_and_w
     heard = [at_once(calibrations.counts("c"))]
     await settled()
     heard.append(at_once(calibrations.counts("c")))
-    monkeypatch.setattr(calibrations_module, "_COUNTS_FOR_S", 0)
+    monkeypatch.setattr(cache_module, "_COUNTS_FOR_S", 0)
     heard.append(at_once(calibrations.counts("c")))
     assert [counts["image"] for counts in heard] == [20, 20, 20]
     monkeypatch.undo()
@@ -207,7 +207,7 @@ async def test_how_many_vectors_others_have_written_is_heard_after_a_while_and_w
 async def test_what_was_heard_is_answered_with_while_the_store_is_away(store, calibrations, monkeypatch):
     await write(store, calibrations, 0, 20)
     await calibrations.get("c")
-    monkeypatch.setattr(calibrations_module, "_COUNTS_FOR_S", 0)
+    monkeypatch.setattr(cache_module, "_COUNTS_FOR_S", 0)
     away = AsyncMock(side_effect=Unavailable("store", "away"))
     monkeypatch.setattr(store, "calibration", away, raising=False)
     at_once(calibrations.counts("c"))
@@ -216,7 +216,7 @@ async def test_what_was_heard_is_answered_with_while_the_store_is_away(store, ca
 
 
 async def test_what_another_service_has_kept_is_taken(store, calibrations):
-    other = Calibrations(store)
+    other = CalibrationCache(store)
     await write(store, other, 0, 20)
     kept = (await other.get("c")).to_json()
     assert (await calibrations.get("c")).to_json() == kept
@@ -261,8 +261,8 @@ async def test_what_the_store_cannot_keep_is_used_all_the_same(store, calibratio
 
 
 async def test_a_load_that_never_ends_is_measured_all_the_same(store, monkeypatch):
-    monkeypatch.setattr(calibrations_module, "_LONGEST_LOAD_S", 0)
-    loaded = Calibrations(store, quiet_s=2)
+    monkeypatch.setattr(cache_module, "_LONGEST_LOAD_S", 0)
+    loaded = CalibrationCache(store, quiet_s=2)
     await write(store, loaded, 0, 1)
     until_measured = asyncio.create_task(until(lambda: store.sampled))
     while not until_measured.done():
@@ -273,7 +273,7 @@ async def test_a_load_that_never_ends_is_measured_all_the_same(store, monkeypatc
 
 
 async def test_what_is_due_is_measured_before_the_end(store):
-    ending = Calibrations(store, quiet_s=3600)
+    ending = CalibrationCache(store, quiet_s=3600)
     await write(store, ending, 0, 20)
     await ending.close()
     assert store.sampled == 2
@@ -323,7 +323,7 @@ async def test_what_was_kept_before_a_crash_is_held_against_the_vectors_that_are
     await store.upsert("c", points(0, 3, ["image"]))
     await calibrations.get("c")
     await store.upsert("c", points(3, 3, ["text"]))  # of which nobody was told
-    restarted = Calibrations(store)
+    restarted = CalibrationCache(store)
     await restarted.get("c")
     await restarted.get("c")  # which waits for the count
     assert restarted.empty("c") == frozenset()

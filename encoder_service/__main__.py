@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import os
 import sys
-import time
 import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from contextlib import asynccontextmanager
 from PIL import Image
 
 from clipsearch.encoder.v1 import encoder_pb2_grpc, openai_pb2_grpc
+from clipsearch.serving.deadline import deadline
 from clipsearch.serving.lifecycle import Process, serve
 from clipsearch.serving.service import Service, StartError
 from clipsearch.serving.settings import SettingsError, load_settings
@@ -58,17 +58,17 @@ def encoder_services(encoder: Encoder, settings: EncoderSettings) -> list[Servic
     encoding = servicer.EncoderServicer(encoder, settings)
     embeddings = openai.OpenAIServicer(encoder, settings)
 
-    def admit(method: str, left_s: float) -> None:
+    def precheck(method: str) -> None:
         # Before images are taken in and parsed: most of what refusing a call costs. A text may be cached, and
         # then waits for nothing.
         if method in _OF_IMAGES:
-            encoder.images.admission.check(time.monotonic() + left_s)
+            encoder.images.admission.check(deadline())
 
     return [
         Service(
             servicer.SERVICE_NAME,
             lambda server: encoder_pb2_grpc.add_EncoderServiceServicer_to_server(encoding, server),
-            admit=admit,
+            precheck=precheck,
         ),
         Service(
             openai.SERVICE_NAME,

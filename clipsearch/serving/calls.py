@@ -31,9 +31,9 @@ from clipsearch.serving.errors import (
     to_status,
 )
 from clipsearch.serving.receiving.arrivals import Arrivals, Context
-from clipsearch.serving.receiving.requests import Answers, Check, Requests
+from clipsearch.serving.receiving.requests import Answers, Requests
 from clipsearch.serving.security.auth import Guard
-from clipsearch.serving.service import Admit
+from clipsearch.serving.service import Check, Precheck
 from clipsearch.serving.settings import MIB
 from clipsearch.serving.telemetry.metrics import CallMetrics, Metrics
 
@@ -60,12 +60,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Method:
-    """An RPC: its path, its series in the metrics, what answers its calls, and what admits them."""
+    """An RPC: its path, its series in the metrics, what answers its calls, what may refuse them unread."""
 
     path: str
     metrics: CallMetrics
     answer: Answers
-    admit: Admit | None
+    precheck: Precheck | None
 
 
 def given_up(left_s: float | None) -> str:
@@ -98,7 +98,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self.in_progress = 0
         """Unary calls that arrive or are being answered."""
         self.open_streams = 0
-        self.admits: dict[str, Admit] = {}
+        self.prechecks: dict[str, Precheck] = {}
         """By the full name of the service."""
         self._requests = requests or Requests(Arrivals(256 * MIB, deadline_s), 256 * MIB, {})
         self._limit = limit
@@ -132,7 +132,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         answers = self._requests.answering(
             path, cast(Any, handler.unary_unary), cast(Any, handler.request_deserializer)
         )
-        method = _Method(path, self._metrics.of_method(path), answers, self.admits.get(path.split("/")[1]))
+        method = _Method(path, self._metrics.of_method(path), answers, self.prechecks.get(path.split("/")[1]))
 
         async def call(_requests: Any, context: Context) -> Any:
             return await self._call(method, context)
@@ -149,7 +149,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def stream(requests: Any, context: Context) -> None:
             try:
                 if self._guard is not None and not path.startswith(HEALTH):
-                    self._guard.admit_stream(path, context.invocation_metadata() or ())
+                    self._guard.authorise_stream(path, context.invocation_metadata() or ())
                 if self.open_streams >= MOST_STREAMS:
                     problem = f"{self.open_streams} streams are open, the limit is {MOST_STREAMS}"
                     raise ResourceExhausted(problem, "TOO_MANY_CALLS", _STREAM_RETRY_S)
@@ -179,7 +179,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         try:
             check = None
             if self._guard is not None:
-                grant, check = self._guard.admit(method.path, metadata, context)
+                grant, check = self._guard.authorise(method.path, metadata, context)
                 current.caller, current.tenant = grant.name, grant.tenant
             answer = await self._admitted(method, context, check)
             code = "OK"
@@ -202,18 +202,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def _admitted(self, method: _Method, context: Context, check: Check | None) -> Any:
         """Answers a call if there is room and time for it."""
+        start, left = time.monotonic(), context.time_remaining()
+        end = start + (self._deadline_s if left is None else left)
         # Before room is made: what is refused anyway must not end another's call.
-        left = context.time_remaining()
-        if method.admit is not None:
-            method.admit(method.path.rpartition("/")[2], self._deadline_s if left is None else left)
+        if method.precheck is not None:
+            with deadline_at(end):
+                method.precheck(method.path.rpartition("/")[2])
         if self.in_progress >= self._limit and not self._requests.give_way():
             raise ResourceExhausted(
                 f"{self.in_progress} calls are in progress, the limit is {self._limit}",
                 "TOO_MANY_CALLS",
                 retry_after_s=max(_SHORTEST_RETRY_S, self._mean_s),
             )
-        start = time.monotonic()
-        end = start + (self._deadline_s if left is None else left)
         self.in_progress += 1
         try:
             with deadline_at(end):

@@ -116,7 +116,7 @@ async def _serve(
     address = _bind(server, settings)
     async with open_services(process) as services:
         await readiness.begin(services)
-        calls.admits = {service.name: service.admit for service in services if service.admit is not None}
+        calls.prechecks = {one.name: one.precheck for one in services if one.precheck is not None}
         health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
         for service in services:
             service.add(server)

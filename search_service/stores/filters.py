@@ -217,7 +217,8 @@ class Filter:
         return bool(self.must or self.should or self.must_not or self.min_should)
 
 
-Condition = (
+# Those that hold no point's id and no other condition: what they mean is the same under a tenant's token.
+PlainCondition = (
     MatchValue
     | MatchAny
     | MatchExcept
@@ -228,13 +229,11 @@ Condition = (
     | GeoRadius
     | GeoBoundingBox
     | ValuesCount
-    | Nested
     | IsEmpty
     | IsNull
-    | HasId
     | HasVector
-    | Filter
 )
+Condition = PlainCondition | HasId | Nested | Filter
 
 
 def matches_everything(filter: Filter) -> bool:

@@ -20,7 +20,16 @@ from clipsearch.serving.current_call import current_call
 from clipsearch.serving.errors import InvalidArgument, NotFound, PermissionDenied, ServiceError
 from clipsearch.serving.security.tokens import Tenant
 from search_service.stores.collection import CollectionInfo, CollectionSpec
-from search_service.stores.filters import Condition, Filter, HasId, HasVector, MatchExcept, MatchValue, Nested
+from search_service.stores.filters import (
+    Condition,
+    Filter,
+    HasId,
+    HasVector,
+    MatchExcept,
+    MatchValue,
+    Nested,
+    PlainCondition,
+)
 from search_service.stores.protocol import (
     NO_PAYLOAD,
     Listing,
@@ -289,7 +298,8 @@ class TenantStore:
             case HasId(ids):
                 return HasId(tuple(self._inner_ids(ids)))
             case _:
-                return condition
+                plain: PlainCondition = condition  # mypy refuses a new one until it is said to be so
+                return plain
 
     def _inner_ids(self, ids: Sequence[str]) -> list[str]:
         """The store's ids of those that are written as they are shown; no point has another."""

@@ -17,12 +17,11 @@ from google.protobuf.message import DecodeError
 from clipsearch.serving.errors import InvalidArgument
 from clipsearch.serving.receiving.arrivals import Arrivals, Context
 from clipsearch.serving.receiving.message_cost import MessageCost
+from clipsearch.serving.service import Check
 
 # Larger messages are reckoned in a thread: up to some 0.2 s.
 _RECKONED_HERE = 128 * 1024
 
-# What a request must pass once it is read; raises a ServiceError.
-Check: TypeAlias = Callable[[Any], None]
 # Reads the request of a call and answers it.
 Answers: TypeAlias = Callable[[Context, Check | None], Awaitable[Any]]
 

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 import grpc
 
 from clipsearch.serving.errors import PermissionDenied, ResourceExhausted, Unauthenticated
-from clipsearch.serving.receiving.requests import Check
 from clipsearch.serving.security.permissions import PERMISSIONS, Permission
 from clipsearch.serving.security.tokens import Grant, Grants
+from clipsearch.serving.service import Check
 
 REFLECTION = ("/grpc.reflection.v1alpha.ServerReflection/", "/grpc.reflection.v1.ServerReflection/")
 
@@ -51,7 +51,7 @@ class Guard:
         self._rate_per_s = rate_per_s
         self._rates: dict[str, RateLimit] = {}
 
-    def admit(
+    def authorise(
         self, method: str, metadata: Metadata, context: grpc.aio.ServicerContext[Any, Any]
     ) -> tuple[Grant, Check | None]:
         """The grant of a caller that may make the call, and what its request has to pass, if anything.
@@ -84,7 +84,7 @@ class Guard:
         self._take(grant)
         return grant, _collections_check(grant, permission)
 
-    def admit_stream(self, method: str, metadata: Metadata) -> None:
+    def authorise_stream(self, method: str, metadata: Metadata) -> None:
         """Raises Unauthenticated, or PermissionDenied for any stream but reflection's."""
         if not method.startswith(REFLECTION):
             raise PermissionDenied(f"{method} is a stream, which is not guarded here", "SCOPE_MISSING")

@@ -58,7 +58,7 @@ async def stub(encoder: Encoder, settings: EncoderSettings) -> AsyncIterator[Any
     server = grpc.aio.server(options=OWN_PORT, interceptors=[calls])
     service, _openai = encoder_services(encoder, settings)
     service.add(server)
-    calls.admits[service.name] = service.admit
+    calls.prechecks[service.name] = service.precheck
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

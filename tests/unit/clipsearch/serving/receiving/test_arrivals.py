@@ -107,14 +107,14 @@ async def test_at_the_limit_on_calls_one_that_has_been_arriving_for_long_gives_w
         await until(lambda: calls.in_progress == 2)
         assert await refusal(server.channel, PATH, REQUEST) == (EXHAUSTED, "TOO_MANY_CALLS")
         await asyncio.sleep(0.25)
-        calls.admits["clipsearch.search.v1.SearchService"] = no_room
+        calls.prechecks["clipsearch.search.v1.SearchService"] = no_room
         assert await refusal(server.channel, SEARCH) == (EXHAUSTED, "QUEUE_FULL")
         assert calls.in_progress == 2  # nobody gave way for that
         await call(server.channel, PATH, REQUEST)
         await until(lambda: len(them.answers) == 1)
 
 
-def no_room(method: str, left_s: float) -> None:
+def no_room(method: str) -> None:
     raise ResourceExhausted("the queue is full", "QUEUE_FULL", 1.0)
 
 

@@ -3,7 +3,8 @@
     image: admit -> decode -> batch -> vector
     text:  cached? -> admit -> tokens -> batch -> vector
 
-An input that is wrong fails alone; anything else fails the call.
+Each image goes to the batcher as soon as it is decoded. An input that is wrong fails alone; anything else
+fails the call.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A unary call from its headers to its status: one interceptor for all that calls have in common.
 
 When the headers come: who calls, may it, is there room, is there time. Then its request is read, within
-bounds of memory, and answered. What fails on the way becomes a status; the call is counted, timed and logged.
+bounds of memory, checked if a token is restricted to collections, and answered. What fails on the way becomes
+a status; the call is counted, timed and logged.
 gRPC would read a unary request before it calls anything here. The handlers claim to take a stream, so they
 are called before that, and what is refused costs no more than its headers.
 """

@@ -1,4 +1,4 @@
-"""Makes the gRPC server, so that no request can end it. No call of a service comes through here.
+"""Makes the gRPC server, so that no call of an unknown method can end it.
 
 grpc.aio decodes the path of a call that no service has registered in its accepting loop, and a path
 that is no UTF-8 ends that loop and the server with it (seen with 1.85.1): one request, before any

@@ -1,7 +1,7 @@
 """What a vector store does, in plain values; the two implementations promise the same.
 
 Between them and those who ask stand, from the outside: tenant.py (whose call it is, and what of it a tenant
-sees), and the breaker, which all calls pass.
+sees), and the breaker of the store, which all calls pass. Edge has one more for each collection's engine.
 
 A collection holds two named vectors a point, `image` and `text`, both cosine, both optional.
 Vectors handed in are L2-normalised float32 of the collection's dimension; payloads are JSON.

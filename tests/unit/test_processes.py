@@ -30,7 +30,7 @@ def test_the_cpu_time_of_children_counts_while_they_run_and_after() -> None:
         seconds = sum(map(_cpu_seconds, pids))
         process.communicate(b"\n", timeout=20)
     assert len(pids) == 2
-    assert seconds >= 0.6
+    assert seconds > 0.5  # of 0.6 and what starting takes; each of four counts is cut to ticks of 10 ms
 
 
 def test_no_program_sees_what_the_caller_has_set_for_services_of_its_own(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -87,18 +88,25 @@ class Points:
         return deleted
 
     async def update_payload(
-        self, collection: str, selector: Sequence[str] | Filter, change: PayloadChange
+        self,
+        collection: str,
+        selector: Sequence[str] | Filter,
+        change: PayloadChange,
+        check: Callable[[Sequence[StoredPoint]], None],
     ) -> int:
         """Changes payloads of points by ids or by filter; returns how many points there were.
 
         The successor's are changed too, and not counted. Of a filter the points are changed some at a time,
-        in the order of their UUIDs.
+        in the order of their UUIDs. Where fields are added `check`, which may take long, sees these points
+        first and raises what refuses the change: writers at the same moment do not see each other.
         """
         size = _UPDATED_AT_ONCE
         if change.whole:
             size = max(1, min(size, _OVERWRITTEN_AT_ONCE // len(json.dumps(dict(change.set)))))
 
         async def update(one: CollectionSpec, ids: Sequence[str]) -> int:
+            if change.set and not change.whole:
+                await asyncio.to_thread(check, await self._store.get(one.name, ids))
             return await self._store.update_payload(one.name, ids, change)
 
         return await self._change(collection, selector, update, size)

@@ -366,6 +366,29 @@ def read_change(request: search_pb2.UpdatePayloadRequest, limits: SearchSettings
     return PayloadChange(given, paths)
 
 
+def check_merged(change: PayloadChange, limits: SearchSettings, points: Sequence[StoredPoint]) -> None:
+    """Raises InvalidArgument for the first of the points whose payload the change would make too large."""
+    for point in points:
+        payload: Mapping[str, Any] = point.payload
+        for path in change.delete:
+            payload = _without(payload, keys(path))
+        size = write_payload({**payload, **change.set}).ByteSize()
+        if size > limits.max_payload_bytes:
+            raise InvalidArgument(
+                "set",
+                f"with it the payload of {point.id!r} has {size} bytes, at most {limits.max_payload_bytes}",
+                "PAYLOAD_TOO_LARGE",
+            )
+
+
+def _without(value: Any, path: Sequence[str | int]) -> Any:
+    key, *further = path
+    if not isinstance(value, Mapping) or key not in value:
+        return value
+    rest = {name: one for name, one in value.items() if name != key}
+    return {**rest, key: _without(value[key], further)} if further else rest
+
+
 def _check_names(path: str, field: str) -> str:
     if any(isinstance(key, int) for key in keys(check_path(path, field))):
         raise InvalidArgument(field, f"{path!r} leads into a list; only fields can be removed", "KEY_INVALID")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -21,6 +21,7 @@ from search_service.api.point_proto import (
     check_count,
     check_format,
     check_ids,
+    check_merged,
     check_path,
     read_change,
     read_names,
@@ -177,7 +178,9 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         """Changes payloads of points by id or by filter."""
         selector = self._selector(request, "to change all points, name their ids")
         change = read_change(request, self._settings)
-        updated = await self._points.update_payload(request.collection, selector, change)
+        updated = await self._points.update_payload(
+            request.collection, selector, change, partial(check_merged, change, self._settings)
+        )
         return pb.UpdatePayloadResponse(updated=updated)
 
     @again_if_moved

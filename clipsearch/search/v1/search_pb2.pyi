@@ -1521,7 +1521,9 @@ class UpdatePayloadRequest(_message.Message):
 
     @_builtins.property
     def set(self) -> _struct_pb2.Struct:
-        """Then these top-level fields get these values, and those that are null are removed; the others stay."""
+        """Then these top-level fields get these values, and those that are null are removed; the others stay.
+        INVALID_ARGUMENT (PAYLOAD_TOO_LARGE) where a payload would be larger then than a Point's may be.
+        """
 
     def __init__(
         self,

@@ -14,11 +14,13 @@ from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.search.v1 import collection_pb2, filter_pb2, search_pb2
 from clipsearch.serving.errors import NotFound, ServiceError
 from search_service.api.servicer import again_if_moved
+from search_service.settings import SearchSettings
 from tests.unit.search_service.served import Client, parse, refusal, refused, unit, wire
 
 F32 = vector_pb2.VECTOR_FORMAT_F32_BYTES
 INDEX = collection_pb2.PayloadIndex(field="tag", type=collection_pb2.PAYLOAD_INDEX_TYPE_KEYWORD)
 IDS = search_pb2.PointIds(ids=["p1"])
+ODD = parse('must { field { key: "even" match { boolean: false } } }')
 EVEN = parse('must { field { key: "even" match { boolean: true } } }')
 WRONG_TYPE = parse('must { field { key: "tag" range { gt: 1 } } }')
 
@@ -184,6 +186,23 @@ async def test_payloads_are_changed_by_ids_and_by_a_filter_that_stops_matching(c
     assert await update(client, ids=IDS, overwrite=True) == 1
     [cleared] = (await get(client, "p1")).points
     assert (dict(cleared.payload), cleared.has_image) == ({}, True)
+
+
+async def test_a_payload_does_not_grow_beyond_the_bound_by_updates(client: Client, settings: SearchSettings):
+    half = "x" * (settings.max_payload_bytes // 2)
+    nested = as_struct({"a": half, "shop": {"note": half[:1000], "city": "Ulm"}})
+    assert await update(client, ids=IDS, set=nested) == 1
+    for selector in ({"ids": search_pb2.PointIds(ids=["p2", "p1"])}, {"filter": ODD}):
+        why = await refused(update(client, **selector, set=as_struct({"b": half})))
+        assert (why.code, why.reason, why.field) == ("INVALID_ARGUMENT", "PAYLOAD_TOO_LARGE", "set")
+        assert "'p1'" in why.message
+        assert str(settings.max_payload_bytes) in why.message
+    exchanged = {"delete": ["shop.note"], "set": as_struct({"a": None, "b": half})}
+    assert await update(client, ids=IDS, **exchanged) == 1, "what is removed does not count"
+    assert await update(client, ids=IDS, delete=["shop.note"], set=as_struct({"c": half[:-500]})) == 1
+    [point] = (await get(client, "p1")).points
+    assert set(point.payload) == {"i", "even", "tag", "shop", "b", "c"}
+    assert point.payload.ByteSize() <= settings.max_payload_bytes
 
 
 async def test_pages_hold_every_point_once_in_an_order_that_stays(client: Client):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from clipsearch import Client, ClipSearchError, Point
+from clipsearch.channel.batches import batched
 from tests.processes import SMALL_ENCODER, cli, clipsearch, environment
 from tests.qdrant.conftest import DIMENSION, vectors
 from tests.qdrant_nodes import all_active
@@ -136,6 +138,21 @@ def test_a_move_to_another_model_loses_no_write_of_two_services(three, service, 
             for n in range(len(one.answers)):
                 written[f"p{who + 2 * (n % 100)}"] = n + 1
         assert found == written
+
+
+def test_values_are_counted_exactly_over_shards_of_several_nodes(three, client_on):
+    client = client_on(three)
+    layout = {"shard_number": 3, "payload_indexes": {"v": "integer"}}
+    client.create_collection("facets", dimension=DIMENSION, fingerprint="f" * 32, **layout)
+    # More values than a node tells another when 1,000 are asked for; of equals it leaves out the largest.
+    values = [n % 875 for n in range(3500)] + [1000 + n % 500 for n in range(2500)]
+    made = vectors(len(values))
+    points = [Point(f"p{n}", image_vector=made[n], payload={"v": v}) for n, v in enumerate(values)]
+    for part in batched(points, 250):
+        client.upsert("facets", part)
+    hits = client.facet("facets", "v", limit=1000, exact=True)
+    frequent = sorted(Counter(values).items(), key=lambda one: (-one[1], one[0]))
+    assert [(hit.value, hit.count) for hit in hits] == frequent[:1000]
 
 
 def test_a_bulk_load_goes_on_through_a_rolling_restart(three, search_on, tmp_path):

@@ -1763,7 +1763,11 @@ class FacetRequest(_message.Message):
     limit: _builtins.int
     """Values wanted, 1 to 1000 (a server setting); 0 = 10."""
     exact: _builtins.bool
-    """Count exactly, at a higher cost. Otherwise counts may be a little off while points are written."""
+    """Count exactly, at a higher cost. Otherwise counts may be a little off while points are written, and of a
+    collection of several shards (Qdrant server) too low, or values missing, where a field has more than
+    128 values, or 4 x limit if that is more: each shard tells no more. Exact counts of several shards are exact
+    where each has up to 10,000 values.
+    """
     @_builtins.property
     def filter(self) -> _filter_pb2.Filter:
         """Only points that match."""

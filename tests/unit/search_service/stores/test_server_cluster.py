@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import grpc
 import numpy as np
 import pytest
@@ -168,6 +170,21 @@ async def test_a_list_leaves_out_no_point_on_which_copies_do_not_agree(memory, m
             ("a", 1, True),
             ("b", 1, True),
         }
+
+
+async def test_values_are_counted_exactly_of_shards_that_tell_only_their_most_frequent(memory, monkeypatch):
+    """As Qdrant 1.18.3 makes its sums of several nodes."""
+    store, client = memory
+    await store.create_collection(CollectionSpec("shards", 2, "f", shard_number=2))
+    here, there = {**{f"v{n}": 2 for n in range(2000)}, "last": 1}, {"last": 2}
+
+    async def counted(*args, limit, **options):
+        told = [Counter(dict(Counter(shard).most_common(limit))) for shard in (here, there)]
+        hits = sum(told, Counter()).most_common(limit)
+        return models.FacetResponse(hits=[models.FacetValueHit(value=v, count=n) for v, n in hits])
+
+    monkeypatch.setattr(client, "facet", counted)
+    assert await store.facet("shards", FacetQuery("n", 1, exact=True)) == [FacetHit("last", 3)]
 
 
 async def test_values_are_counted_on_one_copy(memory, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import re
@@ -49,9 +50,12 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
     ) -> pb.CreateEmbeddingsResponse:
         """Encodes texts and images; the first that cannot be encoded fails the call."""
         self._check(request)
-        inputs = self._inputs(request.input)
+        # Not on the event loop: images of 56 MiB of base64 take 0.17 s, numbers for 256 texts 0.15 s.
+        inputs = await asyncio.to_thread(self._inputs, request.input)
         encoded = await self._encode(inputs)
-        as_base64 = request.encoding_format == "base64"
+        return await asyncio.to_thread(self._answer, encoded, request.encoding_format == "base64")
+
+    def _answer(self, encoded: Sequence[Encoded], as_base64: bool) -> pb.CreateEmbeddingsResponse:
         tokens = sum(one.input.tokens for one in encoded if isinstance(one.input, TextInput))
         return pb.CreateEmbeddingsResponse(
             object="list",

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from clipsearch import Client, ClipSearchError, Point
-from clipsearch.channel.batches import batched
+from clipsearch.batches import batched
 from tests.processes import SMALL_ENCODER, cli, clipsearch, environment
 from tests.qdrant.conftest import DIMENSION, vectors
 from tests.qdrant_nodes import all_active

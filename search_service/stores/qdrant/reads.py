@@ -110,7 +110,7 @@ class ServerReads(ServerCollections):
         other no more values than are asked for, so that sums over shards are short: they are asked for more.
         """
         limit = asked.limit
-        if asked.exact and (await self.resolve(collection, timeout=timeout)).shard_number > 1:
+        if asked.exact and (await self.resolve(collection)).shard_number > 1:
             limit = max(_VALUES_SUMMED, limit)
         count = partial(
             self._client.facet,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from clipsearch.encoder.v1 import encoder_pb2, encoder_pb2_grpc, openai_pb2_grpc
 from clipsearch.encoder.v1 import openai_pb2 as pb
 from clipsearch.serving.calls import CallInterceptor
+from encoder_service import openai
 from encoder_service.__main__ import encoder_services
 from encoder_service.loading import open_encoder
 from encoder_service.settings import EncoderSettings
@@ -116,6 +118,20 @@ async def test_base64_is_the_same_numbers(ask, plain):
     answer = await ask(["a cat"], encoding_format="base64")
     numbers = np.frombuffer(base64.b64decode(answer["data"][0]["embedding"]), "<f4")
     np.testing.assert_array_equal([numbers], await plain("a cat"))
+
+
+async def test_neither_base64_nor_numbers_are_made_on_the_event_loop(ask, jpeg: Jpeg, monkeypatch):
+    threads = []
+    for name in ("_input", "_embedding"):
+
+        def noted(*arguments, do=getattr(openai, name)):
+            threads.append(threading.current_thread())
+            return do(*arguments)
+
+        monkeypatch.setattr(openai, name, noted)
+    await ask(["a cat", {"image": as_base64(jpeg())}])
+    assert len(threads) == 4
+    assert threading.current_thread() not in threads
 
 
 async def test_tokens_are_counted_and_what_was_cut_is_said(ask, jpeg: Jpeg):

@@ -63,6 +63,9 @@ class Children:
             [sys.executable, "-m", "search_service.stores.edge.engine", str(os.getpid()), str(connection)],
             stdin=subprocess.DEVNULL,
             pass_fds=(connection, self._lock),
+            # It computes nothing with numpy, whose OpenBLAS starts a thread a core all the same. Without them
+            # its start takes 0.12 s, before 0.17, of CPU 0.09 s, before 0.14, and as much memory (two cores).
+            env=dict(os.environ, OPENBLAS_NUM_THREADS="1"),
         )
         self._running = [*(other for other in self._running if other.poll() is None), process]
         return process

@@ -33,6 +33,10 @@ def processes() -> set[int]:
     return found
 
 
+def threads_of(process: int) -> int:
+    return len(list(Path(f"/proc/{process}/task").iterdir()))
+
+
 def shards(root: Path) -> list[str]:
     return sorted(path.name for path in (root / SHOP).glob("shard.*"))
 

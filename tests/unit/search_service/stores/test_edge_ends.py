@@ -24,6 +24,7 @@ from tests.unit.search_service.stores.ends import (
     rebuilt,
     reopened_count,
     shards,
+    threads_of,
 )
 
 pytestmark = pytest.mark.slow
@@ -195,6 +196,16 @@ async def test_one_collection_that_cannot_be_closed_keeps_nothing_else_from_it(
             await shop.close()
     assert children() == set()
     assert is_free(tmp_path)
+
+
+async def test_an_engine_that_has_nothing_to_do_has_one_thread(tmp_path):
+    """One a core, which OpenBLAS would start for nothing, is a third of what its start takes."""
+    with (tmp_path / "lock").open("w") as lock:
+        engine = await EngineProcess.start(Children(lock.fileno()))
+        await engine.call("ping")
+        threads = threads_of(engine._process.pid)
+        await engine.kill()
+    assert threads == 1
 
 
 async def test_no_engine_is_started_once_the_store_is_closed(shop, spec, children):

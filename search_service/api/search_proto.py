@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import islice
 
 from clipsearch.filters.paths import keys
 from clipsearch.search.v1 import search_pb2
@@ -27,6 +28,7 @@ from search_service.api.point_proto import (
     write_value,
     write_vector,
 )
+from search_service.api.turns import in_turns
 from search_service.query.groups import Group, GroupQuery
 from search_service.query.queries import (
     FUSION_DEPTH,
@@ -95,10 +97,10 @@ def check_limit(limit: int, most: int, field: str = "limit") -> int:
     return limit or _DEFAULT_LIMIT
 
 
-def write_answer(answer: Answer, format: VectorFormat) -> search_pb2.SearchResponse:
+async def write_answer(answer: Answer, format: VectorFormat) -> search_pb2.SearchResponse:
     """The answer as it travels."""
     return search_pb2.SearchResponse(
-        hits=[_write_hit(hit, answer.weak(hit), format) for hit in answer.hits],
+        hits=await _write_hits(answer.hits, answer, format),
         fingerprint=answer.fingerprint,
         timings=search_pb2.SearchTimings(encode_ms=1000 * answer.encode_s, store_ms=1000 * answer.store_s),
         tokens_dropped=answer.tokens_dropped,
@@ -110,19 +112,20 @@ def write_answer(answer: Answer, format: VectorFormat) -> search_pb2.SearchRespo
     )
 
 
-def write_groups(
+async def write_groups(
     groups: Sequence[Group], answer: Answer, format: VectorFormat
 ) -> search_pb2.SearchGroupsResponse:
     """The groups as they travel."""
+    hits = iter(await _write_hits([hit for group in groups for hit in group.hits], answer, format))
     return search_pb2.SearchGroupsResponse(
         groups=[
             search_pb2.Group(
                 id=write_value(group.value),
-                hits=[_write_hit(hit, answer.weak(hit), format) for hit in group.hits],
+                hits=islice(hits, len(group.hits)),
             )
             for group in groups
         ],
-        search=write_answer(answer, format),
+        search=await write_answer(answer, format),
     )
 
 
@@ -312,6 +315,10 @@ def _check_candidates(field: str, candidates: int, end: int, limits: SearchSetti
     if candidates < end:
         raise InvalidArgument(field, f"{candidates}, fewer than offset + limit, which is {end}")
     return candidates
+
+
+async def _write_hits(hits: Sequence[Hit], answer: Answer, format: VectorFormat) -> list[search_pb2.Hit]:
+    return await in_turns(hits, lambda hit, _: _write_hit(hit, answer.weak(hit), format))
 
 
 def _write_hit(hit: Hit, weak: bool, format: VectorFormat) -> search_pb2.Hit:

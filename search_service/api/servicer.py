@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from typing import Any, TypeVar, cast
 
 import grpc
-from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from clipsearch.search.v1 import search_pb2 as pb
@@ -39,6 +36,7 @@ from search_service.api.search_proto import (
     write_answer,
     write_groups,
 )
+from search_service.api.turns import in_turns
 from search_service.points import Points
 from search_service.query.groups import Groups
 from search_service.query.search import Search
@@ -49,10 +47,7 @@ from search_service.write.upsert import Upsert, Write, WriteResult
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["SearchService"].full_name
 _DEFAULT_PAGE_SIZE = 100
-_TURN_S = 0.01
 
-Proto = TypeVar("Proto", bound=Message)
-Read = TypeVar("Read")
 Rpc = TypeVar("Rpc", bound=Callable[..., Awaitable[Any]])
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -94,19 +89,19 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         """Finds points."""
         query = read_search(request, self._settings)
         [answer] = await self._search.search([query])
-        return write_answer(answer, request.vector_format)
+        return await write_answer(answer, request.vector_format)
 
     @again_if_moved
     async def SearchBatch(self, request: pb.SearchBatchRequest, context: Context) -> pb.SearchBatchResponse:
         """Several searches in one call."""
         check_count("searches", len(request.searches), self._settings.max_searches)
-        queries = await _in_turns(
+        queries = await in_turns(
             request.searches, lambda search, i: read_search(search, self._settings, f"searches[{i}]")
         )
         answers = await self._search.search(queries)
         return pb.SearchBatchResponse(
             results=[
-                write_answer(answer, search.vector_format)
+                await write_answer(answer, search.vector_format)
                 for answer, search in zip(answers, request.searches, strict=True)
             ]
         )
@@ -118,7 +113,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         """Finds the best points of each value of a field."""
         query = read_groups(request, self._settings)
         groups, answer = await self._groups.search(query)
-        return write_groups(groups, answer, request.search.vector_format)
+        return await write_groups(groups, answer, request.search.vector_format)
 
     @again_if_moved
     async def Upsert(self, request: pb.UpsertRequest, context: Context) -> pb.UpsertResponse:
@@ -158,7 +153,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         )
         found = {point.id for point in points}
         return pb.GetPointsResponse(
-            points=[write_point(point, request.vector_format) for point in points],
+            points=await in_turns(points, lambda point, _: write_point(point, request.vector_format)),
             missing=[id for id in dict.fromkeys(ids) if id not in found],
         )
 
@@ -220,7 +215,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             listing, limit=limit, cursor=request.page_token or None, order=read_order(request)
         )
         return pb.ListPointsResponse(
-            points=[write_point(point, request.vector_format) for point in page.points],
+            points=await in_turns(page.points, lambda point, _: write_point(point, request.vector_format)),
             next_page_token=page.next_cursor or "",
         )
 
@@ -233,7 +228,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         only_vectors: bool = False,
     ) -> list[pb.UpsertResult]:
         check_count("points", len(request.points), self._settings.max_points)
-        points = await _in_turns(
+        points = await in_turns(
             request.points, lambda point, i: read_point(point, f"points[{i}]", self._settings)
         )
         if only_vectors:
@@ -260,17 +255,6 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
                 return filter
             case _:
                 raise InvalidArgument("selector", "empty; either ids or filter must be set")
-
-
-async def _in_turns(protos: Sequence[Proto], read: Callable[[Proto, int], Read]) -> list[Read]:
-    """Reads one after another, and lets other calls in between: large payloads can take a second in all."""
-    done, turn = list[Read](), time.perf_counter()
-    for index, proto in enumerate(protos):
-        done.append(read(proto, index))
-        if time.perf_counter() - turn > _TURN_S:
-            await asyncio.sleep(0)
-            turn = time.perf_counter()
-    return done
 
 
 def _result(id: str, result: WriteResult) -> pb.UpsertResult:

@@ -47,7 +47,8 @@ def order_by(order: Order, type: IndexType) -> OrderBy:
     """The order for a field with an index of this type. Raises InvalidArgument for a start of another."""
     start: int | float | None
     if order.start is None:
-        start = None
+        # An engine has times beyond those of the API, 9999-12-31T23:59:59-05:00 for one: they are left out.
+        start = _MICROS[-1 if order.descending else 0] if type == "datetime" else None
     elif isinstance(order.start, datetime) != (type == "datetime"):
         field, wanted = ("time", "number") if isinstance(order.start, datetime) else ("number", "time")
         raise InvalidArgument(
@@ -108,7 +109,12 @@ class _Walk:
         order = replace(self._order, start=start)
         found = await self._store.ordered(self._listing, order, limit=limit)
         pairs = zip(found.values, found.points, strict=True)
-        return [_Entry(value, self._store.uuid(point.id), point) for value, point in pairs], found.more
+        entries = [
+            _Entry(value, self._store.uuid(point.id), point)
+            for value, point in pairs
+            if order.type != "datetime" or int(value) in _MICROS
+        ]
+        return entries, found.more and len(entries) == len(found.values)
 
     async def equals(self, value: int | float, cursor: str | None, limit: int) -> list[_Entry]:
         """So many points that have a value, in the order of their UUIDs from `cursor` on."""

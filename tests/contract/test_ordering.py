@@ -104,6 +104,23 @@ async def test_pages_in_the_order_of_a_field_hold_every_point_once(store, listed
                     assert await walk(order, size, filter) == expected(key, order, even), (order, size)
 
 
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 10])
+async def test_times_that_are_of_no_year_of_the_api_are_left_out(store, descending, size):
+    made = spec(payload_indexes={"until": "datetime"})
+    await store.create_collection(made)
+    times = ["9999-12-31T23:59:59-05:00", "2024-05-31", "2025-05-31", "0001-01-01T00:00:00+05:00"]
+    await store.upsert(made.name, [StoredPoint(time, {"until": time}, image=unit(1)) for time in times])
+    by, found, token = order_by(Order("until", descending), "datetime"), list[str](), None
+    while True:
+        page = await ordered_page(store, Listing(made.name), by, size, token)
+        found += [point.id for point in page.points]
+        token = page.next_cursor
+        if token is None:
+            break
+    assert found == sorted(times[1:3], reverse=descending)
+
+
 async def test_a_page_goes_on_where_it_ended_though_points_came_and_went(store, listed):
     listing = Listing(listed, Filter(), PayloadSelection(), with_vectors=True)
     order = order_by(Order("year"), "integer")

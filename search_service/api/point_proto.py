@@ -1,8 +1,4 @@
-"""Points as they travel, and what requests are made of: ids, paths, enums, payloads, vectors.
-
-A Struct holds every number as float64. Those without a fraction and within +-2**53 become int, so
-that integer matches and integer indexes find them; on the way back they are float64 again.
-"""
+"""Points as they travel, and what requests are made of: ids, paths, enums, vectors."""
 
 from __future__ import annotations
 
@@ -12,13 +8,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
-from google.protobuf import struct_pb2, timestamp_pb2
+from google.protobuf import timestamp_pb2
 
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.filters.paths import PATH, keys, quoted
 from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.current_call import current_tenant
 from clipsearch.serving.errors import InvalidArgument
+from search_service.api.payload_proto import read_payload, write_payload
 from search_service.query.ordering import Order
 from search_service.settings import MAX_INCLUDED, SearchSettings
 from search_service.stores.protocol import (
@@ -41,7 +38,6 @@ Name = TypeVar("Name", bound=str)
 Number = TypeVar("Number", bound=int)
 
 _MAX_PATH = 512  # characters
-_EXACT_INTEGER = 2.0**53
 _FLOAT32_BYTES = 4
 # Lengths outside have squares that float32 cannot hold, or not exactly.
 _SHORT, _LONG = 1e-15, 1e15
@@ -311,31 +307,6 @@ def read_time(proto: timestamp_pb2.Timestamp, field: str) -> datetime:
         ) from None
 
 
-def read_payload(struct: struct_pb2.Struct, field: str, max_bytes: int) -> dict[str, Any]:
-    """The payload as JSON values. Raises InvalidArgument if it is too large, not JSON, or reserved."""
-    size = struct.ByteSize()
-    if size > max_bytes:
-        raise InvalidArgument(field, f"{size} bytes, at most {max_bytes}", "PAYLOAD_TOO_LARGE")
-    fields = struct.fields
-    payload = {}
-    for key in fields:
-        if key.startswith(RESERVED_PREFIX):
-            raise InvalidArgument(
-                field,
-                f"key {key!r} starts with {RESERVED_PREFIX!r}, which is the service's own",
-                "KEY_RESERVED",
-            )
-        payload[key] = _read_value(fields[key], field, key)
-    return payload
-
-
-def write_payload(payload: Mapping[str, Any]) -> struct_pb2.Struct:
-    """The payload as it travels."""
-    struct = struct_pb2.Struct()
-    struct.update(dict(payload))
-    return struct
-
-
 def write_value(value: str | int | bool) -> search_pb2.FieldValue:
     """A value of a payload field as it travels."""
     if isinstance(value, bool):
@@ -393,25 +364,3 @@ def _check_names(path: str, field: str) -> str:
     if any(isinstance(key, int) for key in keys(check_path(path, field))):
         raise InvalidArgument(field, f"{path!r} leads into a list; only fields can be removed", "KEY_INVALID")
     return path
-
-
-def _read_value(value: struct_pb2.Value, field: str, key: str) -> Any:
-    match value.WhichOneof("kind"):
-        case "string_value":
-            return value.string_value
-        case "number_value":
-            return _read_number(value.number_value, field, key)
-        case "bool_value":
-            return value.bool_value
-        case "list_value":
-            return [_read_value(one, field, f"{key}[{i}]") for i, one in enumerate(value.list_value.values)]
-        case "struct_value":
-            fields = value.struct_value.fields
-            return {name: _read_value(one, field, f"{key}.{name}") for name, one in fields.items()}
-    return None
-
-
-def _read_number(number: float, field: str, key: str) -> int | float:
-    if not math.isfinite(number):
-        raise InvalidArgument(f"{field}.{key}", f"must be finite, is {number}; JSON has no such number")
-    return int(number) if number.is_integer() and abs(number) <= _EXACT_INTEGER else number

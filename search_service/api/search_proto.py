@@ -13,6 +13,7 @@ from clipsearch.filters.paths import keys
 from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import InvalidArgument, inside
 from search_service.api.filter_proto import read_filter
+from search_service.api.payload_proto import write_payload
 from search_service.api.point_proto import (
     EnumNames,
     VectorFormat,
@@ -24,7 +25,6 @@ from search_service.api.point_proto import (
     read_selection,
     read_time,
     read_vector,
-    write_payload,
     write_value,
     write_vector,
 )

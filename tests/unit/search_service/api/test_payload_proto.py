@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import pytest
 from google.protobuf import json_format, struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import InvalidArgument
-from search_service.api.point_proto import read_payload, write_payload
+from search_service.api.payload_proto import read_payload, write_payload
 
 LIMIT = 64 * 1024
 names = st.text(min_size=1, max_size=8).filter(lambda name: not name.startswith("_clipsearch"))
@@ -57,6 +59,21 @@ def test_numbers_that_json_has_not_are_refused_with_their_path(number):
     with pytest.raises(InvalidArgument) as caught:
         read_payload(struct({"shop": {"prices": [1, number]}}), "points[2].payload", LIMIT)
     assert caught.value.field == "points[2].payload.shop.prices[1]"
+
+
+@pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: {"a": value}])
+def test_a_payload_is_no_deeper_than_the_deepest_answer_can_hold(wrap):
+    value: Any = 1
+    for _ in range(30):
+        value = wrap(value)
+    payload = read_payload(struct({"x": value}), "payload", LIMIT)
+    hit = search_pb2.Hit(payload=write_payload(payload))
+    group = search_pb2.SearchGroupsResponse(groups=[search_pb2.Group(hits=[hit])])
+    batch = search_pb2.SearchBatchResponse(results=[search_pb2.SearchResponse(hits=[hit])])
+    for answer in (group, batch):
+        assert type(answer).FromString(answer.SerializeToString()) == answer
+    with pytest.raises(InvalidArgument, match=r"points\[2\].payload: more than 30 lists and objects"):
+        read_payload(struct({"x": wrap(value)}), "points[2].payload", LIMIT)
 
 
 def test_the_services_own_keys_are_refused():

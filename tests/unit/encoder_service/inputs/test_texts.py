@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoder_service.bundle import BundleError, TextRules, read_manifest
+from encoder_service.inputs import texts
 from encoder_service.inputs.errors import InputError
 from encoder_service.inputs.texts import TextInput, TextTokenizer, Tokens, check_text, pad
 
@@ -46,6 +48,21 @@ def test_lower_casing_is_the_manifests_choice(toy_bundle: Path) -> None:
     as_it_is, lowered = TextTokenizer(toy_bundle, RULES), TextTokenizer(toy_bundle, rules)
     assert lowered.encode(["A CAT"])[0].ids == as_it_is.encode(["a cat"])[0].ids
     assert as_it_is.encode(["A CAT"])[0].ids != as_it_is.encode(["a cat"])[0].ids
+
+
+@pytest.mark.parametrize("letters", ["", "cat"])
+def test_of_a_long_blank_text_each_character_is_looked_at_once(letters: str, monkeypatch) -> None:
+    looked, unseen = list[str](), texts._unseen
+
+    def noted(character: str) -> bool:
+        looked.append(character)
+        return unseen(character)
+
+    monkeypatch.setattr(texts, "_unseen", noted)
+    refused = pytest.raises(InputError) if not letters else nullcontext()
+    with refused:
+        check_text(" " * 10_000 + "\u200b \u2800" * 5_000 + letters, max_bytes=1 << 20)
+    assert len(looked) < 100
 
 
 @pytest.mark.parametrize(

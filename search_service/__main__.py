@@ -22,15 +22,16 @@ from search_service.collections import Collections
 from search_service.encoder.client import EncoderClient
 from search_service.encoder.encoders import Encoders
 from search_service.metrics import SearchMetrics
-from search_service.points import Points
 from search_service.query.calibration_cache import CalibrationCache
 from search_service.query.groups import Groups
+from search_service.query.points import PointReads
 from search_service.query.search import Search
 from search_service.settings import SearchSettings
 from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import VectorStore
 from search_service.stores.tenant import for_callers
+from search_service.write.points import PointWrites
 from search_service.write.successors import Successors
 from search_service.write.upsert import Upsert
 
@@ -70,7 +71,8 @@ def services(
         search,
         Groups(reached, search),
         Upsert(reached, encoders, successors, calibrations),
-        Points(reached, successors, calibrations),
+        PointReads(reached),
+        PointWrites(reached, successors, calibrations),
         settings,
     )
     collections = collections_servicer.CollectionServicer(Collections(reached, encoders, successors))

@@ -16,7 +16,7 @@ from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.current_call import current_tenant
 from clipsearch.serving.errors import InvalidArgument
 from search_service.api.payload_proto import read_payload, write_payload
-from search_service.query.ordering import Order
+from search_service.query.list_order import Order
 from search_service.settings import MAX_INCLUDED, SearchSettings
 from search_service.stores.protocol import (
     RESERVED_PREFIX,

@@ -37,12 +37,13 @@ from search_service.api.search_proto import (
     write_groups,
 )
 from search_service.api.turns import in_turns
-from search_service.points import Points
 from search_service.query.groups import Groups
+from search_service.query.points import PointReads
 from search_service.query.search import Search
 from search_service.settings import SearchSettings
 from search_service.stores.filters import Filter, matches_everything
 from search_service.stores.protocol import Listing
+from search_service.write.points import PointWrites
 from search_service.write.upsert import Upsert, Write, WriteResult
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["SearchService"].full_name
@@ -76,12 +77,19 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     """Answers SearchService, within the request limits of the settings."""
 
     def __init__(
-        self, search: Search, groups: Groups, upsert: Upsert, points: Points, settings: SearchSettings
+        self,
+        search: Search,
+        groups: Groups,
+        upsert: Upsert,
+        reads: PointReads,
+        writes: PointWrites,
+        settings: SearchSettings,
     ) -> None:
         self._search = search
         self._groups = groups
         self._upsert = upsert
-        self._points = points
+        self._reads = reads
+        self._writes = writes
         self._settings = settings
 
     @again_if_moved
@@ -121,14 +129,14 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         if request.update_mode not in pb.UpdateMode.values():
             raise InvalidArgument("update_mode", f"{request.update_mode} is none of this API's update modes")
         insert_only = request.update_mode == pb.UPDATE_MODE_INSERT_ONLY
-        return pb.UpsertResponse(results=await self._write(request, context, insert_only=insert_only))
+        return pb.UpsertResponse(results=await self._write(request, insert_only=insert_only))
 
     @again_if_moved
     async def UpdateVectors(
         self, request: pb.UpdateVectorsRequest, context: Context
     ) -> pb.UpdateVectorsResponse:
         """Replaces vectors of points."""
-        return pb.UpdateVectorsResponse(results=await self._write(request, context, only_vectors=True))
+        return pb.UpdateVectorsResponse(results=await self._write(request, only_vectors=True))
 
     @again_if_moved
     async def DeleteVectors(
@@ -137,7 +145,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         """Removes vectors of points by id or by filter."""
         selector = self._selector(request, "to change all points, name their ids")
         names = read_names(request.vectors, "vectors")
-        updated = await self._points.delete_vectors(request.collection, selector, names)
+        updated = await self._writes.delete_vectors(request.collection, selector, names)
         return pb.DeleteVectorsResponse(updated=updated)
 
     @again_if_moved
@@ -145,7 +153,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         """Reads points by id."""
         ids = check_ids(request.ids, "ids", self._settings)
         check_format(request.vector_format)
-        points = await self._points.get(
+        points = await self._reads.get(
             request.collection,
             ids,
             payload=read_selection(request.payload),
@@ -163,7 +171,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     ) -> pb.DeletePointsResponse:
         """Deletes points by id or by filter."""
         selector = self._selector(request, "to delete all points, delete the collection")
-        deleted = await self._points.delete(request.collection, selector)
+        deleted = await self._writes.delete(request.collection, selector)
         return pb.DeletePointsResponse(deleted=deleted)
 
     @again_if_moved
@@ -173,7 +181,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         """Changes payloads of points by id or by filter."""
         selector = self._selector(request, "to change all points, name their ids")
         change = read_change(request, self._settings)
-        updated = await self._points.update_payload(
+        updated = await self._writes.update_payload(
             request.collection, selector, change, partial(check_merged, change, self._settings)
         )
         return pb.UpdatePayloadResponse(updated=updated)
@@ -182,13 +190,13 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     async def CountPoints(self, request: pb.CountPointsRequest, context: Context) -> pb.CountPointsResponse:
         """Counts points."""
         filter = read_filter(request.filter, self._settings)
-        count = await self._points.count(request.collection, filter)
+        count = await self._reads.count(request.collection, filter)
         return pb.CountPointsResponse(count=count)
 
     @again_if_moved
     async def Facet(self, request: pb.FacetRequest, context: Context) -> pb.FacetResponse:
         """Counts the values of a field."""
-        hits = await self._points.facet(
+        hits = await self._reads.facet(
             request.collection,
             check_path(request.key, "key"),
             limit=check_limit(request.limit, self._settings.max_limit),
@@ -211,7 +219,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             read_selection(request.payload),
             request.with_vectors,
         )
-        page = await self._points.page(
+        page = await self._reads.page(
             listing, limit=limit, cursor=request.page_token or None, order=read_order(request)
         )
         return pb.ListPointsResponse(
@@ -222,7 +230,6 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     async def _write(
         self,
         request: pb.UpsertRequest | pb.UpdateVectorsRequest,
-        context: Context,
         *,
         insert_only: bool = False,
         only_vectors: bool = False,

@@ -12,12 +12,13 @@ from clipsearch.filters.convert import to_proto
 from clipsearch.filters.expressions import FilterError, parse_expressions
 from clipsearch.serving.errors import InvalidArgument
 from search_service.api.filter_proto import read_filter
-from search_service.points import Points
 from search_service.query.calibration_cache import CalibrationCache
+from search_service.query.points import PointReads
 from search_service.settings import SearchSettings
 from search_service.stores.collection import TextIndex
 from search_service.stores.filters import Filter, HasId, HasVector, MatchValue, Range
 from search_service.stores.protocol import Listing, PayloadSelection, StoredPoint
+from search_service.write.points import PointWrites
 from search_service.write.successors import Successors
 from tests import documents
 from tests.contract.shop import ids_of, spec, unit
@@ -60,7 +61,7 @@ async def goods(request, store):
     await store.upsert(
         made.name, [StoredPoint(name, payload, image=unit(1)) for name, payload in GOODS.items()]
     )
-    points = Points(store, Successors(store), CalibrationCache(store))
+    points = PointReads(store)
 
     async def find(expression: str, zone: str = "UTC") -> set[str]:
         filter = read_filter(to_proto(parse_expressions([expression], ZoneInfo(zone))), SearchSettings())
@@ -110,7 +111,7 @@ async def test_a_name_of_any_characters_is_selected_indexed_and_filtered(store):
 async def test_a_deletion_by_a_misspelt_field_deletes_nothing(store):
     made = spec()
     await store.create_collection(made)
-    points = Points(store, Successors(store), CalibrationCache(store))
+    points = PointWrites(store, Successors(store), CalibrationCache(store))
     misspelt = read_filter(to_proto("barnd!=acme"), SearchSettings())
     assert await points.delete(made.name, misspelt) == 0  # of an empty collection
     await store.upsert(made.name, [StoredPoint("p", {"brand": "acme"}, image=unit(1))])
@@ -139,6 +140,6 @@ async def test_paths_go_into_lists_and_objects(store, collection):
 
 @pytest.mark.parametrize("condition", [HasId(("p",)), HasVector("text")])
 async def test_readings_of_what_compares_no_field_are_no_error(store, collection, condition):
-    points = Points(store, Successors(store), CalibrationCache(store))
+    points = PointReads(store)
     filter = Filter(must=(Filter(should=(condition,), readings=True),))
     assert await points.count(collection, filter) == 0

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from search_service.query.ordering import Order, order_by, ordered_page
+from search_service.query.list_order import Order, order_by, ordered_page
 from search_service.stores.filters import Filter, MatchValue
 from search_service.stores.protocol import (
     Listing,

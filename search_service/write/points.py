@@ -1,30 +1,25 @@
-"""Points by id or by filter: read, counted, listed, changed and deleted."""
+"""Points by id or by filter: changed and deleted, in a collection and in its successors."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from clipsearch.serving.errors import FailedPrecondition
 from search_service.query.calibration_cache import CalibrationCache
 from search_service.query.filters import FieldChecks, fitted
-from search_service.query.ordering import Order, order_by, ordered_page
-from search_service.stores.checks import check_index
-from search_service.stores.collection import CollectionSpec, index_type
+from search_service.stores.collection import CollectionSpec
 from search_service.stores.filters import Filter, asks_for_vectors
 from search_service.stores.protocol import (
+    NO_PAYLOAD,
     Listing,
-    Page,
     PayloadChange,
-    PayloadSelection,
     StoredPoint,
     VectorName,
     VectorStore,
 )
-from search_service.stores.questions import FACET_TYPES, ORDER_TYPES, FacetHit, FacetQuery
 from search_service.write.successors import Successors
 
 Change: TypeAlias = Callable[[CollectionSpec, Sequence[str]], Awaitable[int]]
@@ -32,31 +27,19 @@ _UPDATED_AT_ONCE = 256  # points, in one request to the store
 _OVERWRITTEN_AT_ONCE = 4 * 1024 * 1024  # bytes: the payload goes to the store once a point
 
 
-class Points:
-    """Reads, changes and deletes points.
+class PointWrites:
+    """Changes and deletes points.
 
     Every method takes a collection's name or alias and raises NotFound if there is none,
     InvalidArgument if the filter does not fit its payload indexes or what its fields hold, and what the
     store raises.
     """
 
-    def __init__(
-        self,
-        store: VectorStore,
-        successors: Successors,
-        calibrations: CalibrationCache,
-    ) -> None:
+    def __init__(self, store: VectorStore, successors: Successors, calibrations: CalibrationCache) -> None:
         self._store = store
         self._successors = successors
         self._calibrations = calibrations
         self._fields = FieldChecks(store)
-
-    async def get(
-        self, collection: str, ids: Sequence[str], *, payload: PayloadSelection, with_vectors: bool
-    ) -> list[StoredPoint]:
-        """Those of `ids` that exist, in their order, without repeats."""
-        spec = await self._resolve(collection)
-        return await self._store.get(spec.name, ids, payload=payload, with_vectors=with_vectors)
 
     async def delete(self, collection: str, selector: Sequence[str] | Filter) -> int:
         """Deletes by ids or by filter; returns how many points existed and are gone.
@@ -64,7 +47,7 @@ class Points:
         The successor's are deleted too, and not counted. Raises FailedPrecondition for a filter by vectors
         where there is a successor.
         """
-        spec = await self._resolve(collection)
+        spec = await self._store.resolve(collection)
         if isinstance(selector, Filter):
             selector = fitted(selector, spec.payload_indexes)
             if spec.successor and asks_for_vectors(selector):
@@ -133,10 +116,10 @@ class Points:
                     for first in range(0, len(ids), size)
                 ]
             )
-        spec = await self._resolve(collection)
+        spec = await self._store.resolve(collection)
         filter = fitted(selector, spec.payload_indexes)
         await self._fields.check(spec, filter, found=True, deleting=True)
-        listing = Listing(spec.name, filter, PayloadSelection(()))
+        listing = Listing(spec.name, filter, NO_PAYLOAD)
         updated, cursor = 0, None
         while True:
             page = await self._store.scroll(listing, limit=size, cursor=cursor)
@@ -152,48 +135,3 @@ class Points:
 
     async def _change_ids(self, collection: str, ids: Sequence[str], do: Change) -> int:
         return await self._successors.write(collection, lambda one: do(one, ids))
-
-    async def count(self, collection: str, filter: Filter) -> int:
-        """How many points match, exactly."""
-        spec = await self._resolve(collection)
-        filter = fitted(filter, spec.payload_indexes)
-        matching = await self._store.count(spec.name, filter or None)
-        await self._fields.check(spec, filter, found=bool(matching))
-        return matching
-
-    async def facet(
-        self, collection: str, key: str, *, limit: int, filter: Filter, exact: bool
-    ) -> list[FacetHit]:
-        """The most frequent values of a field. Raises FailedPrecondition without the index it needs."""
-        spec = await self._resolve(collection)
-        check_index(spec, key, FACET_TYPES, "key", "counted by their values")
-        filter = fitted(filter, spec.payload_indexes)
-        asked = FacetQuery(key, limit, filter, exact)
-        hits = await self._store.facet(spec.name, asked)
-        await self._fields.check(spec, filter, found=bool(hits), misspelt=True)
-        return hits
-
-    async def page(
-        self, listing: Listing, *, limit: int, cursor: str | None, order: Order | Literal["random"] | None
-    ) -> Page:
-        """A page of points in the order of their UUIDs, or in that of a field's values; or so many at random.
-
-        Raises FailedPrecondition if the field has not the payload index that this needs.
-        """
-        spec = await self._resolve(listing.collection)
-        filter = fitted(listing.filter, spec.payload_indexes)
-        listing = replace(listing, collection=spec.name, filter=filter)
-        if isinstance(order, Order):
-            check_index(spec, order.key, ORDER_TYPES, "order_by.key", "listed in the order of their values")
-            by = order_by(order, index_type(spec.payload_indexes[order.key]))
-            page = await ordered_page(self._store, listing, by, limit, cursor)
-        elif order == "random":
-            found = await self._store.random(listing, limit=limit)
-            page = Page(tuple(found), None)
-        else:
-            page = await self._store.scroll(listing, limit=limit, cursor=cursor)
-        await self._fields.check(spec, filter, found=bool(page.points) or cursor is not None)
-        return page
-
-    async def _resolve(self, collection: str) -> CollectionSpec:
-        return await self._store.resolve(collection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clipsearch.serving.errors import Unavailable
-from search_service.query.ordering import ordered_page
+from search_service.query.list_order import ordered_page
 from search_service.stores.protocol import Listing, OrderedPoints, Page, StoredPoint, point_uuid
 from search_service.stores.questions import OrderBy
 

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from search_service.points import Points
 from search_service.query.calibration_cache import CalibrationCache
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.filters import Filter, MatchValue
 from search_service.stores.protocol import StoredPoint
 from search_service.stores.qdrant.store import QdrantServer
+from search_service.write.points import PointWrites
 from search_service.write.successors import Successors
 from tests.local_qdrant import LocalQdrant
 
@@ -20,7 +20,7 @@ async def test_a_filter_deletes_from_the_collection_that_it_was_checked_against(
         await store.create_collection(CollectionSpec(name, 2, "f", payload_indexes={"n": "integer"}))
         await store.upsert(name, [StoredPoint("a", {"n": 1}, image=VECTOR)])
     await store.set_alias("alias", "before")
-    points = Points(store, Successors(store), CalibrationCache(store))
+    points = PointWrites(store, Successors(store), CalibrationCache(store))
     check = points._fields.check
 
     async def and_the_alias_moves(*args, **options):

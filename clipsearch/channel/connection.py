@@ -55,6 +55,7 @@ _LOOPBACK = re.compile(rf"^(ipv[46]:)?{_HERE}(,{_HERE})*$")
 _WITH_SCHEME = re.compile(r"^((unix|ipv4|ipv6):|[a-z0-9-]+://)")
 _URL = re.compile(r"^https?://([^/]*)", re.IGNORECASE)
 _PORT = re.compile(r":([0-9]+)$")
+_WITHOUT_PORT = re.compile(r"^(unix|xds):")  # a file, or whatever a control plane calls a service
 _MOST_PORT = 65535
 
 
@@ -109,7 +110,8 @@ def grpc_target(address: str) -> str:
         raise AddressError(f"{address!r} is a URL; the address of a service is {url[1] or 'host:port'}")
     if not address:
         raise AddressError("the address of a service is host:port, not empty")
-    if (port := _PORT.search(address)) and int(port[1]) > _MOST_PORT:
+    port = None if _WITHOUT_PORT.match(address) else _PORT.search(address)
+    if port and int(port[1]) > _MOST_PORT:
         raise AddressError(f"{address!r}: there is no port {port[1]}, at most {_MOST_PORT}")
     return address if _WITH_SCHEME.match(address) else f"dns:///{address}"
 

@@ -96,6 +96,22 @@ def test_what_can_be_no_address_is_refused_with_what_to_write(address, said):
     assert said in str(refused.value)
 
 
+async def test_a_socket_of_a_file_and_a_name_of_xds_have_no_port(tmp_path):
+    async def echo(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        return request
+
+    address = f"unix:{tmp_path}/search:70000"
+    server = grpc.aio.server()
+    handlers = {"M": grpc.unary_unary_rpc_method_handler(echo)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("s", handlers)])
+    server.add_insecure_port(address)
+    await server.start()
+    async with connection.aio_channel(address) as channel:
+        assert await channel.unary_unary("/s/M")(b"here", timeout=5) == b"here"
+    await server.stop(None)
+    assert connection.grpc_target("xds:///search:70000") == "xds:///search:70000"
+
+
 async def test_several_addresses_share_the_calls_and_stand_in_for_one_another():
     async with running() as one, running() as two:
         async with connection.aio_channel(f"ipv4:{one.address},{two.address}") as channel:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
+from clipsearch.channel.connection import AddressError
 from clipsearch.channel.credentials import ClientTls, CredentialsError
 from clipsearch.search.v1 import collection_pb2_grpc, search_pb2_grpc
 from clipsearch.serving.lifecycle import Process, serve
@@ -126,7 +127,7 @@ def _connect(address: str, settings: SearchSettings, traces: Tracing) -> Encoder
             token.get_secret_value() if token is not None else None,
             ClientTls(*settings.tls("encoder")) if settings.encoder_tls else None,
         )
-    except CredentialsError as error:
+    except (AddressError, CredentialsError) as error:
         raise StartError(f"cannot connect to the encoder: {error}") from None
 
 

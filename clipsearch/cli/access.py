@@ -35,14 +35,14 @@ def access() -> Access:
 
 
 def connect(server: str, timeout: float = 30.0) -> Client:
-    """A client of the search service. Raises CredentialsError."""
+    """A client of the search service. Raises CredentialsError and AddressError."""
     from clipsearch.client.sync import Client
 
     return Client(server, timeout=timeout, **access())
 
 
 def connect_async(server: str) -> AsyncClient:
-    """A client for long work, whose calls may take two minutes. Raises CredentialsError."""
+    """A client for long work, whose calls may take two minutes. Raises CredentialsError and AddressError."""
     from clipsearch.client.aio import AsyncClient
 
     return AsyncClient(server, timeout=120.0, **access())

@@ -99,7 +99,7 @@ class EncoderClient(Connection):
         token: str | None = None,
         tls: ClientTls | None = None,
     ) -> None:
-        """Raises CredentialsError."""
+        """Raises CredentialsError and AddressError."""
         super().__init__(lambda: aio_channel(address, interceptors, tls), tls)
         self._address = address
         self._timeout_s = timeout_s

@@ -26,7 +26,7 @@ class Connection:
     """
 
     def __init__(self, connect: Callable[[], grpc.aio.Channel], tls: ClientTls | None) -> None:
-        """Connects. Raises CredentialsError."""
+        """Connects. Raises what `connect` does: CredentialsError and AddressError."""
         self._connect = connect
         self._files = Watched(tls.paths() if tls is not None else [])
         self._open()

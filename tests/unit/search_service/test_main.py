@@ -49,6 +49,12 @@ def test_a_data_directory_that_cannot_be_made_is_one_clear_line(make, tmp_path: 
     assert f"search: cannot use the data directory {tmp_path / 'file' / 'data'}: Not a directory" in said
 
 
+@pytest.mark.parametrize("encoder", ["SEARCH_ENCODER", "SEARCH_SECOND_ENCODER"])
+def test_an_encoder_at_what_can_be_no_address_is_one_clear_line(make, tmp_path: Path, encoder):
+    said = refusal_to_start(make(tmp_path / "data", **{encoder: "http://127.0.0.1:50051"}))
+    assert "search: cannot connect to the encoder: 'http://127.0.0.1:50051' is a URL" in said
+
+
 def test_it_starts_without_loading_an_engine_or_what_only_a_qdrant_server_needs():
     program = "import sys, search_service.__main__; print(*sys.modules)"
     command = [sys.executable, "-c", program]

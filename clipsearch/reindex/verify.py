@@ -51,9 +51,10 @@ class Verification:
 
 @dataclass(slots=True)
 class _Round:
-    """What one pass over both collections found."""
+    """What one pass over both collections found. `alike`: points that samples are drawn from."""
 
     points: int = 0
+    alike: int = 0
     missing: list[str] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
@@ -137,10 +138,10 @@ async def _get(
 
 def _sample(found: _Round, points: Sequence[StoredPoint], most: int, draw: random.Random) -> None:
     """Reservoir sampling: every point is as likely to be drawn, whatever their number."""
-    before = found.points - len(points)
-    for n, point in enumerate(points):
+    for point in points:
+        found.alike += 1
         sample = Sample(point.id, "image" if point.has_image else "text")
         if len(found.samples) < most:
             found.samples.append(sample)
-        elif (place := draw.randrange(before + n + 1)) < most:
+        elif (place := draw.randrange(found.alike)) < most:
             found.samples[place] = sample

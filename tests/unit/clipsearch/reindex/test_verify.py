@@ -73,6 +73,14 @@ async def test_points_without_vectors_are_alike_and_no_samples_and_a_stand_in_do
     assert (await client.get_collection("new")).image_vectors == 0
 
 
+async def test_samples_are_drawn_as_if_points_without_vectors_were_not_there(client, filled):
+    bare = [f"p{n}" for n in range(30)]
+    await client.delete_vectors("old", bare, vectors=["text"])
+    samples = (await verify(filled, samples=3)).samples
+    await client.delete_points("old", bare)
+    assert (await verify(filled, samples=3)).samples == samples
+
+
 async def test_pages_are_compared_to_the_last(client, filled):
     await client.upsert("old", [words(n) for n in range(100, 300)])
     await client.upsert("old", [words(n) for n in range(300, 500)])

@@ -32,6 +32,8 @@ _ONE = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, Mapping)
 
 CONTENT_HASH = "content_hash"
 """The payload key by which bulk loading tells whether a row with an id of its own has changed."""
+SPOILT = ""
+"""The `content_hash` of a row whose vectors alone were changed: no row has it."""
 INDEXED_FROM = "indexed_from"
 """The payload key of the lists that have a row, by absolute path."""
 BOOKKEEPING = frozenset({CONTENT_HASH, INDEXED_FROM})

@@ -30,6 +30,7 @@ from clipsearch.ingest.points import (
     Changes,
     changed,
     image_changes,
+    kept_lists,
     new_copies,
     row_changes,
     to_point,
@@ -148,7 +149,9 @@ class Batches:
             if changes is None:
                 paths = [item.path for item in job.items if item.path is not None]
                 copies = new_copies(paths) if _is_image(job.items[0]) else {}
-                point = replace(job.point, payload=changed(job.point.payload, copies))
+                before = stored[id].payload if id in stored else {}
+                lists = kept_lists(job.point, before)
+                point = replace(job.point, payload=changed(job.point.payload, {**copies, **lists}))
                 fresh.append(_Job(job.items, point))
                 continue
             known, named = stored[id].payload.get("path"), [item.payload.get("path") for item in job.items]

@@ -17,7 +17,7 @@ import numpy as np
 from clipsearch.channel.connection import MAX_MESSAGE_BYTES
 from clipsearch.client.convert import plain
 from clipsearch.client.errors import ArgumentError
-from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, Point
+from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, SPOILT, Point
 from clipsearch.files import open_regular
 from clipsearch.ingest.source import Item, digest_of, path_text
 
@@ -97,9 +97,21 @@ def row_changes(point: Point, stored: Mapping[str, Any]) -> Changes | None:
     """What the payload of a list's row lacks; None if the row is another than the stored one."""
     if stored.get(CONTENT_HASH) != point.payload.get(CONTENT_HASH):
         return None
-    lists = strings(stored.get(INDEXED_FROM))
-    added = [name for name in point.payload.get(INDEXED_FROM, ()) if name not in lists]
-    return {INDEXED_FROM: [*lists, *added]} if added else {}
+    return {} if is_listed(point, stored) else {INDEXED_FROM: _lists(point, stored)}
+
+
+def kept_lists(point: Point, stored: Mapping[str, Any]) -> Changes:
+    """The lists that a row stays of which is written again for its vectors: others may have it as it was."""
+    return {INDEXED_FROM: _lists(point, stored)} if stored.get(CONTENT_HASH) == SPOILT else {}
+
+
+def is_listed(point: Point, stored: Mapping[str, Any]) -> bool:
+    """Whether the stored point remembers the list that the row is of."""
+    return set(point.payload.get(INDEXED_FROM, ())) <= set(strings(stored.get(INDEXED_FROM)))
+
+
+def _lists(point: Point, stored: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys([*strings(stored.get(INDEXED_FROM)), *point.payload.get(INDEXED_FROM, ())]))
 
 
 def image_changes(id: str, paths: Sequence[Path], payloads: Sequence[Changes], stored: Changes) -> Changes:

@@ -67,6 +67,22 @@ async def test_a_row_whose_vectors_were_changed_is_written_again(client, tmp_pat
     assert (await index(client, file, **columns)).already == 2
 
 
+@pytest.mark.parametrize("id", ["sku", None], ids=["ids of its own", "no ids"])
+async def test_a_row_of_two_lists_stays_of_both(client, tmp_path, id):
+    files = tmp_path / "goods.csv", tmp_path / "offers.csv"
+    columns = {"id": id, "text": "title"}
+    for file in files:
+        file.write_text("sku,title\nmug,a red mug\nlamp,a lamp\n")
+        await index(client, file, **columns)
+    [mug] = [point.id async for point in client.list_points("shop", filter=['text="a red mug"'])]
+    await update(client, mug, "--text", "a blue teapot")
+    assert (await index(client, files[0], **columns)).indexed == 1
+    files[0].write_text("sku,title\nlamp,a lamp\n")
+    assert (await index(client, files[0], **columns)).gone == 0
+    (point,) = await client.get_points("shop", [mug])
+    assert point.payload["indexed_from"] == [str(files[1])]
+
+
 async def test_set_and_unset_mean_the_same_field(client):
     await client.upsert("shop", [Point("mug", text="a mug", payload={"a": {"b": 1}})])
     for words, payload in (

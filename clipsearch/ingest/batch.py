@@ -30,6 +30,7 @@ from clipsearch.ingest.points import (
     Changes,
     changed,
     image_changes,
+    is_listed,
     kept_lists,
     new_copies,
     row_changes,
@@ -44,11 +45,15 @@ _NO_ROOM = "RESOURCE_EXHAUSTED"
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A point, and the items that share it; `counts` the first of them as something else than merged."""
+    """A point, and the items that share it; `counts` the first of them as something else than merged.
+
+    `again`: it is there as this row of this list, but for its vectors; it replaces no other.
+    """
 
     items: list[Item]
     point: Point
     counts: bool = True
+    again: bool = False
 
 
 _Stored = dict[str, StoredPoint]
@@ -152,7 +157,7 @@ class Batches:
                 before = stored[id].payload if id in stored else {}
                 lists = kept_lists(job.point, before)
                 point = replace(job.point, payload=changed(job.point.payload, {**copies, **lists}))
-                fresh.append(_Job(job.items, point))
+                fresh.append(_Job(job.items, point, again=bool(lists) and is_listed(job.point, before)))
                 continue
             known, named = stored[id].payload.get("path"), [item.payload.get("path") for item in job.items]
             counts = not _is_image(job.items[0]) or "path" in changes or known in named
@@ -227,7 +232,7 @@ class Batches:
 
     def _written(self, job: _Job, result: UpsertResult) -> None:
         self._remember(job)
-        self._done(job, "indexed", Met.WRITTEN)
+        self._done(job, "indexed", Met.THERE if job.again else Met.WRITTEN)
 
     def _updated(self, job: _Job, result: UpsertResult) -> None:
         self._done(job, "updated", Met.WRITTEN)

@@ -83,6 +83,17 @@ async def test_a_row_of_two_lists_stays_of_both(client, tmp_path, id):
     assert point.payload["indexed_from"] == [str(files[1])]
 
 
+async def test_a_row_that_is_written_again_replaces_no_other(client, tmp_path):
+    file = tmp_path / "goods.csv"
+    file.write_text("title,price\na mug,7\na mug,9\n")
+    await index(client, file, text="title")
+    [mug] = [point.id async for point in client.list_points("shop", filter=["price=7"])]
+    await update(client, mug, "--text", "a blue teapot")
+    file.write_text("title,price\na mug,7\n")
+    report = await index(client, file, text="title")
+    assert (report.indexed, report.replaced, report.gone) == (1, 0, 1)
+
+
 async def test_set_and_unset_mean_the_same_field(client):
     await client.upsert("shop", [Point("mug", text="a mug", payload={"a": {"b": 1}})])
     for words, payload in (

@@ -203,9 +203,9 @@ def _key(key: Any, where: str) -> str:
 def _number(number: float, where: str) -> int | float:
     if isinstance(number, int):
         if abs(number) > EXACT_INTEGER:
-            raise ArgumentError(
-                f"{where}: {number} is beyond 2**53 and would be rounded; send it as a string"
-            )
+            # Python writes no integer of more than 4300 digits.
+            said = number if number.bit_length() <= 1024 else f"an integer of {number.bit_length():,} bits"
+            raise ArgumentError(f"{where}: {said} is beyond 2**53 and would be rounded; send it as a string")
         return int(number)
     if not math.isfinite(number):
         raise ArgumentError(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from clipsearch.channel.connection import MAX_MESSAGE_BYTES
-from clipsearch.client.convert import plain
+from clipsearch.client.convert import f32, plain
 from clipsearch.client.errors import ArgumentError
 from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, SPOILT, Point
 from clipsearch.files import open_regular
@@ -71,14 +71,14 @@ def to_point(item: Item) -> Point:
 def content_id(item: Item, image: bytes | None) -> str:
     """The id of an item that has none: the first 32 hex digits of the SHA-256 of what it holds.
 
-    Equal images are one point, and so are equal texts and equal vectors.
+    Equal images are one point, and so are equal texts and equal vectors. Raises ArgumentError.
     """
     digest = hashlib.sha256(image or b"")
     if item.text is not None:
         digest.update(item.text.encode())
-    for vector in (item.image_vector, item.text_vector):
+    for name, vector in (("image_vector", item.image_vector), ("text_vector", item.text_vector)):
         if vector is not None:
-            digest.update(np.asarray(vector, dtype="<f4").tobytes())
+            digest.update(f32(vector, name))
     return digest.hexdigest()[:_HEX_DIGITS]
 
 
@@ -181,7 +181,9 @@ def json_value(value: Any, where: str) -> Any:
     """
     if isinstance(value, str | int | None):  # nearly all
         return plain(value, where)
-    if isinstance(value, float | np.floating | Decimal) and math.isnan(value):
+    if isinstance(value, float | np.floating) and math.isnan(value):
+        return None
+    if isinstance(value, Decimal) and value.is_nan():
         return None
     if isinstance(value, np.datetime64 | np.timedelta64) and np.isnat(value):
         return None

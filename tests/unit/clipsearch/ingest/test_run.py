@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.errors import ArgumentError, ClipSearchError
 from clipsearch.ingest import (
     CheckpointError,
     FlowLimits,
@@ -15,11 +17,13 @@ from clipsearch.ingest import (
     IngestOptions,
     IngestReport,
     IngestStopped,
+    Item,
     ItemList,
     PictureFolder,
     Progress,
     batch,
 )
+from clipsearch.ingest.points import to_point
 from clipsearch.serving.errors import InvalidArgument, ResourceExhausted
 
 OPTIONS = IngestOptions(FlowLimits(first_points=3, most_points=3, first_flights=3, most_flights=3))
@@ -157,6 +161,23 @@ async def test_what_cannot_be_sent_fails_alone(client, folder):
     assert "cannot be a path" in reasons["nor this"][1]
     assert "gone.jpg: No such file" in reasons["gone"][1]
     assert {failure.id for failure in told} == set(reasons)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"image_vector": [1.0, "x"]}, "image_vector: must be a list of numbers"),
+        ({"text": "x", "payload": {"n": 10**5000}}, "payload.n: an integer of 16,610 bits is beyond 2**53"),
+    ],
+)
+def test_what_an_item_of_a_source_of_ones_own_cannot_hold_is_its_fault(content, said):
+    with pytest.raises(ArgumentError, match=re.escape(said)):
+        to_point(Item(0, "here", **content))
+
+
+def test_a_decimal_that_is_no_number_is_no_value():
+    for number in ("NaN", "sNaN"):
+        assert to_point(Item(0, "here", text="x", payload={"n": Decimal(number)})).payload == {"n": None}
 
 
 @pytest.mark.parametrize("where", ["to_point", "upsert"])

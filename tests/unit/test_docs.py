@@ -87,6 +87,14 @@ def test_pages_that_the_code_names_exist():
             assert (ROOT / page).is_file(), f"{path} names {page}"
 
 
+def test_files_that_contributing_names_exist():
+    """Of a path the last part is enough, where it is said what it is in."""
+    folders = ("clipsearch", "encoder_service", "search_service", "protos", "tests")
+    there = [f"/{path.relative_to(ROOT)}" for folder in folders for path in (ROOT / folder).rglob("*.*")]
+    named = re.findall(r"`([^`*]+\.(?:js|json|proto|py))`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in there)] == []
+
+
 def test_what_the_workflows_run_exists():
     workflows = [yaml.safe_load(path.read_text()) for path in ROOT.glob(".github/workflows/*.yaml")]
     steps = [step for workflow in workflows for job in workflow["jobs"].values() for step in job["steps"]]

@@ -4,7 +4,7 @@ Before a batch is sent the service is asked which of its points are there as the
 
 - an image of a folder is known by the hash of its content, a row without an id by that of all it holds;
 - a row with an id is the same if `content_hash` in the stored payload is;
-- an item that the checkpoint calls finished only has to be there.
+- an item that the checkpoint calls finished only has to be there, with the vectors that it was given.
 
 Where only the payload differs, the vectors that are there are written back with the new one.
 """
@@ -19,7 +19,7 @@ from functools import partial
 
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ArgumentError, ClipSearchError
-from clipsearch.client.inputs import Point
+from clipsearch.client.inputs import CONTENT_HASH, Point
 from clipsearch.client.retrying import Retrying, is_about_content, reason
 from clipsearch.client.types import Collection, StoredPoint, UpsertResult
 from clipsearch.ingest.checkpoint import Checkpoint
@@ -31,6 +31,7 @@ from clipsearch.ingest.points import (
     changed,
     image_changes,
     is_listed,
+    is_spoilt,
     kept_lists,
     new_copies,
     row_changes,
@@ -80,7 +81,9 @@ class Batches:
         Raises ClipSearchError where the run cannot go on.
         """
         known = [item for item in batch if item.position in finished]
-        there = await self._stored({item.id for item in known if item.id and not item.problem}, ())
+        ids = {item.id for item in known if item.id and not item.problem}
+        stored = await self._stored(ids, [CONTENT_HASH])
+        there = {id for id, point in stored.items() if not is_spoilt(point.payload)}
         left = []
         for item in batch:
             if item.repeated and not item.problem:

@@ -100,9 +100,14 @@ def row_changes(point: Point, stored: Mapping[str, Any]) -> Changes | None:
     return {} if is_listed(point, stored) else {INDEXED_FROM: _lists(point, stored)}
 
 
+def is_spoilt(stored: Mapping[str, Any]) -> bool:
+    """Whether the vectors of a stored row were changed, by `clipsearch update`."""
+    return stored.get(CONTENT_HASH) == SPOILT
+
+
 def kept_lists(point: Point, stored: Mapping[str, Any]) -> Changes:
     """The lists that a row stays of which is written again for its vectors: others may have it as it was."""
-    return {INDEXED_FROM: _lists(point, stored)} if stored.get(CONTENT_HASH) == SPOILT else {}
+    return {INDEXED_FROM: _lists(point, stored)} if is_spoilt(stored) else {}
 
 
 def is_listed(point: Point, stored: Mapping[str, Any]) -> bool:

@@ -38,8 +38,10 @@ async def update(client: AsyncClient, *words: str) -> tuple[int, str]:
     return told.exit_code, told.stderr
 
 
-async def index(client: AsyncClient, file: Path, **columns: str) -> IngestReport:
-    return await Ingest(client, "shop", ItemList(file, **columns)).run()
+async def index(
+    client: AsyncClient, file: Path, checkpoint: Path | None = None, **columns: str
+) -> IngestReport:
+    return await Ingest(client, "shop", ItemList(file, **columns), checkpoint=checkpoint).run()
 
 
 @pytest.mark.parametrize("id", ["sku", None], ids=["ids of its own", "no ids"])
@@ -81,6 +83,19 @@ async def test_a_row_of_two_lists_stays_of_both(client, tmp_path, id):
     assert (await index(client, files[0], **columns)).gone == 0
     (point,) = await client.get_points("shop", [mug])
     assert point.payload["indexed_from"] == [str(files[1])]
+
+
+@pytest.mark.parametrize("id", ["sku", None], ids=["ids of its own", "no ids"])
+async def test_a_checkpoint_does_not_keep_a_row_from_being_written_again(client, tmp_path, id):
+    file = tmp_path / "goods.csv"
+    file.write_text("sku,title\nmug,a red mug\nlamp,a lamp\n")
+    columns = {"checkpoint": tmp_path / "done.json", "id": id, "text": "title"}
+    await index(client, file, **columns)
+    [mug] = [point.id async for point in client.list_points("shop", filter=['text="a red mug"'])]
+    await update(client, mug, "--text", "a blue teapot")
+    for indexed, already in ((1, 1), (0, 2)):
+        report = await index(client, file, **columns)
+        assert (report.indexed, report.already) == (indexed, already)
 
 
 async def test_a_row_that_is_written_again_replaces_no_other(client, tmp_path):

@@ -94,7 +94,8 @@ async def test_equal_pictures_share_a_point_that_outlives_either(fake, client, f
     assert (report.indexed, report.merged) == (4, 2)
     (folder / "a.jpg").unlink()
     report = await load(client, PictureFolder(folder), prune=True)
-    assert (report.updated, report.merged, report.already, report.gone) == (1, 1, 3, 0)
+    # That a.jpg is gone is written to the point by whichever batch is first: as its own, or as one merged.
+    assert (report.updated + report.already, report.merged, report.gone) == (4, 1, 0)
     assert named(fake) in ({"b.jpg", "c.jpg", "d.jpg", name} for name in ("e.jpg", "f.jpg"))
     assert fake.encoded.total() == 4
 

@@ -17,7 +17,8 @@ from search_service.stores.protocol import RESERVED_PREFIX
 
 _EXACT_INTEGER = 2.0**53
 # Protobuf decodes 100 messages inside one another, and an object is three. Hits lie deeper in the answer to a
-# batch than points in an Upsert: 32 objects could be written, and not be read there.
+# batch than points in an Upsert: 32 objects could be written, and not be read there. The payload itself is
+# one of them, as it is for our client: what is stored can be restored and moved.
 _MOST_DEEP = 30
 
 
@@ -35,7 +36,7 @@ def read_payload(struct: struct_pb2.Struct, field: str, max_bytes: int) -> dict[
                 f"key {key!r} starts with {RESERVED_PREFIX!r}, which is the service's own",
                 "KEY_RESERVED",
             )
-        payload[key] = _read_value(fields[key], field, key)
+        payload[key] = _read_value(fields[key], field, key, 1)
     return payload
 
 
@@ -46,10 +47,12 @@ def write_payload(payload: Mapping[str, Any]) -> struct_pb2.Struct:
     return struct
 
 
-def _read_value(value: struct_pb2.Value, field: str, key: str, depth: int = 0) -> Any:
-    if depth > _MOST_DEEP:
+def _read_value(value: struct_pb2.Value, field: str, key: str, depth: int) -> Any:
+    """The value, which lies in so many lists and objects."""
+    kind = value.WhichOneof("kind")
+    if depth >= _MOST_DEEP and kind in ("list_value", "struct_value"):
         raise InvalidArgument(field, f"more than {_MOST_DEEP} lists and objects inside one another")
-    match value.WhichOneof("kind"):
+    match kind:
         case "string_value":
             return value.string_value
         case "number_value":

@@ -1132,7 +1132,7 @@ class Point(_message.Message):
     @_builtins.property
     def payload(self) -> _struct_pb2.Struct:
         """Anything to keep with the point: at most 64 KiB (a server setting), with at most 30 lists and objects inside
-        one another; no key may start with "_clipsearch".
+        one another, itself among them; no key may start with "_clipsearch".
         """
 
     def __init__(

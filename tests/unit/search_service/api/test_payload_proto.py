@@ -11,6 +11,7 @@ from google.protobuf import json_format, struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipsearch.client.convert import fill_struct
 from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.errors import InvalidArgument
 from search_service.api.payload_proto import read_payload, write_payload
@@ -62,9 +63,9 @@ def test_numbers_that_json_has_not_are_refused_with_their_path(number):
 
 
 @pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: {"a": value}])
-def test_a_payload_is_no_deeper_than_the_deepest_answer_can_hold(wrap):
+def test_a_payload_is_no_deeper_than_the_deepest_answer_can_hold_and_a_client_writes_again(wrap):
     value: Any = 1
-    for _ in range(30):
+    for _ in range(29):
         value = wrap(value)
     payload = read_payload(struct({"x": value}), "payload", LIMIT)
     hit = search_pb2.Hit(payload=write_payload(payload))
@@ -72,6 +73,9 @@ def test_a_payload_is_no_deeper_than_the_deepest_answer_can_hold(wrap):
     batch = search_pb2.SearchBatchResponse(results=[search_pb2.SearchResponse(hits=[hit])])
     for answer in (group, batch):
         assert type(answer).FromString(answer.SerializeToString()) == answer
+    restored = struct_pb2.Struct()
+    fill_struct(restored, payload, "payload")
+    assert restored == write_payload(payload)
     with pytest.raises(InvalidArgument, match=r"points\[2\].payload: more than 30 lists and objects"):
         read_payload(struct({"x": wrap(value)}), "points[2].payload", LIMIT)
 

@@ -62,7 +62,7 @@ class _Collection:
 
 
 class CalibrationCache:
-    """CalibrationCache of the collections of `store`.
+    """The calibrations of the collections of `store`.
 
     What was written is measured when nothing has been written for `quiet_s`.
     """

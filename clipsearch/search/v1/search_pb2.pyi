@@ -1940,8 +1940,8 @@ Global___ListPointsRequest: _TypeAlias = ListPointsRequest  # noqa: Y015
 @_typing.final
 class OrderBy(_message.Message):
     """An order of points: by a payload field, equals by the hashed id. Points without a value are left out, as
-    are times of no year from 1 to 9999 (UTC), and one with a list stands at each value in it. A point whose value changes between two pages may come twice,
-    or not at all; all others come once.
+    are times of no year from 1 to 9999 (UTC), and one with a list stands at each value in it. A point whose
+    value changes between two pages may come twice, or not at all; all others come once.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

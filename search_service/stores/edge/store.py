@@ -23,6 +23,7 @@ from clipsearch.serving.errors import (
     NotFound,
     ServiceError,
 )
+from search_service.deadline import time_left
 from search_service.stores.checks import (
     check_changes,
     check_name,
@@ -210,6 +211,7 @@ class QdrantEdge(EdgeReads):
             except NotFound:  # deleted meanwhile
                 continue
             except ServiceError as error:
+                time_left()  # a caller whose time is over is told so, and of no damage
                 damage = error.damage if isinstance(error, CollectionDamaged) else error.message
                 unknown = CollectionSpec(name, dimension=0, fingerprint="")
                 found.append(CollectionInfo(unknown, 0, 0, 0, 0.0, 0, self._aliases.of(name), damage))

@@ -22,7 +22,7 @@ from clipsearch.serving.errors import (
     ServiceError,
     Unavailable,
 )
-from search_service.deadline import store_within
+from search_service.deadline import store_within, time_left
 from search_service.stores.bm25 import WORDS
 from search_service.stores.checks import check_name, index_conflict
 from search_service.stores.collection import (
@@ -237,6 +237,7 @@ class ServerCollections(KnownCollections):
         except (NotFound, FailedPrecondition):
             return None
         except ServiceError as error:  # it is being made or deleted, or has lost its only copy
+            time_left()  # a caller whose time is over is told so, and of no damage
             return CollectionInfo(CollectionSpec(name, 0, ""), 0, 0, 0, 0.0, 0, damage=error.message)
 
     async def _describe(self, name: str, aliases: Mapping[str, str], *, exact: bool) -> CollectionInfo:

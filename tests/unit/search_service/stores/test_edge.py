@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from unittest.mock import AsyncMock
 
 import pytest
 from structlog.testing import capture_logs
@@ -18,12 +19,15 @@ from clipsearch.serving.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from clipsearch.serving.security.tokens import Tenant
+from search_service.deadline import store_within
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge import collection as edge_collection
 from search_service.stores.edge import process as edge_process
 from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.filters import Filter, MatchValue
+from search_service.stores.tenant import TenantStore
 from tests.waiting import at_once, until
 
 
@@ -196,6 +200,23 @@ async def test_a_slow_engine_meets_the_deadline_and_what_waited_does_not_reach_i
         await store.upsert("shop", points(5))
     os.kill(engine._process.pid, signal.SIGCONT)
     assert await asyncio.gather(*ahead, store.count("shop")) == [0] * 5
+
+
+@pytest.mark.parametrize("whose", ["all points", "a tenant's"])
+async def test_a_caller_whose_time_is_over_is_told_of_no_damage(store, spec, monkeypatch, whose):
+    await store.create_collection(spec)
+    there, asked, stuck = await store.list_collections(), store, "get_collection"
+    if whose == "a tenant's":
+        asked, stuck = TenantStore(store, Tenant(field="shop", value="acme")), "count"
+        monkeypatch.setattr(store, "list_collections", AsyncMock(return_value=there))
+
+    async def waits(*_: object) -> None:
+        async with store_within():
+            await asyncio.sleep(3600)
+
+    monkeypatch.setattr(store, stuck, waits)
+    with pytest.raises(DeadlineExceeded), deadline_at(time.monotonic() + 0.05):
+        await asked.list_collections()
 
 
 async def test_what_nobody_waits_for_any_more_does_not_reach_the_engine(store, spec, points):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import grpc
 import pytest
 from google.protobuf.text_format import Parse
 from qdrant_client import grpc as wire
 from qdrant_client import models
 
+from clipsearch.serving.deadline import deadline_at
 from clipsearch.serving.errors import (
+    DeadlineExceeded,
     FailedPrecondition,
     Unavailable,
 )
@@ -180,3 +185,15 @@ async def test_a_collection_that_cannot_be_described_hurts_no_other(memory, monk
     broken, well = await store.list_collections()
     assert (broken.spec.name, well.spec.name, well.damage) == ("lost", "well", "")
     assert "read operations failed" in broken.damage
+
+
+async def test_a_caller_whose_time_is_over_is_told_of_no_damage(memory, monkeypatch):
+    store, client = memory
+    await store.create_collection(CollectionSpec("well", 2, "f"))
+
+    async def waits(name: str):
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(client, "get_collection", waits)
+    with pytest.raises(DeadlineExceeded), deadline_at(time.monotonic() + 0.5):
+        await store.list_collections()

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import Context
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -71,8 +72,10 @@ class Written:
 class EdgeCollection:
     """An open collection. Whoever holds `writing` knows that the shard stands still.
 
-    `maintain` is run in the background once something is written. `spare` is an engine with nothing open,
-    to be used first. With `damage` set its files cannot be used: it is there to be told, and deleted.
+    `maintain` is run in the background once something is written. It and what several calls wait for, an
+    engine's start and a flush of the log, run in a context of their own: they are no single call's.
+    `spare` is an engine with nothing open, to be used first. With `damage` set its files cannot be used: it
+    is there to be told, and deleted.
     """
 
     def __init__(
@@ -227,7 +230,7 @@ class EdgeCollection:
         if self.damage:
             raise CollectionDamaged(self.spec.name, self.damage)
         if self._starting is None or self._starting.done():
-            self._starting = asyncio.create_task(self._start())
+            self._starting = asyncio.create_task(self._start(), context=Context())
         return await asyncio.shield(self._starting)
 
     def swap(self, engine: EngineProcess, shard: str) -> None:
@@ -353,11 +356,11 @@ class EdgeCollection:
         self.written.unflushed += max(1, points)
         self.written.upserted += points
         if (self.maintenance is None or self.maintenance.done()) and not self.closed:
-            self.maintenance = asyncio.create_task(self._maintain(self))
+            self.maintenance = asyncio.create_task(self._maintain(self), context=Context())
 
     async def _flush_log(self) -> None:
         if self._log_flush is None:
-            self._log_flush = asyncio.create_task(self._next_log_flush())
+            self._log_flush = asyncio.create_task(self._next_log_flush(), context=Context())
         with disk_errors():
             await asyncio.shield(self._log_flush)
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Coroutine
+from contextvars import Context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -89,7 +90,7 @@ class EngineProcess:
         self._writer = writer
         self._queued: deque[tuple[bytes, asyncio.Future[Any]]] = deque()
         self._waiting: deque[asyncio.Future[Any]] = deque()  # for answers to what was sent
-        self._answers = asyncio.create_task(self._read_answers(reader))
+        self._answers = asyncio.create_task(self._read_answers(reader), context=Context())  # of all calls
         self._answered = 0
         self._worked_at = time.monotonic()
         self._ping: asyncio.Task[None] | None = None

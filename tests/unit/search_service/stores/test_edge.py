@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import signal
 import threading
@@ -11,7 +12,8 @@ from unittest.mock import AsyncMock
 import pytest
 from structlog.testing import capture_logs
 
-from clipsearch.serving.deadline import deadline_at
+from clipsearch.serving.current_call import begin_call, current_call
+from clipsearch.serving.deadline import deadline, deadline_at
 from clipsearch.serving.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -24,11 +26,13 @@ from search_service.deadline import store_within
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge import collection as edge_collection
 from search_service.stores.edge import process as edge_process
-from search_service.stores.edge.indexing import MaintenancePolicy
+from search_service.stores.edge.collection import EdgeCollection
+from search_service.stores.edge.indexing import Maintenance, MaintenancePolicy
+from search_service.stores.edge.process import EngineProcess
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.filters import Filter, MatchValue
 from search_service.stores.tenant import TenantStore
-from tests.waiting import at_once, until
+from tests.waiting import at_once, settled, until
 
 
 async def test_everything_is_there_after_a_restart(tmp_path, spec, points):
@@ -200,6 +204,35 @@ async def test_a_slow_engine_meets_the_deadline_and_what_waited_does_not_reach_i
         await store.upsert("shop", points(5))
     os.kill(engine._process.pid, signal.SIGCONT)
     assert await asyncio.gather(*ahead, store.count("shop")) == [0] * 5
+
+
+async def test_what_outlives_a_call_knows_neither_the_call_nor_its_deadline(store, spec, points, monkeypatch):
+    known = {}
+
+    def noting(owner: type, name: str) -> None:
+        work = getattr(owner, name)
+
+        async def noted(*arguments: object) -> object:
+            known[name] = current_call(), deadline()
+            return await work(*arguments)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    noting(EdgeCollection, "_start")
+    noting(EdgeCollection, "_next_log_flush")
+    noting(EngineProcess, "_read_answers")
+    noting(Maintenance, "run")
+
+    async def call() -> None:
+        begin_call("/a/call", (), None)
+        with deadline_at(time.monotonic() + 60):
+            await store.create_collection(spec)
+            await store.upsert("shop", points(3))
+
+    await asyncio.create_task(call())
+    await settled()
+    names = ("_start", "_next_log_flush", "_read_answers", "run")
+    assert known == dict.fromkeys(names, (None, math.inf))
 
 
 @pytest.mark.parametrize("whose", ["all points", "a tenant's"])

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
-from google.protobuf import timestamp_pb2
+from google.protobuf import struct_pb2, timestamp_pb2
 
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.filters.paths import PATH, keys, quoted
 from clipsearch.search.v1 import search_pb2
 from clipsearch.serving.current_call import current_tenant
 from clipsearch.serving.errors import InvalidArgument
+from clipsearch.serving.security.tokens import Tenant
 from search_service.api.payload_proto import read_payload, write_payload
 from search_service.query.list_order import Order
 from search_service.settings import MAX_INCLUDED, SearchSettings
@@ -145,6 +146,7 @@ def read_point(proto: search_pb2.Point, field: str, limits: SearchSettings) -> N
         if (tenant := current_tenant()) is not None:
             check_point(tenant, id, payload, field)
             check_id(f"{prefix(tenant)}{id}", f"{field}.id", limits)  # as which it is stored
+            _check_stored(tenant, proto.payload, f"{field}.payload", limits)
         return NewPoint(id, payload, image, text)
     except InvalidArgument as error:
         return error
@@ -328,6 +330,8 @@ def read_change(request: search_pb2.UpdatePayloadRequest, limits: SearchSettings
     if not (fields or paths or request.overwrite):
         raise InvalidArgument("set", "empty, as delete is, and without overwrite: nothing would change")
     if request.overwrite:
+        if tenant is not None:
+            _check_stored(tenant, request.set, "set", limits)
         return PayloadChange(fields, whole=True)
     given = {name: value for name, value in fields.items() if value is not None}
     for name in fields.keys() - given.keys():
@@ -335,6 +339,18 @@ def read_change(request: search_pb2.UpdatePayloadRequest, limits: SearchSettings
             raise InvalidArgument(f"set.{name}", "must not be null: a field of this name cannot be removed")
         paths = (*paths, path)
     return PayloadChange(given, paths)
+
+
+def _check_stored(tenant: Tenant, given: struct_pb2.Struct, field: str, limits: SearchSettings) -> None:
+    """Raises InvalidArgument for a payload that gets too large by the field that says whose it is."""
+    own = {} if tenant.field in given.fields else {tenant.field: tenant.value}
+    size = given.ByteSize() + write_payload(own).ByteSize()
+    if size > limits.max_payload_bytes:
+        raise InvalidArgument(
+            field,
+            f"{size} bytes with {tenant.field!r}, at most {limits.max_payload_bytes}",
+            "PAYLOAD_TOO_LARGE",
+        )
 
 
 def check_merged(change: PayloadChange, limits: SearchSettings, points: Sequence[StoredPoint]) -> None:

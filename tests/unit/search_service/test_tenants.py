@@ -106,6 +106,36 @@ async def test_an_id_is_measured_as_it_is_stored(served):
     assert await served.ids(served.operator) == {"acme/" + "a" * 507}
 
 
+async def test_a_payload_is_measured_as_it_is_stored(served, settings):
+    def payload(size: int, **more: str) -> dict[str, str]:
+        """Of so many bytes."""
+        made = {"x": "", **more}
+        while (missing := size - point("", made).payload.ByteSize()) > 0:
+            made["x"] += "x" * max(1, missing - 8)
+        return made
+
+    most, own = settings.max_payload_bytes, {"shop": "acme"}
+    room = most - point("", own).payload.ByteSize()
+    results = await served.upsert(
+        served.acme,
+        point("fits", payload(room), image=b"a"),
+        point("too large", payload(room + 1), image=b"a"),
+        point("says so itself", payload(most, **own), image=b"a"),
+    )
+    assert [result.status.code for result in results] == [0, 3, 0]
+    told = refusal(results[1].status)
+    assert (told.field, told.reason) == ("points[1].payload", "PAYLOAD_TOO_LARGE")
+    request = search_pb2.UpdatePayloadRequest(
+        collection="c", ids=search_pb2.PointIds(ids=["fits"]), overwrite=True
+    )
+    request.set.update(payload(room + 1))
+    told = await refused(served.client.points.UpdatePayload(request, metadata=shown(served.acme)))
+    assert (told.field, told.reason) == ("set", "PAYLOAD_TOO_LARGE")
+    asked = search_pb2.ListPointsRequest(collection="c")
+    stored = await served.client.points.ListPoints(asked, metadata=shown(served.operator))
+    assert {one.payload.ByteSize() for one in stored.points} == {most}
+
+
 @pytest.mark.parametrize("spelt", ["shop", '"shop"', "shop[]"])
 async def test_the_tenants_own_field_comes_back_however_it_is_spelt(served, spelt):
     await served.upsert(served.acme, point("a", {"n": 1}, image=b"a"))

@@ -28,7 +28,7 @@ from search_service.stores.protocol import (
     Vector,
     VectorName,
 )
-from search_service.stores.tenant import check_change, check_point, prefix
+from search_service.stores.tenant import check_change, check_point, is_shared, prefix
 from search_service.write.upsert import NewPoint
 
 if TYPE_CHECKING:
@@ -354,8 +354,14 @@ def _check_stored(tenant: Tenant, given: struct_pb2.Struct, field: str, limits: 
 
 
 def check_merged(change: PayloadChange, limits: SearchSettings, points: Sequence[StoredPoint]) -> None:
-    """Raises InvalidArgument for the first of the points whose payload the change would make too large."""
+    """Raises InvalidArgument for the first of the points whose payload the change would make too large.
+
+    Points that a tenant shares with others are left as they are, see TenantStore.
+    """
+    tenant = current_tenant()
     for point in points:
+        if tenant is not None and is_shared(tenant, point.payload):
+            continue
         payload: Mapping[str, Any] = point.payload
         for path in change.delete:
             payload = _without(payload, keys(path))

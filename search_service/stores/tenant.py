@@ -98,6 +98,12 @@ def check_change(tenant: Tenant, change: PayloadChange) -> None:
             )
 
 
+def is_shared(tenant: Tenant, payload: Mapping[str, Any]) -> bool:
+    """Whether a point of the tenant's is another's as well."""
+    value = payload.get(tenant.field)
+    return isinstance(value, list) and any(isinstance(one, str) and one != tenant.value for one in value)
+
+
 def prefix(tenant: Tenant) -> str:
     """What the ids of a tenant's points begin with in the store."""
     return f"{tenant.value}/"

@@ -136,6 +136,16 @@ async def test_a_payload_is_measured_as_it_is_stored(served, settings):
     assert {one.payload.ByteSize() for one in stored.points} == {most}
 
 
+async def test_a_shared_point_that_is_left_as_it_is_refuses_no_change(served, settings):
+    full = {"shop": ["acme", "beta"], "x": "x" * (settings.max_payload_bytes - 200)}
+    await served.upsert(served.operator, point("both", full, image=b"a"))
+    await served.upsert(served.acme, point("own", image=b"a"))
+    request = search_pb2.UpdatePayloadRequest(collection="c", ids=search_pb2.PointIds(ids=["../both", "own"]))
+    request.set.update({"y": "y" * 500})
+    answer = await served.client.points.UpdatePayload(request, metadata=shown(served.acme))
+    assert answer.updated == 1
+
+
 @pytest.mark.parametrize("spelt", ["shop", '"shop"', "shop[]"])
 async def test_the_tenants_own_field_comes_back_however_it_is_spelt(served, spelt):
     await served.upsert(served.acme, point("a", {"n": 1}, image=b"a"))

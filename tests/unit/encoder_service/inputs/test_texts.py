@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -63,6 +64,16 @@ def test_of_a_long_blank_text_each_character_is_looked_at_once(letters: str, mon
     with refused:
         check_text(" " * 10_000 + "\u200b \u2800" * 5_000 + letters, max_bytes=1 << 20)
     assert len(looked) < 100
+
+
+def test_behind_the_first_that_is_seen_no_character_is_looked_at() -> None:
+    """A set of 20,000 characters takes 4 MB and 2 ms, of the 256 texts of a call 0.5 s."""
+    text = "\u200b" * 64 + "".join(map(chr, range(0x4E00, 0x4E00 + 20_000)))
+    tracemalloc.start()
+    check_text(text, max_bytes=1 << 20)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 500_000
 
 
 @pytest.mark.parametrize(

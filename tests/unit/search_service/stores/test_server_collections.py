@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from unittest.mock import AsyncMock
 
 import grpc
 import pytest
@@ -21,6 +22,7 @@ from search_service.stores.collection import CollectionSpec, QuantizationParams
 from search_service.stores.qdrant import calls
 from search_service.stores.qdrant.known import FRESH_S
 from search_service.stores.qdrant.store import QdrantServer
+from tests.waiting import settled
 
 pytestmark = pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning")
 
@@ -185,6 +187,28 @@ async def test_a_collection_that_cannot_be_described_hurts_no_other(memory, monk
     broken, well = await store.list_collections()
     assert (broken.spec.name, well.spec.name, well.damage) == ("lost", "well", "")
     assert "read operations failed" in broken.damage
+
+
+async def test_of_many_collections_a_few_are_described_at_a_time(memory, monkeypatch):
+    """Each has two seconds, which it must not spend behind all others."""
+    store, client = memory
+    await store.create_collection(CollectionSpec("well", 2, "f"))
+    read, at_once, most = client.get_collection, 0, 0
+
+    async def counted(name: str):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await settled()
+        at_once -= 1
+        return await read("well")
+
+    monkeypatch.setattr(client, "get_collection", counted)
+    monkeypatch.setattr(client, "count", AsyncMock(return_value=models.CountResult(count=7)))
+    monkeypatch.setattr(store, "_names", AsyncMock(return_value=[f"well-{n}" for n in range(100)]))
+    infos = await store.list_collections()
+    assert [info.damage for info in infos] == [""] * 100
+    assert 1 < most <= 16
 
 
 async def test_a_caller_whose_time_is_over_is_told_of_no_damage(memory, monkeypatch):

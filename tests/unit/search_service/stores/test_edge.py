@@ -22,7 +22,9 @@ from clipsearch.serving.errors import (
     Unavailable,
 )
 from clipsearch.serving.security.tokens import Tenant
+from search_service.__main__ import _open_store
 from search_service.deadline import store_within
+from search_service.settings import SearchSettings
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge import collection as edge_collection
 from search_service.stores.edge import process as edge_process
@@ -204,6 +206,19 @@ async def test_a_slow_engine_meets_the_deadline_and_what_waited_does_not_reach_i
         await store.upsert("shop", points(5))
     os.kill(engine._process.pid, signal.SIGCONT)
     assert await asyncio.gather(*ahead, store.count("shop")) == [0] * 5
+
+
+async def test_a_slow_engine_is_given_up_where_nobody_has_a_deadline_too(tmp_path, spec, points):
+    settings = SearchSettings(data_dir=tmp_path / "data", store_timeout_s=0.05)
+    store = await _open_store(settings)
+    await store.create_collection(spec)
+    engine = await store._live["shop"].engine()
+    os.kill(engine._process.pid, signal.SIGSTOP)
+    for call in (store.count("shop"), store.get_collection("shop"), store.upsert("shop", points(5))):
+        with pytest.raises(DeadlineExceeded):
+            await call
+    os.kill(engine._process.pid, signal.SIGCONT)
+    await store.close()
 
 
 async def test_what_outlives_a_call_knows_neither_the_call_nor_its_deadline(store, spec, points, monkeypatch):

@@ -109,7 +109,7 @@ class EncoderClient(Connection):
         """Returns if the encoder answers. Logs no failure: it is asked all the time."""
         request = encoder_pb2.GetModelRequest()
         try:
-            await self.stub.GetModel(request, metadata=self._shown)
+            await self.stub.GetModel(request, timeout=self._timeout_s, metadata=self._shown)
         except grpc.aio.AioRpcError as error:
             # A full encoder answers; health that gave up for it would take the searches of all away.
             if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -142,6 +142,14 @@ async def test_replicas_with_different_models_are_not_mixed(client, encoder, mon
         await client.encode(["a", "b"], [])
 
 
+async def test_a_ping_waits_no_longer_than_a_call(encoder):
+    encoder.go_on.clear()
+    client = EncoderClient(encoder.address, timeout_s=0.1)
+    with pytest.raises(Unavailable, match=r"did not answer within 0\.1 s"):
+        await client.ping()
+    await client.close()
+
+
 async def test_an_encoder_answers_a_ping_though_it_is_full(client, encoder):
     await client.ping()
     encoder.error = ResourceExhausted("the queue is full", "QUEUE_FULL", retry_after_s=1.5)

@@ -6,6 +6,7 @@ Those that are somebody else's are neither listed nor touched, see known.py.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -48,8 +49,8 @@ from search_service.stores.qdrant.spec import (
 # the nodes, so many in a row that see it say that all have.
 _SEEN_IN_A_ROW = 9
 _ALL_SEE_IT_WITHIN_S = 2.0
-# In a list of all: one that has lost its only copy must not keep the others waiting. So many at a time: of
-# 600 at once, with four calls each, none was described within that time.
+# An answer about a collection of a list: one that has lost its only copy must not keep the others waiting. So
+# many collections at a time: of 600 at once, with four calls each, none was described within that time.
 _DESCRIBED_WITHIN_S = 2.0
 _DESCRIBED_AT_ONCE = 16
 
@@ -237,23 +238,30 @@ class ServerCollections(KnownCollections):
     ) -> CollectionInfo | None:
         """With what is wrong with it; None for one that is not ours, or gone since it was listed."""
         try:
-            async with room, store_within(_DESCRIBED_WITHIN_S):
-                return await self._describe(name, aliases, exact=False)
+            async with room:
+                return await self._describe(name, aliases, exact=False, within=_DESCRIBED_WITHIN_S)
         except (NotFound, FailedPrecondition):
             return None
         except ServiceError as error:  # it is being made or deleted, or has lost its only copy
             time_left()  # a caller whose time is over is told so, and of no damage
             return CollectionInfo(CollectionSpec(name, 0, ""), 0, 0, 0, 0.0, 0, damage=error.message)
 
-    async def _describe(self, name: str, aliases: Mapping[str, str], *, exact: bool) -> CollectionInfo:
-        """Its counts are estimates unless `exact`, and where its strict mode forbids to count."""
-        known, described = await self._read(name, name)
+    async def _describe(
+        self, name: str, aliases: Mapping[str, str], *, exact: bool, within: float = math.inf
+    ) -> CollectionInfo:
+        """Its counts are estimates unless `exact`, and where its strict mode forbids to count.
+
+        Each answer of the server may take `within` seconds.
+        """
+        async with store_within(within):
+            known, described = await self._read(name, name)
         exact = exact and known.limits.allows_exact
 
         async def count(has: str | None) -> int:
             condition = models.Filter(must=[models.HasVectorCondition(has_vector=has)]) if has else None
             ask = partial(self._nodes.count, name, condition, exact=exact)
-            return (await self._calls.read(name, ask)).count
+            async with store_within(within):
+                return (await self._calls.read(name, ask)).count
 
         points, *counts = await asyncio.gather(*(count(has) for has in (None, *VECTOR_NAMES)))
         total = sum(counts)

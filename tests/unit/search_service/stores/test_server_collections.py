@@ -19,7 +19,7 @@ from clipsearch.serving.errors import (
     Unavailable,
 )
 from search_service.stores.collection import CollectionSpec, QuantizationParams
-from search_service.stores.qdrant import calls
+from search_service.stores.qdrant import calls, collections
 from search_service.stores.qdrant.known import FRESH_S
 from search_service.stores.qdrant.store import QdrantServer
 from tests.waiting import settled
@@ -221,3 +221,18 @@ async def test_a_caller_whose_time_is_over_is_told_of_no_damage(memory, monkeypa
     monkeypatch.setattr(client, "get_collection", waits)
     with pytest.raises(DeadlineExceeded), deadline_at(time.monotonic() + 0.5):
         await store.list_collections()
+
+
+async def test_a_list_waits_for_each_answer_of_a_slow_server_and_not_for_all_together(memory, monkeypatch):
+    store, _ = memory
+    await store.create_collection(CollectionSpec("shop", 2, "f"))
+    monkeypatch.setattr(collections, "_DESCRIBED_WITHIN_S", 1.0)
+    read = store._calls.read
+
+    async def slow(collection, send):
+        await asyncio.sleep(0.6 if collection else 0.0)
+        return await read(collection, send)
+
+    monkeypatch.setattr(store._calls, "read", slow)
+    (info,) = await store.list_collections()
+    assert (info.spec.name, info.damage) == ("shop", "")

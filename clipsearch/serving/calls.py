@@ -205,25 +205,24 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Answers a call if there is room and time for it."""
         start, left = time.monotonic(), context.time_remaining()
         end = start + (self._deadline_s if left is None else left)
-        # Before room is made: what is refused anyway must not end another's call.
-        if method.precheck is not None:
-            with deadline_at(end):
+        with deadline_at(end):
+            # Before room is made: what is refused anyway must not end another's call.
+            if method.precheck is not None:
                 method.precheck(method.path.rpartition("/")[2])
-        if self.in_progress >= self._limit and not self._requests.give_way():
-            raise ResourceExhausted(
-                f"{self.in_progress} calls are in progress, the limit is {self._limit}",
-                "TOO_MANY_CALLS",
-                retry_after_s=max(_SHORTEST_RETRY_S, self._mean_s),
-            )
-        self.in_progress += 1
-        try:
-            with deadline_at(end):
+            if self.in_progress >= self._limit and not self._requests.give_way():
+                raise ResourceExhausted(
+                    f"{self.in_progress} calls are in progress, the limit is {self._limit}",
+                    "TOO_MANY_CALLS",
+                    retry_after_s=max(_SHORTEST_RETRY_S, self._mean_s),
+                )
+            self.in_progress += 1
+            try:
                 if left is not None:  # gRPC itself cancels the call at its deadline
                     return await method.answer(context, check)
                 return await self._in_default_time(method, context, check, end)
-        finally:
-            self.in_progress -= 1
-            self._mean_s += _NEWEST * (time.monotonic() - start - self._mean_s)
+            finally:
+                self.in_progress -= 1
+                self._mean_s += _NEWEST * (time.monotonic() - start - self._mean_s)
 
     async def _in_default_time(
         self, method: _Method, context: Context, check: Check | None, end: float

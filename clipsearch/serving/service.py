@@ -1,4 +1,4 @@
-"""What `lifecycle` is told of a gRPC service that it is to serve."""
+"""What `lifecycle` is told of a gRPC service that it is to serve, and what a call may be asked to pass."""
 
 from __future__ import annotations
 

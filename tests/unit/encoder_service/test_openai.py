@@ -120,7 +120,7 @@ async def test_base64_is_the_same_numbers(ask, plain):
     np.testing.assert_array_equal([numbers], await plain("a cat"))
 
 
-async def test_neither_base64_nor_numbers_are_made_on_the_event_loop(ask, jpeg: Jpeg, monkeypatch):
+async def test_large_calls_are_read_and_answered_beside_the_event_loop(ask, jpeg: Jpeg, monkeypatch):
     threads = []
     for name in ("_input", "_embedding"):
 
@@ -129,6 +129,10 @@ async def test_neither_base64_nor_numbers_are_made_on_the_event_loop(ask, jpeg: 
             return do(*arguments)
 
         monkeypatch.setattr(openai, name, noted)
+    await ask("a cat")
+    assert threads == [threading.current_thread()] * 2
+    threads.clear()
+    monkeypatch.setattr(openai, "_SMALL", 100)  # bytes, as a large image has more of
     await ask(["a cat", {"image": as_base64(jpeg())}])
     assert len(threads) == 4
     assert threading.current_thread() not in threads

@@ -16,11 +16,11 @@ from clipsearch.cli.gateway import gateway
 from clipsearch.cli.health import health
 from clipsearch.cli.index import index
 from clipsearch.cli.map import map
-from clipsearch.cli.output import tolerate_encodings
 from clipsearch.cli.plan import plan
-from clipsearch.cli.problems import Commands
 from clipsearch.cli.reindex import reindex
 from clipsearch.cli.search import search
+from clipsearch.cli.shared.output import tolerate_encodings
+from clipsearch.cli.shared.problems import Commands
 from clipsearch.cli.update import update
 from clipsearch.cli.web import web
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from clipsearch.cli.access import connect_async
-from clipsearch.cli.options import DEFAULT_SERVER, Json, NamedCollection, Server, a_path
-from clipsearch.cli.output import plain, print_json, stderr, step_bars
-from clipsearch.cli.problems import need
+from clipsearch.cli.shared.access import connect_async
+from clipsearch.cli.shared.options import DEFAULT_SERVER, Json, NamedCollection, Server, a_path
+from clipsearch.cli.shared.output import plain, print_json, stderr, step_bars
+from clipsearch.cli.shared.problems import need
 from clipsearch.display.text import counted
 
 if TYPE_CHECKING:

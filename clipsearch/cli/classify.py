@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.access import access
-from clipsearch.cli.options import DEFAULT_ENCODER, Encoder, Json
-from clipsearch.cli.output import plain, print_json, stdout, table
+from clipsearch.cli.shared.access import access
+from clipsearch.cli.shared.options import DEFAULT_ENCODER, Encoder, Json
+from clipsearch.cli.shared.output import plain, print_json, stdout, table
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from clipsearch.cli.access import connect
-from clipsearch.cli.options import DEFAULT_SERVER, Server, by_name
-from clipsearch.cli.output import plain, stderr
+from clipsearch.cli.shared.access import connect
+from clipsearch.cli.shared.options import DEFAULT_SERVER, Server, by_name
+from clipsearch.cli.shared.output import plain, stderr
 
 if TYPE_CHECKING:
     from clipsearch.client.inputs import PayloadIndex

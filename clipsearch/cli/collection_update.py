@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from clipsearch.cli.access import connect
-from clipsearch.cli.options import DEFAULT_SERVER, Server, json_values
-from clipsearch.cli.output import plain, stderr
+from clipsearch.cli.shared.access import connect
+from clipsearch.cli.shared.options import DEFAULT_SERVER, Server, json_values
+from clipsearch.cli.shared.output import plain, stderr
 
 _HNSW, _QUANTIZATION, _CLUSTER = "HNSW graph", "Quantization", "On a Qdrant server"
 

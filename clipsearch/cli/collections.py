@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clipsearch.cli.access import connect
 from clipsearch.cli.collection_indexes import index, read_indexes, written
 from clipsearch.cli.collection_update import update
-from clipsearch.cli.options import DEFAULT_SERVER, Json, Server
-from clipsearch.cli.output import plain, print_json, size, stderr, stdout, table
+from clipsearch.cli.shared.access import connect
+from clipsearch.cli.shared.options import DEFAULT_SERVER, Json, Server
+from clipsearch.cli.shared.output import plain, print_json, size, stderr, stdout, table
 
 if TYPE_CHECKING:
     from clipsearch.client.sync import Client

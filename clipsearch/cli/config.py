@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clipsearch.cli.output import print_json
+from clipsearch.cli.shared.output import print_json
 
 if TYPE_CHECKING:
     from clipsearch.serving.settings import ServingSettings

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli import processes
-from clipsearch.cli.options import DEFAULT_COLLECTION
-from clipsearch.cli.output import plain, stdout, table
-from clipsearch.cli.problems import Problem
+from clipsearch.cli.shared import processes
+from clipsearch.cli.shared.options import DEFAULT_COLLECTION
+from clipsearch.cli.shared.output import plain, stdout, table
+from clipsearch.cli.shared.problems import Problem
 
 if TYPE_CHECKING:
     from clipsearch.client.sync import Client, EncoderClient
@@ -90,8 +90,8 @@ def demo(
 
 def _run(encoder_at: str, search_at: str, folder: Path, out: Path, *, own: bool) -> Path:
     from clipsearch.cli.classify import labels_table
-    from clipsearch.cli.index_run import index_source
     from clipsearch.cli.map import draw, numbers_table
+    from clipsearch.cli.shared.index_run import index_source
     from clipsearch.client.sync import Client, EncoderClient
     from clipsearch.ingest import PictureFolder
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clipsearch.cli.access import connect_async
-from clipsearch.cli.options import DEFAULT_SERVER, NamedCollection, Server
-from clipsearch.cli.output import describe, plain, stderr, stdout, step_bars, table
+from clipsearch.cli.shared.access import connect_async
+from clipsearch.cli.shared.options import DEFAULT_SERVER, NamedCollection, Server
+from clipsearch.cli.shared.output import describe, plain, stderr, stdout, step_bars, table
 from clipsearch.display.text import counted
 
 if TYPE_CHECKING:

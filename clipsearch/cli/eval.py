@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from clipsearch.cli.access import connect_async
-from clipsearch.cli.index_source import open_source
-from clipsearch.cli.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Json, Server
-from clipsearch.cli.output import plain, print_json, progress_bar, say, size, stderr, stdout, table
-from clipsearch.cli.problems import need
-from clipsearch.cli.processes import exit_on_sigterm
+from clipsearch.cli.shared.access import connect_async
+from clipsearch.cli.shared.index_source import open_source
+from clipsearch.cli.shared.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Json, Server
+from clipsearch.cli.shared.output import plain, print_json, progress_bar, say, size, stderr, stdout, table
+from clipsearch.cli.shared.problems import need
+from clipsearch.cli.shared.processes import exit_on_sigterm
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from clipsearch.cli import processes
-from clipsearch.cli.index_run import index_source
-from clipsearch.cli.output import say
-from clipsearch.cli.problems import Problem
+from clipsearch.cli.shared import processes
+from clipsearch.cli.shared.index_run import index_source
+from clipsearch.cli.shared.output import say
+from clipsearch.cli.shared.problems import Problem
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.inputs import Quantization
 from clipsearch.client.retrying import Retrying

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli.access import connect
-from clipsearch.cli.options import (
+from clipsearch.cli.shared.access import connect
+from clipsearch.cli.shared.options import (
     DEFAULT_COLLECTION,
     DEFAULT_SERVER,
     Collection,
@@ -16,7 +16,7 @@ from clipsearch.cli.options import (
     Server,
     conditions,
 )
-from clipsearch.cli.output import plain, print_json, stdout, table
+from clipsearch.cli.shared.output import plain, print_json, stdout, table
 
 
 def facet(

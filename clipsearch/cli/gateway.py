@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli.access import access
-from clipsearch.cli.options import (
+from clipsearch.cli.shared.access import access
+from clipsearch.cli.shared.options import (
     DEFAULT_ENCODER,
     DEFAULT_SERVER,
     Host,
@@ -18,8 +18,8 @@ from clipsearch.cli.options import (
     TlsCertificate,
     TlsKey,
 )
-from clipsearch.cli.output import plain, stdout
-from clipsearch.cli.problems import Problem, need
+from clipsearch.cli.shared.output import plain, stdout
+from clipsearch.cli.shared.problems import Problem, need
 from clipsearch.cli.web import check_tls
 
 

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from clipsearch.cli.access import access
-from clipsearch.cli.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Collection, Json, Server, a_path
-from clipsearch.cli.output import print_json
+from clipsearch.cli.shared.access import access
+from clipsearch.cli.shared.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Collection, Json, Server, a_path
+from clipsearch.cli.shared.output import print_json
 
 
 def index(
@@ -115,8 +115,8 @@ def index(
 
       clipsearch index vectors.npy --ids ids.txt --side image --checkpoint load.json
     """
-    from clipsearch.cli.index_run import Pruning, index_source, obeying_interrupts, remarks, summarise
-    from clipsearch.cli.index_source import check_failures, open_source
+    from clipsearch.cli.shared.index_run import Pruning, index_source, obeying_interrupts, remarks, summarise
+    from clipsearch.cli.shared.index_source import check_failures, open_source
 
     check_failures(failures, source, ids, checkpoint)
     what = open_source(

@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipsearch.cli.access import access
-from clipsearch.cli.options import DEFAULT_ENCODER, DEFAULT_SERVER, Encoder, Filter, Json, Server, conditions
-from clipsearch.cli.output import plain, print_json, progress_bar, stderr, stdout, table
-from clipsearch.cli.problems import Problem
+from clipsearch.cli.shared.access import access
+from clipsearch.cli.shared.options import (
+    DEFAULT_ENCODER,
+    DEFAULT_SERVER,
+    Encoder,
+    Filter,
+    Json,
+    Server,
+    conditions,
+)
+from clipsearch.cli.shared.output import plain, print_json, progress_bar, stderr, stdout, table
+from clipsearch.cli.shared.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from clipsearch.cli.options import Json
-from clipsearch.cli.output import plain, print_json, say, size, stderr, stdout, table
-from clipsearch.cli.problems import Commands, Problem
+from clipsearch.cli.shared.options import Json
+from clipsearch.cli.shared.output import plain, print_json, say, size, stderr, stdout, table
+from clipsearch.cli.shared.problems import Commands, Problem
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from clipsearch.cli.options import Json
-from clipsearch.cli.output import plain, print_json, stdout, table
-from clipsearch.cli.problems import Problem
+from clipsearch.cli.shared.options import Json
+from clipsearch.cli.shared.output import plain, print_json, stdout, table
+from clipsearch.cli.shared.problems import Problem
 from clipsearch.plan import sizing, storage
 from clipsearch.plan.profile import Profile, choose
 from clipsearch.plan.sizing import Hardware, Load, Plan, Service

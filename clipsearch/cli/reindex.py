@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipsearch.cli.access import connect_async
 from clipsearch.cli.eval import NEEDED, FailBelow, read_bounds
-from clipsearch.cli.options import DEFAULT_SERVER, Json, NamedCollection, Server
-from clipsearch.cli.output import plain, print_json, progress_bar, stderr, stdout, table
-from clipsearch.cli.problems import need
+from clipsearch.cli.shared.access import connect_async
+from clipsearch.cli.shared.options import DEFAULT_SERVER, Json, NamedCollection, Server
+from clipsearch.cli.shared.output import plain, print_json, progress_bar, stderr, stdout, table
+from clipsearch.cli.shared.problems import need
 
 if TYPE_CHECKING:
     from clipsearch.client.aio import AsyncClient

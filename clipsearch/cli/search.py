@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from clipsearch.cli.access import connect
-from clipsearch.cli.options import (
+from clipsearch.cli.shared.access import connect
+from clipsearch.cli.shared.options import (
     DEFAULT_COLLECTION,
     DEFAULT_SERVER,
     Collection,
@@ -18,7 +18,7 @@ from clipsearch.cli.options import (
     Server,
     conditions,
 )
-from clipsearch.cli.output import describe, plain, print_json, stderr, stdout, table
+from clipsearch.cli.shared.output import describe, plain, print_json, stderr, stdout, table
 
 if TYPE_CHECKING:
     from rich.table import Table

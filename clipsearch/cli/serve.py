@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from clipsearch.cli.options import PortFile
-from clipsearch.cli.processes import run_together
+from clipsearch.cli.shared.options import PortFile
+from clipsearch.cli.shared.processes import run_together
 
 app = typer.Typer(
     no_args_is_help=True,

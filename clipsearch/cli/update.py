@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipsearch.batches import batched
-from clipsearch.cli.access import connect
-from clipsearch.cli.options import (
+from clipsearch.cli.shared.access import connect
+from clipsearch.cli.shared.options import (
     DEFAULT_COLLECTION,
     DEFAULT_SERVER,
     Collection,
@@ -21,7 +21,7 @@ from clipsearch.cli.options import (
     conditions,
     json_values,
 )
-from clipsearch.cli.output import print_json, stderr
+from clipsearch.cli.shared.output import print_json, stderr
 
 if TYPE_CHECKING:
     from clipsearch.client.sync import Client

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.access import access
-from clipsearch.cli.options import (
+from clipsearch.cli.shared.access import access
+from clipsearch.cli.shared.options import (
     DEFAULT_ENCODER,
     DEFAULT_SERVER,
     Encoder,
@@ -20,8 +20,8 @@ from clipsearch.cli.options import (
     TlsCertificate,
     TlsKey,
 )
-from clipsearch.cli.output import plain, stderr, stdout
-from clipsearch.cli.problems import Problem
+from clipsearch.cli.shared.output import plain, stderr, stdout
+from clipsearch.cli.shared.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

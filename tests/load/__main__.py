@@ -14,8 +14,8 @@ from pathlib import Path
 
 from clipsearch import Client, ClipSearchError, EncoderClient
 from clipsearch.channel.credentials import CredentialsError
-from clipsearch.cli.access import access
-from clipsearch.cli.processes import exit_on_sigterm
+from clipsearch.cli.shared.access import access
+from clipsearch.cli.shared.processes import exit_on_sigterm
 from tests.bench.machine import OtherProcesses
 from tests.load import calibrate, report
 from tests.load.collection import collection

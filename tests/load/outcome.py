@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clipsearch import EncoderClient
-from clipsearch.cli.access import access
+from clipsearch.cli.shared.access import access
 from clipsearch.client.types import Collection, Model
 from clipsearch.plan.profile import Costs, Profile
 from clipsearch.plan.simulate import machine_knee_qps

@@ -15,7 +15,7 @@ import grpc
 
 from clipsearch.channel import connection
 from clipsearch.channel.credentials import bearer
-from clipsearch.cli.access import access
+from clipsearch.cli.shared.access import access
 from clipsearch.search.v1 import search_pb2_grpc
 from tests.load.recording import Row
 from tests.load.scenarios import Scenario, parts_ms, problem

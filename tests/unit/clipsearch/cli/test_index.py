@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from clipsearch.cli import app
-from clipsearch.cli.output import describe
+from clipsearch.cli.shared.output import describe
 from tests.unit.clipsearch.ingest.served import FakeSearch, serving
 
 Run = Callable[..., Result]

@@ -67,7 +67,7 @@ def test_the_command_line_means_days_of_the_machines_zone(zone, hours):
     """In a process of its own, whose TZ is read when it starts."""
     script = """
 import json
-from clipsearch.cli.options import conditions
+from clipsearch.cli.shared.options import conditions
 ((_, made),) = [(k, v) for k, v in conditions(["made<2024-03-10", "made<2024-03-11"]).items()]
 bounds = [one["range"]["lt"] if "range" in one else one["must"][0]["range"]["lt"] for one in made]
 print(json.dumps([bound.isoformat() for bound in bounds]))

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from clipsearch.cli.problems import Problem
+from clipsearch.cli.shared.problems import Problem
 
 _POLL_S = 0.05
 _START_S = 60

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clipsearch.cli.output import describe
+from clipsearch.cli.shared.output import describe
 
 
 def test_a_payload_is_one_line_of_its_fields_long_ones_cut():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from clipsearch.cli.processes import Running, memory_bytes
+from clipsearch.cli.shared.processes import Running, memory_bytes
 
 
 def test_the_memory_of_a_service_is_none_where_the_system_hides_it(monkeypatch):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args
 
-from clipsearch.cli.options import by_name
-from clipsearch.cli.problems import Problem
+from clipsearch.cli.shared.options import by_name
+from clipsearch.cli.shared.problems import Problem
 
 if TYPE_CHECKING:
     from clipsearch.client.types import VectorName

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipsearch.cli.index_source import open_source
-from clipsearch.cli.problems import Problem
+from clipsearch.cli.shared.index_source import open_source
+from clipsearch.cli.shared.problems import Problem
 
 
 @pytest.fixture

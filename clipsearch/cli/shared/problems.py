@@ -31,7 +31,7 @@ _EXPECTED = {
     "clipsearch.backup.manifest.BackupError",
     "clipsearch.channel.connection.AddressError",
     "clipsearch.channel.credentials.CredentialsError",
-    "clipsearch.cli.problems.Problem",
+    "clipsearch.cli.shared.problems.Problem",
     "clipsearch.client.errors.ArgumentError",
     "clipsearch.downloads.wheels.WheelError",
     "clipsearch.filters.expressions.FilterError",

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from clipsearch.cli.output import is_terminal, plain, progress_bar, stderr
-from clipsearch.cli.problems import Problem
+from clipsearch.cli.shared.output import is_terminal, plain, progress_bar, stderr
+from clipsearch.cli.shared.problems import Problem
 from clipsearch.display.text import counted, cut
 
 if TYPE_CHECKING:

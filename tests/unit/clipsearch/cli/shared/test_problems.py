@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from clipsearch.cli import app
-from clipsearch.cli.problems import _EXPECTED, explain
+from clipsearch.cli.shared.problems import _EXPECTED, explain
 
 
 @pytest.mark.parametrize("name", sorted(_EXPECTED))

@@ -1,0 +1,1 @@
+"""What several commands share: options, clients, output, problems, processes, and runs of `index`."""

@@ -48,7 +48,7 @@ from search_service.stores.filters import Filter
 _log = structlog.get_logger(__name__)
 _PING_S = 1.0
 _SIZE_S = 5.0  # of the look at how large the files are; a list waits for that of each collection
-_START_S = 60.0  # for an engine that is started while the collection is closed
+_START_S = 60.0  # for an engine that is started while the collection is closed, or its shard removed
 _DEATHS = 2  # of engines, one after the other, that were opening the files: then it is the files
 _AGAIN_S = 30.0  # after which another engine may try to open files that one could not
 # Points that the engine takes at once (4 ms, of 512 dimensions), and how many such batches are with it: it
@@ -237,6 +237,11 @@ class EdgeCollection:
         """Puts another engine and shard into service; the caller holds `writing`."""
         self._engine, self.shard = engine, shard
 
+    async def started(self) -> None:
+        """Returns when no engine is being started; after a minute at most."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting], timeout=_START_S)
+
     async def ping(self) -> None:
         """Returns if the engine answers, is at work or does not run; while it is stuck, calls are refused.
 
@@ -250,8 +255,7 @@ class EdgeCollection:
         """Stops the maintenance, answers what was asked, flushes and lets go of the files."""
         self.closed = True
         await self._stop_maintenance()
-        if self._starting is not None:  # somebody waits for it
-            await asyncio.wait([self._starting], timeout=_START_S)
+        await self.started()  # somebody waits for it
         async with self.writing:
             for engine in (self._engine, self._spare):
                 if engine is not None:
@@ -271,14 +275,14 @@ class EdgeCollection:
             await asyncio.wait([self.maintenance])
 
     async def _start(self) -> EngineProcess:
-        died = self._engine
+        died, shard = self._engine, self.shard  # `swap` may change both meanwhile
         if died is not None:  # its process is still to be laid to rest
             _log.warning("an engine has died and is started again", collection=self.spec.name)
             await died.kill()
         engine = self._spare = self._spare or await EngineProcess.start(self._children)
         failure: EngineFailed | ServiceError = self._gone()
         try:
-            points = await engine.call("open", self.folder / self.shard, self.spec.bm25_field)
+            points = await engine.call("open", self.folder / shard, self.spec.bm25_field)
             if self._engine is died:
                 self._engine, self._damage, self._deaths = engine, "", 0
                 self.written.upserted, self.written.points = 0, points

@@ -158,7 +158,7 @@ async def rebuild(collection: EdgeCollection, children: Children, index_threshol
             if collection.shard == before:
                 await whole(_clear_up(folder, fresh, shard, record))
             else:
-                await whole(_clear_up(folder, engine, before, record))
+                await whole(_retire(collection, engine, before, record))
 
 
 async def _optimize(shard: Path, spec: CollectionSpec, children: Children, index_threshold: int) -> bool:
@@ -189,6 +189,11 @@ async def _take_over(collection: EdgeCollection, engine: EngineProcess, shard: s
         # The name may stand although the disk did not confirm it: what it says is what a restart opens.
         if current_shard(collection.folder) == shard:
             collection.swap(engine, shard)
+
+
+async def _retire(collection: EdgeCollection, engine: EngineProcess, shard: str, record: Path) -> None:
+    await collection.started()  # if the engine of before has died, another may be opening its shard
+    await _clear_up(collection.folder, engine, shard, record)
 
 
 async def _clear_up(folder: Path, engine: EngineProcess | None, shard: str, record: Path) -> None:

@@ -126,8 +126,8 @@ async def test_an_engine_that_dies_during_the_change_does_not_bring_its_shard_ba
 ):
     live = shop._live["shop"]
     old = await live.engine()
-    take_over = indexing._take_over
-    gate, asked = Gate(), []
+    take_over, remove = indexing._take_over, indexing._remove
+    gate, asked, opened = Gate(), [], []
 
     async def dies_meanwhile(*arguments):
         old._process.kill()
@@ -139,7 +139,11 @@ async def test_an_engine_that_dies_during_the_change_does_not_bring_its_shard_ba
         gate.open.set()
 
     monkeypatch.setattr(indexing, "_take_over", dies_meanwhile)
+    monkeypatch.setattr(
+        indexing, "_remove", lambda *doomed: (opened.append(live._starting.done()), remove(*doomed))
+    )
     await rebuilt(shop)
+    assert opened == [True], "an engine that still opens the shard makes its files again"
     assert await asked[0] == 10
     await shop.upsert("shop", points(10, start=10))
     await shop.close()

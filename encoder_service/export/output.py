@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from encoder_service.bundle import MANIFEST
 from encoder_service.export import ExportError
@@ -22,19 +21,15 @@ def bundle_folder(out: Path) -> Iterator[Path]:
     if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ExportError(f"{out} is there already and is no model bundle; nothing was written")
     out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        folder = scratch / "new"
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", ignore_cleanup_errors=True) as scratch:
+        folder, old = Path(scratch, "new"), Path(scratch, "old")
         folder.mkdir()
         yield folder
-        replaced = out.exists()
-        if replaced:
-            out.rename(scratch / "old")
+        if out.exists():
+            out.rename(old)
         try:
             folder.rename(out)
         except OSError:
-            if replaced:
-                (scratch / "old").rename(out)
+            if old.exists():
+                old.rename(out)
             raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

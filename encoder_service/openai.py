@@ -87,9 +87,8 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
 
     def _inputs(self, value: Value) -> list[_Input]:
         """Raises InvalidArgument for too many, and for what is neither a text nor an image, and where."""
-        most_bytes = self._settings.max_image_bytes
         if value.WhichOneof("kind") != "list_value":
-            return [_input("input", value, most_bytes)]
+            return [_input("input", value)]
         values = value.list_value.values
         most = self._settings.max_texts + self._settings.max_images
         if not values:
@@ -100,7 +99,7 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
             raise InvalidArgument(
                 "input", f"{len(values)} inputs, at most {most} are allowed", "COUNT_OUT_OF_RANGE"
             )
-        return [_input(f"input[{index}]", one, most_bytes) for index, one in enumerate(values)]
+        return [_input(f"input[{index}]", one) for index, one in enumerate(values)]
 
     async def _encode(self, inputs: Sequence[_Input]) -> list[Encoded]:
         texts = [content for _, content in inputs if isinstance(content, str)]
@@ -125,16 +124,17 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
         ]
 
 
-def _input(field: str, value: Value, most_bytes: int) -> _Input:
+def _input(field: str, value: Value) -> _Input:
     match value.WhichOneof("kind"):
         case "string_value":
             text = value.string_value
-            return field, _image(field, text, most_bytes) if _DATA_URI.match(text) else text
+            return field, _image(field, text) if _DATA_URI.match(text) else text
         case "struct_value" if len(value.struct_value.fields) == 1:
             (name, content) = next(iter(value.struct_value.fields.items()))
             if name in ("text", "image") and content.WhichOneof("kind") == "string_value":
                 text = content.string_value
-                return field, text if name == "text" else _image(f"{field}.image", text, most_bytes)
+                path = f"{field}.image"
+                return (field, text) if name == "text" else (path, _image(path, text))
         case "number_value" | "list_value":
             raise InvalidArgument(
                 field,
@@ -143,20 +143,12 @@ def _input(field: str, value: Value, most_bytes: int) -> _Input:
     raise InvalidArgument(field, 'neither a string nor {"text": string} nor {"image": string}')
 
 
-def _image(field: str, text: str, most_bytes: int) -> bytes:
+def _image(field: str, text: str) -> bytes:
     """The bytes of a data URI or of plain base64."""
     if re.match(r"https?://", text, re.IGNORECASE):
         raise InvalidArgument(field, "a URL, which is not fetched; send the image as base64")
     start = _DATA_URI.match(text)
     encoded = text[start.end() :] if start else text
-    size = len(encoded) * 3 // 4 - encoded[-2:].count("=")
-    if size > most_bytes:
-        raise InvalidArgument(
-            field,
-            f"{size} bytes, the limit is {most_bytes}",
-            "IMAGE_TOO_LARGE",
-            {"value": str(size), "limit": str(most_bytes)},
-        )
     try:
         return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:  # ValueError: characters beyond ASCII
@@ -165,8 +157,7 @@ def _image(field: str, text: str, most_bytes: int) -> bytes:
 
 def _encoded(field: str, outcome: Outcome) -> Encoded:
     if isinstance(outcome, InvalidArgument):
-        metadata = {name: value for name, value in outcome.metadata.items() if name != "field"}
-        raise InvalidArgument(field, outcome.description, outcome.reason, metadata)
+        raise outcome.at(field)
     return outcome
 
 

@@ -28,8 +28,8 @@ from tests.unit.clipsearch.serving.served import detail, requests
 Vector = NDArray[np.float32]
 Jpeg = Callable[..., bytes]
 
-# One byte more than is allowed, and no base64 either, as the length is looked at first.
-LARGE = "é" * (1026 // 3 * 4)
+# One byte more than is allowed.
+LARGE = base64.b64encode(bytes(1026)).decode()
 
 
 @pytest.fixture
@@ -158,12 +158,12 @@ async def test_the_model_is_listed(channel: grpc.aio.Channel):
         ([1] * 7, {}, "input", "COUNT_OUT_OF_RANGE", "7 inputs, at most 6"),  # told before what they are
         ({"image": LARGE}, {}, "input.image", "IMAGE_TOO_LARGE", "1026 bytes, the limit is 1025"),
         ([f"data:image/png;base64,{LARGE}"], {}, "input[0]", "IMAGE_TOO_LARGE", "1026 bytes"),
-        ({"image": as_base64(bytes(1025))}, {}, "input", "IMAGE_UNSUPPORTED_FORMAT", ""),
+        ({"image": as_base64(bytes(1025))}, {}, "input.image", "IMAGE_UNSUPPORTED_FORMAT", ""),
         (["data:image/png;base64,"] * 3, {}, "input", "COUNT_OUT_OF_RANGE", "3 images, at most 2"),
         ([[1, 2]], {}, "input[0]", "INVALID_FIELD", "check_embedding_ctx_length=False"),
         ([1, 2], {}, "input[0]", "INVALID_FIELD", "token ids"),
         (["a", " "], {}, "input[1]", "TEXT_EMPTY", ""),
-        (["a", {"image": "AAAA"}], {}, "input[1]", "IMAGE_UNSUPPORTED_FORMAT", ""),
+        (["a", {"image": "AAAA"}], {}, "input[1].image", "IMAGE_UNSUPPORTED_FORMAT", ""),
         ({"image": "not base64!"}, {}, "input.image", "INVALID_FIELD", "no base64"),
         ({"image": "é"}, {}, "input.image", "INVALID_FIELD", "no base64"),
         ({"image": "https://example.com/a.jpg"}, {}, "input.image", "INVALID_FIELD", "not fetched"),

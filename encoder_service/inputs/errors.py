@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePath
 
-from PIL import Image
-
 
 class InputError(Exception):
     """An input that is wrong whatever the state of the program.
@@ -50,8 +48,6 @@ def faults_of_the_file() -> Iterator[None]:
         yield
     except (InputError, MemoryError, ImportError):
         raise
-    except Image.DecompressionBombError as error:
-        raise InputError("IMAGE_TOO_MANY_PIXELS", f"{error}".split(",")[0].lower()) from None
     except Exception as error:
         if "out of memory" in str(error).lower():
             raise MemoryError(str(error)) from error

@@ -24,8 +24,6 @@ def make_server(
 
     Past `most_rpcs` calls at once gRPC refuses each by itself, health too: nothing costs less.
     """
-    if not hasattr(cygrpc.AioServer, "_request_registered_call"):  # an older gRPC takes all calls alike
-        return grpc.aio.server(interceptors=interceptors, options=options, maximum_concurrent_rpcs=most_rpcs)
     return cast(grpc.aio.Server, _Server(interceptors, options, most_rpcs))
 
 

@@ -28,7 +28,6 @@ from clipsearch.client.types import Collection, UpsertResult
 _BATCH = 256
 _BATCH_BYTES = 8 << 20
 _CONCURRENT = 3
-_RETRY_S = 120.0
 # What a Qdrant server is set up for, and nothing elsewhere.
 _NO_CLUSTER: CollectionOptions = {"shard_number": 0, "replication_factor": 0, "write_consistency_factor": 0}
 
@@ -66,7 +65,7 @@ class Restore:
         self._path = path
         self._to = to
         self._on_progress = on_progress
-        self._calls = Retrying(_RETRY_S)
+        self._calls = Retrying()
         self._without_cluster = False
 
     async def run(self) -> Restored:

@@ -17,13 +17,10 @@ from clipsearch.backup.archive import Archive, Writing
 from clipsearch.backup.manifest import BackupError, Manifest, part_name, settings_of
 from clipsearch.backup.parts import Row, encode, row_of
 from clipsearch.client.aio import AsyncClient
-from clipsearch.client.errors import ClipSearchError
-from clipsearch.client.retrying import Retrying, is_about_content
-from clipsearch.client.types import Collection, Page, StoredPoint
+from clipsearch.client.retrying import Retrying
+from clipsearch.client.types import Collection, StoredPoint
 
 _PART_BYTES = 32 << 20
-_PAGE = 256
-_RETRY_S = 120.0
 
 
 class Save:
@@ -44,8 +41,7 @@ class Save:
         self._named = collection
         self._writing = Writing(path)
         self._on_progress = on_progress
-        self._calls = Retrying(_RETRY_S)
-        self._page = _PAGE
+        self._calls = Retrying()
 
     async def run(self) -> Manifest:
         """Works until the last point. Raises BackupError, ClipSearchError and OSError."""
@@ -61,8 +57,8 @@ class Save:
                 points_at_start=await self._count(collection.name),
             )
             await asyncio.to_thread(self._writing.write_manifest, said)
-        while not said.finished:
-            said = await self._part(said)
+        if not said.finished:
+            said = await self._read(said)
         await asyncio.to_thread(self._writing.close, said)
         return said
 
@@ -86,19 +82,20 @@ class Save:
                 archive.read(part)
         return said
 
-    async def _part(self, said: Manifest) -> Manifest:
-        """Reads a part's points, writes them, and then the manifest that has them."""
+    async def _read(self, said: Manifest) -> Manifest:
+        """Reads the points that are left, and writes them a part at a time."""
         rows: list[Row] = []
-        size, token = 0, said.next
-        while size < _PART_BYTES:
-            page = await self._read(said.collection, token)
-            new = [row_of(point) for point in await self._whole(said.collection, page.points)]
-            rows += new
-            size += sum(row.size for row in new)
-            token = page.next_token
+        list_page = partial(self._client.list_page, said.collection, with_vectors=True)
+        async for page in self._calls.pages(list_page, said.next):
+            rows += [row_of(point) for point in await self._whole(said.collection, page.points)]
             self._on_progress(said.points + len(rows), said.points_at_start)
-            if not token:
-                break
+            if sum(row.size for row in rows) >= _PART_BYTES or not page.next_token:
+                said = await self._write(said, rows, page.next_token)
+                rows = []
+        return said
+
+    async def _write(self, said: Manifest, rows: Sequence[Row], token: str) -> Manifest:
+        """Writes a part, if there is one, and then the manifest that has it; `token` is the next page's."""
         parts = said.parts
         if rows:
             content = await asyncio.to_thread(encode, rows, said.dimension)
@@ -109,23 +106,6 @@ class Save:
             said = replace(said, finished=_now(), points_at_end=await self._count(said.collection))
         await asyncio.to_thread(self._writing.write_manifest, said)
         return said
-
-    async def _read(self, collection: str, token: str) -> Page:
-        """A page of as many points as fit into a message."""
-        while True:
-            ask = partial(
-                self._client.list_page,
-                collection,
-                page_token=token,
-                page_size=self._page,
-                with_vectors=True,
-            )
-            try:
-                return await self._calls.make(ask)
-            except ClipSearchError as error:
-                if not is_about_content(error) or self._page == 1:
-                    raise
-                self._page //= 2
 
     async def _whole(self, collection: str, points: Sequence[StoredPoint]) -> Sequence[StoredPoint]:
         """The points, those that were caught in the middle of a write read again. Raises BackupError."""

@@ -114,8 +114,8 @@ async def _precision_rows(
         for quantization in [one for one in quantizations if one != "none"]:
             async with _search(encoder, folder, quantization) as (other, copy):
                 list_page = partial(client.list_page, COLLECTION, with_vectors=True)
-                async for page in Retrying(_TIMEOUT_S).pages(list_page):
-                    points = [point.to_point() for point in page]
+                async for page in Retrying().pages(list_page):
+                    points = [point.to_point() for point in page.points]
                     for result in await copy.upsert(COLLECTION, points, fingerprint=fingerprint):
                         if result.error is not None:
                             raise result.error

@@ -117,8 +117,8 @@ def reindex(
             )
             backfill = await _fill(client, move, Fields(path_field, text_field))
             say("comparing the two collections")
-            verification = await verify(backfill, samples)
-            comparison = await compare(client, old, new, verification.samples, query or ())
+            verification = await verify(backfill)
+            comparison = await compare(client, old, new, samples, query or ())
             if not json:
                 show(move, backfill.progress, verification, comparison)
             evaluation = None

@@ -11,7 +11,7 @@ from itertools import count
 from typing import TypeVar
 
 from clipsearch.client.errors import ClipSearchError
-from clipsearch.client.types import Page, StoredPoint, UpsertResult
+from clipsearch.client.types import Page, UpsertResult
 
 Answer = TypeVar("Answer")
 Row = TypeVar("Row")
@@ -19,6 +19,7 @@ Row = TypeVar("Row")
 # A service that is full, away, late, or shedding a conflict; the call itself may be right.
 PASSING = frozenset({"RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED"})
 
+_PAGE = 256
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 
@@ -32,7 +33,7 @@ class Retrying:
 
     def __init__(
         self,
-        limit_s: float,
+        limit_s: float = 120.0,
         wait: Callable[[ClipSearchError, float], Awaitable[None]] = lambda _, seconds: asyncio.sleep(seconds),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -51,13 +52,24 @@ class Retrying:
         self.renew()
         return answer
 
-    async def pages(self, list_page: Callable[..., Awaitable[Page]]) -> AsyncIterator[Sequence[StoredPoint]]:
-        """All points, a page at a time; `list_page` is a client's, with all its arguments but the token."""
-        token: str | None = ""
-        while token is not None:
-            page = await self.make(partial(list_page, page_token=token))
-            yield page.points
-            token = page.next_token or None
+    async def pages(self, list_page: Callable[..., Awaitable[Page]], token: str = "") -> AsyncIterator[Page]:
+        """All pages, or those from `token` on; `list_page` is a client's, with all its other arguments.
+
+        A page has 256 points, or fewer where these do not fit into a message.
+        """
+        size = _PAGE
+        while True:
+            try:
+                page = await self.make(partial(list_page, page_token=token, page_size=size))
+            except ClipSearchError as error:
+                if not is_about_content(error) or size == 1:
+                    raise
+                size //= 2
+                continue
+            yield page
+            token = page.next_token
+            if not token:
+                return
 
     async def write(
         self,

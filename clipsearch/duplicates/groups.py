@@ -17,10 +17,8 @@ from clipsearch.client.retrying import Retrying
 from clipsearch.client.types import Vector, VectorName
 from clipsearch.duplicates.near import Groups, Positions, near
 
-_PAGE = 256
-_PAGE_BYTES = 8 << 20  # of vectors
+_AT_ONCE = 256
 _ROWS = 4096
-_RETRY_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +46,13 @@ async def duplicates(
     holds a quarter of them. Raises ClipSearchError and OSError.
     """
     found = await client.get_collection(collection)  # a wrong address is told at once
-    calls = Retrying(_RETRY_S)
+    calls = Retrying()
     total = found.image_vectors if name == "image" else found.text_vectors
-    list_page = partial(
-        client.list_page,
-        found.name,
-        page_size=max(1, min(_PAGE, _PAGE_BYTES // (8 * found.dimension))),
-        payload=False,
-        with_vectors=True,
-    )
+    list_page = partial(client.list_page, found.name, payload=False, with_vectors=True)
     ids: list[str] = []
     with tempfile.TemporaryFile() as file:
         async for page in calls.pages(list_page):
-            for point in page:
+            for point in page.points:
                 vector = point.image_vector if name == "image" else point.text_vector
                 if vector is not None:
                     file.write(vector.tobytes())
@@ -78,7 +70,7 @@ async def duplicates(
             known = dict(zip((ids[row] for row in group), cosines, strict=True))
             members = [
                 Member(point.id, known[point.id], point.payload)
-                for batch in batched(known, _PAGE)
+                for batch in batched(known, _AT_ONCE)
                 for point in await calls.make(partial(client.get_points, found.name, batch))
             ]
             if len(members) > 1:  # some may have gone meanwhile

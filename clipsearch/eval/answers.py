@@ -73,10 +73,8 @@ async def _by_field(
     for some in batched(dict.fromkeys(values), _AT_ONCE):
         wanted = frozenset(some)
         matches: dict[str, Any] = {"must": [{"key": field, "match": {"any": some}}]}
-        async for points in calls.pages(
-            partial(client.list_page, collection, filter=matches, payload=[field])
-        ):
-            for point in points:
+        async for page in calls.pages(partial(client.list_page, collection, filter=matches, payload=[field])):
+            for point in page.points:
                 value = point.payload.get(field)
                 for one in {value} if isinstance(value, str) else {*strings(value)}:
                     if one in wanted:

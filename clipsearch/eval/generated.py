@@ -15,7 +15,6 @@ from clipsearch.ingest import SourceError
 
 MOST = 1000
 """Queries made of captions: those of points in the order of their hashed ids, which is an even sample."""
-_PAGE = 256
 _CAPTIONS = ("caption", "title", "text")
 _READ = ["path", "folder", *_CAPTIONS]
 
@@ -73,8 +72,8 @@ async def _queries(
 ) -> list[Query]:
     """What the payloads of points with an image have for words, each asking for its points."""
     shown: dict[str, list[str]] = defaultdict(list)
-    async for points in calls.pages(partial(client.list_page, collection, page_size=_PAGE, payload=_READ)):
-        for point in points:
+    async for page in calls.pages(partial(client.list_page, collection, payload=_READ)):
+        for point in page.points:
             if point.has_image and (words := words_of(point.payload)):
                 shown[words].append(point.id)
     if len(shown) < LEAST:

@@ -21,7 +21,6 @@ from clipsearch.eval.queries import Query, read_queries
 Queries = Callable[[AsyncClient, Retrying, str], Awaitable[list[Query]]]
 """The queries for a collection, by its name. Raises SourceError and ClipSearchError."""
 
-_RETRY_S = 60.0
 _BITS = {"none": 32.0, "scalar": 8.0}
 _BINARY_BITS = {"one_bit": 1.0, "one_and_half_bits": 1.5, "two_bits": 2.0}
 _TURBO_BITS = 4.0  # the engine's default
@@ -106,7 +105,7 @@ async def evaluate(
     Where there is a `reference`, they are compared with that, and no exact search is made. `label`: the
     collection's name in the table, its own by default. Raises SourceError, OSError and ClipSearchError.
     """
-    calls = Retrying(_RETRY_S)
+    calls = Retrying()
     collection = await calls.make(partial(client.get_collection, name))
     queries = await asking.queries(client, calls, name)
     rows: list[Row] = []

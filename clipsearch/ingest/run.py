@@ -30,7 +30,6 @@ from clipsearch.ingest.source import Item, Source, SourceError
 CALL_TIMEOUT_S = 120.0
 
 _NO_ROOM = "RESOURCE_EXHAUSTED"
-_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +225,11 @@ class Ingest:
             self._client.list_page,
             self._collection,
             filter=leftovers.filter,
-            page_size=_PAGE,
             payload=list(leftovers.fields),
         )
-        async for points in self._calls.pages(ask):
-            fates = await asyncio.to_thread(list, map(leftovers.fate, points))
-            yield [(point.id, fate) for point, fate in zip(points, fates, strict=True)]
+        async for page in self._calls.pages(ask):
+            fates = await asyncio.to_thread(list, map(leftovers.fate, page.points))
+            yield [(point.id, fate) for point, fate in zip(page.points, fates, strict=True)]
             if self._halt.is_set():
                 return
 

@@ -22,13 +22,11 @@ from clipsearch.client.retrying import Retrying, reason
 from clipsearch.client.types import StoredPoint, UpsertResult
 from clipsearch.reindex.sources import Fields, Lacking, source_of
 
-_PAGE = 256
 # Enough to keep an encoder busy. The writes of others wait behind what is in flight here, by the same
 # encoder: with 128 images in flight on a starved machine it refused them for their deadlines.
 _BATCH = 16
 _CONCURRENT = 2
 _BATCH_BYTES = 8 * 1024 * 1024
-_RETRY_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class Backfill:
         self.client = client
         self.old = old
         self.new = new
-        self.calls = Retrying(_RETRY_S)
+        self.calls = Retrying()
         self.lacking: dict[str, Lacking] = {}
         self.progress = Progress()
         self._fields = fields
@@ -76,8 +74,8 @@ class Backfill:
             async with asyncio.TaskGroup() as group:
                 for _ in range(_CONCURRENT):
                     group.create_task(self._work(batches))
-                async for page in self.calls.pages(partial(self.client.list_page, self.old, page_size=_PAGE)):
-                    for batch in batched(page, _BATCH):
+                async for page in self.calls.pages(partial(self.client.list_page, self.old)):
+                    for batch in batched(page.points, _BATCH):
                         await batches.put(batch)
                 for _ in range(_CONCURRENT):
                     await batches.put(None)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import mean, median
+from typing import Any
 
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import Search
 from clipsearch.client.retrying import Retrying
-from clipsearch.client.types import SearchResult
-from clipsearch.reindex.verify import Sample
+from clipsearch.client.types import SearchResult, StoredPoint
 
 HITS = 10
-_PATIENCE_S = 60.0
+_WITH_VECTORS: Mapping[str, Any] = {"should": [{"has_vector": "image"}, {"has_vector": "text"}]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,19 @@ class Comparison:
 
 
 async def compare(
-    client: AsyncClient, old: str, new: str, samples: Sequence[Sample], queries: Sequence[str]
+    client: AsyncClient, old: str, new: str, samples: int, queries: Sequence[str]
 ) -> Comparison | None:
-    """Asks both for points like each sample, by the same side, and for each of `queries` in words.
+    """Asks both for points like each of some stored ones, by image or text, and for `queries` in words.
 
     None if there is nothing to ask.
     """
+    calls = Retrying()
     page: Search = {"limit": HITS, "payload": False}
     asked: list[tuple[str, Search]] = [
-        (sample.id, {**page, "point_id": sample.id, "target": sample.side}) for sample in samples
+        (point.id, {**page, "point_id": point.id, "target": "image" if point.has_image else "text"})
+        for point in await _sample(client, calls, new, samples)
     ]
     asked += [(words, {**page, "text": words}) for words in queries]
-    calls = Retrying(_PATIENCE_S)
     compared: list[Compared] = []
     for query, search in asked:
         try:
@@ -68,6 +69,17 @@ async def compare(
         else:
             compared.append(_compared(query, before, after))
     return Comparison(tuple(sorted(compared, key=lambda query: query.overlap))) if compared else None
+
+
+async def _sample(client: AsyncClient, calls: Retrying, collection: str, count: int) -> list[StoredPoint]:
+    """Points with vectors. In the order of the hashes of their ids the first are as good as drawn by lot."""
+    found: list[StoredPoint] = []
+    list_page = partial(client.list_page, collection, filter=_WITH_VECTORS, payload=False)
+    async for page in calls.pages(list_page):
+        found += page.points
+        if len(found) >= count:
+            break
+    return found[:count]
 
 
 def _compared(query: str, before: SearchResult, after: SearchResult) -> Compared:

@@ -15,7 +15,6 @@ from clipsearch.client.retrying import Retrying
 from clipsearch.client.types import Collection
 
 _MOST_NAME = 128
-_RETRY_S = 60.0
 
 
 class NotMovable(Exception):
@@ -63,7 +62,7 @@ async def swap(client: AsyncClient, move: Move, *, keep_old_current: bool) -> No
     if keep_old_current:
         await asyncio.sleep(await client.set_successor(move.new.name, move.old.name))
     # Again where the answer is lost: the alias may have moved, and a second run would find nothing to move.
-    await Retrying(_RETRY_S).make(partial(client.update_alias, move.alias, move.new.name))
+    await Retrying().make(partial(client.update_alias, move.alias, move.new.name))
 
 
 def default_name(old: Collection, model: str) -> str:

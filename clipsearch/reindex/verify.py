@@ -7,26 +7,17 @@ it is still not there. The old collection is written first, so whatever comes in
 
 from __future__ import annotations
 
-import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from clipsearch.batches import batched
-from clipsearch.client.types import StoredPoint, VectorName
+from clipsearch.client.types import StoredPoint
 from clipsearch.reindex.backfill import Backfill
 from clipsearch.reindex.sources import Lacking
 
-_PAGE = 256
+_AT_ONCE = 256
 _MOST_ROUNDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A point that both collections have, and the side to search by."""
-
-    id: str
-    side: VectorName
 
 
 @dataclass(slots=True)
@@ -41,7 +32,6 @@ class Verification:
     renewed: int = 0
     lacking: list[Lacking] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -51,21 +41,19 @@ class Verification:
 
 @dataclass(slots=True)
 class _Round:
-    """What one pass over both collections found. `alike`: points that samples are drawn from."""
+    """What one pass over both collections found."""
 
     points: int = 0
-    alike: int = 0
     missing: list[str] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
 
 
-async def verify(backfill: Backfill, samples: int) -> Verification:
-    """Passes over both until nothing differs, a few times at most; `samples` points are drawn on the way."""
+async def verify(backfill: Backfill) -> Verification:
+    """Passes over both until nothing differs, a few times at most."""
     done = Verification()
     for last in (n == _MOST_ROUNDS - 1 for n in range(_MOST_ROUNDS)):
-        found = await _pass(backfill, samples)
+        found = await _pass(backfill)
         mendable = [id for id in found.missing if id not in backfill.lacking]
         if last or not (mendable or found.differing or found.extra):
             break
@@ -73,27 +61,23 @@ async def verify(backfill: Backfill, samples: int) -> Verification:
         await _renew(backfill, mendable, delete=False)
         done.renewed += len(found.differing) + len(mendable)
         done.removed += len(found.extra)
-    done.points, done.samples = found.points, found.samples
+    done.points = found.points
     done.differing = found.differing + found.extra
     unknown = partial(Lacking, kind="failed", reason="written while the two were compared; run it again")
     done.lacking = [backfill.lacking.get(id) or unknown(id) for id in found.missing]
     return done
 
 
-async def _pass(backfill: Backfill, samples: int) -> _Round:
+async def _pass(backfill: Backfill) -> _Round:
     found = _Round()
-    draw = random.Random(0)  # noqa: S311 - the same sample every time
-    list_page = partial(backfill.client.list_page, page_size=_PAGE)
+    list_page = backfill.client.list_page
     async for page in backfill.calls.pages(partial(list_page, backfill.old)):
-        found.points += len(page)
-        missing, differing = await _look(backfill, page)
+        found.points += len(page.points)
+        missing, differing = await _look(backfill, page.points)
         found.missing += missing
         found.differing += differing
-        odd = {*missing, *differing}
-        alike = [p for p in page if p.id not in odd and (p.has_image or p.has_text)]
-        _sample(found, alike, samples, draw)
     async for page in backfill.calls.pages(partial(list_page, backfill.new, payload=False)):
-        ids = [point.id for point in page]
+        ids = [point.id for point in page.points]
         for _ in range(2):  # what was written since the page was read is there the second time
             there = {point.id for point in await _get(backfill, backfill.old, ids)}
             ids = [point.id for point in await _get(backfill, backfill.new, set(ids) - there)]
@@ -121,7 +105,7 @@ def _content(point: StoredPoint) -> tuple[object, bool, bool]:
 
 
 async def _renew(backfill: Backfill, ids: Sequence[str], delete: bool) -> None:
-    for batch in batched(ids, _PAGE):
+    for batch in batched(ids, _AT_ONCE):
         if delete:
             await backfill.calls.make(partial(backfill.client.delete_points, backfill.new, batch))
         await backfill.fill(await _get(backfill, backfill.old, batch, payload=True))
@@ -134,14 +118,3 @@ async def _get(
         return []
     ask = partial(backfill.client.get_points, collection, list(ids), payload=payload)
     return await backfill.calls.make(ask)
-
-
-def _sample(found: _Round, points: Sequence[StoredPoint], most: int, draw: random.Random) -> None:
-    """Reservoir sampling: every point is as likely to be drawn, whatever their number."""
-    for point in points:
-        found.alike += 1
-        sample = Sample(point.id, "image" if point.has_image else "text")
-        if len(found.samples) < most:
-            found.samples.append(sample)
-        elif (place := draw.randrange(found.alike)) < most:
-            found.samples[place] = sample

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from clipsearch.backup import save
+from clipsearch.client import retrying
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.inputs import Point
 from search_service.settings import SearchSettings
@@ -83,7 +84,7 @@ def there(clients) -> AsyncClient:
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven parts or so, of a page or two each."""
     monkeypatch.setattr(save, "_PART_BYTES", 1000)
-    monkeypatch.setattr(save, "_PAGE", 16)
+    monkeypatch.setattr(retrying, "_PAGE", 16)
 
 
 class Instead:

@@ -8,7 +8,7 @@ from clipsearch.client.aio import AsyncClient
 from clipsearch.client.inputs import Point
 from clipsearch.reindex.backfill import Backfill
 from clipsearch.reindex.compare import compare
-from clipsearch.reindex.verify import Sample, verify
+from clipsearch.reindex.verify import verify
 from tests.unit.search_service.served import unit
 
 
@@ -34,10 +34,8 @@ async def alike(client: AsyncClient) -> bool:
 
 
 async def test_two_collections_alike_need_nothing(filled):
-    done = await verify(filled, samples=10)
+    done = await verify(filled)
     assert (done.points, done.removed, done.renewed, done.complete) == (40, 0, 0, True)
-    assert len({sample.id for sample in done.samples}) == 10
-    assert {sample.side for sample in done.samples} == {"text"}
 
 
 async def test_what_was_deleted_is_removed_and_what_is_missing_or_differs_is_made_anew(
@@ -47,7 +45,7 @@ async def test_what_was_deleted_is_removed_and_what_is_missing_or_differs_is_mad
     await client.delete_points("new", ["p1"])
     await client.upsert("new", [Point("p2", text="stale", payload={"text": "stale"})])
     await client.upsert("old", [words(3, version=2), words(99)])
-    done = await verify(filled, samples=0)
+    done = await verify(filled)
     assert (done.removed, done.renewed, done.complete) == (2, 4, True)
     assert await alike(client)
     [found] = await client.get_points("new", ["p2"], with_vectors=True)
@@ -56,41 +54,31 @@ async def test_what_was_deleted_is_removed_and_what_is_missing_or_differs_is_mad
 
 async def test_what_cannot_be_made_is_listed_and_a_stale_copy_does_not_stay(client, filled):
     await client.upsert("old", [Point("p5", text_vector=unit(1), payload={"n": 1})])
-    done = await verify(filled, samples=0)
+    done = await verify(filled)
     assert [(one.id, one.kind) for one in done.lacking] == [("p5", "not re-encodable")]
     assert not done.complete
     assert await client.get_points("new", ["p5"]) == []
 
 
-async def test_points_without_vectors_are_alike_and_no_samples_and_a_stand_in_does_not_stay(client, filled):
+async def test_points_without_vectors_are_alike_and_a_stand_in_does_not_stay(client, filled):
     await client.delete_vectors("old", [f"p{n}" for n in range(38)], vectors=["text"])
     # As a run leaves it that was killed before it took the vector that stood in.
     await client.upsert("new", [Point("p5", image_vector=unit(1), payload={"text": "text 5"})])
-    done = await verify(filled, samples=10)
+    done = await verify(filled)
     assert (done.renewed, done.complete) == (38, True)
-    assert sorted(done.samples, key=lambda one: one.id) == [Sample("p38", "text"), Sample("p39", "text")]
     assert await alike(client)
     assert (await client.get_collection("new")).image_vectors == 0
-
-
-async def test_samples_are_drawn_as_if_points_without_vectors_were_not_there(client, filled):
-    bare = [f"p{n}" for n in range(30)]
-    await client.delete_vectors("old", bare, vectors=["text"])
-    samples = (await verify(filled, samples=3)).samples
-    await client.delete_points("old", bare)
-    assert (await verify(filled, samples=3)).samples == samples
 
 
 async def test_pages_are_compared_to_the_last(client, filled):
     await client.upsert("old", [words(n) for n in range(100, 300)])
     await client.upsert("old", [words(n) for n in range(300, 500)])
-    assert (await verify(filled, samples=30)).renewed == 400
+    assert (await verify(filled)).renewed == 400
     assert await alike(client)
 
 
 async def test_the_overlap_is_that_of_the_best_ten(client, filled, encoders):
-    samples = [Sample(f"p{n}", "text") for n in range(35)]
-    found = await compare(client, "old", "new", samples, ["text 1"])
+    found = await compare(client, "old", "new", 35, ["text 1"])
     assert found is not None
     assert len(found.queries) == 36
     assert [q.overlap for q in found.queries] == sorted(q.overlap for q in found.queries)
@@ -99,10 +87,21 @@ async def test_the_overlap_is_that_of_the_best_ten(client, filled, encoders):
         assert query.overlap == len(set(query.old) & set(query.new)) / 10
     assert 0 < found.mean < 1, "two random models: some of 40 are shared by chance"
     await client.delete_points("old", ["p0"])
-    fewer = await compare(client, "old", "new", samples, [])
+    fewer = await compare(client, "old", "new", 40, [])
     assert fewer is not None
-    assert len(fewer.queries) == 34, "a point that is gone is left out"
-    same = await compare(client, "old", "old", samples[1:4], [])
+    assert len(fewer.queries) == 39, "a point that is gone is left out"
+    same = await compare(client, "old", "old", 3, [])
     assert same is not None
     assert (same.median, same.mean) == (1, 1)
-    assert await compare(client, "old", "new", [], []) is None
+    assert await compare(client, "old", "new", 0, []) is None
+
+
+async def test_the_points_to_ask_by_are_the_same_each_time_and_have_vectors(client, filled):
+    found = [await compare(client, "old", "new", 10, []) for _ in range(2)]
+    assert found[0] == found[1]
+    asked = {query.query for query in found[0].queries}
+    assert len(asked) == 10
+    bare = [f"p{n}" for n in range(40) if f"p{n}" not in asked][:25]
+    await client.delete_vectors("new", bare, vectors=["text"])
+    again = await compare(client, "old", "new", 10, [])
+    assert {query.query for query in again.queries} == asked

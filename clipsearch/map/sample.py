@@ -1,19 +1,14 @@
-"""Reads the vectors to look at: all of a collection, or an even sample of them.
-
-Pages of ids come first, vectors only for the points that were chosen, so that memory holds the
-sample and one page, however large the collection is.
-"""
+"""Reads the vectors to look at: all of a collection, or an even sample of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.batches import batched
 from clipsearch.client.sync import Client
 from clipsearch.client.types import Collection, Vector
 from clipsearch.filters.convert import FilterLike
@@ -22,8 +17,7 @@ from clipsearch.filters.paths import values_at
 IMAGE, TEXT = 0, 1
 SIDES = ("image", "text")
 
-_PAGE = 1000
-_FETCHED = 256  # points with vectors: 512 KB a vector column of 512 numbers
+_PAGE = 256  # points with vectors: 512 KB a vector column of 512 numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +61,30 @@ def read_sample(
     filter: FilterLike | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sample:
-    """At most about `most` vectors of the collection or alias `name`, evenly from all of it.
+    """At most `most` vectors of the collection or alias `name`, evenly from all of it.
 
-    Points are listed in the order of a hash of their ids, so every k-th of them is an even sample,
-    and the same one each time. `on_progress` hears how many points are read, and of how many.
+    Points are listed in the order of a hash of their ids, so the first of them are an even sample,
+    and the same one each time. `on_progress` hears how many points are read, and of how many at most.
     Raises ClipSearchError and NothingToShow.
     """
     collection = client.get_collection(name)
     points = client.count(name, filter=filter)
-    vectors_a_point = (collection.image_vectors + collection.text_vectors) / max(1, collection.points)
-    wanted = min(points, max(1, int(most / max(1.0, vectors_a_point))))
-    if wanted < 2:
+    if points < 2:
         raise NothingToShow(f"collection {name!r} has {points} points to show; a map needs at least 2")
     items: list[Item] = []
-    rows = np.empty((max(most, wanted * 2), collection.dimension), np.float32)
+    rows = np.empty((min(most, points * 2), collection.dimension), np.float32)
     item: list[int] = []
     side: list[int] = []
-    for ids in batched(_chosen(client, name, points, wanted, filter), _FETCHED):
-        for point in client.get_points(name, ids, with_vectors=True):
-            for number, vector in ((IMAGE, point.image_vector), (TEXT, point.text_vector)):
-                if vector is not None and len(item) < len(rows):
-                    rows[len(item)] = vector
-                    item.append(len(items))
-                    side.append(number)
-            items.append(Item(point.id, point.payload))
-        on_progress(len(items), wanted)
+    for point in client.list_points(name, filter=filter, page_size=_PAGE, with_vectors=True):
+        if len(item) == len(rows):
+            break
+        for number, vector in ((IMAGE, point.image_vector), (TEXT, point.text_vector)):
+            if vector is not None and len(item) < len(rows):
+                rows[len(item)] = vector
+                item.append(len(items))
+                side.append(number)
+        items.append(Item(point.id, point.payload))
+        on_progress(len(items), min(points, most))
     if len(item) < 2:
         raise NothingToShow(f"collection {name!r} has {len(item)} vectors to show; a map needs at least 2")
     return Sample(
@@ -119,14 +112,3 @@ def word(value: Any) -> str | None:
     if isinstance(value, str | int | float):
         return str(value)
     return None
-
-
-def _chosen(client: Client, name: str, points: int, wanted: int, filter: FilterLike | None) -> Iterator[str]:
-    """The ids of `wanted` points out of `points`, evenly spread."""
-    taken = 0
-    for number, point in enumerate(client.list_points(name, filter=filter, page_size=_PAGE, payload=False)):
-        if number * wanted // points >= taken:
-            taken += 1
-            yield point.id
-        if taken == wanted:
-            return

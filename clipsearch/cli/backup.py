@@ -12,8 +12,7 @@ import typer
 
 from clipsearch.cli.shared.access import connect_async
 from clipsearch.cli.shared.options import DEFAULT_SERVER, Json, NamedCollection, Server, a_path
-from clipsearch.cli.shared.output import plain, print_json, stderr, step_bars
-from clipsearch.cli.shared.problems import need
+from clipsearch.cli.shared.output import plain, print_json, progress, stderr
 from clipsearch.display.text import counted
 
 if TYPE_CHECKING:
@@ -48,7 +47,6 @@ def backup(
 
       clipsearch backup shop shop.tar --server old:50052 && clipsearch restore shop.tar --server new:50052
     """
-    need("a backup", "parquet", ["pyarrow"])
     from clipsearch.backup.save import Save
 
     async def run(show: Callable[[str, int, int], None]) -> Manifest:
@@ -91,7 +89,6 @@ def restore(
 
       clipsearch restore shop.tar --to shop-may --server new:50052
     """
-    need("a backup", "parquet", ["pyarrow"])
     from clipsearch.backup.restore import Restore
 
     async def run(show: Callable[[str, int, int], None]) -> Restored:
@@ -116,7 +113,7 @@ def restore(
 
 def _resumable(run: Callable[[Callable[[str, int, int], None]], Coroutine[Any, Any, Answer]]) -> Answer:
     """Runs it with a bar for each of its steps; Ctrl-C ends it."""
-    with step_bars() as show:
+    with progress() as show:
         try:
             return asyncio.run(run(show))
         except KeyboardInterrupt:

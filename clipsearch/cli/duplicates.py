@@ -11,7 +11,7 @@ import typer
 
 from clipsearch.cli.shared.access import connect_async
 from clipsearch.cli.shared.options import DEFAULT_SERVER, NamedCollection, Server
-from clipsearch.cli.shared.output import describe, plain, stderr, stdout, step_bars, table
+from clipsearch.cli.shared.output import describe, plain, progress, stderr, stdout, table
 from clipsearch.display.text import counted
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def duplicates(
     async def run() -> None:
         nonlocal groups, points, broken
         async with connect_async(server) as client:
-            async for group in find(client, collection, target, above, bars, read):
+            async for group in find(client, collection, target, above, bar, read):
                 if groups < MOST_GROUPS:
                     first.append(group)
                 groups, points = groups + 1, points + len(group)
@@ -83,7 +83,7 @@ def duplicates(
                     line = {"group": groups, "size": len(group), "points": members}
                     print(json_text.dumps(line), flush=True)
 
-    with step_bars() as bars:
+    with progress() as bar:
         asyncio.run(run())
     if html is not None:
         write_page(collection, above, first, groups - len(first), html)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -15,16 +14,12 @@ import typer
 from clipsearch.cli.shared.access import connect_async
 from clipsearch.cli.shared.index_source import open_source
 from clipsearch.cli.shared.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Json, Server
-from clipsearch.cli.shared.output import plain, print_json, progress_bar, say, size, stderr, stdout, table
-from clipsearch.cli.shared.problems import need
+from clipsearch.cli.shared.output import plain, print_json, progress, say, size, stderr, stdout, table
 from clipsearch.cli.shared.processes import exit_on_sigterm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from clipsearch.eval.run import Asking, Row
 
-NEEDED = ("ir_measures", "matplotlib", "scipy")
 _MOST_K = 1000
 _MOST_EF = 4096
 
@@ -126,7 +121,6 @@ def eval(
 
       clipsearch eval queries.jsonl --fail-below recall@10=0.8 --json
     """
-    need("an evaluation", "eval", NEEDED)
     from clipsearch.client.inputs import Quantization
     from clipsearch.eval.document import document
     from clipsearch.eval.page import write_page
@@ -246,21 +240,3 @@ def show(rows: Sequence[Row], told: Mapping[str, Any]) -> None:
         )
     for missed in told["below"]:
         stderr().print(f"[red]below what was asked: {plain(missed)}[/red]")
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr while queries are asked: what tells it of the row, queries done, and queries in all."""
-    bar = progress_bar(transient=True)
-    task = bar.add_task("", total=None, note="")
-
-    def update(row: str, done: int, total: int) -> None:
-        bar.start()  # between rows the terminal is others'
-        bar.update(task, description=plain(row), completed=done, total=total)
-        if done == total:
-            bar.stop()
-
-    try:
-        yield update
-    finally:
-        bar.stop()

@@ -19,7 +19,7 @@ from clipsearch.cli.shared.options import (
     TlsKey,
 )
 from clipsearch.cli.shared.output import plain, stdout
-from clipsearch.cli.shared.problems import Problem, need
+from clipsearch.cli.shared.problems import Problem
 from clipsearch.cli.web import check_tls
 
 
@@ -90,7 +90,6 @@ def gateway(
 
       clipsearch gateway --host 0.0.0.0 --tls-certificate crt.pem --tls-key key.pem
     """
-    need("the gateway", "gateway", ["envoy"])
     from clipsearch.channel.connection import is_loopback
     from clipsearch.channel.credentials import channel_credentials
     from clipsearch.gateway.process import run

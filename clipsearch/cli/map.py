@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ from clipsearch.cli.shared.options import (
     Server,
     conditions,
 )
-from clipsearch.cli.shared.output import plain, print_json, progress_bar, stderr, stdout, table
+from clipsearch.cli.shared.output import plain, print_json, progress, stderr, stdout, table
 from clipsearch.cli.shared.problems import Problem
 
 if TYPE_CHECKING:
@@ -137,17 +138,9 @@ def draw(
     from clipsearch.map.sample import read_sample
     from clipsearch.map.summary import summary
 
-    with progress_bar(transient=True) as bar:
-        task = bar.add_task("", total=None, note="")
-
-        def step(description: str) -> None:
-            bar.reset(task, total=None, description=description)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        step("reading vectors")
-        sample = read_sample(client, collection, most=points, filter=filter, on_progress=progress)
+    with progress() as step:
+        reading = partial(step, "reading vectors")
+        sample = read_sample(client, collection, most=points, filter=filter, on_progress=reading)
         chosen = list(fields) if fields is not None else telling_fields(sample)
         for field in chosen:
             if not any(value is not None for value in sample.values(field)):

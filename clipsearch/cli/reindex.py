@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipsearch.cli.eval import NEEDED, FailBelow, read_bounds
+from clipsearch.cli.eval import FailBelow, read_bounds
 from clipsearch.cli.shared.access import connect_async
 from clipsearch.cli.shared.options import DEFAULT_SERVER, Json, NamedCollection, Server
-from clipsearch.cli.shared.output import plain, print_json, progress_bar, stderr, stdout, table
-from clipsearch.cli.shared.problems import need
+from clipsearch.cli.shared.output import plain, print_json, progress, stderr, stdout, table
 
 if TYPE_CHECKING:
     from clipsearch.client.aio import AsyncClient
@@ -102,7 +101,6 @@ def reindex(
     bounds = read_bounds(fail_below, _KS) if fail_below else {}
     asked = None
     if eval is not None:
-        need("an evaluation", "eval", NEEDED)
         from clipsearch.eval.run import from_file
 
         asked = from_file(eval)  # what is wrong with it is told before the work
@@ -149,7 +147,7 @@ async def _evaluate(
     client: AsyncClient, move: Move, queries: Queries, source: str, bounds: Mapping[str, float], json: bool
 ) -> dict[str, Any]:
     """Measures both collections, as `clipsearch eval` does."""
-    from clipsearch.cli.eval import progress, show
+    from clipsearch.cli.eval import show
     from clipsearch.eval.document import document
     from clipsearch.eval.run import Asking, evaluate
 
@@ -167,14 +165,13 @@ async def _fill(client: AsyncClient, move: Move, fields: Fields) -> Backfill:
     """The backfill, run with a progress bar."""
     from clipsearch.reindex.backfill import Backfill
 
-    with progress_bar() as bar:
-        task = bar.add_task("encoding", total=move.old.points, note="")
+    with progress() as show:
 
-        def progress(now: Progress) -> None:
-            note = f"[red]{now.lacking} lacking" if now.lacking else ""
-            bar.update(task, completed=now.done, total=max(move.old.points, now.done), note=note)
+        def on_progress(now: Progress) -> None:
+            lacking = f", {now.lacking:,} lacking" if now.lacking else ""
+            show(f"encoding{lacking}", now.done, move.old.points)
 
-        backfill = Backfill(client, move.old.name, move.new.name, fields, progress)
+        backfill = Backfill(client, move.old.name, move.new.name, fields, on_progress)
         await backfill.run()
         return backfill
 

@@ -6,8 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import ir_measures
 import numpy as np
+from ir_measures import RR, R, nDCG
 from numpy.typing import NDArray
+from scipy.stats import bootstrap
 
 from clipsearch.eval.ask import Ranking
 from clipsearch.eval.queries import Query
@@ -40,9 +43,6 @@ def per_query(queries: Sequence[Query], ranked: Sequence[Ranking], ks: Sequence[
     recall: share of the right points among the first k. mrr: 1 / rank of the first right point. ndcg: gains
     of the grades, discounted by the logarithm of the rank, as a share of the best order's.
     """
-    import ir_measures
-    from ir_measures import RR, R, nDCG
-
     most = max(ks)
     measures = dict(zip(names(ks), [*(R @ k for k in sorted(ks)), RR @ most, nDCG @ most], strict=True))
     of = {measure: name for name, measure in measures.items()}
@@ -57,8 +57,6 @@ def per_query(queries: Sequence[Query], ranked: Sequence[Ranking], ks: Sequence[
 
 def interval(values: Values) -> Interval:
     """Mean and 95 % interval of at least two numbers, by the bootstrap's percentiles; the same each time."""
-    from scipy.stats import bootstrap
-
     found = bootstrap(
         (values,),
         np.mean,

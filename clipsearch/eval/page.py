@@ -10,6 +10,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from matplotlib.figure import Figure
+
 _HERE = Path(__file__).parent
 _COLOUR = "#0072b2"
 _ROW_INCHES, _HEAD_INCHES, _PANEL_INCHES, _LABEL_INCHES = 0.34, 0.9, 2.3, 2.6
@@ -56,8 +58,6 @@ def _line(row: Mapping[str, Any], measures: Sequence[str]) -> str:
 
 def _chart(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> str:
     """A panel a measure, a row a line: the mean and its interval, as the address of an SVG."""
-    from matplotlib.figure import Figure
-
     size = (_LABEL_INCHES + _PANEL_INCHES * len(measures), _HEAD_INCHES + _ROW_INCHES * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]

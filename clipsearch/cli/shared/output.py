@@ -14,7 +14,7 @@ from clipsearch.display.text import cut
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
     from rich.table import Table
 
 _PIPE_WIDTH = 100_000  # in a pipe or a file a line is as long as what it says
@@ -83,17 +83,24 @@ def progress_bar(*, transient: bool = False) -> Progress:
 
 
 @contextmanager
-def step_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar for each step of some work: what tells it of a step, what is done, and of how much."""
-    with progress_bar() as bar:
-        tasks: dict[str, TaskID] = {}
+def progress() -> Iterator[Callable[..., None]]:
+    """A bar on stderr for one step of some work after another: what tells it of a step.
 
-        def show(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = bar.add_task(step, note="")
-            bar.update(tasks[step], completed=done, total=max(done, total))
+    It takes the step's name, what is done, and of how much (None = not known). A bar goes with its step.
+    """
+    bar = progress_bar(transient=True)
+    task = bar.add_task("", total=None, note="")
 
+    def show(step: str, done: int = 0, total: int | None = None) -> None:
+        bar.start()  # between steps the terminal is others'
+        bar.update(task, description=plain(step), completed=done, total=total)
+        if total is not None and done >= total:
+            bar.stop()
+
+    try:
         yield show
+    finally:
+        bar.stop()
 
 
 def say(message: str) -> None:

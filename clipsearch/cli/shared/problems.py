@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
-from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -19,6 +17,9 @@ class Problem(Exception):
 _EXTRAS = {
     "cpu": "cachetools pydantic tokenizers",
     "search": "qdrant_client qdrant_edge",
+    "eval": "ir_measures scipy",
+    "parquet": "pyarrow",
+    "gateway": "envoy",
     "cpu,search": "grpc_health prometheus_client pydantic_settings structlog",
     "export": "onnx_ir onnxscript open_clip sentencepiece torch torchvision transformers",
     "map": "matplotlib pacmap plotly sklearn",
@@ -102,10 +103,3 @@ def _what_to_install(error: ModuleNotFoundError) -> str | None:
         if package in packages.split():
             return f"this needs {package}: pip install 'clipsearch[{extra}]'"
     return None
-
-
-def need(what: str, extra: str, packages: Sequence[str]) -> None:
-    """Raises Problem that says what to install if one of the packages, by import name, is not there."""
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing:
-        raise Problem(f"{what} needs {', '.join(missing)}: pip install 'clipsearch[{extra}]'")

@@ -35,16 +35,12 @@ Changes = Mapping[str, Any]
 """What becomes of a payload: new values by key; None = the key goes. Empty: it is as it should be."""
 
 
-class BadItem(ArgumentError):
-    """The item cannot be sent; the message says why."""
-
-
 def to_point(item: Item) -> Point:
     """The point to write. Reads the image. Raises ArgumentError and OSError with the reason."""
     if item.problem:
-        raise BadItem(item.problem)
+        raise ArgumentError(item.problem)
     if item.path is None and item.text is None and item.is_encoded:
-        raise BadItem("has neither an image nor a text")
+        raise ArgumentError("has neither an image nor a text")
     json_value(item.id, "id")
     json_value(item.text, "text")
     payload: dict[str, Any] = json_value(dict(item.payload), "payload")
@@ -203,7 +199,7 @@ def json_value(value: Any, where: str) -> Any:
     if isinstance(value, list | tuple):
         return [json_value(inner, f"{where}[{i}]") for i, inner in enumerate(value)]
     if isinstance(value, bytes | bytearray):
-        raise BadItem(f"{where}: bytes are no JSON; leave the column out of the payload")
+        raise ArgumentError(f"{where}: bytes are no JSON; leave the column out of the payload")
     return plain(value, where)
 
 
@@ -212,9 +208,9 @@ def _read(path: Path) -> bytes:
         with open_regular(path) as file:
             content = file.read(_LARGEST_FILE + 1)
     except ValueError as error:
-        raise BadItem(f"{str(path)!r} cannot be a path ({error})") from None
+        raise ArgumentError(f"{str(path)!r} cannot be a path ({error})") from None
     if len(content) > _LARGEST_FILE:
-        raise BadItem(f"its image has more than {_LARGEST_FILE:,} bytes, which cannot be sent")
+        raise ArgumentError(f"its image has more than {_LARGEST_FILE:,} bytes, which cannot be sent")
     return content
 
 

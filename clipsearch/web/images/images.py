@@ -20,7 +20,6 @@ from clipsearch.web.errors import WebError
 from clipsearch.web.images.roots import Roots
 
 SIZES = (160, 320, 640)
-MAX_WAITING = 256
 _THREADS = 2
 _WAIT_S = 20.0
 _LOOK_S = 2.0
@@ -38,7 +37,7 @@ class SmallImage:
 
 
 class Images:
-    """Reads images under the roots; at most two at a time, a few hundred may wait."""
+    """Reads images under the roots, at most two at a time. As many wait as the server has connections."""
 
     def __init__(self, roots: Roots) -> None:
         self._roots = roots
@@ -47,7 +46,6 @@ class Images:
         self._making = ThreadPoolExecutor(_THREADS, thread_name_prefix="images")
         # Of their own, so that no search waits for images to be made.
         self._looking = ThreadPoolExecutor(_THREADS, thread_name_prefix="paths")
-        self._waiting = 0
 
     def close(self) -> None:
         """Forgets the work that has not begun."""
@@ -67,7 +65,7 @@ class Images:
             return frozenset()
 
     async def small(self, path: object, edge: int) -> SmallImage:
-        """Raises WebError: 404 where there is no image to show, 503 and 504 where there is no time."""
+        """Raises WebError: 404 where there is no image to show, 504 where there is no time."""
         return await self._in_thread(partial(self._small, path, edge))
 
     async def whole(self, path: object) -> bytes:
@@ -75,16 +73,11 @@ class Images:
         return await self._in_thread(partial(self._whole, path))
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        if self._waiting >= MAX_WAITING:
-            raise WebError(503, "TOO_MANY_IMAGES", "too many images are being made", retry_after=1.0)
-        self._waiting += 1
         try:
             async with asyncio.timeout(_WAIT_S):
                 return await asyncio.get_running_loop().run_in_executor(self._making, work)
         except TimeoutError:
             raise WebError(504, "DEADLINE_EXCEEDED", "the disk or the image takes too long") from None
-        finally:
-            self._waiting -= 1
 
     def _small(self, path: object, edge: int) -> SmallImage:
         with self._opened(path) as (file, about):

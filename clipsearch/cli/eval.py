@@ -13,7 +13,7 @@ import typer
 
 from clipsearch.cli.shared.access import connect_async
 from clipsearch.cli.shared.index_source import open_source
-from clipsearch.cli.shared.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Json, Server
+from clipsearch.cli.shared.options import DEFAULT_COLLECTION, DEFAULT_SERVER, Json, Server, choices, words
 from clipsearch.cli.shared.output import plain, print_json, progress, say, size, stderr, stdout, table
 from clipsearch.cli.shared.processes import exit_on_sigterm
 
@@ -142,8 +142,8 @@ def eval(
             _refuse("a collection that is served", {"--collection": collection})
             if not model:
                 raise typer.BadParameter("--source needs at least one --model", param_hint="--model")
-            kinds = _choices("--quantization", quantization or "none", get_args(Quantization))
             from clipsearch.cli.eval_services import own_rows
+            from encoder_service.bundle import Precision
 
             with exit_on_sigterm(), tempfile.TemporaryDirectory(prefix="clipsearch-eval-") as scratch:
                 rows = asyncio.run(
@@ -152,8 +152,10 @@ def eval(
                         asking,
                         Path(scratch),
                         models=model,
-                        precisions=_words(precision),
-                        quantizations=kinds,
+                        precisions=choices("--precision", precision, get_args(Precision)),
+                        quantizations=choices(
+                            "--quantization", quantization or "none", get_args(Quantization)
+                        ),
                         efs=efs,
                     )
                 )
@@ -194,22 +196,11 @@ def _refuse(without: str, given: Mapping[str, object]) -> None:
             raise typer.BadParameter(f"goes with {without} only", param_hint=option)
 
 
-def _words(listed: str) -> list[str]:
-    return list(dict.fromkeys(word for one in listed.split(",") if (word := one.strip())))
-
-
-def _choices(option: str, listed: str, known: Sequence[Any]) -> list[Any]:
-    words = _words(listed)
-    if unknown := [word for word in words if word not in known]:
-        raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(known)}", param_hint=option)
-    return words
-
-
 def _numbers(option: str, listed: str, most: int) -> list[int]:
-    words = _words(listed)
-    if not words or not all(word.isascii() and word.isdigit() and 1 <= int(word) <= most for word in words):
+    given = words(listed)
+    if not given or not all(word.isascii() and word.isdigit() and 1 <= int(word) <= most for word in given):
         raise typer.BadParameter(f"{listed!r}: write numbers of 1 to {most}, such as 1,10", param_hint=option)
-    return [int(word) for word in words]
+    return [int(word) for word in given]
 
 
 def show(rows: Sequence[Row], told: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 from clipsearch.cli.shared import processes
 from clipsearch.cli.shared.index_run import index_source
@@ -157,10 +156,9 @@ def _precisions(model: Path, asked: Sequence[str]) -> tuple[str, Pair, list[Pair
 
     A tower that lacks a precision runs in the bundle's choice. Raises Problem where both do, and BundleError.
     """
-    from encoder_service.bundle import Precision, read_manifest
+    from encoder_service.bundle import read_manifest
 
     manifest = read_manifest(model)
-    known = get_args(Precision)
     chosen = (manifest.preferred_cpu["image"], manifest.preferred_cpu["text"])
 
     def pair(precision: str) -> Pair:
@@ -168,8 +166,6 @@ def _precisions(model: Path, asked: Sequence[str]) -> tuple[str, Pair, list[Pair
         return (precision if image else chosen[0], precision if text else chosen[1])
 
     for one in asked:
-        if one not in known:
-            raise Problem(f"--precision {one}: there are {', '.join(known)}")
         if not any(one in there for there in manifest.precisions.values()):
             raise Problem(f"{model} has no {one} graphs; export it with --precision fp32,{one}")
     return manifest.name, pair("fp32"), [pair(one) for one in asked] or [chosen]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json as json_format
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from clipsearch.cli.shared.options import Json
+from clipsearch.cli.shared.options import Json, choices
 from clipsearch.cli.shared.output import plain, print_json, say, size, stderr, stdout, table
 from clipsearch.cli.shared.problems import Commands, Problem
 
@@ -254,15 +254,12 @@ def checks_table(checks: list[ParityCheck]) -> Table:
 
 
 def _precisions(names: str) -> list[Precision]:
-    known: dict[str, Precision] = {"fp32": "fp32", "int8": "int8", "fp16": "fp16"}
-    chosen = [name.strip() for name in names.split(",")]
-    if unknown := [name for name in chosen if name not in known]:
-        raise typer.BadParameter(
-            f"{', '.join(unknown)}: there are fp32, int8 and fp16", param_hint="--precision"
-        )
+    from encoder_service.bundle import Precision
+
+    chosen: list[Precision] = choices("--precision", names, get_args(Precision))
     if "fp32" not in chosen:
         raise typer.BadParameter("fp32 is always part of it: fp32,int8", param_hint="--precision")
-    return list(dict.fromkeys(known[name] for name in chosen))
+    return chosen
 
 
 def known_models() -> list[dict[str, Any]]:

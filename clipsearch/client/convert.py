@@ -165,8 +165,6 @@ def _meant(value: Any, where: str, depth: int) -> Any:
             return plain(value.tolist(), where, depth + 1)
         case np.bool_() | np.integer() | np.floating() | np.str_():
             return plain(value.item(), where, depth + 1)
-        case bool():
-            return bool(value)
         case str():
             return string(str(value), where)
         case int() | float():

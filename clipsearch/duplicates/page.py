@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from string import Template
 
-from clipsearch.display.text import counted
+from clipsearch.display.text import counted, cut
 from clipsearch.display.thumbnails import thumbnail
 from clipsearch.duplicates.groups import Member
 
@@ -46,13 +46,9 @@ def _point(member: Member, images: Iterator[int]) -> str:
     image, path = "", member.payload.get("path")
     if isinstance(path, str) and next(images, None) is not None and (source := thumbnail(Path(path))):
         image = f'<img alt="" src="{source}">'
-    said = html.escape(_cut(str(path) if path else _fields(member)))
-    return f"<li>{image}<b>{member.cosine:.3f}</b> {html.escape(_cut(member.id))}<br>{said}</li>"
+    said = html.escape(cut(str(path) if path else _fields(member), _LONGEST))
+    return f"<li>{image}<b>{member.cosine:.3f}</b> {html.escape(cut(member.id, _LONGEST))}<br>{said}</li>"
 
 
 def _fields(member: Member) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(member.payload.items()))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

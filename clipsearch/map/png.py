@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from clipsearch.display.text import cut
 from clipsearch.map.build import CENTRED, RAW, SpaceMap, View
 from clipsearch.map.page import caption, first_way, groups_of
 from clipsearch.map.sample import IMAGE, TEXT
@@ -80,5 +81,4 @@ def _colour(group: int) -> str | tuple[float, float, float]:
 
 def _short(text: str) -> str:
     """Without a dollar sign, which matplotlib would take for mathematics."""
-    text = text.replace("$", r"\$")
-    return text if len(text) <= 28 else text[:27] + "…"
+    return cut(text, 28).replace("$", r"\$")

@@ -63,6 +63,19 @@ def conditions(filter: Sequence[str] | None) -> dict[str, Any] | None:
     return parse_expressions(filter, zone=None) if filter else None
 
 
+def words(listed: str) -> list[str]:
+    """Words with commas between them, each once."""
+    return list(dict.fromkeys(word for one in listed.split(",") if (word := one.strip())))
+
+
+def choices(option: str, listed: str, known: Sequence[Any]) -> list[Any]:
+    """Words with commas between them. Raises BadParameter for one that is not known."""
+    chosen = words(listed)
+    if unknown := [word for word in chosen if word not in known]:
+        raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(known)}", param_hint=option)
+    return chosen
+
+
 def by_name(pairs: Iterable[tuple[str, Value]], option: str) -> dict[str, Value]:
     """What an option that may be repeated says of each name. Raises BadParameter for one that comes twice."""
     said: dict[str, Value] = {}

@@ -17,6 +17,7 @@ from typing import Any, Literal, ParamSpec, SupportsIndex, TypeAlias, TypedDict,
 from numpy.typing import NDArray
 from PIL import Image
 
+from clipsearch.channel.connection import MAX_MESSAGE_BYTES
 from clipsearch.client.errors import ArgumentError, ArgumentTypeError
 from clipsearch.files import open_regular
 from clipsearch.filters.convert import FilterLike
@@ -28,6 +29,7 @@ VectorLike = NDArray[Any] | Sequence[float]
 
 Item = TypeVar("Item")
 P = ParamSpec("P")
+_LARGEST_FILE = MAX_MESSAGE_BYTES - 64 * 1024  # room for the payload and the rest of the request
 _ONE = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, Mapping)
 
 CONTENT_HASH = "content_hash"
@@ -237,7 +239,7 @@ class CollectionOptions(TypedDict, total=False):
 def image_bytes(image: ImageLike, argument: str) -> bytes:
     """The bytes of an image file. Reads a path from disk (OSError); a Pillow image becomes a PNG.
 
-    Raises TypeError for anything else, naming `argument`.
+    Raises TypeError for anything else, and ValueError for a file that is too large, naming `argument`.
     """
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
@@ -250,8 +252,14 @@ def image_bytes(image: ImageLike, argument: str) -> bytes:
             f"{argument}: must be the bytes of an image file, a path or a Pillow image, "
             f"is of type {type(image).__name__}"
         )
-    with open_regular(Path(image)) as file:
-        return file.read()
+    try:
+        with open_regular(Path(image)) as file:
+            content = file.read(_LARGEST_FILE + 1)
+    except ValueError as error:
+        raise ArgumentError(f"{argument}: {str(image)!r} cannot be a path ({error})") from None
+    if len(content) > _LARGEST_FILE:
+        raise ArgumentError(f"{argument}: a file of more than {_LARGEST_FILE:,} bytes, which cannot be sent")
+    return content
 
 
 def listed(given: Any, argument: str, of: str, *, ordered: bool = True) -> Iterable[Any]:

@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from clipsearch.channel.connection import MAX_MESSAGE_BYTES
 from clipsearch.client.convert import f32, plain
 from clipsearch.client.errors import ArgumentError
-from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, SPOILT, Point
-from clipsearch.files import open_regular
+from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, SPOILT, Point, image_bytes
 from clipsearch.ingest.source import Item, digest_of, path_text
 
 COPIES = "copies"
@@ -26,7 +24,6 @@ COPIES = "copies"
 COMPARED = (CONTENT_HASH, INDEXED_FROM, COPIES, "path", "name", "folder", "bytes", "modified")
 """Payload keys that `changes` has to see."""
 
-_LARGEST_FILE = MAX_MESSAGE_BYTES - 64 * 1024  # room for the payload and the rest of the request
 _MOST_COPIES = 20  # a folder may hold thousands of one image, a payload 64 KiB
 _HEX_DIGITS = 32
 _OF_FOLDER = frozenset({"path", "name", "folder", "bytes", "modified"})
@@ -44,7 +41,7 @@ def to_point(item: Item) -> Point:
     json_value(item.id, "id")
     json_value(item.text, "text")
     payload: dict[str, Any] = json_value(dict(item.payload), "payload")
-    image = None if item.path is None else _read(item.path)
+    image = None if item.path is None else image_bytes(item.path, "image")
     id = item.id
     if item.is_encoded and (item.origin or id is not None):
         digest = content_hash(image, item.text, payload)
@@ -201,17 +198,6 @@ def json_value(value: Any, where: str) -> Any:
     if isinstance(value, bytes | bytearray):
         raise ArgumentError(f"{where}: bytes are no JSON; leave the column out of the payload")
     return plain(value, where)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with open_regular(path) as file:
-            content = file.read(_LARGEST_FILE + 1)
-    except ValueError as error:
-        raise ArgumentError(f"{str(path)!r} cannot be a path ({error})") from None
-    if len(content) > _LARGEST_FILE:
-        raise ArgumentError(f"its image has more than {_LARGEST_FILE:,} bytes, which cannot be sent")
-    return content
 
 
 def _spelt(path: str) -> Path | None:

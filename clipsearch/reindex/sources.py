@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from clipsearch.channel.connection import MAX_MESSAGE_BYTES
-from clipsearch.client.inputs import Point
+from clipsearch.client.inputs import Point, image_bytes
 from clipsearch.client.types import StoredPoint
-from clipsearch.files import open_regular
 from clipsearch.filters.paths import values_at
 
-_LARGEST_FILE = MAX_MESSAGE_BYTES - 64 * 1024  # room for the payload and the rest of the request
 # The payload that `clipsearch index` writes; the id is the hash of the file's bytes then.
 _OF_INDEX = frozenset({"path", "name", "folder", "bytes", "modified"})
 _ID_DIGITS = 32
@@ -57,18 +53,10 @@ def source_of(stored: StoredPoint, fields: Fields) -> Point | Lacking:
         if len(paths) != 1 or not isinstance(path := paths[0], str):
             return Lacking(stored.id, "not re-encodable", f"no path in its payload's field {fields.path!r}")
         try:
-            image = _read(Path(path))
+            image = image_bytes(path, "image")
         except (OSError, ValueError) as error:
             return Lacking(stored.id, "failed", f"{path}: {getattr(error, 'strerror', None) or error}")
         known = hashlib.sha256(image).hexdigest()[:_ID_DIGITS]
         if stored.payload.keys() >= _OF_INDEX and known != stored.id:
             return Lacking(stored.id, "failed", f"{path}: the file has changed since it was indexed")
     return Point(id=stored.id, image=image, text=text, payload=stored.payload)
-
-
-def _read(path: Path) -> bytes:
-    with open_regular(path) as file:
-        size = path.stat().st_size
-        if size > _LARGEST_FILE:
-            raise ValueError(f"{size:,} bytes; at most {_LARGEST_FILE:,} can be sent")
-        return file.read()

@@ -206,10 +206,10 @@ def test_what_later_runs_go_by_is_not_shown():
 HANGS = """
 import sys, time
 from clipsearch.ingest import points
-def hang(path):
+def hang(path, argument):
     print("reading", file=sys.stderr, flush=True)
     time.sleep(600)
-points._read = hang
+points.image_bytes = hang
 from clipsearch.cli import main
 main()
 """

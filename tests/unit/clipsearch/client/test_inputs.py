@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from clipsearch import AsyncClient, AsyncEncoderClient, Client, EncoderClient, Point, Term
+from clipsearch.client import inputs
+from clipsearch.client.errors import ArgumentError
 
 NOWHERE = "127.0.0.1:1"  # a call would be told as ClipSearchError
 IMAGE = b"\x89PNG"
@@ -48,6 +50,7 @@ REFUSED = [
     ("upsert", ("c", [Point("", text="x")]), "points[0].id: empty"),
     ("upsert", ("c", [Point("a", text=5)]), "point 'a': text: must be a string, is 5"),
     ("upsert", ("c", [Point("a", image=5)]), "point 'a': image: must be the bytes of an image file, a path"),
+    ("upsert", ("c", [Point("a", image="a\0b")]), "point 'a': image: 'a\\x00b' cannot be a path"),
     ("upsert", ("c", [Point("a", payload=["x"])]), "point 'a': payload: must be a dict, is of type list"),
     ("get_points", ("c", "id"), "ids: must be a list of ids, is 'id' (of type str); one is written ['id']"),
     ("get_points", ("c", [UUID(int=0)]), "ids[0]: ids are strings, this is of type UUID; write '00000000-"),
@@ -91,3 +94,13 @@ async def test_it_is_refused_in_a_sentence_before_any_call(method, given, said):
     async with (AsyncEncoderClient if encodes else AsyncClient)(NOWHERE) as client:
         with refusal:
             await getattr(client, method)(*arguments, **options)
+
+
+def test_a_file_that_no_message_holds_is_not_sent(tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "_LARGEST_FILE", 1000)
+    path = tmp_path / "large.png"
+    path.write_bytes(b"x" * 1000)
+    assert len(inputs.image_bytes(path, "image")) == 1000
+    path.write_bytes(b"x" * 1001)
+    with pytest.raises(ArgumentError, match=r"^image: a file of more than 1,000 bytes"):
+        inputs.image_bytes(path, "image")

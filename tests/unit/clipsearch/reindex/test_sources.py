@@ -43,7 +43,7 @@ def test_fields_may_have_other_names_and_lie_deeper():
         (stored("image", "text", text="words"), "not re-encodable", "no path in its payload's field 'path'"),
         (stored("image", path=3), "not re-encodable", "no path in its payload's field 'path'"),
         (stored("image", path="/nowhere/a.png"), "failed", "/nowhere/a.png: No such file or directory"),
-        (stored("image", path="\0"), "failed", "\0: embedded null byte"),
+        (stored("image", path="\0"), "failed", "\0: image: '\\x00' cannot be a path (embedded null byte)"),
     ],
 )
 def test_what_leads_nowhere_or_to_half_a_point_is_told(point: StoredPoint, kind: str, reason: str):

@@ -101,7 +101,6 @@ class SearchAsked(_Asked):
     time_zone: Annotated[str, Field(max_length=64)] = ""  # of the browser: whose days the filter means
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 24
     offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    score_threshold: float | None = None
     group_by: Name | None = None  # a payload field; `limit` then counts groups
 
 

@@ -67,11 +67,9 @@ def hits(
     return {
         "hits": shown,
         "groups": None if groups is None else [_group(group) for group in groups],
-        "fused": result.fused,
         "fusion": result.fusion,
         "more": groups is None and len(result) > limit,
         "tokens_dropped": {str(term): dropped for term, dropped in result.tokens_dropped.items()},
-        "fingerprint": result.fingerprint,
         "weak_match_below": number(result.weak_match_below),
     }
 

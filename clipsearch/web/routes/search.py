@@ -40,7 +40,6 @@ async def _answered(web: Parts, asked: SearchAsked, token: str | None) -> Respon
         "filter": filter.json,
         "limit": asked.limit,
         "offset": asked.offset,
-        "score_threshold": asked.score_threshold,
     }
 
     def page_field(field: str) -> str:

@@ -59,7 +59,7 @@ export function compareView(app, editor) {
     }
     for (const column of columns) column.root.setAttribute("aria-busy", "true");
     const answers = await only((signal) => Promise.all(ends.map((end) =>
-      api.search({ side: end.side, collection: end.collection, terms: terms.map(forServer), target: query.target, only_matches: query.only, hybrid: hybrid(query, find(app.state(), end.side, end.collection)), filter: query.filter, time_zone: ZONE, limit: TEN, offset: 0, score_threshold: null }, signal)
+      api.search({ side: end.side, collection: end.collection, terms: terms.map(forServer), target: query.target, only_matches: query.only, hybrid: hybrid(query, find(app.state(), end.side, end.collection)), filter: query.filter, time_zone: ZONE, limit: TEN, offset: 0 }, signal)
         .then((result) => ({ result }), (error) => ({ error })))));
     for (const column of columns) column.root.removeAttribute("aria-busy");
     if (answers.some(({ error }) => error && app.refused(error))) return;

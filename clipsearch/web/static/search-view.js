@@ -40,7 +40,7 @@ export function searchView(app, editor) {
   const wanted = (query, limit, offset) => ({
     side: query.side, collection: query.collection, terms: counted(query.terms).map(forServer), target: query.target, only_matches: query.only,
     hybrid: hybrid(query, find(app.state(), query.side, query.collection)),
-    filter: query.filter, time_zone: ZONE, limit, offset, score_threshold: null, group_by: query.group || null,
+    filter: query.filter, time_zone: ZONE, limit, offset, group_by: query.group || null,
   });
 
   function show(query) {

@@ -47,7 +47,6 @@ def test_a_search_is_passed_on(page, told, root):
         "filter": [{"field": "price", "op": "<", "value": 20}],
         "limit": 2,
         "offset": 4,
-        "score_threshold": 0.25,
     }
     answer = page.post("/api/search", json=asked).json()
     (request,) = [request for request in told.requests if isinstance(request, search_pb2.SearchRequest)]
@@ -56,7 +55,6 @@ def test_a_search_is_passed_on(page, told, root):
     assert (image.image, image.weight) == (b"jpeg", 1)
     assert (point.point_id, point.weight) == ("7", -1)
     assert (request.target, request.limit, request.offset) == (search_pb2.TARGET_IMAGE, 3, 4)
-    assert request.score_threshold == 0.25
     assert request.filter.must[0].field.range.lt == 20
     assert answer["more"]
     assert [found["thumb"] for found in answer["hits"]] == ["/thumb?side=a&collection=c&id=0&size=160", None]
@@ -70,14 +68,14 @@ def test_hits_are_grouped(page, told):
             search_pb2.Group(id=search_pb2.FieldValue(keyword="acme"), hits=found[:2]),
             search_pb2.Group(id=search_pb2.FieldValue(integer=7), hits=found[2:]),
         ],
-        search=hits(fused=True),
+        search=hits(fused=True, fusion=search_pb2.FUSION_RRF),
     )
     answer = page.post("/api/search", json={**SEARCH, "group_by": "brand", "limit": 2}).json()
     [request] = told.requests
     assert (request.group_by, request.search.limit, request.search.query[0].text) == ("brand", 2, "a cat")
     assert answer["groups"] == [{"value": "acme", "hits": 2}, {"value": 7, "hits": 1}]
     assert [hit["payload"] for hit in answer["hits"]] == [{"n": 0}, {"n": 1}, {"n": 2}]
-    assert (answer["more"], answer["fused"]) == (False, True)
+    assert (answer["more"], answer["fusion"]) == (False, "rrf")
     told.errors["SearchGroups"] = status("INVALID_ARGUMENT", "X", "no", "search.query[0].text")
     refused = page.post("/api/search", json={**SEARCH, "group_by": "brand"})
     assert error_of(refused)["field"] == "terms[0].text"

@@ -18,7 +18,7 @@ import numpy as np
 from clipsearch.backup.archive import Archive
 from clipsearch.backup.manifest import BackupError, Manifest, Part
 from clipsearch.backup.parts import Row, decode, row_of
-from clipsearch.batches import batched
+from clipsearch.batches import batched, side_by_side
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ArgumentError, ClipSearchError
 from clipsearch.client.inputs import CollectionOptions
@@ -160,24 +160,17 @@ class Restore:
 
     async def _write(self, archive: Archive, said: Manifest, name: str, there: dict[Part, int]) -> None:
         done = sum(there.values())
+
+        async def write(batch: Sequence[Row]) -> None:
+            nonlocal done
+            written = await self._send(batch, said, name)
+            done += written
+            self._on_progress("restoring", done, said.points)
+
         for part in said.parts:
             if there.get(part, 0) == part.points:
                 continue
-            batches = _batches(await self._rows(archive, said, part))
-
-            async def work(batches: Iterator[list[Row]] = batches) -> None:
-                nonlocal done
-                for batch in batches:  # the next that no other worker has
-                    written = await self._send(batch, said, name)
-                    done += written
-                    self._on_progress("restoring", done, said.points)
-
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(_CONCURRENT):
-                        group.create_task(work())
-            except* (ClipSearchError, BackupError) as errors:
-                raise errors.exceptions[0] from None
+            await side_by_side(_batches(await self._rows(archive, said, part)), write, _CONCURRENT)
 
     async def _send(self, rows: Sequence[Row], said: Manifest, name: str) -> int:
         """Writes those that are not there; returns how many."""

@@ -14,9 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from clipsearch.batches import batched
+from clipsearch.batches import batched, side_by_side
 from clipsearch.client.aio import AsyncClient
-from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import Point
 from clipsearch.client.retrying import Retrying, reason
 from clipsearch.client.types import StoredPoint, UpsertResult
@@ -69,18 +68,8 @@ class Backfill:
 
     async def run(self) -> None:
         """Works until the last point. Raises ClipSearchError if the service refuses or stays away."""
-        batches: asyncio.Queue[Sequence[StoredPoint] | None] = asyncio.Queue(maxsize=_CONCURRENT)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(_CONCURRENT):
-                    group.create_task(self._work(batches))
-                async for page in self.calls.pages(partial(self.client.list_page, self.old)):
-                    for batch in batched(page.points, _BATCH):
-                        await batches.put(batch)
-                for _ in range(_CONCURRENT):
-                    await batches.put(None)
-        except* ClipSearchError as errors:
-            raise errors.exceptions[0] from None
+        async for page in self.calls.pages(partial(self.client.list_page, self.old)):
+            await side_by_side(batched(page.points, _BATCH), self.fill, _CONCURRENT)
 
     async def fill(self, points: Sequence[StoredPoint]) -> None:
         """Writes those of some points of the old collection that the new one has not got."""
@@ -140,10 +129,6 @@ class Backfill:
         if standing:
             strip = partial(self.client.delete_vectors, self.new, standing, vectors=["image"])
             await self.calls.make(strip)
-
-    async def _work(self, batches: asyncio.Queue[Sequence[StoredPoint] | None]) -> None:
-        while (batch := await batches.get()) is not None:
-            await self.fill(batch)
 
     def _lack(self, lacking: Lacking) -> None:
         self.lacking[lacking.id] = lacking

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -48,34 +48,28 @@ class Restored:
     without_cluster: bool
 
 
+@dataclass(eq=False)
 class Restore:
     """Restores the backup at `path` as the collection `to` ("" = the name that it had).
 
     `on_progress` is called with a step's name, and its points done and to do. Memory holds a part.
     """
 
-    def __init__(
-        self,
-        client: AsyncClient,
-        path: Path,
-        to: str = "",
-        on_progress: Callable[[str, int, int], None] = lambda step, done, total: None,
-    ) -> None:
-        self._client = client
-        self._path = path
-        self._to = to
-        self._on_progress = on_progress
-        self._calls = Retrying()
-        self._without_cluster = False
+    client: AsyncClient
+    path: Path
+    to: str = ""
+    on_progress: Callable[[str, int, int], None] = lambda step, done, total: None
+    _calls: Retrying = field(init=False, default_factory=Retrying)
+    _without_cluster: bool = field(init=False, default=False)
 
     async def run(self) -> Restored:
         """Works until all is there and compared. Raises BackupError, ClipSearchError and OSError."""
-        with await asyncio.to_thread(Archive, self._path) as archive:
+        with await asyncio.to_thread(Archive, self.path) as archive:
             said = await asyncio.to_thread(archive.manifest)
             if not said.finished:
-                raise BackupError(f"{self._path} is not finished; run the backup again, it goes on")
+                raise BackupError(f"{self.path} is not finished; run the backup again, it goes on")
             said.options()
-            name = self._to or said.collection
+            name = self.to or said.collection
             await self._find(name)  # a wrong address is told at once
             await asyncio.to_thread(self._check, archive, said)
             self._calls.renew()  # that may have taken hours
@@ -85,7 +79,7 @@ class Restore:
             await self._verify(archive, said, name)
         aliases, taken = await self._alias(said, name)
         return Restored(
-            await self._calls.make(partial(self._client.get_collection, name)),
+            await self._calls.make(partial(self.client.get_collection, name)),
             said.points,
             sum(there.values()),
             aliases,
@@ -99,9 +93,9 @@ class Restore:
         for part in said.parts:
             rows = decode(archive.read(part), said.dimension, part.file)
             if len(rows) != part.points:
-                raise BackupError(f"{self._path}: {part.file} has {len(rows)} points, not {part.points}")
+                raise BackupError(f"{self.path}: {part.file} has {len(rows)} points, not {part.points}")
             done += len(rows)
-            self._on_progress("checking", done, said.points)
+            self.on_progress("checking", done, said.points)
 
     async def _collection(self, said: Manifest, name: str) -> Collection:
         """The collection to fill: made like that of the backup, or found, and of the same model."""
@@ -121,7 +115,7 @@ class Restore:
 
     async def _find(self, name: str) -> Collection | None:
         try:
-            return await self._client.get_collection(name)
+            return await self.client.get_collection(name)
         except ClipSearchError as error:
             if error.code != "NOT_FOUND":
                 raise
@@ -133,13 +127,13 @@ class Restore:
         if (options["shard_number"], *copies) == (1, 1, 1):  # as Qdrant Edge says of all
             options = {**options, **_NO_CLUSTER}
         try:
-            return await self._client.create_collection(name, **options)
+            return await self.client.create_collection(name, **options)
         except ClipSearchError as error:
             if error.reason != "NEEDS_QDRANT_SERVER":
                 raise
         self._without_cluster = True
         options = {**options, **_NO_CLUSTER}
-        return await self._client.create_collection(name, **options)
+        return await self.client.create_collection(name, **options)
 
     async def _there(self, archive: Archive, said: Manifest, name: str) -> dict[Part, int]:
         """The points that the collection has, by part. Raises BackupError if it has others."""
@@ -152,7 +146,7 @@ class Restore:
             if differing:
                 raise BackupError(f"{name!r} is not empty: {differing!r} is not as in the backup; {other}")
             there[part] = found
-            self._on_progress("looking what is there", sum(there.values()), said.points)
+            self.on_progress("looking what is there", sum(there.values()), said.points)
         more = await self._count(name) - sum(there.values())
         if more > 0:
             raise BackupError(f"{name!r} is not empty: {more:,} of its points are not in the backup; {other}")
@@ -165,7 +159,7 @@ class Restore:
             nonlocal done
             written = await self._send(batch, said, name)
             done += written
-            self._on_progress("restoring", done, said.points)
+            self.on_progress("restoring", done, said.points)
 
         for part in said.parts:
             if there.get(part, 0) == part.points:
@@ -181,7 +175,7 @@ class Restore:
             whole = [_stood_in(row, said.dimension) if row.bare else row for row in rows]
             points = [row.to_point() for row in whole]
             try:
-                results = await self._client.upsert(
+                results = await self.client.upsert(
                     name, points, insert_only=True, fingerprint=said.fingerprint
                 )
             except ArgumentError as error:  # deeper than a client sends
@@ -208,11 +202,11 @@ class Restore:
         """
         for batch in _batches([row for row in rows if row.bare]):
             wanted = {row.id: _stood_in(row, said.dimension) for row in batch}
-            ask = partial(self._client.get_points, name, list(wanted), with_vectors=True)
+            ask = partial(self.client.get_points, name, list(wanted), with_vectors=True)
             found = await self._calls.make(ask)
             ids = [point.id for point in found if row_of(point) == wanted[point.id]]
             if ids:
-                await self._calls.make(partial(self._client.delete_vectors, name, ids, vectors=["image"]))
+                await self._calls.make(partial(self.client.delete_vectors, name, ids, vectors=["image"]))
 
     async def _verify(self, archive: Archive, said: Manifest, name: str) -> None:
         """Raises BackupError unless the collection is what the backup is, to the last bit."""
@@ -223,7 +217,7 @@ class Restore:
                 what = f"{differing!r} is not as in the backup" if differing else "points are missing"
                 raise BackupError(f"{name!r} is not what was backed up: {what}; does somebody write to it?")
             done += found
-            self._on_progress("comparing", done, said.points)
+            self.on_progress("comparing", done, said.points)
         if (count := await self._count(name)) != said.points:
             raise BackupError(f"{name!r} holds {count:,} points, the backup {said.points:,}")
 
@@ -232,7 +226,7 @@ class Restore:
         found = 0
         for batch in _batches(rows):
             wanted = {row.id: row for row in batch}
-            ask = partial(self._client.get_points, name, list(wanted), with_vectors=True)
+            ask = partial(self.client.get_points, name, list(wanted), with_vectors=True)
             for point in await self._calls.make(ask):
                 if row_of(point) != wanted[point.id]:
                     return found, point.id
@@ -243,18 +237,18 @@ class Restore:
         return await asyncio.to_thread(lambda: decode(archive.read(part), said.dimension, part.file))
 
     async def _count(self, name: str) -> int:
-        return await self._calls.make(partial(self._client.count, name))
+        return await self._calls.make(partial(self.client.count, name))
 
     async def _alias(self, said: Manifest, name: str) -> tuple[tuple[str, ...], dict[str, str]]:
         """Sets the aliases that lead nowhere; others may be in use. Returns those that lead here, and not."""
         here, taken = [], {}
         for alias in said.aliases:
             try:
-                leads_to = (await self._calls.make(partial(self._client.get_collection, alias))).name
+                leads_to = (await self._calls.make(partial(self.client.get_collection, alias))).name
             except ClipSearchError as error:
                 if error.code != "NOT_FOUND":
                     raise
-                await self._client.update_alias(alias, name)
+                await self.client.update_alias(alias, name)
                 leads_to = name
             if leads_to == name:
                 here.append(alias)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from clipsearch.client.types import Collection, StoredPoint
 _PART_BYTES = 32 << 20
 
 
+@dataclass(eq=False)
 class Save:
     """Backs a collection, given by name or alias, up to `path`: a new folder, or a file *.tar.
 
@@ -30,22 +31,19 @@ class Save:
     that was stopped goes on where its last part ends. Memory holds a part, 32 MiB, a few times.
     """
 
-    def __init__(
-        self,
-        client: AsyncClient,
-        collection: str,
-        path: Path,
-        on_progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> None:
-        self._client = client
-        self._named = collection
-        self._writing = Writing(path)
-        self._on_progress = on_progress
-        self._calls = Retrying()
+    client: AsyncClient
+    collection: str
+    path: Path
+    on_progress: Callable[[int, int], None] = lambda done, total: None
+    _calls: Retrying = field(init=False, default_factory=Retrying)
+    _writing: Writing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._writing = Writing(self.path)
 
     async def run(self) -> Manifest:
         """Works until the last point. Raises BackupError, ClipSearchError and OSError."""
-        collection = await self._client.get_collection(self._named)  # a wrong address is told at once
+        collection = await self.client.get_collection(self.collection)  # a wrong address is told at once
         said = await asyncio.to_thread(self._go_on, collection)
         if said is None:
             said = Manifest(
@@ -67,7 +65,7 @@ class Save:
         said = self._writing.begun()
         if said is None:
             return None
-        for field, there, here in (
+        for name, there, here in (
             ("name", said.collection, collection.name),
             ("fingerprint", said.fingerprint, collection.fingerprint),
             ("dimension", said.dimension, collection.dimension),
@@ -75,7 +73,7 @@ class Save:
             if there != here:
                 raise BackupError(
                     f"{self._writing.folder} is the beginning of another collection's backup: "
-                    f"its {field} is {there!r}, not {here!r}"
+                    f"its {name} is {there!r}, not {here!r}"
                 )
         with Archive(self._writing.folder) as archive:
             for part in said.parts:
@@ -85,10 +83,10 @@ class Save:
     async def _read(self, said: Manifest) -> Manifest:
         """Reads the points that are left, and writes them a part at a time."""
         rows: list[Row] = []
-        list_page = partial(self._client.list_page, said.collection, with_vectors=True)
+        list_page = partial(self.client.list_page, said.collection, with_vectors=True)
         async for page in self._calls.pages(list_page, said.next):
             rows += [row_of(point) for point in await self._whole(said.collection, page.points)]
-            self._on_progress(said.points + len(rows), said.points_at_start)
+            self.on_progress(said.points + len(rows), said.points_at_start)
             if sum(row.size for row in rows) >= _PART_BYTES or not page.next_token:
                 said = await self._write(said, rows, page.next_token)
                 rows = []
@@ -112,7 +110,7 @@ class Save:
         half = [point.id for point in points if not _is_whole(point)]
         if not half:
             return points
-        again = partial(self._client.get_points, collection, half, with_vectors=True)
+        again = partial(self.client.get_points, collection, half, with_vectors=True)
         read = {point.id: point for point in await self._calls.make(again)}
         for point in read.values():
             if not _is_whole(point):
@@ -120,7 +118,7 @@ class Save:
         return [read.get(point.id, point) for point in points if point.id not in half or point.id in read]
 
     async def _count(self, collection: str) -> int:
-        return await self._calls.make(partial(self._client.count, collection))
+        return await self._calls.make(partial(self.client.count, collection))
 
 
 def _is_whole(point: StoredPoint) -> bool:

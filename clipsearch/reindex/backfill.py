@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -43,28 +43,21 @@ class Progress:
         return self.encoded + self.already + self.lacking + self.bare
 
 
+@dataclass(eq=False)
 class Backfill:
     """Fills `new` from `old`, two batches in flight; `on_progress` is called after each.
 
     `lacking` holds, by id, the points that could not be written, and why.
     """
 
-    def __init__(
-        self,
-        client: AsyncClient,
-        old: str,
-        new: str,
-        fields: Fields = Fields(),
-        on_progress: Callable[[Progress], None] = lambda progress: None,
-    ) -> None:
-        self.client = client
-        self.old = old
-        self.new = new
-        self.calls = Retrying()
-        self.lacking: dict[str, Lacking] = {}
-        self.progress = Progress()
-        self._fields = fields
-        self._on_progress = on_progress
+    client: AsyncClient
+    old: str
+    new: str
+    fields: Fields = field(default_factory=Fields)
+    on_progress: Callable[[Progress], None] = lambda progress: None
+    calls: Retrying = field(init=False, default_factory=Retrying)
+    lacking: dict[str, Lacking] = field(init=False, default_factory=dict)
+    progress: Progress = field(init=False, default=Progress())
 
     async def run(self) -> None:
         """Works until the last point. Raises ClipSearchError if the service refuses or stays away."""
@@ -77,7 +70,7 @@ class Backfill:
             self.lacking.pop(point.id, None)
         await self._write_bare([point for point in points if not _has_vectors(point)])
         whole = [point for point in points if _has_vectors(point)]
-        sources = await asyncio.to_thread(lambda: [source_of(point, self._fields) for point in whole])
+        sources = await asyncio.to_thread(lambda: [source_of(point, self.fields) for point in whole])
         lacking = [source for source in sources if isinstance(source, Lacking)]
         if lacking:  # a writer may have given it, to both
             ask = partial(self.client.get_points, self.new, [source.id for source in lacking], payload=False)
@@ -94,7 +87,7 @@ class Backfill:
                 written=lambda _, result: self._count("already" if result.skipped else "encoded"),
                 failed=lambda point, error: self._lack(Lacking(point.id, "failed", reason(error))),
             )
-        self._on_progress(self.progress)
+        self.on_progress(self.progress)
 
     async def _write_bare(self, points: Sequence[StoredPoint]) -> None:
         """Writes points without vectors; as only others can be written, each gets one and loses it again.

@@ -32,7 +32,7 @@ async def points(client: AsyncClient, collection: str) -> dict[str, object]:
 
 async def test_everything_is_written_as_the_new_model_encodes_it(client, encoders, backfill):
     seen: list[Progress] = []
-    backfill._on_progress = seen.append
+    backfill.on_progress = seen.append
     await backfill.run()
     assert await points(client, "new") == await points(client, "old")
     assert backfill.progress == Progress(encoded=70) == seen[-1]

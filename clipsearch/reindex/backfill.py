@@ -18,7 +18,7 @@ from clipsearch.batches import batched, side_by_side
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.inputs import Point
 from clipsearch.client.retrying import Retrying, reason
-from clipsearch.client.types import StoredPoint, UpsertResult
+from clipsearch.client.types import StoredPoint, UpsertResult, Vector
 from clipsearch.reindex.sources import Fields, Lacking, source_of
 
 # Enough to keep an encoder busy. The writes of others wait behind what is in flight here, by the same
@@ -68,9 +68,7 @@ class Backfill:
         """Writes those of some points of the old collection that the new one has not got."""
         for point in points:
             self.lacking.pop(point.id, None)
-        await self._write_bare([point for point in points if not _has_vectors(point)])
-        whole = [point for point in points if _has_vectors(point)]
-        sources = await asyncio.to_thread(lambda: [source_of(point, self.fields) for point in whole])
+        sources = await asyncio.to_thread(lambda: [source_of(point, self.fields) for point in points])
         lacking = [source for source in sources if isinstance(source, Lacking)]
         if lacking:  # a writer may have given it, to both
             ask = partial(self.client.get_points, self.new, [source.id for source in lacking], payload=False)
@@ -80,40 +78,32 @@ class Backfill:
                 if source.id not in there:
                     self._lack(source)
         given = [source for source in sources if isinstance(source, Point)]
+        bare = [point.id for point in given if point.image is None and point.text is None]
+        if bare:  # as only others can be written, each gets a vector and loses it again
+            new = await self.calls.make(partial(self.client.get_collection, self.new))
+            stand_in = np.eye(1, new.dimension, dtype=np.float32)[0]
+            given = [replace(point, image_vector=stand_in) if point.id in bare else point for point in given]
+
+        def note(point: Point, result: UpsertResult) -> None:
+            if result.skipped:
+                self._count("already")
+            else:
+                self._count("encoded" if point.image_vector is None else "bare")
+
         for batch in batched(given, len(given), _BATCH_BYTES, _image_size):
             await self.calls.write(
                 batch,
                 partial(self.client.upsert, self.new, insert_only=True),
-                written=lambda _, result: self._count("already" if result.skipped else "encoded"),
+                written=note,
                 failed=lambda point, error: self._lack(Lacking(point.id, "failed", reason(error))),
             )
+        if bare:
+            await self._strip(bare, stand_in)
         self.on_progress(self.progress)
 
-    async def _write_bare(self, points: Sequence[StoredPoint]) -> None:
-        """Writes points without vectors; as only others can be written, each gets one and loses it again.
-
-        It is taken away only where it still stands: a writer may have given the point another one.
-        """
-        if not points:
-            return
-        new = await self.calls.make(partial(self.client.get_collection, self.new))
-        stand_in = np.eye(1, new.dimension, dtype=np.float32)[0]
-        written: list[str] = []
-
-        def note(point: Point, result: UpsertResult) -> None:
-            self._count("already" if result.skipped else "bare")
-            if not result.skipped:
-                written.append(point.id)
-
-        await self.calls.write(
-            [Point(point.id, image_vector=stand_in, payload=point.payload) for point in points],
-            partial(self.client.upsert, self.new, insert_only=True),
-            written=note,
-            failed=lambda point, error: self._lack(Lacking(point.id, "failed", reason(error))),
-        )
-        if not written:
-            return
-        found = await self.calls.make(partial(self.client.get_points, self.new, written, with_vectors=True))
+    async def _strip(self, ids: Sequence[str], stand_in: Vector) -> None:
+        """Takes the vector away that stands in, where it still does: a writer may have given another one."""
+        found = await self.calls.make(partial(self.client.get_points, self.new, ids, with_vectors=True))
         standing = [
             point.id
             for point in found
@@ -129,10 +119,6 @@ class Backfill:
 
     def _count(self, outcome: Literal["encoded", "already", "lacking", "bare"], points: int = 1) -> None:
         self.progress = replace(self.progress, **{outcome: getattr(self.progress, outcome) + points})
-
-
-def _has_vectors(point: StoredPoint) -> bool:
-    return point.has_image or point.has_text
 
 
 def _image_size(point: Point) -> int:

@@ -93,7 +93,8 @@ def progress() -> Iterator[Callable[..., None]]:
 
     def show(step: str, done: int = 0, total: int | None = None) -> None:
         bar.start()  # between steps the terminal is others'
-        bar.update(task, description=plain(step), completed=done, total=total)
+        most = None if total is None else max(done, total)  # more may come meanwhile
+        bar.update(task, description=plain(step), completed=done, total=most)
         if total is not None and done >= total:
             bar.stop()
 

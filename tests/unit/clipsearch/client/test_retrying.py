@@ -8,7 +8,7 @@ import pytest
 
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.retrying import Retrying, reason
-from clipsearch.client.types import UpsertResult
+from clipsearch.client.types import Page, StoredPoint, UpsertResult
 
 BUSY = ClipSearchError("RESOURCE_EXHAUSTED", "full", reason="QUEUE_FULL", retry_after=1.0)
 AWAY = ClipSearchError("UNAVAILABLE", "gone")
@@ -173,3 +173,32 @@ async def test_a_refused_call_is_not_halved(calls, service):
         await service.write(calls, "abcd")
     assert raised.value is REFUSED
     assert len(service.calls) == 1
+
+
+@pytest.mark.parametrize("error", [TOO_LARGE, ClipSearchError("INVALID_ARGUMENT", "page_size: at most 100")])
+async def test_pages_are_as_large_as_the_service_takes_and_may_begin_anywhere(calls, error):
+    asked: list[tuple[str, int]] = []
+
+    async def list_page(*, page_token: str, page_size: int) -> Page:
+        asked.append((page_token, page_size))
+        if page_size > 100:
+            raise error
+        first = int(page_token or 0)
+        points = tuple(StoredPoint(str(n), {}, True, False) for n in range(first, first + page_size))
+        return Page(points, str(first + page_size) if first < 64 else "")
+
+    found = [point.id async for page in calls.pages(list_page) for point in page.points]
+    assert asked == [("", 256), ("", 128), ("", 64), ("64", 64)]
+    assert found == [str(n) for n in range(128)]
+    asked.clear()
+    assert [len(page.points) async for page in calls.pages(list_page, "64")] == [64]
+    assert asked[0] == ("64", 256)
+
+
+async def test_a_page_that_is_refused_whatever_its_size_is_an_error(calls):
+    async def list_page(*, page_token: str, page_size: int) -> Page:
+        raise BAD
+
+    with pytest.raises(ClipSearchError) as raised:
+        await anext(calls.pages(list_page))
+    assert raised.value is BAD

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,21 +16,30 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec, SupportsIndex, TypeAlias, TypedDict, TypeVar
 
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from clipsearch.channel.connection import MAX_MESSAGE_BYTES
 from clipsearch.client.errors import ArgumentError, ArgumentTypeError
+from clipsearch.display.text import cut
 from clipsearch.files import open_regular
 from clipsearch.filters.convert import FilterLike
 
 ImageLike = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image
-"""An image: the bytes of an image file, the path of one, or a Pillow image."""
+"""An image: the bytes of an image file, the path of one, or a Pillow image of any mode but I and F."""
 
 VectorLike = NDArray[Any] | Sequence[float]
 
 Item = TypeVar("Item")
 P = ParamSpec("P")
 _LARGEST_FILE = MAX_MESSAGE_BYTES - 64 * 1024  # room for the payload and the rest of the request
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://|data:[^,]*,", re.IGNORECASE)
+_LONGEST_SAID = 80
+# What becomes of a Pillow image's mode in a PNG; of those that are not here, RGB.
+_AS_PNG = {mode: mode for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")} | {
+    "La": "LA",
+    "PA": "RGBA",
+    "RGBa": "RGBA",
+}
 _ONE = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, Mapping)
 
 CONTENT_HASH = "content_hash"
@@ -244,9 +254,12 @@ def image_bytes(image: ImageLike, argument: str) -> bytes:
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, Image.Image):
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG", compress_level=1)
-        return buffer.getvalue()
+        try:
+            return _png(image)
+        except (OSError, ValueError) as error:
+            raise ArgumentError(f"{argument}: the Pillow image of mode {image.mode}: {error}") from None
+    if isinstance(image, str) and (wrong := no_file(image)):
+        raise ArgumentError(f"{argument}: {wrong}")
     if not isinstance(image, str | os.PathLike):
         raise ArgumentTypeError(
             f"{argument}: must be the bytes of an image file, a path or a Pillow image, "
@@ -260,6 +273,29 @@ def image_bytes(image: ImageLike, argument: str) -> bytes:
     if len(content) > _LARGEST_FILE:
         raise ArgumentError(f"{argument}: a file of more than {_LARGEST_FILE:,} bytes, which cannot be sent")
     return content
+
+
+def _png(image: Image.Image) -> bytes:
+    """A Pillow image as a PNG. Raises OSError and ValueError.
+
+    One that is as it was opened keeps its EXIF, so that it is turned as its file would be; one that was made
+    of another is taken as it stands.
+    """
+    if image.mode in ("I", "F"):
+        raise ValueError("32-bit pixels do not say what is white")
+    mode = _AS_PNG.get(image.mode, "RGB")
+    pixels = image if image.mode == mode else image.convert(mode)
+    exif = image.info.get("exif") if isinstance(image, ImageFile.ImageFile) else None
+    buffer = io.BytesIO()
+    pixels.save(buffer, "PNG", compress_level=1, exif=exif)
+    return buffer.getvalue()
+
+
+def no_file(path: str) -> str:
+    """What to say of a path that is an address, as those of the web are; "" for others."""
+    if not _ADDRESS.match(path):
+        return ""
+    return f"{cut(path, _LONGEST_SAID)} is an address; images are read from files"
 
 
 def listed(given: Any, argument: str, of: str, *, ordered: bool = True) -> Iterable[Any]:

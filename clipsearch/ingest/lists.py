@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM
+from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, no_file
 from clipsearch.ingest.source import (
     EmptySource,
     Item,
@@ -185,8 +185,7 @@ class ItemList:
             content[role] = cell if isinstance(cell, str) and cell.strip() else None
             if not isinstance(cell, str | None):
                 problem = problem or f"column {self._roles[role]!r}: {cell!r} is no string"
-        if content["path"] and "://" in content["path"]:
-            problem = problem or f"{content['path']} is an address; images are read from files"
+        problem = problem or no_file(content["path"] or "")
         path = self._file.parent / content["path"] if content["path"] else None
         kept: dict[str, Any] = {
             self._renamed.get(name, name): cell for name, cell in row.cells.items() if self._keeps(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from uuid import UUID
@@ -13,9 +14,11 @@ from PIL import Image
 from clipsearch import AsyncClient, AsyncEncoderClient, Client, EncoderClient, Point, Term
 from clipsearch.client import inputs
 from clipsearch.client.errors import ArgumentError
+from clipsearch.client.inputs import image_bytes
 
 NOWHERE = "127.0.0.1:1"  # a call would be told as ClipSearchError
 IMAGE = b"\x89PNG"
+ORIENTATION = 0x0112  # of EXIF
 
 REFUSED = [
     (
@@ -37,6 +40,14 @@ REFUSED = [
         ([IMAGE, np.zeros((2, 2, 3))],),
         "images[1]: must be the bytes of an image file, a path",
     ),
+    ("encode_images", ([IMAGE, "https://x/a.png"],), "images[1]: https://x/a.png is an address"),
+    (
+        "encode_images",
+        (["data:image/png;base64,iVBOR"],),
+        "images[0]: data:image/png;base64,iVBOR is an addr",
+    ),
+    ("encode_images", ([Image.new("F", (1, 1))],), "images[0]: the Pillow image of mode F: 32-bit pixels"),
+    ("encode_images", ([Image.new("RGB", (0, 0))],), "images[0]: the Pillow image of mode RGB: cannot"),
     ("classify", (IMAGE, ["cat"]), "images: must be a list of images, is of type bytes"),
     ("classify", ([IMAGE], "cat"), "labels: must be a list of labels, is 'cat' (of type str)"),
     ("classify", ([IMAGE], ["cat", 5]), "labels[1]: must be a string, is 5"),
@@ -104,3 +115,34 @@ def test_a_file_that_no_message_holds_is_not_sent(tmp_path, monkeypatch):
     path.write_bytes(b"x" * 1001)
     with pytest.raises(ArgumentError, match=r"^image: a file of more than 1,000 bytes"):
         inputs.image_bytes(path, "image")
+
+
+@pytest.mark.parametrize(
+    ("modes", "sent_as"),
+    [
+        (["RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"], "RGB"),
+        (["RGBA", "RGBa", "PA"], "RGBA"),
+        (["LA", "La"], "LA"),
+        (["1"], "1"),
+        (["L"], "L"),
+        (["P"], "P"),
+        (["I;16"], "I;16"),
+    ],
+)
+def test_a_pillow_image_of_any_mode_is_sent_as_it_looks(modes, sent_as):
+    for mode in modes:
+        image = Image.new(mode, (2, 3))
+        with Image.open(io.BytesIO(image_bytes(image, "image"))) as sent:
+            assert (sent.format, sent.size, sent.mode) == ("PNG", (2, 3), sent_as)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_a_pillow_image_as_it_was_opened_is_turned_as_its_file(tmp_path, format):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    Image.new("RGB", (4, 2)).save(tmp_path / "a", format, exif=exif)
+    with Image.open(tmp_path / "a") as opened:
+        turned = Image.open(io.BytesIO(image_bytes(opened, "image")))
+        cropped = Image.open(io.BytesIO(image_bytes(opened.crop((0, 0, 2, 2)), "image")))
+    assert turned.getexif().get(ORIENTATION) == 6
+    assert ORIENTATION not in cropped.getexif()

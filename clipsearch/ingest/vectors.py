@@ -15,7 +15,7 @@ from clipsearch.client.types import VectorName
 from clipsearch.files import open_regular
 from clipsearch.ingest.source import Item, SourceError, absolute, digest_of
 from clipsearch.ingest.tables.open import open_table
-from clipsearch.ingest.tables.table import SUFFIXES, Table, as_id, found, is_utf8, open_text, repeated
+from clipsearch.ingest.tables.table import SUFFIXES, Table, as_id, found, open_text, repeated, undecoded
 
 _BLOCK_BYTES = 1024 * 1024
 _TYPES = ("float16", "float32")
@@ -165,8 +165,8 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
                 id = line.rstrip("\r\n")
                 if not id:
                     raise SourceError(f"{path}, line {number}: empty; every line is an id")
-                if not is_utf8(id):
-                    raise SourceError(f"{path}, line {number}: bytes that are no UTF-8")
+                if wrong := undecoded(id):
+                    raise SourceError(f"{path}, line {number}: {wrong}")
                 yield f"line {number}", id
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from None

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from clipsearch.filters.expressions import EXACT_INTEGER
 from clipsearch.ingest.source import EmptySource, SourceError
-from clipsearch.ingest.tables.table import ColumnType, Row, Table, found, is_utf8, open_text
+from clipsearch.ingest.tables.table import ColumnType, Row, Table, found, open_text, undecoded
 
 NO_VALUE = frozenset(
     [
@@ -71,7 +71,10 @@ class CsvTable(Table):
         self._literal = frozenset(name for name, type_ in types.items() if type_ == "string")
         self._types: dict[str, ColumnType] = {**types}
         for name in verbatim & set(self.columns):
-            self._types[name] = "string"
+            if self._types.setdefault(name, "string") != "string":
+                raise SourceError(
+                    f"{path}: column {name!r} has ids, paths or texts, which are strings, not {types[name]}"
+                )
         self._infer()
 
     def rows(self) -> Iterator[Row]:
@@ -94,8 +97,8 @@ class CsvTable(Table):
         for name, cell in zip(self._header, cells, strict=True):
             if not name or not self._is_value(name, cell):
                 continue
-            if not is_utf8(cell):
-                return Row(place, problem=f"column {name!r} has bytes that are no UTF-8")
+            if wrong := undecoded(cell):
+                return Row(place, problem=f"column {name!r} has {wrong}")
             type_ = self._types[name]
             value = _READERS[type_](cell)
             if value is None:
@@ -146,8 +149,8 @@ class CsvTable(Table):
                 said = match[1] if line.strip() and match else said
             else:
                 raise EmptySource(f"{self.path}: empty; the first line must name the columns")
-        if not is_utf8(line):
-            raise SourceError(f"{self.path}, line {skipped + 1}: the header is no UTF-8; save it as UTF-8")
+        if wrong := undecoded(line):
+            raise SourceError(f"{self.path}, line {skipped + 1}: the header has {wrong}; save it as UTF-8")
         choices = (said,) if said else ("\t",) if self.path.suffix.lower() == ".tsv" else _DELIMITERS
         headers: dict[str, list[str]] = {}
         for delimiter in choices:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsearch.ingest.source import SourceError
-from clipsearch.ingest.tables.table import Row, Table, is_utf8, open_text
+from clipsearch.ingest.tables.table import Row, Table, open_text, undecoded
 
 
 class JsonLines(Table):
@@ -35,8 +35,8 @@ class JsonLines(Table):
 
 
 def _parsed(place: str, text: str) -> Row:
-    if not is_utf8(text):
-        return Row(place, problem="has bytes that are no UTF-8")
+    if wrong := undecoded(text):
+        return Row(place, problem=f"has {wrong}")
     try:
         value = json.loads(
             text,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import re
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -24,6 +26,19 @@ _MARKED = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_HEAD = 1024  # bytes; where more of them than an eighth are zero it is UTF-16, or no text
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
+_NO_WIDE = "\udc00"
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    """Stands for what cannot be decoded. As `surrogateescape`, which UTF-16 and -32 cannot have."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return _NO_WIDE, error.end
+
+
+codecs.register_error("clipsearch.marked", _mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +72,25 @@ class Table(ABC):
 def open_text(path: Path) -> IO[str]:
     """A text file: UTF-8, or UTF-16 or -32 with a byte order mark. Raises SourceError for others.
 
-    Lines are as they stand. Bytes that are no UTF-8 become surrogates: see `is_utf8`.
+    Lines are as they stand. Bytes that are no text become surrogates: see `undecoded`.
     """
     with open_regular(path) as file:
-        head = file.read(1024)
+        head = file.read(_HEAD)
     encoding = next((name for mark, name in _MARKED.items() if head.startswith(mark)), "")
     if encoding:
-        return path.open(encoding=encoding, errors="replace", newline="")
-    if b"\0" in head:
+        return path.open(encoding=encoding, errors="clipsearch.marked", newline="")
+    if 8 * head.count(0) > len(head):
         raise SourceError(f"{path}: no text in UTF-8 (it has zero bytes); save it as UTF-8")
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
-def is_utf8(text: str) -> bool:
-    """False for text from `open_text` that held bytes which are no UTF-8."""
-    return text.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in text)
+def undecoded(text: str) -> str:
+    """What bytes a text from `open_text` held that are none in the file's encoding; "" for none."""
+    if text.isascii():
+        return ""
+    if _NO_WIDE in text:
+        return "bytes that are no UTF-16 or -32, as its mark says it is"
+    return "bytes that are no UTF-8" if _NO_UTF8.search(text) else ""
 
 
 def found(columns: tuple[str, ...]) -> str:
@@ -87,6 +106,8 @@ def as_id(value: Any) -> tuple[str | None, str]:
         return value, ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        value = int(value)  # databases write their numbers so
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value), ""
     return None, f"has {value!r}, which is no id; it must be a string or a whole number"

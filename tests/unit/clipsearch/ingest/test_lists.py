@@ -132,6 +132,18 @@ def test_parquet_keeps_its_types_and_what_python_cannot_hold_fails_alone(tmp_pat
     assert to_point(third).payload["price"] is None
 
 
+def test_whole_numbers_of_databases_are_ids(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    ids = [Decimal("7.00"), Decimal("8.50"), Decimal("1e3")]
+    parquet.write_table(pyarrow.table({"id": ids, "text": ["a", "b", "c"]}), path)
+    first, second, third = ItemList(path).items()
+    assert (first.id, third.id) == ("7", "1000")
+    assert "which is no id" in second.problem
+
+
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SourceError, match=r"pip install 'clipsearch\[parquet\]'"):
@@ -156,9 +168,11 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
         ("a.csv", "text,n\n,\n , \n", {}, "no rows"),
         ("a.csv", "text,text\na,b\n", {}, "two columns are called 'text'"),
         ("a.csv", "title;n\na;1\n", {}, r"no column of paths or texts is named; columns are title, n"),
-        ("a.csv", b"t\xffxt\na\n", {}, r"a\.csv, line 1: the header is no UTF-8"),
+        ("a.csv", b"t\xffxt\na\n", {}, r"a\.csv, line 1: the header has bytes that are no UTF-8"),
         ("a.csv", "text\na\n".encode("utf-16-le"), {}, "has zero bytes"),
         ("a.csv", "text\na\n", {"types": {"n": "float"}}, r"no column 'n' to have a type"),
+        ("a.csv", "sku,text\n5,a\n", {"id": "sku", "types": {"sku": "integer"}}, r"'sku' .* not integer"),
+        ("a.csv", "text\na\n", {"types": {"text": "bool"}}, r"column 'text' has .*strings, not bool"),
         ("a.csv", "text\na\n", {"payload": ["n"]}, r"no column 'n'; columns are text"),
         ("a.xlsx", "x", {}, r"a\.xlsx: not a list; known are \.csv"),
         ("a.parquet", "x", {}, r"a\.parquet: no Parquet file"),
@@ -186,6 +200,7 @@ def test_what_is_wrong_with_a_list_is_said_before_the_first_item(tmp_path, name,
         ("a.jsonl", '{"text": 5, "id": "b"}\n', {}, r"column 'text': 5 is no string"),
         ("a.jsonl", '{"path": ["x"], "id": "b"}\n', {}, r"column 'path': \['x'\] is no string"),
         ("a.jsonl", '{"path": "https://x/y.jpg", "id": "b"}\n', {}, r"is an address"),
+        ("a.jsonl", '{"path": "data:image/png;base64,iVBOR", "id": "b"}\n', {}, r"is an address"),
         ("a.csv", "b\n", {}, r"1 cells, there are 3 columns"),
         ("a.csv", "b,c,1,2\n", {}, r"4 cells, there are 3 columns"),
         ("a.csv", b"b,\xff,1\n", {}, r"column 'text' has bytes that are no UTF-8"),
@@ -240,6 +255,29 @@ def test_csv_is_read_as_programs_write_it(tmp_path, content, encoding):
     (item,) = source.items()
     assert (source.prepare(), item.id, item.problem) == (1, "1", "")
     assert item.payload == {"text": "a, b", "n": 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "bad"),
+    [
+        ("id,text\n1,a mug\n2,".encode("utf-16") + b"\x00\xd8" + "x\n3,a pen\n".encode("utf-16-le"), "2"),
+        ("id,text\n1,a mug\n2,x\n".encode("utf-16") + b"3", "3"),
+        ("id,text\n1,a mug\n2,".encode("utf-32") + b"\xff" * 4 + "\n".encode("utf-32-le"), "2"),
+    ],
+    ids=["half a character", "cut off", "utf-32"],
+)
+def test_bytes_that_are_no_utf16_fail_their_row_alone(tmp_path, content, bad):
+    items = ItemList(written(tmp_path / "a.csv", content)).items()
+    problems = {item.place.rpartition(" ")[2]: item.problem for item in items}
+    told = {line: problem for line, problem in problems.items() if problem}
+    assert problems["2"] == ""
+    assert list(told) == [str(int(bad) + 1)]
+    assert all("no UTF-16 or -32" in problem or "1 cells" in problem for problem in told.values())
+
+
+def test_one_zero_byte_does_not_make_a_text_another_encoding(tmp_path):
+    text = "id,text\n" + "".join(f"{n},thing number {n}\n" for n in range(9)) + "9,a\0b\n"
+    assert [item.text for item in ItemList(written(tmp_path / "a.csv", text)).items()][-1] == "a\0b"
 
 
 @pytest.mark.parametrize("word", [*sorted(NO_VALUE), "", "  ", "\N{NO-BREAK SPACE}"])

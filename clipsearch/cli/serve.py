@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from clipsearch.cli.shared.options import PortFile
+from clipsearch.cli.shared.problems import Problem
 from clipsearch.cli.shared.processes import run_together
+
+if TYPE_CHECKING:
+    from encoder_service.settings import EncoderSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -86,15 +90,36 @@ def search(
 def both(model: Model = None, data_dir: DataDir = None, qdrant_url: QdrantUrl = None) -> None:
     """Runs both services here, each in a process of its own, until Ctrl-C or until one of them ends.
 
+    The search service asks this encoder, wherever that listens, unless SEARCH_ENCODER names another.
+
     Example:
 
       clipsearch serve all --model build/models/starter --data-dir ./data
     """
+    from clipsearch.serving.settings import load_settings
+    from encoder_service.settings import EncoderSettings
+    from search_service.settings import SearchSettings
+
+    encoder = load_settings(EncoderSettings, model=model)
+    search = load_settings(SearchSettings, data_dir=data_dir, qdrant_url=qdrant_url)
+    address = None if "encoder" in search.model_fields_set else _reached_at(encoder)
     encoder_flags = _flags({"--model": model})
-    search_flags = _flags({"--data-dir": data_dir, "--qdrant-url": qdrant_url})
+    search_flags = _flags({"--data-dir": data_dir, "--qdrant-url": qdrant_url, "--encoder": address})
     raise typer.Exit(
         run_together({"encoder": ["encoder", *encoder_flags], "search": ["search", *search_flags]})
     )
+
+
+def _reached_at(encoder: EncoderSettings) -> str:
+    """The address of an encoder that will be on this machine. Raises Problem where nobody can know it yet."""
+    from clipsearch.channel.connection import host_port
+
+    if not encoder.port:
+        raise Problem(
+            "ENCODER_PORT=0: the search service could not know the port; name one, or SEARCH_ENCODER"
+        )
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}  # noqa: S104 - compared, not bound
+    return host_port(anywhere.get(encoder.host, encoder.host), encoder.port)
 
 
 def _flags(given: dict[str, Path | str | None]) -> list[str]:

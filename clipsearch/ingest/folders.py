@@ -114,7 +114,8 @@ class PictureFolder:
         self.folder = absolute(folder)
         self.left_out = LeftOut()
         """What the last walk through the folder passed over."""
-        self._exclude = (*DEFAULT_EXCLUDES, *exclude)
+        self._exclude = (*exclude, *DEFAULT_EXCLUDES)
+        self._asked = exclude
         self._allow_empty = allow_empty
         self._total: int | None = None
 
@@ -137,7 +138,8 @@ class PictureFolder:
 
     def remarks(self) -> list[str]:
         """What was left out, a sentence each."""
-        return self.left_out.remarks()
+        idle = [repr(pattern) for pattern in self._asked if not self.left_out.excluded[pattern]]
+        return self.left_out.remarks() + ([f"nothing is excluded by {_first(idle)}"] if idle else [])
 
     def _why_empty(self) -> str:
         where = path_text(self.folder)
@@ -166,7 +168,7 @@ class PictureFolder:
             folders = []
             for entry in listed:
                 path = Path(entry.path)
-                if pattern := _excluding(path.relative_to(self.folder), self._exclude):
+                if pattern := _excluding(path, self.folder, self._exclude):
                     passed.excluded[pattern] += 1
                 elif entry.name.startswith("."):
                     passed.hidden += 1
@@ -229,14 +231,21 @@ def _special(entry: os.DirEntry[str]) -> str | None:
     return None if stat.S_ISREG(mode) else kind_of(mode)
 
 
-def _excluding(below: Path, patterns: Sequence[str]) -> str | None:
+def _excluding(path: Path, folder: Path, patterns: Sequence[str]) -> str | None:
     """The pattern that leaves a path out; None if there is none."""
-    whole = below.as_posix()
-    for pattern in patterns:
-        bare = pattern.strip("/")
-        if fnmatchcase(whole if "/" in bare else below.name, bare):
-            return pattern
-    return None
+    below = path.relative_to(folder).as_posix()
+    return next((pattern for pattern in patterns if _fits(pattern.rstrip("/"), below, folder)), None)
+
+
+def _fits(pattern: str, below: str, folder: Path) -> bool:
+    """Whether a path below the folder fits. `/`, `./` and `**/` at the beginning mean what they do to git."""
+    for top in (f"{folder}/", "./", "/"):
+        if pattern.startswith(top):
+            return fnmatchcase(below, pattern.removeprefix(top))
+    anywhere = pattern.removeprefix("**/")
+    if "/" not in anywhere:
+        return fnmatchcase(below.rpartition("/")[2], anywhere)
+    return fnmatchcase(below, anywhere) or (anywhere != pattern and fnmatchcase(below, f"*/{anywhere}"))
 
 
 def _kind(path: Path) -> str:

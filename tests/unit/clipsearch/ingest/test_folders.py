@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from clipsearch.ingest import PictureFolder
 from clipsearch.ingest.points import to_point
 
@@ -34,3 +36,36 @@ def test_a_file_name_that_is_no_text_still_travels(tmp_path):
     Path(os.fsdecode(raw)).write_bytes(b"x")
     (item,) = PictureFolder(tmp_path).items()
     assert item.payload["name"] == "caf\N{REPLACEMENT CHARACTER}.jpg"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        ("drafts", "abe"),
+        ("drafts/", "abe"),
+        ("**/drafts", "abe"),
+        ("**/drafts/*", "abe"),
+        ("/drafts", "abce"),
+        ("./drafts", "abce"),
+        ("{folder}/drafts", "abce"),
+        ("sub/drafts", "abde"),
+        ("**/sub/drafts", "abde"),
+        ("sub/*", "ade"),
+        ("*.gif", "abcd"),
+    ],
+)
+def test_a_pattern_excludes_as_git_would(tmp_path, pattern, left):
+    for name in ("a.png", "sub/b.png", "sub/drafts/c.png", "drafts/d.png", "e.gif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    source = PictureFolder(tmp_path, exclude=[pattern.format(folder=tmp_path)])
+    assert "".join(sorted(item.path.stem for item in source.items())) == left
+    assert not any("nothing is excluded" in said for said in source.remarks())
+
+
+def test_a_pattern_that_excludes_nothing_is_named(tmp_path):
+    (tmp_path / "a.gif").touch()
+    (tmp_path / "b.png").touch()
+    source = PictureFolder(tmp_path, exclude=["*.GIF", "", "*.gif"])
+    source.prepare()
+    assert "nothing is excluded by '*.GIF', ''" in source.remarks()

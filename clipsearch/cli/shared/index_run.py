@@ -98,10 +98,12 @@ def _agreed(source: Source, report: IngestReport, pruning: Pruning) -> bool:
     """Whether to remove what is gone. Raises Problem where the source may only seem to be empty."""
     if report.interrupted:
         return False
-    if report.total == 0 or report.failed + report.already + report.indexed + report.updated == 0:
+    dealt_with = report.failed + report.already + report.indexed + report.updated + report.merged
+    if report.total == 0 or dealt_with == 0:
         where = plain_name(source)
         if not report.gone:
-            raise Problem(f"{where} is missing or empty, and no point of the collection is from it")
+            seen = "".join(f"; {plain(remark)}" for remark in remarks(source))
+            raise Problem(f"{where} is missing or empty, and there is no point to remove{seen}")
         if pruning.times < 2:
             raise Problem(
                 f"{where} is missing or empty, and {counted(report.gone, 'point')} came from it. "

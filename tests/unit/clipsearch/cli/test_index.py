@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +117,27 @@ def test_lines_that_cannot_be_read_keep_a_list_from_being_pruned(run, fake, tmp_
     assert (once.exit_code, len(search.stored)) == (1, 2)
     assert run("index", rows, "--prune", "--prune", "--yes").exit_code == 0
     assert set(search.stored) == {"a"}
+
+
+def test_a_folder_of_copies_is_not_taken_for_an_empty_one(run, fake, folder, tmp_path):
+    search, _ = fake
+    shutil.copytree(folder, tmp_path / "copies")
+    run("index", folder)
+    pruned = run("index", tmp_path / "copies", "--prune", "--yes")
+    assert "3 merged with equal ones" in pruned.stderr
+    assert (pruned.exit_code, len(search.stored)) == (0, 3)
+
+
+def test_a_folder_that_became_a_link_is_not_said_to_have_no_points(run, fake, tmp_path):
+    search, _ = fake
+    (tmp_path / "p" / "x").mkdir(parents=True)
+    (tmp_path / "p" / "x" / "a.jpg").write_bytes(b"a")
+    run("index", tmp_path / "p")
+    (tmp_path / "p" / "x").rename(tmp_path / "elsewhere")
+    (tmp_path / "p" / "x").symlink_to(tmp_path / "elsewhere")
+    pruned = run("index", tmp_path / "p", "--prune", "--yes")
+    assert "there is no point to remove; 1 folder left out, being a link" in pruned.stderr
+    assert (pruned.exit_code, len(search.stored)) == (1, 1)
 
 
 def test_what_was_left_out_is_said(run, folder):

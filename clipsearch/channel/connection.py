@@ -110,6 +110,8 @@ def grpc_target(address: str) -> str:
         raise AddressError(f"{address!r} is a URL; the address of a service is {url[1] or 'host:port'}")
     if not address:
         raise AddressError("the address of a service is host:port, not empty")
+    if not address.isprintable():
+        raise AddressError(f"{address!r} is no address of a service, which is host:port")
     port = None if _WITHOUT_PORT.match(address) else _PORT.search(address)
     if port and int(port[1]) > _MOST_PORT:
         raise AddressError(f"{address!r}: there is no port {port[1]}, at most {_MOST_PORT}")

@@ -116,9 +116,10 @@ def index(
       clipsearch index vectors.npy --ids ids.txt --side image --checkpoint load.json
     """
     from clipsearch.cli.shared.index_run import Pruning, index_source, obeying_interrupts, remarks, summarise
-    from clipsearch.cli.shared.index_source import check_failures, open_source
+    from clipsearch.cli.shared.index_source import check_failures, check_writable, open_source
 
     check_failures(failures, source, ids, checkpoint)
+    check_writable(failures, checkpoint)
     what = open_source(
         source,
         allow_empty=prune > 0,

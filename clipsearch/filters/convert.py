@@ -159,7 +159,8 @@ def _match(match: Mapping[str, Any], where: str) -> filter_pb2.Match:
     if kind in ("any", "except"):
         return _match_list(kind, value, where)
     if isinstance(value, str):
-        return filter_pb2.Match(**{"keyword" if kind == "value" else kind: value})  # type: ignore[arg-type]
+        word = _string(value, where)
+        return filter_pb2.Match(**{"keyword" if kind == "value" else kind: word})  # type: ignore[arg-type]
     if kind == "value" and isinstance(value, bool):
         return filter_pb2.Match(boolean=value)
     if kind == "value" and isinstance(value, int):
@@ -251,6 +252,10 @@ def _whole(value: Any, where: str) -> int:
 def _string(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise FilterError(f"{where}: must be a string, not {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise FilterError(f"{where}: {value!r} is no text: {error.reason}") from None
     return value
 
 
@@ -265,13 +270,13 @@ def _path(value: Any, where: str) -> str:
         value = value["key"]
     if not isinstance(value, str):
         raise FilterError(f"{where}: must be the path of a field, not {value!r}")
-    return value
+    return _string(value, where)
 
 
 def _strings(values: Any, where: str) -> list[str]:
     if not _is_list_of(values, str):
         raise FilterError(f"{where}: must be a list of strings or of whole numbers, not {values!r}")
-    return list(values)
+    return [_string(value, where) for value in values]
 
 
 def _is_list_of(values: Any, kind: type) -> bool:

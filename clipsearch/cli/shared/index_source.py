@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args
@@ -86,6 +87,16 @@ def check_failures(failures: Path | None, *read: Path | None) -> None:
             raise Problem(
                 f"--failures {failures} would be written over what is to be read; name another file"
             )
+
+
+def check_writable(*files: Path | None) -> None:
+    """Raises Problem for a file whose folder takes none: before anything is made, not after."""
+    from clipsearch.ingest.source import path_text
+
+    for file in files:
+        if file is not None and not os.access(file.parent, os.W_OK | os.X_OK):
+            why = "may not be written to" if file.parent.is_dir() else "is not there"
+            raise Problem(f"{path_text(file)}: the folder {path_text(file.parent)} {why}")
 
 
 def _type(words: str) -> tuple[str, Any]:

@@ -88,6 +88,7 @@ async def test_targets_with_and_without_a_scheme(scheme):
         ("localhost:99999", "there is no port 99999, at most 65535"),
         ("dns:///[::1]:65536", "there is no port 65536, at most 65535"),
         ("", "host:port, not empty"),
+        ("\udcff:50052", "is no address of a service"),  # as the shell gives what is no UTF-8
     ],
 )
 def test_what_can_be_no_address_is_refused_with_what_to_write(address, said):

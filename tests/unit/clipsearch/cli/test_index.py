@@ -140,6 +140,14 @@ def test_a_folder_that_became_a_link_is_not_said_to_have_no_points(run, fake, tm
     assert (pruned.exit_code, len(search.stored)) == (1, 1)
 
 
+@pytest.mark.parametrize("option", ["--failures", "--checkpoint"])
+def test_a_file_that_cannot_be_written_is_told_before_a_collection_is_made(run, tmp_path, option):
+    (tmp_path / "a.csv").write_text("id,text\n1,a\n")
+    result = run("index", tmp_path / "a.csv", option, tmp_path / "nowhere" / "file")
+    assert (result.exit_code, "made collection" in result.stderr) == (1, False)
+    assert f"{tmp_path / 'nowhere'} is not there" in result.stderr
+
+
 def test_what_was_left_out_is_said(run, folder):
     for name in ("x.doc", "y.DOC", "z.txt", ".hidden.jpg", "drafts.jpg"):
         (folder / name).touch()

@@ -97,6 +97,12 @@ def test_qdrants_json_form_is_understood_in_full():
         ({"must": [{"key": "a", "match": {"any": [1, "b"]}}]}, r"match\.any: must be a list"),
         ({"must": [{"key": "a", "range": {"gt": 1, "lt": "2024-01-01"}}]}, "mixes numbers and times"),
         ({"must": [{"key": "a", "match": {"value": 2**70}}]}, "64 bits"),
+        (["a=b\udcff"], r"must\[0\]\.match\.value: 'b\\udcff' is no text"),
+        (["a!=b\udcff|c"], r"must_not\[0\]\.match\.any: 'b\\udcff' is no text"),
+        (['"\udcff"=1'], r"must\[0\]\.key: '\"\\udcff\"' is no text"),
+        (['"\udcff"<1'], r"must\[0\]\.key: .* is no text"),
+        ({"must": [{"has_id": ["\udcff"]}]}, r"must\[0\]\.has_id: '\\udcff' is no text"),
+        ({"must": [{"is_null": "\udcff"}]}, r"must\[0\]\.is_null: '\\udcff' is no text"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(bad, where):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, SupportsFloat, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -16,7 +16,10 @@ from google.protobuf.message_factory import GetMessageClass
 
 from clipsearch.channel.credentials import ClientTls, bearer
 from clipsearch.client import collection_requests, encoder_requests, requests, responses
-from clipsearch.client.errors import ClipSearchError, from_rpc_error
+from clipsearch.client.errors import ArgumentError, ArgumentTypeError, ClipSearchError, from_rpc_error
+from clipsearch.client.inputs import string
+
+_LONGEST_TIMEOUT_S = 1e9
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
@@ -26,8 +29,8 @@ Channel = TypeVar("Channel", grpc.Channel, grpc.aio.Channel)
 class Caller(Generic[Channel]):
     """A channel to one service. `timeout` is each call's deadline, in seconds.
 
-    `token` is shown at each call. `tls` None = plaintext. Making one raises CredentialsError and
-    AddressError.
+    `token` is shown at each call. `tls` None = plaintext. Making one raises CredentialsError,
+    AddressError, TypeError and ValueError.
     """
 
     _kind: str
@@ -41,8 +44,8 @@ class Caller(Generic[Channel]):
         token: str | None = None,
         tls: ClientTls | None = None,
     ) -> None:
-        self.address = address or self._default
-        self._timeout = timeout
+        self.address = string(address or self._default, "address")
+        self._timeout = _seconds(timeout)
         self._metadata = bearer(token)
         self._channel: Channel = self._connect(tls)
         self._methods: dict[type[Message], Callable[..., Any]] = {}
@@ -68,6 +71,17 @@ class Caller(Generic[Channel]):
 
     def _failure(self, error: grpc.RpcError) -> ClipSearchError:
         return from_rpc_error(error, f"{self._kind} at {self.address}")
+
+
+def _seconds(timeout: Any) -> float | None:
+    """A timeout as gRPC takes it: a deadline beyond the end of its clock would be over at once."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, SupportsFloat):
+        raise ArgumentTypeError(f"timeout: must be a number of seconds, is {timeout!r}")
+    if not float(timeout) > 0:
+        raise ArgumentError(f"timeout: must be more than 0 seconds, is {timeout!r}")
+    return min(float(timeout), _LONGEST_TIMEOUT_S)
 
 
 def _always(_: dict[str, Any]) -> bool:

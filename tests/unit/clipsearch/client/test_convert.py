@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -12,7 +13,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from clipsearch.client.convert import plain
+from clipsearch.client.convert import f32, plain
 
 
 class Colour(Enum):
@@ -103,3 +104,26 @@ def test_a_time_of_pandas_is_a_time_and_what_it_has_for_no_value_is_refused():
     for nothing in (pd.NaT, pd.NA):
         with pytest.raises(ValueError, match=rf"^payload\.a: .* is of type {type(nothing).__name__}"):
             plain({"a": nothing}, "payload")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        (["1", "2"], "must be a list of numbers, is one of NumPy's type <U1"),
+        (np.array([1j, 2]), "must be a list of numbers, is one of NumPy's type complex128"),
+        (np.array(["2024-05-31"], "M8[D]"), "must be a list of numbers, is one of NumPy's type datetime64"),
+        (np.ma.masked_array([1.0, 2.0], mask=[False, True]), "some of these are masked"),
+        ([10**400], "int too large to convert to float"),
+        ({1.0, 2.0}, "must be a list of numbers"),
+    ],
+)
+def test_what_numpy_would_take_for_numbers_is_no_vector(numbers, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        f32(numbers, "vector")
+
+
+def test_numbers_of_any_type_are_a_vector(recwarn):
+    for type_ in ("f2", "f4", ">f4", "f8", "i1", "u8", "O"):
+        assert f32(np.array([1, 2], type_), "vector") == np.array([1, 2], "<f4").tobytes()
+    assert f32([Decimal(1), 1e39], "vector") == np.array([1, np.inf], "<f4").tobytes()
+    assert not recwarn.list

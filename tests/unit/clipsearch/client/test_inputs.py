@@ -15,6 +15,7 @@ from clipsearch import AsyncClient, AsyncEncoderClient, Client, EncoderClient, P
 from clipsearch.client import inputs
 from clipsearch.client.errors import ArgumentError
 from clipsearch.client.inputs import image_bytes
+from tests.unit.clipsearch.serving.served import running
 
 NOWHERE = "127.0.0.1:1"  # a call would be told as ClipSearchError
 IMAGE = b"\x89PNG"
@@ -146,3 +147,25 @@ def test_a_pillow_image_as_it_was_opened_is_turned_as_its_file(tmp_path, format)
         cropped = Image.open(io.BytesIO(image_bytes(opened.crop((0, 0, 2, 2)), "image")))
     assert turned.getexif().get(ORIENTATION) == 6
     assert ORIENTATION not in cropped.getexif()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"address": b"127.0.0.1:1"}, "address: must be a string, is of type bytes"),
+        ({"timeout": "5"}, "timeout: must be a number of seconds, is '5'"),
+        ({"timeout": True}, "timeout: must be a number of seconds, is True"),
+        ({"timeout": 0}, "timeout: must be more than 0 seconds, is 0"),
+        ({"timeout": float("nan")}, "timeout: must be more than 0 seconds, is nan"),
+    ],
+)
+async def test_what_is_no_address_or_timeout_is_refused_at_once(options, said):
+    for kind in (Client, EncoderClient, AsyncClient, AsyncEncoderClient):
+        with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+            kind(**options)
+
+
+@pytest.mark.parametrize("timeout", [None, float("inf"), 1e12, np.float32(5)])
+async def test_a_timeout_of_any_length_waits(timeout):
+    async with running() as server, AsyncClient(server.address, timeout=timeout) as client:
+        assert await client.count("c") == 0

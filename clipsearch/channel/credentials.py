@@ -10,7 +10,7 @@ import grpc
 
 
 class CredentialsError(Exception):
-    """A TLS file of the client is not usable; the message names it."""
+    """A TLS file or the token of the client is not usable; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,18 @@ def channel_credentials(tls: ClientTls) -> grpc.ChannelCredentials:
     ca, key, certificate = (
         None if path is None else read_pem(path) for path in (tls.ca, tls.key, tls.certificate)
     )
+    if tls.ca is not None and ca is not None:
+        _check_ca(tls.ca, ca)
     return grpc.ssl_channel_credentials(ca, key, certificate)
+
+
+def _check_ca(path: Path, content: bytes) -> None:
+    """Raises CredentialsError unless there is a certificate in it; gRPC would fail at every connection."""
+    certificates = content.decode("ascii", "ignore")  # there may be words of any language between them
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificates)
+    except (ssl.SSLError, ValueError) as error:
+        raise CredentialsError(f"{path} holds no PEM certificate of a CA ({error})") from None
 
 
 def check_pair(certificate: Path, key: Path) -> None:
@@ -68,8 +79,11 @@ def channel_options(tls: ClientTls) -> list[tuple[str, str]]:
 
 
 def bearer(token: str | None) -> tuple[tuple[str, str], ...]:
-    """The metadata that shows a token; none without one."""
-    return (("authorization", f"Bearer {token}"),) if token else ()
+    """The metadata that shows a token; none without one. Raises CredentialsError for what is none."""
+    bare = (token or "").strip()  # a file's last line ends
+    if not (bare.isascii() and bare.isprintable()):
+        raise CredentialsError("the token has characters that none has: tokens are of printable ASCII")
+    return (("authorization", f"Bearer {bare}"),) if bare else ()
 
 
 def read_pem(path: Path) -> bytes:

@@ -58,6 +58,11 @@ _HINTS = {
     "UNAUTHENTICATED": "\nSet CLIPSEARCH_TOKEN; `clipsearch token create` makes tokens.",
     "COLLECTION_NOT_FOUND": "\n`clipsearch collections` lists those there are; `clipsearch index` makes one.",
 }
+_TLS_HINTS = {
+    "Socket closed": "\nDoes it speak TLS? Set CLIPSEARCH_TLS_CA to the file of its CA.",
+    "WRONG_VERSION_NUMBER": "\nIt speaks no TLS: unset CLIPSEARCH_TLS_CA, _CERT and _KEY.",
+    "handshake": "\nCLIPSEARCH_TLS_CA, _CERT and _KEY name the files of what is trusted and shown.",
+}
 
 
 class Commands(TyperGroup):
@@ -79,6 +84,9 @@ def explain(error: Exception) -> str | None:
     from clipsearch.client.errors import ClipSearchError
 
     if isinstance(error, ClipSearchError):
+        of_tls = [hint for words, hint in _TLS_HINTS.items() if words in error.message]
+        if error.reason == "SERVER_UNREACHABLE" and of_tls:
+            return error.message + of_tls[0]
         return error.message + (_HINTS.get(error.reason) or _HINTS.get(error.code, ""))
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"

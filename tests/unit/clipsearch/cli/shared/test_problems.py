@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from clipsearch.cli import app
 from clipsearch.cli.shared.problems import _EXPECTED, explain
+from clipsearch.client.errors import ClipSearchError
 
 
 @pytest.mark.parametrize("name", sorted(_EXPECTED))
@@ -26,6 +27,20 @@ def test_errors_that_are_derived_from_one_are_told_and_faults_are_not():
     assert explain(EmptySource("no rows")) == "no rows"
     assert explain(ValueError("a bug")) is None
     assert explain(ModuleNotFoundError("No module named 'nobody'", name="nobody")) is None
+
+
+@pytest.mark.parametrize(
+    ("why", "hint"),
+    [
+        ("Connection refused", "Is it running?"),
+        ("Socket closed", "Does it speak TLS?"),
+        ("Tls handshake failed: WRONG_VERSION_NUMBER", "It speaks no TLS: unset CLIPSEARCH_TLS_CA"),
+        ("Tls handshake failed: CERTIFICATE_VERIFY_FAILED", "CLIPSEARCH_TLS_CA, _CERT and _KEY name"),
+    ],
+)
+def test_a_service_that_cannot_be_reached_is_told_with_what_to_do(why, hint):
+    error = ClipSearchError("UNAVAILABLE", f"cannot reach it ({why})", reason="SERVER_UNREACHABLE")
+    assert hint in str(explain(error))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

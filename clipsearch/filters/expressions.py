@@ -155,7 +155,7 @@ def _what_was_meant(expression: str) -> str:
     if marks is None:
         name = _FIELD.match(expression)
         value = expression[name.end() :].strip() if name else ""
-        return f"it has no operator; did you mean {name['key']}={value}?" if name and value else usual
+        return _meant_without_operator(name["key"], value) if name and value else usual
     field, op, value = expression[: marks.start()].strip(), marks[0], expression[marks.end() :].strip()
     if not field:
         return usual
@@ -164,7 +164,8 @@ def _what_was_meant(expression: str) -> str:
     negated = re.fullmatch(rf"not\s+({PATH.pattern})", field, re.IGNORECASE)
     if negated and op in ("=", "=="):
         return f"did you mean {negated[1]}!={value}?"
-    path = field if PATH.fullmatch(field.removeprefix("#")) else quoted(field)
+    single = re.fullmatch(r"'([^']+)'", field)
+    path = field if PATH.fullmatch(field.removeprefix("#")) else quoted(single[1] if single else field)
     if path is None:
         return f'there is no way to name a field with " or a backslash in its name, such as {field}'
     meant = _MEANT.get(op, op)
@@ -176,6 +177,14 @@ def _what_was_meant(expression: str) -> str:
     if meant == op and path == field:
         return "a value that begins with an operator stands in quotes"
     return f"{why}; did you mean {path}{meant}{value or '...'}?"
+
+
+def _meant_without_operator(key: str, value: str) -> str:
+    if some := re.fullmatch(r"in\s*[(\[](.+)[)\]]", value, re.IGNORECASE):
+        return f"did you mean {key}={'|'.join(one.strip() for one in some[1].split(','))}?"
+    if both := re.fullmatch(r"between\s+(.+)\s+and\s+(.+)", value, re.IGNORECASE):
+        return f"give two: {key}>={both[1]} and {key}<={both[2]}"
+    return f"it has no operator; did you mean {key}={value}?"
 
 
 def _values(expression: str, text: str) -> list[Value]:

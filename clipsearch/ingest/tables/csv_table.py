@@ -48,6 +48,11 @@ _LARGEST_CELL = 16 * 1024 * 1024  # characters; where a quote is never closed, r
 _DELIMITERS = (",", ";", "\t", "|")
 _SAID = re.compile(r"^sep=(.)\r?\n?$")  # Excel's own way to name the delimiter
 _COMMA = re.compile(r"^[-+]?[\d.]*,\d+$")  # 7,50 or 1.000,5: what it means depends on the country
+_AROUND = re.compile(r"^(?:\+(?=[0-9.]))?(-?)(?:0+(?=[0-9]))?")
+_SAID_TRUE = {
+    **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
+}
 _GUESSED: tuple[ColumnType, ...] = ("integer", "float", "bool")
 _ENOUGH = 1000  # cells after which a column of words is taken for one
 
@@ -76,6 +81,9 @@ class CsvTable(Table):
                     f"{path}: column {name!r} has ids, paths or texts, which are strings, not {types[name]}"
                 )
         self._infer()
+        self._readers = {
+            name: (_DECLARED if name in types else _READERS)[type_] for name, type_ in self._types.items()
+        }
 
     def rows(self) -> Iterator[Row]:
         """The rows, their cells typed."""
@@ -99,10 +107,9 @@ class CsvTable(Table):
                 continue
             if wrong := undecoded(cell):
                 return Row(place, problem=f"column {name!r} has {wrong}")
-            type_ = self._types[name]
-            value = _READERS[type_](cell)
+            value = self._readers[name](cell)
             if value is None:
-                problem = problem or f"column {name!r}: {cell!r} is no {type_}"
+                problem = problem or f"column {name!r}: {cell!r} is no {self._types[name]}"
             else:
                 typed[name] = value
         return Row(place, typed, problem)
@@ -303,9 +310,25 @@ def _bool(cell: str) -> bool | None:
     return {"true": True, "false": False}.get(cell.strip().lower())
 
 
+def _bare_number(cell: str) -> str:
+    """A number without its plus, the zeros before it and a point at its end."""
+    return _AROUND.sub(r"\1", cell.strip()).removesuffix(".")
+
+
+def _bool_declared(cell: str) -> bool | None:
+    return _SAID_TRUE.get(cell.strip().lower())
+
+
 _READERS: dict[str, Callable[[str], Any]] = {
     "string": str,
     "integer": _integer,
     "float": _float,
     "bool": _bool,
+}
+# Where the type is declared nothing need be guessed: 0042 is a number, and yes is true.
+_DECLARED: dict[str, Callable[[str], Any]] = {
+    "string": str,
+    "integer": lambda cell: _integer(_bare_number(cell)),
+    "float": lambda cell: _float(_bare_number(cell)),
+    "bool": _bool_declared,
 }

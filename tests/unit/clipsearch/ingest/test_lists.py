@@ -64,6 +64,26 @@ def test_csv_types_can_be_declared_and_strings_keep_words_for_no_value(tmp_path)
     ]
 
 
+@pytest.mark.parametrize(
+    ("type", "cells", "values"),
+    [
+        ("bool", "true T Yes y ON 1", [True] * 6),
+        ("bool", "FALSE f no N off 0", [False] * 6),
+        ("bool", "2 ja", [None] * 2),
+        ("integer", "7 007 +7 -07 0 00 -0", [7, 7, 7, -7, 0, 0, 0]),
+        ("integer", "7.5 +-7 --7 1e3 9007199254740993 1_000 x", [None] * 7),
+        ("float", "7 007.50 +.5 5. -0.5 1e3", [7, 7.5, 0.5, 5, -0.5, 1000]),
+        ("float", "1_000 nan 1e400 +-5 . x", [None] * 6),
+    ],
+)
+def test_cells_of_a_declared_type_are_read_as_what_they_say(tmp_path, type, cells, values):
+    path = written(tmp_path / "a.csv", "text,n\n" + "".join(f"a,{cell}\n" for cell in cells.split()))
+    items = list(ItemList(path, types={"n": type}).items())
+    assert [item.payload.get("n") for item in items] == values
+    for cell, item in zip(cells.split(), items, strict=True):
+        assert ("n" in item.payload) or f"'{cell}' is no {type}" in item.problem or cell == "nan"
+
+
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_numbers_of_a_csv_come_back_the_same(tmp_path_factory, numbers):
     path = tmp_path_factory.mktemp("csv") / "a.csv"

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from clipsearch.client.inputs import IndexType
+from clipsearch.client.inputs import IndexType, strings
 from clipsearch.display.text import counted
 from clipsearch.files import kind_of
 from clipsearch.ingest.source import EmptySource, Item, absolute, path_text
@@ -114,8 +114,8 @@ class PictureFolder:
         self.folder = absolute(folder)
         self.left_out = LeftOut()
         """What the last walk through the folder passed over."""
-        self._exclude = (*exclude, *DEFAULT_EXCLUDES)
-        self._asked = exclude
+        self._asked = strings(exclude, "exclude", "patterns", ordered=False)
+        self._exclude = (*self._asked, *DEFAULT_EXCLUDES)
         self._allow_empty = allow_empty
         self._total: int | None = None
 

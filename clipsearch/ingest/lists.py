@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, no_file
+from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, no_file, string, strings
 from clipsearch.ingest.source import (
     EmptySource,
     Item,
@@ -20,7 +20,7 @@ from clipsearch.ingest.source import (
     path_text,
 )
 from clipsearch.ingest.tables.open import open_table
-from clipsearch.ingest.tables.table import ColumnType, Row, Table, as_id, found, repeated
+from clipsearch.ingest.tables.table import ColumnType, Row, Table, as_id, column_types, found, repeated
 
 _RESERVED = "_clipsearch"
 _CELL_BYTES = 16  # about what a cell that is no string takes to send
@@ -54,8 +54,11 @@ class ItemList:
     ) -> None:
         self._file = absolute(file)
         self._named = {"id": id, "path": path, "text": text}
-        self._payload = payload
-        self._types = dict(types or {})
+        for role, name in self._named.items():
+            if name is not None:
+                string(name, role)
+        self._payload = None if payload is None else strings(payload, "payload", "columns", ordered=False)
+        self._types = dict(column_types(types or {}))
         self._allow_empty = allow_empty
         self._roles = {role: role if name is None else name for role, name in self._named.items()}
         self._renamed: dict[str, str] = {}

@@ -16,7 +16,7 @@ from pathlib import Path
 from clipsearch.batches import batched
 from clipsearch.channel.credentials import ClientTls
 from clipsearch.client.aio import AsyncClient
-from clipsearch.client.errors import ClipSearchError
+from clipsearch.client.errors import ArgumentTypeError, ClipSearchError
 from clipsearch.client.retrying import Retrying
 from clipsearch.client.types import Collection
 from clipsearch.ingest.batch import Batches
@@ -78,6 +78,11 @@ class Ingest:
         on_progress: Callable[[Progress], None] = lambda progress: None,
         on_failure: Callable[[Failure], None] = lambda failure: None,
     ) -> None:
+        if not hasattr(source, "prepare"):
+            raise ArgumentTypeError(
+                f"source: must be an ItemList, a PictureFolder or a VectorFile, is {source!r} "
+                f"(of type {type(source).__name__})"
+            )
         self._client = client
         self._collection = collection
         self._source = source

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.client.convert import choice
+from clipsearch.client.inputs import strings
 from clipsearch.client.types import VectorName
 from clipsearch.files import open_regular
 from clipsearch.ingest.source import Item, SourceError, absolute, digest_of
@@ -39,10 +41,10 @@ class VectorFile:
         payload: Sequence[str] | None = None,
     ) -> None:
         self._file = absolute(file)
-        self._side = side
+        self._side = choice("side", side, {"image": side, "text": side})
         self._ids = None if ids is None else absolute(ids)
         self._id = id
-        self._payload = payload
+        self._payload = None if payload is None else strings(payload, "payload", "columns")
         self._array = self._map()
         self._table: Table | None = None
         self._prepared = False

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 
+from clipsearch.client.convert import choice
+from clipsearch.client.errors import ArgumentTypeError
 from clipsearch.files import open_regular
 from clipsearch.ingest.source import SourceError
 
@@ -96,6 +98,17 @@ def undecoded(text: str) -> str:
 def found(columns: tuple[str, ...]) -> str:
     """The columns that there are, for a message about one that is not."""
     return f"columns are {', '.join(columns)}" if columns else "it has no columns"
+
+
+def column_types(given: Any) -> Mapping[str, ColumnType]:
+    """Types by column, as a caller declares them. Raises TypeError and ValueError."""
+    if not isinstance(given, Mapping):
+        raise ArgumentTypeError(
+            f"types: must map columns to types, such as {{'price': 'float'}}, is {given!r}"
+        )
+    for name, type_ in given.items():
+        choice(f"types[{name!r}]", type_, dict.fromkeys(get_args(ColumnType)))
+    return given
 
 
 def as_id(value: Any) -> tuple[str | None, str]:

@@ -55,7 +55,8 @@ class IngestReport(Progress):
     `failures` are the first 1,000. `interrupted`: it ended before the last item. `replaced`: points
     removed because other content stands in their place. `gone`: points of this source that it no
     longer has; `pruned` of them were removed (`Ingest.prune`). `uncertain`: items that failed without
-    it being known which points they are, so that some of `gone` may be theirs.
+    it being known which points they are, so that some of `gone` may be theirs. `shared`: points that
+    another list has too, and this one, it seems, no more; `Ingest.prune` leaves them to the other.
     """
 
     failures: tuple[Failure, ...] = ()
@@ -64,6 +65,7 @@ class IngestReport(Progress):
     gone: int = 0
     uncertain: int = 0
     pruned: int = 0
+    shared: int = 0
 
 
 class Tally:

@@ -22,7 +22,7 @@ from clipsearch.client.types import Collection
 from clipsearch.ingest.batch import Batches
 from clipsearch.ingest.checkpoint import Checkpoint, CheckpointError
 from clipsearch.ingest.congestion import CongestionControl, FlowLimits
-from clipsearch.ingest.leftovers import Fate, leftovers_of
+from clipsearch.ingest.leftovers import Fate, ListLeftovers, leftovers_of
 from clipsearch.ingest.points import Changes
 from clipsearch.ingest.progress import Failure, IngestReport, Progress, Tally
 from clipsearch.ingest.source import Item, Source, SourceError
@@ -157,6 +157,7 @@ class Ingest:
         removed = 0
         async for fates in self._fates():
             removed += await self._batches.delete([id for id, fate in fates if fate is Fate.GONE])
+            await self._batches.change([(id, fate) for id, fate in fates if not isinstance(fate, Fate)])
         return removed
 
     async def _described(self) -> Collection:
@@ -213,11 +214,23 @@ class Ingest:
         self.stop()
 
     async def _settle(self, batches: Batches) -> None:
-        """Removes what was replaced, follows what was moved, and counts what is gone."""
+        """Removes what was replaced, follows what was moved, and counts what is gone.
+
+        Of a list that is missing or empty, or has rows that cannot be read, no point is told that it is in it
+        no more: another list has the point too, and would be free to remove it.
+        """
+        leftovers = self._leftovers
+        sure = not isinstance(leftovers, ListLeftovers) or (
+            self._tally.counts["total"] and not leftovers.unknown
+        )
         async for fates in self._fates():
             replaced = [id for id, fate in fates if fate is Fate.REPLACED]
             self._tally.counts["replaced"] += await batches.delete(replaced)
-            await batches.change([(id, fate) for id, fate in fates if not isinstance(fate, Fate)])
+            changes = [(id, fate) for id, fate in fates if not isinstance(fate, Fate)]
+            if sure:
+                await batches.change(changes)
+            else:
+                self._tally.counts["shared"] += len(changes)
             self._tally.counts["gone"] += sum(fate is Fate.GONE for _, fate in fates)
         self._tally.counts["uncertain"] = self._leftovers.unknown if self._leftovers else 0
 

@@ -101,7 +101,7 @@ def _agreed(source: Source, report: IngestReport, pruning: Pruning) -> bool:
     dealt_with = report.failed + report.already + report.indexed + report.updated + report.merged
     if report.total == 0 or dealt_with == 0:
         where = plain_name(source)
-        if not report.gone:
+        if not report.gone and not (report.shared and pruning.times > 1):
             seen = "".join(f"; {plain(remark)}" for remark in remarks(source))
             raise Problem(f"{where} is missing or empty, and there is no point to remove{seen}")
         if pruning.times < 2:
@@ -111,7 +111,7 @@ def _agreed(source: Source, report: IngestReport, pruning: Pruning) -> bool:
                 "If it is meant to be so, give --prune twice"
             )
     if not report.gone:
-        return False
+        return report.shared > 0 and pruning.times > 1  # nothing is removed: other lists have them
     if report.uncertain and pruning.times < 2:
         return False
     if pruning.yes:
@@ -235,6 +235,8 @@ def summarise(report: IngestReport, source: Source, pruning: Pruning | None = No
         console.print(f"{counted(report.replaced, 'point')} removed: other content stands there now")
     if report.gone:
         console.print(_gone(report, pruning))
+    if report.shared and pruning is not None and pruning.times > 1:
+        console.print(f"{counted(report.shared, 'point')} left to other lists that have the same")
     for remark in remarks(source):
         console.print(plain(remark))
     for failure in report.failures[:_SHOWN_FAILURES]:

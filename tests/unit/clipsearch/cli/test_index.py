@@ -128,6 +128,20 @@ def test_a_folder_of_copies_is_not_taken_for_an_empty_one(run, fake, folder, tmp
     assert (pruned.exit_code, len(search.stored)) == (0, 3)
 
 
+def test_a_list_that_is_gone_for_good_leaves_its_points_to_another(run, fake, tmp_path):
+    search, _ = fake
+    old, new = tmp_path / "old.csv", tmp_path / "new.csv"
+    old.write_text("id,text\n1,a\n")
+    run("index", old)
+    run("index", old.rename(new))
+    once = run("index", old, "--prune", "--yes")
+    assert (once.exit_code, "there is no point to remove" in once.stderr) == (1, True)
+    assert set(search.payload("1")["indexed_from"]) == {str(old), str(new)}
+    twice = run("index", old, "--prune", "--prune", "--yes")
+    assert (twice.exit_code, "1 point left to other lists" in twice.stderr) == (0, True)
+    assert search.payload("1")["indexed_from"] == [str(new)]
+
+
 def test_a_folder_that_became_a_link_is_not_said_to_have_no_points(run, fake, tmp_path):
     search, _ = fake
     (tmp_path / "p" / "x").mkdir(parents=True)

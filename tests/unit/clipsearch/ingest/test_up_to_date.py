@@ -232,6 +232,23 @@ async def test_two_lists_share_a_row_until_neither_has_it(fake, client, tmp_path
     assert rows(fake) == [("hat", 7), ("mug", 3)]
 
 
+@pytest.mark.parametrize("left", [None, "not a row"], ids=["missing", "not readable"])
+async def test_a_list_that_may_have_a_row_keeps_the_other_from_removing_it(fake, client, tmp_path, left):
+    one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    for path in (one, two):
+        path.write_text('{"id": "mug", "text": "a mug"}\n')
+        await load(client, ItemList(path))
+    one.unlink()  # as when its drive is not connected
+    if left is not None:
+        one.write_text(f"{left}\n")
+    await load(client, ItemList(one, allow_empty=True))
+    two.write_text('{"id": "hat", "text": "a hat"}\n')
+    assert (await load(client, ItemList(two), prune=True)).gone == 0
+    assert set(fake.stored) == {"mug", "hat"}
+    assert (await load(client, ItemList(one, allow_empty=True), prune=True)).gone == 1
+    assert set(fake.stored) == {"hat"}
+
+
 async def test_rows_of_ids_that_are_gone_are_pruned_and_bad_rows_are_not(client, tmp_path):
     path = tmp_path / "n.jsonl"
     path.write_text("".join(f'{{"id": "{n}", "text": "thing {n}"}}\n' for n in range(6)))

@@ -94,6 +94,8 @@ def check_writable(*files: Path | None) -> None:
     from clipsearch.ingest.source import path_text
 
     for file in files:
+        if file is not None and file.is_dir():
+            raise Problem(f"{path_text(file)}: is a folder")
         if file is not None and not os.access(file.parent, os.W_OK | os.X_OK):
             why = "may not be written to" if file.parent.is_dir() else "is not there"
             raise Problem(f"{path_text(file)}: the folder {path_text(file.parent)} {why}")

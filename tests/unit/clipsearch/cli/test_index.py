@@ -160,6 +160,8 @@ def test_a_file_that_cannot_be_written_is_told_before_a_collection_is_made(run, 
     result = run("index", tmp_path / "a.csv", option, tmp_path / "nowhere" / "file")
     assert (result.exit_code, "made collection" in result.stderr) == (1, False)
     assert f"{tmp_path / 'nowhere'} is not there" in result.stderr
+    result = run("index", tmp_path / "a.csv", option, tmp_path)
+    assert (result.exit_code, f"{tmp_path}: is a folder" in result.stderr) == (1, True)
 
 
 def test_what_was_left_out_is_said(run, folder):

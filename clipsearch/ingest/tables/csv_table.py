@@ -96,8 +96,7 @@ class CsvTable(Table):
     def _row(self, place: str, cells: list[str]) -> Row:
         if not any(map(str.strip, cells)):
             return Row(place, blank=True)
-        while len(cells) > len(self._header) and not cells[-1].strip():
-            cells.pop()
+        self._align(cells)
         if len(cells) != len(self._header):
             return Row(place, problem=f"{len(cells)} cells, there are {len(self._header)} columns")
         typed: dict[str, Any] = {}
@@ -114,6 +113,14 @@ class CsvTable(Table):
                 typed[name] = value
         return Row(place, typed, problem)
 
+    def _align(self, cells: list[str]) -> None:
+        """Drops empty cells beyond the columns, and adds those of columns without a name at the end."""
+        while len(cells) > len(self._header) and not cells[-1].strip():
+            cells.pop()
+        missing = self._header[len(cells) :]
+        if not any(missing):
+            cells += missing
+
     def _is_value(self, name: str, cell: str) -> bool:
         bare = cell.strip()
         return bool(bare) and (bare not in NO_VALUE or name in self._literal)
@@ -124,7 +131,10 @@ class CsvTable(Table):
         words: dict[str, Counter[str]] = {}
         nameless: Counter[int] = Counter()
         for place, cells in self._records():
-            if isinstance(cells, str) or len(cells) < len(self._header):
+            if isinstance(cells, str):
+                continue
+            self._align(cells)
+            if len(cells) < len(self._header):
                 continue
             for i, name in enumerate(self._header):
                 if not name:
@@ -178,8 +188,6 @@ class CsvTable(Table):
         delimiter = max(headers, key=fitting)
         cells = headers[delimiter]
         names = [_name(cell) for cell in cells]
-        while names and not names[-1]:
-            names.pop()
         return skipped, delimiter, any(cell[:1] == " " for cell in cells), names
 
     def _records(self) -> Iterator[tuple[str, list[str] | str]]:

@@ -300,6 +300,19 @@ def test_one_zero_byte_does_not_make_a_text_another_encoding(tmp_path):
     assert [item.text for item in ItemList(written(tmp_path / "a.csv", text)).items()][-1] == "a\0b"
 
 
+def test_columns_without_a_name_at_the_end_cost_no_row(tmp_path):
+    source = ItemList(written(tmp_path / "a.csv", "id,text,,\n1,a,x,y\n2,b,,z\n3,c\n4,d,\n5,e,,,,\n6\n"))
+    items = list(source.items())
+    assert [(item.id, item.text) for item in items if not item.problem] == list(
+        zip("12345", "abcde", strict=True)
+    )
+    assert [item.place for item in items if item.problem] == ["a.csv, line 7"]
+    assert list(source.remarks()) == [
+        "column 3 has no name in the header: its 1 values are left out",
+        "column 4 has no name in the header: its 2 values are left out",
+    ]
+
+
 @pytest.mark.parametrize("word", [*sorted(NO_VALUE), "", "  ", "\N{NO-BREAK SPACE}"])
 def test_a_word_for_no_value_leaves_a_column_its_type(tmp_path, word):
     source = ItemList(

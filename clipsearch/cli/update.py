@@ -132,7 +132,7 @@ def _top_level(path: str) -> str:
 
 def _differ_from_lists(client: Client, collection: str, named: Mapping[str, Any]) -> None:
     """Lets rows of lists that match no longer pass for what their lists say: indexing compares a hash."""
-    from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, SPOILT
+    from clipsearch.client.types import CONTENT_HASH, INDEXED_FROM, SPOILT
 
     of_lists = {**named, "must_not": [*named.get("must_not", ()), {"is_empty": INDEXED_FROM}]}
     client.update_payload(collection, filter=of_lists, set={CONTENT_HASH: SPOILT})

@@ -42,15 +42,6 @@ _AS_PNG = {mode: mode for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")} 
 }
 _ONE = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, Mapping)
 
-CONTENT_HASH = "content_hash"
-"""The payload key by which bulk loading tells whether a row with an id of its own has changed."""
-SPOILT = ""
-"""The `content_hash` of a row whose vectors alone were changed: no row has it."""
-INDEXED_FROM = "indexed_from"
-"""The payload key of the lists that have a row, by absolute path."""
-BOOKKEEPING = frozenset({CONTENT_HASH, INDEXED_FROM})
-"""Payload keys that say nothing to people: tables leave them out."""
-
 Target = Literal["any", "image", "text", "words"]
 Fusion = Literal["calibrated", "rrf", "dbsf", "hybrid"]
 Kind = Literal["image", "text"]

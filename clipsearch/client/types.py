@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.inputs import (
-    BOOKKEEPING,
     CollectionOptions,
     Fusion,
     PayloadIndex,
@@ -26,6 +25,15 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.float32]
 VectorName = Literal["image", "text"]
+
+CONTENT_HASH = "content_hash"
+"""The payload key by which bulk loading tells whether a row with an id of its own has changed."""
+SPOILT = ""
+"""The `content_hash` of a row whose vectors alone were changed: no row has it."""
+INDEXED_FROM = "indexed_from"
+"""The payload key of the lists that have a row, by absolute path."""
+BOOKKEEPING = frozenset({CONTENT_HASH, INDEXED_FROM})
+"""Payload keys that say nothing to people: tables leave them out."""
 
 # Columns of data frames.
 _OF_HITS = ("id", "score", "cosine", "matched")

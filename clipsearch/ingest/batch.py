@@ -19,9 +19,9 @@ from functools import partial
 
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ArgumentError, ClipSearchError
-from clipsearch.client.inputs import CONTENT_HASH, Point
+from clipsearch.client.inputs import Point
 from clipsearch.client.retrying import Retrying, is_about_content, reason
-from clipsearch.client.types import Collection, StoredPoint, UpsertResult
+from clipsearch.client.types import CONTENT_HASH, Collection, StoredPoint, UpsertResult
 from clipsearch.ingest.checkpoint import Checkpoint
 from clipsearch.ingest.congestion import CongestionControl
 from clipsearch.ingest.leftovers import Leftovers, Met

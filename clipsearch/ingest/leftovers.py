@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.client.inputs import INDEXED_FROM
-from clipsearch.client.types import StoredPoint
+from clipsearch.client.types import INDEXED_FROM, StoredPoint
 from clipsearch.ingest.folders import PictureFolder, image_payload
 from clipsearch.ingest.lists import ItemList
 from clipsearch.ingest.points import COMPARED, COPIES, Changes, is_at, is_image, strings

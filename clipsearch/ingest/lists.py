@@ -9,7 +9,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, no_file, string, strings
+from clipsearch.client.inputs import no_file, string, strings
+from clipsearch.client.types import CONTENT_HASH, INDEXED_FROM
 from clipsearch.ingest.source import (
     EmptySource,
     Item,

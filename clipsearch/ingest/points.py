@@ -16,7 +16,8 @@ import numpy as np
 
 from clipsearch.client.convert import f32, plain
 from clipsearch.client.errors import ArgumentError
-from clipsearch.client.inputs import CONTENT_HASH, INDEXED_FROM, SPOILT, Point, image_bytes
+from clipsearch.client.inputs import Point, image_bytes
+from clipsearch.client.types import CONTENT_HASH, INDEXED_FROM, SPOILT
 from clipsearch.ingest.source import Item, digest_of, path_text
 
 COPIES = "copies"

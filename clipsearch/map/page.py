@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.client.inputs import BOOKKEEPING
+from clipsearch.client.types import BOOKKEEPING
 from clipsearch.display.text import cut
 from clipsearch.display.thumbnails import thumbnail
 from clipsearch.map.build import SpaceMap, View

@@ -121,7 +121,7 @@ def describe(payload: Mapping[str, Any]) -> str:
     path = payload.get("path")
     if path:
         return str(path)
-    from clipsearch.client.inputs import BOOKKEEPING
+    from clipsearch.client.types import BOOKKEEPING
 
     return ", ".join(
         f"{key}={cut(str(value), 120)}" for key, value in payload.items() if key not in BOOKKEEPING

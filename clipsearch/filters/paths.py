@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 NAME = r'(?:[\w-]+|"[^"\\]+")(?:\[[0-9]{0,9}\])*'
@@ -23,11 +24,13 @@ def quoted(name: str) -> str | None:
     return f'"{name}"' if name and not {'"', "\\"} & set(name) else None
 
 
-def keys(path: str) -> list[str | int]:
+@lru_cache(maxsize=1024)  # all hits of a search are looked through by the same few paths
+def keys(path: str) -> tuple[str | int, ...]:
     """The names on the path, and numbers of elements of lists (-1 = each); what is no path is a name."""
     if not PATH.fullmatch(path):
-        return [path]
-    return [part["bare"] or part["quoted"] or int(part["index"] or -1) for part in _PART.finditer(path)]
+        return (path,)
+    parts = _PART.finditer(path)
+    return tuple(part["bare"] or part["quoted"] or int(part["index"] or -1) for part in parts)
 
 
 def values_at(payload: Any, path: str) -> list[Any]:

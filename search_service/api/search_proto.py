@@ -56,7 +56,7 @@ _CANDIDATES = 100
 _MAX_HNSW_EF = 4096
 _MAX_OVERSAMPLING = 100
 _MAX_WEIGHT = 100
-# Within, so that what it is to the engine, a float32, is neither 0 nor infinite.
+# Nobody measures in less or more, and what is divided by it stays a number.
 _LEAST_SCALE, _MOST_SCALE = 1e-9, 1e30
 
 _TARGETS = EnumNames[Target, search_pb2.Target.ValueType](Target, search_pb2.Target, "any")

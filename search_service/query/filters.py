@@ -281,7 +281,7 @@ class FieldChecks:
         if held & wanted:
             return held
         page = await self.sample(collection, key)
-        held = _kinds_of(value for point in page.points for value in values_at(point.payload, key))
+        held = kinds_of(value for point in page.points for value in values_at(point.payload, key))
         if page.points and page.next_cursor is not None and not held & wanted:
             held |= {kind for kind in wanted if await self._some(collection, of_kind(key, kind))}
         if len(self._seen) >= _MOST_KEPT:
@@ -325,7 +325,8 @@ def _compared(
                     yield f"{here}.field", f"{within}{condition.key}", condition, clauses
 
 
-def _kinds_of(values: Iterable[object]) -> frozenset[str]:
+def kinds_of(values: Iterable[object]) -> frozenset[str]:
+    """The kinds of values that there are, some of those in `_SAID`."""
     found = set()
     for value in values:
         if isinstance(value, bool):
@@ -341,8 +342,10 @@ def _kinds_of(values: Iterable[object]) -> frozenset[str]:
 
 def _is_place(value: Mapping[str, object]) -> bool:
     return all(
-        isinstance(degrees := value.get(axis), int | float) and not isinstance(degrees, bool)
-        for axis in ("lat", "lon")
+        isinstance(degrees := value.get(axis), int | float)
+        and not isinstance(degrees, bool)
+        and abs(degrees) <= most
+        for axis, most in (("lat", 90), ("lon", 180))
     )
 
 

@@ -20,7 +20,14 @@ from clipsearch.serving.together import together
 from search_service.deadline import store_within
 from search_service.encoder.client import Outcome
 from search_service.encoder.encoders import Encoders
-from search_service.query.boosts import boosted, candidate_query, check_fields, check_indexes
+from search_service.query.boosts import (
+    boosted,
+    candidate_query,
+    check_fields,
+    check_indexes,
+    fields_of,
+    sum_of,
+)
 from search_service.query.calibration import Calibration, Weighted
 from search_service.query.calibration_cache import CalibrationCache
 from search_service.query.chance import Chance
@@ -336,7 +343,9 @@ class Search:
         query, ids = run.query, [hit.point.id for hit in ranked.hits]
         added: Mapping[str, float] = {}
         if ids:
-            added = await self._store.boosts(run.spec.name, ids, query.boosts)
+            fields = fields_of(query.boosts)
+            points = await self._store.get(run.spec.name, ids, payload=fields)
+            added = {point.id: sum_of(query.boosts, point.payload) for point in points}
         if not any(added.values()):
             with inside(query.path):
                 await check_fields(self._fields, run.spec, query.boosts)

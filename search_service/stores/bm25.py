@@ -13,7 +13,7 @@ from typing import Any
 
 import qdrant_edge as qe
 
-from clipsearch.filters.paths import keys, quoted, values_at
+from clipsearch.filters.paths import keys, values_at
 from search_service.stores.protocol import (
     PayloadChange,
     Question,
@@ -59,12 +59,6 @@ def touches(change: PayloadChange, field: str) -> bool:
     """Whether the change may concern the field."""
     first = keys(field)[0]
     return change.whole or first in change.set or any(keys(path)[0] == first for path in change.delete)
-
-
-def at_top(field: str) -> str:
-    """The path of what the field lies in at the top of the payload."""
-    first = str(keys(field)[0])
-    return quoted(first) or first
 
 
 @cache

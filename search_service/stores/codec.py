@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from clipsearch.filters.paths import keys, quoted
 from search_service.stores.filters import Filter, HasId, HasVector
 from search_service.stores.protocol import (
     ID_KEY,
@@ -65,6 +66,12 @@ def from_engine(payload: Mapping[str, Any] | None, vectors: Any) -> StoredPoint:
         has_image="image" in names,
         has_text="text" in names,
     )
+
+
+def at_top(path: str) -> str:
+    """The path of what a field lies in at the top of the payload: engines select no elements of lists."""
+    first = str(keys(path)[0])
+    return quoted(first) or first
 
 
 def order_start(order: OrderBy) -> int | float | datetime | None:

@@ -26,7 +26,7 @@ from search_service.stores.collection import (
     PayloadIndex,
 )
 from search_service.stores.filters import Filter, HasVector
-from search_service.stores.questions import Boost, FacetHit, FacetQuery, Mmr, OrderBy
+from search_service.stores.questions import FacetHit, FacetQuery, Mmr, OrderBy
 
 Vector = NDArray[np.float32]
 VectorName = Literal["image", "text"]
@@ -329,9 +329,6 @@ class VectorStore(Protocol):
 
     async def set_calibration(self, collection: str, calibration: Mapping[str, Any]) -> None:
         """Keeps a JSON object with the collection, for every process over the store, until it is deleted."""
-
-    async def boosts(self, collection: str, ids: Sequence[str], boosts: Sequence[Boost]) -> dict[str, float]:
-        """By id, the sum of the boosts of those points that exist."""
 
     async def query(self, collection: str, queries: Sequence[Question]) -> list[list[ScoredPoint]]:
         """Answers several questions in one call; each list best first.

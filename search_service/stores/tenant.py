@@ -44,7 +44,7 @@ from search_service.stores.protocol import (
     VectorQuery,
     VectorStore,
 )
-from search_service.stores.questions import Boost, FacetHit, FacetQuery, OrderBy
+from search_service.stores.questions import FacetHit, FacetQuery, OrderBy
 
 _OTHERS = "../"
 Asked = TypeVar("Asked", Listing, VectorQuery)
@@ -247,15 +247,6 @@ class TenantStore:
         """Some of the tenant's points."""
         found = await self._store.random(self._own_of(listing), limit=limit)
         return self._shown_of(found, listing.payload)
-
-    async def boosts(self, collection: str, ids: Sequence[str], boosts: Sequence[Boost]) -> dict[str, float]:
-        """What the payloads of the tenant's points add."""
-        own = await self.get(collection, ids, payload=NO_PAYLOAD)
-        if not own:
-            return {}
-        inner = self._inner_ids([point.id for point in own])
-        added = await self._store.boosts(collection, inner, boosts)
-        return {self._shown_id(id): boost for id, boost in added.items()}
 
     async def query(self, collection: str, queries: Sequence[Question]) -> list[list[ScoredPoint]]:
         """Answers questions from the tenant's points.

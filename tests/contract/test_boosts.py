@@ -1,8 +1,6 @@
-"""What payloads add to scores, as every store promises it, and over a whole search."""
+"""What payloads add to the scores of a search, over every store."""
 
 from __future__ import annotations
-
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -11,54 +9,8 @@ from search_service.query.calibration_cache import CalibrationCache
 from search_service.query.queries import Query, Term, VectorTerm
 from search_service.query.search import Search
 from search_service.stores.protocol import VECTOR_NAMES, StoredPoint
-from search_service.stores.questions import Boost, Nearer, Newer, Popular
+from search_service.stores.questions import Boost, Nearer, Popular
 from tests.contract.shop import NoEncoder, unit, vectors
-
-NOW = datetime(2024, 6, 1, tzinfo=UTC)
-DAY_S = 86_400.0
-ULM = {"lat": 48.4, "lon": 9.99}
-BY = {
-    "newer": Newer("made", NOW, 7 * DAY_S),
-    "nearer": Nearer("shop.at", ULM["lat"], ULM["lon"], 10_000),
-    "popular": Popular("sold", 50),
-}
-# A payload and what its fields give, in the order of BY.
-PAYLOADS = [
-    ({"made": NOW.isoformat(), "shop": {"at": ULM}, "sold": 50}, (1, 1, 0.5)),
-    ({"made": (NOW - timedelta(days=7)).isoformat(), "sold": 150}, (0.5, 0, 0.75)),
-    ({"made": (NOW + timedelta(days=14)).isoformat(), "sold": 0}, (0.25, 0, 0)),
-    ({"made": "2024-05-25", "sold": -50}, (0.5, 0, 0)),
-    ({"made": "soon", "shop": {"at": "Ulm"}, "sold": "many"}, (0, 0, 0)),
-    ({"made": 5, "shop": {"at": {"lat": 1}}, "sold": True}, (0, 0, 0)),
-    ({"made": [NOW.isoformat()] * 2, "shop": {"at": [ULM, ULM]}, "sold": [1, 2]}, (0, 0, 0)),
-    ({"made": None, "shop": [], "sold": None}, (0, 0, 0)),
-    ({}, (0, 0, 0)),
-    ({"sold": 1e308}, (0, 0, 1)),
-    # 10 km north, 1 degree of latitude being 111.195 km
-    ({"shop": {"at": {**ULM, "lat": ULM["lat"] + 10 / 111.195}}, "sold": 0.5}, (0, 0.5, 0.5 / 50.5)),
-]
-
-
-@pytest.fixture
-async def filled(store, collection) -> str:
-    points = [StoredPoint(f"p{i}", payload, image=unit(1)) for i, (payload, _) in enumerate(PAYLOADS)]
-    await store.upsert(collection, points)
-    return collection
-
-
-@pytest.mark.parametrize("kind", BY)
-async def test_a_boost_is_what_the_payload_gives_and_0_where_that_is_of_another_type(store, filled, kind):
-    ids = [f"p{i}" for i in range(len(PAYLOADS))]
-    for weight in (1.0, -2.0):
-        added = await store.boosts(filled, [*ids, "nobody"], [Boost(weight, BY[kind])])
-        expected = {f"p{i}": weight * given[list(BY).index(kind)] for i, (_, given) in enumerate(PAYLOADS)}
-        assert added == pytest.approx(expected, abs=2e-3)
-
-
-async def test_several_boosts_add_up(store, filled):
-    boosts = [Boost(2, BY["newer"]), Boost(1, BY["nearer"]), Boost(-1, BY["popular"])]
-    added = await store.boosts(filled, ["p0", "p1", "p8"], boosts)
-    assert added == pytest.approx({"p0": 2.5, "p1": 0.25, "p8": 0}, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -97,4 +49,16 @@ async def test_boosts_are_added_to_the_scores_of_a_search(store, collection, tar
     assert paged == order
     enough = (whole[5].score + whole[6].score) / 2
     assert [hit.point.id for hit in await ask(limit=20, score_threshold=enough, **boosted)] == order[:6]
+    await calibrations.close()
+
+
+async def test_a_place_that_is_none_raises_no_score_and_fails_no_search(store, collection):
+    places = {"ulm": {"lat": 48.4, "lon": 9.99}, "nowhere": {"lat": 95.0, "lon": 9.99}}
+    await store.upsert(collection, [StoredPoint(id, {"at": at}, image=unit(1)) for id, at in places.items()])
+    calibrations = CalibrationCache(store)
+    search = Search(store, Encoders(NoEncoder()), calibrations)
+    boosts = (Boost(1, Nearer("at", 48.4, 9.99, 1000)),)
+    query = Query(collection, (Term(VectorTerm(unit(1))),), "image", boosts=boosts, boost_candidates=10)
+    [answer] = await search.search([query])
+    assert [(hit.point.id, hit.boost) for hit in answer.hits] == [("ulm", 1), ("nowhere", 0)]
     await calibrations.close()

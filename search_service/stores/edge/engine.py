@@ -27,8 +27,8 @@ from typing import IO, Any
 
 import qdrant_edge as qe
 
-from search_service.stores.bm25 import WORDS, askable, at_top, touches
-from search_service.stores.codec import order_start
+from search_service.stores.bm25 import WORDS, askable, touches
+from search_service.stores.codec import at_top, order_start
 from search_service.stores.collection import CollectionSpec, PayloadIndex
 from search_service.stores.edge.codec import Fault, PackedPoint, ShardInfo, encode, read
 from search_service.stores.edge.convert import (
@@ -45,7 +45,6 @@ from search_service.stores.edge.convert import (
     vector_operations,
     word_operations,
 )
-from search_service.stores.edge.formulas import formula
 from search_service.stores.filters import Filter, HasId, HasVector
 from search_service.stores.protocol import (
     NO_PAYLOAD,
@@ -61,7 +60,7 @@ from search_service.stores.protocol import (
     VectorName,
     point_uuid,
 )
-from search_service.stores.questions import Boost, FacetHit, FacetQuery, OrderBy
+from search_service.stores.questions import FacetHit, FacetQuery, OrderBy
 
 WRITES = frozenset(
     {
@@ -327,16 +326,6 @@ class Engine:
             with_vector=listing.with_vectors,
         )
         return [stored_point(point) for point in self._shard.query(asked)]
-
-    def boosts(self, ids: Sequence[str], boosts: Sequence[Boost]) -> dict[str, float]:
-        """By id, the sum of the boosts of those points that exist."""
-        keys: dict[Any, str] = {point_uuid(point_id): point_id for point_id in ids}
-        asked = qe.QueryRequest(
-            limit=len(keys),
-            query=formula(boosts),
-            prefetches=[qe.Prefetch(len(keys), filter=qe.Filter(must=[qe.HasIdCondition(set(keys))]))],
-        )
-        return {keys[str(point.id)]: float(point.score) for point in self._shard.query(asked)}
 
     def query(self, queries: Sequence[Question]) -> list[list[ScoredPoint]]:
         """Answers all questions in one pass of the engine."""

@@ -20,7 +20,7 @@ from search_service.stores.protocol import (
     StoredPoint,
     VectorStore,
 )
-from search_service.stores.questions import Boost, FacetHit, FacetQuery, OrderBy
+from search_service.stores.questions import FacetHit, FacetQuery, OrderBy
 
 
 class EdgeReads(VectorStore):
@@ -60,9 +60,6 @@ class EdgeReads(VectorStore):
 
     async def random(self, listing: Listing, *, limit: int) -> list[StoredPoint]:
         return list(await self._read(listing.collection, "random", listing, limit))
-
-    async def boosts(self, collection: str, ids: Sequence[str], boosts: Sequence[Boost]) -> dict[str, float]:
-        return dict(await self._read(collection, "boosts", tuple(ids), tuple(boosts)))
 
     async def query(self, collection: str, queries: Sequence[Question]) -> list[list[ScoredPoint]]:
         return list(await self._read(collection, "query", tuple(queries)))

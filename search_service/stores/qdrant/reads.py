@@ -29,7 +29,6 @@ from search_service.stores.protocol import (
     ScoredPoint,
     StoredPoint,
     VectorQuery,
-    point_uuid,
 )
 from search_service.stores.qdrant.calls import Answer, Send
 from search_service.stores.qdrant.collections import ServerCollections
@@ -40,9 +39,8 @@ from search_service.stores.qdrant.convert import (
     stored_point,
     uuids,
 )
-from search_service.stores.qdrant.formulas import formula
 from search_service.stores.qdrant.known import ANY_COPY
-from search_service.stores.questions import Boost, FacetHit, FacetQuery, OrderBy
+from search_service.stores.questions import FacetHit, FacetQuery, OrderBy
 
 _READ_AT_ONCE = 1000
 # Counts of so many values take qdrant-client 0.1 s to read, on the event loop.
@@ -199,22 +197,6 @@ class ServerReads(ServerCollections):
         )
         found = await self._read_points(listing.collection, ask)
         return [stored_point(point) for point in found.points]
-
-    async def boosts(self, collection: str, ids: Sequence[str], boosts: Sequence[Boost]) -> dict[str, float]:
-        """By id, the sum of the boosts of those points that exist."""
-        keys = {point_uuid(id): id for id in ids}
-        these = models.Filter(must=[models.HasIdCondition(has_id=list(keys))])
-        ask = partial(
-            self._client.query_points,
-            collection,
-            formula(boosts),
-            prefetch=models.Prefetch(filter=these, limit=len(keys)),
-            limit=len(keys),
-            with_payload=False,
-            consistency=self._consistency,
-        )
-        found = await self._read_points(collection, ask)
-        return {keys[str(point.id)]: point.score for point in found.points}
 
     async def query(self, collection: str, queries: Sequence[Question]) -> list[list[ScoredPoint]]:
         """Answers several questions in one request; each list best first, or as MMR chooses."""

@@ -20,9 +20,9 @@ from qdrant_client.conversions.conversion import RestToGrpc
 from clipsearch.channel.credentials import ClientTls
 from clipsearch.serving.errors import Unavailable
 from search_service.deadline import store_within
-from search_service.stores.bm25 import WORDS, at_top, document, touches
+from search_service.stores.bm25 import WORDS, document, touches
 from search_service.stores.checks import check_points
-from search_service.stores.codec import VECTOR_NAMES_KEY, names_to_keep, vector_names_of
+from search_service.stores.codec import VECTOR_NAMES_KEY, at_top, names_to_keep, vector_names_of
 from search_service.stores.filters import Filter, HasId, IsEmpty
 from search_service.stores.protocol import (
     ID_KEY,

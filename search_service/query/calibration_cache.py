@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +31,6 @@ from search_service.stores.protocol import (
 _LONGEST_LOAD_S = 30.0
 _CLOSED_WITHIN_S = 2.0
 _KEPT_WITHIN_S = 2.0
-# How long the number of vectors is taken as it was heard: other processes may have written since.
-_COUNTS_FOR_S = 10.0
 _log = structlog.get_logger(__name__)
 
 
@@ -42,8 +39,7 @@ class _Collection:
     """What is known of one."""
 
     read: Any = None  # as the store kept it when it was asked last,
-    calibration: Calibration | None = None  # what that says,
-    asked: float = 0.0  # and when it was
+    calibration: Calibration | None = None  # and what that says
     unkept: Calibration | None = None  # a newer one, which the store could not take
     written: int = 0  # points, since vectors were last counted,
     room: int = 0  # and how many it would have taken then to double or halve them
@@ -71,7 +67,6 @@ class CalibrationCache:
         self._store = store
         self._quiet_s = quiet_s
         self._known: defaultdict[str, _Collection] = defaultdict(_Collection)
-        self._asking: set[asyncio.Task[None]] = set()
 
     async def get(self, collection: str) -> Calibration | None:
         """The calibration; None for a collection without vectors. Raises what the store does."""
@@ -90,20 +85,12 @@ class CalibrationCache:
         return kept
 
     async def counts(self, collection: str) -> Mapping[VectorName, int]:
-        """By name, about how many vectors there are, as was heard last; nothing if that is not known yet.
+        """By name, about how many vectors there are; nothing if that is not known yet.
 
-        Raises what the store does, which is asked where nothing was heard. What was heard a while ago is
-        asked for again, and answered with meanwhile.
+        Raises what the store does.
         """
-        known = self._known[collection]
-        if known.calibration is None:
-            await self._kept(collection)
-        elif _now() - known.asked >= _COUNTS_FOR_S:
-            known.asked = _now()
-            asking = asyncio.create_task(self._ask_again(collection), context=Context())
-            self._asking.add(asking)
-            asking.add_done_callback(self._asking.discard)
-        return known.calibration.counts if known.calibration else {}
+        kept = await self._kept(collection)
+        return kept.counts if kept is not None else {}
 
     def empty(self, collection: str) -> frozenset[VectorName]:
         """The names of which the collection has no vectors; nothing is known where others write too."""
@@ -140,7 +127,6 @@ class CalibrationCache:
             known.stop_timer()
         if tasks := [known.task for known in self._known.values() if known.task is not None]:
             await asyncio.wait(tasks, timeout=_CLOSED_WITHIN_S)
-        tasks += self._asking
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -207,13 +193,8 @@ class CalibrationCache:
         else:
             known.calibration, known.unkept = measured, None
 
-    async def _ask_again(self, collection: str) -> None:
-        with suppress(ServiceError):  # what was heard before goes on
-            await self._kept(collection)
-
     async def _kept(self, collection: str) -> Calibration | None:
         known = self._known[collection]
-        known.asked = _now()
         if known.unkept is not None:
             return known.unkept
         read = await self._store.calibration(collection)

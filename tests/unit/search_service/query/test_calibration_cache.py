@@ -20,7 +20,7 @@ from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import VECTOR_NAMES, StoredPoint
 from tests.unit.search_service.served import DIMENSION
-from tests.waiting import at_once, settled, until
+from tests.waiting import until
 
 
 class CountingStore:
@@ -164,55 +164,13 @@ async def test_a_restart_goes_on_with_what_was_measured(store, tmp_path, calibra
     await again.close()
 
 
-async def test_how_many_vectors_there_are_is_known_without_asking_the_store(store, calibrations, monkeypatch):
-    asked = []
-    read = store.calibration
-
-    async def counting(*arguments: Any, **options: Any) -> Any:
-        asked.append(arguments)
-        return await read(*arguments, **options)
-
-    monkeypatch.setattr(store, "calibration", counting, raising=False)
-    await write(store, calibrations, 0, 20)
-    await calibrations.get("c")
-    await write(store, calibrations, 20, 60)
-    await calibrations.get("c")
-    asked.clear()
-    assert await calibrations.counts("c") == {"image": 80, "text": 80}
-    assert asked == []
+async def test_how_many_vectors_there_are_is_known_also_where_others_write(store, calibrations):
+    assert await calibrations.counts("c") == {}
     other = CalibrationCache(store)  # of another process
-    assert [await other.counts("c") for _ in range(2)] == 2 * [{"image": 80, "text": 80}]
-    assert len(asked) == 1
-
-
-async def test_how_many_vectors_others_have_written_is_heard_after_a_while_and_waited_for_by_nobody(
-    store, calibrations, monkeypatch
-):
-    other = CalibrationCache(store)  # of another process
-    await write(store, other, 0, 20)
-    await other.get("c")
-    assert (await calibrations.counts("c"))["image"] == 20
-    await write(store, other, 20, 180)
-    await other.get("c")
-    heard = [at_once(calibrations.counts("c"))]
-    await settled()
-    heard.append(at_once(calibrations.counts("c")))
-    monkeypatch.setattr(cache_module, "_COUNTS_FOR_S", 0)
-    heard.append(at_once(calibrations.counts("c")))
-    assert [counts["image"] for counts in heard] == [20, 20, 20]
-    monkeypatch.undo()
-    await until(lambda: at_once(calibrations.counts("c"))["image"] == 200)
-
-
-async def test_what_was_heard_is_answered_with_while_the_store_is_away(store, calibrations, monkeypatch):
-    await write(store, calibrations, 0, 20)
-    await calibrations.get("c")
-    monkeypatch.setattr(cache_module, "_COUNTS_FOR_S", 0)
-    away = AsyncMock(side_effect=Unavailable("store", "away"))
-    monkeypatch.setattr(store, "calibration", away, raising=False)
-    at_once(calibrations.counts("c"))
-    await until(lambda: away.await_count == 1)
-    assert at_once(calibrations.counts("c")) == {"image": 20, "text": 20}
+    for first, count in ((0, 20), (20, 180)):
+        await write(store, other, first, count)
+        await other.get("c")
+        assert await calibrations.counts("c") == {"image": first + count, "text": first + count}
 
 
 async def test_what_another_service_has_kept_is_taken(store, calibrations):

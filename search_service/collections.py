@@ -78,8 +78,7 @@ class Collections:
 
     async def all(self) -> list[CollectionInfo]:
         """All collections, by name."""
-        infos = await self._store.list_collections()
-        return sorted(infos, key=lambda info: info.spec.name)
+        return await self._store.list_collections()
 
     async def delete(self, name: str) -> None:
         """Deletes a collection, damaged or not, and its aliases.

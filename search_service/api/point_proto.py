@@ -20,6 +20,7 @@ from search_service.api.payload_proto import read_payload, write_payload
 from search_service.query.list_order import Order
 from search_service.settings import MAX_INCLUDED, SearchSettings
 from search_service.stores.protocol import (
+    NO_PAYLOAD,
     RESERVED_PREFIX,
     VECTOR_NAMES,
     PayloadChange,
@@ -259,7 +260,7 @@ def read_selection(proto: search_pb2.PayloadSelector) -> PayloadSelection:
     if proto.none:
         if proto.include:
             raise InvalidArgument("payload.none", "set together with include; it is one or the other")
-        return PayloadSelection(include=())
+        return NO_PAYLOAD
     if not proto.include:
         return PayloadSelection()
     check_count("payload.include", len(proto.include), MAX_INCLUDED, least=0)

@@ -20,7 +20,7 @@ from search_service.query.queries import Hit, Query
 from search_service.stores.codec import at_top
 from search_service.stores.collection import CollectionSpec, PayloadIndex
 from search_service.stores.filters import Filter
-from search_service.stores.protocol import PayloadSelection
+from search_service.stores.protocol import NO_PAYLOAD, PayloadSelection
 from search_service.stores.questions import Boost, Nearer, Newer, Popular
 
 _KINDS = {Newer: "date", Nearer: "place", Popular: "number"}
@@ -36,7 +36,7 @@ def candidate_query(query: Query) -> Query:
         limit=query.boost_candidates,
         offset=0,
         score_threshold=None,
-        payload=PayloadSelection(include=()),
+        payload=NO_PAYLOAD,
         with_vectors=False,
     )
 

@@ -46,7 +46,7 @@ from search_service.stores.filters import (
     Range,
     ValuesCount,
 )
-from search_service.stores.protocol import Listing, Page, PayloadSelection, VectorStore
+from search_service.stores.protocol import NO_PAYLOAD, Listing, Page, PayloadSelection, VectorStore
 
 # What the fields of a payload index hold.
 _INDEXED: dict[IndexType, str] = {
@@ -291,7 +291,7 @@ class FieldChecks:
         return held or (frozenset({"object"}) if page.points else held)
 
     async def _some(self, collection: str, filter: Filter) -> bool:
-        listing = Listing(collection, filter, PayloadSelection(include=()))
+        listing = Listing(collection, filter, NO_PAYLOAD)
         page = await self._store.scroll(listing, limit=1)
         return bool(page.points)
 

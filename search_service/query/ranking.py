@@ -35,10 +35,10 @@ from search_service.query.queries import FUSION_DEPTH, Fusion, Hit, PointTerm, Q
 from search_service.stores.collection import BinaryEncoding, CollectionSpec
 from search_service.stores.filters import Filter, HasId
 from search_service.stores.protocol import (
+    NO_PAYLOAD,
     VECTOR_NAMES,
     Context,
     Examples,
-    PayloadSelection,
     Question,
     ScoredPoint,
     Vector,
@@ -93,7 +93,7 @@ def vector_queries(
             hnsw_ef=query.hnsw_ef,
             rescore=query.rescore,
             oversampling=query.oversampling,
-            payload=query.payload if fetched_at_once(query) else PayloadSelection(include=()),
+            payload=query.payload if fetched_at_once(query) else NO_PAYLOAD,
             with_vectors=query.with_vectors and one,
             mmr=query.mmr,
         )

@@ -49,10 +49,10 @@ from search_service.query.words import check_words, with_words, words_query
 from search_service.stores.checks import check_dimension, check_fingerprint
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.protocol import (
+    NO_PAYLOAD,
     VECTOR_NAMES,
     Context,
     Examples,
-    PayloadSelection,
     Question,
     ScoredPoint,
     StoredPoint,
@@ -243,9 +243,7 @@ class Search:
         points = {
             (collection, point.id): point
             for collection, ids in wanted.items()
-            for point in await self._store.get(
-                collection, list(ids), payload=PayloadSelection(include=()), with_vectors=True
-            )
+            for point in await self._store.get(collection, list(ids), payload=NO_PAYLOAD, with_vectors=True)
         }
         for run in runs:
             for i, stored in run.terms(PointTerm):

@@ -112,16 +112,16 @@ CHANGEABLE = (
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """A collection as it stands. `spec.payload_indexes` holds those added later too.
+    """A collection as it stands, as far as it is known. `spec.payload_indexes` holds those added later too.
 
     `damage` says which of its files cannot be used, and why; all but its name and aliases is unknown then.
     """
 
     spec: CollectionSpec
-    points: int
-    image_vectors: int
-    text_vectors: int
-    indexed_share: float
-    disk_bytes: int
+    points: int = 0
+    image_vectors: int = 0
+    text_vectors: int = 0
+    indexed_share: float = 0.0
+    disk_bytes: int = 0
     aliases: tuple[str, ...] = ()
     damage: str = ""

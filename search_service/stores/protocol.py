@@ -213,7 +213,7 @@ class VectorStore(Protocol):
     async def get_collection(self, collection: str) -> CollectionInfo: ...
 
     async def list_collections(self) -> list[CollectionInfo]:
-        """All collections, damaged ones too."""
+        """All collections by name, damaged ones too."""
 
     async def delete_collection(self, collection: str) -> None:
         """Deletes the collection, the aliases that point at it and the links to it as a successor."""

@@ -146,7 +146,7 @@ class TenantStore:
                 continue
             except ServiceError as error:
                 time_left()  # a caller whose time is over is told so, and of no damage
-                found.append(replace(_unsized(info, 0, 0, 0), damage=error.message))
+                found.append(CollectionInfo(info.spec, aliases=info.aliases, damage=error.message))
         return found
 
     async def _counted(self, info: CollectionInfo) -> CollectionInfo:
@@ -154,7 +154,7 @@ class TenantStore:
             return info
         kinds = (None, Filter(must=(HasVector("image"),)), Filter(must=(HasVector("text"),)))
         points, images, texts = await asyncio.gather(*(self.count(info.spec.name, kind) for kind in kinds))
-        return _unsized(info, points, images, texts)
+        return CollectionInfo(info.spec, points, images, texts, aliases=info.aliases)
 
     async def upsert(
         self,
@@ -330,16 +330,3 @@ class TenantStore:
         if selection.include is not None and all(keys(path)[0] != field for path in selection.include):
             payload = {key: value for key, value in payload.items() if key != field}
         return replace(point, id=self._shown_id(point.id), payload=payload)
-
-
-def _unsized(info: CollectionInfo, points: int, images: int, texts: int) -> CollectionInfo:
-    """The collection with so many points and vectors, those of a tenant; its sizes are everybody's."""
-    return CollectionInfo(
-        spec=info.spec,
-        points=points,
-        image_vectors=images,
-        text_vectors=texts,
-        indexed_share=0.0,
-        disk_bytes=0,
-        aliases=info.aliases,
-    )

@@ -31,13 +31,13 @@ class Successors:
     async def chain(self, collection: str) -> Chain:
         """What a write to the collection, by name or alias, goes to. Raises NotFound for the first only."""
         found = {}
-        spec = await self._resolve(collection)
+        spec = await self._store.resolve(collection)
         while True:
             found[spec.name] = spec
             if not spec.successor or spec.successor in found:  # linked in a circle, for a way back
                 return tuple(found.values())
             try:
-                spec = await self._resolve(spec.successor)
+                spec = await self._store.resolve(spec.successor)
             except NotFound:  # deleted just now; the link goes with it
                 return tuple(found.values())
 
@@ -80,9 +80,6 @@ class Successors:
             )
             raise
         return not {*_names(later)} <= {*_names(chain)}
-
-    async def _resolve(self, name: str) -> CollectionSpec:
-        return await self._store.resolve(name)
 
 
 async def on_each(chain: Chain, do: Callable[[CollectionSpec], Awaitable[Result]]) -> Result:

@@ -214,7 +214,7 @@ class QdrantEdge(EdgeReads):
                 time_left()  # a caller whose time is over is told so, and of no damage
                 damage = error.damage if isinstance(error, CollectionDamaged) else error.message
                 unknown = CollectionSpec(name, dimension=0, fingerprint="")
-                found.append(CollectionInfo(unknown, 0, 0, 0, 0.0, 0, self._aliases.of(name), damage))
+                found.append(CollectionInfo(unknown, aliases=self._aliases.of(name), damage=damage))
         return found
 
     async def delete_collection(self, collection: str) -> None:

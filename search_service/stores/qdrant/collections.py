@@ -244,14 +244,14 @@ class ServerCollections(KnownCollections):
             return None
         except ServiceError as error:  # it is being made or deleted, or has lost its only copy
             time_left()  # a caller whose time is over is told so, and of no damage
-            return CollectionInfo(CollectionSpec(name, 0, ""), 0, 0, 0, 0.0, 0, damage=error.message)
+            return CollectionInfo(CollectionSpec(name, 0, ""), damage=error.message)
 
     async def _describe(
         self, name: str, aliases: Mapping[str, str], *, exact: bool, within: float = math.inf
     ) -> CollectionInfo:
         """Its counts are estimates unless `exact`, and where its strict mode forbids to count.
 
-        Each answer of the server may take `within` seconds.
+        Each answer of the server may take `within` seconds. It does not tell what it takes on its disks.
         """
         async with store_within(within):
             known, described = await self._read(name, name)
@@ -274,7 +274,6 @@ class ServerCollections(KnownCollections):
             image_vectors=counts[0],
             text_vectors=counts[1],
             indexed_share=min(1.0, indexed / total) if total else 0.0,
-            disk_bytes=0,  # the server does not tell
             aliases=tuple(sorted(alias for alias, of in aliases.items() if of == name)),
         )
 

@@ -181,15 +181,10 @@ def _outcomes(embeddings: Sequence[encoder_pb2.Embedding], expected: int) -> lis
 
 
 def _item_error(status: status_pb2.Status) -> InvalidArgument:
-    """Why one input could not be encoded. Its field is "": the caller knows where the input stands."""
-    info = _detail(status, error_details_pb2.ErrorInfo)
-    bad = _detail(status, error_details_pb2.BadRequest)
-    return InvalidArgument(
-        "",
-        bad.field_violations[0].description if bad and bad.field_violations else status.message,
-        info.reason if info else "NOT_ENCODABLE",
-        {name: value for name, value in info.metadata.items() if name != "field"} if info else None,
-    )
+    """Why one input could not be encoded, by the encoder's field: the caller knows where the input stands."""
+    info = _detail(status, error_details_pb2.ErrorInfo) or error_details_pb2.ErrorInfo(reason="NOT_ENCODABLE")
+    field = info.metadata.get("field", "")
+    return InvalidArgument(field, status.message, info.reason, info.metadata)
 
 
 def _call_error(error: grpc.aio.AioRpcError, limit_s: float | None) -> ServiceError:

@@ -8,12 +8,13 @@ UUID, whatever was written meanwhile.
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from clipsearch.serving.errors import InvalidArgument, Unavailable
-from search_service.stores.checks import check_cursor
 from search_service.stores.codec import from_micros
 from search_service.stores.collection import IndexType
 from search_service.stores.filters import Condition, DatetimeRange, Range
@@ -63,6 +64,14 @@ def order_by(order: Order, type: IndexType) -> OrderBy:
         start = (math.floor if order.descending else math.ceil)(order.start)
         start = min(max(start, _INTEGERS[0]), _INTEGERS[-1])
     return OrderBy(order.key, type, order.descending, start)
+
+
+def check_cursor(cursor: str) -> None:
+    """Raises InvalidArgument for a cursor that no page ended with."""
+    with suppress(ValueError):
+        if str(uuid.UUID(cursor)) == cursor:
+            return
+    raise InvalidArgument("page_token", f"{cursor[:80]!r} is not a token of ListPoints", "PAGE_TOKEN_INVALID")
 
 
 async def ordered_page(

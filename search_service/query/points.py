@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from search_service.query.filters import FieldChecks, fitted
-from search_service.query.list_order import Order, order_by, ordered_page
+from search_service.query.list_order import Order, check_cursor, order_by, ordered_page
 from search_service.stores.checks import check_index
 from search_service.stores.collection import index_type
 from search_service.stores.filters import Filter
@@ -72,6 +72,8 @@ class PointReads:
             found = await self._store.random(listing, limit=limit)
             page = Page(tuple(found), None)
         else:
+            if cursor is not None:
+                check_cursor(cursor)
             page = await self._store.scroll(listing, limit=limit, cursor=cursor)
         await self._fields.check(spec, filter, found=bool(page.points) or cursor is not None)
         return page

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -40,16 +38,6 @@ def check_name(field: str, name: str) -> None:
             "the first a letter or digit, no two dots in a row",
             "NAME_INVALID",
         )
-
-
-def check_cursor(cursor: str | None) -> None:
-    """Raises InvalidArgument for a cursor that no page ended with."""
-    if cursor is None:
-        return
-    with suppress(ValueError):
-        if str(uuid.UUID(cursor)) == cursor:
-            return
-    raise InvalidArgument("page_token", f"{cursor[:80]!r} is not a token of ListPoints", "PAGE_TOKEN_INVALID")
 
 
 def check_no_cluster(spec: CollectionSpec) -> None:

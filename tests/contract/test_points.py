@@ -228,13 +228,6 @@ async def test_a_page_past_the_last_point_is_empty(store, shop):
     assert (page.points, page.next_cursor) == ((), None)
 
 
-async def test_a_bad_cursor_is_refused(store, collection):
-    for cursor in ("", "x", "0", "../..", "{6f1e3c0a-0d5b-5a55-9c0e-2f6f0c1a7d11}"):
-        with pytest.raises(InvalidArgument) as refused:
-            await store.scroll(Listing(collection), limit=1, cursor=cursor)
-        assert refused.value.field == "page_token"
-
-
 async def test_a_page_can_leave_out_payload_and_bring_vectors(store, shop):
     page = await store.scroll(
         Listing(shop, payload=PayloadSelection(("shop.city",)), with_vectors=True), limit=10

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from clipsearch.serving.errors import CollectionDamaged, NotFound
-from search_service.stores.checks import check_cursor
 from search_service.stores.edge.collection import EdgeCollection
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import (
@@ -49,8 +48,6 @@ class EdgeReads(VectorStore):
         return list(await self._read(collection, "facet", asked))
 
     async def scroll(self, listing: Listing, *, limit: int, cursor: str | None = None) -> Page:
-        """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor."""
-        check_cursor(cursor)
         page: Page = await self._read(listing.collection, "scroll", listing, limit, cursor)
         return page
 

@@ -16,7 +16,6 @@ from qdrant_client import models
 from clipsearch.serving.errors import DeadlineExceeded, NotFound, Unavailable
 from search_service.deadline import store_within, time_left
 from search_service.stores.bm25 import askable
-from search_service.stores.checks import check_cursor
 from search_service.stores.codec import order_start, payload_keys
 from search_service.stores.filters import Filter, HasId
 from search_service.stores.protocol import (
@@ -132,11 +131,10 @@ class ServerReads(ServerCollections):
                 return
 
     async def scroll(self, listing: Listing, *, limit: int, cursor: str | None = None) -> Page:
-        """A page of points in the order of their UUIDs. InvalidArgument for a bad cursor.
+        """A page of points in the order of their UUIDs.
 
         As many points at most as the collection's strict mode lets pass.
         """
-        check_cursor(cursor)
         limit = self._at_most(listing.collection, limit)
         found, next_cursor = await self._listed(listing, limit, offset=cursor)
         return Page(tuple(point for _, point in found if point is not None), next_cursor)

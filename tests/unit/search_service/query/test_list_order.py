@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clipsearch.serving.errors import Unavailable
-from search_service.query.list_order import ordered_page
+from clipsearch.serving.errors import InvalidArgument, Unavailable
+from search_service.query.list_order import check_cursor, ordered_page
 from search_service.stores.protocol import Listing, OrderedPoints, Page, StoredPoint, point_uuid
 from search_service.stores.questions import OrderBy
 
@@ -38,3 +38,10 @@ async def test_one_that_stays_so_is_given_up():
     with pytest.raises(Unavailable, match="again and again"):
         await page(store)
     assert len(store.answers) == 8
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "0", "../..", "{6f1e3c0a-0d5b-5a55-9c0e-2f6f0c1a7d11}"])
+def test_a_bad_cursor_is_refused(cursor):
+    with pytest.raises(InvalidArgument) as refused:
+        check_cursor(cursor)
+    assert (refused.value.field, refused.value.reason) == ("page_token", "PAGE_TOKEN_INVALID")

@@ -17,7 +17,7 @@ from clipsearch.filters.paths import values_at
 from clipsearch.serving.errors import InvalidArgument
 from search_service.query.filters import FieldChecks, fitted, kinds_of, of_kind
 from search_service.query.queries import Hit, Query
-from search_service.stores.codec import at_top
+from search_service.stores.codec import selectable
 from search_service.stores.collection import CollectionSpec, PayloadIndex
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import NO_PAYLOAD, PayloadSelection
@@ -43,7 +43,7 @@ def candidate_query(query: Query) -> Query:
 
 def fields_of(boosts: Sequence[Boost]) -> PayloadSelection:
     """What of a payload the boosts look at."""
-    return PayloadSelection(tuple(dict.fromkeys(at_top(boost.by.key) for boost in boosts)))
+    return PayloadSelection(tuple(dict.fromkeys(selectable(boost.by.key) for boost in boosts)))
 
 
 def sum_of(boosts: Sequence[Boost], payload: Mapping[str, Any]) -> float:

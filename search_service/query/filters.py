@@ -18,6 +18,7 @@ from clipsearch.filters.paths import values_at
 from clipsearch.serving.current_call import current_tenant
 from clipsearch.serving.errors import InvalidArgument
 from clipsearch.serving.security.tokens import Tenant
+from search_service.stores.codec import selectable
 from search_service.stores.collection import (
     USUAL_TEXT,
     CollectionSpec,
@@ -261,7 +262,7 @@ class FieldChecks:
 
     async def sample(self, collection: str, key: str) -> Page:
         """Some of the points that have the payload field, with its values; all, if there is no next page."""
-        there, its_values = Filter(must_not=(IsEmpty(key),)), PayloadSelection(include=(key,))
+        there, its_values = Filter(must_not=(IsEmpty(key),)), PayloadSelection(include=(selectable(key),))
         return await self._store.scroll(Listing(collection, there, its_values), limit=_SAMPLE)
 
     async def refuse_unknown(self, collection: str, field: str, key: str) -> None:

@@ -18,6 +18,7 @@ from search_service.query.filters import FieldChecks
 from search_service.query.queries import FUSION_DEPTH, Answer, Hit, Query
 from search_service.query.ranking import Ranked
 from search_service.query.search import Run, Search
+from search_service.stores.codec import selectable
 from search_service.stores.collection import CollectionSpec, index_type
 from search_service.stores.filters import Condition, Filter, IsEmpty, MatchExcept, MatchValue
 from search_service.stores.protocol import PayloadSelection, StoredPoint, VectorStore
@@ -139,7 +140,7 @@ class _Walk:
             self.run.query,
             limit=limit,
             filter=replace(filter, must=(*filter.must, *conditions, grouped)),
-            payload=PayloadSelection(include=(self.asked.key,)),
+            payload=PayloadSelection(include=(selectable(self.asked.key),)),
             with_vectors=False,
         )
         return replace(self.run, query=query)

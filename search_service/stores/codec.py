@@ -69,9 +69,14 @@ def from_engine(payload: Mapping[str, Any] | None, vectors: Any) -> StoredPoint:
 
 
 def at_top(path: str) -> str:
-    """The path of what a field lies in at the top of the payload: engines select no elements of lists."""
+    """The path of what a field lies in at the top of the payload."""
     first = str(keys(path)[0])
     return quoted(first) or first
+
+
+def selectable(path: str) -> str:
+    """What to select for what lies at the path: engines select no elements of lists by their numbers."""
+    return at_top(path) if "[" in path else path
 
 
 def order_start(order: OrderBy) -> int | float | datetime | None:

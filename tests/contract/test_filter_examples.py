@@ -108,6 +108,16 @@ async def test_a_name_of_any_characters_is_selected_indexed_and_filtered(store):
         assert await store.count(made.name, Filter(must=(Range(path, gte=5),))) == 1
 
 
+async def test_an_element_of_a_list_is_compared_by_what_it_holds(store, collection):
+    await store.upsert(collection, [StoredPoint("p", {"tags": ["red", 5]}, image=unit(1))])
+    points = PointReads(store)
+    assert await points.count(collection, Filter(must_not=(MatchValue("tags[0]", "blue"),))) == 1
+    for wrong in (MatchValue("tags[0]", 5), MatchValue("tags[1]", "red")):
+        with pytest.raises(InvalidArgument) as refused:
+            await points.count(collection, Filter(must_not=(wrong,)))
+        assert refused.value.reason == "FILTER_TYPE_MISMATCH"
+
+
 async def test_a_deletion_by_a_misspelt_field_deletes_nothing(store):
     made = spec()
     await store.create_collection(made)

@@ -80,6 +80,7 @@ FIELDS = {
     "brand": lambda p: [p["brand"]],
     "year": lambda p: [p["year"]],
     "tags": lambda p: p["tags"],
+    "tags[1]": lambda p: [p["tags"][1]],
     "shop.city": lambda p: [p["shop"]["city"]],
     "mixed": lambda p: [p["mixed"]] if type(p["mixed"]) in (str, int) else [],
     "rare": lambda p: [p["rare"]] if "rare" in p else [],

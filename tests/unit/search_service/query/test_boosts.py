@@ -58,5 +58,5 @@ def test_of_a_path_into_a_list_the_whole_list_is_asked_for():
         Boost(1, Popular('"a.b".c', 50)),
         Boost(1, Popular("sold", 1)),
     ]
-    assert fields_of(boosts).include == ("sold", '"a.b"')
+    assert fields_of(boosts).include == ("sold", '"a.b".c')
     assert sum_of(boosts[:1], {"sold": [1, 50]}) == 0.5

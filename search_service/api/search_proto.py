@@ -33,10 +33,14 @@ from search_service.query.groups import Group, GroupQuery
 from search_service.query.queries import (
     FUSION_DEPTH,
     Answer,
+    Boost,
     Fusion,
     Hit,
     ImageTerm,
+    Nearer,
+    Newer,
     PointTerm,
+    Popular,
     Query,
     Strategy,
     Target,
@@ -47,7 +51,7 @@ from search_service.query.queries import (
 )
 from search_service.settings import SearchSettings
 from search_service.stores.protocol import VectorName
-from search_service.stores.questions import Boost, Mmr, Nearer, Newer, Popular
+from search_service.stores.questions import Mmr
 
 _DEFAULT_LIMIT = 10
 _DEFAULT_GROUP_SIZE = 3

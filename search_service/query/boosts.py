@@ -16,12 +16,11 @@ from typing import Any
 from clipsearch.filters.paths import values_at
 from clipsearch.serving.errors import InvalidArgument
 from search_service.query.filters import FieldChecks, fitted, kinds_of, of_kind
-from search_service.query.queries import Hit, Query
+from search_service.query.queries import Boost, Hit, Nearer, Newer, Popular, Query
 from search_service.stores.codec import selectable
 from search_service.stores.collection import CollectionSpec, PayloadIndex
 from search_service.stores.filters import Filter
 from search_service.stores.protocol import NO_PAYLOAD, PayloadSelection
-from search_service.stores.questions import Boost, Nearer, Newer, Popular
 
 _KINDS = {Newer: "date", Nearer: "place", Popular: "number"}
 _EARTH_RADIUS_M = 6_371_008.8  # its mean, as engines take it

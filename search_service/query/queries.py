@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from search_service.stores.protocol import (
     Vector,
     VectorName,
 )
-from search_service.stores.questions import Boost, Mmr
+from search_service.stores.questions import Mmr
 
 Target = Literal["image", "text", "any", "words"]
 Strategy = Literal["average_vector", "best_score", "sum_scores"]
@@ -66,6 +67,41 @@ class Term:
 
     what: TextTerm | ImageTerm | VectorTerm | PointTerm
     weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """1 at `target` (an aware datetime), half as much each `scale_s` seconds before or after it."""
+
+    key: str
+    target: datetime
+    scale_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Nearer:
+    """1 at the place, half as much each `scale_m` metres away from it."""
+
+    key: str
+    lat: float
+    lon: float
+    scale_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class Popular:
+    """A number / (the number + `scale`); 0 for those below 0."""
+
+    key: str
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Boost:
+    """`weight` times what a point's payload gives; 0 where the field is not one value of its type."""
+
+    weight: float
+    by: Newer | Nearer | Popular
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from search_service.stores.collection import IndexType
 from search_service.stores.filters import Filter
@@ -22,41 +21,6 @@ class Mmr:
 
     diversity: float
     candidates: int
-
-
-@dataclass(frozen=True, slots=True)
-class Newer:
-    """1 at `target` (an aware datetime), half as much each `scale_s` seconds before or after it."""
-
-    key: str
-    target: datetime
-    scale_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Nearer:
-    """1 at the place, half as much each `scale_m` metres away from it."""
-
-    key: str
-    lat: float
-    lon: float
-    scale_m: float
-
-
-@dataclass(frozen=True, slots=True)
-class Popular:
-    """A number / (the number + `scale`); 0 for those below 0."""
-
-    key: str
-    scale: float
-
-
-@dataclass(frozen=True, slots=True)
-class Boost:
-    """`weight` times what a point's payload gives; 0 where the field is not one value of its type."""
-
-    weight: float
-    by: Newer | Nearer | Popular
 
 
 @dataclass(frozen=True, slots=True)

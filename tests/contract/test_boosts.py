@@ -6,10 +6,9 @@ import pytest
 
 from search_service.encoder.encoders import Encoders
 from search_service.query.calibration_cache import CalibrationCache
-from search_service.query.queries import Query, Term, VectorTerm
+from search_service.query.queries import Boost, Nearer, Popular, Query, Term, VectorTerm
 from search_service.query.search import Search
 from search_service.stores.protocol import VECTOR_NAMES, StoredPoint
-from search_service.stores.questions import Boost, Nearer, Popular
 from tests.contract.shop import NoEncoder, unit, vectors
 
 

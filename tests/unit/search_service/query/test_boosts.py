@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from search_service.query.boosts import fields_of, sum_of
-from search_service.stores.questions import Boost, Nearer, Newer, Popular
+from search_service.query.queries import Boost, Nearer, Newer, Popular
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 DAY_S = 86_400.0

@@ -20,14 +20,14 @@ from search_service.query.queries import Boost, Hit, Nearer, Newer, Popular, Que
 from search_service.stores.codec import selectable
 from search_service.stores.collection import CollectionSpec, PayloadIndex
 from search_service.stores.filters import Filter
-from search_service.stores.protocol import NO_PAYLOAD, PayloadSelection
+from search_service.stores.protocol import PayloadSelection
 
 _KINDS = {Newer: "date", Nearer: "place", Popular: "number"}
 _EARTH_RADIUS_M = 6_371_008.8  # its mean, as engines take it
 
 
 def candidate_query(query: Query) -> Query:
-    """The search for the hits that are to be boosted."""
+    """The search for the hits that are to be boosted, with what boosts look at where that saves a call."""
     if not query.boosts:
         return query
     return replace(
@@ -35,7 +35,7 @@ def candidate_query(query: Query) -> Query:
         limit=query.boost_candidates,
         offset=0,
         score_threshold=None,
-        payload=NO_PAYLOAD,
+        payload=fields_of(query.boosts),
         with_vectors=False,
     )
 

@@ -327,12 +327,11 @@ class Search:
 
     async def _boosted(self, run: Run, ranked: Ranked) -> Ranked:
         """The page of hits once their payloads have raised their scores."""
-        query, ids = run.query, [hit.point.id for hit in ranked.hits]
-        added: Mapping[str, float] = {}
-        if ids:
-            fields = fields_of(query.boosts)
+        query, points = run.query, [hit.point for hit in ranked.hits]
+        if points and not fetched_at_once(candidate_query(query)):
+            ids, fields = [point.id for point in points], fields_of(query.boosts)
             points = await self._store.get(run.spec.name, ids, payload=fields)
-            added = {point.id: sum_of(query.boosts, point.payload) for point in points}
+        added = {point.id: sum_of(query.boosts, point.payload) for point in points}
         if not any(added.values()):
             with inside(query.path):
                 await check_fields(self._fields, run.spec, query.boosts)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
 from clipsearch.downloads.samples import write_samples
@@ -22,6 +23,10 @@ TOGETHER = {
     "tests/browser/": "browser",
     "tests/unit/encoder_service/export/": "torch",
 }
+
+# A busy machine must not fail a property.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -6,14 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings as hypothesis_settings
 
 from search_service.settings import SearchSettings
 from tests.unit.search_service.served import Client, FakeEncoder, fill_arc, serving
-
-# A busy machine must not fail a property.
-hypothesis_settings.register_profile("patient", deadline=None)
-hypothesis_settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from clipsearch.serving.deadline import deadline
 from clipsearch.serving.errors import ResourceExhausted
 from clipsearch.serving.reflection import NAMES as REFLECTION
 from tests.unit.clipsearch.serving.served import GET_MODEL, SEARCH, Running, call, detail, refusal, running
-from tests.waiting import until
+from tests.waiting import HANGS_S, until
 
 TOO_LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -98,10 +98,11 @@ async def test_health_answers_however_full_it_is(busy):
 
 
 async def test_a_health_check_whose_request_does_not_come_is_ended(busy, monkeypatch):
-    monkeypatch.setattr("clipsearch.serving.calls.CHECK_ARRIVES_S", 0.01)
     check = busy.channel.stream_unary(f"{HEALTH}Check")
-    assert await check().code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    monkeypatch.setattr(calls_module, "CHECK_ARRIVES_S", HANGS_S)
     assert await check(iter([])).code() is grpc.StatusCode.INVALID_ARGUMENT
+    monkeypatch.setattr(calls_module, "CHECK_ARRIVES_S", 0.01)
+    assert await check().code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 @pytest.fixture(params=["watch", "watch that sends nothing", "reflection"])
@@ -182,9 +183,10 @@ async def test_a_call_without_a_deadline_gets_the_default_and_is_cancelled_at_it
             raise
 
     hasty.answers[GET_MODEL] = hangs
-    assert await refusal(hasty.channel, timeout=None) == (TOO_LATE, "DEADLINE_EXCEEDED")
+    while not seen:  # it may be late before it is answered
+        assert await refusal(hasty.channel, timeout=None) == (TOO_LATE, "DEADLINE_EXCEEDED")
     left, end = seen
-    assert 0 < left <= 0.2
+    assert left <= 0.2
     assert end == "cancelled"
 
 
@@ -197,12 +199,13 @@ async def test_the_callers_own_deadline_stands_shorter_or_longer(hasty):
     await call(hasty.channel, timeout=20)
 
 
-async def test_a_timeout_of_the_handlers_own_is_not_the_deadline(hasty):
+async def test_a_timeout_of_the_handlers_own_is_not_the_deadline():
     async def fails(request, context):
         raise TimeoutError
 
-    hasty.answers[GET_MODEL] = fails
-    assert await refusal(hasty.channel, timeout=None) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    async with running(CallInterceptor(deadline_s=HANGS_S)) as server:
+        server.answers[GET_MODEL] = fails
+        assert await refusal(server.channel, timeout=None) == (grpc.StatusCode.INTERNAL, "INTERNAL")
 
 
 async def test_what_a_service_would_refuse_anyway_it_refuses_when_the_headers_come():
@@ -212,13 +215,13 @@ async def test_what_a_service_would_refuse_anyway_it_refuses_when_the_headers_co
         asked.append((method, deadline() - time.monotonic()))
         raise ResourceExhausted("the queue is full", "QUEUE_FULL", 2.0)
 
-    calls = CallInterceptor(deadline_s=30)
+    calls = CallInterceptor(deadline_s=3600)
     calls.prechecks["clipsearch.encoder.v1.EncoderService"] = precheck
     async with running(calls) as server:
         assert await refusal(server.channel, timeout=None) == (EXHAUSTED, "QUEUE_FULL")
-        assert await refusal(server.channel, timeout=5) == (EXHAUSTED, "QUEUE_FULL")
+        assert await refusal(server.channel, timeout=HANGS_S) == (EXHAUSTED, "QUEUE_FULL")
         await call(server.channel, SEARCH)
         assert server.decoded == [SEARCH]
     assert [method for method, _ in asked] == ["GetModel", "GetModel"]
-    assert 25 < asked[0][1] <= 30
-    assert 0 < asked[1][1] < 6  # gRPC tells it in steps
+    assert 3600 - HANGS_S < asked[0][1] <= 3600
+    assert 0 < asked[1][1] < HANGS_S + 1  # gRPC tells it in steps

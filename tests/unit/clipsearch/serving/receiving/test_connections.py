@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -50,9 +51,9 @@ def test_a_connection_that_has_gone_is_not_taken_for_another(pair):
     connections = Connections()
     assert connections.received(peer) == 0
     descriptor = server.fileno()
-    server.close()
-    with socket.socket() as other:
-        assert other.fileno() == descriptor
+    with socket.socket() as made:
+        os.dup2(made.fileno(), descriptor)  # which closes what had the number
+    with socket.socket(fileno=server.detach()) as other:
         assert connections.received(peer) is None
         assert other.fileno() == descriptor  # and what took its number is as it was
         other.bind(("127.0.0.1", 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -22,18 +23,15 @@ INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
 @pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
-
-
-@pytest.fixture
-async def server(metrics) -> AsyncIterator[Running]:
-    async with running(CallInterceptor(requests(limit_s=0.3), metrics=metrics)) as server:
+async def server() -> AsyncIterator[Running]:
+    async with running() as server:
         yield server
 
 
-async def test_half_a_request_is_given_up_told_why_and_counted(server, metrics):
-    answer = await (await RawCall(PATH, body=HALF, end=False).send(server.address)).answer()
+async def test_half_a_request_is_given_up_told_why_and_counted():
+    metrics = Metrics()
+    async with running(CallInterceptor(requests(limit_s=0.3), metrics=metrics)) as server:
+        answer = await (await RawCall(PATH, body=HALF, end=False).send(server.address)).answer()
     assert int(answer["grpc-status"]) == DEADLINE_EXCEEDED
     assert answer["grpc-message"] == "the request did not arrive within 0.3 s"
     assert server.decoded == []
@@ -50,14 +48,22 @@ async def test_a_call_that_ends_without_a_request_is_refused_at_once(server):
 
 
 async def test_the_limit_is_on_the_request_and_not_on_the_answer():
+    begun = asyncio.Event()
+
     async def takes_long(request, context):
-        await asyncio.sleep(1.2)  # longer than a request may take
+        begun.set()
+        await asyncio.sleep(0.4)  # longer than a request may take
         return encoder_pb2.EncodeTextResponse(fingerprint=request.texts[0])
 
-    async with running(CallInterceptor(requests(limit_s=1))) as server:
+    text = encoder_pb2.EncodeTextRequest(texts=["whole"])
+    async with running(CallInterceptor(requests(limit_s=0.3))) as server:
         server.answers[PATH.decode()] = takes_long
-        answer = await call(server.channel, PATH.decode(), encoder_pb2.EncodeTextRequest(texts=["whole"]))
-    assert answer.fingerprint == "whole"
+        answered: Any = None
+        while not begun.is_set():  # it may not come in time on a busy machine
+            (answered,) = await asyncio.gather(
+                call(server.channel, PATH.decode(), text), return_exceptions=True
+            )
+    assert answered.fingerprint == "whole"
 
 
 async def test_bytes_that_are_no_message_are_the_callers_fault(server):

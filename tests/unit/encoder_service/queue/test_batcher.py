@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from tests.unit.encoder_service.queue.batching import (
     held,
     request,
 )
-from tests.waiting import until
+from tests.waiting import settled, until
 
 
 async def test_an_idle_session_gets_a_single_item_at_once(
@@ -94,20 +95,27 @@ async def test_a_call_without_deadline_does_not_wait_for_ever(executor: ThreadPo
 
 
 async def test_a_large_request_does_not_hold_up_a_small_one_that_comes_later(
-    executor: ThreadPoolExecutor,
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = RecordingSession()
-    session.seconds = 0.01
-    async with batcher(session, executor, capacity=4) as made:
+    session, clock = RecordingSession(), SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(batcher_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def run(items: Sequence[Item]) -> NDArray[np.float32]:
+        clock.now += 0.01
+        return session.run(items)
+
+    async with Batcher(run, executor, 4, weigh=lambda item: item.weight) as made:
         for name in range(3):  # the batcher learns its pace
             await compute(made, Item(name))
+        session.free.clear()
         large = asyncio.create_task(request(made, [Item(100 + index) for index in range(64)]))
-        await asyncio.sleep(0.02)
-        before = len(session.batches)
-        await compute(made, Item(7))
-        waited = len(session.batches) - before
-        await large
-    assert waited <= 3, "the small request waits for the batch in work and its own"
+        await until(lambda: len(session.batches) == 4)
+        clock.now += 0.02  # at its pace, two of the large one's items would have been done
+        small = ask(made, Item(7))
+        await settled()
+        session.free.set()
+        await asyncio.gather(large, small)
+    assert Item(7) in session.batches[4], "the small request waits for the batch in work and its own"
     assert sorted(session.seen)[-64:] == list(range(100, 164))
 
 

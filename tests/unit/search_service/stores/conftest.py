@@ -13,6 +13,7 @@ from search_service.stores.edge import indexing
 from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import StoredPoint
+from search_service.stores.qdrant import calls
 from search_service.stores.qdrant.store import QdrantServer
 from tests.local_qdrant import LocalQdrant
 from tests.unit.search_service.stores.ends import QUIET, no_optimizer, processes
@@ -84,8 +85,9 @@ async def qdrant() -> AsyncIterator[Qdrant]:
 
 
 @pytest.fixture
-async def server_store(qdrant: Qdrant) -> AsyncIterator[QdrantServer]:
-    """A store on `qdrant`."""
+async def server_store(qdrant: Qdrant, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[QdrantServer]:
+    """A store on `qdrant`, which asks nothing twice because an answer is late."""
+    monkeypatch.setattr(calls, "_HEDGE_AFTER_S", 3600)
     opened = QdrantServer.connect(
         "http://127.0.0.1:1",
         "a key",

@@ -12,7 +12,7 @@ from google.protobuf.text_format import Parse
 from qdrant_client import grpc as wire
 from qdrant_client import models
 
-from clipsearch.serving.deadline import deadline_at
+from clipsearch.serving.deadline import deadline, deadline_at
 from clipsearch.serving.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -226,13 +226,16 @@ async def test_a_caller_whose_time_is_over_is_told_of_no_damage(memory, monkeypa
 async def test_a_list_waits_for_each_answer_of_a_slow_server_and_not_for_all_together(memory, monkeypatch):
     store, _ = memory
     await store.create_collection(CollectionSpec("shop", 2, "f"))
-    monkeypatch.setattr(collections, "_DESCRIBED_WITHIN_S", 1.0)
-    read = store._calls.read
+    monkeypatch.setattr(collections, "_DESCRIBED_WITHIN_S", 3600)
+    read, ends = store._calls.read, []
 
     async def slow(collection, send):
-        await asyncio.sleep(0.6 if collection else 0.0)
+        if collection:
+            ends.append(deadline())
+            await asyncio.sleep(0.1)
         return await read(collection, send)
 
     monkeypatch.setattr(store._calls, "read", slow)
     (info,) = await store.list_collections()
     assert (info.spec.name, info.damage) == ("shop", "")
+    assert max(ends) - min(ends) >= 0.1, "the time of one answer is taken from that of the next"

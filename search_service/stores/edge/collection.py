@@ -98,6 +98,7 @@ class EdgeCollection:
         self.writing = asyncio.Lock()
         self.written = Written()
         self.maintenance: asyncio.Task[None] | None = None
+        self.replaced: EngineProcess | None = None  # the engine that was in service before the last `swap`
         self.closed = False
         self.outdated = (folder / OUTDATED).exists()  # its index was built by other settings
         self._children = children
@@ -234,8 +235,8 @@ class EdgeCollection:
         return await asyncio.shield(self._starting)
 
     def swap(self, engine: EngineProcess, shard: str) -> None:
-        """Puts another engine and shard into service; the caller holds `writing`."""
-        self._engine, self.shard = engine, shard
+        """Puts another engine and shard into service; the caller holds `writing`, and ends `replaced`."""
+        self.replaced, self._engine, self.shard = self._engine, engine, shard
 
     async def started(self) -> None:
         """Returns when no engine is being started; after a minute at most."""

@@ -158,7 +158,7 @@ async def rebuild(collection: EdgeCollection, children: Children, index_threshol
             if collection.shard == before:
                 await whole(_clear_up(folder, fresh, shard, record))
             else:
-                await whole(_retire(collection, engine, before, record))
+                await whole(_retire(collection, before, record))
 
 
 async def _optimize(shard: Path, spec: CollectionSpec, children: Children, index_threshold: int) -> bool:
@@ -191,9 +191,10 @@ async def _take_over(collection: EdgeCollection, engine: EngineProcess, shard: s
             collection.swap(engine, shard)
 
 
-async def _retire(collection: EdgeCollection, engine: EngineProcess, shard: str, record: Path) -> None:
-    await collection.started()  # if the engine of before has died, another may be opening its shard
-    await _clear_up(collection.folder, engine, shard, record)
+async def _retire(collection: EdgeCollection, shard: str, record: Path) -> None:
+    # If the engine of before had died, another has come for it, or may be opening its shard still.
+    await collection.started()
+    await _clear_up(collection.folder, collection.replaced, shard, record)
 
 
 async def _clear_up(folder: Path, engine: EngineProcess | None, shard: str, record: Path) -> None:

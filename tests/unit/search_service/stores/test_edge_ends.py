@@ -152,6 +152,25 @@ async def test_an_engine_that_dies_during_the_change_does_not_bring_its_shard_ba
     assert await reopened_count(tmp_path) == 20
 
 
+async def test_an_engine_that_came_for_a_dead_one_before_the_change_is_ended(
+    shop, tmp_path, monkeypatch, children
+):
+    old = await shop._live["shop"].engine()
+    take_over = indexing._take_over
+
+    async def dies_before(*arguments):
+        old._process.kill()
+        await asyncio.wait([old._answers])
+        assert await shop.count("shop") == 10, "of another engine, on the shard of before"
+        await take_over(*arguments)
+
+    monkeypatch.setattr(indexing, "_take_over", dies_before)
+    await rebuilt(shop)
+    assert len(children()) == 1
+    assert shards(tmp_path) == ["shard.2"]
+    assert await shop.count("shop") == 10
+
+
 async def test_a_name_that_the_disk_did_not_confirm_is_served_as_a_restart_would(
     shop, tmp_path, points, monkeypatch
 ):

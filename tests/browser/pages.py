@@ -58,6 +58,12 @@ def open_changed(open_page: OpenPage, url: str, change: Callable[[dict[str, Any]
     return page
 
 
+def stop_clock(page: Page) -> None:
+    """From now on time passes on the page only by `page.clock`: what counts seconds waits for the test."""
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 3600)  # later than now, however busy the machine
+
+
 def refuse_a_search(
     page: Page,
     retry_after_s: float,

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.corpus import PHOTOS
-from tests.browser.pages import refuse_a_search
+from tests.browser.pages import refuse_a_search, stop_clock
 
 
 def test_the_encoder_goes_and_comes_back(visit, stage):
@@ -40,11 +40,13 @@ def test_the_encoder_goes_and_comes_back(visit, stage):
 
 def test_a_busy_service_says_when_to_try_again(visit):
     page = visit(f"/?collection={PHOTOS}")
+    stop_clock(page)
     refuse_a_search(page, 0.7, times=1)
     expect(page.get_by_role("alert")).to_contain_text("It can be tried again in 1 s")
     again = page.get_by_role("button", name="Try again")
     expect(again).to_be_disabled()
-    again.click()  # waits until it is enabled
+    page.clock.run_for(1_000)
+    again.click()
     expect(page.locator("[data-id]").first).to_have_attribute("data-id", "chelsea.png")
 
 
@@ -66,7 +68,7 @@ def test_a_service_that_is_away_is_not_called_busy(visit, reason, starts):
 
 def test_a_service_that_says_when_it_is_back_is_not_asked_before(visit):
     page = visit(f"/?collection={PHOTOS}")
-    page.clock.install()
+    stop_clock(page)
     refuse_a_search(page, 60, status=503, reason="STORE_UNAVAILABLE", times=1)
     told = page.get_by_role("alert")
     expect(told).to_contain_text("It can be tried again in 60 s")
@@ -78,7 +80,7 @@ def test_a_service_that_says_when_it_is_back_is_not_asked_before(visit):
 
 def test_what_is_too_much_at_once_is_left_to_the_reader(visit):
     page = visit(f"/?collection={PHOTOS}")
-    page.clock.install()
+    stop_clock(page)
     refuse_a_search(page, 1, status=503, reason="TOO_MANY_UPLOADS", service=None, times=1)
     told = page.get_by_role("alert")
     expect(told.get_by_role("heading")).to_have_text("Too much at once")

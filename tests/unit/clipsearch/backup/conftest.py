@@ -15,6 +15,7 @@ from clipsearch.client.aio import AsyncClient
 from clipsearch.client.inputs import Point
 from search_service.settings import SearchSettings
 from tests.unit.search_service.served import DIMENSION, FakeEncoder, serving
+from tests.waiting import HANGS_S
 
 NAME = "shop"
 ODD = {
@@ -48,7 +49,7 @@ async def clients(tmp_path: Path) -> AsyncIterator[tuple[AsyncClient, AsyncClien
         found = []
         for name, address in (("here", fake.address), ("there", "127.0.0.1:1")):
             served = await stack.enter_async_context(serving(tmp_path / name, address, SearchSettings()))
-            found.append(await stack.enter_async_context(AsyncClient(served.address, timeout=20)))
+            found.append(await stack.enter_async_context(AsyncClient(served.address, timeout=HANGS_S)))
         yield found[0], found[1]
     await fake.stop()
 

@@ -14,6 +14,7 @@ from clipsearch.cli.collection_indexes import read_indexes, written
 from clipsearch.client.aio import AsyncClient
 from search_service.settings import SearchSettings
 from tests.unit.search_service.served import DIMENSION, serving
+from tests.waiting import HANGS_S
 
 TITLE = TextIndex(
     tokenizer="prefix", lowercase=False, min_token_len=2, stopwords=("a", "the"), phrase_matching=True
@@ -53,7 +54,7 @@ def test_what_cannot_be_read_is_said(declared, said):
 async def test_an_index_to_remove_that_is_not_there_is_told(tmp_path):
     async with (
         serving(tmp_path / "data", "127.0.0.1:1", SearchSettings()) as served,
-        AsyncClient(served.address, timeout=10) as client,
+        AsyncClient(served.address, timeout=HANGS_S) as client,
     ):
         await client.create_collection(
             "c", dimension=DIMENSION, fingerprint="f", payload_indexes={"a": "float", "b": "keyword"}

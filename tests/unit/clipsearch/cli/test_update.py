@@ -15,6 +15,7 @@ from clipsearch.client.inputs import Point
 from clipsearch.ingest import Ingest, IngestReport, ItemList
 from search_service.settings import SearchSettings
 from tests.unit.search_service.served import FakeEncoder, serving
+from tests.waiting import HANGS_S
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ async def client(tmp_path: Path) -> AsyncIterator[AsyncClient]:
     await encoder.start()
     async with (
         serving(tmp_path / "data", encoder.address, SearchSettings()) as served,
-        AsyncClient(served.address, timeout=10) as client,
+        AsyncClient(served.address, timeout=HANGS_S) as client,
     ):
         await client.create_collection("shop")
         yield client

@@ -14,6 +14,7 @@ from clipsearch.client.aio import AsyncClient, AsyncEncoderClient
 from clipsearch.client.inputs import Point, Search, Term
 from clipsearch.encoder.v1 import encoder_pb2
 from tests.unit.clipsearch.serving.served import running
+from tests.waiting import HANGS_S
 
 IMAGES = {
     "/clipsearch.search.v1.SearchService/Search": lambda request: request.query[0].image,
@@ -43,7 +44,7 @@ async def client(got) -> AsyncIterator[AsyncClient]:
             return answered
 
         server.answers = {name: answer(name, image_of) for name, image_of in IMAGES.items()}
-        async with AsyncClient(server.address, timeout=5) as client:
+        async with AsyncClient(server.address, timeout=HANGS_S) as client:
             yield client
 
 
@@ -101,7 +102,7 @@ async def test_large_requests_of_every_kind_are_serialised_in_a_thread_and_arriv
     await client.search("x", image=image)
     await client.search_batch("x", [Search(image=image)])
     await client.upsert("x", [Point("p", image=image)])
-    async with AsyncEncoderClient(client.address, timeout=5) as encoder:
+    async with AsyncEncoderClient(client.address, timeout=HANGS_S) as encoder:
         await encoder.classify([image], ["cat"])
         await encoder.encode_images([image])
     assert len(serialised_by) == 5

@@ -19,6 +19,7 @@ from clipsearch.duplicates.groups import Member, duplicates
 from clipsearch.duplicates.page import write_page
 from search_service.settings import SearchSettings
 from tests.unit.search_service.served import DIMENSION, serving
+from tests.waiting import HANGS_S
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ async def client(tmp_path: Path) -> AsyncIterator[AsyncClient]:
     """Of a collection with 20 images all near, three in a row, nine that are not, and two equal texts."""
     async with (
         serving(tmp_path / "data", "127.0.0.1:1", SearchSettings()) as served,
-        AsyncClient(served.address, timeout=20) as client,
+        AsyncClient(served.address, timeout=HANGS_S) as client,
     ):
         await client.create_collection("c", dimension=DIMENSION, fingerprint="f")
         random = np.random.default_rng(0)

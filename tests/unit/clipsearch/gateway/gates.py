@@ -55,7 +55,7 @@ async def gate(
             await asyncio.to_thread(process.start)
             scheme = "http" if verify is True else "https"
             base = f"{scheme}://{process.address}"
-            async with httpx.AsyncClient(base_url=base, verify=verify, timeout=20) as http:
+            async with httpx.AsyncClient(base_url=base, verify=verify, timeout=HANGS_S) as http:
                 await healthz(http, 200)
                 yield Gate(server, process, http)
         finally:

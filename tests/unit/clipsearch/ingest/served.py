@@ -22,6 +22,7 @@ from clipsearch.search.v1 import collection_pb2, collection_pb2_grpc, search_pb2
 from clipsearch.serving.calls import CallInterceptor
 from clipsearch.serving.errors import InvalidArgument, NotFound, ServiceError, to_status
 from tests.ports import OWN_PORT
+from tests.waiting import HANGS_S
 
 DIMENSION = 4
 
@@ -156,7 +157,7 @@ async def serving() -> AsyncIterator[tuple[FakeSearch, AsyncClient]]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with AsyncClient(f"127.0.0.1:{port}", timeout=10) as client:
+        async with AsyncClient(f"127.0.0.1:{port}", timeout=HANGS_S) as client:
             yield fake, client
     finally:
         await server.stop(None)

@@ -10,6 +10,7 @@ import pytest
 from clipsearch.client.aio import AsyncClient
 from search_service.settings import SearchSettings
 from tests.unit.search_service.served import FakeEncoder, serving
+from tests.waiting import HANGS_S
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ async def client(tmp_path: Path, encoders: tuple[FakeEncoder, FakeEncoder]) -> A
     one, two = encoders
     async with (
         serving(tmp_path / "data", one.address, SearchSettings(), two.address) as served,
-        AsyncClient(served.address, timeout=10) as client,
+        AsyncClient(served.address, timeout=HANGS_S) as client,
     ):
         await client.create_collection("old", payload_indexes={"n": "integer"}, hnsw_m=24)
         yield client

@@ -26,6 +26,7 @@ from clipsearch.serving.settings import MIB
 from tests.fuzz.rpcs import ENCODER, by_path, path, request_class, response_class, services
 from tests.fuzz.rpcs import SEARCH as SEARCH_PROCESS
 from tests.ports import OWN_PORT
+from tests.waiting import HANGS_S
 
 SERVICES: list[ServiceDescriptor] = [*services(ENCODER), *services(SEARCH_PROCESS)]
 METHODS: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
@@ -119,7 +120,7 @@ async def call(
     *,
     token: str | None = None,
     metadata: Sequence[tuple[str, str]] = (),
-    timeout: float | None = 10.0,
+    timeout: float | None = HANGS_S,
 ) -> Message:
     method = by_path(name)
     request = request or request_class(method)()

@@ -23,11 +23,12 @@ from clipsearch.serving.errors import (
 from search_service.encoder import client as encoder_client
 from search_service.encoder.client import EncoderClient
 from tests.unit.search_service.served import CONTEXT, DIMENSION, FakeEncoder
+from tests.waiting import HANGS_S
 
 
 @pytest.fixture
 async def client(encoder: FakeEncoder) -> AsyncIterator[EncoderClient]:
-    client = EncoderClient(encoder.address, timeout_s=5)
+    client = EncoderClient(encoder.address, timeout_s=HANGS_S)
     yield client
     await client.close()
 

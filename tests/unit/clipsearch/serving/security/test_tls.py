@@ -19,6 +19,7 @@ from clipsearch.serving.security.tls import server_credentials
 from clipsearch.serving.security.tokens import Grant, Grants, Scope
 from clipsearch.serving.settings import ServingSettings
 from tests.unit.clipsearch.serving.served import SEARCH, Running, call, refusal, running
+from tests.waiting import HANGS_S
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 EXPIRED = datetime.now(UTC) - timedelta(minutes=1)
@@ -89,7 +90,7 @@ def connect(server: Running, tls: ClientTls) -> grpc.aio.Channel:
 async def reaches(server: Running, tls: ClientTls) -> bool:
     async with connect(server, tls) as channel:
         try:
-            await call(channel, timeout=5)
+            await call(channel, timeout=HANGS_S)
         except grpc.aio.AioRpcError as error:
             if error.code() is UNAVAILABLE:
                 return False
@@ -102,7 +103,7 @@ async def test_a_client_must_trust_the_ca_and_speak_tls(server_files, tmp_path, 
     async with serving(server_files) as server:
         assert await reaches(server, ClientTls(ca=server_files.ca))
         assert not await reaches(server, ClientTls(ca=other.ca))
-        assert (await refusal(server.channel, timeout=5))[0] is UNAVAILABLE
+        assert (await refusal(server.channel, timeout=HANGS_S))[0] is UNAVAILABLE
 
 
 async def test_the_certificate_must_bear_the_servers_name(server_files, ca):

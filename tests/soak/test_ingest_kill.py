@@ -11,7 +11,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -30,14 +29,23 @@ ROWS_A_KILL = 120
 POINTS, FLIGHTS = 8, 4  # what one kill may waste: the points of the calls in flight
 
 LOADER = f"""
-import sys
+# It kills itself: on a busy machine another process could see too late how far it is.
+import os, signal, sys, threading, time
 from clipsearch.ingest import FlowLimits, IngestOptions, ItemList, ingest
 flow = FlowLimits(most_points={POINTS}, first_flights={FLIGHTS}, most_flights={FLIGHTS})
-address, rows, *checkpoint = sys.argv[1:]
+address, rows, moment, delay, *checkpoint = sys.argv[1:]
+killing = threading.Timer(float(delay), os.kill, (os.getpid(), signal.SIGKILL))
+
+def loaded(progress):
+    if progress.indexed + progress.already >= int(moment) and not killing.is_alive():
+        killing.start()
+
 ingest(
-    address, "killed", ItemList(rows),
+    address, "killed", ItemList(rows), on_progress=loaded,
     checkpoint=checkpoint[0] if checkpoint else None, options=IngestOptions(flow),
 )
+killing.join()
+time.sleep(60)
 """
 
 
@@ -91,13 +99,9 @@ def test_killed_at_random_points_it_ends_with_every_point_once(service, counting
         client.create_collection("killed")
         before = encoded(counting_encoder)
         for moment in moments:
-            loader = subprocess.Popen([sys.executable, "-c", LOADER, search.address, str(rows), *checkpoint])
-            while client.count("killed") < moment and loader.poll() is None:
-                time.sleep(0.005)
-            time.sleep(chance.uniform(0, 0.1))
-            assert loader.poll() is None, "the loader ended before it was killed"
-            loader.send_signal(signal.SIGKILL)
-            loader.wait(timeout=60)
+            when = [str(moment), str(chance.uniform(0, 0.1))]
+            words = [sys.executable, "-c", LOADER, search.address, str(rows), *when, *checkpoint]
+            assert subprocess.run(words, timeout=100, check=False).returncode == -signal.SIGKILL
         report = ingest(
             search.address, "killed", ItemList(rows), checkpoint=checkpoint[0] if checkpoint else None
         )

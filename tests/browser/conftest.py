@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from clipsearch.client.sync import EncoderClient
 from tests.browser.chromium import NAMES, chromium_path
 from tests.browser.corpus import fill
 from tests.browser.pages import PATIENCE_MS, OpenPage, pages
+from tests.ports import kept_port
 from tests.processes import SMALL_ENCODER, ServiceProcess, WebProcess
 
 
@@ -62,10 +64,12 @@ def stage(
     folder = tmp_path_factory.mktemp("browser")
     (folder / "names").mkdir()
     data = str(folder / "data")
-    with (
-        ServiceProcess("encoder", folder, ENCODER_MODEL=str(starter_bundle), **SMALL_ENCODER) as encoder,
-        ServiceProcess("search", folder, SEARCH_ENCODER=encoder.address, SEARCH_DATA_DIR=data) as search,
-    ):
+    encoder = ServiceProcess("encoder", folder, ENCODER_MODEL=str(starter_bundle), **SMALL_ENCODER)
+    with ExitStack() as ending:
+        encoder.start(ending.enter_context(kept_port()))  # a test stops it
+        ending.callback(encoder.stop)
+        told = {"SEARCH_ENCODER": encoder.address, "SEARCH_DATA_DIR": data}
+        search = ending.enter_context(ServiceProcess("search", folder, **told))
         with Client(search.address) as client, EncoderClient(encoder.address) as encoding:
             fill(client, photos, folder / "names")
             draw_samples(client, encoding, photos[0].parent, folder / "map")

@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import numpy as np
 from clipsearch import AsyncClient, AsyncEncoderClient, Client, ClipSearchError, Point
 from clipsearch.downloads.samples import write_samples
 from tests.health import Health
+from tests.ports import kept_port
 from tests.processes import SMALL_ENCODER, ServiceProcess
 
 CALLERS = 2  # of each kind of call
@@ -72,10 +74,11 @@ class Load:
 def drain(folder: Path, model: Path, signals: int) -> dict[str, Any]:
     """Runs in an empty folder with the bundle `model`; returns the counts."""
     made: list[ServiceProcess] = []
+    ports = ExitStack()
 
     def start(kind: str, **settings: str) -> ServiceProcess:
         made.append(ServiceProcess(kind, folder, **settings))
-        return made[-1].start()
+        return made[-1].start(ports.enter_context(kept_port()))
 
     try:
         encoders = [start("encoder", ENCODER_MODEL=str(model), **SMALL_ENCODER) for _ in range(2)]
@@ -92,6 +95,7 @@ def drain(folder: Path, model: Path, signals: int) -> dict[str, Any]:
     finally:
         for process in made:
             process.stop(signal.SIGKILL)
+        ports.close()
 
 
 async def _run(

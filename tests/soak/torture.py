@@ -28,6 +28,7 @@ import numpy as np
 
 from clipsearch import AsyncClient, ClipSearchError
 from clipsearch.client.retrying import PASSING
+from tests.ports import kept_port
 from tests.processes import ServiceProcess
 from tests.soak.model import DELETED, DIMENSION, Model, point, vector
 
@@ -60,10 +61,10 @@ class Torture:
         self.wrong: Counter[str] = Counter()
         self.counts: Counter[str] = Counter(kills=0)
 
-    async def run(self, kills: int, limit_s: float) -> None:
-        """Kills `kills` times, unless `limit_s` seconds pass before."""
+    async def run(self, kills: int, limit_s: float, port: int) -> None:
+        """Kills `kills` times, unless `limit_s` seconds pass before; the service is always at `port`."""
         end = time.monotonic() + limit_s
-        self._service.start()
+        self._service.start(port)
         try:
             async with AsyncClient(self._service.address, timeout=10) as client:
                 await client.create_collection(COLLECTION, dimension=DIMENSION, fingerprint="torture")
@@ -184,7 +185,8 @@ def torture(folder: Path, kills: int, seed: int, limit_s: float) -> dict[str, An
     async def run() -> dict[str, Any]:
         it = Torture(folder, seed)
         begun = time.monotonic()
-        await it.run(kills, limit_s)
+        with kept_port() as port:
+            await it.run(kills, limit_s, port)
         return {"seed": seed, **it.report(), "seconds": round(time.monotonic() - begun)}
 
     return asyncio.run(run())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from clipsearch import EncoderClient
 from tests.health import failure
+from tests.ports import kept_port
 from tests.processes import Start
 from tests.toy_bundle import build_toy
 
@@ -37,14 +39,20 @@ main()
 """
 
 
+@pytest.fixture
+def port() -> Iterator[int]:
+    with kept_port() as port:
+        yield port
+
+
 def test_a_session_that_stays_broken_ends_the_process_and_a_new_one_works(
-    service: Start, tmp_path: Path
+    service: Start, tmp_path: Path, port: int
 ) -> None:
     build_toy(tmp_path / "toy")
     fault = tmp_path / "fault"
     encoder = service("encoder", ENCODER_MODEL=str(tmp_path / "toy"))
     encoder.command = [sys.executable, "-c", PROGRAM, str(fault)]
-    encoder.start()
+    encoder.start(port)
     with EncoderClient(encoder.address, timeout=60) as client:
 
         def fails(text: str) -> None:
@@ -64,7 +72,7 @@ def test_a_session_that_stays_broken_ends_the_process_and_a_new_one_works(
     assert [line["problem"] for line in lines if line["event"] == "encoder cannot go on"] == [problem]
     assert encoder.text().splitlines()[-1] == f"encoder: {problem}"
     fault.unlink()
-    encoder.start(port=encoder.port)
+    encoder.start(port)
     with EncoderClient(encoder.address, timeout=60) as client:
         client.encode_texts(["a dog"])
     assert encoder.stop() == 0

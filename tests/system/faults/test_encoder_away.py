@@ -10,6 +10,7 @@ import pytest
 
 from clipsearch import Client, Point
 from tests.health import NOT_SERVING, SERVING, failure
+from tests.ports import kept_port
 
 pytestmark = pytest.mark.slow
 
@@ -17,7 +18,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def encoder(service, starter_bundle):
     """One that may be killed."""
-    return service("encoder", ENCODER_MODEL=str(starter_bundle)).start()
+    with kept_port() as port:
+        yield service("encoder", ENCODER_MODEL=str(starter_bundle)).start(port)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from search_service.stores.collection import CollectionSpec
 from search_service.stores.filters import Filter, MatchValue
 from search_service.stores.protocol import Listing, StoredPoint, VectorQuery
 from search_service.stores.qdrant.store import QdrantServer
+from tests.ports import kept_port
 from tests.unit.search_service.stores.qdrant import COLLECTION, COUNT, Qdrant
 from tests.waiting import at_once, until
 
@@ -69,10 +70,11 @@ EACH = pytest.mark.parametrize("operation", OPERATIONS)
 
 @pytest.fixture
 async def qdrant() -> AsyncIterator[Qdrant]:
-    server = Qdrant(api_key="a key")
-    await server.start()
-    yield server
-    await server.stop()
+    with kept_port() as port:
+        server = Qdrant(api_key="a key", port=port)
+        await server.start()
+        yield server
+        await server.stop()
 
 
 def connect(qdrant: Qdrant, key: str | None = "a key", timeout: float = 10) -> QdrantServer:

@@ -49,7 +49,7 @@ def wire(vector: Any) -> vector_pb2.Vector:
 class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
     """Encodes by hash, or as `vectors` says. White space and b"no picture" fail; long texts are cut."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.name = "fake"
         self.fingerprint = "fake-1"
         self.weak_match_below = 0.0
@@ -60,14 +60,14 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
         self.calls: list[tuple[str, int]] = []
         self.peers: list[str] = []
         """Where each call came from: a connection has a port of its own."""
-        self.address = ""
+        self.address = f"127.0.0.1:{port}"
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
         """Serves, on the same port as before if there was one."""
-        self._server = grpc.aio.server(interceptors=[CallInterceptor()], options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.aio.server(interceptors=[CallInterceptor()], options=OWN_PORT)
         encoder_pb2_grpc.add_EncoderServiceServicer_to_server(self, self._server)
-        port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
+        port = self._server.add_insecure_port(self.address)
         self.address = f"127.0.0.1:{port}"
         await self._server.start()
 

@@ -42,7 +42,7 @@ async def encoder() -> Encoder:
 
 @pytest.fixture
 async def address(encoder) -> AsyncIterator[str]:
-    server = make_server([], [("grpc.so_reuseport", 0)], MOST)
+    server = make_server([], OWN_PORT, MOST)
     encoder_pb2_grpc.add_EncoderServiceServicer_to_server(encoder, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

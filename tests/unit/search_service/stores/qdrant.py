@@ -15,6 +15,8 @@ import grpc
 from qdrant_client import grpc as wire
 from qdrant_client.conversions.conversion import payload_to_grpc
 
+from tests.ports import OWN_PORT
+
 COLLECTION = "x"
 COUNT = 7
 MADE = {"clipsearch": {"fingerprint": "f", "model": ""}}
@@ -55,7 +57,7 @@ class Qdrant(grpc.aio.ServerInterceptor):
 
     async def start(self) -> None:
         """Serves, on the same port as before if there was one."""
-        self._server = grpc.aio.server(interceptors=[self], options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.aio.server(interceptors=[self], options=OWN_PORT)
         wire.add_PointsServicer_to_server(_Points(self), self._server)
         wire.add_CollectionsServicer_to_server(_Collections(self), self._server)
         wire.add_QdrantServicer_to_server(_Root(self), self._server)

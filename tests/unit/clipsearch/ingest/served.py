@@ -51,7 +51,8 @@ class FakeSearch(search_pb2_grpc.SearchServiceServicer, collection_pb2_grpc.Coll
         self.at_once = 0
         self.most_at_once = 0
         self.call_sizes: list[int] = []
-        self.upsert_takes_s = 0.005
+        self.go_on = asyncio.Event()
+        self.go_on.set()  # while it is clear, no upsert is answered
         self.refuse_call: Callable[[int, search_pb2.UpsertRequest], ServiceError | None] = (
             lambda number, request: None
         )
@@ -125,7 +126,8 @@ class FakeSearch(search_pb2_grpc.SearchServiceServicer, collection_pb2_grpc.Coll
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            await asyncio.sleep(self.upsert_takes_s)
+            await asyncio.sleep(0.005)
+            await self.go_on.wait()
             refused = self.refuse_call(number, request)
             if refused is not None:
                 raise refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from decimal import Decimal
@@ -25,6 +26,7 @@ from clipsearch.ingest import (
 )
 from clipsearch.ingest.points import to_point
 from clipsearch.serving.errors import InvalidArgument, ResourceExhausted
+from tests.waiting import until
 
 OPTIONS = IngestOptions(FlowLimits(first_points=3, most_points=3, first_flights=3, most_flights=3))
 
@@ -42,8 +44,11 @@ async def load(client, folder: Path, **settings) -> IngestReport:
 
 
 async def test_every_picture_is_written_once_and_sent_once(fake, client, folder):
-    fake.upsert_takes_s = 0.2  # so that the third is sent before the first is done
-    report = await load(client, folder)
+    fake.go_on.clear()
+    loading = asyncio.create_task(load(client, folder))
+    await until(lambda: fake.at_once == 3)
+    fake.go_on.set()
+    report = await loading
     assert (report.indexed, report.already, report.failed) == (20, 0, 0)
     assert len(fake.stored) == 20
     assert set(fake.written.values()) == {1}

@@ -195,7 +195,9 @@ class Program:
 
     def metrics(self) -> str:
         """The text of /metrics."""
-        with urllib.request.urlopen(f"http://{self.metrics_address()}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(
+            f"http://{self.metrics_address()}/metrics", timeout=START_SECONDS
+        ) as answer:
             return str(answer.read().decode())
 
     def rss_mb(self) -> float:

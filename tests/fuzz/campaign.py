@@ -25,7 +25,7 @@ from tests.fuzz.verdict import Answer, problems
 CHUNK = 500
 IN_FLIGHT = 8
 # No input may take this long; one that does hangs.
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 # Shares of a run. An image is an input of its own, up to four of them share a call.
 SHARES = {"message": 0.30, "wire": 0.345, "picture": 0.31, "connection": 0.04, "giant": 0.005}
 _PICTURES_A_CALL = 4

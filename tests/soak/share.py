@@ -9,7 +9,7 @@ import pytest
 SHARE = float(os.environ.get("SOAK_SHARE", "0"))
 # What takes long even in its least part belongs to `make soak` alone.
 in_a_soak = pytest.mark.skipif(SHARE == 0, reason="long: make soak")
-limit = pytest.mark.timeout(120 + 3600 * SHARE)
+limit = pytest.mark.timeout(300 + 3600 * SHARE)
 
 
 def share_of(whole: int, least: int) -> int:

@@ -24,10 +24,10 @@ from clipsearch.serving.together import together
 from encoder_service.bundle import ImageRules
 from encoder_service.inputs.budget import MemoryBudget, Reservation
 from encoder_service.inputs.errors import InputError, faults_of_the_file, too_much, truncated
-from encoder_service.inputs.headers import jpeg
+from encoder_service.inputs.headers import jpeg, png
 from encoder_service.inputs.headers.container import MAX_FRAMES, Container
 from encoder_service.inputs.headers.formats import PLUGINS, read_file, with_facts_of
-from encoder_service.inputs.pixels import square, square_bytes
+from encoder_service.inputs.pixels import WHITE, square, square_bytes, to_rgb
 
 MIB = 1024 * 1024
 
@@ -185,9 +185,13 @@ def decode(opened: OpenedImage, rules: ImageRules) -> tuple[NDArray[np.uint8], I
     if not _load(image, container.format):
         image = _without_end(container, rules)
         ignored += ("the end marker, which is missing",)
+    if container.format == "PNG" and _ends_in_zeros(image) and png.lacks_rows(container.data):
+        raise truncated()
     # Windows leaves this byte 0 in images that have no alpha.
     opaque = container.format == "BMP" and mode == "RGBA" and _transparent(image)
-    pixels, composited = square(image, container.orientation, rules, opaque)
+    seen = image if container.drawn is None else _on_white(image, container.drawn)
+    pixels, composited = square(seen, container.orientation, rules, opaque)
+    composited |= container.drawn is not None
     width, height = opened.size
     done = ImageInput(
         width, height, container.format, container.orientation, frames, mode, composited, ignored
@@ -268,6 +272,19 @@ def _digest(image: Image.Image) -> bytes:
     for band in _bands(image):
         digest.update(band.tobytes())
     return digest.digest()
+
+
+def _ends_in_zeros(image: ImageFile) -> bool:
+    width, height = image.size
+    return not np.asarray(image.crop((0, height - 1, width, height))).any()
+
+
+def _on_white(image: Image.Image, drawn: tuple[int, int, int, int]) -> Image.Image:
+    """What lies around the pixels of a file is transparent; Pillow gives it the palette's first colour."""
+    flat = Image.new("RGB", image.size, WHITE)
+    with faults_of_the_file():
+        flat.paste(to_rgb(image.crop(drawn))[0], drawn[:2])
+    return flat
 
 
 def _transparent(image: Image.Image) -> bool:

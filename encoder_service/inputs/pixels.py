@@ -34,7 +34,11 @@ _BAND_BYTES = 17
 # Height over width from which an image is resized in part only.
 _STRIP = 4
 
-_WHITE = (255, 255, 255)
+WHITE = (255, 255, 255)
+
+# What an image's info may say of its 16-bit greys: how many of the bits are used (16, where it does not say),
+# and whether 0 is white.
+GREY_BITS, GREY_INVERTED = "grey_bits", "grey_inverted"
 _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -145,15 +149,16 @@ def to_rgb(image: Image.Image, opaque: bool = False) -> tuple[Image.Image, bool]
     if is_rgb(image):
         return image, False
     if image.mode.startswith("I;16"):
-        high = np.asarray(image).astype(np.uint16) >> 8
-        return Image.fromarray(high.astype(np.uint8)).convert("RGB"), False
+        return _deep_to_rgb(image)
     if image.mode in ("I", "F"):
         raise _unsupported(image.mode, "32-bit pixels do not say what is white")
+    if image.mode == "La":  # grey that is multiplied by its alpha
+        image = image.convert("LA")
     if not opaque and image.has_transparency_data:
         layered = image if image.mode == "RGBA" else image.convert("RGBA")
         alpha = layered.getchannel("A")
         if alpha.getextrema() != (255, 255):
-            flat = Image.new("RGB", image.size, _WHITE)
+            flat = Image.new("RGB", image.size, WHITE)
             flat.paste(layered, mask=alpha)
             return flat, True
         image = layered
@@ -161,6 +166,19 @@ def to_rgb(image: Image.Image, opaque: bool = False) -> tuple[Image.Image, bool]
         return image.convert("RGB"), False
     except ValueError:
         raise _unsupported(image.mode, "cannot be converted to RGB") from None
+
+
+def _deep_to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
+    deep = np.asarray(image).astype(np.uint16)
+    high = (deep >> (image.info.get(GREY_BITS, 16) - 8)).astype(np.uint8)
+    if image.info.get(GREY_INVERTED):
+        high = ~high
+    rgb = Image.fromarray(high).convert("RGB")
+    transparent = deep == image.info.get("transparency", -1)
+    if not transparent.any():
+        return rgb, False
+    rgb.paste(WHITE, mask=Image.fromarray(transparent))
+    return rgb, True
 
 
 def _unsupported(mode: str, why: str) -> InputError:

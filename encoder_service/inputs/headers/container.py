@@ -18,7 +18,8 @@ class Container:
 
     `orientation`: EXIF's number, 1 to 8, for what turns the decoded image upright; `buffers`: bytes that
     the decoder holds beside the decoded image; `seconds`: of one core that it takes, estimated;
-    `ignored`: what could not be read beside the pixels, for the caller.
+    `ignored`: what could not be read beside the pixels, for the caller; `drawn`: where the file has pixels
+    (left, top, right, bottom), None = everywhere.
     """
 
     format: str
@@ -28,3 +29,4 @@ class Container:
     buffers: int = 0
     seconds: float = 0.0
     ignored: tuple[str, ...] = ()
+    drawn: tuple[int, int, int, int] | None = None

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 
+from PIL import ImagePalette
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -16,7 +17,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from encoder_service.inputs.errors import InputError, truncated
+from encoder_service.inputs.errors import InputError, faults_of_the_file, truncated
 from encoder_service.inputs.headers import jpeg, png
 from encoder_service.inputs.headers.container import Container
 from encoder_service.inputs.headers.exif import orientation
@@ -25,6 +26,7 @@ from encoder_service.inputs.headers.isobmff import kind_of, read_isobmff
 from encoder_service.inputs.headers.jpeg import read_jpeg
 from encoder_service.inputs.headers.png import read_png
 from encoder_service.inputs.headers.tiff import read_tiff
+from encoder_service.inputs.pixels import GREY_BITS, GREY_INVERTED
 
 # Nanoseconds a pixel, and a byte.
 _WEBP_NS = 30.0, 20.0
@@ -33,6 +35,7 @@ _BMP_NS = 5.0  # without them
 # Measured: two canvases of four bytes a pixel, the copy that is handed over, the rows or the packed
 # pixels of the decoder.
 _WEBP_BYTES_PIXEL = 15
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_COLOURS = 258, 262, 320
 
 
 def _heif(data: io.BytesIO) -> ImageFile:
@@ -96,7 +99,32 @@ def with_facts_of(image: ImageFile, container: Container) -> Container:
             seconds = _seconds(_RLE_NS, pixels, container.data)
             return replace(container, buffers=int(2.2 * pixels), seconds=seconds)
         return replace(container, buffers=16 * image.size[0], seconds=1e-9 * _BMP_NS * pixels)
+    if isinstance(image, PngImageFile):
+        _scale_transparent_grey(image, container.data)
+    if isinstance(image, TiffImageFile):
+        _read_grey_and_palette(image)
     return container
+
+
+def _scale_transparent_grey(image: PngImageFile, data: bytes) -> None:
+    """Pillow makes 8 bits of 2 or 4 where it decodes them, but not in the grey that is to be transparent."""
+    depth, grey = data[24], image.info.get("transparency")
+    if image.mode == "L" and isinstance(grey, int):
+        most = (1 << depth) - 1
+        image.info["transparency"] = (grey & most) * 255 // most
+
+
+def _read_grey_and_palette(image: TiffImageFile) -> None:
+    """What Pillow passes over: what is white in 16 bits, and palettes of 8 bits as libtiff reads them."""
+    tags = image.tag_v2
+    with faults_of_the_file():
+        bits, photometric = tags.get(_TIFF_BITS, (16,)), tags.get(_TIFF_PHOTOMETRIC)
+        colours = tags.get(_TIFF_COLOURS, ())
+    if image.mode == "I;16":
+        image.info[GREY_BITS] = int(bits[0])
+        image.info[GREY_INVERTED] = photometric == 0
+    if image.mode in ("P", "PA") and all(isinstance(colour, int) and 0 <= colour < 256 for colour in colours):
+        image.palette = ImagePalette.raw("RGB;L", bytes(colours))
 
 
 def _seconds(nanoseconds: tuple[float, float], pixels: int, data: bytes) -> float:

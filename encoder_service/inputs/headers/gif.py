@@ -12,6 +12,8 @@ from encoder_service.inputs.headers.container import MAX_FRAMES, Container
 _NS_PIXEL, _NS_BYTE = 8.0, 20.0
 # Extensions and frames that are looked at; a hostile file has millions.
 _MAX_PARTS = 200_000
+# A pixel of a screen that the first frame does not fill: white, and the frame cut out and as RGB.
+_BYTES_AROUND = 9
 _EXTENSION, _FRAME, _CONTROL = 0x21, 0x2C, 0xF9
 
 
@@ -34,12 +36,15 @@ def read_gif(data: bytes) -> Container:
     further = (start for start, _ in parts if data[start] == _FRAME)
     # The first frame's size or the screen's, whichever is larger.
     width, height = max(width, left + across), max(height, top + down)
+    box = (left, top, left + across, top + down)
+    whole = box == (0, 0, width, height) or bool(control and control[3] & 1)
     return Container(
         "GIF",
         b"".join([kept, control, frame, b";"]),
         frames=1 + sum(1 for _ in islice(further, MAX_FRAMES - 1)),
-        buffers=8 * width,
+        buffers=8 * width + (0 if whole else _BYTES_AROUND * width * height),
         seconds=1e-9 * (width * height * _NS_PIXEL + _NS_BYTE * len(data)),
+        drawn=None if whole else box,
     )
 
 

@@ -29,6 +29,7 @@ _NS_BYTE, _NS_SEGMENT = 3.0, 4000.0
 # Python objects for each strip or tile: its offset and its length, in three forms, and what Pillow makes.
 _BYTES_SEGMENT = 1200
 _YCBCR_PHOTOMETRIC = 6
+_SIGNED = 2
 
 
 class _Entry(NamedTuple):
@@ -101,12 +102,15 @@ def read_tiff(data: bytes) -> Container:
         frames = _frames(directory)
         width, height = directory.number(_WIDTH, 0), directory.number(_HEIGHT, 0)
         turn = directory.number(ORIENTATION, 1)
+        signed = directory.number(_SAMPLE_FORMAT, 1) == _SIGNED
         buffers, seconds = _cost(directory, width, height)
         alone = directory.alone()
     except (struct.error, OverflowError):  # offsets past the end, or past all numbers
         raise truncated() from None
     if width <= 0 or height <= 0:
         raise damaged()
+    if signed:  # Pillow would read 8 bits as if they were not
+        raise InputError("IMAGE_UNSUPPORTED_FORMAT", "signed pixels do not say what is white")
     ignored: tuple[str, ...] = ()
     if not 1 <= turn <= 8:
         turn, ignored = 1, (f"orientation {turn}, which means nothing",)
@@ -139,6 +143,8 @@ def _cost(directory: _Directory, width: int, height: int) -> tuple[int, float]:
         segment = max(segment, 4 * across * down)
     offsets = [directory.entries.get(tag) for tag in (_STRIP_OFFSETS, _TILE_OFFSETS)]
     listed = max(entry.values if entry else 0 for entry in offsets)
+    if listed < segments:  # the rest would be black
+        raise truncated()
     seconds = 1e-9 * (segment * segments * _NS_BYTE + listed * _NS_SEGMENT)
     held = listed * _BYTES_SEGMENT
     if compression == _UNCOMPRESSED:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 _WIDEST = 270  # degrees of longitude
+_NORTHERNMOST = 90 - 1e-9  # degrees of latitude, a tenth of a millimetre from the pole
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +116,17 @@ class GeoBoundingBox:
     def narrow(self) -> tuple[GeoBoundingBox, ...]:
         """Boxes that together are this one, none so wide that the engines' index leaves places out.
 
-        It does from about 330 degrees on (Edge 0.9.0). The two overlap: places on an edge are outside.
+        It does from about 330 degrees on (Edge 0.9.0), and where the box ends at the north pole itself. The
+        two overlap: places on an edge are outside.
         """
         west, east = self.top_left.lon, self.bottom_right.lon
+        box = replace(self, top_left=GeoPoint(min(self.top_left.lat, _NORTHERNMOST), west))
         width = (east - west) % 360 or 360
         if width <= _WIDEST:
-            return (self,)
+            return (box,)
         middle = west + width / 2
-        first = replace(self, bottom_right=GeoPoint(self.bottom_right.lat, _longitude(middle + 1)))
-        return first, replace(self, top_left=GeoPoint(self.top_left.lat, _longitude(middle - 1)))
+        first = replace(box, bottom_right=GeoPoint(box.bottom_right.lat, _longitude(middle + 1)))
+        return first, replace(box, top_left=GeoPoint(box.top_left.lat, _longitude(middle - 1)))
 
 
 def _longitude(degrees: float) -> float:

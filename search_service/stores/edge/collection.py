@@ -262,6 +262,21 @@ class EdgeCollection:
                 if engine is not None:
                     await engine.stop(flush=engine is self._engine)
 
+    async def discard(self) -> None:
+        """Lets go of files that are to be removed, also of an engine that is stuck: it is asked nothing more.
+
+        Its callers are told that the collection is gone.
+        """
+        self.closed = True
+        await self._stop_maintenance()
+        if self._spare is not None:
+            await self._spare.kill()
+        await self.started()
+        if self._engine is not None:
+            await self._engine.kill()
+        async with self.writing:  # whoever writes into the folder is done
+            pass
+
     async def kill(self) -> None:
         """Lets go of the files at once: what is acknowledged is there all the same."""
         self.closed = True

@@ -229,7 +229,7 @@ class QdrantEdge(EdgeReads):
 
     async def _delete(self, name: str) -> None:
         live = self._live.pop(name)
-        await live.close()
+        await live.discard()
         folder = live.folder
         doomed = folder.with_name(f".{name}.deleted")
         with files.disk_errors():

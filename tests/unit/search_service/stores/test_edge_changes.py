@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from clipsearch.serving.errors import Unavailable
+from clipsearch.serving.errors import NotFound, Unavailable
 from search_service.stores.edge import files
-from search_service.stores.edge.process import whole
+from search_service.stores.edge.process import EngineStopped, whole
 from search_service.stores.edge.store import QdrantEdge
 from tests.unit.search_service.stores.ends import QUIET, Gate, hold, is_free, reopened_count, stop_at
 
@@ -64,12 +66,32 @@ async def test_a_creation_whose_folder_is_not_durable_can_be_made_again(tmp_path
 
 async def test_a_deletion_that_is_given_up_is_done(shop, tmp_path, spec, monkeypatch, children):
     gate = Gate()
-    hold(monkeypatch, "stop", gate)
+    hold(monkeypatch, "kill", gate)
     deleting = asyncio.create_task(shop.delete_collection("shop"))
     await gate.reached.wait()
     deleting.cancel()
     gate.open.set()
     await asyncio.wait([deleting])
+    assert children() == set()
+    assert list((tmp_path / "collections").iterdir()) == []
+    await shop.create_collection(spec)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_a_frozen_engine_does_not_hold_up_its_deletion_nor_what_comes_behind(
+    shop, tmp_path, spec, children, asked
+):
+    engine = await shop._live["shop"].engine()
+    os.kill(engine._process.pid, signal.SIGSTOP)
+    if asked:
+        waiting = [asyncio.create_task(call) for call in (shop.count("shop"), shop.delete("shop", ["p0"]))]
+        while len(engine._waiting) < len(waiting):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    async with asyncio.timeout(20):  # a flush is waited for longer
+        await shop.delete_collection("shop")
+    if asked:
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [NotFound, EngineStopped]
     assert children() == set()
     assert list((tmp_path / "collections").iterdir()) == []
     await shop.create_collection(spec)

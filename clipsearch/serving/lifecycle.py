@@ -132,8 +132,7 @@ async def _serve(
         async with _running(background):
             if await _first(readiness.ready, stop.wanted):
                 _log.info(f"{title} is serving", address=address)
-                if settings.port_file is not None:
-                    await asyncio.to_thread(write_whole, settings.port_file, f"{address}\n".encode())
+                await _write_address(settings, address, stop.fail)
                 await stop.wanted.wait()
             await _drain(server, readiness, settings, stop.at_once)
         if stop.problem:
@@ -222,6 +221,18 @@ async def _notice_end(server: grpc.aio.Server, fail: Callable[[str], None]) -> N
     with suppress(Exception):  # what ended it, which gRPC has logged
         await server.wait_for_termination()
     fail("the gRPC server has ended by itself")
+
+
+async def _write_address(settings: ServingSettings, address: str, fail: Callable[[str], None]) -> None:
+    """Into the port file, if there is to be one."""
+    path = settings.port_file
+    if path is None:
+        return
+    try:
+        await asyncio.to_thread(write_whole, path, f"{address}\n".encode())
+    except OSError as error:
+        name = environment_names(type(settings))["port_file"]
+        fail(f"{name}: {path} cannot be written: {error.strerror}")
 
 
 async def _first(wanted: asyncio.Event, other: asyncio.Event) -> bool:

@@ -255,6 +255,17 @@ def test_what_cannot_start_says_why_in_one_line(toy, settings, problem):
     assert said.startswith(problem.format(port=port))
 
 
+def test_a_port_file_that_cannot_be_written_ends_it_with_its_setting(toy, tmp_path):
+    process = toy()
+    process.dependency.touch()
+    process.port_file = tmp_path / "nowhere" / "port"
+    process.launch()
+    assert process.wait() == 1
+    said = f"TOY_PORT_FILE: {process.port_file} cannot be written: No such file or directory"
+    assert process.text().splitlines()[-1] == said
+    assert "Traceback" not in process.text()
+
+
 async def test_old_connections_end_so_that_new_replicas_get_traffic(toy):
     async with connected(toy(max_connection_age_s=1, max_connection_age_grace_s=1)) as channel:
         await call(channel)

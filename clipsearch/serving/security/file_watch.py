@@ -21,12 +21,12 @@ class Watched:
         before, self._stamps = self._stamps, self._look()
         return self._stamps != before
 
-    def _look(self) -> list[tuple[int, int, int] | None]:
-        stamps: list[tuple[int, int, int] | None] = []
+    def _look(self) -> list[tuple[int, int, int, int] | None]:
+        stamps: list[tuple[int, int, int, int] | None] = []
         for path in self._paths:
             try:
                 status = path.stat()
-                stamps.append((status.st_mtime_ns, status.st_size, status.st_ino))
+                stamps.append((status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino))
             except OSError:
                 stamps.append(None)
         return stamps

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +105,23 @@ def test_a_damaged_or_missing_file_leaves_the_last_good_one_in_force(tokens, dam
     tokens.path.write_text("")
     grants.reload()
     assert grants.of_token(token) is None
+
+
+def test_a_file_that_may_be_read_again_is_read_again(tokens, monkeypatch):
+    tokens.add("old", "search")
+    grants = Grants(tokens.path)
+    token = tokens.add("shop", "search")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", refuse)
+        grants.reload()
+    assert grants.of_token(token) is None
+    tokens.path.chmod(0o640)
+    grants.reload()
+    assert grants.of_token(token) is not None
+
+
+def refuse(*arguments, **options):
+    raise PermissionError(errno.EACCES, "Permission denied")
 
 
 async def test_changes_are_noticed_without_being_asked(tokens, monkeypatch):

@@ -118,7 +118,7 @@ def read_calibration(folder: Path) -> dict[str, Any] | None:
     """The calibration of the collection in `folder`; None if there is none that can be read."""
     try:
         kept: dict[str, Any] = json.loads((folder / CALIBRATION).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return kept
 

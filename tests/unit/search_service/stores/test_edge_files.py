@@ -81,3 +81,9 @@ def test_a_folder_that_is_no_collection_is_left_alone(tmp_path):
     files.open_root(tmp_path).close()
     assert files.collection_folders(tmp_path) == []
     assert (tmp_path / "collections" / "notes").is_dir()
+
+
+@pytest.mark.parametrize("kept", ["", "{", "\xff", "[" * 200_000])
+def test_a_calibration_that_cannot_be_read_is_none(tmp_path, kept):
+    (tmp_path / files.CALIBRATION).write_text(kept, encoding="latin-1")
+    assert files.read_calibration(tmp_path) is None

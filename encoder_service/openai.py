@@ -27,6 +27,7 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["OpenAIService"].full_name
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+_IMAGE_URI = re.compile(r"data:image/", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:image/[^,]{0,100};base64,", re.IGNORECASE)
 # Bytes of a request, and vectors of an answer, that cost the event loop less than a thread would.
 _SMALL, _FEW = 64 * 1024, 1
@@ -128,7 +129,7 @@ def _input(field: str, value: Value) -> _Input:
     match value.WhichOneof("kind"):
         case "string_value":
             text = value.string_value
-            return field, _image(field, text) if _DATA_URI.match(text) else text
+            return field, _image(field, text) if _IMAGE_URI.match(text) else text
         case "struct_value" if len(value.struct_value.fields) == 1:
             (name, content) = next(iter(value.struct_value.fields.items()))
             if name in ("text", "image") and content.WhichOneof("kind") == "string_value":
@@ -148,6 +149,8 @@ def _image(field: str, text: str) -> bytes:
     if re.match(r"https?://", text, re.IGNORECASE):
         raise InvalidArgument(field, "a URL, which is not fetched; send the image as base64")
     start = _DATA_URI.match(text)
+    if start is None and _IMAGE_URI.match(text):
+        raise InvalidArgument(field, "a data URI without ;base64, before its data")
     encoded = text[start.end() :] if start else text
     try:
         return base64.b64decode(encoded, validate=True)

@@ -49,6 +49,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
 
     async def EncodeText(self, request: pb.EncodeTextRequest, context: Context) -> pb.EncodeTextResponse:  # noqa: N802
         """Encodes texts."""
+        _check_format(request.format)
         _check_count("texts", len(request.texts), self._settings.max_texts)
         outcomes = await self._encoder.encode_texts(list(request.texts))
         return pb.EncodeTextResponse(
@@ -60,6 +61,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
 
     async def EncodeImage(self, request: pb.EncodeImageRequest, context: Context) -> pb.EncodeImageResponse:  # noqa: N802
         """Encodes images, or pixels that the caller has prepared."""
+        _check_format(request.format)
         if request.HasField("raw"):
             if request.images:
                 raise InvalidArgument("raw", "set together with images; one request has one of them")
@@ -117,6 +119,11 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
 def _check_count(field: str, count: int, limit: int) -> None:
     if not 1 <= count <= limit:
         raise InvalidArgument(field, f"{count} given, 1 to {limit} are allowed", "COUNT_OUT_OF_RANGE")
+
+
+def _check_format(format: vector_pb2.VectorFormat.ValueType) -> None:
+    if format not in vector_pb2.VectorFormat.values():
+        raise InvalidArgument("format", f"{format} is none of this API's formats")
 
 
 def _embedding(outcome: Outcome, format: vector_pb2.VectorFormat.ValueType) -> pb.Embedding:

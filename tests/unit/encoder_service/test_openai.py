@@ -166,6 +166,8 @@ async def test_the_model_is_listed(channel: grpc.aio.Channel):
         (["a", {"image": "AAAA"}], {}, "input[1].image", "IMAGE_UNSUPPORTED_FORMAT", ""),
         ({"image": "not base64!"}, {}, "input.image", "INVALID_FIELD", "no base64"),
         ({"image": "é"}, {}, "input.image", "INVALID_FIELD", "no base64"),
+        ("data:image/svg+xml,%3Csvg/%3E", {}, "input", "INVALID_FIELD", "without ;base64,"),
+        ({"image": "DATA:image/png,AAAA"}, {}, "input.image", "INVALID_FIELD", "without ;base64,"),
         ({"image": "https://example.com/a.jpg"}, {}, "input.image", "INVALID_FIELD", "not fetched"),
         ({"text": "a", "image": "AAAA"}, {}, "input", "INVALID_FIELD", "neither"),
         ({"picture": "AAAA"}, {}, "input", "INVALID_FIELD", "neither"),

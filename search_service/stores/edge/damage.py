@@ -48,6 +48,8 @@ def sound(folder: Path) -> tuple[CollectionSpec, str]:
     if not (folder / shard).is_dir():
         raise Damaged(f"{place}/{shard}, the shard in use, is missing or no folder")
     _parsed(_OBJECT, folder / shard / SHARD_CONFIG, f"{place}/{shard}/{SHARD_CONFIG}")
+    for segment in sorted((folder / shard / "segments").glob("[!.]*")):
+        _check_whole(segment, f"{place}/{shard}/segments/{segment.name}")
     return spec, shard
 
 
@@ -59,6 +61,24 @@ def read_aliases(root: Path) -> dict[str, str]:
         if not (valid_name(alias) and valid_name(name)):
             raise Damaged(f"{ALIASES} maps {alias[:40]!r} to {name[:40]!r}, which are no names")
     return found
+
+
+def _check_whole(segment: Path, place: str) -> None:
+    """Raises Damaged for a segment with points that the engine would drop, or open as empty, in silence.
+
+    Of a segment that is being written only what is there from its beginning can be asked for.
+    """
+    built, growing = segment / "id_tracker.mappings", segment / "mutable_id_tracker.mappings"
+    if built.exists():
+        storages = (path.parent.name for path in segment.glob("vector_storage-*/deleted.dat"))
+        needed = ["version.info", "id_tracker.versions", *(f"{name}/matrix.dat" for name in storages)]
+    elif growing.exists() and growing.stat().st_size:
+        needed = ["version.info"]
+    else:
+        needed = []
+    for name in needed:
+        if not (segment / name).exists():
+            raise Damaged(f"{place}/{name} is missing, and with it points of the segment")
 
 
 def _settings(folder: Path, place: str) -> CollectionSpec:

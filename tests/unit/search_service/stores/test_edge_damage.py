@@ -7,7 +7,8 @@ import dataclasses
 import errno
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from search_service.collections import Collections
 from search_service.metrics import SearchMetrics
 from search_service.stores.collection import CollectionSpec
 from search_service.stores.edge.damage import Damaged, sound
+from search_service.stores.edge.indexing import MaintenancePolicy
 from search_service.stores.edge.process import EngineProcess
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.protocol import StoredPoint
@@ -84,6 +86,16 @@ def segments_gone(shop: Path) -> None:
         (segment / "segment.json").write_bytes(b"")
 
 
+def gone(name: str) -> Callable[[Path], None]:
+    """Of each segment."""
+
+    def change(shop: Path) -> None:
+        for path in (shop / "shard.1" / "segments").glob(f"*/{name}"):
+            path.unlink()
+
+    return change
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty settings": (written("collection.json", b""), "shop/collection.json: invalid json"),
     "settings that are a list": (
@@ -109,6 +121,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         written(CONFIG, b'{"vectors": 5}'),
         "shop/shard.1 cannot be opened",
     ),
+    "segments that are not said to be whole": (gone("version.info"), "/version.info is missing"),
     "broken segments": (segments_gone, "shop/shard.1 cannot be opened"),
     "a file in its place": (file_instead, "collections/shop is a file, not a folder"),
 }
@@ -133,6 +146,50 @@ def test_what_is_wrong_is_told_with_its_place(root, kind):
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("lost", ["version.info", "id_tracker.versions", "vector_storage-image/matrix.dat"])
+async def test_an_indexed_segment_that_lacks_a_file_is_told(tmp_path, lost):
+    many = [
+        StoredPoint(f"p{n}", {}, image=vector / np.linalg.norm(vector))
+        for n, vector in enumerate(np.random.default_rng(1).normal(size=(300, 8)).astype(np.float32))
+    ]
+    async with closing_store(tmp_path, MaintenancePolicy(index_threshold=100, quiet_s=0.01)) as store:
+        await store.create_collection(SHOP)
+        await store.upsert("shop", many)
+        while (await store.get_collection("shop")).indexed_share < 1:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+    shop = tmp_path / "collections" / "shop"
+    segments = shop / sound(shop)[1] / "segments"
+    [file] = [path for path in segments.glob(f"*/{lost}") if (path.parents[lost.count("/")] / BUILT).exists()]
+    file.unlink()
+    with pytest.raises(Damaged, match=f"{lost} is missing, and with it points of the segment"):
+        sound(shop)
+
+
+BUILT = "id_tracker.mappings"
+
+
+@asynccontextmanager
+async def closing_store(
+    root: Path, policy: MaintenancePolicy = MaintenancePolicy()
+) -> AsyncIterator[QdrantEdge]:
+    store = await QdrantEdge.open(root, policy)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def test_segments_without_points_are_sound(tmp_path):
+    async with closing_store(tmp_path) as store:
+        for spec in (SHOP, WELL):
+            await store.create_collection(spec)
+        await store.create_payload_index("shop", "k", "keyword")
+        await store.upsert("well", points(1))
+        await store.delete("well", ["p0"])
+    for spec in (SHOP, WELL):
+        assert sound(tmp_path / "collections" / spec.name)[0].name == spec.name
+
+
 def test_what_is_sound_is(root):
     assert sound(root / "collections" / "shop") == (SHOP, "shard.1")
 
@@ -145,7 +202,16 @@ def test_settings_of_before_there_were_more_of_them_are_read(root):
 
 
 @pytest.mark.parametrize(
-    "kind", sorted({*BY_THE_ENGINE, "empty settings", "a file in its place", "no shard"})
+    "kind",
+    sorted(
+        {
+            *BY_THE_ENGINE,
+            "empty settings",
+            "a file in its place",
+            "no shard",
+            "segments that are not said to be whole",
+        }
+    ),
 )
 async def test_it_hurts_nobody_else(root, tmp_path, kind):
     damage, said = DAMAGES[kind]

@@ -121,6 +121,7 @@ async def call(
     token: str | None = None,
     metadata: Sequence[tuple[str, str]] = (),
     timeout: float | None = HANGS_S,
+    compression: grpc.Compression | None = None,
 ) -> Message:
     method = by_path(name)
     request = request or request_class(method)()
@@ -130,7 +131,7 @@ async def call(
         response_deserializer=response_class(method).FromString,
     )
     shown = [("authorization", f"Bearer {token}")] if token else []
-    return await send(request, metadata=[*shown, *metadata], timeout=timeout)
+    return await send(request, metadata=[*shown, *metadata], timeout=timeout, compression=compression)
 
 
 async def refusal(*arguments: Any, **options: Any) -> tuple[grpc.StatusCode, str]:

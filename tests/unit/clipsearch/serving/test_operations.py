@@ -266,6 +266,13 @@ def test_a_port_file_that_cannot_be_written_ends_it_with_its_setting(toy, tmp_pa
     assert "Traceback" not in process.text()
 
 
+async def test_compressed_requests_are_refused_before_they_are_unpacked(toy):
+    async with connected(toy()) as channel:
+        refused = await refusal(channel, compression=grpc.Compression.Gzip)
+        assert refused == (grpc.StatusCode.UNIMPLEMENTED, "")
+        assert (await call(channel)).name == "toy"
+
+
 async def test_old_connections_end_so_that_new_replicas_get_traffic(toy):
     async with connected(toy(max_connection_age_s=1, max_connection_age_grace_s=1)) as channel:
         await call(channel)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
 from clipsearch.serving.settings import ServingSettings
@@ -163,6 +164,24 @@ class SearchSettings(ServingSettings):
             return *files, self.encoder_tls_server_name
         files = self.qdrant_tls_ca, self.qdrant_tls_certificate, self.qdrant_tls_key
         return *files, self.qdrant_tls_server_name
+
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        if value == "":  # which a path takes for the current folder
+            raise PydanticCustomError("empty", "must not be empty")
+        return value
+
+    @model_validator(mode="after")
+    def _secrets_that_can_be_sent(self) -> Self:
+        for name, secret in (
+            ("SEARCH_ENCODER_TOKEN", self.encoder_token),
+            ("QDRANT_API_KEY", self.qdrant_api_key),
+        ):
+            value = secret.get_secret_value() if secret is not None else ""
+            if not (value.isascii() and value.isprintable()):
+                raise ValueError(f"{name} holds what no call can carry, a line break at its end, say")
+        return self
 
     @model_validator(mode="after")
     def _no_tls_by_half(self) -> Self:

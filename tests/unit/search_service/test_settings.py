@@ -32,12 +32,22 @@ def test_flags_beat_variables_also_for_qdrants(monkeypatch):
         ("SEARCH_QDRANT_URL", "x", "SEARCH_QDRANT_URL: no such setting"),
         ("SEARCH_MAX_LIMIT", "0", "SEARCH_MAX_LIMIT"),
         ("SEARCH_ENCODER", "", "SEARCH_ENCODER"),
+        ("SEARCH_DATA_DIR", "", "SEARCH_DATA_DIR: must not be empty"),
     ],
 )
 def test_a_wrong_variable_is_told_by_name(monkeypatch, name, value, told):
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=told):
         load_settings(SearchSettings)
+
+
+@pytest.mark.parametrize("name", ["SEARCH_ENCODER_TOKEN", "QDRANT_API_KEY"])
+@pytest.mark.parametrize("secret", ["s3cret\n", "s3crét", "s3\tcret"])
+def test_a_secret_that_no_call_can_carry_is_refused_and_not_shown(monkeypatch, name, secret):
+    monkeypatch.setenv(name, secret)
+    with pytest.raises(SettingsError, match=f"{name} holds what no call can carry") as caught:
+        load_settings(SearchSettings)
+    assert "s3" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["CA", "CERTIFICATE", "KEY", "SERVER_NAME"])

@@ -15,22 +15,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any
 
 import qdrant_edge as qe
 
+from clipsearch.batches import batched
 from search_service.stores.bm25 import WORDS, askable, touches
 from search_service.stores.codec import at_top, order_start
 from search_service.stores.collection import CollectionSpec, PayloadIndex
-from search_service.stores.edge.codec import Fault, PackedPoint, ShardInfo, encode, read
+from search_service.stores.edge.codec import PackedPoint, ShardInfo, encode, fault_of, measured, read
 from search_service.stores.edge.convert import (
     create_index,
     deletion_of_vectors,
@@ -77,6 +78,7 @@ WRITES = frozenset(
 # cores that ten processes wanted, and as long as there is no index, searches want more of them.
 _NICE = 10
 _PR_SET_PDEATHSIG = 1
+_HITS_AT_ONCE = 2000
 
 
 class Engine:
@@ -93,8 +95,8 @@ class Engine:
         method, arguments = request
         try:
             result = getattr(self, method)(*arguments)
-        except Exception as error:  # the engine raises nothing more exact
-            return Fault(_kind(error), f"{type(error).__name__}: {error}")
+        except Exception as error:
+            return fault_of(error)
         if self._record is not None and method in WRITES:
             try:
                 self._record.write(encode(request))
@@ -328,20 +330,21 @@ class Engine:
         return [stored_point(point) for point in self._shard.query(asked)]
 
     def query(self, queries: Sequence[Question]) -> list[list[ScoredPoint]]:
-        """Answers all questions in one pass of the engine."""
-        asked = [engine_query(query) for query in queries if askable(query)]
-        answers = iter(self._shard.query_batch(qe.QueryBatchRequest(asked)) if asked else ())
-        return [scored_points(query, next(answers)) if askable(query) else [] for query in queries]
+        """Answers all questions, in one pass of the engine where they are not for very many hits.
 
-
-def _kind(error: Exception) -> Any:
-    """The engine tells of disks in words only."""
-    text = str(error)
-    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in text:
-        return "disk full"
-    if isinstance(error, OSError) or "os error" in text or "Os { code:" in text:
-        return "disk"
-    return "engine"
+        Raises AnswerTooLarge.
+        """
+        answers: list[list[ScoredPoint]] = []
+        size = 0
+        parts = list(batched(queries, len(queries), _HITS_AT_ONCE, attrgetter("limit")))
+        for part in parts:
+            asked = [engine_query(query) for query in part if askable(query)]
+            found = iter(self._shard.query_batch(qe.QueryBatchRequest(asked)) if asked else ())
+            answered = [scored_points(query, next(found)) if askable(query) else [] for query in part]
+            if len(parts) > 1:
+                size = measured(answered, size)
+            answers += answered
+        return answers
 
 
 def become_child(parent: int) -> None:

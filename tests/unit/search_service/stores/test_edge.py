@@ -8,8 +8,10 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from unittest.mock import AsyncMock
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
@@ -19,6 +21,7 @@ from clipsearch.serving.errors import (
     AlreadyExists,
     DeadlineExceeded,
     FailedPrecondition,
+    InvalidArgument,
     ResourceExhausted,
     Unavailable,
 )
@@ -35,6 +38,7 @@ from search_service.stores.edge.indexing import Maintenance, MaintenancePolicy
 from search_service.stores.edge.process import EngineProcess
 from search_service.stores.edge.store import QdrantEdge
 from search_service.stores.filters import Filter, MatchValue
+from search_service.stores.protocol import NO_PAYLOAD, VectorQuery
 from search_service.stores.tenant import TenantStore
 from tests.waiting import HANGS_S, at_once, settled, until
 
@@ -322,3 +326,16 @@ async def test_writes_stop_before_the_disk_is_full(tmp_path, spec, points):
     assert full.value.reason == "STORE_DISK_FULL"
     assert await store.count("shop") == 0
     await store.close()
+
+
+async def test_an_answer_of_more_bytes_than_are_sent_is_refused(store, spec, points):
+    await store.create_collection(spec)
+    await store.upsert("shop", points(100, text="x" * 60_000))
+    question = VectorQuery(np.eye(16, dtype=np.float32)[0], "image", limit=1000)
+    few = await store.query("shop", [question] * 10)
+    assert [len(found) for found in few] == [100] * 10
+    with pytest.raises(InvalidArgument, match="take more than 256 MiB; ask for fewer") as caught:
+        await store.query("shop", [question] * 64)
+    assert caught.value.reason == "STORE_REFUSED"
+    unburdened = await store.query("shop", [replace(question, payload=NO_PAYLOAD)] * 64)
+    assert [len(found) for found in unburdened] == [100] * 64

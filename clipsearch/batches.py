@@ -1,9 +1,8 @@
-"""Long lists in batches that a call takes, and several of them under way."""
+"""Long lists in batches that a call takes."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -34,20 +33,3 @@ def batched(
             batch, size = [], 0
     if batch:
         yield batch
-
-
-async def side_by_side(
-    items: Iterator[Item], work: Callable[[Item], Awaitable[object]], workers: int
-) -> None:
-    """Awaits `work` for each item, several at a time. Raises what the first raises that fails."""
-
-    async def take() -> None:
-        for item in items:  # the next that no other worker has
-            await work(item)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(take())
-    except* Exception as errors:
-        raise errors.exceptions[0] from None

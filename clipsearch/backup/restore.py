@@ -18,11 +18,11 @@ import numpy as np
 from clipsearch.backup.archive import Archive
 from clipsearch.backup.manifest import BackupError, Manifest, Part
 from clipsearch.backup.parts import Row, decode, row_of
-from clipsearch.batches import batched, side_by_side
+from clipsearch.batches import batched
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.errors import ArgumentError, ClipSearchError
 from clipsearch.client.inputs import CollectionOptions
-from clipsearch.client.retrying import Retrying, reason
+from clipsearch.client.retrying import Retrying, reason, side_by_side
 from clipsearch.client.types import Collection, UpsertResult
 
 _BATCH = 256

@@ -1,11 +1,11 @@
-"""Calls that are made again while the service is only busy or away, and writes of many rows by them."""
+"""Calls that are made again while the service is only busy or away: pages, writes, several side by side."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
 from typing import TypeVar
@@ -14,6 +14,7 @@ from clipsearch.client.errors import ClipSearchError
 from clipsearch.client.types import Page, UpsertResult
 
 Answer = TypeVar("Answer")
+Item = TypeVar("Item")
 Row = TypeVar("Row")
 
 # A service that is full, away, late, or shedding a conflict; the call itself may be right.
@@ -140,6 +141,23 @@ class Retrying:
         if self._clock() - self._last_success + pause > self._limit_s:
             raise error
         await self._wait(error, pause)
+
+
+async def side_by_side(
+    items: Iterator[Item], work: Callable[[Item], Awaitable[object]], workers: int
+) -> None:
+    """Awaits `work` for each item, several at a time. Raises what the first raises that fails."""
+
+    async def take() -> None:
+        for item in items:  # the next that no other worker has
+            await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(take())
+    except* Exception as errors:
+        raise errors.exceptions[0] from None
 
 
 def is_about_content(error: ClipSearchError) -> bool:

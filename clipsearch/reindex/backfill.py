@@ -14,10 +14,10 @@ from typing import Literal
 
 import numpy as np
 
-from clipsearch.batches import batched, side_by_side
+from clipsearch.batches import batched
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.inputs import Point
-from clipsearch.client.retrying import Retrying, reason
+from clipsearch.client.retrying import Retrying, reason, side_by_side
 from clipsearch.client.types import StoredPoint, UpsertResult, Vector
 from clipsearch.reindex.sources import Fields, Lacking, source_of
 

@@ -267,11 +267,8 @@ class EdgeCollection:
 
         Its callers are told that the collection is gone.
         """
-        self.closed = True
-        await self._stop_maintenance()
-        if self._spare is not None:
-            await self._spare.kill()
-        await self.started()
+        await self.kill()
+        await self.started()  # one may have been on its way
         if self._engine is not None:
             await self._engine.kill()
         async with self.writing:  # whoever writes into the folder is done

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipsearch.batches import batched, side_by_side
+from clipsearch.batches import batched
 
 
 @given(items=st.lists(st.binary(max_size=12)), most=st.integers(1, 5), most_bytes=st.integers(1, 20))
@@ -36,29 +34,3 @@ def test_items_are_read_as_they_are_needed():
 def test_the_bound_may_change_from_one_list_to_the_next():
     bounds = iter([1, 2, 2, 3, 3, 3])
     assert list(batched(range(6), lambda: next(bounds))) == [[0], [1, 2], [3, 4, 5]]
-
-
-async def test_so_many_items_are_worked_on_at_a_time_and_the_first_fault_ends_all():
-    at_once = most = 0
-    done = []
-
-    async def work(item: int) -> None:
-        nonlocal at_once, most
-        at_once += 1
-        most = max(most, at_once)
-        await asyncio.sleep(0)
-        at_once -= 1
-        done.append(item)
-
-    await side_by_side(iter(range(10)), work, 3)
-    assert (sorted(done), most) == (list(range(10)), 3)
-
-    async def fail(item: int) -> None:
-        if item == 4:
-            raise KeyError(item)
-        await work(item)
-
-    left = iter(range(100))
-    with pytest.raises(KeyError):
-        await side_by_side(left, fail, 3)
-    assert len(list(left)) > 90

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from clipsearch.client.errors import ClipSearchError
-from clipsearch.client.retrying import Retrying, reason
+from clipsearch.client.retrying import Retrying, reason, side_by_side
 from clipsearch.client.types import Page, StoredPoint, UpsertResult
 
 BUSY = ClipSearchError("RESOURCE_EXHAUSTED", "full", reason="QUEUE_FULL", retry_after=1.0)
@@ -202,3 +203,29 @@ async def test_a_page_that_is_refused_whatever_its_size_is_an_error(calls):
     with pytest.raises(ClipSearchError) as raised:
         await anext(calls.pages(list_page))
     assert raised.value is BAD
+
+
+async def test_so_many_items_are_worked_on_at_a_time_and_the_first_fault_ends_all():
+    at_once = most = 0
+    done = []
+
+    async def work(item: int) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0)
+        at_once -= 1
+        done.append(item)
+
+    await side_by_side(iter(range(10)), work, 3)
+    assert (sorted(done), most) == (list(range(10)), 3)
+
+    async def fail(item: int) -> None:
+        if item == 4:
+            raise KeyError(item)
+        await work(item)
+
+    left = iter(range(100))
+    with pytest.raises(KeyError):
+        await side_by_side(left, fail, 3)
+    assert len(list(left)) > 90

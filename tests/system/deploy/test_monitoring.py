@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
-import sys
 
 import httpx
 import promql_parser
@@ -127,18 +125,6 @@ def test_queries_parse_and_the_services_export_what_they_ask_for(exported):
     assert not problems, "\n".join(problems)
 
 
-def test_generated_files_are_current():
-    path = MONITORING / "generate.py"
-    spec = importlib.util.spec_from_file_location("generate_monitoring", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    made = module.files()
-    assert {path for path in made if path.suffix == ".json"} == set(DASHBOARDS)
-    for path, content in made.items():
-        assert path.read_text() == content, f"{path} is not what deploy/monitoring/generate.py writes"
-
-
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 def test_a_dashboard_is_one_that_grafana_takes(path):
     board = json.loads(path.read_text())
@@ -151,7 +137,8 @@ def test_a_dashboard_is_one_that_grafana_takes(path):
     for panel in panels:
         for target in panel["targets"]:
             assert target["datasource"]["uid"] == "${datasource}"
-            assert "namespace" in ask(target["expr"])[1]
+            # By job too: others have metrics of names like grpc_server_handled_total.
+            assert {"namespace", "job"} <= ask(target["expr"])[1]
 
 
 def test_an_alert_says_how_grave_it_is_and_has_the_one_section_of_its_name_in_the_readme():

@@ -24,6 +24,9 @@ TOGETHER = {
     "tests/unit/encoder_service/export/": "torch",
 }
 
+# Its library tells on stderr of each server that ends in the process of its client, in the middle of calls.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
 # A busy machine must not fail a property.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

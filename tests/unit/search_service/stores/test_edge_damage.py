@@ -190,6 +190,16 @@ async def test_segments_without_points_are_sound(tmp_path):
         assert sound(tmp_path / "collections" / spec.name)[0].name == spec.name
 
 
+async def test_a_segment_that_the_engine_was_removing_when_it_was_killed_is_no_damage(root):
+    segments = root / "collections" / "shop" / "shard.1" / "segments"
+    [segment] = segments.iterdir()
+    left = Path(shutil.copytree(segment, segment.with_suffix(".deleted")))
+    (left / "version.info").unlink()
+    async with closing_store(root) as store:
+        assert await store.count("shop") == 3
+    assert list(segments.iterdir()) == [segment]
+
+
 def test_what_is_sound_is(root):
     assert sound(root / "collections" / "shop") == (SHOP, "shard.1")
 

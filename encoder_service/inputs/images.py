@@ -44,6 +44,8 @@ _BASE_BYTES = 2 * MIB
 # Stands in for pixels that may be missing at the end of a JPEG; any bytes that are no marker would do.
 _FILLER = bytes(range(1, 251))
 _DIGEST_ROWS = 32
+# What each sample of an undecoded row holds.
+_MARK = 0xA5
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +184,11 @@ def decode(opened: OpenedImage, rules: ImageRules) -> tuple[NDArray[np.uint8], I
     frames = container.frames
     with faults_of_the_file():
         frames = max(frames, min(int(getattr(image, "n_frames", 1)), MAX_FRAMES))
+    marked = _mark_last_row(image) if container.format == "PNG" else None
     if not _load(image, container.format):
         image = _without_end(container, rules)
         ignored += ("the end marker, which is missing",)
-    if container.format == "PNG" and _ends_in_zeros(image) and png.lacks_rows(container.data):
+    if marked is not None and _last_row(image) == marked and png.lacks_rows(container.data):
         raise truncated()
     # Windows leaves this byte 0 in images that have no alpha.
     opaque = container.format == "BMP" and mode == "RGBA" and _transparent(image)
@@ -274,9 +277,21 @@ def _digest(image: Image.Image) -> bytes:
     return digest.digest()
 
 
-def _ends_in_zeros(image: ImageFile) -> bool:
+def _mark_last_row(image: ImageFile) -> bytes:
+    """Fills, before it is decoded, what stays as it is where the row is missing; returns that.
+
+    Many images end in black or in transparency; few in this.
+    """
     width, height = image.size
-    return not np.asarray(image.crop((0, height - 1, width, height))).any()
+    row = Image.new(image.mode, (width, 1), (_MARK,) * len(image.getbands()))
+    ImageFile.load_prepare(image)  # the memory that is decoded into
+    image.im.paste(row.im, (0, height - 1, width, height))
+    return row.tobytes()
+
+
+def _last_row(image: Image.Image) -> bytes:
+    width, height = image.size
+    return image.crop((0, height - 1, width, height)).tobytes()
 
 
 def _on_white(image: Image.Image, drawn: tuple[int, int, int, int]) -> Image.Image:

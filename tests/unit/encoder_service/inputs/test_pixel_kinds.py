@@ -7,6 +7,7 @@ import struct
 import time
 import zlib
 from collections.abc import Sequence
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 
 from encoder_service.bundle import ImageRules
 from encoder_service.inputs.errors import InputError
+from encoder_service.inputs.headers import png
 from encoder_service.inputs.pixels import fit
 from tests.decoded import prepare_image
 from tests.unit.encoder_service.inputs.corpus import chunk, oriented, saved, with_chunks
@@ -160,10 +162,33 @@ def test_a_png_of_too_few_rows_is_truncated(interlaced: bool) -> None:
     assert refusal(b"\x89PNG\r\n\x1a\n" + body)[0] == "IMAGE_TRUNCATED"
 
 
+@pytest.mark.parametrize(
+    ("kind", "depth", "samples"), [(0, 1, 1), (0, 16, 1), (4, 8, 2), (3, 8, 1), (6, 8, 4)]
+)
+def test_so_is_one_of_every_kind_without_its_last_row(kind: int, depth: int, samples: int) -> None:
+    row = bytes([0, *[200] * (40 * samples * depth // 8)])
+    body = chunk(b"IHDR", struct.pack(">IIBBBBB", 40, 34, depth, kind, 0, 0, 0))
+    body += chunk(b"PLTE", bytes(768)) if kind == 3 else b""
+    body += chunk(b"IDAT", zlib.compress(row * 33)) + chunk(b"IEND", b"")
+    assert refusal(b"\x89PNG\r\n\x1a\n" + body)[0] == "IMAGE_TRUNCATED"
+
+
+@pytest.mark.parametrize("end", [0, 0xA5, 255])
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
-def test_a_png_that_ends_black_is_whole(mode: str) -> None:
+def test_a_png_that_ends_in_one_colour_is_whole(mode: str, end: int) -> None:
+    image = COLOURED.convert(mode)
+    colour = (end,) * len(image.getbands())
+    image.paste(Image.new(mode, (image.width, 5), colour), (0, image.height - 5))
+    prepare_image(saved(image, "PNG"), RULES)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_a_png_that_ends_black_or_transparent_is_unpacked_once(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = COLOURED.convert(mode)
     image.paste(Image.new(mode, (image.width, 5)), (0, image.height - 5))
+    monkeypatch.setattr(png, "lacks_rows", Mock(side_effect=AssertionError("unpacked again")))
     prepare_image(saved(image, "PNG"), RULES)
 
 

@@ -28,7 +28,6 @@ from search_service.api.point_proto import (
     write_value,
     write_vector,
 )
-from search_service.api.turns import in_turns
 from search_service.query.groups import Group, GroupQuery
 from search_service.query.queries import (
     FUSION_DEPTH,
@@ -52,6 +51,7 @@ from search_service.query.queries import (
 from search_service.settings import SearchSettings
 from search_service.stores.protocol import VectorName
 from search_service.stores.questions import Mmr
+from search_service.turns import in_turns
 
 _DEFAULT_LIMIT = 10
 _DEFAULT_GROUP_SIZE = 3

@@ -36,13 +36,13 @@ from search_service.api.search_proto import (
     write_answer,
     write_groups,
 )
-from search_service.api.turns import in_turns
 from search_service.query.groups import Groups
 from search_service.query.points import PointReads
 from search_service.query.search import Search
 from search_service.settings import SearchSettings
 from search_service.stores.filters import Filter, matches_everything
 from search_service.stores.protocol import Listing
+from search_service.turns import in_turns
 from search_service.write.points import PointWrites
 from search_service.write.upsert import Upsert, Write, WriteResult
 

@@ -60,6 +60,7 @@ from search_service.stores.protocol import (
     VectorName,
     VectorStore,
 )
+from search_service.turns import in_turns
 
 What = TypeVar("What", TextTerm, ImageTerm, VectorTerm, PointTerm)
 
@@ -331,7 +332,8 @@ class Search:
         if points and not fetched_at_once(candidate_query(query)):
             ids, fields = [point.id for point in points], fields_of(query.boosts)
             points = await self._store.get(run.spec.name, ids, payload=fields)
-        added = {point.id: sum_of(query.boosts, point.payload) for point in points}
+        sums = await in_turns(points, lambda point, _: sum_of(query.boosts, point.payload))
+        added = {point.id: given for point, given in zip(points, sums, strict=True)}
         if not any(added.values()):
             with inside(query.path):
                 await check_fields(self._fields, run.spec, query.boosts)

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from clipsearch.search.v1 import search_pb2
-from search_service.api import point_proto, search_proto, turns
+from search_service import turns
+from search_service.api import point_proto, search_proto
 from tests.unit.search_service.served import Client, request, term, unit
 
 POINTS = 10

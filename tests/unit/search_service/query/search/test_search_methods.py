@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 import pytest
 
 from clipsearch.search.v1 import search_pb2
+from search_service import turns
+from search_service.query import search
 from tests.unit.search_service.served import Client, ids, parse, refused, request, term
 
 # The tests read the two collections of conftest.py: a server with both is started once.
@@ -118,6 +121,26 @@ async def test_diverse_hits_are_chosen_from_the_nearest(client: Client):
     ):
         why = await refused(client.search(term("first"), **{"target": IMAGE, "mmr": mmr(), **fields}))
         assert (why.code, why.field) == ("INVALID_ARGUMENT", field)
+
+
+async def test_other_calls_get_their_turn_between_the_payloads_that_boosts_look_at(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    looked, seen = [], set[int]()
+
+    async def watch() -> None:
+        while True:
+            seen.add(len(looked))
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(turns, "_TURN_S", 0)
+    monkeypatch.setattr(search, "sum_of", lambda boosts, payload: float(looked.append(payload) is None))
+    boost = search_pb2.Boost(popular=search_pb2.Popular(key="price", scale=1))
+    watching = asyncio.create_task(watch())
+    await client.search(term("first"), boosts=[boost])
+    watching.cancel()
+    assert seen == set(range(len(looked) + 1))
+    assert len(looked) > 1
 
 
 async def test_boosts_raise_the_best_hits(client: Client):

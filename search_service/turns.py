@@ -1,4 +1,4 @@
-"""Work on many parts of a message, with other calls in between: large payloads can take seconds in all."""
+"""Work on many points, with other calls in between: large payloads can take seconds in all."""
 
 from __future__ import annotations
 

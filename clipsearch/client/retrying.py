@@ -21,6 +21,8 @@ Row = TypeVar("Row")
 PASSING = frozenset({"RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED"})
 
 _PAGE = 256
+# Of a page: what it has to hold is too much, for the store or by the service's settings.
+_TOO_LARGE = frozenset({"", "STORE_REFUSED", "LIMIT_TOO_LARGE"})
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 
@@ -63,7 +65,7 @@ class Retrying:
             try:
                 page = await self.make(partial(list_page, page_token=token, page_size=size))
             except ClipSearchError as error:
-                if not is_about_content(error) or size == 1:
+                if not is_about_content(error) or error.reason not in _TOO_LARGE or size == 1:
                     raise
                 size //= 2
                 continue

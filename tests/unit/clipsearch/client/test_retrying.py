@@ -176,7 +176,14 @@ async def test_a_refused_call_is_not_halved(calls, service):
     assert len(service.calls) == 1
 
 
-@pytest.mark.parametrize("error", [TOO_LARGE, ClipSearchError("INVALID_ARGUMENT", "page_size: at most 100")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        TOO_LARGE,
+        ClipSearchError("INVALID_ARGUMENT", "page_size: 256, at most 100", reason="LIMIT_TOO_LARGE"),
+        ClipSearchError("INVALID_ARGUMENT", "the answer takes too much memory", reason="STORE_REFUSED"),
+    ],
+)
 async def test_pages_are_as_large_as_the_service_takes_and_may_begin_anywhere(calls, error):
     asked: list[tuple[str, int]] = []
 
@@ -196,13 +203,24 @@ async def test_pages_are_as_large_as_the_service_takes_and_may_begin_anywhere(ca
     assert asked[0] == ("64", 256)
 
 
-async def test_a_page_that_is_refused_whatever_its_size_is_an_error(calls):
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [
+        (TOO_LARGE, 9),
+        (ClipSearchError("INVALID_ARGUMENT", "no such field", reason="FILTER_FIELD_UNKNOWN"), 1),
+    ],
+)
+async def test_a_page_that_is_refused_whatever_its_size_is_an_error(calls, error, times):
+    asked = []
+
     async def list_page(*, page_token: str, page_size: int) -> Page:
-        raise BAD
+        asked.append(page_size)
+        raise error
 
     with pytest.raises(ClipSearchError) as raised:
         await anext(calls.pages(list_page))
-    assert raised.value is BAD
+    assert raised.value is error
+    assert len(asked) == times
 
 
 async def test_so_many_items_are_worked_on_at_a_time_and_the_first_fault_ends_all():

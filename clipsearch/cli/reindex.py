@@ -168,8 +168,8 @@ async def _fill(client: AsyncClient, move: Move, fields: Fields) -> Backfill:
     with progress() as show:
 
         def on_progress(now: Progress) -> None:
-            lacking = f", {now.lacking:,} lacking" if now.lacking else ""
-            show(f"encoding{lacking}", now.done, move.old.points)
+            lacking = f"[red]{now.lacking:,} lacking" if now.lacking else ""
+            show("encoding", now.done, move.old.points, lacking)
 
         backfill = Backfill(client, move.old.name, move.new.name, fields, on_progress)
         await backfill.run()

@@ -86,15 +86,20 @@ def progress_bar(*, transient: bool = False) -> Progress:
 def progress() -> Iterator[Callable[..., None]]:
     """A bar on stderr for one step of some work after another: what tells it of a step.
 
-    It takes the step's name, what is done, and of how much (None = not known). A bar goes with its step.
+    It takes the step's name, what is done, of how much (None = not known), and a note for the end of the
+    line. A bar goes with its step.
     """
     bar = progress_bar(transient=True)
-    task = bar.add_task("", total=None, note="")
+    shown, task = "", bar.add_task("", total=None, note="")
 
-    def show(step: str, done: int = 0, total: int | None = None) -> None:
+    def show(step: str, done: int = 0, total: int | None = None, note: str = "") -> None:
+        nonlocal shown, task
         bar.start()  # between steps the terminal is others'
         most = None if total is None else max(done, total)  # more may come meanwhile
-        bar.update(task, description=plain(step), completed=done, total=most)
+        if step != shown:  # the last one's total and time left are none of this step's
+            bar.remove_task(task)
+            shown, task = step, bar.add_task(plain(step), total=most, note="")
+        bar.update(task, completed=done, total=most, note=note)
         if total is not None and done >= total:
             bar.stop()
 

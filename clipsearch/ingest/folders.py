@@ -233,19 +233,25 @@ def _special(entry: os.DirEntry[str]) -> str | None:
 
 def _excluding(path: Path, folder: Path, patterns: Sequence[str]) -> str | None:
     """The pattern that leaves a path out; None if there is none."""
-    below = path.relative_to(folder).as_posix()
+    below = path.relative_to(folder).parts
     return next((pattern for pattern in patterns if _fits(pattern.rstrip("/"), below, folder)), None)
 
 
-def _fits(pattern: str, below: str, folder: Path) -> bool:
-    """Whether a path below the folder fits. `/`, `./` and `**/` at the beginning mean what they do to git."""
+def _fits(pattern: str, below: Sequence[str], folder: Path) -> bool:
+    """Whether a path below the folder fits: as for git, by its name or, with a slash, as a whole."""
     for top in (f"{folder}/", "./", "/"):
         if pattern.startswith(top):
-            return fnmatchcase(below, pattern.removeprefix(top))
-    anywhere = pattern.removeprefix("**/")
-    if "/" not in anywhere:
-        return fnmatchcase(below.rpartition("/")[2], anywhere)
-    return fnmatchcase(below, anywhere) or (anywhere != pattern and fnmatchcase(below, f"*/{anywhere}"))
+            return _fits_whole(pattern.removeprefix(top).split("/"), below)
+    return _fits_whole(pattern.split("/"), below if "/" in pattern else below[-1:])
+
+
+def _fits_whole(pattern: Sequence[str], path: Sequence[str]) -> bool:
+    """Whether the parts of a path are those of a pattern; `**` stands for any number of them."""
+    if not pattern or not path:
+        return not path and all(part == "**" for part in pattern)
+    if pattern[0] == "**":
+        return _fits_whole(pattern[1:], path) or _fits_whole(pattern, path[1:])
+    return fnmatchcase(path[0], pattern[0]) and _fits_whole(pattern[1:], path[1:])
 
 
 def _kind(path: Path) -> str:

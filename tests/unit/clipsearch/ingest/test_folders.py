@@ -51,6 +51,9 @@ def test_a_file_name_that_is_no_text_still_travels(tmp_path):
         ("sub/drafts", "abde"),
         ("**/sub/drafts", "abde"),
         ("sub/*", "ade"),
+        ("sub/*.png", "acde"),
+        ("/*.png", "bcde"),
+        ("sub/**/*.png", "ade"),
         ("*.gif", "abcd"),
     ],
 )

@@ -39,6 +39,9 @@ _AS_PNG = {mode: mode for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")} 
     "La": "LA",
     "PA": "RGBA",
     "RGBa": "RGBA",
+    "I;16B": "I;16",
+    "I;16L": "I;16",
+    "I;16N": "I;16",
 }
 _ONE = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, Mapping)
 
@@ -275,7 +278,10 @@ def _png(image: Image.Image) -> bytes:
     if image.mode in ("I", "F"):
         raise ValueError("32-bit pixels do not say what is white")
     mode = _AS_PNG.get(image.mode, "RGB")
-    pixels = image if image.mode == mode else image.convert(mode)
+    pixels = image
+    if image.mode != mode:
+        # From one order of 16 bits to another Pillow goes by way of 8, and what is above is white.
+        pixels = (image.convert("I") if mode == "I;16" else image).convert(mode)
     exif = image.info.get("exif") if isinstance(image, ImageFile.ImageFile) else None
     buffer = io.BytesIO()
     pixels.save(buffer, "PNG", compress_level=1, exif=exif)

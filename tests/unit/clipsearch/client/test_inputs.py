@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from pathlib import Path
 from uuid import UUID
 
@@ -135,6 +136,14 @@ def test_a_pillow_image_of_any_mode_is_sent_as_it_looks(modes, sent_as):
         image = Image.new(mode, (2, 3))
         with Image.open(io.BytesIO(image_bytes(image, "image"))) as sent:
             assert (sent.format, sent.size, sent.mode) == ("PNG", (2, 3), sent_as)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L", "I;16N"])
+def test_a_pillow_image_of_16_bits_keeps_its_greys(mode):
+    order = "big" if mode == "I;16B" else sys.byteorder if mode == "I;16N" else "little"
+    image = Image.frombytes(mode, (1, 1), (30_000).to_bytes(2, order))
+    with Image.open(io.BytesIO(image_bytes(image, "image"))) as sent:
+        assert (sent.mode, sent.getpixel((0, 0))) == ("I;16", 30_000)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])

@@ -101,12 +101,12 @@ def _agreed(source: Source, report: IngestReport, pruning: Pruning) -> bool:
     dealt_with = report.failed + report.already + report.indexed + report.updated + report.merged
     if report.total == 0 or dealt_with == 0:
         where = plain_name(source)
+        seen = "".join(f"; {plain(remark)}" for remark in remarks(source))
         if not report.gone and not (report.shared and pruning.times > 1):
-            seen = "".join(f"; {plain(remark)}" for remark in remarks(source))
             raise Problem(f"{where} is missing or empty, and there is no point to remove{seen}")
         if pruning.times < 2:
             raise Problem(
-                f"{where} is missing or empty, and {counted(report.gone, 'point')} came from it. "
+                f"{where} is missing or empty, and {counted(report.gone, 'point')} came from it{seen}. "
                 "Nothing was removed: a drive may not be connected. "
                 "If it is meant to be so, give --prune twice"
             )

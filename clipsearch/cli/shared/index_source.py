@@ -89,14 +89,21 @@ def check_failures(failures: Path | None, *read: Path | None) -> None:
             )
 
 
-def check_writable(*files: Path | None) -> None:
-    """Raises Problem for a file whose folder takes none: before anything is made, not after."""
+def check_writable(failures: Path | None, checkpoint: Path | None) -> None:
+    """Raises Problem for one that cannot be written: before anything is made, not after."""
     from clipsearch.ingest.source import path_text
 
-    for file in files:
-        if file is not None and file.is_dir():
+    for file in (failures, checkpoint):
+        if file is None:
+            continue
+        if file.is_dir():
             raise Problem(f"{path_text(file)}: is a folder")
-        if file is not None and not os.access(file.parent, os.W_OK | os.X_OK):
+        if (
+            file is failures and file.exists()
+        ):  # written to where it is, as /dev/stderr; a checkpoint is replaced
+            if not os.access(file, os.W_OK):
+                raise Problem(f"{path_text(file)}: may not be written to")
+        elif not os.access(file.parent, os.W_OK | os.X_OK):
             why = "may not be written to" if file.parent.is_dir() else "is not there"
             raise Problem(f"{path_text(file)}: the folder {path_text(file.parent)} {why}")
 

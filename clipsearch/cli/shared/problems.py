@@ -59,7 +59,8 @@ _HINTS = {
     "COLLECTION_NOT_FOUND": "\n`clipsearch collections` lists those there are; `clipsearch index` makes one.",
 }
 _TLS_HINTS = {
-    "Socket closed": "\nDoes it speak TLS? Set CLIPSEARCH_TLS_CA to the file of its CA.",
+    "Socket closed": "\nDoes it speak TLS? Set CLIPSEARCH_TLS_CA to the file of its CA, "
+    "and, where it asks for a certificate, CLIPSEARCH_TLS_CERT and _KEY.",
     "WRONG_VERSION_NUMBER": "\nIt speaks no TLS: unset CLIPSEARCH_TLS_CA, _CERT and _KEY.",
     "handshake": "\nCLIPSEARCH_TLS_CA, _CERT and _KEY name the files of what is trusted and shown.",
 }

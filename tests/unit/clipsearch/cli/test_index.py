@@ -100,7 +100,8 @@ def test_a_source_without_anything_prunes_only_when_told_twice(run, fake, folder
         (folder / "notes.txt").touch()
     assert run("index", folder).exit_code == 1
     once = run("index", folder, "--prune", "--yes")
-    assert "3 points came from it. Nothing was removed" in once.output
+    assert "3 points came from it" in once.output
+    assert "Nothing was removed" in once.output
     assert (once.exit_code, len(search.stored)) == (1, 3)
     twice = run("index", folder, "--prune", "--prune", "--yes")
     assert (twice.exit_code, len(search.stored)) == (0, 0)
@@ -126,6 +127,14 @@ def test_a_folder_of_copies_is_not_taken_for_an_empty_one(run, fake, folder, tmp
     pruned = run("index", tmp_path / "copies", "--prune", "--yes")
     assert "3 merged with equal ones" in pruned.stderr
     assert (pruned.exit_code, len(search.stored)) == (0, 3)
+
+
+def test_a_folder_whose_images_are_all_excluded_is_not_only_said_to_be_empty(run, fake, folder):
+    search, _ = fake
+    run("index", folder)
+    pruned = run("index", folder, "--prune", "--yes", "--exclude", "*")
+    assert "3 points came from it; 3 excluded: 3 *. Nothing was removed" in pruned.stderr
+    assert (pruned.exit_code, len(search.stored)) == (1, 3)
 
 
 def test_a_list_that_is_gone_for_good_leaves_its_points_to_another(run, fake, tmp_path):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clipsearch.cli.shared.index_source import open_source
+from clipsearch.cli.shared.index_source import check_writable, open_source
 from clipsearch.cli.shared.problems import Problem
 
 
@@ -38,3 +39,16 @@ def test_options_that_do_not_fit_the_source_are_told(sources, name, options, com
     with pytest.raises(Problem) as caught:
         open_source(sources[name], **options)
     assert complaint in str(caught.value)
+
+
+def test_failures_go_into_a_file_that_is_there_and_a_checkpoint_takes_its_place(monkeypatch, tmp_path):
+    file = tmp_path / "file"  # as /dev/stderr, beside which nobody can write
+    file.touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: path == file)
+    check_writable(file, None)
+    with pytest.raises(Problem, match="may not be written to"):
+        check_writable(None, file)
+    monkeypatch.setattr(os, "access", lambda path, mode: path == tmp_path)
+    check_writable(None, file)
+    with pytest.raises(Problem, match=f"^{file}: may not be written to"):
+        check_writable(file, None)

@@ -33,7 +33,8 @@ def test_errors_that_are_derived_from_one_are_told_and_faults_are_not():
     ("why", "hint"),
     [
         ("Connection refused", "Is it running?"),
-        ("Socket closed", "Does it speak TLS?"),
+        ("Socket closed", "Does it speak TLS? Set CLIPSEARCH_TLS_CA"),
+        ("Socket closed", "where it asks for a certificate, CLIPSEARCH_TLS_CERT and _KEY"),
         ("Tls handshake failed: WRONG_VERSION_NUMBER", "It speaks no TLS: unset CLIPSEARCH_TLS_CA"),
         ("Tls handshake failed: CERTIFICATE_VERIFY_FAILED", "CLIPSEARCH_TLS_CA, _CERT and _KEY name"),
     ],

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.cluster import HDBSCAN
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
 
 from clipsearch.client.types import Vector
 from clipsearch.map.projection import Positions
@@ -47,9 +50,6 @@ def find_clusters(positions: Positions) -> NDArray[np.int32]:
 
     HDBSCAN (Campello et al. 2013) over an even share of the positions.
     """
-    from sklearn.cluster import HDBSCAN
-    from sklearn.neighbors import NearestNeighbors
-
     n = len(positions)
     if n < 6:
         return np.full(n, NONE, np.int32)
@@ -71,8 +71,6 @@ def name_clusters(
     The middle is compared less the mean of all that its modality has in clusters, and words less the mean
     word: what every image, or every word, has in common names nothing.
     """
-    from sklearn.preprocessing import normalize
-
     count = int(labels.max()) + 1
     sizes = np.bincount(labels[labels != NONE], minlength=count)
     if words is None or not len(words.words) or count == 0:

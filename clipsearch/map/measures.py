@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import silhouette_score
 
 from clipsearch.client.types import Vector
 from clipsearch.map.queries import neighbours
@@ -121,8 +122,6 @@ def uniformity(vectors: Vector, seed: int = 0) -> float | None:
 
 def silhouette(vectors: Vector, groups: NDArray[np.str_], seed: int = 0) -> float | None:
     """Mean silhouette by cosine distance, of a share of the vectors if there are many."""
-    from sklearn.metrics import silhouette_score
-
     chosen = _some(len(vectors), _ANCHORS, seed)
     names = groups[chosen]
     if not 2 <= len(set(names)) < len(names):

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from plotly.offline import get_plotlyjs
 
 from clipsearch.client.types import BOOKKEEPING
 from clipsearch.display.text import cut
@@ -36,8 +37,6 @@ def write_page(
     An image is read from the local file that the payload's `path` names; where there is none the
     point shows without. Raises OSError if the page cannot be written.
     """
-    from plotly.offline import get_plotlyjs
-
     on_step("making thumbnails")
     images = _thumbnails(drawn, thumbnails)
     on_step("writing the page")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from clipsearch.display.text import cut
 from clipsearch.map.build import CENTRED, RAW, SpaceMap, View
@@ -24,8 +25,6 @@ _IN_LEGEND = 12
 
 def write_image(drawn: SpaceMap, path: Path) -> None:
     """Writes a PNG, coloured as the page is at first. Raises OSError."""
-    from matplotlib.figure import Figure
-
     colour_by = first_way(drawn)
     figure = Figure(figsize=(7 * len(drawn.views), 6.4), dpi=110, layout="constrained")
     for axes, view in zip(np.atleast_1d(figure.subplots(1, len(drawn.views))), drawn.views, strict=True):

@@ -12,6 +12,8 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 
 from clipsearch.client.types import Vector
 from clipsearch.map.sample import IMAGE, TEXT
@@ -40,8 +42,6 @@ def centred(vectors: Vector, side: NDArray[np.uint8]) -> Vector:
 
 def project(vectors: Vector, seed: int = 0) -> Positions:
     """Positions, float32 [n, 2], centred on 0 and at most 1 from it; `vectors` are float32 [n, dimension]."""
-    from sklearn.decomposition import PCA
-
     # Many by the covariance, which needs no second copy of them; of a few, that would be the larger matrix.
     few = len(vectors) < vectors.shape[1]
     solver = "full" if few else "covariance_eigh"
@@ -51,8 +51,6 @@ def project(vectors: Vector, seed: int = 0) -> Positions:
     if len(vectors) < 4 or not components.any():
         placed = components[:, :2]
     elif len(vectors) < _EXACT_BELOW:
-        from sklearn.manifold import TSNE
-
         perplexity = min(30.0, (len(components) - 1) / 3)
         tsne = TSNE(perplexity=perplexity, init="pca", method="exact", random_state=seed)
         placed = tsne.fit_transform(components)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
 
 from clipsearch.client.types import Vector
 from clipsearch.map.projection import Positions
@@ -62,8 +63,6 @@ def neighbours(vectors: Vector, rows: NDArray[np.intp] | None = None) -> NDArray
 
     No row is among its own.
     """
-    from sklearn.neighbors import NearestNeighbors
-
     rows = np.arange(len(vectors)) if rows is None else rows
     k = min(NEIGHBOURS, len(vectors) - 1)
     # Of vectors of length 1 the nearest are those of the largest cosine. One more, as each finds itself.

@@ -106,7 +106,7 @@ def explain(error: Exception) -> str | None:
 def _what_to_install(error: ModuleNotFoundError) -> str | None:
     """For a package that `pip install clipsearch` alone does not bring."""
     if error.name == "onnxruntime":
-        return str(error)
+        return "this needs onnxruntime: pip install 'clipsearch[cpu]', or 'clipsearch[gpu]' for NVIDIA GPUs"
     package = (error.name or "").partition(".")[0]
     for extra, packages in _EXTRAS.items():
         if package in packages.split():

@@ -44,6 +44,30 @@ def test_a_service_that_cannot_be_reached_is_told_with_what_to_do(why, hint):
     assert hint in str(explain(error))
 
 
+@pytest.mark.parametrize(
+    ("package", "command", "extra"),
+    [
+        ("sklearn", ["map", "c"], "map"),
+        ("matplotlib", ["map", "c"], "map"),
+        ("ir_measures", ["eval", "q.jsonl"], "eval"),
+        ("pyarrow", ["backup", "c", "c.tar"], "parquet"),
+        ("pyarrow", ["restore", "c.tar"], "parquet"),
+    ],
+)
+def test_a_missing_package_is_told_before_any_call(package, command, extra):
+    without = f"import sys; sys.modules[{package!r}] = None; from clipsearch.cli import main; main()"
+    words = [sys.executable, "-c", without, *command, "--server", "127.0.0.1:1"]
+    told = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False)
+    said = f"error: this needs {package}: pip install 'clipsearch[{extra}]'\n"
+    assert (told.returncode, told.stderr) == (1, said)
+
+
+def test_a_missing_onnx_runtime_is_told_with_both_that_there_are():
+    said = explain(ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime"))
+    assert said is not None
+    assert "pip install 'clipsearch[cpu]', or 'clipsearch[gpu]'" in said
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_under_stdout_is_told_in_one_line():
     command = [sys.executable, "-m", "clipsearch.cli", "token", "create", "--name", "a", "--scope", "search"]

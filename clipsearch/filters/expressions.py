@@ -180,8 +180,9 @@ def _what_was_meant(expression: str) -> str:
 
 
 def _meant_without_operator(key: str, value: str) -> str:
-    if some := re.fullmatch(r"in\s*[(\[](.+)[)\]]", value, re.IGNORECASE):
-        return f"did you mean {key}={'|'.join(one.strip() for one in some[1].split(','))}?"
+    if some := re.fullmatch(r"(not\s+)?in\s*[(\[](.+)[)\]]", value, re.IGNORECASE):
+        values = "|".join(one.strip() for one in some[2].split(","))
+        return f"did you mean {key}{'!=' if some[1] else '='}{values}?"
     if both := re.fullmatch(r"between\s+(.+)\s+and\s+(.+)", value, re.IGNORECASE):
         return f"give two: {key}>={both[1]} and {key}<={both[2]}"
     return f"it has no operator; did you mean {key}={value}?"

@@ -113,9 +113,9 @@ def restore(
 
 def _resumable(run: Callable[[Callable[[str, int, int], None]], Coroutine[Any, Any, Answer]]) -> Answer:
     """Runs it with a bar for each of its steps; Ctrl-C ends it."""
-    with progress() as show:
-        try:
+    try:
+        with progress() as show:
             return asyncio.run(run(show))
-        except KeyboardInterrupt:
-            stderr().print("stopped; start it again to go on where it was")
-            raise typer.Exit(130) from None
+    except KeyboardInterrupt:
+        stderr().print("stopped; start it again to go on where it was")
+        raise typer.Exit(130) from None

@@ -15,6 +15,7 @@ from clipsearch.client.retrying import Retrying
 from clipsearch.client.types import SearchResult, StoredPoint
 
 HITS = 10
+_GONE = ("POINT_NOT_FOUND", "VECTOR_MISSING")  # from one of the two, by whoever writes meanwhile
 _WITH_VECTORS: Mapping[str, Any] = {"should": [{"has_vector": "image"}, {"has_vector": "text"}]}
 
 
@@ -64,7 +65,7 @@ async def compare(
         try:
             before, after = [await calls.make(partial(client.search, name, **search)) for name in (old, new)]
         except ClipSearchError as error:
-            if error.reason != "POINT_NOT_FOUND":  # deleted since it was drawn
+            if error.reason not in _GONE:
                 raise
         else:
             compared.append(_compared(query, before, after))

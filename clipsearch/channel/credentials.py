@@ -80,6 +80,8 @@ def channel_options(tls: ClientTls) -> list[tuple[str, str]]:
 
 def bearer(token: str | None) -> tuple[tuple[str, str], ...]:
     """The metadata that shows a token; none without one. Raises CredentialsError for what is none."""
+    if token is not None and not isinstance(token, str):
+        raise CredentialsError(f"the token must be a string, is of type {type(token).__name__}")
     bare = (token or "").strip()  # a file's last line ends
     if not (bare.isascii() and bare.isprintable()):
         raise CredentialsError("the token has characters that none has: tokens are of printable ASCII")

@@ -75,6 +75,7 @@ def choice(field: str, value: Name, known: Mapping[Name, Value]) -> Value:
     return known[value]
 
 
+_F32 = np.dtype("<f4")
 # Kinds of NumPy that are real numbers, or may be (objects: Decimal). Text, times and complex ones are not.
 _REAL = "biufO"
 # A level of a dict is three messages inside one another, and protobuf reads a hundred.
@@ -83,19 +84,27 @@ _MOST_DEEP = 30
 
 def f32(numbers: VectorLike, where: str) -> bytes:
     """Numbers as little-endian float32. Raises TypeError and ValueError unless they are, in one dimension."""
+    if type(numbers) is np.ndarray and numbers.dtype == _F32:
+        array: NDArray[Any] = numbers  # at once: bulk loading sends thousands a second
+    else:
+        array = _as_f32(numbers, where)
+    if array.ndim != 1:
+        raise ArgumentError(f"{where}: must have one dimension, its shape is {array.shape}")
+    return array.tobytes()
+
+
+def _as_f32(numbers: VectorLike, where: str) -> NDArray[np.float32]:
     try:
         given = np.asarray(numbers)
         with np.errstate(over="ignore"):  # what is too large becomes infinite, which the service refuses
-            array = given.astype("<f4", copy=False) if given.dtype.kind in _REAL else None
+            array = given.astype(_F32) if given.dtype.kind in _REAL else None
     except (TypeError, ValueError, OverflowError) as error:
         raise inputs.unfit(error, f"{where}: must be a list of numbers ({error})") from None
     if array is None:
         raise ArgumentTypeError(f"{where}: must be a list of numbers, is one of NumPy's type {given.dtype}")
     if np.ma.is_masked(numbers):
         raise ArgumentError(f"{where}: must be a list of numbers, some of these are masked")
-    if array.ndim != 1:
-        raise ArgumentError(f"{where}: must have one dimension, its shape is {array.shape}")
-    return array.tobytes()
+    return array
 
 
 def array(vector: vector_pb2.Vector) -> NDArray[np.float32]:

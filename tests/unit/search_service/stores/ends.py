@@ -21,16 +21,23 @@ SHOP = Path("collections", "shop")
 
 
 def processes() -> set[int]:
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
+    stats = Path("/proc").glob("[0-9]*/stat")
+    return {int(stat.parent.name) for stat in stats if _is_engine_of_ours(stat)}
+
+
+def _is_engine_of_ours(stat: Path) -> bool:
+    """Whether it is a child of this process that runs an engine, or that nobody has waited for."""
+    try:
+        while True:
             state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-            command = stat.with_name("cmdline").read_bytes()
-        except OSError:  # it has ended meanwhile
-            continue
-        if int(parent) == os.getpid() and (state == "Z" or b"search_service.stores." in command):
-            found.add(int(stat.parent.name))
-    return found
+            if int(parent) != os.getpid() or state == "Z":
+                return int(parent) == os.getpid()
+            if command := stat.with_name(
+                "cmdline"
+            ).read_bytes():  # the kernel has none for a moment after exec
+                return b"search_service.stores." in command
+    except OSError:  # it has ended meanwhile
+        return False
 
 
 def threads_of(process: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import numpy as np
@@ -155,31 +157,43 @@ def test_values_are_counted_exactly_over_shards_of_several_nodes(three, client_o
     assert [(hit.value, hit.count) for hit in hits] == frequent[:1000]
 
 
-def test_a_bulk_load_goes_on_through_a_rolling_restart(three, search_on, tmp_path):
+def test_bulk_loads_go_on_through_a_rolling_restart(three, search_on, tmp_path):
     services = [search_on(three) for _ in range(2)]
     target = "ipv4:" + ",".join(one.address for one in services)
-    count = 60_000  # still on its way when the last node restarts
-    np.save(tmp_path / "vectors.npy", vectors(count))
-    (tmp_path / "ids.txt").write_text("".join(f"b{n}\n" for n in range(count)))
-    with Client(services[0].address) as client:
+    each, rolled = 20_000, threading.Event()
+    vectors_file, ids_file = tmp_path / "vectors.npy", tmp_path / "ids.txt"
+    np.save(vectors_file, vectors(each))
+
+    def load() -> int:
+        """Loads until the last node is back; returns how many points."""
+        for loads in itertools.count():
+            if rolled.is_set():
+                return loads * each
+            ids_file.write_text("".join(f"b{loads}-{n}\n" for n in range(each)))
+            done = subprocess.run(
+                cli("index", str(vectors_file), "--ids", str(ids_file), "--side", "image", "-c", "rolling"),
+                env=environment(CLIPSEARCH_SERVER=target),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=200,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+        raise AssertionError("count() has no end")
+
+    with Client(services[0].address) as client, ThreadPoolExecutor() as pool:
         client.create_collection("rolling", dimension=DIMENSION, fingerprint="f" * 32)
-        vectors_file, ids_file = str(tmp_path / "vectors.npy"), str(tmp_path / "ids.txt")
-        load = subprocess.Popen(
-            cli("index", vectors_file, "--ids", ids_file, "--side", "image", "-c", "rolling"),
-            env=environment(CLIPSEARCH_SERVER=target),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        wait_until(lambda: load.poll() is not None or client.count("rolling") > 0)
-        for node in three.all:
-            assert load.poll() is None, load.communicate()[0]
-            node.stop(signal.SIGTERM)
-            node.start()
-            wait_until(lambda: all(all_active(node) for node in three.all))
-        out, _ = load.communicate(timeout=200)
-        assert load.returncode == 0, out
-        assert client.count("rolling") == count
+        loading = pool.submit(load)
+        try:
+            wait_until(lambda: loading.done() or client.count("rolling") > 0)
+            for node in three.all:
+                node.stop(signal.SIGTERM)
+                node.start()
+                wait_until(lambda: all(all_active(node) for node in three.all))
+        finally:
+            rolled.set()
+        total = loading.result()
+        assert client.count("rolling") == total
 
 
 def test_with_two_of_three_nodes_gone_three_copies_are_read_and_written(make_nodes, client_on):

@@ -163,11 +163,15 @@ class TenantStore:
         *,
         wait: bool = True,
         insert_only: bool = False,
+        update_filter: Filter | None = None,
     ) -> frozenset[str]:
         """Writes points as the tenant's; returns those ids too that are there and not the tenant's alone."""
         for i, point in enumerate(points):
             check_point(self._tenant, point.id, point.payload, f"points[{i}]")
         own = {self._tenant.field: self._tenant.value}
+        replaced = self._only_own
+        if update_filter is not None:
+            replaced = Filter(must=(replaced, self._inner(update_filter)))
         left = await self._store.upsert(
             collection,
             [
@@ -176,7 +180,7 @@ class TenantStore:
             ],
             wait=wait,
             insert_only=insert_only,
-            update_filter=self._only_own,
+            update_filter=replaced,
         )
         return frozenset(map(self._shown_id, left))
 
@@ -211,7 +215,10 @@ class TenantStore:
         """Changes those that are the tenant's alone, and leaves them so."""
         check_change(self._tenant, change)
         fields = {**change.set, self._tenant.field: self._tenant.value} if change.whole else change.set
-        change = replace(change, set=fields, update_filter=self._only_own)
+        own = self._only_own
+        if change.update_filter is not None:
+            own = Filter(must=(own, self._inner(change.update_filter)))
+        change = replace(change, set=fields, update_filter=own)
         return await self._store.update_payload(collection, self._inner_ids(ids), change)
 
     async def count(self, collection: str, filter: Filter | None = None) -> int:

@@ -99,8 +99,11 @@ class ServerCollections(KnownCollections):
         await self._seen_by_all(collection, so_here)
 
     async def get_collection(self, collection: str) -> CollectionInfo:
-        """The collection as it stands."""
-        return await self._describe(collection, await self._aliases(), exact=True)
+        """The collection as it stands. Raises NotFound for an alias."""
+        aliases = await self._aliases()
+        if collection in aliases:
+            raise NotFound("collection", collection)
+        return await self._describe(collection, aliases, exact=True)
 
     async def list_collections(self) -> list[CollectionInfo]:
         """All collections made by clipsearch, by name; one that cannot be described says why."""
@@ -112,6 +115,9 @@ class ServerCollections(KnownCollections):
 
     async def delete_collection(self, collection: str) -> None:
         """Deletes the collection, the aliases that point at it and the links to it as a successor."""
+        aliases = await self._aliases()
+        if collection in aliases:
+            raise NotFound("collection", collection)
         await self._ask(collection, collection)
         for name in await self._names():
             try:
@@ -138,6 +144,8 @@ class ServerCollections(KnownCollections):
             delete = models.DeleteAlias(alias_name=alias)
             operations.append(models.DeleteAliasOperation(delete_alias=delete))
         if collection is not None:
+            if collection in aliases:
+                raise NotFound("collection", collection)
             if not previous and await self._calls.read(
                 alias, lambda timeout: self._nodes.collection_exists(alias)
             ):

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from clipsearch.serving.errors import InvalidArgument, NotFound, inside
+from clipsearch.serving.errors import InvalidArgument, NotFound, ServiceError, inside
 from clipsearch.serving.together import together
 from search_service.deadline import store_within
 from search_service.encoder.client import Outcome
@@ -61,6 +61,8 @@ from search_service.stores.protocol import (
     VectorStore,
 )
 from search_service.turns import in_turns
+
+_HINT_S = 0.05
 
 What = TypeVar("What", TextTerm, ImageTerm, VectorTerm, PointTerm)
 
@@ -212,7 +214,7 @@ class Search:
         for name, spec in {run.spec.name: run.spec for run in runs}.items():
             own = [asked for run, asked in zip(runs, questions, strict=True) if run.spec.name == name]
             asked = [question for one in own for question in one.values()]
-            counts = await self._calibrations.counts(name)
+            counts = await self._counts(name)
             answers[name] = iter(await nearest(self._store, spec, counts, asked) if asked else ())
         return await together(
             [
@@ -220,6 +222,15 @@ class Search:
                 for run, asked in zip(runs, questions, strict=True)
             ]
         )
+
+    async def _counts(self, collection: str) -> Mapping[VectorName, int]:
+        """By name, about how many vectors there are: a hint, for which no search fails or waits long."""
+        try:
+            # What is known takes no time; a store may have to be asked once.
+            async with store_within(_HINT_S):
+                return await self._calibrations.counts(collection)
+        except ServiceError:
+            return {}
 
     async def _begin(self, queries: Sequence[Query]) -> list[Run]:
         """Finds the collections, and what is wrong before anything is computed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from clipsearch.encoder.v1 import vector_pb2
 from clipsearch.search.v1 import collection_pb2, search_pb2
+from clipsearch.serving.errors import Unavailable
 from search_service.query.calibration_cache import CalibrationCache
 from search_service.stores.edge.store import QdrantEdge
 from tests.unit.search_service.served import (
@@ -113,6 +115,17 @@ async def test_the_beam_is_wider_where_the_collection_holds_more_vectors(client:
     monkeypatch.setattr(CalibrationCache, "counts", million)
     await client.search(term("first"), target=IMAGE)
     assert beams == [48, 96]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_no_search_waits_for_how_many_vectors_there_are(client: Client, monkeypatch, fails):
+    async def counts(self, collection):
+        if fails:
+            raise Unavailable("store", "away")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(CalibrationCache, "counts", counts)
+    assert ids(await client.search(term("first"), target=IMAGE, limit=1)) == ["p0"]
 
 
 async def test_filters_narrow_the_answer(client: Client):

@@ -24,7 +24,7 @@ from search_service.stores.protocol import (
 
 LENGTH_BYTES = 8
 # Of an answer to many questions: 64 searches for 1,000 hits of 60 KB took 9 GB.
-_MOST_BYTES = 256 << 20
+MOST_ANSWER_BYTES = 256 << 20
 
 
 class AnswerTooLarge(Exception):
@@ -83,13 +83,13 @@ def encode(value: object) -> bytes:
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
-def measured(part: object, before: int) -> int:
+def total_bytes(part: object, before: int) -> int:
     """Bytes that an answer takes with this part of it and those before. Raises AnswerTooLarge."""
     size = before + len(encode(part))
-    if size > _MOST_BYTES:
+    if size > MOST_ANSWER_BYTES:
         raise AnswerTooLarge(
-            f"the hits found take more than {_MOST_BYTES >> 20} MiB; ask for fewer in a call, or for less of "
-            "their payloads"
+            f"the hits found take more than {MOST_ANSWER_BYTES >> 20} MiB; ask for fewer in a call, or for "
+            "less of their payloads"
         )
     return size
 

@@ -49,9 +49,7 @@ def sound(folder: Path) -> tuple[CollectionSpec, str]:
         raise Damaged(f"{place}/{shard}, the shard in use, is missing or no folder")
     _parsed(_OBJECT, folder / shard / SHARD_CONFIG, f"{place}/{shard}/{SHARD_CONFIG}")
     for segment in sorted((folder / shard / "segments").glob("[!.]*")):
-        if (
-            segment.suffix != ".deleted"
-        ):  # the engine's name for one that it is removing, or was when it ended
+        if segment.suffix != ".deleted":  # the engine was removing it, and goes on when it opens
             _check_whole(segment, f"{place}/{shard}/segments/{segment.name}")
     return spec, shard
 

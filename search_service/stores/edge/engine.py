@@ -31,7 +31,7 @@ from clipsearch.batches import batched
 from search_service.stores.bm25 import WORDS, askable, touches
 from search_service.stores.codec import at_top, order_start
 from search_service.stores.collection import CollectionSpec, PayloadIndex
-from search_service.stores.edge.codec import PackedPoint, ShardInfo, encode, fault_of, measured, read
+from search_service.stores.edge.codec import PackedPoint, ShardInfo, encode, fault_of, read, total_bytes
 from search_service.stores.edge.convert import (
     create_index,
     deletion_of_vectors,
@@ -342,7 +342,7 @@ class Engine:
             found = iter(self._shard.query_batch(qe.QueryBatchRequest(asked)) if asked else ())
             answered = [scored_points(query, next(found)) if askable(query) else [] for query in part]
             if len(parts) > 1:
-                size = measured(answered, size)
+                size = total_bytes(answered, size)
             answers += answered
         return answers
 

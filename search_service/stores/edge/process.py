@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import structlog
 
 from clipsearch.serving.errors import InvalidArgument, ServiceError, Unavailable
-from search_service.stores.edge.codec import LENGTH_BYTES, Fault, decode, encode
+from search_service.stores.edge.codec import LENGTH_BYTES, MOST_ANSWER_BYTES, Fault, decode, encode
 from search_service.stores.edge.files import disk_full
 
 _log = structlog.get_logger(__name__)
@@ -232,7 +232,8 @@ def _at_work(pid: int) -> tuple[bool, int]:
 
 def _error(method: str, fault: Fault) -> Exception:
     if fault.kind == "too large":
-        return InvalidArgument("request", fault.message, "STORE_REFUSED")
+        limit = {"limit": str(MOST_ANSWER_BYTES)}
+        return InvalidArgument("request", fault.message, "STORE_REFUSED", limit)
     if fault.kind == "engine":
         return EngineFailed(f"{method}: {fault.message}")
     _log.warning("the engine failed", method=method, kind=fault.kind, detail=fault.message)

@@ -337,5 +337,6 @@ async def test_an_answer_of_more_bytes_than_are_sent_is_refused(store, spec, poi
     with pytest.raises(InvalidArgument, match="take more than 256 MiB; ask for fewer") as caught:
         await store.query("shop", [question] * 64)
     assert caught.value.reason == "STORE_REFUSED"
+    assert caught.value.metadata["limit"] == str(256 << 20)
     unburdened = await store.query("shop", [replace(question, payload=NO_PAYLOAD)] * 64)
     assert [len(found) for found in unburdened] == [100] * 64

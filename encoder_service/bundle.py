@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clipsearch.files import write_whole
 
@@ -119,7 +119,7 @@ class Source(_Part):
     """Where the weights come from."""
 
     id: str = Field(description="Hugging Face id, folder name or package list")
-    revision: str = Field(default="", description="commit or version")
+    revision: str = Field(default="", description="commit, version or seed")
     weights_sha256: Sha256
     notes: str = ""
 
@@ -226,6 +226,8 @@ def read_manifest(folder: Path) -> Manifest:
     except FileNotFoundError:
         raise BundleError(f"{folder} is not a model bundle: it has no {MANIFEST}") from None
     except ValueError as error:
+        if isinstance(error, ValidationError) and any("format_version" in e["loc"] for e in error.errors()):
+            raise BundleError(f"{path} is of another format than 2; export the model again") from None
         raise BundleError(f"{path} is not a valid manifest: {error}") from None
 
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from clipsearch.serving.together import together
 from encoder_service.bundle import ImageRules
 from encoder_service.inputs.budget import MemoryBudget, Reservation
 from encoder_service.inputs.errors import InputError, faults_of_the_file, too_much, truncated
@@ -113,7 +112,12 @@ class Decoding:
                 except InputError as error:
                     take(index, error)
 
-        await together([work() for _ in range(min(self._threads, len(images)))])
+        workers = [asyncio.create_task(work()) for _ in range(min(self._threads, len(images)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
 
     async def decode(self, data: bytes) -> Decoded:
         """One image. Raises InputError for what is wrong with it, MemoryError."""
